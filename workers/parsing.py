@@ -1,0 +1,176 @@
+"""The one door for a sweep from outside: JSON in, a ``SweepSpec`` whose every trial is valid out, or ``SpecError``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from workers.errors import FieldError, SpecError
+from workers.space import Params, grid, grid_size, resolve
+from workers.spec import MAX_TRIALS, ModelSpec, Range, SweepSpec, TrainingSpec, Values
+from workers.tasks import TASKS
+
+SWEPT: dict[str, type[BaseModel]] = {"model": ModelSpec, "training": TrainingSpec}
+PATHS = sorted(f"{part}.{field}" for part, spec in SWEPT.items() for field in spec.model_fields)
+MAX_SHOWN = 20
+
+
+def parse_sweep(document: Any) -> SweepSpec:
+    """Check a sweep as a whole: fields, the space's paths and sizes, and that its trials can be built."""
+    try:
+        sweep = SweepSpec.model_validate(document)
+    except ValidationError as error:
+        raise SpecError(field_errors(error, SweepSpec)) from None
+    errors = [*_space_errors(sweep), *_objective_errors(sweep)]
+    if errors:
+        raise SpecError(errors[:MAX_SHOWN])
+    errors = list(_trial_errors(sweep))
+    if errors:
+        raise SpecError(errors)
+    return sweep
+
+
+def field_errors(error: ValidationError, spec: type[BaseModel]) -> list[FieldError]:
+    """Pydantic's errors as ours: dotted path, what was given, what is allowed."""
+    found = [_field_error(item) for item in error.errors(include_url=False)]
+    return list(dict.fromkeys(found))[:MAX_SHOWN] if _hashable(found) else found[:MAX_SHOWN]
+
+
+def _hashable(found: list[FieldError]) -> bool:
+    return all(isinstance(f.given, str | int | float | bool | None) for f in found)
+
+
+def _field_error(item: Any) -> FieldError:
+    context = item.get("ctx") or {}
+    path = [str(p) for p in item["loc"] if p not in ("Values", "Range", *TASKS)]
+    path = [p for p in path if "[" not in p]
+    if "name" in context:
+        path.append(str(context["name"]))
+    field = ".".join(path) or "(document)"
+    given, kind = item.get("input"), item["type"]
+    if "name" in context and isinstance(given, dict):
+        given = given.get(context["name"])
+    if kind == "missing":
+        return FieldError(field, None, "is missing", "give this field")
+    if kind == "extra_forbidden":
+        return FieldError(field, _short(given), "is not a known field", _near(path))
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        name = given.get("name") if isinstance(given, dict) else given
+        return FieldError("task.name", _short(name), "is not a known task", f"one of {', '.join(TASKS)}")
+    return FieldError(field, _short(given), str(item["msg"]), _allowed(kind, context, str(item["msg"])))
+
+
+def _near(path: list[str]) -> str:
+    """What could have been meant by an unknown field: the fields of the part it stands in."""
+    parts: dict[str, type[BaseModel]] = {
+        name: info.annotation
+        for name, info in SweepSpec.model_fields.items()
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+    }
+    spec = SweepSpec if len(path) < 2 else parts.get(path[0])
+    names = list(spec.model_fields) if spec else []
+    if path[0] == "task":
+        names = sorted({field for task in TASKS.values() for field in task.model_fields})
+    close = difflib.get_close_matches(path[-1], names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}one of {', '.join(names)}" if names else "leave it out"
+
+
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "length at least", "max_length": "length at most"}
+
+
+_KINDS = {
+    "int_type": "a whole number", "float_type": "a number", "finite_number": "a finite number", "string_type": "text",
+    "bool_type": "true or false", "dict_type": "an object", "model_type": "an object", "list_type": "a list",
+    "model_attributes_type": "an object", "string_pattern_mismatch": "text without control characters",
+}  # fmt: skip
+
+
+def _allowed(kind: str, context: dict[str, Any], message: str) -> str:
+    if "expected" in context:
+        return str(context["expected"])
+    bounds = [f"{words} {context[key]}" for key, words in _BOUNDS.items() if key in context]
+    return ", ".join(bounds) or _KINDS.get(kind, message)
+
+
+def _short(value: Any) -> Any:
+    """What was given, cut to a size that can be shown; NaN and infinity as text, since JSON has neither."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    if isinstance(value, str | int | float | bool | None) and len(str(value)) <= 200:
+        return value
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _space_errors(sweep: SweepSpec) -> Iterable[FieldError]:
+    for path, dimension in sweep.space.items():
+        part, _, field = path.partition(".")
+        if part not in SWEPT or field not in SWEPT[part].model_fields:
+            close = difflib.get_close_matches(path, PATHS, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            yield FieldError(f"space.{path}", path, "is not a field that can be swept", f"{hint}one of {', '.join(PATHS)}")
+            continue
+        yield from _dimension_errors(path, dimension, sweep.search.sampler)
+    size = grid_size(sweep.space) if sweep.search.sampler == "grid" and not _open_ranges(sweep) else 0
+    if size > MAX_TRIALS:
+        yield FieldError(
+            "space", size, f"the grid has {size:,} points", f"at most {MAX_TRIALS:,}; use fewer values or sampler random"
+        )
+
+
+def _open_ranges(sweep: SweepSpec) -> list[str]:
+    return [p for p, d in sweep.space.items() if isinstance(d, Range) and d.grid is None and not d.whole]
+
+
+def _dimension_errors(path: str, dimension: Values | Range, sampler: str) -> Iterable[FieldError]:
+    """Each value of a dimension checked against the field it stands for, alone."""
+    part, field = path.split(".")
+    info = SWEPT[part].model_fields[field]
+    checker: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
+    if isinstance(dimension, Values):
+        points = [(f"space.{path}.values.{i}", value) for i, value in enumerate(dimension.values)]
+    else:
+        points = [(f"space.{path}.low", dimension.low), (f"space.{path}.high", dimension.high)]
+        if sampler == "grid" and dimension.grid is None and not dimension.whole:
+            yield FieldError(f"space.{path}.grid", None, "a grid over this range needs a number of points", "grid: 2 to 100")
+    for location, value in points:
+        try:
+            checker.validate_python(value, strict=True)
+        except ValidationError as error:
+            found = error.errors(include_url=False)[0]
+            message = str(found["msg"])
+            yield FieldError(location, _short(value), message, _allowed(found["type"], found.get("ctx") or {}, message))
+
+
+def _objective_errors(sweep: SweepSpec) -> Iterable[FieldError]:
+    allowed = [f"val/{metric}" for metric in sweep.task.metrics]
+    if sweep.objective.metric is not None and sweep.objective.metric not in allowed:
+        yield FieldError(
+            "objective.metric", sweep.objective.metric, f"task {sweep.task.name} has no such metric", f"one of {', '.join(allowed)}"
+        )
+
+
+def _trial_errors(sweep: SweepSpec) -> Iterable[FieldError]:
+    """The first point whose values do not go together: every point of a grid, every extreme of a random space."""
+    for number, params in enumerate(_probe_points(sweep)):
+        try:
+            resolve(sweep, number, params)
+        except ValidationError as error:
+            for found in field_errors(error, SweepSpec)[:1]:
+                swept = f"space.{found.field}" if found.field in params else found.field
+                shown = ", ".join(f"{name} = {value}" for name, value in params.items())
+                yield FieldError(swept, params.get(found.field, found.given), f"{found.problem} (at {shown})", found.allowed)
+            return
+
+
+def _probe_points(sweep: SweepSpec) -> list[Params]:
+    if sweep.search.sampler == "grid":
+        return grid(sweep.space)
+    ends: dict[str, Values | Range] = {
+        path: Values(values=[d.low, d.high]) if isinstance(d, Range) else d for path, d in sweep.space.items()
+    }
+    return grid(ends, limit=MAX_TRIALS)

@@ -1,0 +1,278 @@
+"""What a user can ask for: a sweep, its search space and the trials it stands for (pydantic only, no torch).
+
+``parse_sweep`` is the one door: it turns a JSON document into a ``SweepSpec`` whose every trial is valid, or raises
+``SpecError`` naming each wrong field, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, PlainValidator, Tag, WithJsonSchema, model_validator,
+)  # fmt: skip
+from pydantic_core import PydanticCustomError
+
+from workers.tasks import AnyTask
+
+MAX_TRIALS = 10_000
+MAX_SEED = 2**31 - 1
+
+
+def _scalar(value: Any) -> bool | int | float | str:
+    if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise PydanticCustomError("scalar", "is not a finite number, text or true/false", {"expected": "a number, text, true or false"})
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    raise PydanticCustomError("number", "is not a finite number", {"expected": "a number"})
+
+
+Scalar = Annotated[
+    bool | int | float | str, PlainValidator(_scalar), WithJsonSchema({"type": ["boolean", "number", "string"]})
+]
+Number = Annotated[int | float, PlainValidator(_number), WithJsonSchema({"type": "number"})]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ModelSpec(_Spec):
+    """The network. Fields that a kind does not have must be left out (``APPLIES`` says which it has)."""
+
+    APPLIES: ClassVar[dict[str, frozenset[str]]] = {
+        "activation": frozenset({"spectral_rnn", "rnn"}),
+        "reflectors": frozenset({"spectral_rnn"}),
+        "reflectors_u": frozenset({"spectral_rnn"}),
+        "reflectors_v": frozenset({"spectral_rnn"}),
+        "margin": frozenset({"spectral_rnn"}),
+        "sigma": frozenset({"spectral_rnn"}),
+        "start": frozenset({"spectral_rnn"}),
+    }
+
+    kind: Literal["spectral_rnn", "rnn", "lstm"] = "spectral_rnn"
+    hidden_size: int = Field(64, ge=1, le=4096)
+    layers: int = Field(1, ge=1, le=16)
+    activation: Literal["relu", "leaky_relu", "tanh", "identity"] | None = Field(None, description="default: relu")
+    reflectors: int | None = Field(None, ge=1, le=4096, description="m1 = m2; default: 8, or hidden_size if smaller")
+    reflectors_u: int | None = Field(None, ge=1, le=4096, description="m1 alone; sets reflectors apart")
+    reflectors_v: int | None = Field(None, ge=1, le=4096, description="m2 alone; sets reflectors apart")
+    margin: FiniteFloat | None = Field(None, gt=0, le=1, description="r: singular values stay in [sigma - r, sigma + r]; default 0.01")
+    sigma: FiniteFloat | None = Field(None, ge=0, le=2, description="sigma*: centre of the band; default 1")
+    start: Literal["gaussian", "identity", "henaff", "cayley"] | None = Field(None, description="default: gaussian")
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Self:
+        for name, kinds in self.APPLIES.items():
+            if getattr(self, name) is not None and self.kind not in kinds:
+                raise PydanticCustomError(
+                    "not_of_kind", "{field} does not apply to kind {kind}; leave it out",
+                    {"field": name, "kind": self.kind, "name": name},
+                )
+        if self.kind == "rnn" and self.activation in ("leaky_relu", "identity"):
+            raise PydanticCustomError(
+                "rnn_activation", "kind rnn has activation relu or tanh, not {given}",
+                {"given": self.activation, "name": "activation"},
+            )
+        self._reflectors_fit()
+        return self
+
+    def _reflectors_fit(self) -> None:
+        if self.reflectors is not None and (self.reflectors_u is not None or self.reflectors_v is not None):
+            raise PydanticCustomError(
+                "reflectors_twice", "give reflectors, or reflectors_u and reflectors_v, not both", {"name": "reflectors"}
+            )
+        for name in ("reflectors", "reflectors_u", "reflectors_v"):
+            count = getattr(self, name)
+            if count is not None and count > self.hidden_size:
+                raise PydanticCustomError(
+                    "reflectors_exceed",
+                    "{count} reflectors exceed hidden_size {hidden}; allowed: 1 to hidden_size",
+                    {"count": count, "hidden": self.hidden_size, "name": name},
+                )
+
+    @property
+    def reflector_counts(self) -> tuple[int, int]:
+        """(m1, m2) with defaults filled in."""
+        default = self.reflectors or min(8, self.hidden_size)
+        return self.reflectors_u or default, self.reflectors_v or default
+
+
+class TrainingSpec(_Spec):
+    """How one trial is trained."""
+
+    steps: int = Field(600, ge=1, le=10_000_000, description="optimiser steps")
+    batch_size: int = Field(64, ge=1, le=65_536)
+    optimizer: Literal["adam"] = "adam"
+    lr: FiniteFloat = Field(1e-3, gt=0, le=10)
+    weight_decay: FiniteFloat = Field(0.0, ge=0, le=1, description="decoupled (AdamW)")
+    clip_norm: FiniteFloat | None = Field(1.0, gt=0, description="gradient norm of the trial is clipped to this; null: off")
+    dtype: Literal["float32", "float64"] = "float32"
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="start and data order; sweep it for repeats")
+    report_every: int | None = Field(None, ge=1, description="steps between reports; default: steps / 20")
+    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; default: every report")
+
+    @property
+    def report_interval(self) -> int:
+        return self.report_every or max(1, self.steps // 20)
+
+    @property
+    def checkpoint_interval(self) -> int:
+        """A multiple of the report interval: a checkpoint holds whole reports."""
+        every = self.checkpoint_every or self.report_interval
+        return -(-every // self.report_interval) * self.report_interval
+
+
+class Values(_Spec):
+    """A dimension that takes each of the listed values."""
+
+    values: list[Scalar] = Field(min_length=1, max_length=MAX_TRIALS)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({repr(v) for v in self.values}) < len(self.values):
+            raise PydanticCustomError("values_repeat", "a value is listed twice; list each once", {"name": "values"})
+        return self
+
+
+class Range(_Spec):
+    """A dimension between ``low`` and ``high``, even or logarithmic; whole numbers where both ends are."""
+
+    low: Number
+    high: Number
+    log: bool = False
+    grid: int | None = Field(None, ge=1, le=MAX_TRIALS, description="points of a grid search, both ends included")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise PydanticCustomError(
+                "range_order", "low {low} is not below high {high}", {"low": self.low, "high": self.high, "name": "low"}
+            )
+        if self.log and self.low <= 0:
+            raise PydanticCustomError(
+                "range_log", "a logarithmic range starts above 0, not at {low}", {"low": self.low, "name": "low"}
+            )
+        return self
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+def _dimension_kind(value: Any) -> str:
+    given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    return "Range" if "low" in given or "high" in given else "Values"
+
+
+Dimension = Annotated[
+    Annotated[Values, Tag("Values")] | Annotated[Range, Tag("Range")], Discriminator(_dimension_kind)
+]
+
+
+class SearchSpec(_Spec):
+    sampler: Literal["grid", "random"] = "grid"
+    seed: int = Field(0, ge=0, le=MAX_SEED)
+    trials: int | None = Field(None, ge=1, le=MAX_TRIALS, description="how many; required for random, not for grid")
+
+    @model_validator(mode="after")
+    def _trials_fit(self) -> Self:
+        if self.sampler == "random" and self.trials is None:
+            raise PydanticCustomError("trials_missing", "sampler random needs a number of trials", {"name": "trials"})
+        if self.sampler == "grid" and self.trials is not None:
+            raise PydanticCustomError(
+                "trials_given", "sampler grid runs every point; leave trials out", {"name": "trials"}
+            )
+        return self
+
+
+class EarlyStoppingSpec(_Spec):
+    """When a trial that does worse than its peers is ended early."""
+
+    kind: Literal["none", "asha", "median"] = "none"
+    reduction: int = Field(3, ge=2, le=100, description="asha: one in this many goes on at each rung")
+    min_steps: int | None = Field(None, ge=1, description="no trial is pruned before; default: an eighth of its steps")
+
+
+class ObjectiveSpec(_Spec):
+    """What is compared between trials. Metrics are named ``val/<metric>``; the task says which it has."""
+
+    metric: str | None = Field(None, max_length=80, description="default: val/accuracy where there is one, else val/loss")
+    direction: Literal["minimize", "maximize"] | None = Field(None, description="default: the metric's own")
+
+
+def _pack_size(value: Any) -> int | str:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 256):
+        return value
+    raise PydanticCustomError("pack_size", "is not a pack size", {"expected": '"auto" or a whole number from 1 to 256'})
+
+
+PackSize = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_pack_size),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 256}]}),
+]
+
+
+class ResourcesSpec(_Spec):
+    """Per pack: a pack is the trials that one worker trains together."""
+
+    gpus: FiniteFloat = Field(0.0, ge=0, le=64)
+    cpus: FiniteFloat = Field(1.0, gt=0, le=1024)
+    pack_size: PackSize = "auto"
+
+
+class RetriesSpec(_Spec):
+    """Further attempts a trial gets, by the cause of the last one's end."""
+
+    user: int = Field(0, ge=0, le=100, description="the trial itself failed: bad data, an error in training")
+    infrastructure: int = Field(3, ge=0, le=1000, description="its process or node was lost")
+
+
+class SweepSpec(_Spec):
+    name: str = Field("sweep", min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")
+    task: AnyTask
+    model: ModelSpec = ModelSpec()
+    training: TrainingSpec = TrainingSpec()
+    space: dict[str, Dimension] = Field(min_length=1, max_length=32)
+    search: SearchSpec = SearchSpec()
+    early_stopping: EarlyStoppingSpec = EarlyStoppingSpec()
+    objective: ObjectiveSpec = ObjectiveSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    retries: RetriesSpec = RetriesSpec()
+
+
+class Objective(_Spec):
+    """A resolved objective: no defaults left open."""
+
+    metric: str
+    direction: Literal["minimize", "maximize"]
+
+    def better(self, a: float, b: float) -> bool:
+        return a > b if self.direction == "maximize" else a < b
+
+
+class TrialSpec(_Spec):
+    """One trial, resolved: ``params`` are its coordinates in the space, the rest is all that trains it."""
+
+    number: int = Field(ge=0)
+    params: dict[str, Scalar]
+    task: AnyTask
+    model: ModelSpec
+    training: TrainingSpec
+    objective: Objective
+
+    @property
+    def shape_key(self) -> str:
+        """Trials with equal keys may share a pack (reflector counts, margins, rates and seeds may differ)."""
+        model, training = self.model, self.training
+        return repr((
+            self.task, model.kind, model.hidden_size, model.layers, model.activation, training.steps,
+            training.batch_size, training.optimizer, training.dtype, training.report_interval,
+            training.checkpoint_interval,
+        ))  # fmt: skip
