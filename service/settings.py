@@ -1,0 +1,39 @@
+"""Settings of each process, from environment variables (prefix ``SPECTRAL_``); a wrong value refuses to start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class StoreSettings(BaseSettings):
+    """What every process of the control plane needs."""
+
+    model_config = SettingsConfigDict(env_prefix="SPECTRAL_", extra="ignore", frozen=True)
+
+    database_url: str = Field("sqlite:///spectral.db", description="SQLAlchemy URL: sqlite:///PATH or postgresql+psycopg://...")
+    mlflow_public_url: str = Field("http://127.0.0.1:5000", description="the MLflow UI as a browser reaches it; used in links")
+
+
+class ApiSettings(StoreSettings):
+    """The HTTP server."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    max_body_bytes: int = Field(1_000_000, ge=1_000, description="a larger request body is refused with 413")
+    event_poll_seconds: float = Field(0.25, gt=0, description="how often an event stream looks for new events")
+
+
+class ControllerSettings(StoreSettings):
+    """The controller."""
+
+    mlflow_url: str = Field("http://127.0.0.1:5000", description="MLflow tracking server, as the controller reaches it")
+    ray_address: str = Field("auto", description="address of the Ray cluster's GCS, host:port, or auto")
+    ray_namespace: str = Field("spectral", description="Ray namespace of the pack runners")
+    checkpoint_dir: Path = Field(Path("checkpoints"), description="checkpoint store, seen by the controller and all workers")
+    data_dir: Path | None = Field(None, description="folder of task data (mnist/ and others) on the workers")
+    tick_seconds: float = Field(0.5, gt=0, description="pause between two looks at the world")
+    lease_seconds: float = Field(15.0, gt=0, description="a controller silent for this long loses the lead")
+    orphan_ttl_seconds: float = Field(600.0, gt=0, description="a runner not polled for this long ends at a checkpoint")
