@@ -1,0 +1,68 @@
+"""The product of reflectors in compact WY form: Q = I - Y T Y^T with one small triangular solve.
+
+T^-1 = striu(Y^T Y) + diag(|y_k|^2 / 2) (Joffrin & Low 2006; Schreiber & Van Loan 1989 for the form).
+Columns are normalised first: Q does not depend on their lengths, and T^-1 is then well scaled.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class WY(NamedTuple):
+    """Q = I - y T y^T of m reflectors in R^n. Cost of building: n m^2 + m^3 flop."""
+
+    y: Tensor
+    """(..., n, m), unit columns, or zero columns for identity reflectors."""
+    t_inverse: Tensor
+    """(..., m, m), upper triangular, never singular."""
+
+    def z(self) -> Tensor:
+        """T y^T, shape (..., m, n): Q = I - y z."""
+        solved: Tensor = torch.linalg.solve_triangular(self.t_inverse, self.y.mT, upper=True)
+        return solved
+
+    def z_transposed(self) -> Tensor:
+        """T^T y^T, shape (..., m, n): Q^T = I - y z_transposed."""
+        solved: Tensor = torch.linalg.solve_triangular(self.t_inverse.mT, self.y.mT, upper=False)
+        return solved
+
+
+def unit_columns(raw: Tensor) -> Tensor:
+    """Lower trapezoid of raw (..., n, m) with columns of length 1; a zero column stays zero, gradient exactly 0.
+
+    A column that holds NaN keeps it: a broken reflector must show, not pass for the identity.
+    """
+    columns = raw.tril()
+    length: Tensor = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
+    is_zero = length == 0
+    return columns.masked_fill(is_zero, 0.0) / length.masked_fill(is_zero, 1.0)
+
+
+def factor(raw: Tensor) -> WY:
+    """WY form of the reflectors raw, shape (..., n, m)."""
+    y = unit_columns(raw)
+    gram = y.mT @ y
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    half = torch.where(diagonal == 0, torch.ones_like(diagonal), diagonal / 2)
+    return WY(y, gram.triu(1) + torch.diag_embed(half))
+
+
+def apply(raw: Tensor | WY, x: Tensor) -> Tensor:
+    """Q x for each row of x (..., rows, n), Q = H(u_0) H(u_1) ... H(u_{m-1}). Cost: 4 n m rows flop."""
+    wy = raw if isinstance(raw, WY) else factor(raw)
+    return x - (x @ wy.z().mT) @ wy.y.mT
+
+
+def apply_transposed(raw: Tensor | WY, x: Tensor) -> Tensor:
+    """Q^T x for each row of x (..., rows, n)."""
+    wy = raw if isinstance(raw, WY) else factor(raw)
+    return x - (x @ wy.z_transposed().mT) @ wy.y.mT
+
+
+def dense(raw: Tensor | WY) -> Tensor:
+    """Q itself, shape (..., n, n). Cost: 2 n^2 m flop."""
+    wy = raw if isinstance(raw, WY) else factor(raw)
+    n = wy.y.shape[-2]
+    return torch.eye(n, dtype=wy.y.dtype, device=wy.y.device) - wy.y @ wy.z()

@@ -1,0 +1,60 @@
+"""The dense recurrence: W formed once, one product a step, one product for its gradient after the time loop."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spectral.recurrence.activation import Activation
+from spectral.recurrence.rows import product_over_rows, products, rows
+from spectral.transition import Transition
+from spectral.transition import dense as dense_transition
+
+
+def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
+    """h_t = phi(z_t + W h_{t-1}); shapes as in reference.run. Cost: 6 n^2 B T flop in all, and O(n^2 r) once."""
+    w = dense_transition(transition)
+    states: Tensor = DenseRecurrence.apply(z, h0, w, activation)  # type: ignore[no-untyped-call]
+    return states
+
+
+class DenseRecurrence(torch.autograd.Function):
+    """z (T, B, n) or (K, T, B, n); h0 (B, n); w (n, n); those with K too where z has it."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, h0: Tensor, w: Tensor, activation: Activation) -> Tensor:
+        states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
+        _, addmm = products(z)
+        w_t, h = w.mT.contiguous(), h0
+        for z_t, h_t in zip(z.unbind(-3), states.unbind(-3), strict=True):
+            addmm(z_t, h, w_t, out=h_t)
+            activation.apply_(h_t)
+            h = h_t
+        ctx.save_for_backward(states, h0, w)
+        ctx.activation = activation
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        states, h0, w = ctx.saved_tensors
+        delta = ctx.activation.derivative(states)
+        grad_h0 = _backward_loop(grad, h0, w, delta)
+        if not ctx.needs_input_grad[2]:
+            return delta, grad_h0, None, None
+        later, previous = rows(delta[..., 1:, :, :]), rows(states[..., :-1, :, :])
+        return delta, grad_h0, product_over_rows(delta[..., 0, :, :], h0, later, previous), None
+
+
+def _backward_loop(grad: Tensor, h0: Tensor, w: Tensor, delta: Tensor) -> Tensor:
+    """Turns delta from phi'(x_t) into dL/dx_t in place; returns dL/dh_0."""
+    _, addmm = products(grad)
+    carried = torch.empty_like(h0, memory_format=torch.contiguous_format)
+    grads = grad.unbind(-3)
+    steps = list(zip(delta.unbind(-3), (torch.zeros_like(carried), *grads[:-1]), strict=True))
+    carried.copy_(grads[-1])
+    for delta_t, grad_before in reversed(steps):
+        delta_t.mul_(carried)
+        addmm(grad_before, delta_t, w, out=carried)
+    return carried

@@ -1,0 +1,85 @@
+"""The factored recurrence in plain torch: W = diag(sigma) + A C^T, two skinny products a step, in either direction.
+
+Only the states are kept for backward. The gradients of A, C and sigma need nothing that the time loop carries, so
+they are formed after it, each by one product over all T B rows. Derivation: README.md in this folder.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spectral.recurrence.activation import Activation
+from spectral.recurrence.rows import product_over_rows, products, rows, sum_of_products
+from spectral.transition import Transition, factors
+
+
+def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
+    """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in all."""
+    sigma, a, c = factors(transition)
+    states: Tensor = FactoredRecurrence.apply(z, h0, sigma, a, c, activation)  # type: ignore[no-untyped-call]
+    return states
+
+
+class FactoredRecurrence(torch.autograd.Function):
+    """z (T, B, n) or (K, T, B, n); h0 (B, n); sigma (n); a, c (n, r); those with K too where z has it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, activation: Activation
+    ) -> Tensor:
+        states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
+        _forward_loop(z, h0, sigma, a, c, activation, states)
+        ctx.save_for_backward(states, h0, sigma, a, c)
+        ctx.activation = activation
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        states, h0, sigma, a, c = ctx.saved_tensors
+        delta = ctx.activation.derivative(states)
+        q, grad_h0 = _backward_loop(grad, h0, sigma, a, c, delta)
+        if not any(ctx.needs_input_grad[2:5]):
+            return delta, grad_h0, None, None, None, None
+        previous = rows(states[..., :-1, :, :])
+        grad_sigma = sum_of_products(delta, states, h0)
+        grad_c = product_over_rows(h0, q[..., 0, :, :], previous, rows(q[..., 1:, :, :]))
+        first, rest = h0 @ c, previous @ c
+        grad_a = product_over_rows(delta[..., 0, :, :], first, rows(delta[..., 1:, :, :]), rest)
+        return delta, grad_h0, grad_sigma, grad_a, grad_c, None
+
+
+def _forward_loop(
+    z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, activation: Activation, states: Tensor
+) -> None:
+    mm, addmm = products(z)
+    a_t, diagonal = a.mT.contiguous(), sigma.unsqueeze(-2)
+    skinny = torch.empty(*h0.shape[:-1], c.shape[-1], dtype=z.dtype, device=z.device)
+    h = h0
+    for z_t, h_t in zip(z.unbind(-3), states.unbind(-3), strict=True):
+        mm(h, c, out=skinny)
+        addmm(z_t, skinny, a_t, out=h_t)
+        h_t.addcmul_(diagonal, h)
+        activation.apply_(h_t)
+        h = h_t
+
+
+def _backward_loop(
+    grad: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, delta: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Turns delta from phi'(x_t) into dL/dx_t in place; returns q_t = delta_t A for all t, and dL/dh_0."""
+    mm, addmm = products(grad)
+    c_t, diagonal = c.mT.contiguous(), sigma.unsqueeze(-2)
+    q = torch.empty(*delta.shape[:-1], a.shape[-1], dtype=delta.dtype, device=delta.device)
+    carried = torch.empty_like(h0, memory_format=torch.contiguous_format)
+    grads = grad.unbind(-3)
+    steps = list(zip(delta.unbind(-3), q.unbind(-3), (torch.zeros_like(carried), *grads[:-1]), strict=True))
+    carried.copy_(grads[-1])
+    for delta_t, q_t, grad_before in reversed(steps):
+        delta_t.mul_(carried)
+        mm(delta_t, a, out=q_t)
+        addmm(grad_before, q_t, c_t, out=carried)
+        carried.addcmul_(diagonal, delta_t)
+    return q, carried
