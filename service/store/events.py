@@ -23,3 +23,9 @@ def after(session: Session, sweep_id: str, seq: int, limit: int = 500) -> list[E
     """The events after ``seq``, oldest first."""
     query = select(Event).where(Event.sweep_id == sweep_id, Event.seq > seq).order_by(Event.seq).limit(limit)
     return list(session.scalars(query))
+
+
+def of_trial(session: Session, sweep_id: str, trial_id: str, limit: int = 1000) -> list[Event]:
+    """The first ``limit`` events of one trial, oldest first."""
+    query = select(Event).where(Event.sweep_id == sweep_id, Event.trial_id == trial_id)
+    return list(session.scalars(query.order_by(Event.seq).limit(limit)))
