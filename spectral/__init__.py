@@ -1,18 +1,24 @@
 """Numerics of Spectral-RNNs: a transition held as Householder reflectors and singular values near one.
 
-Zhang, Lei & Dhillon, "Stabilizing Gradients for Deep Neural Networks via Efficient SVD Parameterization", ICML 2018.
+Zhang, Lei & Dhillon, "Stabilizing Gradients for Deep Neural Networks via Efficient SVD Parameterization",
+ICML 2018.
 """
 
+from spectral.linear import SpectralLinear
 from spectral.packed import PackedLinear, stack_trials
 from spectral.recurrence import BACKENDS, Activation, recurrence
-from spectral.rnn import Slot, SpectralRNN
+from spectral.rnn import SpectralRNN
+from spectral.svd import SVD
 from spectral.transition import Transition
+from spectral.trials import Slot
 
 __all__ = [
     "BACKENDS",
+    "SVD",
     "Activation",
     "PackedLinear",
     "Slot",
+    "SpectralLinear",
     "SpectralRNN",
     "Transition",
     "recurrence",

@@ -1,7 +1,8 @@
-"""Sequences of different lengths as one padded tensor, time major: (..., T, B, features) and lengths (..., B).
+"""Sequences of different lengths as one padded tensor, time major: (..., T, B, features) and lengths (...,
+B).
 
-The recurrence is causal, so steps past a sequence's end cannot reach the steps before it: they are computed, then
-masked, and carry no gradient. Cost: T B steps rather than the sum of the lengths.
+The recurrence is causal, so steps past a sequence's end cannot reach the steps before it: they are computed,
+then masked, and carry no gradient. Cost: T B steps rather than the sum of the lengths.
 """
 
 import torch
@@ -14,15 +15,11 @@ from spectral.errors import RangeError, ShapeError
 def check_lengths(lengths: Tensor, steps: int, lead: tuple[int, ...], batch: int) -> Tensor:
     """lengths, shape (B,) or (K, B). Raises ShapeError, and RangeError unless each is from 1 to T."""
     if lengths.dim() < 1 or lengths.shape not in {(batch,), (*lead, batch)}:
-        raise ShapeError(
-            f"lengths must have shape {(*lead, batch)} or {(batch,)}; found {tuple(lengths.shape)}"
-        )
+        raise ShapeError(f"lengths must have shape {(*lead, batch)} or {(batch,)}; found {tuple(lengths.shape)}")
     if lengths.is_floating_point():
         raise RangeError(f"lengths must be integers; found {lengths.dtype}")
     if lengths.numel() and not (int(lengths.min()) >= 1 and int(lengths.max()) <= steps):
-        raise RangeError(
-            f"lengths must lie in [1, {steps}]; found {int(lengths.min())} to {int(lengths.max())}"
-        )
+        raise RangeError(f"lengths must lie in [1, {steps}]; found {int(lengths.min())} to {int(lengths.max())}")
     return lengths
 
 

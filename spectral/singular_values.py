@@ -34,18 +34,16 @@ def check_margin(margin: float) -> None:
 def check_sigma(sigma: float) -> None:
     """Raises RangeError unless sigma is finite and not negative."""
     if not (math.isfinite(sigma) and sigma >= 0):
-        raise RangeError(
-            f"sigma, the centre of the band, must be finite and >= 0; found {sigma}. The usual value is 1"
-        )
+        raise RangeError(f"sigma, the centre of the band, must be finite and >= 0; found {sigma}. The usual value is 1")
 
 
 def from_raw(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, size: int) -> Tensor:
     """The singular values, shape (..., size).
 
-    sigmoid: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2), paper eq. 9; written with tanh, which is the same and exact
-    at p = 0. Its slope is r / 2 there: scale the learning rate of p with 1 / r.
-    clip: sigma_i = p_i held to the band. penalty: sigma_i = p_i, to be drawn back by `penalty`.
-    fixed: sigma_i = sigma*, no parameter: the orthogonal case (oRNN) at sigma* = 1.
+    sigmoid: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2), paper eq. 9; written with tanh, which is the same
+    and exact at p = 0. Its slope is r / 2 there: scale the learning rate of p with 1 / r. clip: sigma_i = p_i
+    held to the band. penalty: sigma_i = p_i, to be drawn back by `penalty`. fixed: sigma_i = sigma*, no
+    parameter: the orthogonal case (oRNN) at sigma* = 1.
     """
     sigma, margin = sigma.unsqueeze(-1), margin.unsqueeze(-1)
     if raw is None:
@@ -79,11 +77,7 @@ def penalty(values: Tensor, sigma: Tensor) -> Tensor:
 
 def _check_band(kind: str, values: Tensor, offset: Tensor, sigma: Tensor, reach: Tensor) -> None:
     away = offset.abs()
-    slack = (
-        64 * torch.finfo(values.dtype).eps * values.abs().amax(-1)
-        if kind == "fixed" and values.numel()
-        else 0.0
-    )
+    slack = 64 * torch.finfo(values.dtype).eps * values.abs().amax(-1) if kind == "fixed" and values.numel() else 0.0
     limit = (reach + slack).unsqueeze(-1)
     outside = away >= limit if kind == "sigmoid" else away > limit
     if not bool(outside.any()):
@@ -91,14 +85,16 @@ def _check_band(kind: str, values: Tensor, offset: Tensor, sigma: Tensor, reach:
     needed = 1.001 * float(away.max())
     advice = f"margin={needed:.6g} would hold them all" if needed <= 1 else "no margin up to 1 holds them all"
     raise BandError(
-        f"singular values must lie within {float(reach.max()):.6g} of sigma={float(sigma.reshape(-1)[0]):.6g} for the "
-        f"{kind} map; found values from {float(values.min()):.6g} to {float(values.max()):.6g}. "
-        f"{advice[0].upper()}{advice[1:]}, or pass spectrum='penalty', which is free"
+        f"the {kind} map holds singular values within {float(reach.max()):.6g} of sigma={float(sigma.max()):.6g}; "
+        f"found values from {float(values.min()):.6g} to {float(values.max()):.6g}. "
+        f"{advice[0].upper()}{advice[1:]}; or pass spectrum='penalty', which is free"
     )
 
 
 class _Clip(torch.autograd.Function):
-    """Clamp whose gradient outside the band is kept where a descent step leads back in, so that no value sticks."""
+    """Clamp whose gradient outside the band is kept where a descent step leads back in, so that no value
+    sticks.
+    """
 
     @staticmethod
     def forward(ctx: Any, raw: Tensor, low: Tensor, high: Tensor) -> Tensor:

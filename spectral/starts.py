@@ -21,13 +21,15 @@ def check_reflectors(size: int, count: int, name: str) -> None:
     """Raises ReflectorCountError unless 0 <= count <= size."""
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= size:
         raise ReflectorCountError(
-            f"{name}, the number of reflectors, must be an integer from 0 to {size}, which reaches every orthogonal "
-            f"matrix of that size; found {count!r}"
+            f"{name}, the number of reflectors, must be an integer from 0 to {size}, which reaches every "
+            f"orthogonal matrix of that size; found {count!r}"
         )
 
 
 def gaussian(size: int, count: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Independent normal entries in each column's free coordinates: random reflectors, the paper's start. (n, m)."""
+    """Independent normal entries in each column's free coordinates: random reflectors, the paper's start. (n,
+    m).
+    """
     return torch.randn(size, count, dtype=torch.float64, generator=generator).tril()
 
 
@@ -36,11 +38,11 @@ def reflectors(
 ) -> tuple[Tensor, Tensor]:
     """u (n, m1) and v (n, m2) in float64 on the CPU.
 
-    gaussian: every reflector random; W is then a rotation of at most m1 + m2 dimensions, near I for few reflectors.
-    identity: V = U, W = sigma* I; needs m1 = m2 (Le, Jaitly, Hinton 2015 for the start itself).
-    henaff: plane rotations with angles from U(-pi, pi) (Henaff, Szlam, LeCun 2016); needs m1 = m2 >= floor(n / 2).
-    cayley: the same with angles from U(0, pi / 2) (Helfrich, Willmott, Ye 2018).
-    Raises OptionError, ReflectorCountError.
+    gaussian: every reflector random; W is then a rotation of at most m1 + m2 dimensions, near I for few
+    reflectors. identity: V = U, W = sigma* I; needs m1 = m2 (Le, Jaitly, Hinton 2015 for the start itself).
+    henaff: plane rotations with angles from U(-pi, pi) (Henaff, Szlam, LeCun 2016); needs m1 = m2 >= floor(n
+    / 2). cayley: the same with angles from U(0, pi / 2) (Helfrich, Willmott, Ye 2018). Raises OptionError,
+    ReflectorCountError.
     """
     if start not in STARTS:
         raise OptionError(f"start must be one of {', '.join(STARTS)}; found {start!r}")
@@ -61,7 +63,8 @@ def reflectors(
 def _rotations(start: str, size: int, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Pairs u_j = (cos t/2, sin t/2), v_j = (1, 0) at coordinates (2j, 2j+1) turn that plane by t.
 
-    Reflectors past floor(n / 2) are random and the same on both sides, so that they cancel and can still learn.
+    Reflectors past floor(n / 2) are random and the same on both sides, so that they cancel and can still
+    learn.
     """
     pairs = size // 2
     if count < pairs:

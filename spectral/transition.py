@@ -40,7 +40,8 @@ class Factors(NamedTuple):
 
 
 def factors(transition: Transition) -> Factors:
-    """W as a diagonal plus a matrix of rank r = m1 + m2, exactly. Cost: O(n r^2), one triangular solve for each side.
+    """W as a diagonal plus a matrix of rank r = m1 + m2, exactly. Cost: O(n r^2), one triangular solve for
+    each side.
 
     U = I - Yu Zu and V^T = I - Yv Zv with Zu = Tu Yu^T, Zv = Tv^T Yv^T, so that
     A = [-Yu, Yu (Zu S Yv) - S Yv] and C = [S Zu^T, Zv^T].

@@ -30,7 +30,8 @@ class WY(NamedTuple):
 
 
 def unit_columns(raw: Tensor) -> Tensor:
-    """Lower trapezoid of raw (..., n, m) with columns of length 1; a zero column stays zero, gradient exactly 0.
+    """Lower trapezoid of raw (..., n, m) with columns of length 1; a zero column stays zero, gradient exactly
+    0.
 
     A column that holds NaN keeps it: a broken reflector must show, not pass for the identity.
     """

@@ -43,7 +43,9 @@ class Activation:
             torch.nn.functional.leaky_relu(x, self.slope, inplace=True)
 
     def derivative(self, h: Tensor) -> Tensor:
-        """phi' as a function of the output h = phi(x), a new tensor of h's shape; at the kink of relu it is 0."""
+        """phi' as a function of the output h = phi(x), a new tensor of h's shape; at the kink of relu it is
+        0.
+        """
         if self.name == "tanh":
             return torch.mul(h, h).neg_().add_(1)
         if self.name == "relu":

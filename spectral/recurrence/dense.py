@@ -1,4 +1,4 @@
-"""The dense recurrence: W formed once, one product a step, one product for its gradient after the time loop."""
+"""The dense recurrence: W formed once, one product a step, one for its gradient after the time loop."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from spectral.transition import dense as dense_transition
 
 
 def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
-    """h_t = phi(z_t + W h_{t-1}); shapes as in reference.run. Cost: 6 n^2 B T flop in all, and O(n^2 r) once."""
+    """h_t = phi(z_t + W h_{t-1}); shapes as in reference.run. Cost: 6 n^2 B T flop."""
     w = dense_transition(transition)
     states: Tensor = DenseRecurrence.apply(z, h0, w, activation)  # type: ignore[no-untyped-call]
     return states

@@ -27,7 +27,9 @@ SMALLEST_FACTORED = 96
 
 
 def choose(size: int, rank: int) -> str:
-    """The backend for hidden size n and rank r = m1 + m2, by flop (12 n r against 6 n^2) tempered by measurement."""
+    """The backend for hidden size n and rank r = m1 + m2, by flop (12 n r against 6 n^2) tempered by
+    measurement.
+    """
     return "torch_loop" if size >= SMALLEST_FACTORED and 3 * rank <= size else "dense"
 
 
@@ -42,8 +44,9 @@ def recurrence(
 ) -> Tensor:
     """All states of h_t = phi(z_t + W h_{t-1}), shape of z.
 
-    z (T, B, n), h0 (B, n), transition without batch; or z (K, T, B, n), h0 (K, B, n), transition with leading K.
-    T >= 1; B may be 0. Raises ShapeError, OptionError. Computes in the dtype of the transition, also under autocast.
+    z (T, B, n), h0 (B, n), transition without batch; or z (K, T, B, n), h0 (K, B, n), transition with leading
+    K. T >= 1; B may be 0. Raises ShapeError, OptionError. Computes in the dtype of the transition, also under
+    autocast.
     """
     check_backend(backend)
     _check_shapes(z, h0, transition)

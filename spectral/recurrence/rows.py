@@ -7,11 +7,14 @@ import torch
 from torch import Tensor
 
 CHUNK_ELEMENTS = 1 << 18
-"""Elements of a temporary in `sum_of_products`: a few MB at most, so that backward needs no second copy of h."""
+"""Elements of a temporary in `sum_of_products`: a few MB at most, so that backward needs no second copy of h.
+"""
 
 
 def products(z: Tensor) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The product and the product-and-add that fit one step of z: (T, B, n), or (K, T, B, n) with a trial axis."""
+    """The product and the product-and-add that fit one step of z: (T, B, n), or (K, T, B, n) with a trial
+    axis.
+    """
     return (torch.mm, torch.addmm) if z.dim() == 3 else (torch.bmm, torch.baddbmm)
 
 
@@ -21,7 +24,9 @@ def rows(x: Tensor) -> Tensor:
 
 
 def product_over_rows(first_left: Tensor, first_right: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """first_left^T first_right + left^T right; the first step stands apart because h_0 is no part of the states."""
+    """first_left^T first_right + left^T right; the first step stands apart because h_0 is no part of the
+    states.
+    """
     total = first_left.mT @ first_right
     if left.dim() == 2:
         return total.addmm_(left.mT, right)

@@ -1,7 +1,9 @@
-"""The factored recurrence in plain torch: W = diag(sigma) + A C^T, two skinny products a step, in either direction.
+"""The factored recurrence in plain torch: W = diag(sigma) + A C^T, two skinny products a step, in either
+direction.
 
-Only the states are kept for backward. The gradients of A, C and sigma need nothing that the time loop carries, so
-they are formed after it, each by one product over all T B rows. Derivation: README.md in this folder.
+Only the states are kept for backward. The gradients of A, C and sigma need nothing that the time loop
+carries, so they are formed after it, each by one product over all T B rows. Derivation: README.md in this
+folder.
 """
 
 from typing import Any
@@ -16,7 +18,9 @@ from spectral.transition import Transition, factors
 
 
 def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
-    """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in all."""
+    """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in
+    all.
+    """
     sigma, a, c = factors(transition)
     states: Tensor = FactoredRecurrence.apply(z, h0, sigma, a, c, activation)  # type: ignore[no-untyped-call]
     return states
@@ -26,9 +30,7 @@ class FactoredRecurrence(torch.autograd.Function):
     """z (T, B, n) or (K, T, B, n); h0 (B, n); sigma (n); a, c (n, r); those with K too where z has it."""
 
     @staticmethod
-    def forward(
-        ctx: Any, z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, activation: Activation
-    ) -> Tensor:
+    def forward(ctx: Any, z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, activation: Activation) -> Tensor:
         states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
         _forward_loop(z, h0, sigma, a, c, activation, states)
         ctx.save_for_backward(states, h0, sigma, a, c)
