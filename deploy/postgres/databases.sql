@@ -1,0 +1,2 @@
+CREATE DATABASE spectral;
+CREATE DATABASE mlflow;
