@@ -1,0 +1,24 @@
+"""What was last seen of each part of the system."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.store.models import Component
+
+
+def note(session: Session, name: str, healthy: bool, message: str, detail: dict[str, Any] | None = None) -> None:
+    """Write down the state of a part, in place of what stood there."""
+    session.merge(Component(name=name, healthy=healthy, message=message, detail=detail or {}, at=time.time()))
+
+
+def get(session: Session, name: str) -> Component | None:
+    return session.get(Component, name)
+
+
+def every(session: Session) -> list[Component]:
+    return list(session.scalars(select(Component).order_by(Component.name)))
