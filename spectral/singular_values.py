@@ -87,7 +87,7 @@ def _check_band(kind: str, values: Tensor, offset: Tensor, sigma: Tensor, reach:
     raise BandError(
         f"the {kind} map holds singular values within {float(reach.max()):.6g} of sigma={float(sigma.max()):.6g}; "
         f"found values from {float(values.min()):.6g} to {float(values.max()):.6g}. "
-        f"{advice[0].upper()}{advice[1:]}; or pass spectrum='penalty', which is free"
+        f"{advice}; or pass spectrum='penalty', which is free"
     )
 
 

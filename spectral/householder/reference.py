@@ -8,6 +8,19 @@ import torch
 from torch import Tensor
 
 
+def trapezoid(raw: Tensor) -> Tensor:
+    """raw with the first j coordinates of column j set to zero, in value and in gradient.
+
+    A column with one free coordinate, the last of a full set, is a sign: its gradient is zero too, and is made so
+    exactly, lest rounding noise be taken for a gradient.
+    """
+    n, m = raw.shape[-2:]
+    columns = raw.tril()
+    if m < n:
+        return columns
+    return torch.cat([columns[..., :-1], columns[..., -1:].detach()], -1)
+
+
 def reflect(u: Tensor, x: Tensor) -> Tensor:
     """H(u) applied to each row of x: x - 2 u (u.x) / (u.u), paper eq. 7; u = 0 is the identity.
 
@@ -24,7 +37,7 @@ def reflect(u: Tensor, x: Tensor) -> Tensor:
 
 def apply(raw: Tensor, x: Tensor) -> Tensor:
     """Q x for each row, Q = H(u_0) H(u_1) ... H(u_{m-1})."""
-    columns = raw.tril()
+    columns = trapezoid(raw)
     for j in reversed(range(raw.shape[-1])):
         x = reflect(columns[..., j], x)
     return x
@@ -32,7 +45,7 @@ def apply(raw: Tensor, x: Tensor) -> Tensor:
 
 def apply_transposed(raw: Tensor, x: Tensor) -> Tensor:
     """Q^T x for each row, Q = H(u_0) H(u_1) ... H(u_{m-1})."""
-    columns = raw.tril()
+    columns = trapezoid(raw)
     for j in range(raw.shape[-1]):
         x = reflect(columns[..., j], x)
     return x

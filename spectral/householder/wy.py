@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from spectral.householder import reference
+
 
 class WY(NamedTuple):
     """Q = I - y T y^T of m reflectors in R^n. Cost of building: n m^2 + m^3 flop."""
@@ -35,7 +37,7 @@ def unit_columns(raw: Tensor) -> Tensor:
 
     A column that holds NaN keeps it: a broken reflector must show, not pass for the identity.
     """
-    columns = raw.tril()
+    columns = reference.trapezoid(raw)
     length: Tensor = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
     is_zero = length == 0
     return columns.masked_fill(is_zero, 0.0) / length.masked_fill(is_zero, 1.0)

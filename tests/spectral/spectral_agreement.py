@@ -1,0 +1,51 @@
+"""How near two ways of computing the same must come, and the draws that the law suites share."""
+
+import torch
+from hypothesis import HealthCheck, settings
+from torch import Tensor
+
+from spectral import Transition
+
+LAW = settings(
+    deadline=None, derandomize=True, max_examples=12, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
+    return scale * torch.randn(*shape, dtype=torch.float64, generator=generator(seed))
+
+
+def tolerance(size: int, dtype: torch.dtype = torch.float64) -> float:
+    """Relative error allowed to a quantity that sums over `size` terms; 1e-12 at most in float64."""
+    eps = torch.finfo(dtype).eps
+    return min(64 * eps * max(size, 4) ** 0.5, 4503 * eps)
+
+
+def assert_near(found: Tensor, expected: Tensor, size: int, what: str = "") -> None:
+    """Relative to the largest entry of what is expected; equal shapes."""
+    assert found.shape == expected.shape, what
+    if expected.numel() == 0:
+        return
+    scale = float(expected.detach().abs().max()) or 1.0
+    error = float((found.detach() - expected.detach()).abs().max()) / scale
+    assert error <= tolerance(size, expected.dtype), f"{what}: relative error {error:.3g}"
+
+
+def transition(n: int, m1: int, m2: int, *, lead: tuple[int, ...] = (), seed: int = 0) -> Transition:
+    """Random, singular values within 0.3 of 1, every tensor a leaf that wants its gradient."""
+    sigma = 1 + 0.3 * torch.tanh(draw(*lead, n, seed=seed))
+    u, v = draw(*lead, n, m1, seed=seed + 1), draw(*lead, n, m2, seed=seed + 2)
+    return Transition(*(t.requires_grad_() for t in (sigma, u, v)))
+
+
+def gradients(output: Tensor, inputs: list[Tensor], seed: int = 9) -> list[Tensor]:
+    """Of a random linear function of the output; zeros where an input has no part in it."""
+    if not output.requires_grad:
+        return [torch.zeros_like(x) for x in inputs]
+    weight = draw(*output.shape, seed=seed)
+    grads = torch.autograd.grad((output * weight).sum(), inputs, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(grads, inputs, strict=True)]

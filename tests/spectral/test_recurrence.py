@@ -1,0 +1,178 @@
+"""One law suite for every backend in the dispatcher's table: outputs and every gradient against the reference."""
+
+import logging
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectral import BACKENDS, Activation, Transition, recurrence
+from spectral.errors import OptionError, RangeError, ShapeError
+from spectral.recurrence.activation import NAMES
+from spectral.recurrence.dense import DenseRecurrence
+from spectral.recurrence.dispatch import choose
+from spectral.recurrence.torch_loop import FactoredRecurrence
+from spectral.transition import dense, dense_literal, factors
+from spectral_agreement import LAW, assert_near, draw, gradients, transition
+
+backends = pytest.mark.parametrize("backend", sorted(set(BACKENDS) - {"reference"}))
+trial_axis = pytest.mark.parametrize("lead", [(), (1,), (3,)], ids=["alone", "K=1", "K=3"])
+
+
+def assert_backend(backend, z, h0, matrix: Transition, activation: Activation):
+    inputs = [z, h0, *matrix]
+    found = recurrence(z, h0, matrix, activation, backend=backend)
+    expected = recurrence(z, h0, matrix, activation, backend="reference")
+    size = z.shape[-3] * max(1, z.shape[-2]) * matrix.size * (matrix.rank + 1)
+    assert_near(found, expected, size, f"{backend}: states")
+    names = ("z", "h0", "sigma", "u", "v")
+    for name, f, e in zip(names, gradients(found, inputs), gradients(expected, inputs), strict=True):
+        assert_near(f, e, size, f"{backend}: gradient of {name}")
+
+
+def inputs(lead, steps, batch, n, seed=0):
+    z, h0 = draw(*lead, steps, batch, n, seed=seed + 5), draw(*lead, batch, n, seed=seed + 6)
+    return z.requires_grad_(), h0.requires_grad_()
+
+
+@backends
+@trial_axis
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("n", "m1", "m2", "steps", "batch"),
+    [
+        pytest.param(1, 1, 1, 3, 2, id="n=1"),
+        pytest.param(1, 0, 0, 1, 1, id="no reflectors"),
+        pytest.param(7, 3, 2, 5, 3, id="odd n"),
+        pytest.param(6, 2, 3, 1, 4, id="one step"),
+        pytest.param(5, 5, 5, 4, 2, id="full set"),
+        pytest.param(8, 1, 6, 4, 2, id="m1 and m2 apart"),
+        pytest.param(8, 0, 3, 4, 2, id="no u"),
+        pytest.param(4, 2, 2, 3, 0, id="empty batch"),
+    ],
+)
+def test_backend_agrees_with_the_reference(backend, lead, name, n, m1, m2, steps, batch):
+    z, h0 = inputs(lead, steps, batch, n)
+    assert_backend(backend, z, h0, transition(n, m1, m2, lead=lead), Activation(name))
+
+
+@backends
+@LAW
+@given(data=st.data())
+def test_backend_agrees_with_the_reference_on_drawn_shapes(backend, data):
+    n = data.draw(st.integers(1, 24), label="n")
+    m1, m2 = (data.draw(st.integers(0, n), label=m) for m in ("m1", "m2"))
+    steps, batch = data.draw(st.integers(1, 12), label="T"), data.draw(st.integers(0, 5), label="B")
+    lead = data.draw(st.sampled_from([(), (2,)]), label="lead")
+    z, h0 = inputs(lead, steps, batch, n)
+    name = data.draw(st.sampled_from(NAMES), label="nonlinearity")
+    assert_backend(backend, z, h0, transition(n, m1, m2, lead=lead), Activation(name, 0.2))
+
+
+@backends
+@trial_axis
+def test_zero_reflectors_get_a_gradient_of_exactly_zero(backend, lead):
+    matrix = transition(6, 4, 3, lead=lead)
+    with torch.no_grad():
+        matrix.u[..., 1] = 0
+        matrix.v[..., 2] = 0
+    z, h0 = inputs(lead, 4, 3, 6)
+    assert_backend(backend, z, h0, matrix, Activation("tanh"))
+    out = recurrence(z, h0, matrix, Activation("tanh"), backend=backend)
+    grad_u, grad_v = gradients(out, [matrix.u, matrix.v])
+    assert not grad_u[..., 1].any()
+    assert not grad_v[..., 2].any()
+
+
+@backends
+@trial_axis
+def test_non_contiguous_input(backend, lead):
+    shape = (*lead, 3, 5, 6)
+    z = draw(*shape).transpose(-2, -3).requires_grad_()
+    h0 = draw(*lead, 6, 3).mT.requires_grad_()
+    assert_backend(backend, z, h0, transition(6, 2, 3, lead=lead), Activation("relu"))
+
+
+@backends
+def test_expanded_gradient_and_input(backend):
+    matrix = transition(4, 2, 2)
+    z = draw(1, 1, 4).expand(5, 3, 4).requires_grad_()
+    out = recurrence(z, torch.zeros(3, 4, dtype=z.dtype), matrix, Activation("tanh"), backend=backend)
+    (grad,) = torch.autograd.grad(out.sum(), [matrix.u])
+    expected = recurrence(z, torch.zeros(3, 4, dtype=z.dtype), matrix, Activation("tanh"), backend="reference")
+    assert_near(grad, torch.autograd.grad(expected.sum(), [matrix.u])[0], 400)
+
+
+@backends
+def test_a_nan_in_one_trial_leaves_the_others_as_they_are_bit_for_bit(backend):
+    matrix = transition(6, 2, 3, lead=(3,))
+    z, h0 = inputs((3,), 4, 3, 6)
+    clean = recurrence(z, h0, matrix, Activation("relu"), backend=backend)
+    broken_z = z.detach().clone()
+    broken_z[1, 2, 0, 3] = torch.nan
+    broken_z.requires_grad_()
+    broken = recurrence(broken_z, h0, matrix, Activation("relu"), backend=backend)
+    assert broken[1].isnan().any()
+    pairs = zip(
+        [clean, *gradients(clean, [z, h0, *matrix])], [broken, *gradients(broken, [broken_z, h0, *matrix])], strict=True
+    )
+    for whole, beside_nan in pairs:
+        assert torch.equal(whole[[0, 2]], beside_nan[[0, 2]])
+
+
+@backends
+def test_only_some_gradients_are_wanted(backend):
+    matrix = Transition(*(t.detach() for t in transition(5, 2, 2)))
+    z, h0 = inputs((), 4, 2, 5)
+    found = recurrence(z, h0, matrix, Activation("tanh"), backend=backend)
+    expected = recurrence(z, h0, matrix, Activation("tanh"), backend="reference")
+    for f, e in zip(gradients(found, [z, h0]), gradients(expected, [z, h0]), strict=True):
+        assert_near(f, e, 100)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@trial_axis
+def test_gradcheck_of_the_hand_written_backwards(name, lead):
+    z, h0 = inputs(lead, 3, 2, 4)
+    matrix = transition(4, 1, 2, lead=lead)
+    sigma, a, c = (t.detach().requires_grad_() for t in factors(matrix))
+    w = dense(matrix).detach().requires_grad_()
+    assert torch.autograd.gradcheck(FactoredRecurrence.apply, (z, h0, sigma, a, c, Activation(name)))
+    assert torch.autograd.gradcheck(DenseRecurrence.apply, (z, h0, w, Activation(name)))
+
+
+@LAW
+@given(n=st.integers(1, 24), data=st.data())
+def test_the_factors_are_the_transition(n, data):
+    m1, m2 = data.draw(st.integers(0, n)), data.draw(st.integers(0, n))
+    matrix = transition(n, m1, m2)
+    assert factors(matrix).a.shape == (n, m1 + m2)
+    assert_near(dense(matrix), dense_literal(matrix), n * (m1 + m2 + 1))
+
+
+def test_the_rule_and_its_override(caplog):
+    assert choose(512, 32) == "torch_loop"
+    assert choose(128, 64) == "dense"
+    assert choose(32, 4) == "dense"
+    z, h0 = inputs((), 2, 1, 4)
+    with caplog.at_level(logging.DEBUG, logger="spectral.recurrence.dispatch"):
+        recurrence(z, h0, transition(4, 1, 1), Activation("tanh"))
+    assert "backend dense" in caplog.text
+
+
+def test_what_is_refused():
+    z, h0 = inputs((), 2, 1, 4)
+    matrix = transition(4, 1, 1)
+    with pytest.raises(OptionError, match="torch_loop"):
+        recurrence(z, h0, matrix, Activation("tanh"), backend="fast")
+    with pytest.raises(OptionError, match="leaky_relu"):
+        Activation("sine")
+    with pytest.raises(RangeError, match="relu"):
+        Activation("leaky_relu", 0.0)
+    with pytest.raises(ShapeError, match="z must have shape"):
+        recurrence(z[..., :3], h0, matrix, Activation("tanh"))
+    with pytest.raises(ShapeError, match="h0 must have shape"):
+        recurrence(z, h0[..., :3], matrix, Activation("tanh"))
+    with pytest.raises(ShapeError, match="at least one step"):
+        recurrence(z[:0], h0, matrix, Activation("tanh"))
