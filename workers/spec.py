@@ -80,6 +80,7 @@ class ModelSpec(_Spec):
                 {"given": self.activation, "name": "activation"},
             )
         self._reflectors_fit()
+        self._start_fits()
         return self
 
     def _reflectors_fit(self) -> None:
@@ -96,11 +97,38 @@ class ModelSpec(_Spec):
                     {"count": count, "hidden": self.hidden_size, "name": name},
                 )
 
+    def _start_fits(self) -> None:
+        """Rotation and identity starts need as many reflectors on both sides, rotations one for every plane."""
+        m1, m2 = self.reflector_counts
+        planes = self.hidden_size // 2
+        if self.start in ("identity", "henaff", "cayley") and m1 != m2:
+            raise PydanticCustomError(
+                "start_sides", "start {start} needs as many reflectors on both sides, not {m1} and {m2}",
+                {"start": self.start, "m1": m1, "m2": m2, "name": "start",
+                 "expected": "reflectors_u = reflectors_v, or start gaussian"},
+            )
+        if self.start in ("henaff", "cayley") and m1 < planes:
+            raise PydanticCustomError(
+                "start_planes", "start {start} needs at least {planes} reflectors at this hidden_size, not {m1}",
+                {"start": self.start, "m1": m1, "planes": planes, "name": "start",
+                 "expected": f"reflectors of at least {planes}, or start identity or gaussian"},
+            )
+
     @property
     def reflector_counts(self) -> tuple[int, int]:
         """(m1, m2) with defaults filled in."""
         default = self.reflectors or min(8, self.hidden_size)
         return self.reflectors_u or default, self.reflectors_v or default
+
+    @property
+    def band_margin(self) -> float:
+        """r, with the default filled in."""
+        return 0.01 if self.margin is None else float(self.margin)
+
+    @property
+    def band_centre(self) -> float:
+        """sigma*, with the default filled in."""
+        return 1.0 if self.sigma is None else float(self.sigma)
 
 
 class TrainingSpec(_Spec):
@@ -272,7 +300,7 @@ class TrialSpec(_Spec):
         """Trials with equal keys may share a pack (reflector counts, margins, rates and seeds may differ)."""
         model, training = self.model, self.training
         return repr((
-            self.task, model.kind, model.hidden_size, model.layers, model.activation, training.steps,
+            self.task, model.kind, model.hidden_size, model.layers, model.activation or "relu", training.steps,
             training.batch_size, training.optimizer, training.dtype, training.report_interval,
             training.checkpoint_interval,
         ))  # fmt: skip

@@ -1,0 +1,131 @@
+"""The trials of a pack on a device, row by row: one optimiser step of all, and what is read off them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from workers.adam import PackedAdam
+from workers.batches import TaskData
+from workers.models import pack, stack, take
+from workers.scoring import losses, scores
+from workers.tasks import Split
+from workers.trial_state import Tensors, TrialState
+
+
+class Readings(NamedTuple):
+    """One row's numbers since its last report, on the host.
+
+    ``bad_step``: the first step whose loss or gradient norm was not finite, 0 where there was none; those two as found.
+    """
+
+    loss_sum: float
+    bad_step: int
+    bad_loss: float
+    bad_norm: float
+    h0_norm: float
+    hT_norm: float
+    spectrum: float | None
+
+
+class TrainingPack:
+    """K trials of one shape key. Rows are numbered as ``states`` are; a row does not change by being ignored."""
+
+    def __init__(self, states: Sequence[TrialState], data: TaskData, device: torch.device) -> None:
+        self._specs = [state.spec for state in states]
+        self._task, self._training = self._specs[0].task, self._specs[0].training
+        self._data, self._device = data, device
+        networks = [state.network().to(device) for state in states]
+        self._model = pack(networks)
+        self._adam = PackedAdam(self._model.parameters, self._specs, [state.step for state in states])
+        self._fill(self._adam.exp_avg, [state.exp_avg for state in states])
+        self._fill(self._adam.exp_avg_sq, [state.exp_avg_sq for state in states])
+        self._best = {name: p.detach().clone() for name, p in self._model.parameters.items()}
+        self._fill(self._best, [state.best_model or state.model for state in states])
+        seeds = [spec.training.seed for spec in self._specs]
+        self._seeds, self._done = seeds, [state.step for state in states]
+        self._orders = [data.order(seed, self._training.batch_size) for seed in seeds]
+        self._loss_sum = torch.stack([state.loss_sum for state in states]).to(device)
+        rows = len(states)
+        self._bad_step = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._bad_loss, self._bad_norm, self._h0_norm, self._hT_norm = torch.zeros(4, rows, dtype=torch.float64, device=device)
+
+    def _fill(self, stacked: Tensors, trials: Sequence[Tensors]) -> None:
+        for name, tensor in stack(trials).items():
+            stacked[name].copy_(tensor)
+
+    def step(self, *, probe: bool) -> None:
+        """One optimiser step of every row. ``probe``: note |dL/dh_0| and |dL/dh_T| of this step. No host sync."""
+        batch = self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
+        self._done = [done + 1 for done in self._done]
+        parameters = self._model.parameters
+        h0 = self._model.zeros(self._training.batch_size).requires_grad_(probe)
+        outputs, last = self._model.forward(batch.inputs, h0)
+        loss = losses(self._task, outputs, batch.targets)
+        wanted = [*parameters.values(), *([h0, last] if probe else [])]
+        found = torch.autograd.grad(loss.sum(), wanted)
+        if probe:
+            self._h0_norm, self._hT_norm = (g.flatten(1).double().square().sum(1).sqrt() for g in found[-2:])
+        norm = self._adam.step(dict(zip(parameters, found, strict=False)))
+        self._model.after_step()
+        self._note(loss.detach().double(), norm.double())
+
+    def _note(self, loss: Tensor, norm: Tensor) -> None:
+        self._loss_sum += loss
+        new = ~(loss.isfinite() & norm.isfinite()) & (self._bad_step == 0)
+        self._bad_step = torch.where(new, self._adam.steps, self._bad_step)
+        self._bad_loss = torch.where(new, loss, self._bad_loss)
+        self._bad_norm = torch.where(new, norm, self._bad_norm)
+
+    def readings(self) -> list[Readings]:
+        """Every row's numbers; waits for the device once."""
+        columns = [self._loss_sum, self._bad_step.double(), self._bad_loss, self._bad_norm, self._h0_norm, self._hT_norm]
+        spectrum = self._model.spectrum_distance()
+        if spectrum is not None:
+            columns.append(spectrum.double())
+        rows: list[list[float]] = torch.stack(columns, 1).tolist()
+        return [Readings(r[0], int(r[1]), *r[2:6], r[6] if len(r) > 6 else None) for r in rows]
+
+    def clear_loss(self, row: int) -> None:
+        """A new interval begins for this row."""
+        self._loss_sum[row] = 0
+
+    def evaluate(self, split: Split) -> list[dict[str, float]]:
+        """The task's metrics of every row over a held-out set."""
+        found = scores(self._task, self._model, self._data.validation if split == "validation" else self._data.test)
+        names, rows = list(found), torch.stack(list(found.values()), 1).tolist()
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def keep_best(self, row: int) -> None:
+        """This row's parameters now are its best so far."""
+        for name, p in self._model.parameters.items():
+            self._best[name][row] = p.detach()[row]
+
+    @torch.no_grad()
+    def evaluate_best(self) -> list[dict[str, float]]:
+        """The task's metrics over the test set, every row at its best parameters."""
+        parameters = self._model.parameters
+        now = {name: p.detach().clone() for name, p in parameters.items()}
+        try:
+            for name, p in parameters.items():
+                p.copy_(self._best[name])
+            return self.evaluate("test")
+        finally:
+            for name, p in parameters.items():
+                p.copy_(now[name])
+
+    def store(self, row: int, state: TrialState) -> None:
+        """Copy a row back into its trial's state, on the CPU."""
+        like = state.model
+        state.step = self._done[row]
+        state.loss_sum = self._loss_sum[row].detach().cpu().clone()
+        state.model = self._row(self._model.parameters, row, like)
+        state.exp_avg = self._row(self._adam.exp_avg, row, like)
+        state.exp_avg_sq = self._row(self._adam.exp_avg_sq, row, like)
+        state.best_model = self._row(self._best, row, like) if state.best else None
+
+    def _row(self, stacked: Tensors, row: int, like: Tensors) -> Tensors:
+        return {name: tensor.cpu() for name, tensor in take(stacked, row, like).items()}

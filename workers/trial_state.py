@@ -1,0 +1,81 @@
+"""All there is to one trial between two steps, alone: what a checkpoint holds and what a pack is made of."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from workers.checkpoints import Best, Checkpoint, Checkpoints, Point
+from workers.errors import CheckpointInvalid
+from workers.models import SequenceModel, start_of
+from workers.spec import TrialSpec
+
+log = logging.getLogger(__name__)
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass
+class TrialState:
+    """One trial after ``step`` optimiser steps; tensors unpadded, named as in the network's state_dict.
+
+    loss_sum: float64 scalar, training losses since the last report. best_model: parameters at ``best``.
+    """
+
+    spec: TrialSpec
+    step: int
+    model: Tensors
+    exp_avg: Tensors
+    exp_avg_sq: Tensors
+    loss_sum: Tensor
+    history: list[Point] = field(default_factory=list)
+    best: Best | None = None
+    best_model: Tensors | None = None
+
+    @classmethod
+    def start(cls, spec: TrialSpec) -> TrialState:
+        """The trial before its first step, a function of its seed."""
+        model = {name: p.detach() for name, p in start_of(spec).named_parameters()}
+        zeros = {name: torch.zeros_like(p) for name, p in model.items()}
+        moments = {name: torch.zeros_like(p) for name, p in model.items()}
+        return cls(spec, 0, model, zeros, moments, torch.zeros((), dtype=torch.float64))
+
+    @classmethod
+    def resume(cls, store: Checkpoints, spec: TrialSpec) -> TrialState:
+        """The trial at its newest whole checkpoint, or at its start. Raises CheckpointInvalid for another trial's."""
+        found = store.newest()
+        if found is None:
+            return cls.start(spec)
+        state = cls._from(found, spec)
+        if state.best is not None:
+            try:
+                state.best_model = found.model if state.best.step == state.step else store.best(state.best).model
+            except CheckpointInvalid as error:
+                log.warning("the best checkpoint is lost, the next best counts: %s", error)
+                state.best = None
+        return state
+
+    @classmethod
+    def _from(cls, found: Checkpoint, spec: TrialSpec) -> TrialState:
+        manifest, tensors = found.manifest, found.optimizer
+        moments = [{n: tensors[f"{kind}.{n}"] for n in found.model} for kind in ("exp_avg", "exp_avg_sq")]
+        return cls(
+            spec, manifest.step, found.model, *moments, tensors["loss_sum"], list(manifest.history), manifest.best
+        )  # fmt: skip
+
+    def save(self, store: Checkpoints) -> Path:
+        """Write this as a checkpoint. Raises OSError."""
+        optimizer = {"loss_sum": self.loss_sum}
+        optimizer |= {f"exp_avg.{name}": t for name, t in self.exp_avg.items()}
+        optimizer |= {f"exp_avg_sq.{name}": t for name, t in self.exp_avg_sq.items()}
+        return store.write(self.step, self.model, optimizer, self.history, self.best)
+
+    def network(self) -> SequenceModel:
+        """The module with these parameters, for packing."""
+        model = start_of(self.spec)
+        model.load_state_dict(self.model)
+        return model
