@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from spectral_agreement import LAW, assert_near, draw, gradients, transition
 
 from spectral import BACKENDS, Activation, Transition, recurrence
 from spectral.errors import OptionError, RangeError, ShapeError
@@ -14,7 +15,6 @@ from spectral.recurrence.dense import DenseRecurrence
 from spectral.recurrence.dispatch import choose
 from spectral.recurrence.torch_loop import FactoredRecurrence
 from spectral.transition import dense, dense_literal, factors
-from spectral_agreement import LAW, assert_near, draw, gradients, transition
 
 backends = pytest.mark.parametrize("backend", sorted(set(BACKENDS) - {"reference"}))
 trial_axis = pytest.mark.parametrize("lead", [(), (1,), (3,)], ids=["alone", "K=1", "K=3"])
