@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from service import states
@@ -89,6 +89,12 @@ def page(
     if wanted:
         query = query.where(Sweep.state.in_(wanted))
     return list(session.scalars(query.where(_older(before)) if before else query))
+
+
+def counts(session: Session) -> dict[str, int]:
+    """How many sweeps there are in each state."""
+    rows = session.execute(select(Sweep.state, func.count()).group_by(Sweep.state)).tuples()
+    return dict(rows.all())
 
 
 def _older(than: tuple[float, str]) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from service import states
@@ -80,19 +80,29 @@ def want(session: Session, trial_id: str, verb: TrialVerb) -> Trial:
     return trial
 
 
-def page(session: Session, sweep_id: str, limit: int = 100, after: int = -1) -> list[Trial]:
-    """Trials by number, those above ``after``."""
-    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.number > after).order_by(Trial.number)
+def page(session: Session, sweep_id: str, wanted: Sequence[str] = (), limit: int = 100, after: int = -1) -> list[Trial]:
+    """Trials by number, those above ``after``, in any of the ``wanted`` states (all if empty)."""
+    query = _in_states(sweep_id, wanted).where(Trial.number > after).order_by(Trial.number)
     return list(session.scalars(query.limit(limit)))
 
 
 def ranked(
-    session: Session, sweep_id: str, direction: Direction, limit: int = 100, after: Place | None = None
+    session: Session,
+    sweep_id: str,
+    direction: Direction,
+    wanted: Sequence[str] = (),
+    limit: int = 100,
+    after: Place | None = None,
 ) -> list[Trial]:
     """Trials by objective, the best first and those without one last; ``after`` is the place of the last one seen."""
     value = Trial.objective.desc() if direction == "maximize" else Trial.objective.asc()
-    query = select(Trial).where(Trial.sweep_id == sweep_id).order_by(Trial.objective.is_(None), value, Trial.number)
+    query = _in_states(sweep_id, wanted).order_by(Trial.objective.is_(None), value, Trial.number)
     return list(session.scalars((query.where(_worse(after, direction)) if after else query).limit(limit)))
+
+
+def _in_states(sweep_id: str, wanted: Sequence[str]) -> Select[Trial]:
+    query = select(Trial).where(Trial.sweep_id == sweep_id)
+    return query.where(Trial.state.in_(wanted)) if wanted else query
 
 
 def _worse(than: Place, direction: Direction) -> ColumnElement[bool]:
@@ -118,6 +128,18 @@ def tally(session: Session, sweep_ids: Sequence[str]) -> dict[str, dict[str, tup
     for sweep_id, state, count, steps in rows:
         found[sweep_id][state] = (count, int(steps))
     return found
+
+
+def counts(session: Session) -> dict[str, int]:
+    """How many trials there are in each state, over all sweeps."""
+    rows = session.execute(select(Trial.state, func.count()).group_by(Trial.state)).tuples()
+    return dict(rows.all())
+
+
+def ended_numbers(session: Session, sweep_id: str) -> set[int]:
+    """The numbers of the trials that have ended."""
+    query = select(Trial.number).where(Trial.sweep_id == sweep_id, Trial.state.in_(TRIAL_ENDED))
+    return set(session.scalars(query))
 
 
 def reports(session: Session, trial_id: str, after: int = -1, limit: int = 10_000) -> list[TrialReport]:

@@ -1,0 +1,51 @@
+"""``python -m service.api``: migrate the database, then serve."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+import uvicorn
+from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
+
+from service.api.app import create_app
+from service.settings import ApiSettings
+from service.store import migrations
+
+log = logging.getLogger("service.api")
+
+PATIENCE_SECONDS = 120.0
+GRACE_SECONDS = 3
+
+
+def main() -> None:
+    """Serve until told to end. Open event streams are cut after a grace; their readers resume where they were."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        settings = ApiSettings()
+    except ValidationError as error:
+        sys.exit("\n".join(f"SPECTRAL_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()))
+    _migrate(settings.database_url)
+    uvicorn.run(
+        create_app(settings), host=settings.host, port=settings.port, log_level="info",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )  # fmt: skip
+
+
+def _migrate(url: str, patience: float = PATIENCE_SECONDS) -> None:
+    """Bring the database to the newest schema, waiting for it to answer."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return migrations.upgrade(url)
+        except OperationalError as error:
+            if time.monotonic() > until:
+                raise
+            log.warning("the database does not answer yet, trying again: %s", str(error.orig).strip())
+            time.sleep(1.0)
+
+
+if __name__ == "__main__":
+    main()

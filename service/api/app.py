@@ -1,0 +1,59 @@
+"""The HTTP application, made from settings; nothing is opened before the first request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from prometheus_client import CollectorRegistry
+from starlette.staticfiles import StaticFiles
+
+from service.api import catalogue, events, health, page, problems, prometheus, sweeps, trials
+from service.api.context import Context
+from service.api.views import Problem
+from service.settings import ApiSettings
+from service.store.database import Database
+from workers.spec import SweepSpec
+
+SUMMARY = "Sweeps of Spectral-RNNs over reflector count and singular-value margin."
+
+
+def create_app(settings: ApiSettings) -> FastAPI:
+    """The application over the settings' database, which must have been migrated."""
+    database = Database(settings.database_url)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        database.close()
+
+    refusals: dict[int | str, dict[str, Any]] = {
+        status: {"model": Problem, "description": "A problem document"} for status in (404, 409, 422, 503)
+    }
+    app = FastAPI(
+        title="Spectral-RNN service", description=SUMMARY, version="1", lifespan=lifespan, docs_url=None,
+        redoc_url=None, responses=refusals,
+    )  # fmt: skip
+    registry = CollectorRegistry()
+    registry.register(prometheus.StoreCollector(database))
+    app.state.context, app.state.registry = Context(settings, database), registry
+    for module in (sweeps, events, trials, catalogue, health, prometheus, page):
+        app.include_router(module.router)
+    app.mount("/page", StaticFiles(directory=page.FOLDER), name="page")
+    app.add_middleware(prometheus.RequestMetrics, registry=registry)
+    problems.install(app)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the schema
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The schema with the posted sweep in it, which handlers read from the raw body."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        sweep = SweepSpec.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema["components"]["schemas"] |= {**sweep.pop("$defs"), "SweepSpec": sweep}
+        app.openapi_schema = schema
+    return app.openapi_schema

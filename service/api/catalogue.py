@@ -1,0 +1,30 @@
+"""/v1/tasks and /v1/samplers: what a sweep can ask for."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.api import views
+from workers.tasks import TASKS
+
+router = APIRouter(prefix="/v1", tags=["catalogue"])
+
+SAMPLERS = {
+    "grid": "every point of the space, the last dimension fastest",
+    "random": "search.trials independent draws, a function of search.seed and the trial's number alone",
+}
+
+
+@router.get("/tasks")
+def list_tasks() -> list[views.TaskView]:
+    """The tasks, their parameters as JSON schema and their metrics with the better direction."""
+    return [
+        views.TaskView(name=name, summary=task.summary, metrics=task.metrics, json_schema=task.model_json_schema())
+        for name, task in TASKS.items()
+    ]
+
+
+@router.get("/samplers")
+def list_samplers() -> list[views.SamplerView]:
+    """The ways to draw trials from a space."""
+    return [views.SamplerView(name=name, summary=summary) for name, summary in SAMPLERS.items()]

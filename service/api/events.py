@@ -1,0 +1,76 @@
+"""/v1/sweeps/{id}/events: what happens in a sweep, as server-sent events that can be resumed without loss."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from sqlalchemy.exc import OperationalError
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from service.api.context import Context, Ctx
+from service.states import SWEEP_ENDED
+from service.store import events, sweeps
+from service.store.models import Event
+
+log = logging.getLogger(__name__)
+router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+
+KEEPALIVE_SECONDS = 15.0
+Seq = Annotated[int | None, Query(ge=0, le=2**53, description="number of the last event seen; 0: from the start")]
+LastSeen = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**53, description="goes before ``after``")]
+
+
+@router.get("/{sweep_id}/events", response_class=EventSourceResponse)
+def stream_events(sweep_id: str, context: Ctx, after: Seq = None, last_event_id: LastSeen = None) -> Response:
+    """Every event after the last one seen, then each as it happens; ends after the event that ends the sweep.
+
+    A sweep that ended and whose events have all been seen answers 204, which tells a browser not to come back.
+    """
+    seen = last_event_id if last_event_id is not None else after or 0
+    found, over = _look(context, sweep_id, seen)
+    if over and not found:
+        return Response(status_code=204)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return EventSourceResponse(_stream(context, sweep_id, seen), headers=headers)
+
+
+async def _stream(context: Context, sweep_id: str, seen: int) -> AsyncIterator[bytes]:
+    quiet_since = time.monotonic()
+    while True:
+        try:
+            found, over = await run_in_threadpool(_look, context, sweep_id, seen)
+        except OperationalError as error:
+            log.warning("events of %s: the database did not answer, trying again: %s", sweep_id, error)
+            found, over = [], False
+        for event in found:
+            yield _encoded(event)
+            seen = event.seq
+        if over and not found:
+            return
+        if found:
+            quiet_since = time.monotonic()
+            continue
+        if time.monotonic() - quiet_since > KEEPALIVE_SECONDS:
+            yield KEEPALIVE_COMMENT
+            quiet_since = time.monotonic()
+        await asyncio.sleep(context.settings.event_poll_seconds)
+
+
+def _look(context: Context, sweep_id: str, seen: int) -> tuple[list[Event], bool]:
+    """The next events, and whether the sweep has ended. Its state is read first: an end seen has its event written."""
+    with context.database.read() as session:
+        ended = sweeps.get(session, sweep_id).state in SWEEP_ENDED
+        return events.after(session, sweep_id, seen), ended
+
+
+def _encoded(event: Event) -> bytes:
+    data = {"seq": event.seq, "kind": event.kind, "trial_id": event.trial_id, "data": event.data, "at": event.at}
+    return format_sse_event(data_str=json.dumps(data), event=event.kind, id=str(event.seq))

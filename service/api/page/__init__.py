@@ -1,0 +1,25 @@
+"""The web page and the documentation page: static files that need no network but this server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.responses import FileResponse
+
+FOLDER = Path(__file__).parent
+POLICY = {"Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'", "Cache-Control": "no-cache"}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def index() -> FileResponse:
+    """Sweeps, their progress and their results."""
+    return FileResponse(FOLDER / "index.html", headers=POLICY)
+
+
+@router.get("/docs")
+def docs() -> FileResponse:
+    """The API's calls, from /openapi.json."""
+    return FileResponse(FOLDER / "docs.html", headers=POLICY)

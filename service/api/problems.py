@@ -1,0 +1,134 @@
+"""Every error as a problem document (RFC 9457): one table from exception to HTTP."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.states import IllegalMove
+from service.store.errors import KeyReused, NotFound
+from workers.errors import FieldError, SpecError
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 2
+
+
+class Refused(Exception):
+    """A request that the HTTP edge itself turns down; ``title`` and ``status`` as in the problem document."""
+
+    def __init__(self, status: int, title: str, detail: str, errors: list[FieldError] | None = None) -> None:
+        self.status, self.title, self.errors = status, title, errors or []
+        super().__init__(detail)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A row of the table. ``detail``: what the client is told, the exception's own words where it is empty."""
+
+    status: int
+    title: str
+    detail: str = ""
+    retry: bool = False
+
+
+_UNAVAILABLE = Kind(
+    503, "Database unavailable", "the database did not answer; nothing was stored. Try again in a moment", retry=True
+)
+KINDS: dict[type[Exception], Kind] = {
+    SpecError: Kind(422, "Invalid sweep"),
+    NotFound: Kind(404, "Not found"),
+    IllegalMove: Kind(409, "Not possible in this state"),
+    KeyReused: Kind(409, "Idempotency key reused"),
+    OperationalError: _UNAVAILABLE,
+    InterfaceError: _UNAVAILABLE,
+    PoolTimeout: _UNAVAILABLE,
+    Exception: Kind(500, "Internal error", "this is a mistake of the service; its log says more"),
+}
+
+
+def problem(
+    status: int, title: str, detail: str, errors: list[FieldError] | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """A problem document as a response; ``type`` is derived from the title."""
+    document: dict[str, Any] = {
+        "type": f"urn:spectral:problem:{title.lower().replace(' ', '-')}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "errors": [error.as_dict() for error in errors or []],
+    }
+    return Response(json.dumps(document), status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception with a problem document, the framework's own included."""
+    for exception in KINDS:
+        app.add_exception_handler(exception, _from_table)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _framework)
+
+
+def _from_table(request: Request, error: Exception) -> Response:
+    kind = next(KINDS[base] for base in type(error).__mro__ if base in KINDS)
+    if kind.status >= 500:
+        log.warning("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
+    errors = error.errors if isinstance(error, SpecError) else None
+    headers = {"Retry-After": str(RETRY_SECONDS)} if kind.retry else None
+    return problem(kind.status, kind.title, kind.detail or _summary(error), errors, headers)
+
+
+def _summary(error: Exception) -> str:
+    if isinstance(error, SpecError) and len(error.errors) > 1:
+        return f"{len(error.errors)} fields are wrong; the first is {error.errors[0]}"
+    return str(error)
+
+
+def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return problem(error.status, error.title, str(error), error.errors)
+
+
+def _invalid_request(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [_parameter_error(item) for item in error.errors()]
+    return problem(422, "Invalid request", "; ".join(str(e) for e in errors), errors)
+
+
+def _parameter_error(item: dict[str, Any]) -> FieldError:
+    """A wrong query, path or header value; the first part of its location says which of them."""
+    field = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
+    context = item.get("ctx") or {}
+    bounds = {"ge": "at least", "gt": "above", "le": "at most", "max_length": "length at most", "pattern": "matching"}
+    limits = [f"{words} {context[name]}" for name, words in bounds.items() if name in context]
+    allowed = str(context.get("expected") or ", ".join(limits) or context.get("error") or "see /docs")
+    given, problem = item.get("input"), _WORDS.get(item["type"], item["msg"])
+    return FieldError(field, given if isinstance(given, str | int | float) else str(given), problem, allowed)
+
+
+_WORDS = {
+    "literal_error": "is not one of the values allowed",
+    "extra_forbidden": "is not a parameter of this call",
+    "int_parsing": "is not a whole number",
+    "string_pattern_mismatch": "has characters that are not allowed",
+}
+
+
+def _framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase.capitalize()
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return problem(error.status_code, title, detail, headers=dict(error.headers or {}))

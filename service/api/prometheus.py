@@ -1,0 +1,87 @@
+"""/metrics: requests, sweeps and trials by state, and the length of the outbox, for Prometheus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.states import SWEEP_MOVES, TRIAL_MOVES
+from service.store import outbox, sweeps, trials
+from service.store.database import Database
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/metrics", response_class=Response)
+def scrape(request: Request) -> Response:
+    """Metrics in Prometheus' text format."""
+    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class StoreCollector(Collector):
+    """Counts rows at each scrape; with the database away it says so and leaves the counts out."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        up = GaugeMetricFamily("spectral_database_up", "1 where the database answered this scrape")
+        try:
+            with self._database.read() as session:
+                counts = (sweeps.counts(session), trials.counts(session))
+                waiting = outbox.size(session)
+        except SQLAlchemyError:
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        yield up
+        yield _by_state("spectral_sweeps", "Sweeps by state", list(SWEEP_MOVES), counts[0])
+        yield _by_state("spectral_trials", "Trials by state", list(TRIAL_MOVES), counts[1])
+        yield GaugeMetricFamily("spectral_outbox_entries", "What MLflow has yet to be told", value=waiting)
+
+
+def _by_state(name: str, text: str, states: list[str], counts: dict[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=["state"])
+    for state in states:
+        family.add_metric([state], counts.get(state, 0))
+    return family
+
+
+class RequestMetrics:
+    """ASGI middleware: counts and times requests by route, not by path, so that ids make no new series.
+
+    The time is the one to the start of the response: an event stream is not slow because it is long.
+    """
+
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+        self._app = app
+        labels = ["method", "route", "status"]
+        self._count = Counter("spectral_http_requests", "Requests answered", labels, registry=registry)
+        self._seconds = Histogram(
+            "spectral_http_response_seconds", "Time to the start of the response", labels[:2], registry=registry
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "(none)")
+                self._count.labels(scope["method"], route, message["status"]).inc()
+                self._seconds.labels(scope["method"], route).observe(time.perf_counter() - begun)
+            await send(message)
+
+        await self._app(scope, receive, noted)

@@ -1,0 +1,61 @@
+"""The report of a sweep: its leaderboard, and the objective over the paper's two numbers, reflectors and margin."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from service.api import showing, views
+from service.store import trials
+from service.store.models import Sweep, Trial
+from workers.space import objective
+from workers.spec import Objective, SweepSpec
+
+LEADERS = 20
+MAX_AXIS = 16
+
+
+def of(session: Session, sweep: Sweep) -> views.Report:
+    """Everything the sweep has shown so far."""
+    spec = SweepSpec.model_validate(sweep.spec)
+    goal = objective(spec)
+    rows = trials.ranked(session, sweep.id, goal.direction, limit=sweep.trial_count)
+    rows = [row for row in rows if row.objective is not None and row.state != "failed"]
+    places = [place for row in rows if (place := _place(spec, row)) is not None]
+    return views.Report(
+        sweep_id=sweep.id,
+        objective=views.ObjectiveView(**goal.model_dump()),
+        leaderboard=[showing.trial(row) for row in rows[:LEADERS]],
+        grid=_grid(places, goal),
+        places=places,
+    )
+
+
+def _place(spec: SweepSpec, row: Trial) -> views.Place | None:
+    """Where the trial stands; None for a model without reflectors."""
+    swept = {path.removeprefix("model."): value for path, value in row.params.items() if path.startswith("model.")}
+    model = spec.model.model_copy(update=swept)
+    if model.kind != "spectral_rnn" or row.objective is None:
+        return None
+    return views.Place(
+        trial_id=row.id, number=row.number, reflectors=model.reflector_counts, margin=model.band_margin,
+        objective=row.objective,
+    )  # fmt: skip
+
+
+def _grid(places: list[views.Place], goal: Objective) -> views.Grid | None:
+    reflectors = sorted({place.reflectors for place in places})
+    margins = sorted({place.margin for place in places})
+    if not places or max(len(reflectors), len(margins)) > MAX_AXIS:
+        return None
+    found: dict[tuple[tuple[int, int], float], list[float]] = {}
+    for place in places:
+        found.setdefault((place.reflectors, place.margin), []).append(place.objective)
+    cells = [[_cell(found.get((count, margin), []), goal) for margin in margins] for count in reflectors]
+    return views.Grid(reflectors=reflectors, margins=margins, cells=cells)
+
+
+def _cell(values: list[float], goal: Objective) -> views.Cell | None:
+    if not values:
+        return None
+    best = max(values) if goal.direction == "maximize" else min(values)
+    return views.Cell(count=len(values), best=best, mean=sum(values) / len(values))

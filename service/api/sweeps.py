@@ -1,0 +1,119 @@
+"""/v1/sweeps: posting, listing, looking at and steering sweeps."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from service.api import advice, cursors, report, showing, views
+from service.api.context import Ctx
+from service.api.documents import Posted
+from service.api.submission import Key, submit
+from service.states import SweepState, TrialState, Verb
+from service.store import sweeps, trials
+from service.store.models import Sweep, Trial
+from workers.parsing import parse_sweep
+from workers.space import objective
+from workers.spec import SweepSpec
+
+router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SweepSpec"}}}}}  # noqa: E501  # fmt: skip
+
+
+class Listing(BaseModel):
+    """Which sweeps, the newest first."""
+
+    model_config = ConfigDict(extra="forbid")
+    state: list[SweepState] = Field(default=[], description="only those in one of these states")
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str | None = Field(None, max_length=400, description="next_cursor of the page before")
+
+
+class TrialListing(BaseModel):
+    """Which trials; by objective the best comes first and those without one last."""
+
+    model_config = ConfigDict(extra="forbid")
+    state: list[TrialState] = Field(default=[], description="only those in one of these states")
+    sort: Literal["number", "objective"] = "number"
+    limit: int = Field(100, ge=1, le=1000)
+    cursor: str | None = Field(None, max_length=400, description="next_cursor of the page before")
+
+
+@router.post("", status_code=202, openapi_extra=BODY)
+def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = None) -> views.SweepView:
+    """Queue a sweep. With an Idempotency-Key a repeated request gives the same sweep."""
+    spec = parse_sweep(document.content)
+    row = submit(context.database, spec, document.hash, key)
+    response.headers["Location"] = f"/v1/sweeps/{row.id}"
+    with context.database.read() as session:
+        return showing.sweep(session, row, context.settings)
+
+
+@router.post("/validate", openapi_extra=BODY)
+def validate_sweep(document: Posted) -> views.Plan:
+    """What the sweep would do, without storing anything."""
+    return views.Plan(**advice.plan(parse_sweep(document.content)))
+
+
+@router.get("")
+def list_sweeps(context: Ctx, query: Annotated[Listing, Query()]) -> views.SweepPage:
+    """Sweeps, the newest first."""
+    before = cursors.decode(query.cursor, (int, float), str) if query.cursor else None
+    with context.database.read() as session:
+        rows = sweeps.page(session, query.state, query.limit, before)
+        last = rows[-1] if len(rows) == query.limit else None
+        return views.SweepPage(
+            sweeps=showing.sweep_list(session, rows),
+            next_cursor=cursors.encode(last.created_at, last.id) if last else None,
+        )
+
+
+@router.get("/{sweep_id}")
+def get_sweep(sweep_id: str, context: Ctx) -> views.SweepView:
+    """A sweep with its trials counted, its progress and its best trial."""
+    with context.database.read() as session:
+        return showing.sweep(session, sweeps.get(session, sweep_id), context.settings)
+
+
+@router.get("/{sweep_id}/trials")
+def list_trials(sweep_id: str, context: Ctx, query: Annotated[TrialListing, Query()]) -> views.TrialPage:
+    """The sweep's trials, by number or by objective."""
+    with context.database.read() as session:
+        row = sweeps.get(session, sweep_id)
+        rows, place = (
+            _by_objective(session, row, query) if query.sort == "objective" else _by_number(session, row, query)
+        )
+    more = place if len(rows) == query.limit else None
+    return views.TrialPage(trials=[showing.trial(r) for r in rows], next_cursor=more)
+
+
+def _by_number(session: Session, sweep: Sweep, query: TrialListing) -> tuple[list[Trial], str | None]:
+    after = cursors.decode(query.cursor, int)[0] if query.cursor else -1
+    rows = trials.page(session, sweep.id, query.state, query.limit, after)
+    return rows, cursors.encode(rows[-1].number) if rows else None
+
+
+def _by_objective(session: Session, sweep: Sweep, query: TrialListing) -> tuple[list[Trial], str | None]:
+    after = cursors.decode(query.cursor, (int, float, type(None)), int) if query.cursor else None
+    direction = objective(SweepSpec.model_validate(sweep.spec)).direction
+    rows = trials.ranked(session, sweep.id, direction, query.state, query.limit, after)
+    return rows, cursors.encode(rows[-1].objective, rows[-1].number) if rows else None
+
+
+@router.get("/{sweep_id}/report")
+def get_report(sweep_id: str, context: Ctx) -> views.Report:
+    """Leaderboard, and the objective over reflectors and margin."""
+    with context.database.read() as session:
+        return report.of(session, sweeps.get(session, sweep_id))
+
+
+@router.post("/{sweep_id}/{verb}", status_code=202)
+def steer(sweep_id: str, verb: Verb, context: Ctx) -> views.SweepView:
+    """pause, resume, stop (running trials finish) or cancel (they end now). Repeating a verb is no error."""
+    with context.database.write() as session:
+        row = sweeps.apply(session, sweep_id, verb)
+    with context.database.read() as session:
+        return showing.sweep(session, row, context.settings)

@@ -1,0 +1,99 @@
+"""/v1/trials: one trial, what it reported and what it left."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from service.api import files, showing, views
+from service.api.context import Ctx
+from service.store import events, projections, trials
+from service.store.errors import NotFound
+from service.store.trials import TrialVerb
+
+router = APIRouter(prefix="/v1/trials", tags=["trials"])
+
+SNIPPET = """import mlflow
+
+mlflow.set_tracking_uri("{server}")
+model = mlflow.pyfunc.load_model("{uri}")
+outputs = model.predict(sequences)  # numpy float32, (sequences, time steps, input size)
+"""
+
+
+@router.get("/{trial_id}")
+def get_trial(trial_id: str, context: Ctx) -> views.TrialView:
+    """A trial: its parameters, state, step and best objective."""
+    with context.database.read() as session:
+        return showing.trial(trials.get(session, trial_id))
+
+
+@router.post("/{trial_id}/{verb}", status_code=202)
+def steer(trial_id: str, verb: TrialVerb, context: Ctx) -> views.TrialView:
+    """stop or cancel: the controller carries it out; until then it stands in ``wanted``. Repeating it is no error."""
+    with context.database.write() as session:
+        return showing.trial(trials.want(session, trial_id, verb))
+
+
+@router.get("/{trial_id}/metrics")
+def get_metrics(
+    trial_id: str,
+    context: Ctx,
+    keys: Annotated[list[str] | None, Query(description="only these metrics")] = None,
+    after: Annotated[int, Query(ge=-1, le=2**53, description="only later steps")] = -1,
+) -> views.Metrics:
+    """The trial's metrics by step."""
+    with context.database.read() as session:
+        trials.get(session, trial_id)
+        rows = trials.reports(session, trial_id, after)
+    known = sorted({key for row in rows for key in row.values})
+    kept = [(row, {k: v for k, v in row.values.items() if keys is None or k in keys}) for row in rows]
+    points = [views.Point(step=row.step, at=row.at, values=values) for row, values in kept if values]
+    return views.Metrics(trial_id=trial_id, keys=known, points=points)
+
+
+@router.get("/{trial_id}/checkpoint", response_model=views.Checkpoints)
+def get_checkpoint(
+    trial_id: str,
+    context: Ctx,
+    which: Literal["best", "last"] = "best",
+    download: Annotated[bool, Query(description="the model itself, as safetensors")] = False,
+) -> views.Checkpoints | Response:
+    """Where the last and the best checkpoint are; with ``download=1`` the model of one of them."""
+    with context.database.read() as session:
+        trials.get(session, trial_id)
+        if download:
+            return files.model_of(trials.checkpoint(session, trial_id, which), trial_id, which)
+        last, best = (trials.checkpoint(session, trial_id, w) for w in ("last", "best"))
+    return views.Checkpoints(trial_id=trial_id, last=files.shown(last, "last"), best=files.shown(best, "best"))
+
+
+@router.get("/{trial_id}/model")
+def get_model(trial_id: str, context: Ctx) -> views.ModelView:
+    """How to load the trained model; 404 until MLflow has the trial's run and a checkpoint."""
+    with context.database.read() as session:
+        trials.get(session, trial_id)
+        run = projections.get(session, trial_id)
+        if run is None or trials.checkpoint(session, trial_id, "last") is None:
+            raise NotFound("model of trial", trial_id, " yet: it is logged to MLflow when the trial has a checkpoint")
+    uri, server = f"runs:/{run.run_id}/model", context.settings.mlflow_public_url
+    return views.ModelView(
+        trial_id=trial_id, uri=uri, mlflow_url=showing.mlflow_url(context.settings, run),
+        snippet=SNIPPET.format(server=server, uri=uri),
+    )  # fmt: skip
+
+
+@router.get("/{trial_id}/logs")
+def get_logs(trial_id: str, context: Ctx) -> views.Logs:
+    """What happened to the trial: its attempts and why each ended, and its events."""
+    with context.database.read() as session:
+        row = trials.get(session, trial_id)
+        tries = trials.attempts(session, trial_id)
+        happened = events.of_trial(session, row.sweep_id, trial_id)
+    return views.Logs(
+        trial_id=trial_id, state=row.state, reason=row.reason,  # type: ignore[arg-type]  # a column is plain text
+        attempts=[views.AttemptView.model_validate(a, from_attributes=True) for a in tries],
+        events=[views.EventView.model_validate(e, from_attributes=True) for e in happened],
+    )  # fmt: skip

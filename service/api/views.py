@@ -1,0 +1,258 @@
+"""What clients see of sweeps and trials: the response models."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from service.states import SweepState, TrialState
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem document."""
+
+    class Field(BaseModel):
+        field: str
+        given: Any
+        problem: str
+        allowed: str
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[Field]
+
+
+class Advice(Problem.Field):
+    """A value that is allowed and yet unwise; ``allowed`` says what is advised."""
+
+
+class Plan(BaseModel):
+    """A dry run. ``shapes``: how many trials can share packs, one number for each shape of network and training."""
+
+    trials: int
+    shapes: list[int]
+    warnings: list[Advice]
+
+
+class Counts(BaseModel):
+    """Trials by state; those not yet expanded are waiting."""
+
+    total: int
+    waiting: int = 0
+    running: int = 0
+    succeeded: int = 0
+    pruned: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class Progress(BaseModel):
+    """Optimiser steps. ``total`` leaves out the steps that ended trials will never do, so done reaches it."""
+
+    done: int
+    total: int
+
+
+class ObjectiveView(BaseModel):
+    metric: str
+    direction: Literal["minimize", "maximize"]
+
+
+class TrialView(BaseModel):
+    """``objective``: the best value so far, at ``best_step``. ``wanted``: a verb not yet carried out."""
+
+    id: str
+    sweep_id: str
+    number: int
+    params: dict[str, Any]
+    state: TrialState
+    wanted: str | None
+    step: int
+    objective: float | None
+    best_step: int | None
+    reason: str | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    links: dict[str, str] = {}
+
+
+class SweepSummary(BaseModel):
+    id: str
+    name: str
+    state: SweepState
+    reason: str | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    trials: Counts
+    progress: Progress
+    objective: ObjectiveView
+    links: dict[str, str]
+
+
+class SweepView(SweepSummary):
+    """``mlflow_url``: its run in MLflow, once it has one."""
+
+    best: TrialView | None
+    mlflow_url: str | None
+    warnings: list[Advice]
+    spec: dict[str, Any]
+
+
+class SweepPage(BaseModel):
+    sweeps: list[SweepSummary]
+    next_cursor: str | None
+
+
+class TrialPage(BaseModel):
+    trials: list[TrialView]
+    next_cursor: str | None
+
+
+class Point(BaseModel):
+    step: int
+    at: float
+    values: dict[str, float | None]
+
+
+class Metrics(BaseModel):
+    """``keys``: every metric the trial has reported, also those left out of ``points``."""
+
+    trial_id: str
+    keys: list[str]
+    points: list[Point]
+
+
+class CheckpointView(BaseModel):
+    """``path``: as the workers know it. ``download``: where to fetch it from here."""
+
+    step: int
+    path: str
+    objective: float | None
+    at: float
+    download: str
+
+
+class Checkpoints(BaseModel):
+    trial_id: str
+    last: CheckpointView | None
+    best: CheckpointView | None
+
+
+class ModelView(BaseModel):
+    """How to load the trial's model, from MLflow and from its checkpoint."""
+
+    trial_id: str
+    uri: str
+    mlflow_url: str
+    snippet: str
+
+
+class AttemptView(BaseModel):
+    number: int
+    pack_id: str
+    from_step: int
+    outcome: str | None
+    cause: str | None
+    reason: str | None
+    started_at: float
+    ended_at: float | None
+
+
+class EventView(BaseModel):
+    seq: int
+    kind: str
+    trial_id: str | None
+    data: dict[str, Any]
+    at: float
+
+
+class Logs(BaseModel):
+    trial_id: str
+    state: TrialState
+    reason: str | None
+    attempts: list[AttemptView]
+    events: list[EventView]
+
+
+class Place(BaseModel):
+    """A trial in the plane of the paper's two numbers."""
+
+    trial_id: str
+    number: int
+    reflectors: tuple[int, int]
+    margin: float
+    objective: float
+
+
+class Cell(BaseModel):
+    """The trials of one reflector count and margin; ``best`` and ``mean`` of their objectives."""
+
+    count: int
+    best: float
+    mean: float
+
+
+class Grid(BaseModel):
+    """``cells[i][j]`` is for ``reflectors[i]`` and ``margins[j]``, null where no trial has an objective."""
+
+    reflectors: list[tuple[int, int]]
+    margins: list[float]
+    cells: list[list[Cell | None]]
+
+
+class Report(BaseModel):
+    """``grid`` is null where margins or reflector counts are too many for a table; ``places`` has every trial."""
+
+    sweep_id: str
+    objective: ObjectiveView
+    leaderboard: list[TrialView]
+    grid: Grid | None
+    places: list[Place]
+
+
+class TaskView(BaseModel):
+    name: str
+    summary: str
+    metrics: dict[str, Literal["minimize", "maximize"]]
+    json_schema: dict[str, Any]
+
+
+class SamplerView(BaseModel):
+    name: str
+    summary: str
+
+
+class Part(BaseModel):
+    """A part of the system as last seen."""
+
+    healthy: bool
+    message: str
+    at: float | None = None
+    detail: dict[str, Any] = {}
+
+
+class Queue(BaseModel):
+    waiting_trials: int
+    running_trials: int
+    open_packs: int
+
+
+class Cluster(BaseModel):
+    """``parts``: as the controller last saw them; nodes, CPUs and GPUs are in the detail of ``ray``."""
+
+    parts: dict[str, Part]
+    queue: Queue
+
+
+class Readiness(BaseModel):
+    """``ready``: new sweeps can run. ``degraded``: they can, but something beside them is down."""
+
+    ready: bool
+    degraded: bool
+    waiting_for: list[str]
+    parts: dict[str, Part]
