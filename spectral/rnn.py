@@ -144,7 +144,7 @@ class SpectralRNN(Trials):
         return singular_values.penalty(self.singular_values(), self._sigma.unsqueeze(-1)).sum(-1)
 
     def free_parameters(self, k: int = 0) -> int:
-        """Numbers that a trial can move: for one layer without readout, the paper's count (section 4.2)."""
+        """Numbers that a trial can move: for one layer without readout, the paper's count."""
         n, (m1, m2) = self.hidden_size, self.slots[k].reflectors
         fixed = (m1 * m1 + m2 * m2 - m1 - m2) // 2
         own = (m1 + m2 + int(self.bias) + int(self.spectrum != "fixed")) * n - fixed

@@ -1,4 +1,4 @@
-"""From a free parameter to singular values near sigma*: the maps named in the paper (section 3.3), and back.
+"""From a free parameter to singular values near sigma*: the maps named by Zhang et al. 2018, and back.
 
 raw and values have shape (n,) or (K, n); sigma and margin are scalars, or tensors of shape () or (K,).
 """
@@ -40,7 +40,7 @@ def check_sigma(sigma: float) -> None:
 def from_raw(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, size: int) -> Tensor:
     """The singular values, shape (..., size).
 
-    sigmoid: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2), paper eq. 9; written with tanh, which is the same
+    sigmoid: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2); written with tanh, which is the same
     and exact at p = 0. Its slope is r / 2 there: scale the learning rate of p with 1 / r. clip: sigma_i = p_i
     held to the band. penalty: sigma_i = p_i, to be drawn back by `penalty`. fixed: sigma_i = sigma*, no
     parameter: the orthogonal case (oRNN) at sigma* = 1.

@@ -17,7 +17,7 @@ from spectral.trials import Slot, Trials, counts
 
 
 class SVD(Trials):
-    """W = U_k diag(sigma) V_k^T of shape rows x cols, k = min(rows, cols): the reduced SVD, paper section 3.
+    """W = U_k diag(sigma) V_k^T of shape rows x cols, k = min(rows, cols): the reduced SVD (Zhang et al. 2018).
 
     `reflectors` m or (m1, m2), each at most k; None is k, which reaches every matrix. `margin`, `sigma`,
     `spectrum` as in SpectralRNN. `start`: gaussian, or for a square matrix any of starts.py. Parameters:

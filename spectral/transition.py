@@ -9,7 +9,7 @@ from spectral.householder import reference, wy
 
 
 class Transition(NamedTuple):
-    """The square matrix U diag(sigma) V^T, paper eq. 8. Leading dimensions are batch."""
+    """The square matrix U diag(sigma) V^T of Zhang et al. 2018. Leading dimensions are batch."""
 
     sigma: Tensor
     """(..., n), singular values."""

@@ -22,7 +22,7 @@ def trapezoid(raw: Tensor) -> Tensor:
 
 
 def reflect(u: Tensor, x: Tensor) -> Tensor:
-    """H(u) applied to each row of x: x - 2 u (u.x) / (u.u), paper eq. 7; u = 0 is the identity.
+    """H(u) applied to each row of x: x - 2 u (u.x) / (u.u); u = 0 is the identity.
 
     u (..., n), x (..., rows, n). The gradient with respect to a zero u is zero by definition: the map has no
     derivative there, and a padded reflector must stay what it is.

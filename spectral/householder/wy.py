@@ -1,6 +1,7 @@
 """The product of reflectors in compact WY form: Q = I - Y T Y^T with one small triangular solve.
 
-T^-1 = striu(Y^T Y) + diag(|y_k|^2 / 2) (Joffrin & Low 2006; Schreiber & Van Loan 1989 for the form).
+T^-1 = striu(Y^T Y) + diag(|y_k|^2 / 2) (Schreiber & Van Loan 1989 for the form;
+Joffrain, Low, Quintana-Orti, van de Geijn & Robson 2006 for the inverse).
 Columns are normalised first: Q does not depend on their lengths, and T^-1 is then well scaled.
 """
 
