@@ -26,7 +26,7 @@ def live() -> dict[str, str]:
 
 @router.get("/health/ready", responses={503: {"model": views.Readiness}})
 def ready(context: Ctx, response: Response) -> views.Readiness:
-    """Whether sweeps can run: 503 names what is being waited for. Without MLflow training goes on: degraded, not 503."""
+    """Whether sweeps can run: 503 names what is being waited for. MLflow down is only degraded: training goes on."""
     parts = _parts(context)
     waiting = [f"{name}: {parts[name].message}" for name in NEEDED if not parts[name].healthy]
     response.status_code = 503 if waiting else 200

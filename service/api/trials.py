@@ -93,7 +93,7 @@ def get_logs(trial_id: str, context: Ctx) -> views.Logs:
         tries = trials.attempts(session, trial_id)
         happened = events.of_trial(session, row.sweep_id, trial_id)
     return views.Logs(
-        trial_id=trial_id, state=row.state, reason=row.reason,  # type: ignore[arg-type]  # a column is plain text
+        trial_id=trial_id, state=row.state, reason=row.reason,
         attempts=[views.AttemptView.model_validate(a, from_attributes=True) for a in tries],
         events=[views.EventView.model_validate(e, from_attributes=True) for e in happened],
     )  # fmt: skip

@@ -1,0 +1,65 @@
+"""Sweeps and trials as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape as plain
+from rich.table import Table
+
+__all__ = ["advice", "heading", "params", "plain", "sweeps", "trials"]
+
+
+def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
+    """One line for each sweep."""
+    table = Table("id", "name", "state", "trials", "done", box=None, pad_edge=False)
+    for row in rows:
+        counts, progress = row["trials"], row["progress"]
+        ended = counts["total"] - counts["waiting"] - counts["running"]
+        share = progress["done"] / progress["total"] if progress["total"] else 1.0
+        table.add_row(row["id"], plain(row["name"]), row["state"], f"{ended}/{counts['total']}", f"{share:.0%}")
+    return table
+
+
+def trials(rows: Sequence[dict[str, Any]], metric: str) -> Table:
+    """One line for each trial."""
+    table = Table("trial", "state", "step", metric, "at step", "parameters", box=None, pad_edge=False)
+    for row in rows:
+        value = "" if row["objective"] is None else f"{row['objective']:.6g}"
+        text = params(row) + (f"  ({row['reason']})" if row["reason"] else "")
+        table.add_row(
+            row["id"], row["state"], str(row["step"]), value, str(row["best_step"] or ""), plain(text)
+        )  # fmt: skip
+    return table
+
+
+def params(trial: dict[str, Any]) -> str:
+    """A trial's coordinates, short."""
+    shown = ((name.partition(".")[2], value) for name, value in trial["params"].items())
+    return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in shown)
+
+
+def advice(warning: dict[str, Any]) -> str:
+    return f"{warning['field']} = {warning['given']} {warning['problem']}; {warning['allowed']}"
+
+
+def heading(console: Console, sweep: dict[str, Any], base_url: str) -> None:
+    """What a sweep is, how far it is and where more of it is to be seen."""
+    counts = {name: n for name, n in sweep["trials"].items() if n and name != "total"}
+    console.print(f"[bold]{plain(sweep['name'])}[/]  {sweep['id']}  {sweep['state']}", soft_wrap=True)
+    if sweep["reason"]:
+        console.print(f"reason: {plain(sweep['reason'])}", soft_wrap=True)
+    console.print(
+        f"trials: {sweep['trials']['total']} (" + ", ".join(f"{n} {name}" for name, n in counts.items()) + ")"
+    )
+    if sweep["best"]:
+        best = sweep["best"]
+        metric = sweep["objective"]["metric"]
+        console.print(
+            f"best:   {metric} = {best['objective']:.6g}  {plain(params(best))}  ({best['id']})", soft_wrap=True
+        )
+    console.print(f"page:   {base_url}/#{sweep['id']}", soft_wrap=True)
+    if sweep["mlflow_url"]:
+        console.print(f"MLflow: {sweep['mlflow_url']}", soft_wrap=True)
