@@ -1,9 +1,10 @@
 """The transition W = U diag(sigma) V^T, and its two fast forms: diagonal plus low rank, and dense."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from spectral.householder import reference, wy
 
@@ -40,18 +41,45 @@ class Factors(NamedTuple):
 
 
 def factors(transition: Transition) -> Factors:
-    """W as a diagonal plus a matrix of rank r = m1 + m2, exactly. Cost: O(n r^2), one triangular solve for
-    each side.
+    """W as a diagonal plus a matrix of rank r = m1 + m2, exactly. Cost: O(n r^2), one triangular solve for each side.
 
     U = I - Yu Zu and V^T = I - Yv Zv with Zu = Tu Yu^T, Zv = Tv^T Yv^T, so that
-    A = [-Yu, Yu (Zu S Yv) - S Yv] and C = [S Zu^T, Zv^T].
+    A = [-Yu, Yu (Zu S Yv) - S Yv] and C = [S Zu^T, Zv^T]. Can be differentiated once.
     """
     sigma, u, v = transition
-    left, right = wy.factor(u), wy.factor(v)
-    scaled_zu = left.z() * sigma.unsqueeze(-2)
-    a = torch.cat([-left.y, left.y @ (scaled_zu @ right.y) - sigma.unsqueeze(-1) * right.y], dim=-1)
-    c = torch.cat([scaled_zu.mT, right.z_transposed().mT], dim=-1)
+    a, c = LowRank.apply(sigma, u, v)  # type: ignore[no-untyped-call]
     return Factors(sigma, a, c)
+
+
+class LowRank(torch.autograd.Function):
+    """(sigma, u, v) -> (A, C). The backward is written out because autograd's costs four times the forward here."""
+
+    @staticmethod
+    def forward(ctx: Any, sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        left, right = wy.factor(u), wy.factor(v)
+        zu, zv = left.z(), right.z_transposed()
+        scaled_zu = zu * sigma.unsqueeze(-2)
+        inner = scaled_zu @ right.y
+        a = torch.cat([-left.y, left.y @ inner - sigma.unsqueeze(-1) * right.y], dim=-1)
+        ctx.save_for_backward(sigma, u, v, *left, *right, zu, zv, inner)
+        return a, torch.cat([scaled_zu.mT, zv.mT], dim=-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_a: Tensor, grad_c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sigma, u, v, yu, ru, yv, rv, zu, zv, inner = ctx.saved_tensors
+        m1 = u.shape[-1]
+        grad_a2, row = grad_a[..., m1:], sigma.unsqueeze(-2)
+        grad_inner = yu.mT @ grad_a2
+        grad_scaled_zu = grad_c[..., :m1].mT + grad_inner @ yv.mT
+        grad_sigma = (grad_scaled_zu * zu).sum(-2) - (grad_a2 * yv).sum(-1)
+        grad_yu = grad_a2 @ inner.mT - grad_a[..., :m1]
+        grad_yv = (zu * row).mT @ grad_inner - row.mT * grad_a2
+        xu = torch.linalg.solve_triangular(ru.mT, grad_scaled_zu * row, upper=False)
+        xv = torch.linalg.solve_triangular(rv, grad_c[..., m1:].mT, upper=True)
+        grad_u = wy.gradient_of_raw(u, yu, grad_yu + xu.mT, -xu @ zu.mT)
+        grad_v = wy.gradient_of_raw(v, yv, grad_yv + xv.mT, -zv @ xv.mT)
+        return grad_sigma, grad_u, grad_v
 
 
 def dense(transition: Transition) -> Tensor:

@@ -53,6 +53,18 @@ def factor(raw: Tensor) -> WY:
     return WY(y, gram.triu(1) + torch.diag_embed(half))
 
 
+def gradient_of_raw(raw: Tensor, y: Tensor, grad_y: Tensor, grad_t_inverse: Tensor) -> Tensor:
+    """dL/draw from dL/dy and dL/dT^-1 (its upper triangle counts), for a backward written by hand.
+
+    The diagonal of T^-1 moves y_k along y_k alone, which the normalisation takes out again.
+    """
+    upper = grad_t_inverse.triu(1)
+    grad = grad_y + y @ (upper + upper.mT)
+    across = (grad - y * (y * grad).sum(-2, keepdim=True)).tril_()
+    length: Tensor = torch.linalg.vector_norm(raw.tril(), dim=-2, keepdim=True)
+    return (across / length.masked_fill(length == 0, 1.0)).masked_fill_(length == 0, 0.0)
+
+
 def apply(raw: Tensor | WY, x: Tensor) -> Tensor:
     """Q x for each row of x (..., rows, n), Q = H(u_0) H(u_1) ... H(u_{m-1}). Cost: 4 n m rows flop."""
     wy = raw if isinstance(raw, WY) else factor(raw)

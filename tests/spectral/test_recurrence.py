@@ -14,7 +14,7 @@ from spectral.recurrence.activation import NAMES
 from spectral.recurrence.dense import DenseRecurrence
 from spectral.recurrence.dispatch import choose
 from spectral.recurrence.torch_loop import FactoredRecurrence
-from spectral.transition import dense, dense_literal, factors
+from spectral.transition import LowRank, dense, dense_literal, factors
 
 backends = pytest.mark.parametrize("backend", sorted(set(BACKENDS) - {"reference"}))
 trial_axis = pytest.mark.parametrize("lead", [(), (1,), (3,)], ids=["alone", "K=1", "K=3"])
@@ -140,6 +140,11 @@ def test_gradcheck_of_the_hand_written_backwards(name, lead):
     w = dense(matrix).detach().requires_grad_()
     assert torch.autograd.gradcheck(FactoredRecurrence.apply, (z, h0, sigma, a, c, Activation(name)))
     assert torch.autograd.gradcheck(DenseRecurrence.apply, (z, h0, w, Activation(name)))
+
+
+@trial_axis
+def test_gradcheck_of_the_factors(lead):
+    assert torch.autograd.gradcheck(LowRank.apply, tuple(transition(5, 2, 5, lead=lead)))
 
 
 @LAW
