@@ -19,8 +19,8 @@ class PackedAdam:
     """Decoupled weight decay (AdamW) on weight matrices; not on biases, reflectors or singular values.
 
     parameters: name -> (K, ...). ``steps``, (K,) int64: optimiser steps each trial has done. Rates are the trial's
-    ``lr``; raw singular values move at lr / margin, since the band map's slope there is margin / 2 (at most
-    LARGEST_SINGULAR_RATE, or lr where that is more).
+    ``lr``; reflectors move at lr * reflector_lr; raw singular values at lr / margin, since the band map's slope there
+    is margin / 2 (at most LARGEST_SINGULAR_RATE, or lr where that is more).
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], specs: Sequence[TrialSpec], steps: Sequence[int]) -> None:
@@ -35,8 +35,11 @@ class PackedAdam:
             for name in self._parameters
             if "weight" in name and any(s.training.weight_decay for s in specs)
         }
+        self._cosine = torch.tensor([s.training.schedule == "cosine" for s in specs], device=like.device)
+        self._span = torch.tensor([float(s.training.steps) for s in specs], dtype=torch.float64, device=like.device)
         limits = [s.training.clip_norm for s in specs]
-        self._limit = None if all(n is None for n in limits) else like.new_tensor([torch.inf if n is None else n for n in limits])
+        clipped = any(limit is not None for limit in limits)
+        self._limit = like.new_tensor([torch.inf if n is None else n for n in limits]) if clipped else None
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor]) -> Tensor:
@@ -44,22 +47,31 @@ class PackedAdam:
         squares = [g.flatten(1).square().sum(1) for g in gradients.values()]
         norm = torch.stack(squares).sum(0).sqrt()
         scale = None if self._limit is None else (self._limit / (norm + 1e-6)).clamp(max=1.0)
+        falling = self._falling()
         self.steps += 1
         bias1, bias2 = (1 - torch.pow(beta, self.steps.double()) for beta in BETAS)
         for name, p in self._parameters.items():
             g = gradients[name] if scale is None else gradients[name] * _like(scale, p)
             if name in self._decay:
                 p.mul_(_like(self._decay[name], p))
+            rate = self._rates[name] * falling / bias1
             m, v = self.exp_avg[name], self.exp_avg_sq[name]
             m.lerp_(g, 1 - BETAS[0])
             v.mul_(BETAS[1]).addcmul_(g, g, value=1 - BETAS[1])
             root = v.sqrt().div_(_like(bias2.sqrt().to(p.dtype), p)).add_(EPS)
-            p.addcdiv_(m * _like((self._rates[name] / bias1).to(p.dtype), p), root, value=-1.0)
+            p.addcdiv_(m * _like(rate.to(p.dtype), p), root, value=-1.0)
         return norm
+
+    def _falling(self) -> Tensor:
+        """What is left of each trial's rate before this step, (K,): 1, or from 1 towards 0 as half a cosine."""
+        cosine = (1 + torch.cos(torch.pi * self.steps / self._span)) / 2
+        return torch.where(self._cosine, cosine, torch.ones_like(cosine))
 
 
 def _rate(name: str, spec: TrialSpec) -> float:
     lr = spec.training.lr
+    if "reflectors" in name:
+        return lr * spec.training.reflector_lr
     if "singular" not in name:
         return lr
     return max(lr, min(lr / spec.model.band_margin, LARGEST_SINGULAR_RATE))

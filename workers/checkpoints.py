@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from workers.errors import CheckpointInvalid
+from workers.files import sync_folder, write_whole
 from workers.spec import TrialSpec
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Best(_Record):
 
 
 class Manifest(_Record):
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     step: int
     spec: TrialSpec
     history: list[Point]
@@ -103,8 +103,8 @@ class Checkpoints:
         files = {name: _write(folder / name, save_tensors(t)) for name, t in ((MODEL, model), (OPTIMIZER, optimizer))}
         manifest = Manifest(step=step, spec=self._spec, history=history, best=best, files=files)
         _write(folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
-        _sync(folder)
-        _sync(self.directory)
+        sync_folder(folder)
+        sync_folder(self.directory)
         self._drop_old(manifest)
         return folder
 
@@ -131,7 +131,8 @@ class Checkpoints:
 
     def _check_trial(self, found: Checkpoint) -> None:
         mine, other = self._spec, found.manifest.spec
-        wrong = [part for part in ("task", "model", "training", "objective") if getattr(mine, part) != getattr(other, part)]
+        parts = ("task", "model", "training", "objective")
+        wrong = [part for part in parts if getattr(mine, part) != getattr(other, part)]
         if wrong:
             raise CheckpointInvalid(
                 f"{found.path} is of another trial: {', '.join(wrong)} differ from what is to be trained. "
@@ -205,24 +206,5 @@ def _tensors(path: Path, record: FileRecord | None) -> dict[str, Tensor]:
 
 
 def _write(path: Path, content: bytes) -> FileRecord:
-    """The file stands whole under its name, or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, content)
     return FileRecord(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-
-
-def _sync(folder: Path) -> None:
-    """Makes the names in a folder durable, not only the files' contents."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

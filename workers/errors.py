@@ -42,3 +42,11 @@ class DataMissing(FileNotFoundError):
 
 class CheckpointInvalid(RuntimeError):
     """A checkpoint that is torn, altered or of another trial; it is never loaded."""
+
+
+class OtherSweep(ValueError):
+    """A directory that holds another sweep's results than the one to be run in it."""
+
+
+class NoGpu(RuntimeError):
+    """The node has no GPU that torch can use, and one was asked for."""

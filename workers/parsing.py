@@ -79,7 +79,14 @@ def _near(path: list[str]) -> str:
     return f"{hint}one of {', '.join(names)}" if names else "leave it out"
 
 
-_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "length at least", "max_length": "length at most"}
+_BOUNDS = {
+    "ge": "at least",
+    "gt": "above",
+    "le": "at most",
+    "lt": "below",
+    "min_length": "length at least",
+    "max_length": "length at most",
+}
 
 
 _KINDS = {
@@ -112,13 +119,18 @@ def _space_errors(sweep: SweepSpec) -> Iterable[FieldError]:
         if part not in SWEPT or field not in SWEPT[part].model_fields:
             close = difflib.get_close_matches(path, PATHS, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
-            yield FieldError(f"space.{path}", path, "is not a field that can be swept", f"{hint}one of {', '.join(PATHS)}")
+            yield FieldError(
+                f"space.{path}", path, "is not a field that can be swept", f"{hint}one of {', '.join(PATHS)}"
+            )
             continue
         yield from _dimension_errors(path, dimension, sweep.search.sampler)
     size = grid_size(sweep.space) if sweep.search.sampler == "grid" and not _open_ranges(sweep) else 0
     if size > MAX_TRIALS:
         yield FieldError(
-            "space", size, f"the grid has {size:,} points", f"at most {MAX_TRIALS:,}; use fewer values or sampler random"
+            "space",
+            size,
+            f"the grid has {size:,} points",
+            f"at most {MAX_TRIALS:,}; use fewer values or sampler random",
         )
 
 
@@ -136,7 +148,9 @@ def _dimension_errors(path: str, dimension: Values | Range, sampler: str) -> Ite
     else:
         points = [(f"space.{path}.low", dimension.low), (f"space.{path}.high", dimension.high)]
         if sampler == "grid" and dimension.grid is None and not dimension.whole:
-            yield FieldError(f"space.{path}.grid", None, "a grid over this range needs a number of points", "grid: 2 to 100")
+            yield FieldError(
+                f"space.{path}.grid", None, "a grid over this range needs a number of points", "grid: 2 to 100"
+            )
     for location, value in points:
         try:
             checker.validate_python(value, strict=True)
@@ -150,7 +164,10 @@ def _objective_errors(sweep: SweepSpec) -> Iterable[FieldError]:
     allowed = [f"val/{metric}" for metric in sweep.task.metrics]
     if sweep.objective.metric is not None and sweep.objective.metric not in allowed:
         yield FieldError(
-            "objective.metric", sweep.objective.metric, f"task {sweep.task.name} has no such metric", f"one of {', '.join(allowed)}"
+            "objective.metric",
+            sweep.objective.metric,
+            f"task {sweep.task.name} has no such metric",
+            f"one of {', '.join(allowed)}",
         )
 
 
@@ -163,7 +180,9 @@ def _trial_errors(sweep: SweepSpec) -> Iterable[FieldError]:
             for found in field_errors(error, SweepSpec)[:1]:
                 swept = f"space.{found.field}" if found.field in params else found.field
                 shown = ", ".join(f"{name} = {value}" for name, value in params.items())
-                yield FieldError(swept, params.get(found.field, found.given), f"{found.problem} (at {shown})", found.allowed)
+                yield FieldError(
+                    swept, params.get(found.field, found.given), f"{found.problem} (at {shown})", found.allowed
+                )
             return
 
 

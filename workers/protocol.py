@@ -1,9 +1,10 @@
 """What a controller and a pack runner say to each other (pydantic only; crosses Ray as plain dicts).
 
-The controller creates a ``PackRunner`` with an ``Assignment``, then pulls: ``poll(after_seq, epoch)`` returns a ``Poll``,
-``command(epoch, Command)`` changes what runs. Both may be repeated freely: reports have ascending sequence numbers and are
-kept until a poll acknowledges them, commands have ascending numbers and a repeated one changes nothing. A call with an
-epoch below the highest the runner has seen is refused (``StaleEpoch``): its sender has lost the lead.
+The controller creates a ``PackRunner`` with an ``Assignment``, then pulls: ``poll(after_seq, epoch)`` returns a
+``Poll``, ``command(epoch, Command)`` changes what runs. Both may be repeated freely: reports have ascending sequence
+numbers and are kept until a poll acknowledges them (they count from 1, so the first poll asks after 0), commands have
+numbers of their own and a repeated one changes nothing. A call with an epoch below the highest the runner has seen is
+refused (``StaleEpoch``): its sender has lost the lead.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Assignment(_Message):
     cpus: float
     gpus: float
     data_dir: str | None = None
-    orphan_ttl: float = Field(600.0, gt=0, description="seconds without a poll after which the runner ends at a checkpoint")
+    orphan_ttl: float = Field(
+        default=600.0, gt=0, description="seconds without a poll until the runner pauses all and leaves"
+    )
 
 
 class Metrics(_Message):
@@ -85,7 +88,7 @@ Report = Annotated[Metrics | Checkpointed | Ended, Field(discriminator="kind")]
 
 
 class Poll(_Message):
-    """``state`` is ended when every slot is; ``resumed`` maps trial to the step its checkpoint gave."""
+    """``state`` is starting until data and checkpoints are loaded, and ended when every slot is."""
 
     state: Literal["starting", "running", "ended"]
     reports: list[Report]

@@ -33,7 +33,8 @@ def scores(task: Task, model: PackedModel, held_out: Batch) -> dict[str, Tensor]
     total: dict[str, Tensor] = {}
     for start in range(0, count, chunk):
         inputs = held_out.inputs[start : start + chunk].expand(model.trials, -1, -1, -1)
-        targets = held_out.targets[start : start + chunk].expand(model.trials, *held_out.targets[start : start + chunk].shape)
+        targets = held_out.targets[start : start + chunk]
+        targets = targets.expand(model.trials, *targets.shape)
         outputs, _ = model.forward(inputs)
         part = {"loss": losses(task, outputs, targets)}
         if "accuracy" in task.metrics:

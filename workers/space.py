@@ -94,10 +94,9 @@ def resolve(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
         for field, kinds in ModelSpec.APPLIES.items():
             if kind not in kinds:
                 model.pop(field, None)
-    return TrialSpec(
-        number=number, params=params, task=sweep.task, objective=objective(sweep),
-        model=parts["model"], training=parts["training"],
-    )  # fmt: skip
+    return TrialSpec.model_validate(
+        {"number": number, "params": params, "task": sweep.task, "objective": objective(sweep), **parts}
+    )
 
 
 def objective(sweep: SweepSpec) -> Objective:

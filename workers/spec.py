@@ -10,8 +10,16 @@ import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
-    BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, PlainValidator, Tag, WithJsonSchema, model_validator,
-)  # fmt: skip
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    FiniteFloat,
+    PlainValidator,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from workers.tasks import AnyTask
@@ -23,7 +31,9 @@ MAX_SEED = 2**31 - 1
 def _scalar(value: Any) -> bool | int | float | str:
     if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise PydanticCustomError("scalar", "is not a finite number, text or true/false", {"expected": "a number, text, true or false"})
+    raise PydanticCustomError(
+        "scalar", "is not a finite number, text or true/false", {"expected": "a finite number, text, true or false"}
+    )
 
 
 def _number(value: Any) -> int | float:
@@ -56,27 +66,37 @@ class ModelSpec(_Spec):
     }
 
     kind: Literal["spectral_rnn", "rnn", "lstm"] = "spectral_rnn"
-    hidden_size: int = Field(64, ge=1, le=4096)
-    layers: int = Field(1, ge=1, le=16)
-    activation: Literal["relu", "leaky_relu", "tanh", "identity"] | None = Field(None, description="default: relu")
-    reflectors: int | None = Field(None, ge=1, le=4096, description="m1 = m2; default: 8, or hidden_size if smaller")
-    reflectors_u: int | None = Field(None, ge=1, le=4096, description="m1 alone; sets reflectors apart")
-    reflectors_v: int | None = Field(None, ge=1, le=4096, description="m2 alone; sets reflectors apart")
-    margin: FiniteFloat | None = Field(None, gt=0, le=1, description="r: singular values stay in [sigma - r, sigma + r]; default 0.01")
-    sigma: FiniteFloat | None = Field(None, ge=0, le=2, description="sigma*: centre of the band; default 1")
-    start: Literal["gaussian", "identity", "henaff", "cayley"] | None = Field(None, description="default: gaussian")
+    hidden_size: int = Field(default=64, ge=1, le=4096)
+    layers: int = Field(default=1, ge=1, le=16)
+    activation: Literal["relu", "leaky_relu", "tanh", "identity"] | None = Field(
+        default=None, description="default: relu"
+    )
+    reflectors: int | None = Field(
+        default=None, ge=1, le=4096, description="m1 = m2; default: 8, or hidden_size if smaller"
+    )
+    reflectors_u: int | None = Field(default=None, ge=1, le=4096, description="m1 alone; sets reflectors apart")
+    reflectors_v: int | None = Field(default=None, ge=1, le=4096, description="m2 alone; sets reflectors apart")
+    margin: FiniteFloat | None = Field(
+        default=None, gt=0, le=1, description="r: singular values within sigma +- r; default 0.01"
+    )
+    sigma: FiniteFloat | None = Field(default=None, ge=0, le=2, description="sigma*: centre of the band; default 1")
+    start: Literal["gaussian", "identity", "henaff", "cayley"] | None = Field(
+        default=None, description="default: gaussian"
+    )
 
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
         for name, kinds in self.APPLIES.items():
             if getattr(self, name) is not None and self.kind not in kinds:
                 raise PydanticCustomError(
-                    "not_of_kind", "{field} does not apply to kind {kind}; leave it out",
+                    "not_of_kind",
+                    "{field} does not apply to kind {kind}; leave it out",
                     {"field": name, "kind": self.kind, "name": name},
                 )
         if self.kind == "rnn" and self.activation in ("leaky_relu", "identity"):
             raise PydanticCustomError(
-                "rnn_activation", "kind rnn has activation relu or tanh, not {given}",
+                "rnn_activation",
+                "kind rnn has activation relu or tanh, not {given}",
                 {"given": self.activation, "name": "activation"},
             )
         self._reflectors_fit()
@@ -86,7 +106,9 @@ class ModelSpec(_Spec):
     def _reflectors_fit(self) -> None:
         if self.reflectors is not None and (self.reflectors_u is not None or self.reflectors_v is not None):
             raise PydanticCustomError(
-                "reflectors_twice", "give reflectors, or reflectors_u and reflectors_v, not both", {"name": "reflectors"}
+                "reflectors_twice",
+                "give reflectors, or reflectors_u and reflectors_v, not both",
+                {"name": "reflectors"},
             )
         for name in ("reflectors", "reflectors_u", "reflectors_v"):
             count = getattr(self, name)
@@ -103,15 +125,27 @@ class ModelSpec(_Spec):
         planes = self.hidden_size // 2
         if self.start in ("identity", "henaff", "cayley") and m1 != m2:
             raise PydanticCustomError(
-                "start_sides", "start {start} needs as many reflectors on both sides, not {m1} and {m2}",
-                {"start": self.start, "m1": m1, "m2": m2, "name": "start",
-                 "expected": "reflectors_u = reflectors_v, or start gaussian"},
+                "start_sides",
+                "start {start} needs as many reflectors on both sides, not {m1} and {m2}",
+                {
+                    "start": self.start,
+                    "m1": m1,
+                    "m2": m2,
+                    "name": "start",
+                    "expected": "reflectors_u = reflectors_v, or start gaussian",
+                },
             )
         if self.start in ("henaff", "cayley") and m1 < planes:
             raise PydanticCustomError(
-                "start_planes", "start {start} needs at least {planes} reflectors at this hidden_size, not {m1}",
-                {"start": self.start, "m1": m1, "planes": planes, "name": "start",
-                 "expected": f"reflectors of at least {planes}, or start identity or gaussian"},
+                "start_planes",
+                "start {start} needs at least {planes} reflectors at this hidden_size, not {m1}",
+                {
+                    "start": self.start,
+                    "m1": m1,
+                    "planes": planes,
+                    "name": "start",
+                    "expected": f"reflectors of at least {planes}, or start identity or gaussian",
+                },
             )
 
     @property
@@ -134,16 +168,22 @@ class ModelSpec(_Spec):
 class TrainingSpec(_Spec):
     """How one trial is trained."""
 
-    steps: int = Field(600, ge=1, le=10_000_000, description="optimiser steps")
-    batch_size: int = Field(64, ge=1, le=65_536)
+    steps: int = Field(default=600, ge=1, le=10_000_000, description="optimiser steps")
+    batch_size: int = Field(default=64, ge=1, le=65_536)
     optimizer: Literal["adam"] = "adam"
-    lr: FiniteFloat = Field(1e-3, gt=0, le=10)
-    weight_decay: FiniteFloat = Field(0.0, ge=0, le=1, description="decoupled (AdamW)")
-    clip_norm: FiniteFloat | None = Field(1.0, gt=0, description="gradient norm of the trial is clipped to this; null: off")
+    lr: FiniteFloat = Field(default=1e-3, gt=0, le=10)
+    schedule: Literal["constant", "cosine"] = Field(default="constant", description="of lr; cosine: falls to 0")
+    reflector_lr: FiniteFloat = Field(
+        default=1.0, gt=0, le=100, description="rate of the reflectors, as a multiple of lr"
+    )
+    weight_decay: FiniteFloat = Field(default=0.0, ge=0, le=1, description="decoupled (AdamW)")
+    clip_norm: FiniteFloat | None = Field(default=1.0, gt=0, description="limit of the gradient norm; null: off")
     dtype: Literal["float32", "float64"] = "float32"
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="start and data order; sweep it for repeats")
-    report_every: int | None = Field(None, ge=1, description="steps between reports; default: steps / 20")
-    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; default: every report")
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description="start and data order; sweep it for repeats")
+    report_every: int | None = Field(default=None, ge=1, description="steps between reports; default: steps / 20")
+    checkpoint_every: int | None = Field(
+        default=None, ge=1, description="steps between checkpoints; default: every report"
+    )
 
     @property
     def report_interval(self) -> int:
@@ -174,7 +214,9 @@ class Range(_Spec):
     low: Number
     high: Number
     log: bool = False
-    grid: int | None = Field(None, ge=1, le=MAX_TRIALS, description="points of a grid search, both ends included")
+    grid: int | None = Field(
+        default=None, ge=1, le=MAX_TRIALS, description="points of a grid search, both ends included"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -198,15 +240,15 @@ def _dimension_kind(value: Any) -> str:
     return "Range" if "low" in given or "high" in given else "Values"
 
 
-Dimension = Annotated[
-    Annotated[Values, Tag("Values")] | Annotated[Range, Tag("Range")], Discriminator(_dimension_kind)
-]
+Dimension = Annotated[Annotated[Values, Tag("Values")] | Annotated[Range, Tag("Range")], Discriminator(_dimension_kind)]
 
 
 class SearchSpec(_Spec):
     sampler: Literal["grid", "random"] = "grid"
-    seed: int = Field(0, ge=0, le=MAX_SEED)
-    trials: int | None = Field(None, ge=1, le=MAX_TRIALS, description="how many; required for random, not for grid")
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
+    trials: int | None = Field(
+        default=None, ge=1, le=MAX_TRIALS, description="how many; required for random, not for grid"
+    )
 
     @model_validator(mode="after")
     def _trials_fit(self) -> Self:
@@ -223,19 +265,23 @@ class EarlyStoppingSpec(_Spec):
     """When a trial that does worse than its peers is ended early."""
 
     kind: Literal["none", "asha", "median"] = "none"
-    reduction: int = Field(3, ge=2, le=100, description="asha: one in this many goes on at each rung")
-    min_steps: int | None = Field(None, ge=1, description="no trial is pruned before; default: an eighth of its steps")
+    reduction: int = Field(default=3, ge=2, le=100, description="asha: one in this many goes on at each rung")
+    min_steps: int | None = Field(
+        default=None, ge=1, description="no trial is pruned before; default: an eighth of its steps"
+    )
 
 
 class ObjectiveSpec(_Spec):
     """What is compared between trials. Metrics are named ``val/<metric>``; the task says which it has."""
 
-    metric: str | None = Field(None, max_length=80, description="default: val/accuracy where there is one, else val/loss")
-    direction: Literal["minimize", "maximize"] | None = Field(None, description="default: the metric's own")
+    metric: str | None = Field(default=None, max_length=80, description="default: val/accuracy, else val/loss")
+    direction: Literal["minimize", "maximize"] | None = Field(default=None, description="default: the metric's own")
 
 
 def _pack_size(value: Any) -> int | str:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 256):
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 256:
         return value
     raise PydanticCustomError("pack_size", "is not a pack size", {"expected": '"auto" or a whole number from 1 to 256'})
 
@@ -250,20 +296,20 @@ PackSize = Annotated[
 class ResourcesSpec(_Spec):
     """Per pack: a pack is the trials that one worker trains together."""
 
-    gpus: FiniteFloat = Field(0.0, ge=0, le=64)
-    cpus: FiniteFloat = Field(1.0, gt=0, le=1024)
+    gpus: FiniteFloat = Field(default=0.0, ge=0, le=64)
+    cpus: FiniteFloat = Field(default=1.0, gt=0, le=1024)
     pack_size: PackSize = "auto"
 
 
 class RetriesSpec(_Spec):
     """Further attempts a trial gets, by the cause of the last one's end."""
 
-    user: int = Field(0, ge=0, le=100, description="the trial itself failed: bad data, an error in training")
-    infrastructure: int = Field(3, ge=0, le=1000, description="its process or node was lost")
+    user: int = Field(default=0, ge=0, le=100, description="the trial itself failed: bad data, an error in training")
+    infrastructure: int = Field(default=3, ge=0, le=1000, description="its process or node was lost")
 
 
 class SweepSpec(_Spec):
-    name: str = Field("sweep", min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")
+    name: str = Field(default="sweep", min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")
     task: AnyTask
     model: ModelSpec = ModelSpec()
     training: TrainingSpec = TrainingSpec()

@@ -15,8 +15,8 @@ import torch
 
 from workers.batches import TaskData
 from workers.checkpoints import Best, Point
-from workers.trial_state import TrialState
 from workers.training_pack import Readings, TrainingPack
+from workers.trial_state import TrialState
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,8 @@ class Trainer:
 
     def _fail(self, trial: int, step: int, what: str) -> Failed:
         self._drop(trial)
-        return Failed(trial, step, f"{what} at step {step}; a lower training.lr, a smaller model.margin or a clip_norm may help")
+        advice = "a lower training.lr, a smaller model.margin or a clip_norm may help"
+        return Failed(trial, step, f"{what} at step {step}; {advice}")
 
     def _drop(self, trial: int) -> None:
         if trial in self._live:

@@ -51,7 +51,8 @@ class TrainingPack:
         self._loss_sum = torch.stack([state.loss_sum for state in states]).to(device)
         rows = len(states)
         self._bad_step = torch.zeros(rows, dtype=torch.int64, device=device)
-        self._bad_loss, self._bad_norm, self._h0_norm, self._hT_norm = torch.zeros(4, rows, dtype=torch.float64, device=device)
+        zeros = torch.zeros(rows, dtype=torch.float64, device=device)
+        self._bad_loss, self._bad_norm, self._h0_norm, self._hT_norm = zeros, zeros, zeros, zeros
 
     def _fill(self, stacked: Tensors, trials: Sequence[Tensors]) -> None:
         for name, tensor in stack(trials).items():
@@ -82,12 +83,13 @@ class TrainingPack:
 
     def readings(self) -> list[Readings]:
         """Every row's numbers; waits for the device once."""
-        columns = [self._loss_sum, self._bad_step.double(), self._bad_loss, self._bad_norm, self._h0_norm, self._hT_norm]
+        columns = [self._loss_sum, self._bad_step.double(), self._bad_loss, self._bad_norm]
+        columns += [self._h0_norm, self._hT_norm]
         spectrum = self._model.spectrum_distance()
         if spectrum is not None:
             columns.append(spectrum.double())
         rows: list[list[float]] = torch.stack(columns, 1).tolist()
-        return [Readings(r[0], int(r[1]), *r[2:6], r[6] if len(r) > 6 else None) for r in rows]
+        return [Readings(r[0], int(r[1]), r[2], r[3], r[4], r[5], r[6] if len(r) > 6 else None) for r in rows]
 
     def clear_loss(self, row: int) -> None:
         """A new interval begins for this row."""

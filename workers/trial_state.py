@@ -62,10 +62,17 @@ class TrialState:
     @classmethod
     def _from(cls, found: Checkpoint, spec: TrialSpec) -> TrialState:
         manifest, tensors = found.manifest, found.optimizer
-        moments = [{n: tensors[f"{kind}.{n}"] for n in found.model} for kind in ("exp_avg", "exp_avg_sq")]
+        exp_avg, exp_avg_sq = ({n: tensors[f"{kind}.{n}"] for n in found.model} for kind in ("exp_avg", "exp_avg_sq"))
         return cls(
-            spec, manifest.step, found.model, *moments, tensors["loss_sum"], list(manifest.history), manifest.best
-        )  # fmt: skip
+            spec=spec,
+            step=manifest.step,
+            model=found.model,
+            exp_avg=exp_avg,
+            exp_avg_sq=exp_avg_sq,
+            loss_sum=tensors["loss_sum"],
+            history=list(manifest.history),
+            best=manifest.best,
+        )
 
     def save(self, store: Checkpoints) -> Path:
         """Write this as a checkpoint. Raises OSError."""

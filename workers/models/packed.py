@@ -45,14 +45,14 @@ class PackedModel(ABC):
 
     @abstractmethod
     def forward(self, inputs: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """inputs (K, B, T, I), h0 (K, L, B, H) or None for zeros -> outputs (K, B, O), the top layer's h_T (K, B, H)."""
+        """inputs (K, B, T, I), h0 (K, L, B, H), zeros if None -> outputs (K, B, O), the top layer's h_T (K, B, H)."""
 
     def zeros(self, batch: int) -> Tensor:
         """h_0, (K, L, B, H)."""
         like = next(iter(self.parameters.values()))
         return like.new_zeros(self.trials, self.layers, batch, self.hidden_size)
 
-    def after_step(self) -> None:
+    def after_step(self) -> None:  # noqa: B027  most packs have nothing to do here
         """What must hold again once an optimiser has moved the parameters."""
 
     def spectrum_distance(self) -> Tensor | None:
@@ -103,7 +103,8 @@ class BaselinePack(PackedModel):
 
     def _last(self, k: int, inputs: Tensor, h0: Tensor) -> Tensor:
         weights = [self.parameters[name][k] for name in self._names]
-        options = (True, self.layers, 0.0, False, False, True)  # biases, layers, dropout, training, both ways, batch first
+        # biases, layers, dropout, training, both ways, batch first
+        options = (True, self.layers, 0.0, False, False, True)
         if self._mode == "LSTM":
             _, state, _ = torch.lstm(inputs, (h0, torch.zeros_like(h0)), weights, *options)
         elif self._mode == "RNN_TANH":

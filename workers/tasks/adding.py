@@ -21,7 +21,7 @@ class Adding(Task):
     summary: ClassVar[str] = "Sum the two marked numbers of a sequence; tests memory over its whole length."
 
     name: Literal["adding"] = "adding"
-    length: int = Field(100, ge=2, le=100_000, description="time steps per sequence")
+    length: int = Field(default=100, ge=2, le=100_000, description="time steps per sequence")
 
     @property
     def sequence_length(self) -> int:

@@ -1,4 +1,4 @@
-"""Handwritten digits that ship with scikit-learn (UCI optdigits test set): 1,797 images of 8 x 8, read pixel by pixel."""
+"""Handwritten digits that ship with scikit-learn (UCI optdigits test set): 1,797 images of 8 x 8, by pixel."""
 
 from __future__ import annotations
 

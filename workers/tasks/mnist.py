@@ -65,7 +65,9 @@ def _content(name: str, data_dir: Path | None) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _images(part: Literal["train", "t10k"], data_dir: Path | None) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+def _images(
+    part: Literal["train", "t10k"], data_dir: Path | None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     pixels = np.frombuffer(_content(f"{part}-images-idx3-ubyte.gz", data_dir), np.uint8, offset=16).reshape(-1, PIXELS)
     labels = np.frombuffer(_content(f"{part}-labels-idx1-ubyte.gz", data_dir), np.uint8, offset=8)
     return (pixels / np.float32(255)).astype(np.float32), labels.astype(np.int64)
@@ -76,10 +78,12 @@ class Mnist(Task):
 
     loss: ClassVar[Loss] = "cross_entropy"
     metrics: ClassVar[dict[str, Literal["minimize", "maximize"]]] = {"loss": "minimize", "accuracy": "maximize"}
-    summary: ClassVar[str] = "MNIST read as a sequence of pixels, patches or rows; fetched once or read from the data directory."
+    summary: ClassVar[str] = (
+        "MNIST as a sequence of pixels, patches or rows; fetched once or read from the data directory."
+    )
 
     name: Literal["mnist"] = "mnist"
-    steps: int = Field(PIXELS, ge=1, le=PIXELS, description="time steps; each reads 784 / steps pixels")
+    steps: int = Field(default=PIXELS, ge=1, le=PIXELS, description="time steps; each reads 784 / steps pixels")
 
     @field_validator("steps")
     @classmethod
@@ -87,7 +91,8 @@ class Mnist(Task):
         if PIXELS % steps:
             divisors = [d for d in range(1, PIXELS + 1) if PIXELS % d == 0]
             raise PydanticCustomError(
-                "steps_divide", "784 pixels do not divide into {steps} steps",
+                "steps_divide",
+                "784 pixels do not divide into {steps} steps",
                 {"steps": steps, "expected": f"one of {', '.join(map(str, divisors))}"},
             )
         return steps

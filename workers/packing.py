@@ -1,0 +1,45 @@
+"""Which trials are trained together, decided from their specs alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+from workers.spec import TrialSpec
+
+LARGEST_ON_CPU = 8
+LARGEST_ON_GPU = 64
+"""One small net leaves a GPU waiting on launches: packing is nearly free until the pack fills it."""
+
+
+def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers: int, gpus: float) -> list[list[int]]:
+    """Packs of positions in ``trials``: each position once, one shape key per pack, in order.
+
+    workers: packs that can run at the same time, at least 1. gpus: per pack; 0 is a CPU pack. With "auto" the trials
+    of a shape are spread evenly over the workers, and packs are as large as pays on the device.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1; found {workers}")
+    shapes: dict[str, list[int]] = {}
+    for position, trial in enumerate(trials):
+        shapes.setdefault(trial.shape_key, []).append(position)
+    return [
+        pack
+        for positions in shapes.values()
+        for pack in _even(positions, pack_size if pack_size != "auto" else _auto(len(positions), workers, gpus))
+    ]
+
+
+def _auto(count: int, workers: int, gpus: float) -> int:
+    largest = LARGEST_ON_GPU if gpus else LARGEST_ON_CPU
+    rounds = math.ceil(count / (workers * largest))
+    return max(1, math.ceil(count / (workers * rounds)))
+
+
+def _even(positions: list[int], size: int) -> list[list[int]]:
+    """As few packs as hold everything with none above ``size``, and no pack more than one trial larger than another."""
+    packs = math.ceil(len(positions) / size)
+    cuts = [i * len(positions) // packs for i in range(packs + 1)]
+    return [positions[start:stop] for start, stop in pairwise(cuts)]
