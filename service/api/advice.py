@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from service.api.submission import trial_count
+from workers import packing
 from workers.errors import FieldError
 from workers.space import params_of, resolve
 from workers.spec import Range, SweepSpec
 
 
 def plan(spec: SweepSpec) -> dict[str, Any]:
-    """The dry run. ``shapes``: trials in each group that can be trained together in one pack."""
-    shapes = Counter(resolve(spec, number, params).shape_key for number, params in enumerate(params_of(spec)))
+    """The dry run: trials, how many of each shape, the packs one worker would make of them, warnings."""
+    trials = [resolve(spec, number, params) for number, params in enumerate(params_of(spec))]
+    packs = packing.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus)
     return {
-        "trials": trial_count(spec),
-        "shapes": sorted(shapes.values(), reverse=True),
+        "trials": len(trials),
+        "shapes": sorted(Counter(trial.shape_key for trial in trials).values(), reverse=True),
+        "packs": sorted(map(len, packs), reverse=True),
         "warnings": [warning.as_dict() for warning in warnings(spec)],
     }
 

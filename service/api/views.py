@@ -30,10 +30,12 @@ class Advice(Problem.Field):
 
 
 class Plan(BaseModel):
-    """A dry run. ``shapes``: how many trials can share packs, one number for each shape of network and training."""
+    """A dry run. ``shapes``: trials of each shape of network and training, which can share packs. ``packs``: their
+    sizes with one worker; more workers get smaller ones."""
 
     trials: int
     shapes: list[int]
+    packs: list[int]
     warnings: list[Advice]
 
 

@@ -124,5 +124,15 @@ def validate(file: File, url: Url = HERE) -> None:
     commands.validate(url, documents.load(file))
 
 
+@app.command()
+def train(
+    file: File, out: Annotated[Path, typer.Option(help="folder for results and checkpoints; run again to go on")]
+) -> None:
+    """Train a whole sweep on this machine with no service."""
+    from service.cli import documents, training
+
+    training.train(documents.load(file), out)
+
+
 if __name__ == "__main__":
     main()

@@ -24,14 +24,12 @@ def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def trials(rows: Sequence[dict[str, Any]], metric: str) -> Table:
-    """One line for each trial."""
-    table = Table("trial", "state", "step", metric, "at step", "parameters", box=None, pad_edge=False)
+    """One line for each trial, its best value of the metric among them."""
+    table = Table("trial", "state", "step", f"best {metric}", "parameters", box=None, pad_edge=False)
     for row in rows:
         value = "" if row["objective"] is None else f"{row['objective']:.6g}"
         text = params(row) + (f"  ({row['reason']})" if row["reason"] else "")
-        table.add_row(
-            row["id"], row["state"], str(row["step"]), value, str(row["best_step"] or ""), plain(text)
-        )  # fmt: skip
+        table.add_row(row["id"], row["state"], str(row["step"]), value, plain(text))
     return table
 
 

@@ -1,0 +1,71 @@
+"""``spectral train``: one sweep on this machine with no service."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from service.cli import tables
+from service.cli.mistakes import Mistake
+from workers.errors import DataMissing, OtherSweep, SpecError
+from workers.local import LocalSweep, Result
+from workers.parsing import parse_sweep
+from workers.protocol import Ended
+
+console = Console(highlight=False)
+
+
+def train(document: dict[str, Any], out: Path) -> None:
+    """Train every trial and print the leaderboard. Raises SystemExit(1) where a trial failed."""
+    data = os.environ.get("SPECTRAL_DATA_DIR")
+    try:
+        sweep = LocalSweep(parse_sweep(document), out, data_dir=Path(data) if data else None)
+        _run(sweep)
+    except SpecError as error:
+        raise Mistake("Invalid sweep", [found.as_dict() for found in error.errors]) from None
+    except (OtherSweep, DataMissing) as error:
+        raise Mistake(str(error)) from None
+    console.print(tables.trials([_row(result) for result in _ranked(sweep)], sweep.trials[0].objective.metric))
+    console.print(f"results: {out / 'results.json'}", soft_wrap=True)
+    if any(result.state == "failed" for result in sweep.results):
+        raise SystemExit(1)
+
+
+def _run(sweep: LocalSweep) -> None:
+    """Follow the reports with one bar for all steps; a trial that ends early gives its remaining steps back."""
+    planned = {str(trial.number): trial.training.steps for trial in sweep.trials}
+    done = dict.fromkeys(planned, 0)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        bar = bars.add_task(tables.plain(sweep.sweep.name), total=sum(planned.values()))
+        for report in sweep.run():
+            done[report.trial_id] = max(done[report.trial_id], report.step)
+            if isinstance(report, Ended):
+                planned[report.trial_id] = done[report.trial_id]
+                bars.console.print(tables.plain(_line(sweep.results[int(report.trial_id)])), soft_wrap=True)
+            bars.update(bar, completed=sum(done.values()), total=sum(planned.values()))
+
+
+def _line(result: Result) -> str:
+    value = "" if result.objective is None else f" {result.objective:.6g}"
+    reason = f": {result.reason}" if result.reason else ""
+    return f"trial {result.number} {result.state}{value}  {tables.params({'params': result.params})}{reason}"
+
+
+def _ranked(sweep: LocalSweep) -> list[Result]:
+    """The best first, those without an objective last."""
+    sign = -1 if sweep.trials[0].objective.direction == "maximize" else 1
+    return sorted(
+        sweep.results, key=lambda r: (r.objective is None, sign * (r.objective or 0.0), r.number)
+    )  # fmt: skip
+
+
+def _row(result: Result) -> dict[str, Any]:
+    return {
+        "id": str(result.number), "state": result.state, "step": result.step, "objective": result.objective,
+        "params": result.params, "reason": result.reason,
+    }  # fmt: skip
