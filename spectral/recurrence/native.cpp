@@ -10,6 +10,9 @@
 #include <cstring>
 #include <thread>
 #include <vector>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace {
 
@@ -106,10 +109,19 @@ template <class T> struct Panels {
   }
 };
 
-// acc (R rows, V vectors) += x (R, K; row stride xs) times one panel
-template <class T, int R, int V> inline void multiply(const T* x, int64_t xs, const T* panel, int64_t k, Vec<T> (&acc)[R][V]) {
+#define INLINE inline __attribute__((always_inline))
+
+// out(row, column, x) for the vectors of init(row, column) + x M in one panel; x (R rows, K) with row stride xs
+template <class T, int R, int V, class Init, class Out>
+INLINE void block(const T* x, int64_t xs, const T* panel, int64_t k, int64_t column, const Init& init, const Out& out) {
+  Vec<T> acc[R][V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) acc[r][v] = init(r, column + v * WIDTH<T>);
   for (int64_t i = 0; i < k; i++, panel += V * WIDTH<T>) {
     Vec<T> b[V];
+#pragma GCC unroll 4
     for (int v = 0; v < V; v++) b[v] = load(panel + v * WIDTH<T>);
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
@@ -118,17 +130,6 @@ template <class T, int R, int V> inline void multiply(const T* x, int64_t xs, co
       for (int v = 0; v < V; v++) acc[r][v] += a * b[v];
     }
   }
-}
-
-// out(row, column, vector) for every vector of init(row, column) + x M; the last panel may be narrower
-template <class T, int R, int V, class Init, class Out>
-inline void block(const T* x, int64_t xs, const T* panel, int64_t k, int64_t column, Init&& init, Out&& out) {
-  Vec<T> acc[R][V];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; v++) acc[r][v] = init(r, column + v * WIDTH<T>);
-  multiply<T, R, V>(x, xs, panel, k, acc);
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
@@ -136,7 +137,7 @@ inline void block(const T* x, int64_t xs, const T* panel, int64_t k, int64_t col
 }
 
 template <class T, int R, class Init, class Out>
-inline void product(const T* x, int64_t xs, const Panels<T>& m, Init&& init, Out&& out) {
+INLINE void product(const T* x, int64_t xs, const Panels<T>& m, const Init& init, const Out& out) {
   const T* panel = m.data.data();
   int64_t column = 0;
   for (; column + VECS * WIDTH<T> <= m.width; column += VECS * WIDTH<T>, panel += m.k * VECS * WIDTH<T>)
@@ -146,103 +147,196 @@ inline void product(const T* x, int64_t xs, const Panels<T>& m, Init&& init, Out
   if (left == 2) block<T, R, 2>(x, xs, panel, m.k, column, init, out);
 }
 
+// g (K, width) += x^T y over `rows` rows; x (rows, K; stride xs), y (rows, width; stride ys)
+template <class T, int K, int V>
+INLINE void outer_block(const T* x, int64_t xs, const T* y, int64_t ys, int64_t rows, T* g, int64_t gs) {
+  Vec<T> acc[K][V];
+#pragma GCC unroll 8
+  for (int k = 0; k < K; k++)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) acc[k][v] = load(g + k * gs + v * WIDTH<T>);
+  for (int64_t i = 0; i < rows; i++, x += xs, y += ys) {
+    Vec<T> b[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) b[v] = load(y + v * WIDTH<T>);
+#pragma GCC unroll 8
+    for (int k = 0; k < K; k++) {
+      const Vec<T> a = x[k] - Vec<T>{};
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v++) acc[k][v] += a * b[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int k = 0; k < K; k++)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) store(g + k * gs + v * WIDTH<T>, acc[k][v]);
+}
+
+template <class T, int K> void outer_rows(const T* x, int64_t xs, const T* y, int64_t ys, int64_t rows, T* g, int64_t gs, int64_t width) {
+  int64_t j = 0;
+  for (; j + VECS * WIDTH<T> <= width; j += VECS * WIDTH<T>) outer_block<T, K, VECS>(x, xs, y + j, ys, rows, g + j, gs);
+  const int64_t left = (width - j) / WIDTH<T>;
+  if (left == 1) outer_block<T, K, 1>(x, xs, y + j, ys, rows, g + j, gs);
+  if (left == 2) outer_block<T, K, 2>(x, xs, y + j, ys, rows, g + j, gs);
+}
+
+template <class T>
+void outer(const T* x, int64_t xs, int64_t k, const T* y, int64_t ys, int64_t rows, T* g, int64_t gs, int64_t width) {
+  int64_t i = 0;
+  for (; i + ROWS <= k; i += ROWS) outer_rows<T, ROWS>(x + i, xs, y, ys, rows, g + i * gs, gs, width);
+  if (ROWS > 4 && i + 4 <= k) outer_rows<T, 4>(x + i, xs, y, ys, rows, g + i * gs, gs, width), i += 4;
+  for (; i + 2 <= k; i += 2) outer_rows<T, 2>(x + i, xs, y, ys, rows, g + i * gs, gs, width);
+  if (i < k) outer_rows<T, 1>(x + i, xs, y, ys, rows, g + i * gs, gs, width);
+}
+
 template <class T> struct Problem {
-  int64_t trials, steps, batch, n, rank;  // rank 0: dense
+  int64_t trials, steps, batch, n;
+  int64_t rank;    // r; 0: dense, and `a` is W
+  int64_t inputs;  // I, input features per step; -1: `x` is z = M x + b already, (trials, steps, batch, n)
   Activation activation;
   T slope;
-  const T *z, *h0, *sigma, *a, *c, *grad, *last;  // dense: a is W; grad, last may be null
-  T *states, *skinny, *delta, *grad_h0, *grad_sigma;
+  const T *x, *h0, *sigma, *a, *c, *m, *bias, *grad, *last;  // m (n, I); bias, grad, last may be null
+  T *states, *skinny, *delta, *grad_h0;                      // skinny = h C, (.., r); delta may be null
+  T *grad_sigma, *grad_out, *grad_in;                        // one sum per slice: (n), (kept, n), (r, n)
+
+  // What multiplies A (or W), M and b at a step: [h C or h, x, 1]. Its products with delta are their gradients.
+  int64_t core() const { return rank ? rank : n; }
+  int64_t kept() const { return core() + (inputs < 0 ? 0 : inputs + 1); }
 };
 
+// The panels of one trial. Forward: in C, out [A^T or W^T; M^T; b]. Backward: in A, out C^T or W.
 template <class T> struct Matrices {
-  Panels<T> in, out;  // factored forward: C, A^T; backward: A, C^T. dense: W^T or W in `out`
+  Panels<T> in, out;
 };
 
-// Where one slice stands in the arrays of a problem: first row of its trial and the row inside the trial.
+template <class T> Matrices<T> matrices(bool back, const Problem<T>& p, int64_t trial) {
+  const int64_t n = p.n, r = p.rank, k = p.core();
+  const T* a = p.a + trial * n * k;
+  const T* c = r ? p.c + trial * n * r : nullptr;
+  if (back) return {Panels<T>(a, r ? n : 0, r, r, 1), r ? Panels<T>(c, r, n, 1, r) : Panels<T>(a, n, n, n, 1)};
+  std::vector<T> joined(p.kept() * n);
+  for (int64_t i = 0; i < p.kept(); i++)
+    for (int64_t j = 0; j < n; j++) {
+      T value = 0;
+      if (i < k) value = a[j * k + i];
+      else if (i - k < p.inputs) value = p.m[(trial * n + j) * p.inputs + i - k];
+      else if (p.bias) value = p.bias[trial * n + j];
+      joined[i * n + j] = value;
+    }
+  return {Panels<T>(c, r ? n : 0, r, r, 1), Panels<T>(joined.data(), p.kept(), n, n, 1)};
+}
+
+// Where one slice stands in the arrays: its trial, its first batch row, its number among all slices.
 template <class T> struct Slice {
   const Problem<T>& p;
   int64_t trial, first, number;
-  int64_t row(int64_t t, int64_t r) const { return ((trial * p.steps + t) * p.batch + first + r); }
+  int64_t row(int64_t t, int64_t r) const { return (trial * p.steps + t) * p.batch + first + r; }
   int64_t start(int64_t r) const { return trial * p.batch + first + r; }
+  // [x_t, 1] of one row behind its core
+  void inputs(T* to, int64_t t, int64_t r) const {
+    if (p.inputs < 0) return;
+    std::copy_n(p.x + row(t, r) * p.inputs, p.inputs, to + p.core());
+    to[p.core() + p.inputs] = 1;
+  }
 };
 
+// A row stride that holds `size` and is no multiple of a power of two above a vector: rows then do not share cache sets.
+template <class T> int64_t stride(int64_t size) { return padded(size, 2 * WIDTH<T>) + WIDTH<T>; }
+
 template <class T, int R> void forward(const Problem<T>& p, const Matrices<T>& m, Slice<T> s) {
-  const int64_t n = p.n, width = padded(n, WIDTH<T>), skinny_width = padded(p.rank, WIDTH<T>);
-  std::vector<T> state(2 * R * width), skinny(R * std::max<int64_t>(skinny_width, 1)), sigma(width);
-  T *h = state.data(), *next = h + R * width, *q = skinny.data();
-  if (p.rank) std::copy_n(p.sigma + s.trial * n, n, sigma.data());
-  for (int r = 0; r < R; r++) std::copy_n(p.h0 + s.start(r) * n, n, h + r * width);
+  const int64_t n = p.n, hs = stride<T>(std::max(n, p.kept())), qs = stride<T>(p.kept());
+  std::vector<T> state(2 * R * hs), skinny(R * qs), diagonal(hs);
+  T *h = state.data(), *next = p.rank ? h : h + R * hs, *q = skinny.data(), *sigma = diagonal.data();
+  if (p.rank) std::copy_n(p.sigma + s.trial * n, n, sigma);
+  for (int r = 0; r < R; r++) std::copy_n(p.h0 + s.start(r) * n, n, h + r * hs);
   for (int64_t t = 0; t < p.steps; t++) {
-    const T* z = p.z + s.row(t, 0) * n;
     T* states = p.states + s.row(t, 0) * n;
-    auto finish = [&](T* to) {
-      return [=, &p](int r, int64_t j, Vec<T> x) {
-        const Vec<T> value = apply<T>(p.activation, x, p.slope);
-        store(to + r * width + j, value);
-        store(states + r * n + j, value, n - j);
-      };
+    const T* z = p.inputs < 0 ? p.x + s.row(t, 0) * n : nullptr;
+    auto finish = [=, &p](int r, int64_t j, Vec<T> x) {
+      const Vec<T> value = apply<T>(p.activation, x, p.slope);
+      store(next + r * hs + j, value);
+      store(states + r * n + j, value, n - j);
     };
+    auto given = [=](int r, int64_t j) { return z ? load(z + r * n + j, n - j) : Vec<T>{}; };
     if (p.rank) {
       T* kept = p.skinny ? p.skinny + s.row(t, 0) * p.rank : nullptr;
-      product<T, R>(h, width, m.in, [](int, int64_t) { return Vec<T>{}; }, [&](int r, int64_t j, Vec<T> x) {
-        store(q + r * skinny_width + j, x);
+      product<T, R>(h, hs, m.in, [](int, int64_t) { return Vec<T>{}; }, [=, &p](int r, int64_t j, Vec<T> x) {
+        store(q + r * qs + j, x);
         if (kept) store(kept + r * p.rank + j, x, p.rank - j);
       });
-      const T* diagonal = sigma.data();
-      product<T, R>(q, skinny_width, m.out, [&](int r, int64_t j) {
-        return load(z + r * n + j, n - j) + load(diagonal + j) * load(h + r * width + j);
-      }, finish(h));
+      for (int r = 0; r < R; r++) s.inputs(q + r * qs, t, r);
+      product<T, R>(q, qs, m.out, [=](int r, int64_t j) { return given(r, j) + load(sigma + j) * load(h + r * hs + j); }, finish);
     } else {
-      product<T, R>(h, width, m.out, [&](int r, int64_t j) { return load(z + r * n + j, n - j); }, finish(next));
+      for (int r = 0; r < R; r++) s.inputs(h + r * hs, t, r);
+      product<T, R>(h, hs, m.out, given, finish);
       std::swap(h, next);
     }
   }
 }
 
+// Steps gathered before their outer products are added to the gradients of the weights.
+constexpr int64_t GATHERED = 4;
+
 template <class T, int R> void backward(const Problem<T>& p, const Matrices<T>& m, Slice<T> s) {
-  const int64_t n = p.n, width = padded(n, WIDTH<T>), skinny_width = padded(p.rank, WIDTH<T>);
-  std::vector<T> buffers(2 * R * width), skinny(R * std::max<int64_t>(skinny_width, 1)), sums(2 * width);
-  T *carried = buffers.data(), *delta = carried + R * width, *q = skinny.data();
-  T *sigma = sums.data(), *grad_sigma = sigma + width;
+  const int64_t n = p.n, width = padded(n, WIDTH<T>), ds = stride<T>(n), ks = stride<T>(std::max(n, p.kept()));
+  const int64_t qs = stride<T>(std::max<int64_t>(p.rank, 1)), rows = GATHERED * R;
+  std::vector<T> data(R * ds + 2 * rows * ds + rows * ks + rows * qs + 2 * ds + (p.kept() + p.rank) * ds);
+  T *carried = data.data(), *deltas = carried + R * ds, *befores = deltas + rows * ds, *keeps = befores + rows * ds;
+  T *qq = keeps + rows * ks, *sigma = qq + rows * qs, *grad_sigma = sigma + ds;
+  T *grad_out = grad_sigma + ds, *grad_in = grad_out + p.kept() * ds;
   if (p.rank) std::copy_n(p.sigma + s.trial * n, n, sigma);
-  auto given = [&](int64_t t, int r, int64_t j) {
+  auto given = [=, &p](int64_t t, int r, int64_t j) {
     return p.grad && t >= 0 ? load(p.grad + s.row(t, r) * n + j, n - j) : Vec<T>{};
   };
   for (int r = 0; r < R; r++)
     for (int64_t j = 0; j < n; j += WIDTH<T>) {
       Vec<T> value = given(p.steps - 1, r, j);
       if (p.last) value += load(p.last + s.start(r) * n + j, n - j);
-      store(carried + r * width + j, value);
+      store(carried + r * ds + j, value);
     }
+  int64_t filled = 0;
   for (int64_t t = p.steps - 1; t >= 0; t--) {
+    T *delta = deltas + filled * R * ds, *before = befores + filled * R * ds, *keep = keeps + filled * R * ks;
+    T* q = qq + filled * R * qs;
     for (int64_t j = 0; j < n; j += WIDTH<T>) {
       Vec<T> sum = load(grad_sigma + j);
 #pragma GCC unroll 8
       for (int r = 0; r < R; r++) {
         const int64_t at = s.row(t, r) * n + j;
-        const Vec<T> d = descend<T>(p.activation, load(carried + r * width + j), load(p.states + at, n - j), p.slope);
-        store(delta + r * width + j, d);
-        store(p.delta + at, d, n - j);
-        if (p.rank) sum += d * load((t ? p.states + s.row(t - 1, r) * n : p.h0 + s.start(r) * n) + j, n - j);
+        const Vec<T> h = load(p.states + at, n - j);
+        const Vec<T> b = load((t ? p.states + s.row(t - 1, r) * n : p.h0 + s.start(r) * n) + j, n - j);
+        const Vec<T> d = descend<T>(p.activation, load(carried + r * ds + j), h, p.slope);
+        store(delta + r * ds + j, d);
+        if (p.delta) store(p.delta + at, d, n - j);
+        if (p.rank) store(before + r * ds + j, b), sum += d * b;
+        else store(keep + r * ks + j, b, n - j);
       }
       store(grad_sigma + j, sum);
     }
-    auto carry = [&](int r, int64_t j, Vec<T> x) { store(carried + r * width + j, x); };
+    for (int r = 0; r < R; r++) {
+      if (p.rank) std::copy_n(p.skinny + s.row(t, r) * p.rank, p.rank, keep + r * ks);
+      s.inputs(keep + r * ks, t, r);
+    }
+    auto carry = [=](int r, int64_t j, Vec<T> x) { store(carried + r * ds + j, x); };
     if (p.rank) {
-      T* kept = p.skinny + s.row(t, 0) * p.rank;
-      product<T, R>(delta, width, m.in, [](int, int64_t) { return Vec<T>{}; }, [&](int r, int64_t j, Vec<T> x) {
-        store(q + r * skinny_width + j, x);
-        store(kept + r * p.rank + j, x, p.rank - j);
-      });
-      product<T, R>(q, skinny_width, m.out, [&](int r, int64_t j) {
-        return given(t - 1, r, j) + load(sigma + j) * load(delta + r * width + j);
+      product<T, R>(delta, ds, m.in, [](int, int64_t) { return Vec<T>{}; },
+                    [=](int r, int64_t j, Vec<T> x) { store(q + r * qs + j, x); });
+      product<T, R>(q, qs, m.out, [=](int r, int64_t j) {
+        return given(t - 1, r, j) + load(sigma + j) * load(delta + r * ds + j);
       }, carry);
     } else {
-      product<T, R>(delta, width, m.out, [&](int r, int64_t j) { return given(t - 1, r, j); }, carry);
+      product<T, R>(delta, ds, m.out, [=](int r, int64_t j) { return given(t - 1, r, j); }, carry);
+    }
+    if (++filled == GATHERED || t == 0) {
+      if (p.grad_out) outer(keeps, ks, p.kept(), deltas, ds, filled * R, grad_out, ds, width);
+      if (p.rank) outer(qq, qs, p.rank, befores, ds, filled * R, grad_in, ds, width);
+      filled = 0;
     }
   }
-  for (int r = 0; r < R; r++) std::copy_n(carried + r * width, n, p.grad_h0 + s.start(r) * n);
+  for (int r = 0; r < R; r++) std::copy_n(carried + r * ds, n, p.grad_h0 + s.start(r) * n);
   if (p.rank) std::copy_n(grad_sigma, n, p.grad_sigma + s.number * n);
+  for (int64_t i = 0; p.grad_out && i < p.kept(); i++) std::copy_n(grad_out + i * ds, n, p.grad_out + (s.number * p.kept() + i) * n);
+  for (int64_t i = 0; i < p.rank; i++) std::copy_n(grad_in + i * ds, n, p.grad_in + (s.number * p.rank + i) * n);
 }
 
 template <class T, int R> void run_slice(bool back, const Problem<T>& p, const Matrices<T>& m, Slice<T> s) {
@@ -254,16 +348,6 @@ int64_t slices_of(int64_t batch) {
   int64_t count = batch / ROWS;
   for (int64_t rest = batch % ROWS; rest; rest &= rest - 1) count++;
   return count;
-}
-
-template <class T> Matrices<T> matrices(bool back, const Problem<T>& p, int64_t trial) {
-  const int64_t n = p.n, r = p.rank;
-  if (!r) {
-    const T* w = p.a + trial * n * n;
-    return {Panels<T>(w, 0, 0, 0, 0), back ? Panels<T>(w, n, n, n, 1) : Panels<T>(w, n, n, 1, n)};
-  }
-  const T *a = p.a + trial * n * r, *c = p.c + trial * n * r;
-  return {Panels<T>(back ? a : c, n, r, r, 1), Panels<T>(back ? c : a, r, n, 1, r)};
 }
 
 template <class T> void run(bool back, const Problem<T>& p, int64_t threads) {
@@ -296,18 +380,35 @@ template <class T> void run(bool back, const Problem<T>& p, int64_t threads) {
   for (auto& other : others) other.join();
 }
 
-// sizes: trials, steps, batch, n, rank, activation, threads, back
+// Asks for large pages under a fresh array: a new page is one fault and one line of the page table, and an array that is
+// written once and read once would else cost as much in faults as in arithmetic.
+void large_pages(void* start, size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t PAGE = uintptr_t(2) << 20;
+  const uintptr_t from = (reinterpret_cast<uintptr_t>(start) + PAGE - 1) / PAGE * PAGE;
+  const uintptr_t to = (reinterpret_cast<uintptr_t>(start) + bytes) / PAGE * PAGE;
+  if (start && to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);  // only a hint
+#else
+  (void)start, (void)bytes;
+#endif
+}
+
+// sizes: trials, steps, batch, n, rank, inputs, activation, threads, back; arrays in the order of Problem
 template <class T> void call(const int64_t* size, double slope, void** at) {
   T* const* to = reinterpret_cast<T**>(at);
-  const Problem<T> p{size[0], size[1], size[2], size[3], size[4], static_cast<Activation>(size[5]), T(slope),
-                     to[0], to[1], to[2], to[3], to[4], to[5], to[6], to[7], to[8], to[9], to[10], to[11]};
-  run(size[7] != 0, p, size[6]);
+  const Problem<T> p{size[0], size[1], size[2], size[3], size[4], size[5], static_cast<Activation>(size[6]), T(slope),
+                     to[0], to[1], to[2], to[3], to[4], to[5], to[6], to[7], to[8], to[9], to[10], to[11], to[12],
+                     to[13], to[14], to[15]};
+  const size_t rows = sizeof(T) * p.trials * p.steps * p.batch;
+  large_pages(size[8] ? p.delta : p.states, rows * p.n);
+  large_pages(size[8] ? nullptr : p.skinny, rows * p.rank);
+  run(size[8] != 0, p, size[7]);
 }
 
 }  // namespace
 
 extern "C" {
-// grad_sigma holds one sum for each trial and slice.
+// How many slices a batch is cut into: the sums over slices are (trials, slices, ...).
 int64_t spectral_slices(int64_t batch) { return slices_of(batch); }
 void spectral_run_float(const int64_t* size, double slope, void** at) { call<float>(size, slope, at); }
 void spectral_run_double(const int64_t* size, double slope, void** at) { call<double>(size, slope, at); }

@@ -1,0 +1,74 @@
+"""Builds native.cpp once for this machine and loads it; processes that do so at the same time do not disturb each other."""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+SOURCE = Path(__file__).with_name("native.cpp")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-pthread")
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled library, or None where it cannot be built; why not is logged once.
+
+    It lies in SPECTRAL_CACHE_DIR, else in the user's cache folder, under a name made of source, compiler, flags and
+    processor, so that a home shared by unlike machines holds one build for each. CXX names another compiler.
+    """
+    compiler = shutil.which(os.environ.get("CXX", "")) or shutil.which("c++") or shutil.which("g++")
+    if compiler is None:
+        log.warning("no C++ compiler found: the recurrence runs as a torch loop, several times slower. Install g++.")
+        return None
+    try:
+        path = _folder() / f"native-{_key(compiler)}.so"
+        if not path.exists():
+            _build(compiler, path)
+        built = ctypes.CDLL(str(path))
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or error
+        log.warning(
+            "native.cpp could not be built (%s): the recurrence runs as a torch loop, several times slower", said
+        )
+        return None
+    built.spectral_slices.restype = ctypes.c_int64
+    return built
+
+
+def slices(batch: int) -> int:
+    """How many slices the library cuts B batch rows into."""
+    built = library()
+    return 0 if built is None else int(built.spectral_slices(ctypes.c_int64(batch)))
+
+
+def _folder() -> Path:
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "spectral"
+    folder = Path(os.environ.get("SPECTRAL_CACHE_DIR", default))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _key(compiler: str) -> str:
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    processor = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    parts = (SOURCE.read_text(), version, " ".join(FLAGS), platform.machine(), processor)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _build(compiler: str, path: Path) -> None:
+    log.info("building %s (once for this machine, about 15 s)", path.name)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+        subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        os.replace(made, path)

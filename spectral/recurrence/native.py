@@ -1,0 +1,119 @@
+"""The recurrence in C++ on the CPU: one call for the whole sequence, compiled on first use; see README.md here.
+
+Both forms: `run` takes W = diag(sigma) + A C^T, `run_dense` W itself. `layer` and `layer_dense` take the input x, M and b
+in place of z = M x + b, so that neither z nor its gradient is ever stored.
+"""
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spectral.recurrence import compile as compiled
+from spectral.recurrence.activation import NAMES, Activation
+from spectral.transition import Transition, factors
+from spectral.transition import dense as dense_transition
+
+_RUN = {torch.float32: "spectral_run_float", torch.float64: "spectral_run_double"}
+
+
+def available(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this backend can run: on the CPU, in float32 or float64, with the library built."""
+    return device.type == "cpu" and dtype in _RUN and compiled.library() is not None
+
+
+def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
+    """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in all."""
+    sigma, a, c = factors(transition)
+    return _states(z, h0, sigma, a, c, None, None, activation)[0]
+
+
+def run_dense(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
+    """h_t = phi(z_t + W h_{t-1}); shapes as in reference.run. Cost: 6 n^2 B T flop."""
+    return _states(z, h0, None, dense_transition(transition), None, None, None, activation)[0]
+
+
+def layer(
+    x: Tensor, weight: Tensor, bias: Tensor | None, h0: Tensor, transition: Transition, activation: Activation
+) -> tuple[Tensor, Tensor]:
+    """States and last state of a layer; x (T, B, I), weight (n, I), bias (n), leading K as in run. x gets no gradient."""
+    sigma, a, c = factors(transition)
+    return _states(x, h0, sigma, a, c, weight, bias, activation)
+
+
+def layer_dense(
+    x: Tensor, weight: Tensor, bias: Tensor | None, h0: Tensor, transition: Transition, activation: Activation
+) -> tuple[Tensor, Tensor]:
+    """As layer, with W formed."""
+    return _states(x, h0, None, dense_transition(transition), None, weight, bias, activation)
+
+
+def _states(*arguments: Any) -> tuple[Tensor, Tensor]:
+    states, last = NativeRecurrence.apply(*arguments)  # type: ignore[no-untyped-call]
+    return states, last
+
+
+class NativeRecurrence(torch.autograd.Function):
+    """x is z (T, B, n), or with weight the input (T, B, I); h0 (B, n); sigma (n), a, c (n, r), or a = W (n, n) with sigma
+    and c None; all with a leading K in a pack. Returns all states and the last one: a loss that reads the last alone
+    costs no gradient array of the size of all.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, h0: Tensor, sigma: Tensor | None, a: Tensor, c: Tensor | None,
+        weight: Tensor | None, bias: Tensor | None, activation: Activation,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        x, h0, sigma, a, c, weight, bias = (_laid_out(y) for y in (x, h0, sigma, a, c, weight, bias))
+        states = x.new_empty(*x.shape[:-1], h0.shape[-1])
+        skinny = None if sigma is None else x.new_empty(*x.shape[:-1], a.shape[-1])
+        _call(False, [x, h0, sigma, a, c, weight, bias, None, None, states, skinny, None, None, None, None, None], activation)
+        ctx.save_for_backward(x, h0, sigma, a, c, weight, bias, states, skinny)
+        ctx.activation = activation
+        ctx.set_materialize_grads(False)
+        return states, states[..., -1, :, :].clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, h0, sigma, a, c, weight, bias, states, skinny = ctx.saved_tensors
+        n, core, inputs = h0.shape[-1], a.shape[-1], 0 if weight is None else weight.shape[-1] + 1
+        sums = (*h0.shape[:-2], compiled.slices(h0.shape[-2]))
+        delta = torch.empty_like(states) if weight is None else None
+        grad_h0 = torch.empty_like(h0)
+        grad_sigma = None if sigma is None else x.new_empty(*sums, n)
+        grad_in = None if sigma is None else x.new_empty(*sums, core, n)
+        grad_out = x.new_empty(*sums, core + inputs, n)
+        given = (x, h0, sigma, a, c, weight, bias, _laid_out(grad), _laid_out(grad_last), states, skinny)
+        _call(True, [*given, delta, grad_h0, grad_sigma, grad_out, grad_in], ctx.activation)
+        out = grad_out.sum(-3).mT
+        return (
+            delta, grad_h0,
+            None if grad_sigma is None else grad_sigma.sum(-2),
+            out[..., :core],
+            None if grad_in is None else grad_in.sum(-3).mT,
+            None if weight is None else out[..., core:-1],
+            None if bias is None else out[..., -1],
+            None,
+        )  # fmt: skip
+
+
+def _laid_out(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.contiguous()
+
+
+def _call(back: bool, arrays: list[Any], activation: Activation) -> None:
+    """One pass over time; arrays in the order of Problem in native.cpp, None: null."""
+    library = compiled.library()
+    if library is None:
+        raise RuntimeError("the native backend is not built here; use backend='auto'")
+    x, h0, sigma, a, weight = arrays[0], arrays[1], arrays[2], arrays[3], arrays[5]
+    trials, steps, batch = x.shape[0] if x.dim() == 4 else 1, x.shape[-3], x.shape[-2]
+    rank, inputs = 0 if sigma is None else a.shape[-1], -1 if weight is None else weight.shape[-1]
+    threads, phi = torch.get_num_threads(), NAMES.index(activation.name)
+    sizes = (trials, steps, batch, h0.shape[-1], rank, inputs, phi, threads, int(back))
+    size = (ctypes.c_int64 * len(sizes))(*sizes)
+    at = (ctypes.c_void_p * len(arrays))(*(None if y is None else y.data_ptr() for y in arrays))
+    getattr(library, _RUN[h0.dtype])(size, ctypes.c_double(activation.slope), at)
