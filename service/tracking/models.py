@@ -1,0 +1,90 @@
+"""Trained models in MLflow: logged from code and safetensors, the best one registered."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import tempfile
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from workers.spec import TrialSpec
+
+CODE = Path(__file__).with_name("pyfunc_model.py")
+FILES = ("manifest.json", "model.safetensors")
+PACKAGES = ("workers", "spectral")
+REQUIREMENTS = ("torch", "numpy", "safetensors", "pydantic", "scikit-learn", "pooch")
+NAME = "model"
+
+
+def log_model(run_id: str, spec: TrialSpec, checkpoint: Path) -> str:
+    """Log the model of a checkpoint folder to a run as ``runs:/ID/model``; gives the model's own id.
+
+    The packages it needs travel with it, so it loads where only its requirements are installed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name in FILES:  # the optimiser's state stays behind
+            shutil.copy2(checkpoint / name, folder)
+        with mlflow.start_run(run_id=run_id):
+            logged = mlflow.pyfunc.log_model(
+                name=NAME,
+                python_model=str(CODE),
+                artifacts={"checkpoint": folder},
+                signature=signature(spec),
+                pip_requirements=_requirements(),
+                code_paths=_code_paths(),
+            )
+    return str(logged.model_id)
+
+
+def signature(spec: TrialSpec) -> ModelSignature:
+    """Any number of sequences of any length, in the trial's dtype."""
+    dtype = np.dtype(spec.training.dtype)
+    inputs = Schema([TensorSpec(dtype, (-1, -1, spec.task.input_size))])
+    return ModelSignature(inputs, Schema([TensorSpec(dtype, (-1, spec.task.output_size))]))
+
+
+def register(run_id: str, model_id: str, name: str, sweep_id: str) -> None:
+    """A version of the registered model ``name`` for a run; nothing where it has one."""
+    client = mlflow.MlflowClient()
+    name = registry_name(name)
+    try:
+        client.create_registered_model(name)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    if any(found.run_id == run_id for found in client.search_model_versions(f"name = '{name}'")):
+        return
+    client.create_model_version(
+        name, f"models:/{model_id}", run_id, tags={"spectral.sweep_id": sweep_id}, model_id=model_id,
+        await_creation_for=0,
+    )  # fmt: skip
+
+
+def registry_name(name: str) -> str:
+    """A sweep's name as the registry and its search take it."""
+    return re.sub(r"[/:'\"`\\]", "-", name).strip() or "sweep"
+
+
+@cache
+def _requirements() -> list[str]:
+    return [f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS]
+
+
+@cache
+def _code_paths() -> list[str]:
+    """Where the packages are, found without importing them: that would load torch."""
+    found = []
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"package {name} is not installed beside the controller")
+        found.append(str(Path(spec.origin).parent))
+    return found

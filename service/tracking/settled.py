@@ -1,0 +1,68 @@
+"""What MLflow is told at the end, as plain values read from our tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.store import reports, sweeps, trials
+from service.store.models import Sweep, Trial
+from service.store.reports import Curve
+from workers.space import objective, resolve
+from workers.spec import Objective, SweepSpec, TrialSpec
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trial with what it reached."""
+
+    trial: Trial
+    spec: TrialSpec
+    curve: Curve
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """A sweep with its trials, the best first and those without an objective last."""
+
+    sweep: Sweep
+    spec: SweepSpec
+    objective: Objective
+    results: list[Result]
+    best: Result | None
+
+    @property
+    def scored(self) -> list[tuple[Result, float]]:
+        return [(r, r.trial.objective) for r in self.results if r.trial.objective is not None]
+
+
+def read(session: Session, sweep_id: str) -> SweepResults:
+    sweep = sweeps.get(session, sweep_id)
+    spec = SweepSpec.model_validate(sweep.spec)
+    goal = objective(spec)
+    curves = reports.curves_of_sweep(session, sweep_id, goal.metric)
+    count = max(1, sweep.trial_count)
+    ranked = trials.ranked(session, sweep_id, goal.direction, limit=count)
+    results = [Result(t, resolve(spec, t.number, t.params), curves.get(t.id, [])) for t in ranked]
+    succeeded = session.scalars(select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "succeeded")).all()
+    best = next((r for r in results if r.trial.objective is not None and r.trial.id in succeeded), None)
+    return SweepResults(sweep, spec, goal, results, best)
+
+
+def leaderboard(found: SweepResults) -> dict[str, Any]:
+    """The trials by rank, for leaderboard.json."""
+    rows = [
+        {
+            "rank": rank, "trial": r.trial.number, "trial_id": r.trial.id, "state": r.trial.state,
+            "objective": r.trial.objective, "best_step": r.trial.best_step, "steps": r.trial.step,
+            "params": r.trial.params,
+        }
+        for rank, r in enumerate(found.results, 1)
+    ]  # fmt: skip
+    return {
+        "sweep": found.sweep.id, "name": found.sweep.name, "state": found.sweep.state,
+        "objective": found.objective.model_dump(), "trials": rows,
+    }  # fmt: skip

@@ -1,0 +1,184 @@
+"""Telling MLflow of one sweep: its outbox entries, run by run, in an order that may be repeated."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from service.store import outbox, projections, trials
+from service.store.database import Database
+from service.store.models import OutboxEntry, Sweep, Trial
+from service.tracking import models, plots, settled
+from service.tracking.runs import SWEEP_TAG, TRIAL_TAG, Runs
+from workers.space import objective, resolve
+from workers.spec import SweepSpec, TrialSpec
+
+log = logging.getLogger(__name__)
+
+MODEL_TAG = "spectral.model_id"
+
+
+class Telling:
+    """One sweep's entries. Entries are removed as soon as MLflow has taken them."""
+
+    def __init__(self, database: Database, epoch: int, runs: Runs, sweep_id: str) -> None:
+        self._database, self._epoch, self._runs, self._sweep_id = database, epoch, runs, sweep_id
+        with database.read() as session:
+            self._sweep = session.get_one(Sweep, sweep_id)
+            known = projections.of_sweep(session, sweep_id)
+        self._spec = SweepSpec.model_validate(self._sweep.spec)
+        self._known = {subject: row.run_id for subject, row in known.items()}
+        self._tagged: dict[str, str] | None = None
+
+    def tell(self, entries: Sequence[OutboxEntry]) -> None:
+        """Trials first, the sweep last: what is told of a sweep's end looks at all of its trials' runs."""
+        by_subject: dict[str | None, list[OutboxEntry]] = {}
+        for entry in entries:
+            by_subject.setdefault(entry.trial_id, []).append(entry)
+        own = by_subject.pop(None, [])
+        self._parent()
+        for trial_id, of_trial in by_subject.items():
+            assert trial_id is not None
+            self._tell_trial(trial_id, of_trial)
+            self._told(of_trial)
+        for entry in own:
+            if entry.kind == "ended":
+                self._tell_end(entry.payload)
+        self._told(own)
+
+    def _told(self, entries: Sequence[OutboxEntry]) -> None:
+        if entries:
+            with self._database.write(self._epoch) as session:
+                outbox.remove(session, [entry.id for entry in entries])
+
+    # runs
+
+    def _parent(self) -> str:
+        tags = {
+            SWEEP_TAG: self._sweep_id, "spectral.kind": "sweep", "spectral.task": self._spec.task.name,
+            "mlflow.source.name": "spectral", "mlflow.source.type": "JOB",
+        }  # fmt: skip
+        goal = objective(self._spec)
+        params = {
+            "sampler": self._spec.search.sampler, "seed": self._spec.search.seed, "trials": self._sweep.trial_count,
+            "objective": goal.metric, "direction": goal.direction, "early_stopping": self._spec.early_stopping.kind,
+        }  # fmt: skip
+        params |= {f"space.{path}": _dimension(d) for path, d in self._spec.space.items()}
+        return self._run(self._sweep_id, self._sweep.name, self._sweep.created_at, tags, params)
+
+    def _child(self, trial: Trial, spec: TrialSpec) -> str:
+        tags = {
+            SWEEP_TAG: self._sweep_id, TRIAL_TAG: trial.id, "mlflow.parentRunId": self._parent(),
+            "spectral.kind": "trial", "spectral.task": spec.task.name, "spectral.seed": str(spec.training.seed),
+            "mlflow.source.name": "spectral", "mlflow.source.type": "JOB",
+        }  # fmt: skip
+        name = f"{self._sweep.name} #{trial.number}"
+        return self._run(trial.id, name, trial.started_at or trial.created_at, tags, _params(spec))
+
+    def _run(self, subject: str, name: str, at: float, tags: dict[str, str], params: dict[str, Any]) -> str:
+        """The subject's run: as our rows know it, as its tag finds it, or new."""
+        if subject not in self._known:
+            if self._tagged is None:
+                self._tagged = self._runs.of_sweep(self._sweep_id)
+            run_id = self._tagged.get(subject)
+            if run_id is None:
+                run_id = self._runs.create(name, at, tags, params)
+            else:
+                self._runs.set_params(run_id, params)
+            with self._database.write(self._epoch) as session:
+                projections.put(session, subject, self._runs.experiment(), run_id)
+            self._known[subject] = run_id
+        return self._known[subject]
+
+    # trials
+
+    def _tell_trial(self, trial_id: str, entries: Sequence[OutboxEntry]) -> None:
+        with self._database.read() as session:
+            trial = session.get_one(Trial, trial_id)
+        spec = resolve(self._spec, trial.number, trial.params)
+        run_id = self._child(trial, spec)
+        points = [(e.payload["step"], e.payload["at"], e.payload["values"]) for e in entries if e.kind == "metrics"]
+        if points:
+            self._runs.log(run_id, points)
+        checkpoints = [e.payload for e in entries if e.kind == "checkpoint"]
+        if checkpoints:
+            self._runs.tag(run_id, {"spectral.checkpoint": checkpoints[-1]["path"]})
+        for entry in entries:
+            if entry.kind == "ended":
+                self._tell_trial_end(trial, spec, run_id, entry.payload)
+
+    def _tell_trial_end(self, trial: Trial, spec: TrialSpec, run_id: str, payload: dict[str, Any]) -> None:
+        with self._database.read() as session:
+            best = trials.checkpoint(session, trial.id, "best")
+            last = trials.checkpoint(session, trial.id, "last")
+        for which, checkpoint in (("best", best), ("last", last)):
+            if checkpoint is not None and self._there(trial, Path(checkpoint.path)):
+                self._runs.client.log_artifacts(run_id, checkpoint.path, f"checkpoints/{which}")
+        source = best or last
+        if payload["state"] == "succeeded" and source is not None and self._there(trial, Path(source.path)):
+            self._log_model(run_id, spec, Path(source.path))
+        self._runs.tag(run_id, {"spectral.state": payload["state"], "spectral.reason": payload["reason"]})
+        if trial.objective is not None:
+            self._runs.tag(run_id, {"spectral.objective": trial.objective, "spectral.best_step": trial.best_step})
+        self._runs.end(run_id, payload["state"], payload["at"])
+
+    def _log_model(self, run_id: str, spec: TrialSpec, checkpoint: Path) -> None:
+        if MODEL_TAG not in self._runs.tags(run_id):
+            self._runs.tag(run_id, {MODEL_TAG: models.log_model(run_id, spec, checkpoint)})
+
+    def _there(self, trial: Trial, path: Path) -> bool:
+        if (path / models.FILES[0]).is_file():
+            return True
+        log.warning(
+            "checkpoint %s of trial %s cannot be read here, so MLflow gets no copy of it; mount the checkpoint store "
+            "at the same path as on the workers (SPECTRAL_CHECKPOINT_DIR)", path, trial.id,
+        )  # fmt: skip
+        return False
+
+    # the sweep's end
+
+    def _tell_end(self, payload: dict[str, Any]) -> None:
+        with self._database.read() as session:
+            found = settled.read(session, self._sweep_id)
+        run_id = self._parent()
+        client = self._runs.client
+        client.log_dict(run_id, settled.leaderboard(found), "leaderboard.json")
+        if found.scored:
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, "results.png").write_bytes(plots.results(found))
+                Path(folder, "learning_curves.png").write_bytes(plots.learning_curves(found))
+                client.log_artifacts(run_id, folder, "plots")
+        if found.best is not None:
+            self._tell_best(found.best, run_id, payload["at"])
+        self._runs.tag(run_id, {"spectral.state": payload["state"], "spectral.reason": payload["reason"]})
+        self._runs.end(run_id, payload["state"], payload["at"])
+
+    def _tell_best(self, best: settled.Result, run_id: str, at: float) -> None:
+        trial = best.trial
+        metric = best.spec.objective.metric
+        assert trial.objective is not None
+        self._runs.log(run_id, [(trial.best_step or 0, at, {f"best/{metric}": trial.objective})])
+        self._runs.tag(run_id, {"spectral.best_trial": trial.id, "spectral.best_run": self._known.get(trial.id)})
+        own_run = self._child(trial, best.spec)
+        model_id = self._runs.tags(own_run).get(MODEL_TAG)
+        if model_id is not None:
+            models.register(own_run, model_id, self._sweep.name, self._sweep_id)
+
+
+def _params(spec: TrialSpec) -> dict[str, Any]:
+    """All that trains the trial, defaults filled in where they count."""
+    found: dict[str, Any] = {"trial": spec.number}
+    for part in ("task", "model", "training"):
+        values = getattr(spec, part).model_dump(mode="json")
+        found |= {f"{part}.{name}": value for name, value in values.items() if value is not None}
+    if spec.model.kind == "spectral_rnn":
+        m1, m2 = spec.model.reflector_counts
+        found |= {"model.reflectors_u": m1, "model.reflectors_v": m2, "model.margin": spec.model.band_margin}
+    return found
+
+
+def _dimension(dimension: Any) -> str:
+    return str(dimension.model_dump_json(exclude_defaults=True))
