@@ -45,6 +45,7 @@ def _hashable(found: list[FieldError]) -> bool:
 
 def _field_error(item: Any) -> FieldError:
     context = item.get("ctx") or {}
+    task = next((str(p) for p in item["loc"][1:2] if item["loc"][0] == "task"), None)
     path = [str(p) for p in item["loc"] if p not in ("Values", "Range", *TASKS)]
     path = [p for p in path if "[" not in p]
     if "name" in context:
@@ -56,14 +57,16 @@ def _field_error(item: Any) -> FieldError:
     if kind == "missing":
         return FieldError(field, None, "is missing", "give this field")
     if kind == "extra_forbidden":
-        return FieldError(field, _short(given), "is not a known field", _near(path))
+        return FieldError(field, _short(given), "is not a known field", _near(path, task))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         name = given.get("name") if isinstance(given, dict) else given
         return FieldError("task.name", _short(name), "is not a known task", f"one of {', '.join(TASKS)}")
+    if kind in ("model_type", "model_attributes_type") and path[:1] == ["space"]:
+        return FieldError(field, _short(given), "is not a dimension", '{"values": [...]}, or {"low": ..., "high": ...}')
     return FieldError(field, _short(given), str(item["msg"]), _allowed(kind, context, str(item["msg"])))
 
 
-def _near(path: list[str]) -> str:
+def _near(path: list[str], task: str | None) -> str:
     """What could have been meant by an unknown field: the fields of the part it stands in."""
     parts: dict[str, type[BaseModel]] = {
         name: info.annotation
@@ -73,7 +76,7 @@ def _near(path: list[str]) -> str:
     spec = SweepSpec if len(path) < 2 else parts.get(path[0])
     names = list(spec.model_fields) if spec else []
     if path[0] == "task":
-        names = sorted({field for task in TASKS.values() for field in task.model_fields})
+        names = list(TASKS[task].model_fields) if task in TASKS else []
     close = difflib.get_close_matches(path[-1], names, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"{hint}one of {', '.join(names)}" if names else "leave it out"

@@ -28,18 +28,30 @@ MAX_TRIALS = 10_000
 MAX_SEED = 2**31 - 1
 
 
+def _wrong(name: str, problem: str, allowed: str) -> PydanticCustomError:
+    """The field ``name`` of the part at hand is wrong; braces in the texts stand for themselves."""
+    return PydanticCustomError("wrong", "{problem}", {"problem": problem, "name": name, "expected": allowed})
+
+
+def _is_finite(value: int | float) -> bool:
+    """Also false for a whole number beyond what a float holds."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _scalar(value: Any) -> bool | int | float | str:
-    if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, bool | str) or (isinstance(value, int | float) and _is_finite(value)):
         return value
-    raise PydanticCustomError(
-        "scalar", "is not a finite number, text or true/false", {"expected": "a finite number, text, true or false"}
-    )
+    allowed = "a finite number, text, true or false"
+    raise PydanticCustomError("scalar", "is not a finite number, text or true/false", {"expected": allowed})
 
 
 def _number(value: Any) -> int | float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
         return value
-    raise PydanticCustomError("number", "is not a finite number", {"expected": "a number"})
+    raise PydanticCustomError("number", "is not a number that a range can end at", {"expected": "a finite number"})
 
 
 Scalar = Annotated[
@@ -88,65 +100,33 @@ class ModelSpec(_Spec):
     def _fits_kind(self) -> Self:
         for name, kinds in self.APPLIES.items():
             if getattr(self, name) is not None and self.kind not in kinds:
-                raise PydanticCustomError(
-                    "not_of_kind",
-                    "{field} does not apply to kind {kind}; leave it out",
-                    {"field": name, "kind": self.kind, "name": name},
-                )
+                allowed = f"leave it out; it is for kind {' or '.join(sorted(kinds))}"
+                raise _wrong(name, f"{name} does not apply to kind {self.kind}", allowed)
         if self.kind == "rnn" and self.activation in ("leaky_relu", "identity"):
-            raise PydanticCustomError(
-                "rnn_activation",
-                "kind rnn has activation relu or tanh, not {given}",
-                {"given": self.activation, "name": "activation"},
-            )
+            raise _wrong("activation", f"kind rnn has no activation {self.activation}", "relu, tanh")
         self._reflectors_fit()
         self._start_fits()
         return self
 
     def _reflectors_fit(self) -> None:
         if self.reflectors is not None and (self.reflectors_u is not None or self.reflectors_v is not None):
-            raise PydanticCustomError(
-                "reflectors_twice",
-                "give reflectors, or reflectors_u and reflectors_v, not both",
-                {"name": "reflectors"},
-            )
+            allowed = "either reflectors, or reflectors_u and reflectors_v"
+            raise _wrong("reflectors", "reflectors are given twice, for both sides and for one", allowed)
         for name in ("reflectors", "reflectors_u", "reflectors_v"):
             count = getattr(self, name)
             if count is not None and count > self.hidden_size:
-                raise PydanticCustomError(
-                    "reflectors_exceed",
-                    "{count} reflectors exceed hidden_size {hidden}; allowed: 1 to hidden_size",
-                    {"count": count, "hidden": self.hidden_size, "name": name},
-                )
+                raise _wrong(name, f"{count} reflectors exceed hidden_size", f"1 to {self.hidden_size}, the hidden_size")
 
     def _start_fits(self) -> None:
         """Rotation and identity starts need as many reflectors on both sides, rotations one for every plane."""
         m1, m2 = self.reflector_counts
         planes = self.hidden_size // 2
         if self.start in ("identity", "henaff", "cayley") and m1 != m2:
-            raise PydanticCustomError(
-                "start_sides",
-                "start {start} needs as many reflectors on both sides, not {m1} and {m2}",
-                {
-                    "start": self.start,
-                    "m1": m1,
-                    "m2": m2,
-                    "name": "start",
-                    "expected": "reflectors_u = reflectors_v, or start gaussian",
-                },
-            )
+            allowed = "reflectors_u = reflectors_v, or start gaussian"
+            raise _wrong("start", f"start {self.start} needs as many reflectors on both sides, not {m1} and {m2}", allowed)
         if self.start in ("henaff", "cayley") and m1 < planes:
-            raise PydanticCustomError(
-                "start_planes",
-                "start {start} needs at least {planes} reflectors at this hidden_size, not {m1}",
-                {
-                    "start": self.start,
-                    "m1": m1,
-                    "planes": planes,
-                    "name": "start",
-                    "expected": f"reflectors of at least {planes}, or start identity or gaussian",
-                },
-            )
+            allowed = f"reflectors of at least {planes}, or start identity or gaussian"
+            raise _wrong("start", f"start {self.start} needs a reflector for each of {planes} planes, not {m1}", allowed)
 
     @property
     def reflector_counts(self) -> tuple[int, int]:
@@ -204,7 +184,7 @@ class Values(_Spec):
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         if len({repr(v) for v in self.values}) < len(self.values):
-            raise PydanticCustomError("values_repeat", "a value is listed twice; list each once", {"name": "values"})
+            raise _wrong("values", "a value is listed twice", "each value once")
         return self
 
 
@@ -221,13 +201,9 @@ class Range(_Spec):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not self.low < self.high:
-            raise PydanticCustomError(
-                "range_order", "low {low} is not below high {high}", {"low": self.low, "high": self.high, "name": "low"}
-            )
+            raise _wrong("low", f"low {self.low} is not below high {self.high}", "a number below high")
         if self.log and self.low <= 0:
-            raise PydanticCustomError(
-                "range_log", "a logarithmic range starts above 0, not at {low}", {"low": self.low, "name": "low"}
-            )
+            raise _wrong("low", f"a logarithmic range starts above 0, not at {self.low}", "above 0, or log: false")
         return self
 
     @property
@@ -253,11 +229,9 @@ class SearchSpec(_Spec):
     @model_validator(mode="after")
     def _trials_fit(self) -> Self:
         if self.sampler == "random" and self.trials is None:
-            raise PydanticCustomError("trials_missing", "sampler random needs a number of trials", {"name": "trials"})
+            raise _wrong("trials", "sampler random needs a number of trials", f"1 to {MAX_TRIALS:,}")
         if self.sampler == "grid" and self.trials is not None:
-            raise PydanticCustomError(
-                "trials_given", "sampler grid runs every point; leave trials out", {"name": "trials"}
-            )
+            raise _wrong("trials", "sampler grid runs every point of the space", "leave trials out, or use sampler random")
         return self
 
 
