@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -49,7 +50,8 @@ class PackedAdam:
         scale = None if self._limit is None else (self._limit / (norm + 1e-6)).clamp(max=1.0)
         falling = self._falling()
         self.steps += 1
-        bias1, bias2 = (1 - torch.pow(beta, self.steps.double()) for beta in BETAS)
+        # exp and not pow: pow rounds differently at different places of a vector, so a row's bits would depend on K
+        bias1, bias2 = (-torch.expm1(self.steps.double() * math.log(beta)) for beta in BETAS)
         for name, p in self._parameters.items():
             g = gradients[name] if scale is None else gradients[name] * _like(scale, p)
             if name in self._decay:

@@ -19,7 +19,7 @@ def losses(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
     if task.loss == "cross_entropy":
         each = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
         return each.view(outputs.shape[:2]).mean(1)
-    return (outputs - targets).square().mean((1, 2))
+    return (outputs - targets).square().flatten(1).mean(1)
 
 
 @torch.no_grad()
