@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from spectral import packed, sequences, singular_values, starts
+from spectral import sequences, singular_values, starts
 from spectral.errors import ConversionError, PackError, RangeError, ShapeError
-from spectral.recurrence import Activation, recurrence
+from spectral.recurrence import Activation
 from spectral.recurrence.dispatch import check_backend
+from spectral.recurrence.dispatch import layer as run_layer
 from spectral.singular_values import Spectrum
 from spectral.transition import Transition
 from spectral.transition import dense as dense_transition
@@ -208,9 +209,10 @@ class SpectralRNN(Trials):
         suffix = _suffix(layer, reverse)
         x = sequences.backwards(x, lengths) if reverse else x
         weight, bias = getattr(self, f"weight_ih{suffix}"), getattr(self, f"bias{suffix}")
-        z = nn.functional.linear(x, weight, bias) if self.trials is None else packed.linear(x, weight, bias)
-        states = recurrence(z, h0, self.transition(layer, reverse=reverse), self.activation, backend=self.backend)
-        final = sequences.last(states, lengths)
+        transition = self.transition(layer, reverse=reverse)
+        states, final = run_layer(x, weight, bias, h0, transition, self.activation, backend=self.backend)
+        if lengths is not None:
+            final = sequences.last(states, lengths)
         return (sequences.backwards(states, lengths) if reverse else states), final
 
     def _forward_packed_sequence(

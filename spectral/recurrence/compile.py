@@ -1,4 +1,4 @@
-"""Builds native.cpp once for this machine and loads it; processes that do so at the same time do not disturb each other."""
+"""Builds native.cpp once for this machine and loads it; processes doing so at once do not disturb each other."""
 
 import ctypes
 import functools

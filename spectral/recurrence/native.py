@@ -1,7 +1,7 @@
 """The recurrence in C++ on the CPU: one call for the whole sequence, compiled on first use; see README.md here.
 
-Both forms: `run` takes W = diag(sigma) + A C^T, `run_dense` W itself. `layer` and `layer_dense` take the input x, M and b
-in place of z = M x + b, so that neither z nor its gradient is ever stored.
+Both forms: `run` takes W = diag(sigma) + A C^T, `run_dense` W itself. `layer` and `layer_dense` take the input x, M
+and b in place of z = M x + b, so that neither z nor its gradient is ever stored.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from spectral.recurrence import compile as compiled
 from spectral.recurrence.activation import NAMES, Activation
-from spectral.transition import Transition, factors
+from spectral.transition import Factors, Transition, factors
 from spectral.transition import dense as dense_transition
 
 _RUN = {torch.float32: "spectral_run_float", torch.float64: "spectral_run_double"}
@@ -26,7 +26,7 @@ def available(device: torch.device, dtype: torch.dtype) -> bool:
 
 def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
     """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in all."""
-    sigma, a, c = factors(transition)
+    sigma, a, c = _factors(transition)
     return _states(z, h0, sigma, a, c, None, None, activation)[0]
 
 
@@ -38,8 +38,8 @@ def run_dense(z: Tensor, h0: Tensor, transition: Transition, activation: Activat
 def layer(
     x: Tensor, weight: Tensor, bias: Tensor | None, h0: Tensor, transition: Transition, activation: Activation
 ) -> tuple[Tensor, Tensor]:
-    """States and last state of a layer; x (T, B, I), weight (n, I), bias (n), leading K as in run. x gets no gradient."""
-    sigma, a, c = factors(transition)
+    """States and last state of a layer; x (T, B, I), weight (n, I), bias (n), K as in run. x gets no gradient."""
+    sigma, a, c = _factors(transition)
     return _states(x, h0, sigma, a, c, weight, bias, activation)
 
 
@@ -50,15 +50,24 @@ def layer_dense(
     return _states(x, h0, None, dense_transition(transition), None, weight, bias, activation)
 
 
+def _factors(transition: Transition) -> Factors:
+    """The factors, with one zero column where there is no reflector at all: the library takes rank 0 for dense."""
+    sigma, a, c = factors(transition)
+    if a.shape[-1]:
+        return Factors(sigma, a, c)
+    column = sigma.new_zeros(*sigma.shape, 1)
+    return Factors(sigma, column, column)
+
+
 def _states(*arguments: Any) -> tuple[Tensor, Tensor]:
     states, last = NativeRecurrence.apply(*arguments)  # type: ignore[no-untyped-call]
     return states, last
 
 
 class NativeRecurrence(torch.autograd.Function):
-    """x is z (T, B, n), or with weight the input (T, B, I); h0 (B, n); sigma (n), a, c (n, r), or a = W (n, n) with sigma
-    and c None; all with a leading K in a pack. Returns all states and the last one: a loss that reads the last alone
-    costs no gradient array of the size of all.
+    """x is z (T, B, n), or with weight the input (T, B, I); h0 (B, n); sigma (n), a, c (n, r), or a = W (n, n) with
+    sigma and c None; all with a leading K in a pack. Returns all states and the last one: a loss that reads the last
+    alone costs no gradient array of the size of all.
     """
 
     @staticmethod
@@ -66,10 +75,14 @@ class NativeRecurrence(torch.autograd.Function):
         ctx: Any, x: Tensor, h0: Tensor, sigma: Tensor | None, a: Tensor, c: Tensor | None,
         weight: Tensor | None, bias: Tensor | None, activation: Activation,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        x, h0, sigma, a, c, weight, bias = (_laid_out(y) for y in (x, h0, sigma, a, c, weight, bias))
+        given = [None if y is None else y.contiguous() for y in (x, h0, sigma, a, c, weight, bias)]
         states = x.new_empty(*x.shape[:-1], h0.shape[-1])
         skinny = None if sigma is None else x.new_empty(*x.shape[:-1], a.shape[-1])
-        _call(False, [x, h0, sigma, a, c, weight, bias, None, None, states, skinny, None, None, None, None, None], activation)
+        _call(
+            False,
+            [x, h0, sigma, a, c, weight, bias, None, None, states, skinny, None, None, None, None, None],
+            activation,
+        )
         ctx.save_for_backward(x, h0, sigma, a, c, weight, bias, states, skinny)
         ctx.activation = activation
         ctx.set_materialize_grads(False)

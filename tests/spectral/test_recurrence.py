@@ -10,9 +10,11 @@ from spectral_agreement import LAW, assert_near, draw, gradients, transition
 
 from spectral import BACKENDS, Activation, Transition, recurrence
 from spectral.errors import OptionError, RangeError, ShapeError
+from spectral.recurrence import compile as compiled
+from spectral.recurrence import native
 from spectral.recurrence.activation import NAMES
 from spectral.recurrence.dense import DenseRecurrence
-from spectral.recurrence.dispatch import choose
+from spectral.recurrence.dispatch import LAYERS, choose, layer
 from spectral.recurrence.torch_loop import FactoredRecurrence
 from spectral.transition import LowRank, dense, dense_literal, factors
 
@@ -156,14 +158,90 @@ def test_the_factors_are_the_transition(n, data):
     assert_near(dense(matrix), dense_literal(matrix), n * (m1 + m2 + 1))
 
 
-def test_the_rule_and_its_override(caplog):
-    assert choose(512, 32) == "torch_loop"
-    assert choose(128, 64) == "dense"
-    assert choose(32, 4) == "dense"
+@pytest.mark.parametrize("native", [True, False])
+def test_the_rule(native):
+    names = ("native", "native_dense") if native else ("torch_loop", "dense")
+    assert choose(512, 32, native=native) == names[0]
+    assert choose(128, 128, native=native) == names[1]
+    assert choose(32, 4, native=native) == names[1]
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_the_choice_is_logged_and_falls_back_where_nothing_is_built(caplog, monkeypatch, built):
+    monkeypatch.setattr(native, "available", lambda device, dtype: built)
     z, h0 = inputs((), 2, 1, 4)
     with caplog.at_level(logging.DEBUG, logger="spectral.recurrence.dispatch"):
         recurrence(z, h0, transition(4, 1, 1), Activation("tanh"))
-    assert "backend dense" in caplog.text
+    assert f"backend {'native_dense' if built else 'dense'}" in caplog.text
+    if not built:
+        with pytest.raises(OptionError, match="C\\+\\+ compiler"):
+            recurrence(z, h0, transition(4, 1, 1), Activation("tanh"), backend="native")
+
+
+def test_without_a_compiler_the_library_is_absent_and_says_so_once(caplog, monkeypatch):
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
+    with caplog.at_level(logging.WARNING, logger=compiled.log.name):
+        assert compiled.library.__wrapped__() is None
+    assert caplog.text.count("no C++ compiler found") == 1
+
+
+@pytest.mark.parametrize("backend", sorted(LAYERS))
+@trial_axis
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("loss_reads", ["all states", "the last state", "both"])
+@pytest.mark.parametrize(
+    ("n", "m1", "m2", "steps", "batch", "features"),
+    [
+        pytest.param(1, 1, 1, 1, 1, 1, id="n=1"),
+        pytest.param(13, 3, 4, 7, 11, 5, id="odd"),
+        pytest.param(50, 0, 2, 5, 16, 1, id="several vectors"),
+        pytest.param(4, 2, 2, 3, 0, 2, id="empty batch"),
+    ],
+)
+def test_layer_agrees_with_the_reference(backend, lead, name, loss_reads, n, m1, m2, steps, batch, features):
+    x, h0 = draw(*lead, steps, batch, features), draw(*lead, batch, n, seed=1).requires_grad_()
+    weight, bias = draw(*lead, n, features, seed=2).requires_grad_(), draw(*lead, n, seed=3).requires_grad_()
+    matrix = transition(n, m1, m2, lead=lead)
+    wanted = [weight, bias, h0, *matrix]
+
+    def loss(states, last):
+        parts = {"all states": [states], "the last state": [last], "both": [states, last]}[loss_reads]
+        return torch.cat([part.flatten() for part in parts])
+
+    found = loss(*layer(x, weight, bias, h0, matrix, Activation(name), backend=backend))
+    z = torch.einsum("...tbi,...ni->...tbn", x, weight) + bias.unsqueeze(-2).unsqueeze(-2)
+    states = recurrence(z, h0, matrix, Activation(name), backend="reference")
+    expected = loss(states, states[..., -1, :, :])
+    size = steps * max(1, batch) * n * (m1 + m2 + features + 1)
+    assert_near(found, expected, size, "states")
+    for what, f, e in zip(
+        ("M", "b", "h0", "sigma", "u", "v"), gradients(found, wanted), gradients(expected, wanted), strict=True
+    ):
+        assert_near(f, e, size, f"gradient of {what}")
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_layer_gives_its_input_a_gradient_where_one_is_wanted(backend):
+    x = draw(4, 3, 2).requires_grad_()
+    weight, matrix, h0 = draw(5, 2, seed=2), transition(5, 2, 2), draw(3, 5, seed=1)
+    states, _ = layer(x, weight, None, h0, matrix, Activation("tanh"), backend=backend)
+    expected = recurrence(x @ weight.mT, h0, matrix, Activation("tanh"), backend="reference")
+    assert_near(gradients(states, [x])[0], gradients(expected, [x])[0], 60)
+
+
+@pytest.mark.parametrize("backend", sorted(LAYERS))
+def test_threads_and_slices_change_nothing(backend):
+    matrix, h0 = transition(20, 3, 3, lead=(2,)), draw(2, 21, 20, seed=1)
+    z = draw(2, 6, 21, 20).requires_grad_()
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            states = recurrence(z, h0, matrix, Activation("tanh"), backend=backend)
+            found.append([states, *gradients(states, [z, *matrix])])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, three) for one, three in zip(*found, strict=True))
 
 
 def test_what_is_refused():
@@ -175,7 +253,7 @@ def test_what_is_refused():
         Activation("sine")
     with pytest.raises(RangeError, match="relu"):
         Activation("leaky_relu", 0.0)
-    with pytest.raises(ShapeError, match="z must have shape"):
+    with pytest.raises(ShapeError, match="must have shape"):
         recurrence(z[..., :3], h0, matrix, Activation("tanh"))
     with pytest.raises(ShapeError, match="h0 must have shape"):
         recurrence(z, h0[..., :3], matrix, Activation("tanh"))
