@@ -20,7 +20,7 @@ Trouble = Literal["dead", "silent", "given up"]
 
 @dataclass(frozen=True)
 class Answer:
-    """``poll``, or what is wrong: dead (the process is gone), silent (it may well be training), given up (for too long)."""
+    """``poll``, or what is wrong: dead (no process), silent (it may be training), given up (silent for too long)."""
 
     pack_id: str
     poll: Poll | None = None

@@ -70,7 +70,7 @@ def _heatmap(found: SweepResults, rows: list[tuple[int, int]], columns: list[flo
     image = axes.imshow(numbers, cmap=MAP, aspect="auto", origin="lower")
     axes.set_xticks(range(len(columns)), [f"{column:.3g}" for column in columns])
     axes.set_yticks(range(len(rows)), [str(m1) if m1 == m2 else f"{m1}, {m2}" for m1, m2 in rows])
-    axes.set_xlabel("margin r (singular values in [σ* − r, σ* + r])")
+    axes.set_xlabel(r"margin $r$: singular values in $\sigma^* \pm r$")
     axes.set_ylabel("reflectors (m₁ = m₂)" if all(m1 == m2 for m1, m2 in rows) else "reflectors (m₁, m₂)")
     axes.set_title(f"{found.sweep.name}: best {found.objective.metric}", fontsize=11)
     _write_cells(axes, cells, found)
@@ -88,7 +88,7 @@ def _write_cells(axes: Axes, cells: Cells, found: SweepResults) -> None:
     for y, row in enumerate(cells):
         for x, value in enumerate(row):
             if value is None:
-                axes.text(x, y, "–", ha="center", va="center", color=GREY)
+                axes.text(x, y, "none", ha="center", va="center", color=GREY)
                 continue
             best = value == top
             colour = "black" if (value - low) / span > 0.6 else "white"

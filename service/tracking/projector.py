@@ -159,7 +159,7 @@ class Projector:
             httpx.get(f"{self._url}/health", timeout=PROBE_SECONDS).raise_for_status()
         except httpx.HTTPError as error:
             raise Unreachable(
-                f"MLflow does not answer at {self._url} ({error}). Training goes on; what it missed is kept and told later"
+                f"MLflow does not answer at {self._url} ({error}). Training goes on; what it misses is told later"
             ) from error
 
     def _say_down(self, message: str) -> None:

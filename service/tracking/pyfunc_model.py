@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class SpectralModel(PythonModel):
@@ -20,9 +20,7 @@ class SpectralModel(PythonModel):
 
         self.network = load(context.artifacts["checkpoint"])
 
-    def predict(  # type: ignore[override]  # MLflow reads annotations as the model's schema, arrays have none there
-        self, context: PythonModelContext, model_input, params=None
-    ) -> Any:
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # hints would be its schema
         import torch
 
         dtype = next(self.network.parameters()).dtype

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from mlflow import MlflowClient, MlflowException
@@ -75,10 +76,11 @@ class Runs:
             self.client.log_batch(run_id, params=rows[start : start + PARAM_BATCH])
 
     def log(self, run_id: str, points: list[tuple[int, float, Mapping[str, float]]]) -> None:
-        """Metrics as (step, time, values). MLflow keeps (key, time, step, value) once, so the same again adds nothing."""
+        """Metrics as (step, time, values). MLflow keeps (key, time, step, value) once: the same again adds nothing."""
         rows = [Metric(key, value, millis(at), step) for step, at, values in points for key, value in values.items()]
         for start in range(0, len(rows), BATCH):
-            self._known(run_id, lambda start=start: self.client.log_batch(run_id, rows[start : start + BATCH]))  # type: ignore[misc]
+            batch = rows[start : start + BATCH]
+            self._known(run_id, partial(self.client.log_batch, run_id, batch))
 
     def tag(self, run_id: str, tags: Mapping[str, Any]) -> None:
         rows = [RunTag(key, str(value)) for key, value in tags.items() if value is not None]
@@ -96,7 +98,7 @@ class Runs:
         return bool(self._known(run_id, lambda: self.client.get_run(run_id)).info.lifecycle_stage == "deleted")
 
     @staticmethod
-    def _known(run_id: str, call: Any) -> Any:
+    def _known(run_id: str, call: Callable[[], Any]) -> Any:
         try:
             return call()
         except MlflowException as error:
