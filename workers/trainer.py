@@ -62,9 +62,9 @@ class _Clock:
 class Trainer:
     """Trials of one shape key, numbered as given; each starts at its own state's step.
 
-    A trial's numbers do not depend on the others: bit for bit among packs that pad it alike, to rounding (1e-12
-    relative in float64) in any. Trials that end are masked at once; when half of the pack is gone the rest moves
-    together. Test metrics come with the last report, from the best checkpointed parameters by the objective.
+    A trial's numbers do not depend on the others: bit for bit among packs of two or more that pad it alike, to
+    rounding (1e-12 relative in float64) in any, alone too, where the matrix library takes another route. Trials that
+    end are masked at once; when half of the pack is gone the rest moves together. Test metrics come with the last report, from the best checkpointed parameters by the objective.
     """
 
     def __init__(self, states: Sequence[TrialState], data: TaskData, device: torch.device) -> None:

@@ -180,17 +180,16 @@ def _best_on_disk(spec: TrialSpec, store: Checkpoints, step: int) -> None:
 
 
 def test_trials_at_different_steps_share_a_pack() -> None:
-    specs = [make_trial(seed=s) for s in range(2)]
-    ahead = trainer(specs[:1])
+    specs = [make_trial(seed=s) for s in range(3)]
+    together = trainer(specs)
+    wanted = run(together)
+    ahead = trainer(specs[:2])
     ahead.advance()
-    mixed = trainer(specs, [ahead.state(0), TrialState.start(specs[1])])
+    mixed = trainer(specs, [ahead.state(0), TrialState.start(specs[1]), TrialState.start(specs[2])])
     events = run(mixed)
-    for i, spec in enumerate(specs):
-        alone = trainer([spec])
-        wanted = values(run(alone), 0)
-        found = values(events, i)
-        assert found == {step: metrics for step, metrics in wanted.items() if i or step > 4}
-        assert_same_bits(mixed.state(i), alone.state(0))
+    for i in range(3):
+        assert values(events, i) == {step: v for step, v in values(wanted, i).items() if i or step > 4}
+        assert_same_bits(mixed.state(i), together.state(i))
 
 
 def test_nan_in_one_slot_fails_it_and_leaves_the_others_bit_identical() -> None:
@@ -211,14 +210,14 @@ def test_nan_in_one_slot_fails_it_and_leaves_the_others_bit_identical() -> None:
 
 
 def test_a_trial_that_blows_up_midway_names_the_step() -> None:
-    task = {"name": "adding", "length": 400}
-    wild = make_trial(lr=10.0, activation="identity", margin=1.0, sigma=2.0, clip_norm=None, steps=100, task=task)
+    task = {"name": "adding", "length": 1500}
+    wild = make_trial(lr=10.0, activation="identity", margin=1.0, clip_norm=None, steps=20, task=task)
     (failed,) = [e for e in run(trainer([wild])) if isinstance(e, Failed)]
     assert failed.step > 1
     assert f"at step {failed.step};" in failed.reason
 
 
-def test_a_trial_that_ends_leaves_the_others_bit_identical_through_compaction() -> None:
+def test_trials_that_end_leave_the_others_bit_identical_through_compaction() -> None:
     specs = [make_trial(seed=s) for s in range(4)]
     undisturbed = trainer(specs)
     wanted = run(undisturbed)
@@ -227,13 +226,25 @@ def test_a_trial_that_ends_leaves_the_others_bit_identical_through_compaction() 
     found.end(0)
     events += found.advance()
     found.end(2)
-    found.end(3)
     events += run(found)
     assert list(values(events, 0)) == [4]
     assert list(values(events, 2)) == [4, 8]
     assert found.step_of(0) == 4
-    assert values(events, 1) == values(wanted, 1)
-    assert_same_bits(found.state(1), undisturbed.state(1))
+    for i in (1, 3):
+        assert values(events, i) == values(wanted, i)
+        assert_same_bits(found.state(i), undisturbed.state(i))
+
+
+def test_the_last_of_a_mixed_pack_goes_on_as_it_would_have_alone() -> None:
+    specs = [make_trial(dtype="float64", **own) for own in DIFFERENT]
+    found = trainer(specs)
+    events = found.advance()
+    for other in (1, 2, 3):
+        found.end(other)
+    events += run(found)
+    wanted = values(run(trainer(specs[:1])), 0)
+    for step, metrics in values(events, 0).items():
+        assert metrics == pytest.approx(wanted[step], rel=1e-11)
 
 
 def test_test_metrics_come_once_from_the_best_checkpointed_parameters() -> None:
