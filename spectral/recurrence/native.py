@@ -75,15 +75,11 @@ class NativeRecurrence(torch.autograd.Function):
         ctx: Any, x: Tensor, h0: Tensor, sigma: Tensor | None, a: Tensor, c: Tensor | None,
         weight: Tensor | None, bias: Tensor | None, activation: Activation,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        given = [None if y is None else y.contiguous() for y in (x, h0, sigma, a, c, weight, bias)]
+        given = [_laid_out(y) for y in (x, h0, sigma, a, c, weight, bias)]
         states = x.new_empty(*x.shape[:-1], h0.shape[-1])
         skinny = None if sigma is None else x.new_empty(*x.shape[:-1], a.shape[-1])
-        _call(
-            False,
-            [x, h0, sigma, a, c, weight, bias, None, None, states, skinny, None, None, None, None, None],
-            activation,
-        )
-        ctx.save_for_backward(x, h0, sigma, a, c, weight, bias, states, skinny)
+        _call(False, [*given, None, None, states, skinny, *[None] * 5], activation)
+        ctx.save_for_backward(*given, states, skinny)
         ctx.activation = activation
         ctx.set_materialize_grads(False)
         return states, states[..., -1, :, :].clone()
