@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
+import threading
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +49,7 @@ class Cluster:
         """Raises ClusterGone with what to do."""
         if self._wanted != "auto":
             self._probe(_split(self._wanted))
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             ray.init(self._wanted, namespace=self._namespace, log_to_driver=False, logging_level=logging.WARNING)
         except Exception as error:
@@ -54,6 +57,8 @@ class Cluster:
             raise ClusterGone(
                 f"cannot connect to Ray at {self._wanted} ({error}). Start it, or set SPECTRAL_RAY_ADDRESS"
             ) from error
+        finally:
+            _restore(handlers)
         self._head = _split(ray.get_runtime_context().gcs_address)
         _internal_kv_put(IDENTITY, uuid.uuid4().hex.encode(), overwrite=False)
         self.identity = (_internal_kv_get(IDENTITY) or b"").decode()
@@ -110,6 +115,13 @@ class Cluster:
             raise ClusterGone(
                 f"no Ray head answers at {head[0]}:{head[1]} ({error}). Start it, or set SPECTRAL_RAY_ADDRESS"
             ) from error
+
+
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    """Ray takes the signals for itself, in Python and in C++; this process has its own way to end."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _split(address: str) -> tuple[str, int]:

@@ -1,0 +1,67 @@
+"""``spectral up``: the embedded stack in a terminal, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+from service.stack.errors import PortTaken, StackError
+from service.stack.stack import Stack
+
+BANNER = """
+The Spectral-RNN service is up ({seconds:.0f} s). Ctrl-C stops it; running trials go on at the next start.
+
+  Web page     {url}
+  API docs     {url}/docs
+  MLflow       {mlflow_url}
+  Data         {home}
+  Logs         {logs}
+"""
+
+
+def up(
+    home: Path,
+    port: int = 8000,
+    mlflow_port: int = 5000,
+    cpus: int | None = None,
+    gpus: int | None = None,
+    foreground: bool = True,
+) -> int:
+    """Run the stack until SIGINT or SIGTERM and give the exit code: 0, 1 where it does not start, 2 for a taken port.
+
+    foreground: print the banner and what happens; without, errors alone.
+    """
+    say = _print if foreground else _nothing
+    stack = Stack(home, port, mlflow_port, cpus, gpus, say=say)
+    before = {n: signal.signal(n, lambda *_: stack.interrupt()) for n in (signal.SIGINT, signal.SIGTERM)}
+    started = time.monotonic()
+    try:
+        say("Starting Ray, MLflow, the API and the controller ...")
+        with stack:
+            say(
+                BANNER.format(
+                    seconds=time.monotonic() - started, url=stack.url, mlflow_url=stack.mlflow_url,
+                    home=stack.home.path, logs=stack.home.logs,
+                )
+            )  # fmt: skip
+            stack.wait()
+            say("Stopping ...")
+    except KeyboardInterrupt:
+        say("Stopped before it was up.")
+    except StackError as error:
+        print(f"spectral up: {error}", file=sys.stderr)
+        return 2 if isinstance(error, PortTaken) else 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _print(message: str) -> None:
+    print(message, flush=True)
+
+
+def _nothing(message: str) -> None:
+    pass

@@ -1,0 +1,84 @@
+"""The folder a stack lives in: what is kept over restarts, and a lock so that one stack at a time uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from service.stack.errors import HomeBusy
+
+
+class Home:
+    """Layout::
+
+    spectral.db           sweeps, trials, events
+    checkpoints/          by sweep and trial
+    mlflow/               MLflow's database and artifacts
+    logs/                 one file per part; the last start's as NAME.log.1
+    ray.token             secret between this stack's processes and its Ray
+    lock                  who runs here
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().resolve()
+        self.database = self.path / "spectral.db"
+        self.checkpoints = self.path / "checkpoints"
+        self.mlflow = self.path / "mlflow"
+        self.logs = self.path / "logs"
+        self.token = self.path / "ray.token"
+        self._lock: int | None = None
+
+    @property
+    def ray(self) -> Path:
+        """Ray's own files: short, since the paths of its sockets may have 107 bytes in all."""
+        short = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:8]
+        return short / f"spectral-ray-{os.getuid()}-{digest}"
+
+    def claim(self, holder: dict[str, Any]) -> None:
+        """Make the folder ours until ``release`` or the end of this process. Raises HomeBusy."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            found = os.pread(descriptor, 4096, 0).decode(errors="replace")
+            os.close(descriptor)
+            raise HomeBusy(self.path, _shown(found)) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), **holder}).encode(), 0)
+        self._lock = descriptor
+
+    def prepare(self) -> None:
+        """Make the folders, set the last start's logs aside, remove what Ray left of it."""
+        for folder in (self.checkpoints, self.mlflow / "artifacts", self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        for log in self.logs.glob("*.log"):
+            log.replace(log.with_suffix(".log.1"))
+        shutil.rmtree(self.ray, ignore_errors=True)
+        self.ray.mkdir(mode=0o700)
+        if not self.token.exists():
+            descriptor = os.open(self.token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+
+    def release(self) -> None:
+        shutil.rmtree(self.ray, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _shown(found: str) -> str:
+    try:
+        holder = json.loads(found)
+        return f"process {holder['pid']} ({holder['url']})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
