@@ -28,7 +28,7 @@ Seq = Annotated[int | None, Query(ge=0, le=2**53, description="number of the las
 LastSeen = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**53, description="goes before ``after``")]
 
 
-@router.get("/{sweep_id}/events", response_class=EventSourceResponse)
+@router.get("/{sweep_id}/events", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}})
 def stream_events(sweep_id: str, context: Ctx, after: Seq = None, last_event_id: LastSeen = None) -> Response:
     """Every event after the last one seen, then each as it happens; ends after the event that ends the sweep.
 

@@ -93,7 +93,7 @@ def page(
 
 def counts(session: Session) -> dict[str, int]:
     """How many sweeps there are in each state."""
-    rows = session.execute(select(Sweep.state, func.count()).group_by(Sweep.state)).tuples()
+    rows = session.execute(select(Sweep.state, func.count()).group_by(Sweep.state))
     return dict(rows.all())
 
 

@@ -132,7 +132,7 @@ def tally(session: Session, sweep_ids: Sequence[str]) -> dict[str, dict[str, tup
 
 def counts(session: Session) -> dict[str, int]:
     """How many trials there are in each state, over all sweeps."""
-    rows = session.execute(select(Trial.state, func.count()).group_by(Trial.state)).tuples()
+    rows = session.execute(select(Trial.state, func.count()).group_by(Trial.state))
     return dict(rows.all())
 
 
