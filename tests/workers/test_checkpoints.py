@@ -1,0 +1,184 @@
+"""A checkpoint is whole or it is not there: torn, altered and foreign ones are never loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from worker_examples import make_trial
+
+import workers.checkpoints
+from workers.checkpoints import MANIFEST, MODEL, OPTIMIZER, Best, Checkpoints, Point, read
+from workers.errors import CheckpointInvalid
+from workers.models import load, start_of
+from workers.trial_state import TrialState
+
+SPEC = make_trial()
+
+
+def parameters(step: int) -> dict[str, Tensor]:
+    return {"w": torch.full((2, 3), float(step)), "empty": torch.zeros(0, 3)}
+
+
+def write(store: Checkpoints, step: int, best: Best | None = None) -> Path:
+    history = [Point(step=step, values={"val/loss": 0.1 + 1e-17 * step})]
+    return store.write(step, parameters(step), {"m": torch.ones(3, dtype=torch.float64) / 3}, history, best)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Checkpoints:
+    return Checkpoints(tmp_path / "trial", SPEC)
+
+
+def steps(store: Checkpoints) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in store.directory.iterdir())
+
+
+def test_nothing_is_found_where_nothing_was_written(store: Checkpoints) -> None:
+    assert store.newest() is None
+
+
+def test_what_was_written_is_read_bit_for_bit(store: Checkpoints) -> None:
+    path = write(store, 7, Best(step=7, objective=0.1))
+    found = store.newest()
+    assert found is not None
+    assert found.path == path == store.directory / "step-000000007"
+    assert found.manifest.step == 7
+    assert found.manifest.spec == SPEC
+    assert found.manifest.best == Best(step=7, objective=0.1)
+    assert found.manifest.history[0].values["val/loss"] == 0.1 + 7e-17
+    assert found.model.keys() == {"w", "empty"}
+    assert torch.equal(found.model["w"], parameters(7)["w"])
+    assert torch.equal(found.optimizer["m"], torch.ones(3, dtype=torch.float64) / 3)
+
+
+def test_the_last_two_and_the_best_are_kept(store: Checkpoints) -> None:
+    best = Best(step=2, objective=0.5)
+    for step in range(1, 7):
+        write(store, step, best if step >= 2 else None)
+    assert steps(store) == [2, 5, 6]
+
+
+def test_the_best_that_the_last_but_one_names_outlives_a_newer_best(store: Checkpoints) -> None:
+    write(store, 1, Best(step=1, objective=0.5))
+    for step in (2, 3):
+        write(store, step, Best(step=1, objective=0.5))
+    write(store, 4, Best(step=4, objective=0.4))
+    assert steps(store) == [1, 3, 4]
+    (store.path(4) / MODEL).write_bytes(b"")
+    found = store.newest()
+    assert found is not None
+    assert found.manifest.step == 3
+    assert found.manifest.best is not None
+    assert store.best(found.manifest.best).manifest.step == 1
+
+
+@pytest.mark.parametrize("name", [MODEL, OPTIMIZER, MANIFEST])
+@pytest.mark.parametrize("damage", ["missing", "cut", "empty", "altered"])
+def test_a_damaged_checkpoint_is_passed_over_and_refused_by_name(store: Checkpoints, name: str, damage: str) -> None:
+    write(store, 1)
+    newest = write(store, 2)
+    path = newest / name
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "altered":
+        changed = content.replace(b'"step": 2', b'"step": "x"') if name == MANIFEST else content[:-1] + b"\x07"
+        assert changed != content
+        path.write_bytes(changed)
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    with pytest.raises(CheckpointInvalid, match="step-000000002"):
+        read(newest)
+    found = store.newest()
+    assert found is not None
+    assert found.manifest.step == 1
+
+
+def test_a_checkpoint_of_another_format_version_is_refused(store: Checkpoints) -> None:
+    path = write(store, 1) / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
+    with pytest.raises(CheckpointInvalid, match="version 2"):
+        read(path.parent)
+
+
+def test_a_folder_of_another_trial_is_refused(store: Checkpoints) -> None:
+    write(store, 1)
+    with pytest.raises(CheckpointInvalid, match="another trial: training"):
+        Checkpoints(store.directory, make_trial(lr=0.5)).newest()
+
+
+def test_the_same_trial_under_another_number_goes_on(store: Checkpoints) -> None:
+    write(store, 1)
+    assert Checkpoints(store.directory, make_trial(number=9)).newest() is not None
+
+
+@pytest.mark.parametrize("cut_at", [1, 2, 3])
+def test_a_write_cut_short_leaves_the_last_checkpoint_the_newest(
+    store: Checkpoints, cut_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store, 1)
+    whole, done = workers.checkpoints.write_whole, 0
+
+    def cut(path: Path, content: bytes) -> None:
+        nonlocal done
+        done += 1
+        if done == cut_at:
+            raise OSError(28, "No space left on device")
+        whole(path, content)
+
+    monkeypatch.setattr(workers.checkpoints, "write_whole", cut)
+    with pytest.raises(OSError, match="No space left"):
+        write(store, 2)
+    monkeypatch.undo()
+    found = store.newest()
+    assert found is not None
+    assert found.manifest.step == 1
+    write(store, 2)
+    found = store.newest()
+    assert found is not None
+    assert found.manifest.step == 2
+
+
+def test_leftovers_of_a_killed_process_are_no_checkpoint(store: Checkpoints) -> None:
+    folder = store.path(3)
+    folder.mkdir(parents=True)
+    (folder / f".{MODEL}.123.tmp").write_bytes(b"half")
+    assert store.newest() is None
+    for step in (4, 5, 6):
+        write(store, step)
+    assert steps(store) == [5, 6]
+
+
+def test_a_lost_best_does_not_stop_a_trial(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path, SPEC)
+    state = TrialState.start(SPEC)
+    for step, best in ((4, 4), (8, 4)):
+        state.step, state.best = step, Best(step=best, objective=0.5)
+        state.save(store)
+    (store.path(4) / MODEL).unlink()
+    resumed = TrialState.resume(store, SPEC)
+    assert resumed.step == 8
+    assert resumed.best is None
+
+
+@pytest.mark.parametrize("kind", ["spectral_rnn", "rnn", "lstm"])
+def test_load_gives_the_module_back(kind: str, tmp_path: Path) -> None:
+    spec = make_trial(kind=kind, seed=3, **({} if kind == "spectral_rnn" else {"reflectors": None}))
+    state, other = TrialState.start(spec), start_of(make_trial(**(spec.model.model_dump(exclude_unset=True)), seed=4))
+    state.model = {name: p.detach().clone() for name, p in other.named_parameters()}
+    path = state.save(Checkpoints(tmp_path, spec))
+    (path / OPTIMIZER).unlink()
+    model = load(path)
+    assert not model.training
+    inputs = torch.randn(5, 8, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(model(inputs), other(inputs))
+    assert model(inputs).shape == (5, 1)
+
+
+def test_load_refuses_what_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointInvalid, match=MANIFEST):
+        load(tmp_path)

@@ -1,0 +1,113 @@
+"""Shapes, splits, fixed seeds and missing data of every task."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from workers.errors import DataMissing
+from workers.tasks import TASKS, Task
+from workers.tasks.adding import Adding
+from workers.tasks.digits import Digits
+from workers.tasks.mnist import FILES, Mnist, _images
+
+OFFLINE = [Adding(length=7), Digits()]
+
+
+def check_set(task: Task, found: Any) -> None:
+    assert found.inputs.dtype == np.float32
+    assert found.inputs.shape[1:] == (task.sequence_length, task.input_size)
+    assert len(found.targets) == len(found)
+    if task.loss == "cross_entropy":
+        assert found.targets.dtype == np.int64
+        assert found.targets.ndim == 1
+        assert set(found.targets.tolist()) == set(range(task.output_size))
+    else:
+        assert found.targets.dtype == np.float32
+        assert found.targets.shape[1:] == (task.output_size,)
+
+
+@pytest.mark.parametrize("task", OFFLINE, ids=lambda task: task.name)
+def test_sets_have_the_promised_shapes_and_repeat(task: Task) -> None:
+    for split in ("validation", "test"):
+        found = task.held_out(split, None)  # type: ignore[arg-type]
+        check_set(task, found)
+        again = task.held_out(split, None)  # type: ignore[arg-type]
+        assert np.array_equal(found.inputs, again.inputs)
+    validation, test = task.held_out("validation", None), task.held_out("test", None)
+    assert not np.array_equal(validation.inputs[:50], test.inputs[:50])
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_the_table_names_tasks_by_their_own_name(name: str) -> None:
+    task = TASKS[name].model_validate({"name": name})
+    assert task.metrics["loss"] == "minimize"
+    assert task.summary.endswith(".")
+    assert task.baseline > 0
+
+
+def test_digits_are_split_without_overlap() -> None:
+    task = Digits()
+    sets = [task.training_data(None), task.held_out("validation", None), task.held_out("test", None)]
+    assert [len(found) for found in sets if found] == [1197, 300, 300]
+    rows = [row.tobytes() for found in sets if found for row in found.inputs]
+    from sklearn.datasets import load_digits
+
+    original = {row.tobytes() for row in (load_digits().data / 16).astype(np.float32)}
+    assert len(rows) == 1797
+    assert set(rows) == original
+    assert all(found.inputs.min() == 0 and found.inputs.max() == 1 for found in sets if found)
+
+
+def test_adding_marks_one_value_in_each_half_and_sums_them() -> None:
+    task = Adding(length=9)
+    found = task.fresh(np.random.default_rng(0), 200)
+    values, markers = found.inputs[..., 0], found.inputs[..., 1]
+    assert np.array_equal(markers[:, :4].sum(1), np.ones(200))
+    assert np.array_equal(markers[:, 4:].sum(1), np.ones(200))
+    assert set(np.unique(markers)) == {0.0, 1.0}
+    np.testing.assert_allclose((values * markers).sum(1), found.targets[:, 0], rtol=1e-6)
+    assert task.training_data(None) is None
+
+
+def test_the_baseline_of_adding_is_the_variance_of_its_targets() -> None:
+    task = Adding(length=9)
+    targets = task.fresh(np.random.default_rng(1), 20_000).targets
+    assert task.baseline == pytest.approx(float(((targets - 1) ** 2).mean()), rel=0.03)
+
+
+def test_a_fixed_task_has_no_fresh_sequences() -> None:
+    with pytest.raises(TypeError, match="fixed training set"):
+        Digits().fresh(np.random.default_rng(0), 1)
+
+
+def test_altered_images_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mnist").mkdir()
+    for name in FILES:
+        (tmp_path / "mnist" / name).write_bytes(gzip.compress(b"not the images"))
+    with pytest.raises(DataMissing, match="checksum differs"):
+        Mnist().held_out("test", tmp_path)
+
+
+def test_images_that_cannot_be_fetched_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.tasks.mnist.MIRROR", "http://127.0.0.1:9/")
+    with pytest.raises(DataMissing, match="SPECTRAL_DATA_DIR"):
+        Mnist().held_out("test", tmp_path)
+
+
+@pytest.mark.parametrize("steps", [28, 784])
+def test_mnist_is_read_row_by_row(data_dir: Path, steps: int) -> None:
+    task = Mnist(steps=steps)
+    train = task.training_data(data_dir)
+    assert train is not None
+    sets = [train, task.held_out("validation", data_dir), task.held_out("test", data_dir)]
+    assert [len(found) for found in sets] == [55_000, 5_000, 10_000]
+    for found in sets:
+        check_set(task, found)
+    pixels, labels = _images("train", data_dir)
+    assert np.array_equal(train.inputs[3].ravel(), pixels[3])
+    assert np.array_equal(sets[1].targets, labels[-5_000:])
