@@ -1,0 +1,150 @@
+"""``python -m service.demo``: the whole service on this machine, one real sweep, its result.
+
+Exits 0 only where the best trial's validation accuracy is above 90 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from service.client import Client
+from service.stack import Stack
+from service.stack.errors import StackError
+from service.states import SWEEP_ENDED
+
+SWEEP = Path(__file__).parent.parent / "examples" / "digits.json"
+ENOUGH = 0.9
+PROJECTION_SECONDS = 120.0
+LOOK_SECONDS = 0.3
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> int:
+    options = _options()
+    sweep = json.loads(options.sweep.read_text())
+    home = options.out / "home"
+    started = time.monotonic()
+    stack = Stack(home, options.port, options.mlflow_port, say=lambda line: console.print(line, style="yellow"))
+    console.print("Starting Ray, MLflow, the API and the controller ...")
+    try:
+        with stack:
+            console.print(
+                f"Up after {time.monotonic() - started:.1f} s: {stack.url} (page), {stack.mlflow_url} (MLflow)"
+            )
+            good = _demonstrate(stack, sweep, options.out)
+            console.print(f"\nAll of it took {time.monotonic() - started:.0f} s.")
+            if options.keep:
+                console.print(f"Left running: {stack.url} and {stack.mlflow_url}. Ctrl-C stops it.")
+                stack.wait()
+            else:
+                console.print(f"To look at it again: spectral up --home {home}")
+    except StackError as error:
+        console.print(str(error), style="red")
+        return 2
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 130
+    return 0 if good else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m service.demo", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/demo"), help="where the home and the plots go")
+    parser.add_argument("--sweep", type=Path, default=SWEEP, help="the sweep to run")
+    parser.add_argument("--keep", action="store_true", help="leave the service running until Ctrl-C")
+    parser.add_argument("--port", type=int, default=0, help="of the API; default: a free one")
+    parser.add_argument("--mlflow-port", type=int, default=0, help="of MLflow; default: a free one")
+    return parser.parse_args()
+
+
+def _demonstrate(stack: Stack, document: dict[str, Any], out: Path) -> bool:
+    with Client(stack.url) as client:
+        began = time.monotonic()
+        sweep = client.submit(document)
+        console.print(f"Submitted {sweep['name']}: {sweep['trials']['total']} trials ({stack.url}/#{sweep['id']})\n")
+        sweep = _follow(client, sweep)
+        took = time.monotonic() - began
+        console.print(
+            f"\nThe sweep {sweep['state']} in {took:.1f} s." + (f" {sweep['reason']}" if sweep["reason"] else "")
+        )
+        leaders = client.report(sweep["id"])["leaderboard"]
+        _print_leaders(leaders, sweep["objective"]["metric"])
+        run = _wait_projected(stack, sweep["id"])
+        told = time.monotonic() - began - took
+        sweep = client.sweep(sweep["id"])
+    plots = _fetch_plots(stack, run, out)
+    console.print(f"\nMLflow has all of it ({told:.1f} s after the last step): {sweep['mlflow_url']}")
+    for name, path in plots.items():
+        console.print(f"  {name}: {path}")
+    best = sweep["best"]
+    if sweep["state"] != "succeeded" or best is None:
+        return False
+    params = ", ".join(f"{path.split('.')[-1]} {value:.4g}" for path, value in best["params"].items())
+    console.print(f"\nBest: trial {best['number']} ({params}), {sweep['objective']['metric']} {best['objective']:.2%}")
+    return bool(best["objective"] > ENOUGH)
+
+
+def _follow(client: Client, sweep: dict[str, Any]) -> dict[str, Any]:
+    """Show the sweep's progress until it has ended."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task("training steps", total=sweep["progress"]["total"])
+        while sweep["state"] not in SWEEP_ENDED:
+            time.sleep(LOOK_SECONDS)
+            sweep = client.sweep(sweep["id"])
+            counts, best = sweep["trials"], sweep["best"]
+            shown = f"best {best['objective']:.1%}" if best else "no result yet"
+            text = f"{counts['running']} running, {counts['succeeded']} of {counts['total']} done, {shown}"
+            bars.update(task, description=text, completed=sweep["progress"]["done"], total=sweep["progress"]["total"])
+    return sweep
+
+
+def _print_leaders(leaders: list[dict[str, Any]], metric: str) -> None:
+    table = Table(box=None, header_style="bold")
+    paths = list(leaders[0]["params"]) if leaders else []
+    for heading in ("rank", "trial", *(path.split(".")[-1] for path in paths), metric, "at step"):
+        table.add_column(heading, justify="right")
+    for rank, row in enumerate(leaders, 1):
+        values = (f"{row['params'][path]:.4g}" for path in paths)
+        table.add_row(str(rank), f"#{row['number']}", *values, f"{row['objective']:.2%}", str(row["best_step"]))
+    console.print(table)
+
+
+def _wait_projected(stack: Stack, sweep_id: str) -> dict[str, Any]:
+    """The sweep's run, once MLflow has taken everything of it."""
+    until = time.monotonic() + PROJECTION_SECONDS
+    query = {"experiment_ids": ["1"], "filter": f"tags.`spectral.sweep_id` = '{sweep_id}'", "max_results": 1000}
+    while time.monotonic() < until:
+        found = httpx.post(f"{stack.mlflow_url}/api/2.0/mlflow/runs/search", json=query, timeout=30).json()
+        for run in found.get("runs", []):
+            tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+            if tags.get("spectral.kind") == "sweep" and run["info"]["status"] != "RUNNING":
+                return dict(run)
+        time.sleep(LOOK_SECONDS)
+    raise StackError(f"MLflow did not take the sweep within {PROJECTION_SECONDS:.0f} s; see {stack.home.logs}")
+
+
+def _fetch_plots(stack: Stack, run: dict[str, Any], out: Path) -> dict[str, Path]:
+    found = {}
+    for title, name in (("reflectors by margin", "results.png"), ("learning curves", "learning_curves.png")):
+        address = f"{stack.mlflow_url}/get-artifact"
+        reply = httpx.get(address, params={"path": f"plots/{name}", "run_uuid": run["info"]["run_id"]}, timeout=30)
+        reply.raise_for_status()
+        found[title] = out / name
+        found[title].write_bytes(reply.content)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
