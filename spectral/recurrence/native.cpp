@@ -410,6 +410,5 @@ template <class T> void call(const int64_t* size, double slope, void** at) {
 extern "C" {
 // How many slices a batch is cut into: the sums over slices are (trials, slices, ...).
 int64_t spectral_slices(int64_t batch) { return slices_of(batch); }
-void spectral_run_float(const int64_t* size, double slope, void** at) { call<float>(size, slope, at); }
-void spectral_run_double(const int64_t* size, double slope, void** at) { call<double>(size, slope, at); }
+void spectral_run(const int64_t* size, double slope, void** at) { call<SCALAR>(size, slope, at); }  // SCALAR: -D
 }

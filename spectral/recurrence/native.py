@@ -11,17 +11,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spectral.recurrence import compile as compiled
+from spectral.recurrence import native_library
 from spectral.recurrence.activation import NAMES, Activation
 from spectral.transition import Factors, Transition, factors
 from spectral.transition import dense as dense_transition
 
-_RUN = {torch.float32: "spectral_run_float", torch.float64: "spectral_run_double"}
-
 
 def available(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether this backend can run: on the CPU, in float32 or float64, with the library built."""
-    return device.type == "cpu" and dtype in _RUN and compiled.library() is not None
+    return device.type == "cpu" and dtype in native_library.SCALARS and native_library.library(dtype) is not None
 
 
 def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
@@ -89,7 +87,7 @@ class NativeRecurrence(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
         x, h0, sigma, a, c, weight, bias, states, skinny = ctx.saved_tensors
         n, core, inputs = h0.shape[-1], a.shape[-1], 0 if weight is None else weight.shape[-1] + 1
-        sums = (*h0.shape[:-2], compiled.slices(h0.shape[-2]))
+        sums = (*h0.shape[:-2], native_library.slices(h0.dtype, h0.shape[-2]))
         delta = torch.empty_like(states) if weight is None else None
         grad_h0 = torch.empty_like(h0)
         grad_sigma = None if sigma is None else x.new_empty(*sums, n)
@@ -115,7 +113,7 @@ def _laid_out(x: Tensor | None) -> Tensor | None:
 
 def _call(back: bool, arrays: list[Any], activation: Activation) -> None:
     """One pass over time; arrays in the order of Problem in native.cpp, None: null."""
-    library = compiled.library()
+    library = native_library.library(arrays[1].dtype)
     if library is None:
         raise RuntimeError("the native backend is not built here; use backend='auto'")
     x, h0, sigma, a, weight = arrays[0], arrays[1], arrays[2], arrays[3], arrays[5]
@@ -125,4 +123,4 @@ def _call(back: bool, arrays: list[Any], activation: Activation) -> None:
     sizes = (trials, steps, batch, h0.shape[-1], rank, inputs, phi, threads, int(back))
     size = (ctypes.c_int64 * len(sizes))(*sizes)
     at = (ctypes.c_void_p * len(arrays))(*(None if y is None else y.data_ptr() for y in arrays))
-    getattr(library, _RUN[h0.dtype])(size, ctypes.c_double(activation.slope), at)
+    library.spectral_run(size, ctypes.c_double(activation.slope), at)

@@ -10,8 +10,7 @@ from spectral_agreement import LAW, assert_near, draw, gradients, transition
 
 from spectral import BACKENDS, Activation, Transition, recurrence
 from spectral.errors import OptionError, RangeError, ShapeError
-from spectral.recurrence import compile as compiled
-from spectral.recurrence import native
+from spectral.recurrence import native, native_library
 from spectral.recurrence.activation import NAMES
 from spectral.recurrence.dense import DenseRecurrence
 from spectral.recurrence.dispatch import LAYERS, choose, layer
@@ -179,9 +178,9 @@ def test_the_choice_is_logged_and_falls_back_where_nothing_is_built(caplog, monk
 
 
 def test_without_a_compiler_the_library_is_absent_and_says_so_once(caplog, monkeypatch):
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
-    with caplog.at_level(logging.WARNING, logger=compiled.log.name):
-        assert compiled.library.__wrapped__() is None
+    monkeypatch.setattr(native_library.shutil, "which", lambda name: None)
+    with caplog.at_level(logging.WARNING, logger=native_library.log.name):
+        assert native_library.library.__wrapped__(torch.float32) is None
     assert caplog.text.count("no C++ compiler found") == 1
 
 

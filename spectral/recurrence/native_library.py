@@ -1,6 +1,7 @@
 """Builds native.cpp once for this machine and loads it; processes doing so at once do not disturb each other."""
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import logging
@@ -11,15 +12,20 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import torch
+
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("native.cpp")
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-pthread")
+FLAGS = ("-std=c++17", "-O2", "-march=native", "-shared", "-fPIC", "-pthread")
+
+
+SCALARS = {torch.float32: "float", torch.float64: "double"}
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled library, or None where it cannot be built; why not is logged once.
+def library(dtype: torch.dtype) -> ctypes.CDLL | None:
+    """The library for float32 or float64, or None where it cannot be built; why not is logged once.
 
     It lies in SPECTRAL_CACHE_DIR, else in the user's cache folder, under a name made of source, compiler, flags and
     processor, so that a home shared by unlike machines holds one build for each. CXX names another compiler.
@@ -29,9 +35,9 @@ def library() -> ctypes.CDLL | None:
         log.warning("no C++ compiler found: the recurrence runs as a torch loop, several times slower. Install g++.")
         return None
     try:
-        path = _folder() / f"native-{_key(compiler)}.so"
+        path = _folder() / f"native-{SCALARS[dtype]}-{_key(compiler)}.so"
         if not path.exists():
-            _build(compiler, path)
+            _build(compiler, SCALARS[dtype], path)
         built = ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or error
@@ -43,9 +49,9 @@ def library() -> ctypes.CDLL | None:
     return built
 
 
-def slices(batch: int) -> int:
+def slices(dtype: torch.dtype, batch: int) -> int:
     """How many slices the library cuts B batch rows into."""
-    built = library()
+    built = library(dtype)
     return 0 if built is None else int(built.spectral_slices(ctypes.c_int64(batch)))
 
 
@@ -65,10 +71,22 @@ def _key(compiler: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _build(compiler: str, path: Path) -> None:
-    log.info("building %s (once for this machine, about 15 s)", path.name)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
-        subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-        os.replace(made, path)
+def _build(compiler: str, scalar: str, path: Path) -> None:
+    """Compiles beside the target and moves it there; of several processes one compiles, the others wait for it."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        log.info("building %s (once for this machine, about 10 s)", path.name)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            command = [compiler, *FLAGS, f"-DSCALAR={scalar}", str(SOURCE), "-o", str(made)]
+            subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+            os.replace(made, path)
+
+
+def build_all() -> None:
+    """Builds what is not there yet, saying so: for a set-up step, so that no first run has to wait."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for dtype in SCALARS:
+        library(dtype)
