@@ -47,39 +47,32 @@ template <class T> inline void store(T* to, Vec<T> value, int64_t count) {
   else std::memcpy(to, &value, count * sizeof(T));
 }
 
-// tanh of one vector. float: an odd polynomial near zero, else (1 - e) / (1 + e) with e = exp(-2 |x|) = 2^k exp(f).
-inline void tanh_(float* x) {
-  for (int i = 0; i < WIDTH<float>; i++) {
-    const float size = std::min(std::fabs(x[i]), 9.5f), square = size * size;
-    const float near = size * (1 + square * (-0.33333333f + square * (0.13333334f + square * (-0.053968254f
-        + square * (0.021869488f + square * (-0.0088632355f + square * 0.0035921280f))))));
-    const float scaled = -2 * size * 1.44269504f;
-    const float k = static_cast<float>(static_cast<int>(scaled - 0.5f));
-    const float f = (scaled - k) * 0.69314718f;
-    const float exp_f = 1 + f * (1 + f * (0.5f + f * (0.16666667f + f * (0.041666667f + f * (0.0083333333f
-        + f * (0.0013888889f + f * 0.00019841270f))))));
-    const int32_t bits = (static_cast<int32_t>(k) + 127) << 23;
-    float power;
-    std::memcpy(&power, &bits, sizeof power);
-    const float e = exp_f * power;
-    const float value = size < 0.45f ? near : (1 - e) / (1 + e);
-    x[i] = x[i] != x[i] ? x[i] : std::copysign(value, x[i]);
-  }
+// tanh of a vector. float: an odd polynomial near zero, else (1 - e) / (1 + e) with e = exp(-2 |x|) = 2^k exp(f).
+inline Vec<float> tanh_(Vec<float> x) {
+  typedef int32_t Integers __attribute__((vector_size(BYTES)));
+  const Vec<float> zero = {}, magnitude = x < zero ? -x : x, most = zero + 9.5f;
+  const Vec<float> size = magnitude > most ? most : magnitude, square = size * size;
+  const Vec<float> near = size * (1.0f + square * (-0.33333333f + square * (0.13333334f + square * (-0.053968254f
+      + square * (0.021869488f + square * (-0.0088632355f + square * 0.0035921280f))))));
+  const Vec<float> scaled = size * -2.88539008f;  // -2 / ln 2
+  const Integers whole = __builtin_convertvector(scaled - 0.5f, Integers);
+  const Vec<float> f = (scaled - __builtin_convertvector(whole, Vec<float>)) * 0.69314718f;
+  const Vec<float> exp_f = 1.0f + f * (1.0f + f * (0.5f + f * (0.16666667f + f * (0.041666667f + f * (0.0083333333f
+      + f * (0.0013888889f + f * 0.00019841270f))))));
+  const Vec<float> e = exp_f * reinterpret_cast<Vec<float>>((whole + 127) << 23);
+  const Vec<float> value = size < 0.45f ? near : (1.0f - e) / (1.0f + e);
+  return x < zero ? -value : value;
 }
-inline void tanh_(double* x) {
+inline Vec<double> tanh_(Vec<double> x) {
   for (int i = 0; i < WIDTH<double>; i++) x[i] = std::tanh(x[i]);
+  return x;
 }
 
 template <class T> inline Vec<T> apply(Activation phi, Vec<T> x, T slope) {
   const Vec<T> zero = {};
   if (phi == RELU) return x <= zero ? zero : x;  // as torch: NaN stays NaN
   if (phi == LEAKY_RELU) return x > zero ? x : x * slope;
-  if (phi == TANH) {
-    T values[WIDTH<T>];
-    std::memcpy(values, &x, sizeof x);
-    tanh_(values);
-    std::memcpy(&x, values, sizeof x);
-  }
+  if (phi == TANH) return tanh_(x);
   return x;
 }
 
