@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import re
 import shutil
 import tempfile
+import zipfile
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -21,25 +23,30 @@ CODE = Path(__file__).with_name("pyfunc_model.py")
 FILES = ("manifest.json", "model.safetensors")
 PACKAGES = ("workers", "spectral")
 REQUIREMENTS = ("torch", "numpy", "safetensors", "pydantic", "scikit-learn", "pooch")
+SOURCES = (".py", ".cpp")
+CODE_ARCHIVE = "packages.zip"
 NAME = "model"
 
 
 def log_model(run_id: str, spec: TrialSpec, checkpoint: Path) -> str:
     """Log the model of a checkpoint folder to a run as ``runs:/ID/model``; gives the model's own id.
 
-    The packages it needs travel with it, so it loads where only its requirements are installed.
+    The packages it needs travel with it, so it loads where only its requirements are installed; in one archive, since
+    MLflow takes every file in a call of its own.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, code = Path(temporary, "checkpoint"), Path(temporary, CODE_ARCHIVE)
+        folder.mkdir()
         for name in FILES:  # the optimiser's state stays behind
             shutil.copy2(checkpoint / name, folder)
+        code.write_bytes(_packages())
         with mlflow.start_run(run_id=run_id):
             logged = mlflow.pyfunc.log_model(
                 name=NAME,
                 python_model=str(CODE),
-                artifacts={"checkpoint": folder},
+                artifacts={"checkpoint": str(folder), "code": str(code)},
                 signature=signature(spec),
                 pip_requirements=_requirements(),
-                code_paths=_code_paths(),
             )
     return str(logged.model_id)
 
@@ -79,12 +86,16 @@ def _requirements() -> list[str]:
 
 
 @cache
-def _code_paths() -> list[str]:
-    """Where the packages are, found without importing them: that would load torch."""
-    found = []
-    for name in PACKAGES:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise ModuleNotFoundError(f"package {name} is not installed beside the controller")
-        found.append(str(Path(spec.origin).parent))
-    return found
+def _packages() -> bytes:
+    """The packages' sources as a zip archive, found without importing them: that would load torch."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in PACKAGES:
+            spec = importlib.util.find_spec(name)
+            if spec is None or spec.origin is None:
+                raise ModuleNotFoundError(f"package {name} is not installed beside the controller")
+            root = Path(spec.origin).parent
+            for path in sorted(root.rglob("*")):
+                if path.suffix in SOURCES:
+                    archive.write(path, str(Path(name) / path.relative_to(root)))
+    return content.getvalue()

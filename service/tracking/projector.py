@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import warnings
 from dataclasses import dataclass
 
 import httpx
@@ -34,6 +35,10 @@ CLIENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }  # fmt: skip
+
+
+# of log_model, about what is given in another way or on purpose left out
+ADVICE = (r"(?s).*Add type hints to the `predict` method", r"(?s).*An input example was not provided")
 
 
 @dataclass
@@ -135,6 +140,8 @@ class Projector:
         self._probe()
         if self._runs is None:
             os.environ.update(CLIENT)
+            for message in ADVICE:
+                warnings.filterwarnings("ignore", message)
             mlflow.set_tracking_uri(self._url)
             mlflow.set_registry_uri(self._url)
             self._runs = Runs(self._url)

@@ -1,9 +1,15 @@
 """The MLflow model of a trial, logged from this file (models from code): sequences in, outputs out. No pickle.
 
 MLflow copies this file into the model and runs it where the model is loaded; the network comes from the checkpoint
-beside it. torch is imported there only, so logging a model needs none.
+beside it, and so does our code where it is not installed. torch is imported there only: logging needs none.
 """
 
+import atexit
+import importlib.util
+import shutil
+import sys
+import tempfile
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -16,6 +22,11 @@ class SpectralModel(PythonModel):
     """predict: (N, T, input_size) -> (N, output_size), logits or predicted values."""
 
     def load_context(self, context: PythonModelContext) -> None:
+        if importlib.util.find_spec("workers") is None:
+            folder = tempfile.mkdtemp(prefix="spectral-model-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            zipfile.ZipFile(context.artifacts["code"]).extractall(folder)
+            sys.path.append(folder)
         from workers.models import load
 
         self.network = load(context.artifacts["checkpoint"])

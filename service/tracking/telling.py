@@ -120,9 +120,8 @@ class Telling:
         source = best or last
         if payload["state"] == "succeeded" and source is not None and self._there(trial, Path(source.path)):
             self._log_model(run_id, spec, Path(source.path))
-        self._runs.tag(run_id, {"spectral.state": payload["state"], "spectral.reason": payload["reason"]})
-        if trial.objective is not None:
-            self._runs.tag(run_id, {"spectral.objective": trial.objective, "spectral.best_step": trial.best_step})
+        tags = {"spectral.state": payload["state"], "spectral.reason": payload["reason"]}
+        self._runs.tag(run_id, tags | {"spectral.objective": trial.objective, "spectral.best_step": trial.best_step})
         self._runs.end(run_id, payload["state"], payload["at"])
 
     def _log_model(self, run_id: str, spec: TrialSpec, checkpoint: Path) -> None:

@@ -1,0 +1,52 @@
+"""What MLflow has of a sweep."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from small_sweep import until
+
+from service.client import Client
+from service.stack import Stack
+
+
+class MlflowSide:
+    """One sweep's runs: ``parent`` and ``children`` by trial number. Made once MLflow has all of the sweep."""
+
+    def __init__(self, stack: Stack, client: Client, sweep_id: str) -> None:
+        self.api = MlflowClient(stack.mlflow_url)
+        self._client, self._sweep_id = client, sweep_id
+        runs = until(self._complete, 90)
+        self.parent = next(run for run in runs if run.data.tags["spectral.kind"] == "sweep")
+        self.children = {
+            int(run.data.params["trial"]): run for run in runs if run.data.tags["spectral.kind"] == "trial"
+        }
+        self.count = len(runs)
+
+    def _complete(self) -> list[Run]:
+        experiment = self.api.get_experiment_by_name("spectral")
+        if experiment is None:
+            return []
+        query = f"tags.`spectral.sweep_id` = '{self._sweep_id}'"
+        runs = list(self.api.search_runs([experiment.experiment_id], query))
+        over = [run for run in runs if run.data.tags["spectral.kind"] == "sweep" and run.info.status != "RUNNING"]
+        return runs if over else []
+
+    def assert_tells_what_the_api_tells(self) -> None:
+        """Every value of every trial at every step, each exactly once."""
+        for trial in self._client.trials(self._sweep_id):
+            points = self._client.metrics(trial["id"])
+            run = self.children[trial["number"]]
+            found = Counter(
+                (key, metric.step, metric.value)
+                for key in run.data.metrics
+                for metric in self.api.get_metric_history(run.info.run_id, key)
+            )
+            assert found == Counter(
+                (key, point["step"], value) for point in points for key, value in point["values"].items()
+            )
+
+    def artifacts(self, run: Run, path: str | None = None) -> set[str]:
+        return {item.path for item in self.api.list_artifacts(run.info.run_id, path)}

@@ -1,0 +1,72 @@
+"""A small sweep, and what is looked at while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psutil
+
+from service.client import Client
+from service.stack import Stack
+
+T = TypeVar("T")
+Json = dict[str, Any]
+Told = dict[int, dict[int, dict[str, float]]]  # trial number -> step -> values
+
+SWEEP: Json = {
+    "name": "small",
+    "task": {"name": "adding", "length": 20},
+    "model": {"hidden_size": 16},
+    "training": {"steps": 1000, "batch_size": 16, "report_every": 50},
+    "space": {"model.reflectors": {"values": [2, 4]}, "model.margin": {"values": [0.01, 0.1]}},
+    "resources": {"pack_size": 2},
+}
+STEPS = list(range(50, 1001, 50))
+
+
+def until(what: Callable[[], T | None], seconds: float = 60.0) -> T:
+    """What the condition gives, once it gives something."""
+    end = time.monotonic() + seconds
+    while True:
+        found = what()
+        if found:
+            return found
+        assert time.monotonic() < end, f"not within {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+def runners(stack: Stack) -> list[psutil.Process]:
+    """The processes that train."""
+    ray = stack.pid("ray")
+    assert ray is not None
+    found = []
+    for process in psutil.Process(ray).children(recursive=True):
+        try:
+            if "PackRunner" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def told(client: Client, sweep_id: str) -> Told:
+    """Every metric of every trial as the API gives it, those that depend on the clock left out."""
+    return {
+        trial["number"]: {
+            point["step"]: {
+                key: value for key, value in point["values"].items() if not key.startswith(("time/", "throughput/"))
+            }
+            for point in client.metrics(trial["id"])
+        }
+        for trial in client.trials(sweep_id)
+    }
+
+
+def first_report(client: Client, sweep_id: str) -> None:
+    """Returns once the sweep is under way and has something to lose."""
+    for event in client.events(sweep_id):
+        if event["kind"] == "trial.checkpointed":
+            return
+    raise AssertionError("the sweep ended before its first checkpoint")

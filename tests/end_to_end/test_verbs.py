@@ -1,0 +1,67 @@
+"""Pause, resume, stop and cancel over HTTP, on sweeps that are under way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from small_sweep import STEPS, SWEEP, Json, first_report, runners, told, until
+
+from service.client import Client
+from service.stack import Stack
+
+
+@pytest.fixture
+def running(client: Client) -> str:
+    sweep_id: str = client.submit(SWEEP)["id"]
+    first_report(client, sweep_id)
+    return sweep_id
+
+
+def states(client: Client, sweep_id: str) -> list[str]:
+    return [trial["state"] for trial in client.trials(sweep_id)]
+
+
+def test_a_paused_sweep_goes_on_where_it_was(client: Client, stack: Stack, running: str, undisturbed: Json) -> None:
+    client.pause(running)
+    until(lambda: "running" not in states(client, running))
+    before: dict[str, Any] = {trial["id"]: trial["step"] for trial in client.trials(running)}
+    assert client.sweep(running)["state"] == "paused"
+    assert "waiting" in states(client, running)
+    until(lambda: not runners(stack))
+    client.resume(running)
+    assert client.wait(running)["state"] == "succeeded"
+    assert all(trial["step"] >= before[trial["id"]] for trial in client.trials(running))
+    assert told(client, running) == told(client, undisturbed["id"])
+
+
+def test_a_cancelled_sweep_leaves_nothing_running(client: Client, stack: Stack, running: str) -> None:
+    client.cancel(running)
+    assert client.wait(running)["state"] == "cancelled"
+    assert set(states(client, running)) <= {"cancelled", "succeeded"}
+    assert "cancelled" in states(client, running)
+    until(lambda: not runners(stack))
+
+
+def test_a_stopped_sweep_lets_its_running_trials_finish(client: Client) -> None:
+    document = SWEEP | {"space": SWEEP["space"] | {"training.seed": {"values": [0, 1, 2]}}}
+    sweep_id = client.submit(document)["id"]
+    first_report(client, sweep_id)
+    under_way = {trial["id"] for trial in client.trials(sweep_id, state=["running"])}
+    client.stop(sweep_id)
+    assert client.wait(sweep_id)["state"] == "stopped"
+    ended = {trial["id"]: trial["state"] for trial in client.trials(sweep_id)}
+    assert {ended[trial_id] for trial_id in under_way} == {"succeeded"}
+    assert "cancelled" in ended.values()
+
+
+def test_a_cancelled_and_a_stopped_trial_leave_the_others_alone(client: Client, running: str) -> None:
+    first, second, *others = [trial["id"] for trial in client.trials(running)]
+    client.cancel(first)
+    client.stop(second)
+    assert client.wait(running)["state"] == "succeeded"
+    ended = {trial["id"]: trial for trial in client.trials(running)}
+    assert ended[first]["state"] == "cancelled"
+    assert ended[second]["state"] == "pruned"
+    assert ended[second]["reason"] == "stopped by the user"
+    assert [(ended[other]["state"], ended[other]["step"]) for other in others] == [("succeeded", STEPS[-1])] * 2
