@@ -46,7 +46,7 @@ class PackedAdam:
     def step(self, gradients: Mapping[str, Tensor]) -> Tensor:
         """One step of every trial; returns the norm of each trial's gradient before clipping, (K,). No host sync."""
         squares = [g.flatten(1).square().sum(1) for g in gradients.values()]
-        norm = torch.stack(squares).sum(0).sqrt()
+        norm = torch.stack(squares, 1).sum(1).sqrt()
         scale = None if self._limit is None else (self._limit / (norm + 1e-6)).clamp(max=1.0)
         falling = self._falling()
         self.steps += 1

@@ -115,7 +115,9 @@ class ModelSpec(_Spec):
         for name in ("reflectors", "reflectors_u", "reflectors_v"):
             count = getattr(self, name)
             if count is not None and count > self.hidden_size:
-                raise _wrong(name, f"{count} reflectors exceed hidden_size", f"1 to {self.hidden_size}, the hidden_size")
+                raise _wrong(
+                    name, f"{count} reflectors exceed hidden_size", f"1 to {self.hidden_size}, the hidden_size"
+                )
 
     def _start_fits(self) -> None:
         """Rotation and identity starts need as many reflectors on both sides, rotations one for every plane."""
@@ -123,10 +125,14 @@ class ModelSpec(_Spec):
         planes = self.hidden_size // 2
         if self.start in ("identity", "henaff", "cayley") and m1 != m2:
             allowed = "reflectors_u = reflectors_v, or start gaussian"
-            raise _wrong("start", f"start {self.start} needs as many reflectors on both sides, not {m1} and {m2}", allowed)
+            raise _wrong(
+                "start", f"start {self.start} needs as many reflectors on both sides, not {m1} and {m2}", allowed
+            )
         if self.start in ("henaff", "cayley") and m1 < planes:
             allowed = f"reflectors of at least {planes}, or start identity or gaussian"
-            raise _wrong("start", f"start {self.start} needs a reflector for each of {planes} planes, not {m1}", allowed)
+            raise _wrong(
+                "start", f"start {self.start} needs a reflector for each of {planes} planes, not {m1}", allowed
+            )
 
     @property
     def reflector_counts(self) -> tuple[int, int]:
@@ -231,7 +237,9 @@ class SearchSpec(_Spec):
         if self.sampler == "random" and self.trials is None:
             raise _wrong("trials", "sampler random needs a number of trials", f"1 to {MAX_TRIALS:,}")
         if self.sampler == "grid" and self.trials is not None:
-            raise _wrong("trials", "sampler grid runs every point of the space", "leave trials out, or use sampler random")
+            raise _wrong(
+                "trials", "sampler grid runs every point of the space", "leave trials out, or use sampler random"
+            )
         return self
 
 

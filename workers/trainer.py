@@ -62,9 +62,10 @@ class _Clock:
 class Trainer:
     """Trials of one shape key, numbered as given; each starts at its own state's step.
 
-    A trial's numbers do not depend on the others: bit for bit among packs of two or more that pad it alike, to
-    rounding (1e-12 relative in float64) in any, alone too, where the matrix library takes another route. Trials that
-    end are masked at once; when half of the pack is gone the rest moves together. Test metrics come with the last report, from the best checkpointed parameters by the objective.
+    A trial's numbers depend on the others by rounding at most (1e-12 relative in float64), and not at all while the
+    same trials train, whatever becomes of their values; as a rule not even in another pack that pads it alike.
+    Trials that end are masked at once; when half of the pack is gone the rest moves together. Test metrics come with
+    the last report, from the best checkpointed parameters by the objective.
     """
 
     def __init__(self, states: Sequence[TrialState], data: TaskData, device: torch.device) -> None:
@@ -186,7 +187,8 @@ class Trainer:
 
     def _fail(self, trial: int, step: int, what: str) -> Failed:
         self._drop(trial)
-        advice = "a lower training.lr, a smaller model.margin or a clip_norm may help"
+        spectral = self._states[trial].spec.model.kind == "spectral_rnn"
+        advice = f"a lower training.lr or clip_norm{' or model.margin' if spectral else ''} may help"
         return Failed(trial, step, f"{what} at step {step}; {advice}")
 
     def _drop(self, trial: int) -> None:

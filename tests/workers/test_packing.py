@@ -31,7 +31,14 @@ def test_every_plan_is_a_partition_by_shape(shapes: list[bool], size: int | str,
 
 @pytest.mark.parametrize(
     ("count", "workers", "gpus", "sizes"),
-    [(9, 2, 0, [4, 5]), (1, 8, 0, [1]), (8, 16, 0, [1] * 8), (9, 1, 1, [9]), (100, 1, 1, [50, 50]), (32, 2, 0, [8] * 4)],
+    [
+        (9, 2, 0, [4, 5]),
+        (1, 8, 0, [1]),
+        (8, 16, 0, [1] * 8),
+        (9, 1, 1, [9]),
+        (100, 1, 1, [50, 50]),
+        (32, 2, 0, [8] * 4),
+    ],
 )
 def test_auto_spreads_evenly_over_the_workers(count: int, workers: int, gpus: float, sizes: list[int]) -> None:
     assert sorted(map(len, plan([SMALL] * count, "auto", workers, gpus))) == sizes

@@ -194,7 +194,10 @@ def test_a_reflector_count_that_fits_no_hidden_size_of_the_grid_is_found() -> No
 
 
 def test_ten_thousand_points_are_checked_one_by_one_and_found_good() -> None:
-    space = {"model.margin": {"low": 0.1, "high": 0.9, "grid": 100}, "training.lr": {"low": 0.1, "high": 0.9, "grid": 100}}
+    space = {
+        "model.margin": {"low": 0.1, "high": 0.9, "grid": 100},
+        "training.lr": {"low": 0.1, "high": 0.9, "grid": 100},
+    }
     assert grid_size(parse_sweep(changed("space", space)).space) == 10_000
 
 

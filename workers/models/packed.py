@@ -52,6 +52,14 @@ class PackedModel(ABC):
         like = next(iter(self.parameters.values()))
         return like.new_zeros(self.trials, self.layers, batch, self.hidden_size)
 
+    def _read_out(self, last: Tensor) -> Tensor:
+        """last (K, B, H) -> (K, B, O). A single output is summed plainly: for a matrix of one column the library's
+        route, and with it the rounding, depends on K."""
+        weight, bias = self.parameters["head.weight"], self.parameters["head.bias"]
+        if weight.shape[1] == 1:
+            return (last * weight).sum(-1, keepdim=True) + bias.unsqueeze(1)
+        return torch.baddbmm(bias.unsqueeze(1), last, weight.mT)
+
     def after_step(self) -> None:  # noqa: B027  most packs have nothing to do here
         """What must hold again once an optimiser has moved the parameters."""
 
@@ -65,15 +73,15 @@ class SpectralPack(PackedModel):
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         self._recurrent = SpectralRNN.pack([_spectral(trial) for trial in trials])
-        self._head = PackedLinear.pack([trial.head for trial in trials])
+        head = PackedLinear.pack([trial.head for trial in trials])
         self.layers, self.hidden_size = self._recurrent.num_layers, self._recurrent.hidden_size
         self.parameters = {f"recurrent.{name}": p for name, p in self._recurrent.named_parameters()}
-        self.parameters |= {f"head.{name}": p for name, p in self._head.named_parameters()}
+        self.parameters |= {f"head.{name}": p for name, p in head.named_parameters()}
 
     def forward(self, inputs: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
         _, state = self._recurrent(inputs, h0)
         last = state[:, -1]
-        return self._head(last), last
+        return self._read_out(last), last
 
     def after_step(self) -> None:
         self._recurrent.normalize_()
@@ -98,8 +106,7 @@ class BaselinePack(PackedModel):
     def forward(self, inputs: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
         h0 = self.zeros(inputs.shape[1]) if h0 is None else h0
         last = torch.stack([self._last(k, inputs[k], h0[k]) for k in range(self.trials)])
-        weight, bias = self.parameters["head.weight"], self.parameters["head.bias"]
-        return torch.baddbmm(bias.unsqueeze(1), last, weight.mT), last
+        return self._read_out(last), last
 
     def _last(self, k: int, inputs: Tensor, h0: Tensor) -> Tensor:
         weights = [self.parameters[name][k] for name in self._names]
