@@ -40,17 +40,25 @@ class Unreachable(ConnectionError):
 
 
 class Client:
-    """``patience``: seconds to go on asking a server that does not answer; ``timeout``: seconds for one answer."""
+    """``patience``: seconds to go on asking a server that does not answer; ``timeout``: seconds for one answer.
+
+    ``transport``: an httpx transport in place of its own, for a proxy or certificates of yours.
+    """
 
     def __init__(
-        self, base_url: str = "http://127.0.0.1:8000", *, patience: float = 30.0, timeout: float = 30.0
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        patience: float = 30.0,
+        timeout: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         import httpx
 
         self.base_url = base_url.rstrip("/")
         self.patience = patience
         self._timeout = timeout
-        self._http = httpx.Client(base_url=self.base_url, timeout=timeout)
+        self._http = httpx.Client(base_url=self.base_url, timeout=timeout, transport=transport)
 
     def __enter__(self) -> Self:
         return self

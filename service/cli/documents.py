@@ -15,7 +15,7 @@ def load(file: Path) -> dict[str, Any]:
     name = "standard input" if str(file) == "-" else str(file)
     try:
         raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        document = json.loads(raw.decode("utf-8"), parse_constant=_refuse)
+        document = json.loads(raw.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_object)
     except FileNotFoundError:
         raise Mistake(f"there is no file {name}") from None
     except OSError as error:
@@ -33,3 +33,11 @@ def load(file: Path) -> dict[str, Any]:
 
 def _refuse(name: str) -> float:
     raise Mistake(f"the file holds {name}, which is not JSON; give a finite number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise Mistake(f"{next(n for n in names if names.count(n) > 1)} is given twice in one object; give it once")
+    return document

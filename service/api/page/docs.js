@@ -1,0 +1,51 @@
+// The API's calls and documents, read from /openapi.json.
+
+import { make } from "./dom.js";
+
+const main = document.getElementById("main");
+const schema = await (await fetch("/openapi.json")).json();
+
+// A schema in a few words, with links to the named ones.
+function words(part) {
+  if (!part || !Object.keys(part).length) return ["anything"];
+  if (part.$ref) {
+    const name = part.$ref.split("/").pop();
+    return [make("a", { href: `#${name}` }, name)];
+  }
+  const choices = part.anyOf ?? part.oneOf;
+  if (choices) return choices.flatMap((choice, i) => (i ? [" or ", ...words(choice)] : words(choice)));
+  if (part.enum) return [part.enum.map((value) => JSON.stringify(value)).join(" | ")];
+  if ("const" in part) return [JSON.stringify(part.const)];
+  if (part.type === "array") return ["list of ", ...words(part.items ?? part.prefixItems?.[0])];
+  if (part.additionalProperties && part.type === "object") return ["object of ", ...words(part.additionalProperties)];
+  const bounds = Object.entries({ minimum: "≥", exclusiveMinimum: ">", maximum: "≤", exclusiveMaximum: "<" })
+    .filter(([name]) => name in part).map(([name, sign]) => `${sign} ${part[name]}`);
+  return [[[part.type ?? "anything"].flat().join(" or "), ...bounds].join(" ")];
+}
+
+function fields(rows) {
+  const shown = rows.map(([name, part, needed, text]) => make("tr", {}, make("td", {}, name),
+    make("td", { style: { whiteSpace: "normal" } }, ...words(part)), make("td", {}, needed ? "required" : "default" in part ? `default ${JSON.stringify(part.default)}` : ""),
+    make("td", { style: { whiteSpace: "normal" } }, text ?? "")));
+  return make("div", { class: "scroll" }, make("table", { class: "wide" }, ...shown));
+}
+
+function call(path, method, operation) {
+  const parameters = (operation.parameters ?? []).map((p) => [p.name, p.schema, p.required, p.description ?? p.in]);
+  const body = operation.requestBody?.content["application/json"]?.schema;
+  const answers = Object.entries(operation.responses).filter(([status]) => status < "300")
+    .map(([status, answer]) => make("p", {}, `${status}: `, ...words(Object.values(answer.content ?? {})[0]?.schema)));
+  return make("section", {}, make("h2", {}, `${method.toUpperCase()} ${path}`), make("p", {}, operation.description ?? ""),
+    parameters.length ? fields(parameters) : "", body ? make("p", {}, "body: ", ...words(body)) : "", ...answers);
+}
+
+function model(name, part) {
+  const rows = Object.entries(part.properties ?? {})
+    .map(([field, inner]) => [field, inner, (part.required ?? []).includes(field), inner.description]);
+  return make("section", { id: name }, make("h2", {}, name), make("p", {}, part.description ?? ""), fields(rows));
+}
+
+main.replaceChildren(
+  make("h1", {}, `${schema.info.title}, version ${schema.info.version}`), make("p", {}, schema.info.description),
+  ...Object.entries(schema.paths).flatMap(([path, calls]) => Object.entries(calls).map(([method, operation]) => call(path, method, operation))),
+  make("h1", {}, "Documents"), ...Object.entries(schema.components.schemas).map(([name, part]) => model(name, part)));

@@ -1,0 +1,47 @@
+// Elements without innerHTML: names of sweeps are text, whatever stands in them.
+
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "onclick") element.addEventListener("click", value);
+    else if (name === "style") Object.assign(element.style, value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child != null));
+  return element;
+}
+
+export function draw(tag, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+export function short(value) {
+  if (typeof value !== "number") return String(value);
+  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+}
+
+export function point(params) {
+  return Object.entries(params).map(([name, value]) => `${name.split(".").pop()}=${short(value)}`).join(" ");
+}
+
+export function bar(progress) {
+  const share = progress.total ? progress.done / progress.total : 1;
+  const filled = make("i", { style: { width: `${100 * share}%` } });
+  return make("span", { class: "bar", title: `${progress.done} of ${progress.total} steps` }, filled);
+}
+
+export function percent(progress) {
+  return `${Math.floor(progress.total ? (100 * progress.done) / progress.total : 100)} %`;
+}
+
+export function state(name) {
+  return make("span", { class: `state ${name}` }, name);
+}
+
+export function when(seconds) {
+  return seconds == null ? "" : new Date(1000 * seconds).toLocaleString();
+}

@@ -1,0 +1,127 @@
+// Two views, chosen by the part of the address after #: the list of sweeps, and one sweep by its id.
+
+import { curves, heatmap, scatter } from "./charts.js";
+import { bar, make, percent, point, short, state, when } from "./dom.js";
+
+const main = document.getElementById("main");
+const LOOK = 1500, CURVES = 12;
+const ENDED = new Set(["succeeded", "failed", "stopped", "cancelled"]);
+const VERBS = {
+  pause: ["queued", "running"], resume: ["paused"], stop: ["queued", "running", "paused"],
+  cancel: ["queued", "running", "paused", "stopping"],
+};
+let timer = null, turn = 0;
+
+async function ask(path, options) {
+  const answer = await fetch(path, options);
+  const document = await answer.json();
+  if (!answer.ok) throw new Error(document.detail ?? answer.statusText);
+  return document;
+}
+
+function say(text, bad = false) {
+  const status = document.getElementById("status");
+  status.textContent = text;
+  status.className = bad ? "bad" : "quiet";
+}
+
+async function health() {
+  const answer = await fetch("/health/ready");
+  const found = await answer.json();
+  if (!found.ready) return say(`waiting for ${found.waiting_for.join("; ")}`, true);
+  const down = Object.entries(found.parts).filter(([, part]) => !part.healthy).map(([name, part]) => `${name}: ${part.message}`);
+  say(["ready", ...down].join("; "));
+}
+
+function cells(...values) {
+  return make("tr", {}, ...values.map((value) => value instanceof Array
+    ? make("td", { class: "number" }, value[0]) : make("td", {}, value)));
+}
+
+function table(heads, rows) {
+  const head = make("tr", {}, ...heads.map((name) => name instanceof Array
+    ? make("th", { class: "number" }, name[0]) : make("th", {}, name)));
+  return make("div", { class: "scroll" }, make("table", { class: "wide" }, make("thead", {}, head), make("tbody", {}, ...rows)));
+}
+
+async function list() {
+  const { sweeps } = await ask("/v1/sweeps?limit=100");
+  if (!sweeps.length) return [make("p", {}, "No sweeps yet. Submit one: "), make("pre", {}, "spectral submit sweep.json")];
+  const rows = sweeps.map((sweep) => cells(
+    make("a", { href: `#${sweep.id}` }, sweep.name), state(sweep.state), bar(sweep.progress), [percent(sweep.progress)],
+    [`${sweep.trials.total - sweep.trials.waiting - sweep.trials.running} / ${sweep.trials.total}`],
+    [String(sweep.trials.failed || "")], when(sweep.created_at), make("span", { class: "quiet" }, sweep.id)));
+  return [make("h1", {}, "Sweeps"), table(["name", "state", "progress", [""], ["trials"], ["failed"], "created", "id"], rows)];
+}
+
+async function lines(report, metric) {
+  const leaders = report.leaderboard.slice(0, CURVES);
+  const found = await Promise.all(leaders.map((trial) => ask(`/v1/trials/${trial.id}/metrics?keys=${encodeURIComponent(metric)}`)));
+  return leaders.map((trial, i) => ({
+    name: `trial ${trial.number}: ${point(trial.params)}`,
+    points: found[i].points.filter((p) => p.values[metric] != null).map((p) => [p.step, p.values[metric]]),
+  }));
+}
+
+function verbs(sweep) {
+  return Object.entries(VERBS).map(([verb, states]) => make("button", {
+    disabled: !states.includes(sweep.state),
+    onclick: () => ask(`/v1/sweeps/${sweep.id}/${verb}`, { method: "POST" }).then(show, (error) => say(error.message, true)),
+  }, verb));
+}
+
+function leaderboard(trials, metric) {
+  const rows = trials.map((trial) => cells(
+    [String(trial.number)], state(trial.state), [trial.objective == null ? "" : short(trial.objective)],
+    [String(trial.step)], point(trial.params), trial.reason ?? "",
+    trial.best_step == null ? "" : make("a", { href: `/v1/trials/${trial.id}/checkpoint?which=best&download=1` }, "weights")));
+  return table([["trial"], "state", [metric], ["step"], "parameters", "reason", ""], rows);
+}
+
+async function one(id) {
+  const [sweep, report, all] = await Promise.all([
+    ask(`/v1/sweeps/${id}`), ask(`/v1/sweeps/${id}/report`), ask(`/v1/sweeps/${id}/trials?sort=objective&limit=50`)]);
+  const { metric, direction } = sweep.objective;
+  const counts = Object.entries(sweep.trials).filter(([name, n]) => n && name !== "total").map(([name, n]) => `${n} ${name}`);
+  const plane = report.grid ? heatmap(report.grid, report.objective)
+    : report.places.length ? scatter(report.places, report.objective) : null;
+  const parts = [
+    make("h1", {}, sweep.name),
+    make("div", { class: "row" }, state(sweep.state), bar(sweep.progress),
+      make("span", {}, percent(sweep.progress)), make("span", {}, `${sweep.trials.total} trials: ${counts.join(", ")}`),
+      sweep.mlflow_url ? make("a", { href: sweep.mlflow_url }, "MLflow") : make("span", { class: "quiet" }, "not in MLflow yet")),
+    sweep.reason ? make("p", { class: "bad" }, sweep.reason) : null,
+    ...sweep.warnings.map((w) => make("p", { class: "warn" }, `${w.field} = ${w.given} ${w.problem}; ${w.allowed}`)),
+    make("div", { class: "row" }, ...verbs(sweep)),
+    sweep.best ? make("p", {}, `Best so far: ${metric} = ${short(sweep.best.objective)} with ${point(sweep.best.params)}`) : null,
+    make("div", { class: "columns" },
+      plane ? make("section", {}, make("h2", {}, `${metric} (${direction}), by reflectors and margin`), plane) : "",
+      make("section", {}, make("h2", {}, `Learning curves of the best ${CURVES}`), curves(await lines(report, metric), metric))),
+    make("h2", {}, "Trials, the best first"), leaderboard(all.trials, metric),
+    make("details", {}, make("summary", {}, "The sweep as submitted"), make("pre", {}, JSON.stringify(sweep.spec, null, 2))),
+  ];
+  return [parts.filter(Boolean), ENDED.has(sweep.state)];
+}
+
+async function show() {
+  clearTimeout(timer);
+  const mine = ++turn, id = location.hash.slice(1);
+  let over = false;
+  try {
+    await health();
+    const open = main.querySelector("details")?.open;
+    const [parts, ended] = id ? await one(id) : [await list(), false];
+    if (mine !== turn) return;
+    over = ended;
+    main.replaceChildren(...parts);
+    const details = main.querySelector("details");
+    if (details && open) details.open = true;
+  } catch (error) {
+    if (mine !== turn) return;
+    say(error.message, true);
+  }
+  if (!over) timer = setTimeout(show, LOOK);
+}
+
+addEventListener("hashchange", () => { main.replaceChildren(); show(); });
+show();

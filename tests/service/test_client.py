@@ -1,0 +1,168 @@
+"""The client: retries with its key, streams that break, refusals with their problem document."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.client import ApiError, Client, Unreachable
+from service.settings import ApiSettings
+from service.store import events, sweeps, trials
+from service.store.database import Database
+from service.store.models import Sweep, Trial, TrialReport
+from tests.service.conftest import serving
+
+NewSweep = Callable[..., Sweep]
+
+
+@pytest.fixture
+def client(base_url: str) -> Iterator[Client]:
+    with Client(base_url, patience=10) as client:
+        yield client
+
+
+def finish(database: Database, sweep_id: str) -> None:
+    with database.write() as session:
+        sweeps.move(session, sweep_id, "failed", "over")
+
+
+class Wire(httpx.HTTPTransport):
+    """The real transport with faults first: a reply lost after the server has done its work, or a 503 in its place."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__()
+        self.faults, self.keys = list(faults), list[str]()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.keys.append(request.headers["idempotency-key"])
+        fault = self.faults.pop() if self.faults else None
+        if fault == "unavailable":
+            return httpx.Response(503)
+        answer = super().handle_request(request)
+        if fault == "reply lost":
+            answer.read()
+            raise httpx.RemoteProtocolError("connection closed before the reply")
+        return answer
+
+
+@pytest.mark.parametrize("fault", ["reply lost", "unavailable"])
+def test_a_submit_that_got_no_reply_is_repeated_with_its_key(
+    base_url: str, database: Database, document: dict[str, Any], fault: str
+) -> None:
+    wire = Wire(fault, fault)
+    with Client(base_url, transport=wire) as client:
+        sweep = client.submit(document)
+    assert (wire.faults, len(wire.keys), len(set(wire.keys))) == ([], 3, 1)
+    with database.read() as session:
+        assert [row.id for row in sweeps.page(session)] == [sweep["id"]]
+
+
+def test_each_submit_has_a_key_of_its_own(client: Client, document: dict[str, Any]) -> None:
+    assert client.submit(document)["id"] != client.submit(document)["id"]
+    assert client.submit(document, key="k")["id"] == client.submit(document, key="k")["id"]
+
+
+def test_a_refusal_carries_the_problem_and_is_not_repeated(client: Client, document: dict[str, Any]) -> None:
+    with pytest.raises(ApiError) as caught:
+        client.submit(document | {"task": {"name": "sorting"}})
+    assert caught.value.status == 422
+    assert caught.value.errors[0]["field"] == "task.name"
+    with pytest.raises(ApiError, match="sw0123456789") as missing:
+        client.sweep("sw0123456789")
+    assert missing.value.status == 404
+
+
+def test_nobody_there_is_said_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with Client(f"http://127.0.0.1:{port}", patience=0) as client:
+        with pytest.raises(Unreachable, match=f"no answer from http://127.0.0.1:{port}"):
+            client.sweep("sw0123456789")
+        with pytest.raises(Unreachable):
+            next(client.events("sw0123456789"))
+
+
+def test_the_calls(
+    client: Client, database: Database, document: dict[str, Any], running: tuple[Sweep, list[Trial]]
+) -> None:
+    sweep, made = running
+    with database.write() as session:
+        trials.get(session, made[2].id).objective = 0.5
+        session.add(TrialReport(trial_id=made[2].id, step=10, values={"val/loss": 0.5, "train/loss": 1.0}))
+    assert client.validate(document)["trials"] == 4
+    assert [t["number"] for t in client.trials(sweep.id)] == [0, 1, 2, 3]
+    assert [t["number"] for t in client.trials(sweep.id, "objective", limit=1)] == [2]
+    assert list(client.trials(sweep.id, state=["running"])) == []
+    assert client.trial(made[2].id)["objective"] == 0.5
+    assert client.metrics(made[2].id, ["val/loss"])[0]["values"] == {"val/loss": 0.5}
+    assert client.report(sweep.id)["leaderboard"][0]["id"] == made[2].id
+    assert [client.pause(sweep.id)["state"], client.resume(sweep.id)["state"]] == ["paused", "running"]
+    assert client.stop(made[0].id)["wanted"] == "stop"
+    assert client.cancel(made[0].id)["wanted"] == "cancel"
+    assert client.stop(sweep.id)["state"] == "stopping"
+    assert client.cancel(sweep.id)["state"] == "cancelling"
+
+
+def test_listings_go_through_every_page(client: Client, database: Database, new_sweep: NewSweep) -> None:
+    made = [new_sweep().id for _ in range(3)]
+    sweep = new_sweep(space={"training.seed": {"low": 0, "high": 249}})
+    with database.write() as session:
+        trials.create_all(session, sweep, [{"training.seed": n} for n in range(250)])
+    assert [t["number"] for t in client.trials(sweep.id)] == list(range(250))
+    assert [t["number"] for t in client.trials(sweep.id, limit=130)] == list(range(130))
+    assert [s["id"] for s in client.sweeps(limit=2)] == [sweep.id, made[2]]
+    assert len(list(client.sweeps(["queued"]))) == 4
+    assert list(client.sweeps(["running"])) == []
+
+
+def test_events_go_on_where_a_restarted_server_left_them(
+    settings: ApiSettings, database: Database, new_sweep: NewSweep
+) -> None:
+    id = new_sweep().id
+    seen: list[int] = []
+    half, whole = threading.Event(), threading.Event()
+
+    def read(address: str) -> None:
+        with Client(address, patience=30) as client:
+            for event in client.events(id):
+                seen.append(event["seq"])
+                if len(seen) == 6:
+                    half.set()
+        whole.set()
+
+    def write(count: int) -> None:
+        for _ in range(count):
+            with database.write() as session:
+                events.record(session, id, "trial.metrics", {})
+
+    with serving(settings) as address:
+        reader = threading.Thread(target=read, args=(address,), daemon=True)
+        reader.start()
+        write(5)
+        assert half.wait(20)
+    write(5)
+    with serving(settings, port=int(address.rpartition(":")[2])):
+        finish(database, id)
+        assert whole.wait(20)
+        reader.join()
+    assert seen == list(range(1, 13))
+
+
+def test_wait_returns_what_became_of_the_sweep(client: Client, database: Database, new_sweep: NewSweep) -> None:
+    id = new_sweep().id
+    ending = threading.Timer(0.05, finish, (database, id))
+    ending.start()
+    assert (client.wait(id)["state"], client.wait(id)["reason"]) == ("failed", "over")
+    ending.join()
+
+
+def test_events_after_the_end_are_none(client: Client, database: Database, new_sweep: NewSweep) -> None:
+    id = new_sweep().id
+    finish(database, id)
+    assert [event["seq"] for event in client.events(id)] == [1, 2]
+    assert list(client.events(id, after=2)) == []
