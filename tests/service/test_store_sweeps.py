@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any, get_args
 
@@ -76,7 +78,7 @@ def test_move_of_every_pair(database: Database, new_sweep: NewSweep, before: Swe
 def test_a_move_that_is_rolled_back_leaves_nothing(database: Database, new_sweep: NewSweep) -> None:
     id = new_sweep().id
     with pytest.raises(IllegalMove), database.write() as session:
-        [sweeps.move(session, id, to) for to in ("running", "stopped")]  # type: ignore[arg-type]
+        [sweeps.move(session, id, to) for to in ("running", "stopped")]
     with database.read() as session:
         assert sweeps.get(session, id).state == "queued"
     assert kinds(database, id) == ["sweep.queued"]
@@ -120,7 +122,7 @@ def test_a_trials_way(backend: str, database: Database, running: tuple[Sweep, li
         with database.write() as session:
             trial = trials.get(session, first.id)
             trial.step += 10
-            trials.move(session, trial, to)  # type: ignore[arg-type]
+            trials.move(session, trial, to)
     with database.read() as session:
         row, entry = trials.get(session, first.id), outbox.oldest(session, 10)[-1]
         happened = events.of_trial(session, sweep.id, first.id)
@@ -195,3 +197,31 @@ def test_events_of_one_sweep_leave_out_the_others(database: Database, new_sweep:
     assert kinds(database, one.id) == ["sweep.queued"]
     with database.read() as session:
         assert len(session.scalars(select(Event)).all()) == 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_controller_and_api_never_lock_each_other_out(
+    backend: str, database: Database, running: tuple[Sweep, list[Trial]]
+) -> None:
+    sweep, made = running
+    gate = threading.Barrier(2)
+
+    def controller() -> None:
+        gate.wait()
+        for number in range(30):
+            with database.write() as session:
+                for trial in session.scalars(select(Trial).where(Trial.sweep_id == sweep.id).order_by(Trial.number)):
+                    trial.step += 1
+                    trials.move(session, trial, "waiting" if number % 2 else "running")
+
+    def api() -> None:
+        gate.wait()
+        for number in range(60):
+            with database.write() as session:
+                for trial in reversed(made):
+                    trials.want(session, trial.id, "cancel" if number % 2 else "stop")
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(controller), pool.submit(api)]:
+            done.result(60)
+    assert kinds(database, sweep.id).count("trial.running") == 60

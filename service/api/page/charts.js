@@ -59,8 +59,8 @@ export function curves(lines, metric) {
   lines.forEach((line, i) => {
     const title = draw("title", {}, line.name);
     const points = line.points.map((p) => chart.at(...p).join(",")).join(" ");
-    const stroke = colour(1 - 0.8 * (i / Math.max(1, lines.length - 1)));
-    chart.svg.append(draw("polyline", { points, stroke }, title));
+    const opacity = 1 - 0.75 * (i / Math.max(1, lines.length - 1));
+    chart.svg.append(draw("polyline", { points, "stroke-opacity": opacity }, title));
   });
   return chart.svg;
 }
