@@ -15,6 +15,7 @@ from service.settings import ControllerSettings
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every look at MLflow
     try:
         settings = ControllerSettings()
     except ValidationError as error:

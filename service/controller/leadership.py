@@ -29,7 +29,7 @@ class Leadership:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._database, self._seconds = database, seconds
         self._progress = time.monotonic()
-        self._lost = threading.Event()
+        self.lost = threading.Event()
 
     def acquire(self) -> int | None:
         """The epoch to lead under, None while another leads."""
@@ -39,14 +39,14 @@ class Leadership:
     def progress(self) -> None:
         """Called between ticks: the work goes on. Raises LeadLost where the keeper found the lead gone."""
         self._progress = time.monotonic()
-        if self._lost.is_set():
+        if self.lost.is_set():
             raise LeadLost("another controller has taken the lead")
 
     @contextmanager
     def kept(self, epoch: int) -> Iterator[None]:
         """Lead while inside; handed on at the end, so that the next controller need not wait for the lease to end."""
         done = threading.Event()
-        self._lost.clear()
+        self.lost.clear()
         self.progress()
         keeper = threading.Thread(target=self._keep, args=(epoch, done), name="lease", daemon=True)
         keeper.start()
@@ -55,7 +55,7 @@ class Leadership:
         finally:
             done.set()
             keeper.join()
-            if not self._lost.is_set():
+            if not self.lost.is_set():
                 self._release(epoch)
 
     def _keep(self, epoch: int, done: threading.Event) -> None:
@@ -67,7 +67,7 @@ class Leadership:
                 with self._database.write() as session:
                     leases.renew(session, epoch, self._seconds)
             except LeadLost:
-                self._lost.set()
+                self.lost.set()
                 return
             except SQLAlchemyError as error:
                 log.warning("could not renew the lead, trying again: %s", error)

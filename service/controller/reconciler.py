@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -255,5 +256,7 @@ class Reconciler:
 
 
 def _in_a_line(text: str) -> str:
-    """Ray's messages run over many lines; the first ones tell."""
-    return " ".join(text.split())[:500]
+    """Ray's messages run over many lines; what they say of the end tells."""
+    line = " ".join(text.split())
+    found = re.search(r"Worker exit detail: (.*?)(\. Some common causes|$)", line)
+    return f"its process ended: {found[1]}"[:300] if found else line[:300]

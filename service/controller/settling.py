@@ -28,6 +28,8 @@ def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
 
 def due(session: Session, sweep: Sweep) -> bool:
     """Whether ``settle`` would change anything; a look without a lock."""
+    if sweep.state in SWEEP_ENDED:
+        return False
     return bool(_to_cancel(session, sweep)) or (_expanded(session, sweep) and not _open(session, sweep.id))
 
 

@@ -26,7 +26,7 @@ LIMIT = 2_000
 """Entries looked at in a turn."""
 PAUSE_SECONDS = 1.0
 NOTE_SECONDS = 3.0
-LONGEST_PAUSE = 60.0
+LONGEST_PAUSE = 10.0
 PROBE_SECONDS = 5.0
 
 # MLflow's own retries would take minutes; ours know when MLflow is back. The rest keeps its chatter out of the log.

@@ -19,11 +19,12 @@ SWEEP: Json = {
     "name": "small",
     "task": {"name": "adding", "length": 20},
     "model": {"hidden_size": 16},
-    "training": {"steps": 1000, "batch_size": 16, "report_every": 50},
+    "training": {"steps": 400, "batch_size": 16, "report_every": 20},
     "space": {"model.reflectors": {"values": [2, 4]}, "model.margin": {"values": [0.01, 0.1]}},
     "resources": {"pack_size": 2},
 }
-STEPS = list(range(50, 1001, 50))
+CLOCK = ("time/", "throughput/")
+STEPS = list(range(20, 401, 20))
 
 
 def until(what: Callable[[], T | None], seconds: float = 60.0) -> T:

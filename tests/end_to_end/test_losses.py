@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 from mlflow_side import MlflowSide
@@ -71,3 +72,19 @@ def test_a_lost_ray_head_costs_no_trial_its_retries(stack: Stack, client: Client
     assert ["lost", "succeeded"] in attempts(client, sweep_id)
     assert told(client, sweep_id) == told(client, undisturbed["id"])
     until(lambda: client._json("GET", "/health/ready")["ready"])
+
+
+def test_a_wiped_mlflow_is_told_everything_anew(stack: Stack, client: Client, undisturbed: Json) -> None:
+    before = MlflowSide(stack, client, undisturbed["id"]).parent.info.run_id
+    server = stack.pid("mlflow")
+    assert server is not None
+    os.killpg(server, signal.SIGSTOP)
+    shutil.rmtree(stack.home.mlflow)
+    (stack.home.mlflow / "artifacts").mkdir(parents=True)
+    os.killpg(server, signal.SIGKILL)
+    until(lambda: stack.pid("mlflow") not in (None, server))
+    until(lambda: (client.sweep(undisturbed["id"])["mlflow_url"] or before).rpartition("/")[2] != before, 90)
+    side = MlflowSide(stack, client, undisturbed["id"])
+    assert side.count == 5
+    side.assert_tells_what_the_api_tells()
+    assert side.artifacts(side.parent, "plots") == {"plots/results.png", "plots/learning_curves.png"}

@@ -17,6 +17,9 @@ from service.stack import Stack
 from workers.models import load
 from workers.tasks import Adding
 
+# MLflow warns of its own type hints when it is imported
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+
 
 @pytest.fixture(scope="module")
 def side(stack: Stack, client: Client, undisturbed: Json) -> MlflowSide:

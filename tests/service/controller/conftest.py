@@ -1,0 +1,63 @@
+"""Sweeps that have been expanded, and packs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from service.controller import launching, settling
+from service.store import leases
+from service.store.database import Database
+from service.store.models import Pack, Sweep, Trial
+from workers.spec import SweepSpec
+
+Expanded = Callable[..., tuple[Sweep, SweepSpec]]
+Launched = Callable[..., Pack]
+
+
+@pytest.fixture
+def epoch(database: Database) -> int:
+    with database.write() as session:
+        found = leases.acquire(session, "test", 600)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def expanded(database: Database, new_sweep: Callable[..., Sweep], epoch: int) -> Expanded:
+    """A function that gives a running sweep with its trials."""
+
+    def expand(**changes: Any) -> tuple[Sweep, SweepSpec]:
+        sweep = new_sweep(**changes)
+        spec = SweepSpec.model_validate(sweep.spec)
+        with database.write(epoch) as session:
+            settling.expand(session, sweep.id, spec)
+        return sweep, spec
+
+    return expand
+
+
+@pytest.fixture
+def launched(database: Database, epoch: int) -> Launched:
+    """A function that launches a pack of the given trial numbers."""
+
+    def launch(sweep: Sweep, spec: SweepSpec, *numbers: int) -> Pack:
+        with database.write(epoch) as session:
+            ids = [f"{sweep.id}-{number:04d}" for number in numbers]
+            pack = launching.launch(session, sweep.id, ids, spec, epoch)
+        assert pack is not None
+        return pack
+
+    return launch
+
+
+@pytest.fixture
+def trials_of(database: Database) -> Callable[[Sweep], list[Trial]]:
+    def read(sweep: Sweep) -> list[Trial]:
+        with database.read() as session:
+            return list(session.scalars(select(Trial).where(Trial.sweep_id == sweep.id).order_by(Trial.number)))
+
+    return read

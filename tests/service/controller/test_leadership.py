@@ -1,0 +1,86 @@
+"""One leads at a time, and what a former leader writes does not land."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from service.controller.leadership import Leadership
+from service.store import components, leases
+from service.store.database import Database, LeadLost
+
+BACKENDS = pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+
+
+@BACKENDS
+def test_a_second_controller_waits_until_the_lease_is_given_up(database: Database, backend: str) -> None:
+    first, second = Leadership(database, 60), Leadership(database, 60)
+    epoch = first.acquire()
+    assert epoch == 1
+    assert second.acquire() is None
+    with first.kept(epoch):
+        assert second.acquire() is None
+    assert second.acquire() == 2
+
+
+@BACKENDS
+def test_an_expired_lease_is_taken_and_its_holder_refused(database: Database, backend: str) -> None:
+    old = Leadership(database, -1).acquire()
+    new = Leadership(database, 60).acquire()
+    assert (old, new) == (1, 2)
+    with pytest.raises(LeadLost), database.write(old) as session:
+        components.note(session, "ray", True, "written by a controller that woke up late")
+    with database.write(new) as session:
+        assert components.every(session) == []
+        with pytest.raises(LeadLost):
+            leases.renew(session, 1, 60)
+
+
+def test_the_lease_is_renewed_beside_a_long_tick(database: Database) -> None:
+    lead = Leadership(database, 0.3)
+    epoch = lead.acquire()
+    assert epoch is not None
+    with database.read() as session:
+        lease = leases.current(session)
+        assert lease is not None
+        expired = lease.expires_at
+    with lead.kept(epoch):
+        for _ in range(500):
+            with database.read() as session:
+                lease = leases.current(session)
+            assert lease is not None
+            if lease.expires_at > expired:
+                return
+            threading.Event().wait(0.02)
+    raise AssertionError("not renewed")
+
+
+def test_a_leader_that_was_replaced_learns_it_from_its_keeper(database: Database) -> None:
+    lead = Leadership(database, 0.3)
+    epoch = lead.acquire()
+    assert epoch is not None
+    with lead.kept(epoch):
+        with database.write() as session:
+            lease = leases.current(session)
+            assert lease is not None
+            lease.holder, lease.epoch, lease.expires_at = "other", epoch + 1, lease.expires_at + 600
+        assert lead.lost.wait(10)
+        with pytest.raises(LeadLost):
+            lead.progress()
+    with database.read() as session:
+        lease = leases.current(session)
+        assert lease is not None
+        assert lease.holder == "other"
+        assert lease.expires_at > 0
+
+
+def test_many_who_try_at_once_get_one_leader(database: Database) -> None:
+    found: list[int | None] = []
+    tries = [threading.Thread(target=lambda: found.append(Leadership(database, 60).acquire())) for _ in range(8)]
+    for thread in tries:
+        thread.start()
+    for thread in tries:
+        thread.join()
+    assert sorted(epoch for epoch in found if epoch) == [1]
+    assert len(found) == 8

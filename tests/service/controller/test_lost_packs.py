@@ -1,0 +1,95 @@
+"""Runners that are gone: who is charged, who goes on, and how the one at fault is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from service.controller import launching, losses, settling
+from service.controller.cluster import Node
+from service.store import packs, sweeps, trials
+from service.store.database import Database
+from service.store.models import Pack, Sweep, Trial
+from workers.spec import SweepSpec
+
+TrialsOf = Callable[[Sweep], list[Trial]]
+
+
+@pytest.fixture
+def lose(database: Database, epoch: int) -> Callable[..., None]:
+    def store(pack: Pack, spec: SweepSpec, loss: packs.Loss = "process") -> None:
+        with database.write(epoch) as session:
+            losses.lose(session, session.get_one(Pack, pack.id), loss, "it is gone", spec.retries)
+
+    return store
+
+
+def test_a_loss_in_company_is_charged_to_nobody(expanded: Any, launched: Any, lose: Any, trials_of: TrialsOf) -> None:
+    sweep, spec = expanded(retries={"infrastructure": 0})
+    lose(launched(sweep, spec, 0, 1), spec)
+    assert [(t.state, t.infrastructure_failures) for t in trials_of(sweep)[:2]] == [("waiting", 0)] * 2
+
+
+def test_a_loss_alone_is_charged_until_the_budget_is_used_up(
+    expanded: Any, launched: Any, lose: Any, trials_of: TrialsOf
+) -> None:
+    sweep, spec = expanded(retries={"infrastructure": 2})
+    for _ in range(2):
+        lose(launched(sweep, spec, 0), spec)
+        assert trials_of(sweep)[0].state == "waiting"
+    lose(launched(sweep, spec, 0), spec)
+    trial = trials_of(sweep)[0]
+    assert trial.state == "failed"
+    assert "lost 3 times, 2 retries are allowed" in str(trial.reason)
+
+
+def test_losing_all_of_ray_is_charged_to_nobody(expanded: Any, launched: Any, lose: Any, trials_of: TrialsOf) -> None:
+    sweep, spec = expanded(retries={"infrastructure": 0})
+    lose(launched(sweep, spec, 0), spec, "cluster")
+    assert (trials_of(sweep)[0].state, trials_of(sweep)[0].infrastructure_failures) == ("waiting", 0)
+
+
+def test_a_lost_trial_of_a_cancelled_sweep_is_cancelled(
+    database: Database, expanded: Any, launched: Any, lose: Any, trials_of: TrialsOf
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0)
+    with database.write() as session:
+        sweeps.apply(session, sweep.id, "cancel")
+    lose(pack, spec)
+    assert trials_of(sweep)[0].state == "cancelled"
+
+
+@pytest.mark.parametrize("poison", range(8))
+def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
+    database: Database, epoch: int, expanded: Any, lose: Any, trials_of: TrialsOf, poison: int
+) -> None:
+    space = {"training.seed": {"values": list(range(8))}}
+    sweep, spec = expanded(space=space, resources={"pack_size": 8}, retries={"infrastructure": 1})
+    nodes = [Node("here", cpus=2, gpus=0)]
+    rounds = 0
+    while any(trial.state == "waiting" for trial in trials_of(sweep)):
+        rounds += 1
+        assert rounds < 20
+        with database.write(epoch) as session:
+            groups = launching.groups(
+                session, spec, launching.waiting(session, sweep.id), launching.room(session, nodes)
+            )
+            started = [launching.launch(session, sweep.id, [t.id for t in group], spec, epoch) for group in groups]
+        for pack in started:
+            assert pack is not None
+            if f"{sweep.id}-{poison:04d}" in pack.trial_ids:
+                lose(pack, spec)
+                continue
+            with database.write(epoch) as session:
+                for trial_id, attempt in packs.open_attempts(session, pack.id).items():
+                    packs.end_attempt(attempt, "succeeded", None, None)
+                    trials.move(session, session.get_one(Trial, trial_id), "succeeded")
+                packs.end(session.get_one(Pack, pack.id))
+    ended = {trial.number: trial.state for trial in trials_of(sweep)}
+    assert ended == {number: "failed" if number == poison else "succeeded" for number in range(8)}
+    with database.write(epoch) as session:
+        settling.settle(session, sweep.id)
+        assert sweeps.get(session, sweep.id).state == "succeeded"

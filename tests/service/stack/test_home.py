@@ -1,0 +1,122 @@
+"""One stack per home, and what is in the way of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.stack import HomeBusy, PortTaken, Stack, StackFailed, guard, ports, up
+from service.stack.child import Child
+from service.stack.home import Home
+from service.stack.parts import Part, parts
+
+
+def test_a_home_has_one_holder_and_says_who(tmp_path: Path) -> None:
+    first, second = Home(tmp_path), Home(tmp_path)
+    first.claim({"url": "http://127.0.0.1:1234"})
+    with pytest.raises(HomeBusy, match=rf"process {os.getpid()} \(http://127.0.0.1:1234\)"):
+        second.claim({"url": "http://127.0.0.1:5678"})
+    first.release()
+    second.claim({"url": "http://127.0.0.1:5678"})
+    second.release()
+
+
+def test_the_secret_of_ray_is_ours_alone_and_stays(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.claim({"url": ""})
+    home.prepare()
+    secret = home.token.read_text()
+    home.prepare()
+    assert home.token.read_text() == secret
+    assert home.token.stat().st_mode & 0o077 == 0
+    assert home.ray.stat().st_mode & 0o077 == 0
+    home.release()
+    assert not home.ray.exists()
+
+
+def test_rays_folder_leaves_room_for_its_sockets(tmp_path: Path) -> None:
+    home = Home(tmp_path / ("a" * 100) / ("b" * 100))
+    assert len(str(home.ray)) + len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store") < 107
+
+
+@pytest.mark.parametrize(("option", "position"), [("--port", 0), ("--mlflow-port", 1)])
+def test_a_taken_port_is_named_with_its_option(tmp_path: Path, option: str, position: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        given = [0, 0]
+        given[position] = taken
+        with pytest.raises(PortTaken, match=rf"port {taken}.*{option}"):
+            Stack(tmp_path, *given).start()
+        assert not (tmp_path / "lock").exists()
+
+
+def test_up_gives_exit_code_two_for_a_taken_port(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert up(tmp_path, port=other.getsockname()[1], mlflow_port=0, foreground=False) == 2
+    assert "--port" in capsys.readouterr().err
+
+
+def test_free_ports_are_free_and_different() -> None:
+    found = ports.free(5)
+    assert len(set(found)) == 5
+    for port in found:
+        ports.require(port, "a test", "--port")
+
+
+def test_a_part_that_does_not_start_is_reported_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack(tmp_path / "home", 0, 0)
+    broken = Part(
+        "broken", [sys.executable, "-c", "raise SystemExit('no such luck')"], dict(os.environ), "http://[::1]:9"
+    )
+    monkeypatch.setattr("service.stack.stack.parts", lambda _: [broken])
+    with pytest.raises(StackFailed, match=r"(?s)broken does not start.*no such luck"):
+        stack.start()
+    Home(tmp_path / "home").claim({"url": ""})
+
+
+def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    sleeper = Part("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"], dict(os.environ))
+    child = Child(sleeper, tmp_path / "sleeper.log", said.append)
+    child.look()
+    before = child.pid
+    assert before is not None
+    os.kill(before, 9)
+    os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
+    child.look()
+    while child.pid is None:
+        child.look()
+    assert child.pid != before
+    assert said == [f"sleeper was ended by SIGKILL; started again in 0.5 s (its log: {tmp_path / 'sleeper.log'})"]
+    child.terminate()
+    child.finish(0.0)
+    assert child.pid is None
+
+
+def test_the_guard_ends_what_a_killed_supervisor_leaves(tmp_path: Path) -> None:
+    marked = dict(os.environ) | {guard.MARK: str(tmp_path)}
+    nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    with subprocess.Popen([sys.executable, "-c", nested], env=marked, start_new_session=True) as left:
+        watcher = subprocess.Popen([sys.executable, guard.__file__, str(tmp_path)], stdin=subprocess.PIPE)
+        assert watcher.stdin is not None
+        watcher.stdin.close()  # as the kernel does when the supervisor is gone
+        assert watcher.wait(30) == 0
+        assert left.wait(30) != 0
+    assert guard.members(str(tmp_path)) == []
+
+
+def test_every_part_carries_the_mark_and_the_secret(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "home", 0, 0, cpus=3, gpus=1)
+    found = parts(stack.layout)
+    assert [part.name for part in found] == ["ray", "mlflow", "api", "controller"]
+    for part in found:
+        assert part.environment[guard.MARK] == str(stack.home.path)
+        assert part.environment["RAY_AUTH_TOKEN_PATH"] == str(stack.home.token)
+    assert {"--num-cpus=3", "--num-gpus=1"} <= set(found[0].command)
