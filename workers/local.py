@@ -16,7 +16,7 @@ import json
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -84,7 +84,7 @@ class LocalSweep:
         sign = 1 if self.trials[0].objective.direction == "maximize" else -1
         return max(found, key=lambda result: sign * (result.objective or 0.0), default=None)
 
-    def run(self) -> Iterator[Report]:
+    def run(self) -> Generator[Report, None, None]:
         """Train; yields reports of all trials as they come, each once; ``trial_id`` is the trial's number in decimal.
 
         A process that is lost is started again from its checkpoints, ``retries.infrastructure`` times. Closing the

@@ -16,6 +16,7 @@ from workers.tasks import TASKS
 SWEPT: dict[str, type[BaseModel]] = {"model": ModelSpec, "training": TrainingSpec}
 PATHS = sorted(f"{part}.{field}" for part, spec in SWEPT.items() for field in spec.model_fields)
 MAX_SHOWN = 20
+_DIMENSIONS = ("Values", "Range")
 
 
 def parse_sweep(document: Any) -> SweepSpec:
@@ -45,9 +46,9 @@ def _hashable(found: list[FieldError]) -> bool:
 
 def _field_error(item: Any) -> FieldError:
     context = item.get("ctx") or {}
-    task = next((str(p) for p in item["loc"][1:2] if item["loc"][0] == "task"), None)
-    path = [str(p) for p in item["loc"] if p not in ("Values", "Range", *TASKS)]
-    path = [p for p in path if "[" not in p]
+    location = [str(part) for part in item["loc"]]
+    task = location[1] if location[:1] == ["task"] and len(location) > 1 else None
+    path = [part for place, part in enumerate(location) if not _is_tag(location[0], place, part)]
     if "name" in context:
         path.append(str(context["name"]))
     field = ".".join(path) or "(document)"
@@ -64,6 +65,11 @@ def _field_error(item: Any) -> FieldError:
     if kind in ("model_type", "model_attributes_type") and path[:1] == ["space"]:
         return FieldError(field, _short(given), "is not a dimension", '{"values": [...]}, or {"low": ..., "high": ...}')
     return FieldError(field, _short(given), str(item["msg"]), _allowed(kind, context, str(item["msg"])))
+
+
+def _is_tag(top: str, place: int, part: str) -> bool:
+    """Whether this part of pydantic's location is the name of a union's member rather than a key of the document."""
+    return (top == "task" and place == 1 and part in TASKS) or (top == "space" and place == 2 and part in _DIMENSIONS)
 
 
 def _near(path: list[str], task: str | None) -> str:

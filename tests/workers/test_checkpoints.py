@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from worker_examples import make_trial
 
 import workers.checkpoints
+import workers.files
 from workers.checkpoints import MANIFEST, MODEL, OPTIMIZER, Best, Checkpoints, Point, read
 from workers.errors import CheckpointInvalid
 from workers.models import load, start_of
@@ -121,7 +123,7 @@ def test_a_write_cut_short_leaves_the_last_checkpoint_the_newest(
     store: Checkpoints, cut_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(store, 1)
-    whole, done = workers.checkpoints.write_whole, 0
+    whole, done = workers.files.write_whole, 0
 
     def cut(path: Path, content: bytes) -> None:
         nonlocal done
@@ -167,7 +169,8 @@ def test_a_lost_best_does_not_stop_a_trial(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["spectral_rnn", "rnn", "lstm"])
 def test_load_gives_the_module_back(kind: str, tmp_path: Path) -> None:
-    spec = make_trial(kind=kind, seed=3, **({} if kind == "spectral_rnn" else {"reflectors": None}))
+    own: dict[str, Any] = {} if kind == "spectral_rnn" else {"reflectors": None}
+    spec = make_trial(kind=kind, seed=3, **own)
     state, other = TrialState.start(spec), start_of(make_trial(**(spec.model.model_dump(exclude_unset=True)), seed=4))
     state.model = {name: p.detach().clone() for name, p in other.named_parameters()}
     path = state.save(Checkpoints(tmp_path, spec))

@@ -17,7 +17,7 @@ from workers.protocol import Checkpointed, Command, Ended, Metrics, Poll, Report
 from workers.runner import PackRunner
 from workers.trainer import Trainer
 
-LONG = {"steps": 1_000_000, "report_every": 5}
+LONG: dict[str, Any] = {"steps": 1_000_000, "report_every": 5}
 PATIENCE = 60.0
 
 
@@ -42,7 +42,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
     for i, runner in enumerate(started):
         names = [slot.trial_id for slot in runner._assignment.slots]
         runner.command(99, Command(seq=10_000 + i, verb="cancel", trial_ids=names).model_dump())
-        until(lambda runner=runner: poll(runner, 0, epoch=99).state == "ended")
+        wait_for_end(runner)
+
+
+def wait_for_end(runner: PackRunner) -> None:
+    until(lambda: poll(runner, 0, epoch=99).state == "ended")
 
 
 def until(condition: Callable[[], bool]) -> None:

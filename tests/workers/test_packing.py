@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +57,7 @@ def test_reflectors_margins_rates_and_seeds_share_a_pack() -> None:
 
 
 @pytest.mark.parametrize("other", [{"layers": 2}, {"activation": "tanh"}, {"steps": 16}, {"dtype": "float64"}])
-def test_other_shapes_do_not_share_a_pack(other: dict[str, int | str]) -> None:
+def test_other_shapes_do_not_share_a_pack(other: dict[str, Any]) -> None:
     assert plan([SMALL, make_trial(**other)], 8, 1, 0) == [[0], [1]]
 
 

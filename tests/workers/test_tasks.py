@@ -34,9 +34,9 @@ def check_set(task: Task, found: Any) -> None:
 @pytest.mark.parametrize("task", OFFLINE, ids=lambda task: task.name)
 def test_sets_have_the_promised_shapes_and_repeat(task: Task) -> None:
     for split in ("validation", "test"):
-        found = task.held_out(split, None)  # type: ignore[arg-type]
+        found = task.held_out(split, None)
         check_set(task, found)
-        again = task.held_out(split, None)  # type: ignore[arg-type]
+        again = task.held_out(split, None)
         assert np.array_equal(found.inputs, again.inputs)
     validation, test = task.held_out("validation", None), task.held_out("test", None)
     assert not np.array_equal(validation.inputs[:50], test.inputs[:50])
