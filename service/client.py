@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
@@ -106,6 +106,10 @@ class Client:
         found = self._json("GET", f"/v1/trials/{_part(trial_id)}/metrics", parameters={"keys": list(keys)})
         return list(found["points"])
 
+    def logs(self, trial_id: str) -> Json:
+        """What happened to a trial: its attempts and why each ended, and its events."""
+        return self._json("GET", f"/v1/trials/{_part(trial_id)}/logs")
+
     def report(self, sweep_id: str) -> Json:
         """Leaderboard and the objective over reflectors and margin."""
         return self._json("GET", f"/v1/sweeps/{_part(sweep_id)}/report")
@@ -126,7 +130,7 @@ class Client:
         """End a sweep, or one trial, now."""
         return self._json("POST", f"{_subject(id)}/cancel")
 
-    def events(self, sweep_id: str, after: int = 0) -> Iterator[Json]:
+    def events(self, sweep_id: str, after: int = 0) -> Generator[Json, None, None]:
         """Each event after number ``after`` once, as it happens, until the one that ends the sweep.
 
         A connection that breaks is made again from the last event seen.

@@ -9,17 +9,21 @@ from starlette.responses import Response
 
 from service.api import files, showing, views
 from service.api.context import Ctx
-from service.store import events, projections, trials
+from service.store import events, projections, sweeps, trials
 from service.store.errors import NotFound
+from service.store.models import Trial
 from service.store.trials import TrialVerb
+from workers.spec import SweepSpec
 
 router = APIRouter(prefix="/v1/trials", tags=["trials"])
 
 SNIPPET = """import mlflow
+import numpy as np
 
 mlflow.set_tracking_uri("{server}")
 model = mlflow.pyfunc.load_model("{uri}")
-outputs = model.predict(sequences)  # numpy float32, (sequences, time steps, input size)
+sequences = np.zeros((1, {steps}, {features}), np.{dtype})  # sequences, time steps, features
+print(model.predict(sequences))
 """
 
 
@@ -74,15 +78,21 @@ def get_checkpoint(
 def get_model(trial_id: str, context: Ctx) -> views.ModelView:
     """How to load the trained model; 404 until MLflow has the trial's run and a checkpoint."""
     with context.database.read() as session:
-        trials.get(session, trial_id)
+        row = trials.get(session, trial_id)
+        spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
         run = projections.get(session, trial_id)
         if run is None or trials.checkpoint(session, trial_id, "last") is None:
             raise NotFound("model of trial", trial_id, " yet: it is logged to MLflow when the trial has a checkpoint")
-    uri, server = f"runs:/{run.run_id}/model", context.settings.mlflow_public_url
-    return views.ModelView(
-        trial_id=trial_id, uri=uri, mlflow_url=showing.mlflow_url(context.settings, run),
-        snippet=SNIPPET.format(server=server, uri=uri),
-    )  # fmt: skip
+    uri, url = f"runs:/{run.run_id}/model", showing.mlflow_url(context.settings, run)
+    snippet = _snippet(context.settings.mlflow_public_url, uri, spec, row)
+    return views.ModelView(trial_id=trial_id, uri=uri, mlflow_url=url, snippet=snippet)
+
+
+def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
+    """Code that loads the model and runs it on a sequence of the task's own shape."""
+    steps, features = spec.task.sequence_length, spec.task.input_size
+    dtype = trial.params.get("training.dtype", spec.training.dtype)
+    return SNIPPET.format(server=server, uri=uri, steps=steps, features=features, dtype=dtype)
 
 
 @router.get("/{trial_id}/logs")

@@ -35,7 +35,7 @@ def validate(url: str, document: dict[str, Any]) -> None:
         plan = client.validate(document)
     for warning in plan["warnings"]:
         console.print(f"[yellow]warning[/] {tables.plain(tables.advice(warning))}")
-    console.print(f"valid: {plan['trials']} trials, {len(plan['packs'])} packs or more")
+    console.print(f"valid: {plan['trials']} trials, {len(plan['packs'])} pack(s) for one worker")
 
 
 def ls(url: str, state: list[str], limit: int) -> None:

@@ -34,11 +34,13 @@ def up(
     ),
     port: Annotated[int, typer.Option(min=1, max=65535, help="port of the service")] = 8000,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="port of MLflow")] = 5000,
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs to train on; default: all")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to train on; default: all")] = None,
 ) -> None:
     """Start everything on this machine: service, controller, Ray and MLflow."""
     from service import stack
 
-    stack.up(home=home, port=port, mlflow_port=mlflow_port)
+    raise typer.Exit(stack.up(home=home, port=port, mlflow_port=mlflow_port, cpus=cpus, gpus=gpus))
 
 
 @app.command()

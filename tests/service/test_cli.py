@@ -151,7 +151,7 @@ def test_watch_ends_with_the_sweep_and_its_leaderboard(
 
 def test_validate_says_what_would_run_and_warns(base_url: str, document: dict[str, Any]) -> None:
     done = spectral("validate", "-", url=base_url, text=json.dumps(document))
-    assert (done.returncode, done.stdout) == (0, "valid: 4 trials, 1 packs or more\n")
+    assert (done.returncode, done.stdout) == (0, "valid: 4 trials, 1 pack(s) for one worker\n")
     document["space"]["model.margin"]["values"] = [0.9]
     warned = spectral("validate", "-", url=base_url, text=json.dumps(document))
     assert "warning space.model.margin = 0.9 is above 10 / T" in warned.stdout.replace("\n", " ")
@@ -193,6 +193,21 @@ def test_a_missing_server_is_told_with_how_to_start_one(file: str) -> None:
 def test_an_unknown_sweep_is_named(base_url: str) -> None:
     done = spectral("show", "sw0123456789", url=base_url)
     assert (done.returncode, done.stderr) == (2, "Not found: there is no sweep 'sw0123456789'\n")
+
+
+def test_up_hands_its_options_and_its_exit_code_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from service import stack
+
+    asked: list[dict[str, Any]] = []
+
+    def up(**options: Any) -> int:
+        asked.append(options)
+        return 2
+
+    monkeypatch.setattr(stack, "up", up)
+    done = spectral("up", "--home", str(tmp_path), "--port", "8001", "--gpus", "0")
+    assert asked == [{"home": tmp_path, "port": 8001, "mlflow_port": 5000, "cpus": None, "gpus": 0}]
+    assert done.returncode == 2
 
 
 def test_train_needs_no_service(tmp_path: Path, document: dict[str, Any]) -> None:

@@ -100,6 +100,7 @@ def test_the_calls(
     assert list(client.trials(sweep.id, state=["running"])) == []
     assert client.trial(made[2].id)["objective"] == 0.5
     assert client.metrics(made[2].id, ["val/loss"])[0]["values"] == {"val/loss": 0.5}
+    assert client.logs(made[2].id)["attempts"] == []
     assert client.report(sweep.id)["leaderboard"][0]["id"] == made[2].id
     assert [client.pause(sweep.id)["state"], client.resume(sweep.id)["state"]] == ["paused", "running"]
     assert client.stop(made[0].id)["wanted"] == "stop"

@@ -1,0 +1,45 @@
+"""``python -m service.api``: a fresh database, an end in good order, and settings it refuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from service.client import Client
+
+
+def start(**settings: Any) -> subprocess.Popen[str]:
+    environment = os.environ | {f"SPECTRAL_{name.upper()}": str(value) for name, value in settings.items()}
+    command = [sys.executable, "-m", "service.api"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_it_migrates_serves_and_ends_beside_an_open_stream(tmp_path: Path, document: dict[str, Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    process = start(database_url=f"sqlite:///{tmp_path}/new.db", port=port)
+    try:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            sweep = client.submit(document)
+            stream = client.events(sweep["id"])
+            assert next(stream)["kind"] == "sweep.queued"
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=60)
+            stream.close()
+    finally:
+        process.kill()
+    assert process.returncode in (0, -signal.SIGTERM), output
+
+
+def test_wrong_settings_refuse_to_start_by_name() -> None:
+    process = start(port="many", max_body_bytes=1)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "SPECTRAL_PORT: " in output
+    assert "SPECTRAL_MAX_BODY_BYTES: " in output
+    assert "Traceback" not in output
