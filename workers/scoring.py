@@ -36,10 +36,9 @@ def scores(task: Task, model: PackedModel, held_out: Batch) -> dict[str, Tensor]
         targets = held_out.targets[start : start + chunk]
         targets = targets.expand(model.trials, *targets.shape)
         outputs, _ = model.forward(inputs)
-        part = {"loss": losses(task, outputs, targets)}
+        part = {"loss": losses(task, outputs, targets).double() * inputs.shape[1]}
         if "accuracy" in task.metrics:
-            part["accuracy"] = (outputs.argmax(-1) == targets).double().mean(1)
-        share = inputs.shape[1] / count
+            part["accuracy"] = (outputs.argmax(-1) == targets).double().sum(1)
         for name, value in part.items():
-            total[name] = total.get(name, torch.zeros_like(value, dtype=torch.float64)) + value.double() * share
-    return total
+            total[name] = total[name] + value if name in total else value
+    return {name: value / count for name, value in total.items()}
