@@ -88,6 +88,8 @@ def _follow(client: Client, sweep: dict[str, Any], bars: Progress) -> dict[str, 
         title = f"{tables.plain(sweep['name'])} ({sweep['state']})"
         bars.update(whole, description=title, completed=sweep["progress"]["done"], total=sweep["progress"]["total"])
         if f"sweep.{sweep['state']}" in ENDS:
+            for bar in shown.values():
+                bars.remove_task(bar)
             return sweep
         _show_running(client, sweep, bars, shown)
         time.sleep(LOOK_SECONDS)
