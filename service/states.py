@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-SweepState = Literal["queued", "running", "paused", "stopping", "cancelling", "succeeded", "failed", "stopped", "cancelled"]
+SweepState = Literal[
+    "queued", "running", "paused", "stopping", "cancelling", "succeeded", "failed", "stopped", "cancelled"
+]
 TrialState = Literal["waiting", "running", "succeeded", "pruned", "failed", "cancelled"]
 Verb = Literal["pause", "resume", "stop", "cancel"]
 
@@ -36,7 +38,9 @@ TRIAL_ENDED = frozenset(state for state, moves in TRIAL_MOVES.items() if not mov
 _VERBS: dict[Verb, dict[SweepState, SweepState]] = {
     "pause": {"queued": "paused", "running": "paused", "paused": "paused"},
     "resume": {"paused": "running", "running": "running", "queued": "queued"},
-    "stop": {"queued": "stopping", "running": "stopping", "paused": "stopping", "stopping": "stopping", "stopped": "stopped"},
+    "stop": {
+        "queued": "stopping", "running": "stopping", "paused": "stopping", "stopping": "stopping", "stopped": "stopped",
+    },
     "cancel": {
         "queued": "cancelling", "running": "cancelling", "paused": "cancelling", "stopping": "cancelling",
         "cancelling": "cancelling", "cancelled": "cancelled",
@@ -66,7 +70,9 @@ def after_verb(state: SweepState, verb: Verb) -> SweepState:
     """The state a user's verb leads to; repeating a verb is no error, a verb that comes too late is."""
     targets = _VERBS[verb]
     if state not in targets:
-        raise IllegalMove(f"cannot {verb} a sweep that is {state}; {verb} is for one that is {_listed(frozenset(targets))}")
+        raise IllegalMove(
+            f"cannot {verb} a sweep that is {state}; {verb} is for one that is {_listed(frozenset(targets))}"
+        )
     return targets[state]
 
 
