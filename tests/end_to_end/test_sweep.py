@@ -43,12 +43,12 @@ def test_events_tell_the_whole_story_without_a_gap(client: Client, undisturbed: 
     assert sum(event["kind"] == "trial.metrics" for event in events) == 4 * len(STEPS)
 
 
-def test_mlflow_has_a_parent_and_a_run_for_each_trial(side: MlflowSide, undisturbed: Json) -> None:
+def test_mlflow_has_a_parent_and_a_run_for_each_trial(client: Client, side: MlflowSide, undisturbed: Json) -> None:
     assert side.count == 5
     assert sorted(side.children) == [0, 1, 2, 3]
     assert {run.info.status for run in (side.parent, *side.children.values())} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in side.children.values()} == {side.parent.info.run_id}
-    assert side.parent.info.run_id in undisturbed["mlflow_url"]
+    assert side.parent.info.run_id in client.sweep(undisturbed["id"])["mlflow_url"]
     assert side.children[3].data.params["model.margin"] == "0.1"
 
 

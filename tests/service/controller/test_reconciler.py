@@ -1,0 +1,168 @@
+"""The reconciler over a real Ray: what a controller that died half-way leaves is finished by the next, never twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from service.controller import launching, settling
+from service.controller.cluster import Cluster, ClusterGone
+from service.controller.reconciler import Reconciler
+from service.settings import ControllerSettings
+from service.stack import Stack, guard
+from service.stack.child import Child
+from service.stack.parts import parts
+from service.store import leases, packs, sweeps
+from service.store.database import Database, LeadLost
+from service.store.models import Attempt, Pack, Sweep, Trial
+
+# Ray leaves sockets and pipes to the garbage collector
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::FutureWarning"
+)
+QUICK = {"training": {"steps": 20, "report_every": 5}, "resources": {"pack_size": 2}}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A connection to a Ray head of our own; without a token, since Ray reads its own when it is imported."""
+    stack = Stack(tmp_path_factory.mktemp("ray") / "home", 0, 0, cpus=2)
+    stack.home.claim({"url": ""})
+    stack.home.prepare()
+    part = parts(stack.layout)[0]
+    part = replace(part, environment={**part.environment, "RAY_AUTH_MODE": "disabled"})
+    head = Child(part, stack.home.logs / "ray.log", print)
+    head.start()
+    found = Cluster(f"127.0.0.1:{stack.layout.ray_port}", "test")
+    end = time.monotonic() + 60
+    while not found.connected:
+        try:
+            found.connect()
+        except ClusterGone:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+    yield found
+    found.close()
+    head.terminate()
+    head.finish(time.monotonic() + 10)
+    guard.end_all(str(stack.home.path))
+    stack.home.release()
+
+
+@pytest.fixture
+def settings(url: str, tmp_path: Path) -> ControllerSettings:
+    return ControllerSettings(database_url=url, checkpoint_dir=tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def reconciler(database: Database, cluster: Cluster, settings: ControllerSettings, epoch: int) -> Reconciler:
+    return Reconciler(database, cluster, settings, epoch)
+
+
+def tick_until(reconciler: Reconciler, done: Callable[[], bool], seconds: float = 90.0) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"not within {seconds:.0f} s"
+        reconciler.tick(0.1)
+
+
+def state(database: Database, sweep: Sweep) -> str:
+    with database.read() as session:
+        return sweeps.get(session, sweep.id).state
+
+
+def outcomes(database: Database) -> list[str | None]:
+    with database.read() as session:
+        return list(session.scalars(select(Attempt.outcome)))
+
+
+def test_a_pack_planned_by_a_controller_that_died_gets_its_runner(
+    database: Database, reconciler: Reconciler, expanded: Any, launched: Any
+) -> None:
+    sweep, spec = expanded(**QUICK)
+    launched(sweep, spec, 0, 1)
+    tick_until(reconciler, lambda: state(database, sweep) == "succeeded")
+    assert outcomes(database) == ["succeeded"] * 4
+
+
+def test_a_runner_made_by_a_controller_that_died_is_adopted(
+    database: Database,
+    cluster: Cluster,
+    settings: ControllerSettings,
+    reconciler: Reconciler,
+    expanded: Any,
+    launched: Any,
+) -> None:
+    sweep, spec = expanded(**QUICK)
+    pack = launched(sweep, spec, 0, 1)
+    reconciler._start(pack)
+    with database.write() as session:  # as if it had died before this was written
+        session.execute(update(Pack).values(state="planned"))
+        epoch = leases.acquire(session, "test", 600)
+    assert epoch is not None
+    assert cluster.runners().count(f"pack-{pack.id}-a1") == 1
+    successor = Reconciler(database, cluster, settings, epoch)
+    tick_until(successor, lambda: state(database, sweep) == "succeeded")
+    assert outcomes(database) == ["succeeded"] * 4
+    with pytest.raises(LeadLost):
+        reconciler._start(pack)
+
+
+def test_a_sweep_whose_spec_is_broken_fails_alone(
+    database: Database, reconciler: Reconciler, new_sweep: Callable[..., Sweep]
+) -> None:
+    broken, sound = new_sweep(), new_sweep(**QUICK)
+    with database.write() as session:
+        row = session.get_one(Sweep, broken.id)
+        row.spec = row.spec | {"model": {"kind": "abacus"}}
+    tick_until(reconciler, lambda: state(database, sound) == "succeeded")
+    with database.read() as session:
+        ended = sweeps.get(session, broken.id)
+        assert ended.state == "failed"
+        assert "model.kind" in str(ended.reason)
+
+
+def test_early_stopping_prunes_the_worse_and_the_sweep_succeeds(
+    database: Database, reconciler: Reconciler, new_sweep: Callable[..., Sweep]
+) -> None:
+    sweep = new_sweep(
+        training={"steps": 800, "report_every": 20},
+        early_stopping={"kind": "asha", "reduction": 2, "min_steps": 20},
+        resources={"pack_size": 4},
+    )
+    tick_until(reconciler, lambda: state(database, sweep) == "succeeded")
+    with database.read() as session:
+        ended = list(session.scalars(select(Trial).where(Trial.sweep_id == sweep.id)))
+    pruned = [trial for trial in ended if trial.state == "pruned"]
+    assert pruned
+    assert all(trial.step < 800 and "asha" in str(trial.reason) for trial in pruned)
+    best = min(trial.objective for trial in ended if trial.objective is not None)
+    assert best == min(trial.objective for trial in ended if trial.state == "succeeded" and trial.objective is not None)
+
+
+def test_a_sweep_that_no_node_can_hold_waits_and_says_so_while_others_run(
+    database: Database, cluster: Cluster, reconciler: Reconciler, new_sweep: Callable[..., Sweep]
+) -> None:
+    large, small = new_sweep(resources={"cpus": 64.0}), new_sweep(**QUICK)
+    tick_until(reconciler, lambda: state(database, small) == "succeeded")
+    assert state(database, large) == "running"
+    with database.read() as session:
+        assert launching.stalled(session, cluster.nodes()) == [f"{large.id} needs 64 CPUs and 0 GPUs on one node"]
+        assert [p for p in packs.open_packs(session) if p.sweep_id == large.id] == []
+
+
+def test_a_verb_between_look_and_launch_wins(database: Database, epoch: int, expanded: Any) -> None:
+    sweep, spec = expanded()
+    with database.write() as session:
+        sweeps.apply(session, sweep.id, "pause")
+    with database.write(epoch) as session:
+        assert launching.launch(session, sweep.id, [f"{sweep.id}-0000"], spec, epoch) is None
+        settling.settle(session, sweep.id)
+        assert sweeps.get(session, sweep.id).state == "paused"
