@@ -13,7 +13,9 @@ class StoreSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SPECTRAL_", extra="ignore", frozen=True)
 
-    database_url: str = Field("sqlite:///spectral.db", description="SQLAlchemy URL: sqlite:///PATH or postgresql+psycopg://...")
+    database_url: str = Field(
+        "sqlite:///spectral.db", description="SQLAlchemy URL: sqlite:///PATH or postgresql+psycopg://..."
+    )
     mlflow_public_url: str = Field("http://127.0.0.1:5000", description="the MLflow UI as a browser reaches it; used in links")
 
 
@@ -32,7 +34,9 @@ class ControllerSettings(StoreSettings):
     mlflow_url: str = Field("http://127.0.0.1:5000", description="MLflow tracking server, as the controller reaches it")
     ray_address: str = Field("auto", description="address of the Ray cluster's GCS, host:port, or auto")
     ray_namespace: str = Field("spectral", description="Ray namespace of the pack runners")
-    checkpoint_dir: Path = Field(Path("checkpoints"), description="checkpoint store, seen by the controller and all workers")
+    checkpoint_dir: Path = Field(
+        Path("checkpoints"), description="checkpoint store, seen by the controller and all workers"
+    )
     data_dir: Path | None = Field(None, description="folder of task data (mnist/ and others) on the workers")
     tick_seconds: float = Field(0.5, gt=0, description="pause between two looks at the world")
     lease_seconds: float = Field(15.0, gt=0, description="a controller silent for this long loses the lead")

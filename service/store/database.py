@@ -27,7 +27,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
-        self.engine = _sqlite(url) if self.url.get_backend_name() == "sqlite" else create_engine(url, pool_pre_ping=True)
+        sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite(url) if sqlite else create_engine(url, pool_pre_ping=True)
 
     @contextmanager
     def read(self) -> Iterator[Session]:

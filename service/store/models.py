@@ -1,13 +1,13 @@
 """The tables: what is true of every sweep. MLflow, Ray and the pages are derived from these rows.
 
-Times are seconds since the epoch, UTC. JSON columns hold plain documents. ``wanted`` on a trial is a user's verb that the
-controller has yet to carry out.
+Times are seconds since the epoch, UTC. JSON columns hold plain documents. ``wanted`` on a trial is a user's verb that
+the controller has yet to carry out.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -22,11 +22,11 @@ NAMING = {
 
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, list[Any]: JSON}
 
 
 class Sweep(Base):
-    """``event_seq``: number of the sweep's last event, moved under the row's lock so that events are never out of order."""
+    """``event_seq``: number of the sweep's last event, moved under the row's lock: events are never out of order."""
 
     __tablename__ = "sweeps"
     __table_args__ = (Index("ix_sweeps_created", "created_at", "id"),)
