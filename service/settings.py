@@ -16,7 +16,9 @@ class StoreSettings(BaseSettings):
     database_url: str = Field(
         "sqlite:///spectral.db", description="SQLAlchemy URL: sqlite:///PATH or postgresql+psycopg://..."
     )
-    mlflow_public_url: str = Field("http://127.0.0.1:5000", description="the MLflow UI as a browser reaches it; used in links")
+    mlflow_public_url: str = Field(
+        "http://127.0.0.1:5000", description="the MLflow UI as a browser reaches it; used in links"
+    )
 
 
 class ApiSettings(StoreSettings):
