@@ -1,0 +1,103 @@
+"""How time grows with n, m, T, B and K, each over a factor of 16 or more, with plots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from spectral import SpectralRNN
+from tests.benchmarks import peers, timing
+from tests.benchmarks.results import Row, row
+from tests.benchmarks.shapes import Shape
+
+STEEPEST = 1.1
+"""Slope on log axes above which a growth is no longer called linear."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One size that grows while the others stand; ``linear``: it is held to a slope of STEEPEST."""
+
+    name: str
+    values: Sequence[int]
+    make: Callable[[int], Shape]
+    fixed: str
+    linear: bool = True
+
+
+AXES = (
+    Axis("n", (32, 64, 128, 256, 512, 1024), lambda n: Shape(n, 8, 100, 32), "m=8 T=100 B=32"),
+    Axis("m", (2, 4, 8, 16, 32, 64), lambda m: Shape(512, m, 100, 32), "n=512 T=100 B=32"),
+    Axis("T", (49, 98, 196, 392, 784, 1568), lambda T: Shape(128, 16, T, 32), "n=128 m=16 B=32"),
+    Axis("B", (8, 16, 32, 64, 128, 256), lambda B: Shape(128, 16, 100, B), "n=128 m=16 T=100"),
+    Axis("K", (1, 2, 4, 8, 16, 32), lambda K: Shape(128, 16, 100, 32), "n=128 m=16 T=100 B=32"),
+)
+QUICK = (
+    Axis("T", (4, 16, 64), lambda T: Shape(32, 4, T, 4), "n=32 m=4 B=4"),
+    Axis("K", (1, 4, 16), lambda K: Shape(32, 4, 8, 4), "n=32 m=4 T=8 B=4"),
+)
+
+
+def measure(axes: Sequence[Axis], rounds: int, out: Path, backend: str = "auto") -> list[Row]:
+    """One row for each size: the slope on log axes, and how far the curve is from a straight line."""
+    rows, curves = [], {}
+    for axis in axes:
+        names = {value: f"{axis.name}={value}" for value in axis.values}
+        steps = {names[value]: _step(axis, value, backend) for value in axis.values}
+        with timing.threads(1):
+            samples = timing.interleave(steps, rounds)
+        times = [timing.median(samples[names[value]]) for value in axis.values]
+        curves[axis.name] = (axis, times)
+        rows.append(_row(axis, times, backend))
+    _plot(curves, out)
+    return rows
+
+
+def _row(axis: Axis, times: Sequence[float], backend: str) -> Row:
+    steepness = timing.slope(axis.values, times)
+    misfit = timing.affine_misfit(axis.values, times)
+    listed = ", ".join(f"{value}:{1e3 * t:.3g}" for value, t in zip(axis.values, times, strict=True))
+    used = list(dict.fromkeys(axis.make(value).backend() if backend == "auto" else backend for value in axis.values))
+    method = f"slope of log CPU ms over log {axis.name}; {misfit:.0%} off a line at most; {listed}; {', '.join(used)}"
+    name, bound = f"growth {axis.name}", STEEPEST if axis.linear else None
+    return row(name, axis.fixed, steepness, None, steepness, method, at_most=bound)
+
+
+def _step(axis: Axis, value: int, backend: str) -> timing.Contender:
+    at = axis.make(value)
+    if axis.name != "K":
+        return peers.training_step(peers.spectral(at.net(backend), backend), at.input(), reads="last")
+    pack = SpectralRNN.pack([at.net(backend) for _ in range(value)])
+    x = at.input().expand(value, -1, -1, -1).contiguous()
+
+    def run(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        states, last = pack(x)
+        return states, last[:, 0]
+
+    return peers.training_step(peers.Layer(list(pack.parameters()), run), x, reads="last")
+
+
+def _plot(curves: dict[str, tuple[Axis, list[float]]], out: Path) -> None:
+    """One picture for each size, and the straight line through its largest value for the eye."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("matplotlib is not installed: no plots")
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name, (axis, times) in curves.items():
+        figure, axes = pyplot.subplots(figsize=(5, 4), layout="constrained")
+        line = [times[-1] * value / axis.values[-1] for value in axis.values]
+        axes.loglog(axis.values, line, linestyle=":", color="grey", label="proportional")
+        axes.loglog(axis.values, times, marker="o", label=f"training step, {axis.fixed}")
+        axes.set_xlabel(name)
+        axes.set_ylabel("CPU seconds a step, one thread")
+        axes.legend()
+        figure.savefig(out / f"bench-growth-{name}.png", dpi=120)
+        pyplot.close(figure)

@@ -1,0 +1,158 @@
+"""The recurrence against torch.nn.RNN and its other peers: P1, P2, P3, P5 and growth. See docs/benchmarks.md.
+
+python -m tests.benchmarks.recurrence [--quick] [--only P1 P3] [--write docs/benchmarks.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from spectral import Transition
+from spectral.transition import factors
+from tests.benchmarks import growth, laws, machine, memory, peers, results, timing
+from tests.benchmarks.results import Row, row
+from tests.benchmarks.shapes import P1, P3, P5, QUICK, Shape
+
+PARTS = ("P1", "P3", "P5", "growth")
+READS = {"last": "last state", "all": "all states"}
+"""What the loss of a training step reads."""
+
+
+def main() -> None:
+    options = _options()
+    table = QUICK if options.quick else P1
+    header = machine.describe("numpy") | {"torch threads": "1 for CPU time, 2 for wall time"}
+    if not options.trust:
+        laws.require_law_suite({at.backend() if options.backend == "auto" else options.backend for at in table})
+    rows: list[Row] = []
+    if "P1" in options.only:
+        rows += steps(table, options.rounds, options.backend)
+    if "P3" in options.only:
+        rows += builds((Shape(32, 4, 20, 4),) if options.quick else P3, options.rounds, options.backend)
+    if "P5" in options.only:
+        rows += memory.measure((Shape(64, 4, 200, 32),) if options.quick else P5)
+        rows.append(memory.measure_long(Shape(32, 4, 400, 4), 10) if options.quick else memory.measure_long())
+    if "growth" in options.only:
+        axes = growth.QUICK if options.quick else growth.AXES
+        rows += growth.measure(axes, options.rounds, options.out, options.backend)
+    together = results.save(rows, header, options.out / ("bench-quick.json" if options.quick else "bench.json"))
+    results.show(together, header)
+    if options.write and not options.quick:
+        results.write_section(options.write, "bench", options.out / "bench.json")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.recurrence", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs; its times mean nothing")
+    parser.add_argument("--trust", action="store_true", help="do not run the law suite first")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="P1 stands for P1 and P2")
+    parser.add_argument("--backend", default="auto", help="of ours, in place of what the dispatcher chooses")
+    parser.add_argument("--rounds", type=int, default=7, help="samples of each contender")
+    parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results and plots")
+    parser.add_argument("--write", type=Path, help="put the results into this document")
+    return parser.parse_args()
+
+
+def steps(table: Mapping[Shape, float], rounds: int, backend: str) -> list[Row]:
+    """P1 against every peer and P2 over all shapes."""
+    rows, over_literal = [], []
+    for at, bound in table.items():
+        for reads in READS:
+            samples = _time(at, reads, rounds, backend)
+            rows += _against(at, reads, samples, bound, backend)
+            over_literal.append(1 / timing.ratio(samples["ours"], samples["literal"]))
+        rows.append(_two_threads(at, rounds, backend))
+        print(f"  {at} done", flush=True)
+    method = f"literal over ours, geometric mean of {len(table)} shapes with both losses"
+    mean = timing.geometric_mean(over_literal)
+    worst = f"; from {min(over_literal):.3g} to {max(over_literal):.3g}"
+    return [*rows, row("P2", "all of P1", None, None, mean, method + worst, at_least=35)]
+
+
+def _time(at: Shape, reads: str, rounds: int, backend: str) -> timing.Samples:
+    torch.manual_seed(0)
+    layers, x = peers.contenders(at.net(backend), backend), at.input()
+    laws.require_agreement(layers, 1)
+    contenders = {name: peers.training_step(layer, x, reads=reads) for name, layer in layers.items()}
+    with timing.threads(1):
+        return timing.interleave(contenders, rounds)
+
+
+def _against(at: Shape, reads: str, samples: timing.Samples, bound: float, backend: str) -> list[Row]:
+    """nn.RNN with P1's bound, the others for information."""
+    used = at.backend() if backend == "auto" else backend
+    rows = []
+    for name in samples:
+        if name == "ours":
+            continue
+        ours, peer = 1e3 * timing.median(samples["ours"]), 1e3 * timing.median(samples[name])
+        ratio = timing.ratio(samples["ours"], samples[name])
+        method = f"CPU ms a step, {READS[reads]}, {used}; {name}"
+        counts = name == "nn.RNN"
+        id = "P1" if counts and reads == "last" else "P1-all" if counts else "P1-peers"
+        rows.append(row(id, str(at), ours, peer, ratio, method, at_most=bound if counts else None))
+    return rows
+
+
+def _two_threads(at: Shape, rounds: int, backend: str) -> Row:
+    net, x = at.net(backend), at.input()
+    layers = {"ours": peers.spectral(net, backend), "nn.RNN": peers.elman(net)}
+    contenders = {name: peers.training_step(layer, x, reads="last") for name, layer in layers.items()}
+    with timing.threads(2):
+        samples = timing.interleave(contenders, rounds, time.perf_counter)
+    ours, peer = (1e3 * timing.median(samples[name]) for name in ("ours", "nn.RNN"))
+    method = f"wall ms a step on two threads, {READS['last']}; nn.RNN"
+    return row("P1-wall", str(at), ours, peer, timing.ratio(samples["ours"], samples["nn.RNN"]), method)
+
+
+def builds(shapes: tuple[Shape, ...], rounds: int, backend: str) -> list[Row]:
+    """P3: what the time loop needs, made from raw reflectors, with its gradient; and its share of a step."""
+    rows = []
+    for at in shapes:
+        net = at.net(backend)
+        contenders = {
+            "ours": _build_ours(net),
+            "step": peers.training_step(peers.spectral(net), at.input(), reads="last"),
+        }
+        contenders |= {name: _build_dense(net, product) for name, product in peers.products().items()}
+        with timing.threads(1):
+            samples = timing.interleave(contenders, rounds)
+        ours = 1e3 * timing.median(samples["ours"])
+        for name in peers.products():
+            method = f"CPU ms of a build, both ways; {name} over ours"
+            bound = 20.0 if name == "householder_product" else None
+            faster = timing.ratio(samples[name], samples["ours"])
+            rows.append(row("P3", str(at), ours, 1e3 * timing.median(samples[name]), faster, method, at_least=bound))
+        share = timing.ratio(samples["ours"], samples["step"])
+        method = "CPU ms: build, both ways, over the whole step"
+        rows.append(row("P3-share", str(at), ours, 1e3 * timing.median(samples["step"]), share, method, at_most=0.03))
+    return rows
+
+
+def _build_ours(net: peers.SpectralRNN) -> timing.Contender:
+    sigma, u, v = (t.detach().clone().requires_grad_() for t in net.transition())
+
+    def build() -> None:
+        _, a, c = factors(Transition(sigma, u, v))
+        torch.autograd.grad([a, c], [sigma, u, v], [torch.ones_like(a), torch.ones_like(c)])
+
+    return build
+
+
+def _build_dense(net: peers.SpectralRNN, product: peers.Product) -> timing.Contender:
+    sigma, u, v = (t.detach().clone().requires_grad_() for t in net.transition())
+
+    def build() -> None:
+        w = peers.dense_transition(product, sigma, u, v)
+        torch.autograd.grad([w], [sigma, u, v], [torch.ones_like(w)])
+
+    return build
+
+
+if __name__ == "__main__":
+    main()
