@@ -63,7 +63,8 @@ def _field_error(item: Any) -> FieldError:
         name = given.get("name") if isinstance(given, dict) else given
         return FieldError("task.name", _short(name), "is not a known task", f"one of {', '.join(TASKS)}")
     if kind in ("model_type", "model_attributes_type") and path[:1] == ["space"]:
-        return FieldError(field, _short(given), "is not a dimension", '{"values": [...]}, or {"low": ..., "high": ...}')
+        allowed = 'a list, {"values": [...]}, or {"low": ..., "high": ...}'
+        return FieldError(field, _short(given), "is not a dimension", allowed)
     return FieldError(field, _short(given), str(item["msg"]), _allowed(kind, context, str(item["msg"])))
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -222,7 +223,16 @@ def _dimension_kind(value: Any) -> str:
     return "Range" if "low" in given or "high" in given else "Values"
 
 
-Dimension = Annotated[Annotated[Values, Tag("Values")] | Annotated[Range, Tag("Range")], Discriminator(_dimension_kind)]
+def _listed(value: Any) -> Any:
+    """A plain list is short for its values."""
+    return {"values": value} if isinstance(value, list) else value
+
+
+Dimension = Annotated[
+    Annotated[Values, Tag("Values")] | Annotated[Range, Tag("Range")],
+    Discriminator(_dimension_kind),
+    BeforeValidator(_listed),
+]
 
 
 class SearchSpec(_Spec):

@@ -322,3 +322,12 @@ def test_the_runner_is_imported_without_torch() -> None:
     root = Path(__file__).parents[2]
     found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_a_plain_list_is_short_for_values() -> None:
+    short = {"task": {"name": "adding"}, "space": {"model.reflectors": [2, 4]}}
+    long = {"task": {"name": "adding"}, "space": {"model.reflectors": {"values": [2, 4]}}}
+    assert parse_sweep(short) == parse_sweep(long)
+    with pytest.raises(SpecError) as caught:
+        parse_sweep({"task": {"name": "adding"}, "space": {"model.reflectors": [2, "many"]}})
+    assert [error.field for error in caught.value.errors] == ["space.model.reflectors.values.1"]
