@@ -11,8 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from spectral import sequences, singular_values, starts
 from spectral.errors import ConversionError, PackError, RangeError, ShapeError
 from spectral.recurrence import Activation
-from spectral.recurrence.dispatch import check_backend
-from spectral.recurrence.dispatch import layer as run_layer
+from spectral.recurrence.dispatch import Cell, check_backend, check_checkpoint_every, stack
 from spectral.singular_values import Spectrum
 from spectral.transition import Transition
 from spectral.transition import dense as dense_transition
@@ -27,7 +26,9 @@ class SpectralRNN(Trials):
     hidden_size; `margin` r in (0, 1] and `sigma` >= 0: singular values stay in [sigma - r, sigma + r]; over T
     steps a state grows at most by (sigma + r)^T, so r <= 1/T is the default advice; `spectrum` the map that
     keeps them there (singular_values.py); `backend` (recurrence/dispatch.py); `start` (starts.py);
-    `generator` for the first values.
+    `generator` for the first values; `checkpoint_every` S for long sequences: backward keeps every S-th state
+    alone and computes those between again, one forward more; S near sqrt(T) needs the least memory. Where the
+    last states are all that is read, `last_state` then makes no array of the size of all states at all.
 
     `start="gaussian"`, the default, is the paper's and exists for every m1, m2. With few reflectors it is the
     identity but for m1 + m2 dimensions, so gradients of a relu net live on, and it mixes units from the first
@@ -49,7 +50,7 @@ class SpectralRNN(Trials):
 
     weight_ih_l0: Tensor
     _alike = ("input_size", "hidden_size", "num_layers", "activation", "bias", "batch_first", "dropout",
-              "bidirectional", "backend")  # fmt: skip
+              "bidirectional", "backend", "checkpoint_every")  # fmt: skip
 
     def __init__(
         self,
@@ -69,12 +70,14 @@ class SpectralRNN(Trials):
         sigma: float = 1.0,
         spectrum: Spectrum = "sigmoid",
         backend: str = "auto",
+        checkpoint_every: int | None = None,
         start: starts.Start = "gaussian",
         negative_slope: float = 0.01,
         generator: torch.Generator | None = None,
     ) -> None:
         _check_sizes(input_size, hidden_size, num_layers, dropout)
         check_backend(backend)
+        check_checkpoint_every(checkpoint_every)
         slot = Slot(counts(reflectors), float(margin), float(sigma))
         slot.check(hidden_size, spectrum)
         super().__init__(slot, spectrum)
@@ -86,7 +89,7 @@ class SpectralRNN(Trials):
             bidirectional,
         )
         self.activation = Activation(nonlinearity, negative_slope)
-        self.backend = backend
+        self.backend, self.checkpoint_every = backend, checkpoint_every
         for layer, reverse in self._places():
             self._set_parameters(self._first_values(layer, reverse, start, generator), device, dtype)
         self._set_band()
@@ -100,8 +103,22 @@ class SpectralRNN(Trials):
         is zero past them and h_n is the state after the last that counts. It does for packs what
         PackedSequence does alone.
         """
+        return self._forward(input, hx, lengths, wanted=True)
+
+    def last_state(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None, *, lengths: Tensor | None = None
+    ) -> Tensor:
+        """h_n alone, as forward gives it. With checkpoint_every, one direction and no dropout between layers,
+        memory is T / S + S states h for each layer rather than T.
+        """
+        h_n: Tensor = self._forward(input, hx, lengths, wanted=False)[1]
+        return h_n
+
+    def _forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None, lengths: Tensor | None, *, wanted: bool
+    ) -> tuple[Any, Tensor]:
         if isinstance(input, PackedSequence):
-            return self._forward_packed_sequence(input, hx, lengths)
+            return self._forward_packed_sequence(input, hx, lengths, wanted)
         lead = 0 if self.trials is None else 1
         if input.dim() not in (lead + 2, lead + 3):
             raise ShapeError(f"input must have {lead + 3} dimensions, or {lead + 2} unbatched; found {input.dim()}")
@@ -113,9 +130,12 @@ class SpectralRNN(Trials):
         if lengths is not None:
             lengths = lengths.unsqueeze(-1) if unbatched else lengths
             lengths = sequences.check_lengths(lengths, x.shape[-3], tuple(x.shape[:-3]), x.shape[-2]).to(x.device)
-        out, h_n = self._run(x, hx, lengths)
+        out, h_n = self._run(x, hx, lengths, wanted)
+        h_n = h_n.squeeze(-2) if unbatched else h_n
+        if out is None:
+            return None, h_n
         if unbatched:
-            return out.squeeze(-2), h_n.squeeze(-2)
+            return out.squeeze(-2), h_n
         return (out.transpose(-2, -3) if self.batch_first else out), h_n
 
     def transition(self, layer: int = 0, *, reverse: bool = False) -> Transition:
@@ -179,54 +199,70 @@ class SpectralRNN(Trials):
             f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, "
             f"nonlinearity={self.activation.name!r}, bias={self.bias}, batch_first={self.batch_first}, "
             f"dropout={self.dropout}, bidirectional={self.bidirectional}, spectrum={self.spectrum!r}, "
-            f"backend={self.backend!r}, trials={self.trials}, {own}"
+            f"backend={self.backend!r}, checkpoint_every={self.checkpoint_every}, trials={self.trials}, {own}"
         )
 
-    def _run(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x (..., T, B, I) time major, lengths (..., B) -> all states (..., T, B, D n), last ones (..., L D,
-        B, n).
+    def _run(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None, wanted: bool) -> tuple[Tensor | None, Tensor]:
+        """x (..., T, B, I) time major, lengths (..., B) -> all states (..., T, B, D n), None unless wanted, and
+        the last ones (..., L D, B, n).
         """
         h0 = self._check_input(x, hx)
         here = None if lengths is None else sequences.mask(lengths, x.shape[-3])
         lengths = None if lengths is None else lengths.expand(*x.shape[:-3], x.shape[-2])
-        finals: list[Tensor] = []
+        if self.checkpoint_every is not None and not self.bidirectional and not self._drops:
+            cells = [self._cell(layer, False) for layer in range(self.num_layers)]
+            out, finals = self._stack(x, h0, cells, lengths, wanted)
+            return (out if out is None or here is None else torch.where(here, out, torch.zeros_like(out))), finals
+        lasts: list[Tensor] = []
         for layer in range(self.num_layers):
+            top = layer + 1 == self.num_layers
             outputs = []
             for reverse in (False, True)[: self._directions]:
-                states, final = self._direction(x, h0[..., len(finals), :, :], layer, reverse, lengths)
+                states, last = self._direction(x, h0, layer, reverse, lengths, wanted or not top)
                 outputs.append(states)
-                finals.append(final)
+                lasts.append(last)
+            if top and not wanted:
+                return None, torch.cat(lasts, -3)
             x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
             if here is not None:
                 x = torch.where(here, x, torch.zeros_like(x))
-            if self.dropout and layer + 1 < self.num_layers:
+            if self._drops and not top:
                 x = nn.functional.dropout(x, self.dropout, self.training)
-        return x, torch.stack(finals, -3)
+        return x, torch.cat(lasts, -3)
 
     def _direction(
-        self, x: Tensor, h0: Tensor, layer: int, reverse: bool, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        suffix = _suffix(layer, reverse)
+        self, x: Tensor, h0: Tensor, layer: int, reverse: bool, lengths: Tensor | None, wanted: bool
+    ) -> tuple[Any, Tensor]:
         x = sequences.backwards(x, lengths) if reverse else x
-        weight, bias = getattr(self, f"weight_ih{suffix}"), getattr(self, f"bias{suffix}")
+        place = layer * self._directions + reverse
+        states, last = self._stack(x, h0[..., place : place + 1, :, :], [self._cell(layer, reverse)], lengths, wanted)
+        return (sequences.backwards(states, lengths) if reverse and states is not None else states), last
+
+    def _stack(
+        self, x: Tensor, h0: Tensor, cells: list[Cell], lengths: Tensor | None, wanted: bool
+    ) -> tuple[Tensor | None, Tensor]:
+        return stack(
+            x, h0, cells, self.activation,
+            lengths=lengths, backend=self.backend, checkpoint_every=self.checkpoint_every, wanted=wanted,
+        )  # fmt: skip
+
+    def _cell(self, layer: int, reverse: bool) -> Cell:
+        suffix = _suffix(layer, reverse)
         transition = self.transition(layer, reverse=reverse)
-        states, final = run_layer(x, weight, bias, h0, transition, self.activation, backend=self.backend)
-        if lengths is not None:
-            final = sequences.last(states, lengths)
-        return (sequences.backwards(states, lengths) if reverse else states), final
+        return Cell(getattr(self, f"weight_ih{suffix}"), getattr(self, f"bias{suffix}"), transition)
 
     def _forward_packed_sequence(
-        self, input: PackedSequence, hx: Tensor | None, lengths: Tensor | None
-    ) -> tuple[PackedSequence, Tensor]:
+        self, input: PackedSequence, hx: Tensor | None, lengths: Tensor | None, wanted: bool
+    ) -> tuple[PackedSequence | None, Tensor]:
         if self.trials is not None or lengths is not None:
             raise ShapeError("a PackedSequence has its own lengths and no trial axis; give padded input and `lengths`")
         x, lengths = sequences.pad(input)
         if hx is not None and input.sorted_indices is not None:
             hx = hx.index_select(-2, input.sorted_indices)
-        out, h_n = self._run(x, hx, lengths)
+        out, h_n = self._run(x, hx, lengths, wanted)
         if input.unsorted_indices is not None:
             h_n = h_n.index_select(-2, input.unsorted_indices)
-        return sequences.unpad(out, lengths, input), h_n
+        return None if out is None else sequences.unpad(out, lengths, input), h_n
 
     def _check_input(self, x: Tensor, hx: Tensor | None) -> Tensor:
         lead = () if self.trials is None else (self.trials,)
@@ -257,6 +293,10 @@ class SpectralRNN(Trials):
             f"reflectors_v{suffix}": v,
             f"singular{suffix}": self._first_singular(n),
         }
+
+    @property
+    def _drops(self) -> bool:
+        return self.training and self.dropout > 0 and self.num_layers > 1
 
     @property
     def _directions(self) -> int:

@@ -40,13 +40,20 @@ class Factors(NamedTuple):
     """(..., n, r)"""
 
 
-def factors(transition: Transition) -> Factors:
+Matrix = Transition | Factors | Tensor
+"""The same matrix as reflectors, as factors, or as W itself."""
+
+
+def factors(matrix: Matrix) -> Factors:
     """W as a diagonal plus a matrix of rank r = m1 + m2, exactly. Cost: O(n r^2), one triangular solve for each side.
 
     U = I - Yu Zu and V^T = I - Yv Zv with Zu = Tu Yu^T, Zv = Tv^T Yv^T, so that
-    A = [-Yu, Yu (Zu S Yv) - S Yv] and C = [S Zu^T, Zv^T]. Can be differentiated once.
+    A = [-Yu, Yu (Zu S Yv) - S Yv] and C = [S Zu^T, Zv^T]. Can be differentiated once. Factors come back as they are.
     """
-    sigma, u, v = transition
+    if isinstance(matrix, Factors):
+        return matrix
+    assert isinstance(matrix, Transition), "W alone does not tell its factors"
+    sigma, u, v = matrix
     a, c = LowRank.apply(sigma, u, v)  # type: ignore[no-untyped-call]
     return Factors(sigma, a, c)
 
@@ -82,9 +89,11 @@ class LowRank(torch.autograd.Function):
         return grad_sigma, grad_u, grad_v
 
 
-def dense(transition: Transition) -> Tensor:
-    """W itself, shape (..., n, n). Cost: 2 n^2 r flop."""
-    sigma, a, c = factors(transition)
+def dense(matrix: Matrix) -> Tensor:
+    """W itself, shape (..., n, n). Cost: 2 n^2 r flop; none where the matrix is W already."""
+    if isinstance(matrix, Tensor):
+        return matrix
+    sigma, a, c = factors(matrix)
     return a @ c.mT + torch.diag_embed(sigma)
 
 

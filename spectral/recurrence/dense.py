@@ -8,13 +8,13 @@ from torch.autograd.function import once_differentiable
 
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.rows import product_over_rows, products, rows
-from spectral.transition import Transition
+from spectral.transition import Matrix
 from spectral.transition import dense as dense_transition
 
 
-def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
+def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
     """h_t = phi(z_t + W h_{t-1}); shapes as in reference.run. Cost: 6 n^2 B T flop."""
-    w = dense_transition(transition)
+    w = dense_transition(matrix)
     states: Tensor = DenseRecurrence.apply(z, h0, w, activation)  # type: ignore[no-untyped-call]
     return states
 

@@ -1,20 +1,23 @@
 """Which way of computing the recurrence runs: the one table and the one rule."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from spectral import packed
-from spectral.errors import OptionError, ShapeError
-from spectral.recurrence import dense, native, reference, torch_loop
+from spectral import packed, sequences
+from spectral.errors import OptionError, RangeError, ShapeError
+from spectral.recurrence import checkpoint, cudnn, dense, native, persistent, reference, torch_loop
 from spectral.recurrence.activation import Activation
-from spectral.transition import Transition
+from spectral.transition import Factors, Matrix, Transition, factors
+from spectral.transition import dense as dense_matrix
 
 log = logging.getLogger(__name__)
 
-Backend = Callable[[Tensor, Tensor, Transition, Activation], Tensor]
+Backend = Callable[[Tensor, Tensor, Any, Activation], Tensor]
 
 BACKENDS: dict[str, Backend] = {
     "reference": reference.run,
@@ -22,26 +25,48 @@ BACKENDS: dict[str, Backend] = {
     "dense": dense.run,
     "native": native.run,
     "native_dense": native.run_dense,
+    "triton": persistent.run,
+    "cudnn": cudnn.run,
 }
 """Name -> function. A new backend joins here, and the law suite in tests/spectral takes it from here."""
 
-Layer = Callable[[Tensor, Tensor, Tensor | None, Tensor, Transition, Activation], tuple[Tensor, Tensor]]
+FORMS: dict[str, Callable[[Matrix], Matrix]] = {
+    "torch_loop": factors,
+    "dense": dense_matrix,
+    "native": factors,
+    "native_dense": dense_matrix,
+    "triton": factors,
+    "cudnn": dense_matrix,
+}
+"""What a backend makes of the transition: made once for a sequence, however many segments it is cut into."""
 
-LAYERS: dict[str, Layer] = {"native": native.layer, "native_dense": native.layer_dense}
-"""Backends that take the input in place of z = M x + b; they give x no gradient."""
+Layer = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, Matrix, Activation], tuple[Tensor, Tensor]]
+
+LAYERS: dict[str, Layer] = {"native": native.layer, "native_dense": native.layer_dense, "cudnn": cudnn.layer}
+"""Backends that take the input, M and b in place of z = M x + b (or z, without M) and give the last state apart."""
 
 SMALLEST_FACTORED = {"native": 48, "torch_loop": 128}
 """Hidden sizes below which one dense product a step costs less than the two of the factored form."""
 
 WIDEST_INPUT = 32
-"""Features per step up to which M x is formed inside the time loop; above, one large product before it is faster."""
+"""Features per step up to which native forms M x inside the time loop; above, one large product before it is faster."""
 
 
 def choose(size: int, rank: int, *, native: bool = False) -> str:
-    """The backend for hidden size n and rank r = m1 + m2: flop (12 n r against 6 n^2), then measurement."""
+    """The backend on the CPU for hidden size n and rank r = m1 + m2: flop (12 n r against 6 n^2), then measurement."""
     if native:
         return "native" if size >= SMALLEST_FACTORED["native"] and 2 * rank <= size else "native_dense"
     return "torch_loop" if size >= SMALLEST_FACTORED["torch_loop"] and 4 * rank <= size else "dense"
+
+
+def choose_on_gpu(size: int, rank: int, activation: str, *, triton: bool, pack: bool = False) -> str:
+    """The backend on a CUDA device: factored in one kernel where it fits, else W through cuDNN, else W step by step.
+
+    A rule of flop and of what fits on chip; no figure of a GPU stands behind it yet.
+    """
+    if triton and 2 * rank <= size and persistent.fits(size, rank):
+        return "triton"
+    return "cudnn" if activation in cudnn.ACTIVATIONS and not pack else "dense"
 
 
 def check_backend(name: str) -> None:
@@ -50,60 +75,173 @@ def check_backend(name: str) -> None:
         raise OptionError(f"backend must be 'auto' or one of {', '.join(BACKENDS)}; found {name!r}")
 
 
+def check_checkpoint_every(steps: int | None) -> None:
+    """Raises RangeError unless it is None or a count of steps."""
+    if steps is not None and steps < 1:
+        raise RangeError(f"checkpoint_every must be None or at least 1; found {steps}")
+
+
 def recurrence(
-    z: Tensor, h0: Tensor, transition: Transition, activation: Activation, *, backend: str = "auto"
-) -> Tensor:
+    z: Tensor, h0: Tensor, transition: Transition, activation: Activation,
+    *, backend: str = "auto", checkpoint_every: int | None = None,
+) -> Tensor:  # fmt: skip
     """All states of h_t = phi(z_t + W h_{t-1}), shape of z.
 
     z (T, B, n), h0 (B, n), transition without batch; or z (K, T, B, n), h0 (K, B, n), transition with leading
-    K. T >= 1; B may be 0. Raises ShapeError, OptionError. Computes in the dtype of the transition, also under
-    autocast.
+    K. T >= 1; B may be 0. Raises ShapeError, OptionError, RangeError. Computes in the dtype of the transition, also
+    under autocast, but for `triton` (persistent.py). `checkpoint_every`: see `stack`.
     """
-    _check_shapes(z, transition.size, h0, transition)
-    name, dtype = _resolve(backend, z, transition), transition.u.dtype
-    with torch.autocast(z.device.type, enabled=False):
-        return BACKENDS[name](z.to(dtype), h0.to(dtype), transition, activation)
+    cell = Cell(None, None, transition)
+    states, _ = stack(z, h0.unsqueeze(-3), [cell], activation, backend=backend, checkpoint_every=checkpoint_every)
+    assert states is not None
+    return states
 
 
 def layer(
     x: Tensor, weight: Tensor, bias: Tensor | None, h0: Tensor, transition: Transition, activation: Activation,
-    *, backend: str = "auto",
+    *, backend: str = "auto", checkpoint_every: int | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """All states and the last one of h_t = phi(M x_t + b + W h_{t-1}): (T, B, n) and (B, n).
 
-    x (T, B, I), weight M (n, I), bias b (n) or None, h0 (B, n), all with a leading K in a pack. Raises ShapeError,
-    OptionError. A loss that reads the last state alone is cheaper through the second result.
+    x (T, B, I), weight M (n, I), bias b (n) or None, h0 (B, n), all with a leading K in a pack. Raises as
+    `recurrence`. A loss that reads the last state alone is cheaper through the second result.
     """
-    _check_shapes(x, weight.shape[-1], h0, transition)
-    name, dtype = _resolve(backend, x, transition), transition.u.dtype
+    cells = [Cell(weight, bias, transition)]
+    states, last = stack(x, h0.unsqueeze(-3), cells, activation, backend=backend, checkpoint_every=checkpoint_every)
+    assert states is not None
+    return states, last.squeeze(-3)
+
+
+def last_state(
+    x: Tensor, weight: Tensor, bias: Tensor | None, h0: Tensor, transition: Transition, activation: Activation,
+    *, lengths: Tensor | None = None, backend: str = "auto", checkpoint_every: int | None = None,
+) -> Tensor:  # fmt: skip
+    """The last state alone, (B, n), or that after `lengths` (B) steps; otherwise as `layer`.
+
+    With checkpoint_every no array of the size of all states exists, neither forward nor backward.
+    """
+    return stack(
+        x, h0.unsqueeze(-3), [Cell(weight, bias, transition)], activation,
+        lengths=lengths, backend=backend, checkpoint_every=checkpoint_every, wanted=False,
+    )[1].squeeze(-3)  # fmt: skip
+
+
+class Cell(NamedTuple):
+    """One layer in one direction: h' = phi(M x + b + W h); without M, x is M x + b already."""
+
+    weight: Tensor | None
+    bias: Tensor | None
+    matrix: Matrix
+
+
+def stack(
+    x: Tensor, h0: Tensor, cells: Sequence[Cell], activation: Activation,
+    *, lengths: Tensor | None = None, backend: str = "auto", checkpoint_every: int | None = None, wanted: bool = True,
+) -> tuple[Tensor | None, Tensor]:  # fmt: skip
+    """Layers one upon another: the top one's states (T, B, n), None unless `wanted`, and all last ones (L, B, n).
+
+    x (T, B, I), h0 (L, B, n), cells with Transition, all with a leading K in a pack; lengths (B) or (K, B): the last
+    state is that after so many steps. `checkpoint_every` S >= 1: backward keeps the states at every S-th step alone
+    and computes those between again, S steps at a time, all layers together; T <= S changes nothing. Raises as
+    `recurrence`.
+    """
+    check_checkpoint_every(checkpoint_every)
+    names = [_resolve(backend, x, cell, activation) for cell in cells]
+    _check_shapes(x, h0, cells)
+    autocast = torch.is_autocast_enabled(x.device.type) and torch.get_autocast_dtype(x.device.type) == torch.bfloat16
     with torch.autocast(x.device.type, enabled=False):
+        dtype = _tensors(cells[0].matrix)[0].dtype
         x, h0 = x.to(dtype), h0.to(dtype)
-        if name in LAYERS and x.shape[-1] <= WIDEST_INPUT and not x.requires_grad:
-            return LAYERS[name](x, weight, bias, h0, transition, activation)
-        z = torch.nn.functional.linear(x, weight, bias) if x.dim() == 3 else packed.linear(x, weight, bias)
-        states = BACKENDS[name](z, h0, transition, activation)
+        matrices = [FORMS.get(name, _as_it_is)(cell.matrix) for name, cell in zip(names, cells, strict=True)]
+        kinds = [(name, type(matrix)) for name, matrix in zip(names, matrices, strict=True)]
+        parameters: list[Tensor | None] = []
+        for cell, matrix in zip(cells, matrices, strict=True):
+            parameters += [cell.weight, cell.bias, *_tensors(matrix)]
+
+        def segment(x: Tensor, h: Tensor, given: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor]]:
+            found: list[tuple[Tensor, Tensor]] = []
+            rest: Iterator[Any] = iter(given)
+            for i, (name, kind) in enumerate(kinds):
+                weight, bias = next(rest), next(rest)
+                matrix = next(rest) if kind not in (Transition, Factors) else kind(*islice(rest, 3))
+                found.append(_run(name, x, Cell(weight, bias, matrix), h[..., i, :, :], activation, autocast))
+                x = found[-1][0]
+            return found
+
+        if checkpoint_every is not None and x.shape[-3] > checkpoint_every:
+            ends = None if lengths is None else lengths.expand(*x.shape[:-3], x.shape[-2])
+            return checkpoint.run(segment, x, h0, parameters, checkpoint_every, lengths=ends, states=wanted)
+        found = segment(x, h0, parameters)
+    lasts = [last if lengths is None else sequences.last(states, lengths) for states, last in found]
+    return found[-1][0] if wanted else None, torch.stack(lasts, -3)
+
+
+def _run(name: str, x: Tensor, cell: Cell, h0: Tensor, activation: Activation, bfloat16: bool) -> tuple[Tensor, Tensor]:
+    weight, bias, matrix = cell
+    if weight is not None and not _takes_input(name, x):
+        x = torch.nn.functional.linear(x, weight, bias) if x.dim() == 3 else packed.linear(x, weight, bias)
+        weight = bias = None
+    if name in LAYERS:
+        return LAYERS[name](x, weight, bias, h0, matrix, activation)
+    states = BACKENDS[name](x.to(torch.bfloat16) if bfloat16 and name == "triton" else x, h0, matrix, activation)
     return states, states[..., -1, :, :]
 
 
-def _resolve(backend: str, like: Tensor, transition: Transition) -> str:
+def _takes_input(name: str, x: Tensor) -> bool:
+    if name == "cudnn":
+        return True
+    return name in LAYERS and x.shape[-1] <= WIDEST_INPUT and not x.requires_grad
+
+
+def _as_it_is(matrix: Matrix) -> Matrix:
+    return matrix
+
+
+def _tensors(matrix: Matrix) -> tuple[Tensor, ...]:
+    return (matrix,) if isinstance(matrix, Tensor) else tuple(matrix)
+
+
+def _resolve(backend: str, like: Tensor, cell: Cell, activation: Activation) -> str:
     check_backend(backend)
-    built = native.available(like.device, transition.u.dtype)
-    if backend.startswith("native") and not built:
-        raise OptionError(
-            f"backend {backend!r} needs a C++ compiler, the CPU and float32 or float64; found {like.device} and "
-            f"{transition.u.dtype}. Use 'auto'"
-        )
-    name = choose(transition.size, transition.rank, native=built) if backend == "auto" else backend
-    log.debug("recurrence n=%d r=%d input=%s: backend %s", transition.size, transition.rank, tuple(like.shape), name)
+    transition, device = cell.matrix, like.device
+    assert isinstance(transition, Transition)
+    n, r, dtype = transition.size, transition.rank, transition.u.dtype
+    if backend == "auto" and device.type == "cuda":
+        triton = persistent.refusal(device, dtype) is None
+        name = choose_on_gpu(n, r, activation.name, triton=triton, pack=like.dim() == 4)
+    elif backend == "auto":
+        name = choose(n, r, native=native.available(device, dtype))
+    else:
+        name = backend
+        _check_runs(name, device, dtype, activation)
+    log.debug("recurrence n=%d r=%d input=%s: backend %s", n, r, tuple(like.shape), name)
     return name
 
 
-def _check_shapes(x: Tensor, features: int, h0: Tensor, transition: Transition) -> None:
-    n, lead = transition.size, transition.sigma.shape[:-1]
+def _check_runs(name: str, device: torch.device, dtype: torch.dtype, activation: Activation) -> None:
+    """Raises OptionError where a backend asked for by name cannot run."""
+    why = None
+    if name.startswith("native") and not native.available(device, dtype):
+        why = f"needs a C++ compiler, the CPU and float32 or float64; found {device} and {dtype}"
+    elif name == "triton":
+        why = persistent.refusal(device, dtype)
+    elif name == "cudnn" and activation.name not in cudnn.ACTIVATIONS:
+        why = f"has {' and '.join(cudnn.ACTIVATIONS)} alone; found {activation.name!r}"
+    if why is not None:
+        raise OptionError(f"backend {name!r} {why}. Use 'auto'")
+
+
+def _check_shapes(x: Tensor, h0: Tensor, cells: Sequence[Cell]) -> None:
+    weight, _, matrix = cells[0]
+    assert isinstance(matrix, Transition)
+    n, lead = matrix.size, matrix.sigma.shape[:-1]
+    features = n if weight is None else weight.shape[-1]
     if len(lead) > 1 or x.dim() != 3 + len(lead) or x.shape[:-3] != lead or x.shape[-1] != features:
         wanted = f"({', '.join([*map(str, lead), 'T', 'B', str(features)])})"
         raise ShapeError(f"z or x must have shape {wanted}; found {tuple(x.shape)}")
     if x.shape[-3] < 1:
         raise ShapeError(f"a sequence must have at least one step; found shape {tuple(x.shape)}")
-    if h0.shape != (*lead, x.shape[-2], n):
-        raise ShapeError(f"h0 must have shape {(*lead, x.shape[-2], n)}; found {tuple(h0.shape)}")
+    if h0.shape != (*lead, len(cells), x.shape[-2], n):
+        found = tuple(h0.shape) if len(cells) > 1 else (*h0.shape[:-3], *h0.shape[-2:])
+        layers = (len(cells),) if len(cells) > 1 else ()
+        raise ShapeError(f"h0 must have shape {(*lead, *layers, x.shape[-2], n)}; found {found}")

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from spectral.recurrence import native_library
 from spectral.recurrence.activation import NAMES, Activation
-from spectral.transition import Factors, Transition, factors
+from spectral.transition import Factors, Matrix, factors
 from spectral.transition import dense as dense_transition
 
 
@@ -22,35 +22,37 @@ def available(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cpu" and dtype in native_library.SCALARS and native_library.library(dtype) is not None
 
 
-def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
+def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
     """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in all."""
-    sigma, a, c = _factors(transition)
+    sigma, a, c = _factors(matrix)
     return _states(z, h0, sigma, a, c, None, None, activation)[0]
 
 
-def run_dense(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
+def run_dense(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
     """h_t = phi(z_t + W h_{t-1}); shapes as in reference.run. Cost: 6 n^2 B T flop."""
-    return _states(z, h0, None, dense_transition(transition), None, None, None, activation)[0]
+    return _states(z, h0, None, dense_transition(matrix), None, None, None, activation)[0]
 
 
 def layer(
-    x: Tensor, weight: Tensor, bias: Tensor | None, h0: Tensor, transition: Transition, activation: Activation
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, h0: Tensor, matrix: Matrix, activation: Activation
 ) -> tuple[Tensor, Tensor]:
-    """States and last state of a layer; x (T, B, I), weight (n, I), bias (n), K as in run. x gets no gradient."""
-    sigma, a, c = _factors(transition)
+    """States and last state of a layer; x (T, B, I), weight (n, I), bias (n), K as in run. x gets no gradient;
+    without weight it is z (T, B, n), and does.
+    """
+    sigma, a, c = _factors(matrix)
     return _states(x, h0, sigma, a, c, weight, bias, activation)
 
 
 def layer_dense(
-    x: Tensor, weight: Tensor, bias: Tensor | None, h0: Tensor, transition: Transition, activation: Activation
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, h0: Tensor, matrix: Matrix, activation: Activation
 ) -> tuple[Tensor, Tensor]:
     """As layer, with W formed."""
-    return _states(x, h0, None, dense_transition(transition), None, weight, bias, activation)
+    return _states(x, h0, None, dense_transition(matrix), None, weight, bias, activation)
 
 
-def _factors(transition: Transition) -> Factors:
+def _factors(matrix: Matrix) -> Factors:
     """The factors, with one zero column where there is no reflector at all: the library takes rank 0 for dense."""
-    sigma, a, c = factors(transition)
+    sigma, a, c = factors(matrix)
     if a.shape[-1]:
         return Factors(sigma, a, c)
     column = sigma.new_zeros(*sigma.shape, 1)

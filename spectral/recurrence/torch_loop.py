@@ -14,14 +14,14 @@ from torch.autograd.function import once_differentiable
 
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.rows import product_over_rows, products, rows, sum_of_products
-from spectral.transition import Transition, factors
+from spectral.transition import Matrix, factors
 
 
-def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
+def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
     """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in
     all.
     """
-    sigma, a, c = factors(transition)
+    sigma, a, c = factors(matrix)
     states: Tensor = FactoredRecurrence.apply(z, h0, sigma, a, c, activation)  # type: ignore[no-untyped-call]
     return states
 

@@ -1,14 +1,33 @@
 """How near two ways of computing the same must come, and the draws that the law suites share."""
 
+import importlib.util
+from typing import Any
+
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor
 
 from spectral import Transition
+from spectral.recurrence import cudnn
+from spectral.recurrence.activation import NAMES
 
 LAW = settings(
     deadline=None, derandomize=True, max_examples=12, suppress_health_check=[HealthCheck.too_slow], database=None
 )
+
+
+NO_TRITON = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="the package triton is not installed")
+
+
+def named(backend: str, *others: str) -> Any:
+    """A test parameter that is skipped where the backend's package is not there."""
+    return pytest.param(backend, *others, marks=[NO_TRITON] if backend == "triton" else [])
+
+
+def activations(backend: str) -> tuple[str, ...]:
+    """Those that the backend has."""
+    return cudnn.ACTIVATIONS if backend == "cudnn" else NAMES
 
 
 def generator(seed: int = 0) -> torch.Generator:

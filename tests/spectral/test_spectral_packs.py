@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from spectral_agreement import assert_near, draw, generator, gradients
+from spectral_agreement import activations, assert_near, draw, generator, gradients, named
 from torch import nn
 
 from spectral import BACKENDS, PackedLinear, SpectralRNN, stack_trials
@@ -45,8 +45,10 @@ def assert_pack_is_its_trials(pack, alone, x, h0=None, **options):
             assert not found[k][..., e.shape[-1] :].any()
 
 
-@pytest.mark.parametrize("backend", ["auto", *BACKENDS])
-@pytest.mark.parametrize("nonlinearity", ["relu", "tanh", "leaky_relu", "identity"])
+@pytest.mark.parametrize(
+    ("backend", "nonlinearity"),
+    [named(backend, name) for backend in ("auto", *BACKENDS) for name in activations(backend)],
+)
 def test_a_packed_trial_equals_the_same_trial_alone(backend, nonlinearity):
     alone = trials(backend=backend, nonlinearity=nonlinearity)
     assert_pack_is_its_trials(SpectralRNN.pack(alone), alone, draw(3, 5, 2, 3), draw(3, 1, 2, 6, seed=1))

@@ -1,0 +1,152 @@
+"""The backend `triton`: the factored recurrence on a GPU, one kernel launch for each direction of time.
+
+The kernels are in persistent_kernel.py, the budget on chip in README.md here. triton is imported on first use.
+
+Precision. float32 products are plain float32 where torch.get_float32_matmul_precision() is "highest", torch's own
+default; "high" allows three TF32 products in place of one (error near float32's), "medium" one. That concerns tiles of
+16 rows alone: a row by itself is always summed in float32. Under autocast to bfloat16, z and the states are stored as
+bfloat16; sigma, A, C, the carried state and every sum stay float32.
+"""
+
+import functools
+import importlib
+import importlib.util
+import os
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spectral.recurrence.activation import Activation
+from spectral.recurrence.rows import product_over_rows, rows
+from spectral.transition import Matrix, factors
+
+RESIDENT = 1 << 14
+"""Numbers in A up to which A and C stay in registers for the whole sequence: 128 KiB of both in float32, half of the
+register file of one multiprocessor."""
+
+LARGEST_SIZE, LARGEST_RANK = 1024, 64
+"""Up to which, in powers of two, `backend="auto"` takes this backend; above RESIDENT, A and C come from L2."""
+
+ROWS_IN_A_TILE = 16
+"""Rows of a matrix product; the least that tensor cores take."""
+
+PROGRAMS_OF_ONE_ROW = 4
+"""Rows for each multiprocessor up to which every row is a program of its own: the shortest step while programs are few.
+Awaits measurement."""
+
+PRECISIONS = {"highest": "ieee", "high": "tf32x3", "medium": "tf32"}
+
+
+@functools.cache
+def installed() -> bool:
+    """Whether the package triton is there."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+
+def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why this backend cannot run, None where it can: on CUDA with triton, or anywhere under TRITON_INTERPRET=1."""
+    if not installed():
+        return "needs the package triton, which is not installed"
+    if device.type != "cuda" and not _interpreted():
+        return f"needs a CUDA device; found {device}. Elsewhere it runs, slowly, under TRITON_INTERPRET=1 alone"
+    if dtype not in (torch.float32, torch.float64):
+        return f"needs parameters in float32 or float64; found {dtype}. For bfloat16 states use autocast"
+    return None
+
+
+def fits(size: int, rank: int) -> bool:
+    """Whether `auto` takes this backend for n and r on a GPU."""
+    return size <= LARGEST_SIZE and rank <= LARGEST_RANK
+
+
+class Plan(NamedTuple):
+    """How a problem is cut: rows of a program, padded n and r, columns of A and C held at once, warps."""
+
+    rows: int
+    n: int
+    r: int
+    chunk: int
+    warps: int
+
+
+def plan(size: int, rank: int, programs: int, processors: int) -> Plan:
+    """For n, r, `programs` rows in all (K B) and so many multiprocessors."""
+    n, r = _power_of_two(size), _power_of_two(rank)
+    resident = n * r <= RESIDENT
+    if resident and programs <= PROGRAMS_OF_ONE_ROW * processors:
+        # some 32 numbers of A and as many of C in a thread
+        return Plan(1, n, r, r, min(16, max(1, n * r // 1024)))
+    n, r = max(16, n), max(16, r)
+    return Plan(ROWS_IN_A_TILE, n, r, r if n * r <= RESIDENT else 16, 8 if n * r > 2048 else 4)
+
+
+def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
+    """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in all."""
+    states: Tensor = PersistentRecurrence.apply(z, h0, *factors(matrix), activation)  # type: ignore[no-untyped-call]
+    return states
+
+
+class PersistentRecurrence(torch.autograd.Function):
+    """z (T, B, n) or (K, T, B, n); h0 (B, n); sigma (n); a, c (n, r); those with K too where z has it. z may have
+    another dtype than the rest: it is that of the states.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, activation: Activation) -> Tensor:
+        states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
+        skinny = torch.empty(*z.shape[:-1], a.shape[-1], dtype=z.dtype, device=z.device)
+        _launch("forward", [z, h0, sigma, a, c], [states, skinny], activation)
+        ctx.save_for_backward(states, skinny, h0, sigma, a, c)
+        ctx.activation = activation
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        states, skinny, h0, sigma, a, c = ctx.saved_tensors
+        delta, q = torch.empty_like(states), torch.empty_like(skinny)
+        grad_h0, sums = torch.empty(h0.shape, dtype=h0.dtype, device=h0.device), h0.new_empty(h0.shape)
+        _launch("backward", [grad, states, h0, sigma, a, c], [delta, q, grad_h0, sums], ctx.activation)
+        if not any(ctx.needs_input_grad[2:5]):
+            return delta, grad_h0, None, None, None, None
+        start = h0.to(states.dtype)
+        grad_a = rows(delta).mT @ rows(skinny)
+        grad_c = product_over_rows(start, q[..., 0, :, :], rows(states[..., :-1, :, :]), rows(q[..., 1:, :, :]))
+        return delta, grad_h0, sums.sum(-2), grad_a.to(a.dtype), grad_c.to(c.dtype), None
+
+
+def _launch(name: str, given: list[Tensor], made: list[Tensor], activation: Activation) -> None:
+    """One kernel over the whole sequence; `given` ends in sigma, a, c and begins with an array like the states."""
+    like, (sigma, a, c) = given[0], given[-3:]
+    *lead, steps, batch, n = like.shape
+    trials, r = lead[0] if lead else 1, a.shape[-1]
+    if batch == 0 or trials == 0:
+        return
+    cut = plan(n, r, trials * batch, _processors(like.device))
+    padding = (0, cut.r - r, 0, cut.n - n)
+    laid = [x.contiguous() for x in (*given[:-2], *(torch.nn.functional.pad(x, padding) for x in (a, c)))]
+    kernels = importlib.import_module("spectral.recurrence.persistent_kernel")
+    language = kernels.tl
+    number = language.float64 if sigma.dtype == torch.float64 else language.float32
+    precision = PRECISIONS[torch.get_float32_matmul_precision()]
+    getattr(kernels, name)[(-(-batch // cut.rows), trials)](
+        *laid, *made, steps, batch, n, r,
+        ROWS=cut.rows, N=cut.n, R=cut.r, CHUNK=cut.chunk, ACTIVATION=activation.name, SLOPE=activation.slope,
+        PRECISION=precision, NUMBER=number, DOT=language.bfloat16 if like.dtype == torch.bfloat16 else number,
+        num_warps=cut.warps,
+    )  # fmt: skip
+
+
+def _power_of_two(size: int) -> int:
+    return 1 << max(size - 1, 0).bit_length()
+
+
+@functools.cache
+def _processors(device: torch.device) -> int:
+    return int(torch.cuda.get_device_properties(device).multi_processor_count) if device.type == "cuda" else 1

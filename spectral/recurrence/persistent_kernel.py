@@ -1,0 +1,172 @@
+# mypy: ignore-errors
+# (Triton's language is no typed Python, and its package is optional; persistent.py imports this file where it is there)
+"""The factored recurrence as one GPU kernel for each direction; what it keeps on chip and why: README.md here.
+
+A program owns ROWS batch rows of one trial and runs through all time steps; rows do not depend on each other, so
+programs never wait for one another. sigma, and A and C where RESIDENT, are loaded once. With ROWS = 1 both products
+are sums of elementwise products over (N, R) arrays whose layout both share, so that a step moves nothing but the two
+sums between threads; with ROWS >= 16 they are matrix products. A and C come padded with zeros to (N, R), N and R
+powers of two; padded units stay exactly zero because phi(0) = 0.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def into_rank(x, m, ROWS: tl.constexpr, PRECISION: tl.constexpr, DOT: tl.constexpr):
+    """(ROWS, N) x (N, R) -> (ROWS, R); without the row axis where ROWS is 1."""
+    if ROWS == 1:
+        return tl.sum(x[:, None] * m, 0)
+    else:
+        return tl.dot(x.to(DOT), m.to(DOT), input_precision=PRECISION, out_dtype=m.dtype)
+
+
+@triton.jit
+def out_of_rank(q, m, ROWS: tl.constexpr, PRECISION: tl.constexpr, DOT: tl.constexpr):
+    """(ROWS, R) x (N, R)^T -> (ROWS, N); without the row axis where ROWS is 1."""
+    if ROWS == 1:
+        return tl.sum(q[None, :] * m, 1)
+    else:
+        return tl.dot(q.to(DOT), tl.trans(m).to(DOT), input_precision=PRECISION, out_dtype=m.dtype)
+
+
+@triton.jit
+def places(first, columns, width, batch, ROWS: tl.constexpr):
+    """Offsets in a (B, width) array of one step, and which of them exist."""
+    if ROWS == 1:
+        return first * width + columns, columns < width
+    else:
+        rows = first + tl.arange(0, ROWS)
+        return rows[:, None] * width + columns[None, :], (rows[:, None] < batch) & (columns[None, :] < width)
+
+
+@triton.jit
+def over_rows(x, ROWS: tl.constexpr):
+    """(N) as something that multiplies (ROWS, N)."""
+    if ROWS == 1:
+        return x
+    else:
+        return x[None, :]
+
+
+@triton.jit
+def phi(x, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
+    """NaN stays NaN; tanh to an absolute error of a few eps."""
+    if ACTIVATION == "tanh":
+        e = tl.exp(-2 * tl.abs(x))
+        size = (1 - e) / (1 + e)
+        return tl.where(x < 0, -size, size)
+    elif ACTIVATION == "relu":
+        return tl.where(x <= 0, 0.0, x)
+    elif ACTIVATION == "leaky_relu":
+        return tl.where(x > 0, x, x * SLOPE)
+    else:
+        return x
+
+
+@triton.jit
+def descend(g, h, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
+    """g * phi'(x), phi' read off h = phi(x)."""
+    if ACTIVATION == "tanh":
+        return g * (1 - h * h)
+    elif ACTIVATION == "relu":
+        return tl.where(h > 0, g, tl.where(h == h, 0.0, h))
+    elif ACTIVATION == "leaky_relu":
+        return tl.where(h > 0, g, g * SLOPE)
+    else:
+        return g
+
+
+@triton.jit
+def forward(
+    z, h0, sigma, a, c, states, skinny, steps, batch, n, r,
+    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, CHUNK: tl.constexpr, ACTIVATION: tl.constexpr,
+    SLOPE: tl.constexpr, PRECISION: tl.constexpr, NUMBER: tl.constexpr, DOT: tl.constexpr,
+):  # fmt: skip
+    """Grid (row tiles, trials). z, states (K, T, B, n); h0 (K, B, n); skinny = h C (K, T, B, r); a, c (K, N, R)."""
+    first, trial = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1).to(tl.int64)
+    units, ranks = tl.arange(0, N), tl.arange(0, CHUNK)
+    at, here = places(first, units, n, batch, ROWS)
+    matrix = trial * N * R + units[:, None] * R + ranks[None, :]
+    diagonal = over_rows(tl.load(sigma + trial * n + units, mask=units < n, other=0.0).to(NUMBER), ROWS)
+    h = tl.load(h0 + trial * batch * n + at, mask=here, other=0.0).to(NUMBER)
+    if CHUNK == R:
+        a_all, c_all = tl.load(a + matrix).to(NUMBER), tl.load(c + matrix).to(NUMBER)
+    step, step_r = batch * n, batch * r
+    z += trial * steps * step
+    states += trial * steps * step
+    skinny += trial * steps * step_r
+    z_next = tl.load(z + at, mask=here, other=0.0)
+    for t in range(steps):
+        x = z_next.to(NUMBER) + diagonal * h
+        z += step
+        # asked for a step ahead, so that it has a step's time to arrive
+        z_next = tl.load(z + at, mask=here & (t + 1 < steps), other=0.0)
+        for start in tl.static_range(0, R, CHUNK):
+            at_r, here_r = places(first, start + ranks, r, batch, ROWS)
+            if CHUNK == R:
+                a_part, c_part = a_all, c_all
+            else:
+                a_part, c_part = tl.load(a + matrix + start).to(NUMBER), tl.load(c + matrix + start).to(NUMBER)
+            q = into_rank(h, c_part, ROWS, PRECISION, DOT)
+            tl.store(skinny + at_r, q.to(skinny.dtype.element_ty), mask=here_r)
+            x += out_of_rank(q, a_part, ROWS, PRECISION, DOT)
+        h = phi(x, ACTIVATION, SLOPE)
+        tl.store(states + at, h.to(states.dtype.element_ty), mask=here)
+        states += step
+        skinny += step_r
+
+
+@triton.jit
+def backward(
+    grad, states, h0, sigma, a, c, delta, q_all, grad_h0, grad_sigma, steps, batch, n, r,
+    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, CHUNK: tl.constexpr, ACTIVATION: tl.constexpr,
+    SLOPE: tl.constexpr, PRECISION: tl.constexpr, NUMBER: tl.constexpr, DOT: tl.constexpr,
+):  # fmt: skip
+    """Writes delta (K, T, B, n), q = delta A (K, T, B, r), grad_h0 (K, B, n) and the sum over time of
+    delta_t h_{t-1}, (K, B, n).
+    """
+    first, trial = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1).to(tl.int64)
+    units, ranks = tl.arange(0, N), tl.arange(0, CHUNK)
+    at, here = places(first, units, n, batch, ROWS)
+    matrix = trial * N * R + units[:, None] * R + ranks[None, :]
+    diagonal = over_rows(tl.load(sigma + trial * n + units, mask=units < n, other=0.0).to(NUMBER), ROWS)
+    if CHUNK == R:
+        a_all, c_all = tl.load(a + matrix).to(NUMBER), tl.load(c + matrix).to(NUMBER)
+    step, step_r = batch * n, batch * r
+    ahead = (trial * steps + steps - 1) * step
+    grad += ahead
+    states += ahead
+    delta += ahead
+    q_all += (trial * steps + steps - 1) * step_r
+    own = trial * step + at
+    start_h = tl.load(h0 + own, mask=here, other=0.0).to(NUMBER)
+    h = tl.load(states + at, mask=here, other=0.0).to(NUMBER)
+    carried = tl.load(grad + at, mask=here, other=0.0).to(NUMBER)
+    total = h * 0
+    for back in range(steps):
+        more = back + 1 < steps
+        states -= step
+        grad -= step
+        before = tl.load(states + at, mask=here & more, other=0.0).to(NUMBER)
+        given = tl.load(grad + at, mask=here & more, other=0.0)
+        before = tl.where(more, before, start_h)
+        d = descend(carried, h, ACTIVATION, SLOPE)
+        total += d * before
+        tl.store(delta + at, d.to(delta.dtype.element_ty), mask=here)
+        carried = given.to(NUMBER) + diagonal * d
+        for start in tl.static_range(0, R, CHUNK):
+            at_r, here_r = places(first, start + ranks, r, batch, ROWS)
+            if CHUNK == R:
+                a_part, c_part = a_all, c_all
+            else:
+                a_part, c_part = tl.load(a + matrix + start).to(NUMBER), tl.load(c + matrix + start).to(NUMBER)
+            q = into_rank(d, a_part, ROWS, PRECISION, DOT)
+            tl.store(q_all + at_r, q.to(q_all.dtype.element_ty), mask=here_r)
+            carried += out_of_rank(q, c_part, ROWS, PRECISION, DOT)
+        delta -= step
+        q_all -= step_r
+        h = before
+    tl.store(grad_h0 + own, carried.to(grad_h0.dtype.element_ty), mask=here)
+    tl.store(grad_sigma + own, total, mask=here)
