@@ -23,12 +23,12 @@ def describe(*packages: str) -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "load": f"{os.getloadavg()[0]:.2f} over the last minute, before the start",
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
     if torch.cuda.is_available():
         major, minor = torch.cuda.get_device_capability()
         found["gpu"] = f"{torch.cuda.get_device_name()} (sm_{major}{minor})"
-        found["cuda, cudnn"] = f"{torch.version.cuda}, {torch.backends.cudnn.version()}"
+        found["cuda, cudnn"] = f"{torch.version.cuda}, {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
     return found | {name: version for name in packages if (version := _version(name))}
 
 

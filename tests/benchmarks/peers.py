@@ -71,7 +71,8 @@ def householder_product(raw: Tensor) -> Tensor:
     y = raw.tril()
     y = y / y.diagonal()
     tau = 2 / y.square().sum(0)
-    return torch.linalg.householder_product(functional.pad(y, (0, n - m)), tau)
+    q: Tensor = torch.linalg.householder_product(functional.pad(y, (0, n - m)), tau)
+    return q
 
 
 def wy_merge(raw: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ def package_torch_householder() -> Product | None:
     those columns' signs.
     """
     try:
-        from torch_householder import torch_householder_orgqr
+        from torch_householder import torch_householder_orgqr  # type: ignore[import-not-found]
     except ImportError:
         return None
 

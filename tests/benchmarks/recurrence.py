@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from spectral import Transition
+from spectral import SpectralRNN, Transition
 from spectral.transition import factors
 from tests.benchmarks import growth, laws, machine, memory, peers, results, timing
 from tests.benchmarks.results import Row, row
@@ -134,7 +134,7 @@ def builds(shapes: tuple[Shape, ...], rounds: int, backend: str) -> list[Row]:
     return rows
 
 
-def _build_ours(net: peers.SpectralRNN) -> timing.Contender:
+def _build_ours(net: SpectralRNN) -> timing.Contender:
     sigma, u, v = (t.detach().clone().requires_grad_() for t in net.transition())
 
     def build() -> None:
@@ -144,7 +144,7 @@ def _build_ours(net: peers.SpectralRNN) -> timing.Contender:
     return build
 
 
-def _build_dense(net: peers.SpectralRNN, product: peers.Product) -> timing.Contender:
+def _build_dense(net: SpectralRNN, product: peers.Product) -> timing.Contender:
     sigma, u, v = (t.detach().clone().requires_grad_() for t in net.transition())
 
     def build() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,7 +22,7 @@ class Shape(NamedTuple):
     def __str__(self) -> str:
         return results.shape(n=self.n, m=self.m, T=self.T, B=self.B)
 
-    def net(self, backend: str = "auto", **options: int) -> SpectralRNN:
+    def net(self, backend: str = "auto", **options: Any) -> SpectralRNN:
         generator = torch.Generator().manual_seed(0)
         return SpectralRNN(
             1, self.n, nonlinearity="relu", reflectors=self.m, backend=backend, generator=generator, **options
