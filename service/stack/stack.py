@@ -142,11 +142,13 @@ class Stack:
         self._stop.set()
         if self._looker is not None:
             self._looker.join()
-        deadline = time.monotonic() + STOP_SECONDS
-        for child in reversed(self._children):
-            child.terminate()
-        for child in reversed(self._children):
-            child.finish(deadline)
+        ours, theirs = self._children[2:], self._children[:2]
+        for wave in (ours, theirs):  # those that talk to the others go first: they would wait for answers
+            deadline = time.monotonic() + STOP_SECONDS
+            for child in wave:
+                child.terminate()
+            for child in wave:
+                child.finish(deadline)
         if self._guard is not None:
             guard.end_all(str(self.home.path))
             assert self._guard.stdin is not None

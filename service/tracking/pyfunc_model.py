@@ -13,7 +13,6 @@ import zipfile
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
@@ -31,13 +30,17 @@ class SpectralModel(PythonModel):
 
         self.network = load(context.artifacts["checkpoint"])
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # hints would be its schema
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: np.ndarray,  # MLflow reads this hint, and knows it without arguments
+        params: dict[str, Any] | None = None,
+    ) -> Any:
         import torch
 
         dtype = next(self.network.parameters()).dtype
-        inputs: npt.NDArray[Any] = np.ascontiguousarray(model_input)
         with torch.inference_mode():
-            return self.network(torch.from_numpy(inputs).to(dtype)).numpy()
+            return self.network(torch.from_numpy(np.ascontiguousarray(model_input)).to(dtype)).numpy()
 
 
 set_model(SpectralModel())

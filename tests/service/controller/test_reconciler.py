@@ -40,20 +40,27 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     head = Child(part, stack.home.logs / "ray.log", print)
     head.start()
     found = Cluster(f"127.0.0.1:{stack.layout.ray_port}", "test")
+    try:
+        _connect(found, head)
+        yield found
+    finally:
+        found.close()
+        head.terminate()
+        head.finish(time.monotonic() + 10)
+        guard.end_all(str(stack.home.path))
+        stack.home.release()
+
+
+def _connect(cluster: Cluster, head: Child) -> None:
     end = time.monotonic() + 60
-    while not found.connected:
+    while not cluster.connected:
         try:
-            found.connect()
+            cluster.connect()
         except ClusterGone:
             if time.monotonic() > end:
+                print(head.last_words())
                 raise
             time.sleep(0.1)
-    yield found
-    found.close()
-    head.terminate()
-    head.finish(time.monotonic() + 10)
-    guard.end_all(str(stack.home.path))
-    stack.home.release()
 
 
 @pytest.fixture
