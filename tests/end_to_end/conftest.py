@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,28 @@ from small_sweep import SWEEP, Json
 
 from service.client import Client
 from service.stack import Stack
+
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """MLflow's client leaves its sockets to the garbage collector, which may find them in any test."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning"))
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*socket:ResourceWarning"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sockets_end_here() -> Iterator[None]:
+    """None of them is left for the tests of other folders."""
+    yield
+    from mlflow.utils.request_utils import _cached_get_request_session
+
+    with warnings.catch_warnings(action="ignore"):
+        _cached_get_request_session.cache_clear()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
