@@ -13,7 +13,6 @@ from small_sweep import SWEEP, Json
 from service.client import Client
 from service.stack import Stack
 
-
 HERE = Path(__file__).parent
 
 
