@@ -35,10 +35,10 @@ def require_agreement(layers: Mapping[str, Layer], inputs: int, steps: int = 40,
     like = layers["ours"].parameters[0]
     x = torch.randn(steps, batch, inputs, dtype=like.dtype, device=like.device)
     with torch.no_grad():
-        expected = layers["literal"].run(x)[0]
+        expected = layers["reference"].run(x)[0]
         for name, layer in layers.items():
             if name == NOT_THE_SAME_FUNCTION:
                 continue
             error = float((layer.run(x)[0] - expected).abs().max() / expected.abs().max())
             if not error < 1e-3:
-                raise SystemExit(f"{name} and the literal method differ by {error:.2g}: nothing is timed.")
+                raise SystemExit(f"{name} and the reference differ by {error:.2g}: nothing is timed.")

@@ -73,7 +73,7 @@ def main() -> None:
         rows += measure(case, options.rounds)
         print(f"  {case} done", flush=True)
         if options.profile:
-            step_profile.show(str(case), {f"K={size}": _packs(case, size)[:1] for size in SIZES})
+            step_profile.show(str(case), {f"K={size}": _packs(case, size) for size in SIZES})
     path = options.out / ("bench-quick.json" if options.quick else "bench.json")
     results.save(rows, header, path)
     results.show(rows, header)

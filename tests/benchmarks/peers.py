@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spectral import SpectralRNN
+from tests.benchmarks.service_peer_nets import literal_states
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -25,7 +26,7 @@ class Layer(NamedTuple):
 
 
 def spectral(net: SpectralRNN, backend: str = "auto") -> Layer:
-    """This project's layer; with backend "reference" it is the literal method, reflector by reflector and step by step.
+    """This project's layer; with backend "reference" the literal method as our tests know it, written to be read.
 
     The parameters are its own, so that contenders do not share gradients.
     """
@@ -145,10 +146,26 @@ def dense(net: SpectralRNN, product: Product) -> Layer:
     return Layer(parameters, run)
 
 
+def literal(net: SpectralRNN) -> Layer:
+    """Every reflector one after another at every step, in as few torch calls as that takes; relu."""
+    names = ("weight_ih_l0", "bias_l0", "reflectors_u_l0", "reflectors_v_l0", "singular_l0")
+    parameters = [nn.Parameter(getattr(net, name).detach().clone()) for name in names]
+    weight, bias, u, v, raw = parameters
+    margin = net.slots[0].margin
+
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = 1 + 2 * margin * (torch.sigmoid(raw) - 0.5)
+        z = functional.linear(x, weight, bias)
+        states = literal_states(z, z.new_zeros(z.shape[1:]), sigma, u, v)
+        return torch.stack(states), states[-1]
+
+    return Layer(parameters, run)
+
+
 def contenders(net: SpectralRNN, backend: str = "auto") -> dict[str, Layer]:
     """All of them, ours first."""
     found = {"ours": spectral(net, backend), "nn.RNN": elman(net), "nn.LSTM": lstm(net)}
-    found["literal"] = spectral(net, "reference")
+    found |= {"literal": literal(net), "reference": spectral(net, "reference")}
     return found | {f"{name} + nn.RNN": dense(net, product) for name, product in products().items()}
 
 

@@ -67,8 +67,9 @@ class Stopwatch:
 
 def show(title: str, packs: Mapping[str, Sequence[TrainingPack]]) -> None:
     """A column for each size of pack: ms a trial and step, part by part."""
-    columns = {name: profile(group[0]) for name, group in packs.items()}
-    labels = sorted({label for found in columns.values() for label in found}, key=lambda x: -columns_of(columns, x))
+    columns = {name: profile(group) for name, group in packs.items()}
+    largest = {label: max(c.get(label, 0.0) for c in columns.values()) for found in columns.values() for label in found}
+    labels = sorted(largest, key=lambda label: -largest[label])
     print(f"\nms a trial and step, wall, {title}")
     print(f"{'':34}" + "".join(f"{name:>10}" for name in columns))
     for label in [*labels, "together"]:
@@ -76,22 +77,19 @@ def show(title: str, packs: Mapping[str, Sequence[TrainingPack]]) -> None:
         print(f"{label:34}" + "".join(f"{1e3 * cell:10.3f}" for cell in cells))
 
 
-def columns_of(columns: Mapping[str, Mapping[str, float]], label: str) -> float:
-    return max(found.get(label, 0.0) for found in columns.values())
-
-
-def profile(pack: TrainingPack) -> dict[str, float]:
-    """Seconds a trial and step, by part."""
+def profile(packs: Sequence[TrainingPack]) -> dict[str, float]:
+    """Seconds a trial and step, by part, over all the packs."""
+    watch, trials = Stopwatch(), 0
     with timing.threads(1):
-        pack.step(probe=False)
-        watch = Stopwatch()
-        with ExitStack() as stack:
-            for owner, name, label in _parts(pack):
-                if hasattr(owner, name):
-                    stack.enter_context(watch.around(owner, name, label))
-            for _ in range(REPEATS):
-                pack.step(probe=False)
-    trials = pack._model.trials
+        for pack in packs:
+            pack.step(probe=False)
+            trials += pack._model.trials
+            with ExitStack() as stack:
+                for owner, name, label in _parts(pack):
+                    if hasattr(owner, name):
+                        stack.enter_context(watch.around(owner, name, label))
+                for _ in range(REPEATS):
+                    pack.step(probe=False)
     return {label: seconds / (REPEATS * trials) for label, seconds in watch.seconds.items()}
 
 
