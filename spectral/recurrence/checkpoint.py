@@ -39,29 +39,30 @@ class Segments(torch.autograd.Function):
         ctx: Any, segment: Segment, every: int, wanted: bool, lengths: Tensor | None, x: Tensor, h0: Tensor,
         *parameters: Tensor | None,
     ) -> tuple[Tensor | None, Tensor]:  # fmt: skip
-        h, final, boundaries = h0, h0, []
+        h, final, steps = h0, h0, x.shape[-3]
+        # one array: small ones that stay, between large ones that go, would leave holes in the heap
+        boundaries = h0.new_empty(-(-steps // every), *h0.shape)
         states = x.new_empty(*x.shape[:-1], h0.shape[-1]) if wanted else None
-        for start in range(0, x.shape[-3], every):
-            boundaries.append(h)
+        for number, start in enumerate(range(0, steps, every)):
+            boundaries[number] = h
             part = x[..., start : start + every, :, :]
             found = segment(part, h, parameters)
             h = torch.stack([last for _, last in found], -3)
             if lengths is not None:
                 inside, count = _ends(lengths, start, part.shape[-3])
                 picked = torch.stack([sequences.last(layer, count) for layer, _ in found], -3)
-                final = torch.where(inside.unsqueeze(-2), picked, final)
+                final = torch.where(inside.unsqueeze(-3), picked, final)
             if states is not None:
                 states[..., start : start + every, :, :] = found[-1][0]
-        ctx.save_for_backward(x, lengths, *parameters, *boundaries)
-        ctx.segment, ctx.every, ctx.parameters = segment, every, len(parameters)
+        ctx.save_for_backward(x, lengths, boundaries, *parameters)
+        ctx.segment, ctx.every = segment, every
         ctx.set_materialize_grads(False)
         return states, h if lengths is None else final
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor | None, grad_final: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, lengths, *saved = ctx.saved_tensors
-        parameters, boundaries = saved[: ctx.parameters], saved[ctx.parameters :]
+        x, lengths, boundaries, *parameters = ctx.saved_tensors
         need_x, _, *need = ctx.needs_input_grad[4:]
         grad_x = torch.zeros_like(x) if need_x else None
         sums: list[Tensor | None] = [None] * len(need)

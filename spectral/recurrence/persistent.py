@@ -22,19 +22,27 @@ from spectral.recurrence.activation import Activation
 from spectral.recurrence.rows import product_over_rows, rows
 from spectral.transition import Matrix, factors
 
-RESIDENT = 1 << 14
-"""Numbers in A up to which A and C stay in registers for the whole sequence: 128 KiB of both in float32, half of the
-register file of one multiprocessor."""
+RESIDENT = 1 << 15
+"""Numbers in A up to which A and C are read once for the whole sequence. In float32 2^14 leave them in registers, half
+of a multiprocessor's; at 2^15 the compiler keeps some 50 of a thread's 128 in its stack, that is in L1."""
+
+READ_AGAIN = 1 << 13
+"""Above RESIDENT: numbers of A, and as many of C, that stay; the rest comes from L1 or L2 at every step, so many at
+once."""
 
 LARGEST_SIZE, LARGEST_RANK = 1024, 64
-"""Up to which, in powers of two, `backend="auto"` takes this backend; above RESIDENT, A and C come from L2."""
+"""n and r up to which `backend="auto"` takes this backend."""
 
 ROWS_IN_A_TILE = 16
 """Rows of a matrix product; the least that tensor cores take."""
 
-PROGRAMS_OF_ONE_ROW = 4
+TILE_BYTES = 20
+"""Shared memory that a tile takes at most for each number in A, over float32, TF32 and three-pass TF32: read off
+compiled kernels."""
+
+ROWS_APART = 4
 """Rows for each multiprocessor up to which every row is a program of its own: the shortest step while programs are few.
-Awaits measurement."""
+"""
 
 PRECISIONS = {"highest": "ieee", "high": "tf32x3", "medium": "tf32"}
 
@@ -66,24 +74,27 @@ def fits(size: int, rank: int) -> bool:
 
 
 class Plan(NamedTuple):
-    """How a problem is cut: rows of a program, padded n and r, columns of A and C held at once, warps."""
+    """How a problem is cut: rows of a program, n and r padded, columns of A and C that stay on chip, columns read at
+    once of those that do not, warps of a program.
+    """
 
     rows: int
     n: int
     r: int
+    held: int
     chunk: int
     warps: int
 
 
-def plan(size: int, rank: int, programs: int, processors: int) -> Plan:
-    """For n, r, `programs` rows in all (K B) and so many multiprocessors."""
+def plan(size: int, rank: int, rows: int, processors: int, shared: int) -> Plan:
+    """For n, r, `rows` in all (K B), and a device with so many multiprocessors and bytes of shared memory in each."""
     n, r = _power_of_two(size), _power_of_two(rank)
-    resident = n * r <= RESIDENT
-    if resident and programs <= PROGRAMS_OF_ONE_ROW * processors:
-        # some 32 numbers of A and as many of C in a thread
-        return Plan(1, n, r, r, min(16, max(1, n * r // 1024)))
-    n, r = max(16, n), max(16, r)
-    return Plan(ROWS_IN_A_TILE, n, r, r if n * r <= RESIDENT else 16, 8 if n * r > 2048 else 4)
+    tile_n, tile_r = max(16, n), max(16, r)
+    if rows > ROWS_APART * processors and TILE_BYTES * tile_n * tile_r <= shared:
+        return Plan(ROWS_IN_A_TILE, tile_n, tile_r, tile_r, tile_r, 8 if tile_n * tile_r > 2048 else 4)
+    held = r if n * r <= RESIDENT else min(r, max(1, READ_AGAIN // n))
+    # some 32 numbers of A and as many of C in a thread
+    return Plan(1, n, r, held, held, min(16, max(1, n * r // 1024)))
 
 
 def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
@@ -128,18 +139,19 @@ def _launch(name: str, given: list[Tensor], made: list[Tensor], activation: Acti
     trials, r = lead[0] if lead else 1, a.shape[-1]
     if batch == 0 or trials == 0:
         return
-    cut = plan(n, r, trials * batch, _processors(like.device))
+    cut = plan(n, r, trials * batch, *_device(like.device))
     padding = (0, cut.r - r, 0, cut.n - n)
     laid = [x.contiguous() for x in (*given[:-2], *(torch.nn.functional.pad(x, padding) for x in (a, c)))]
     kernels = importlib.import_module("spectral.recurrence.persistent_kernel")
     language = kernels.tl
     number = language.float64 if sigma.dtype == torch.float64 else language.float32
+    # Triton's interpreter multiplies the bits of bfloat16 as if they were integers
+    halved = like.dtype == torch.bfloat16 and not _interpreted()
     precision = PRECISIONS[torch.get_float32_matmul_precision()]
     getattr(kernels, name)[(-(-batch // cut.rows), trials)](
         *laid, *made, steps, batch, n, r,
-        ROWS=cut.rows, N=cut.n, R=cut.r, CHUNK=cut.chunk, ACTIVATION=activation.name, SLOPE=activation.slope,
-        PRECISION=precision, NUMBER=number, DOT=language.bfloat16 if like.dtype == torch.bfloat16 else number,
-        num_warps=cut.warps,
+        ROWS=cut.rows, N=cut.n, R=cut.r, HELD=cut.held, CHUNK=cut.chunk, ACTIVATION=activation.name, SLOPE=activation.slope,
+        PRECISION=precision, NUMBER=number, DOT=language.bfloat16 if halved else number, num_warps=cut.warps,
     )  # fmt: skip
 
 
@@ -148,5 +160,8 @@ def _power_of_two(size: int) -> int:
 
 
 @functools.cache
-def _processors(device: torch.device) -> int:
-    return int(torch.cuda.get_device_properties(device).multi_processor_count) if device.type == "cuda" else 1
+def _device(device: torch.device) -> tuple[int, int]:
+    if device.type != "cuda":  # interpreted: as small as a device can be, so that small problems take every path
+        return 1, 1 << 17
+    properties = torch.cuda.get_device_properties(device)
+    return properties.multi_processor_count, properties.shared_memory_per_block_optin

@@ -3,7 +3,8 @@
 """The factored recurrence as one GPU kernel for each direction; what it keeps on chip and why: README.md here.
 
 A program owns ROWS batch rows of one trial and runs through all time steps; rows do not depend on each other, so
-programs never wait for one another. sigma, and A and C where RESIDENT, are loaded once. With ROWS = 1 both products
+programs never wait for one another. sigma and the first HELD columns of A and C are loaded once; the others are read at
+every step, CHUNK at a time, from L1 or L2. With ROWS = 1 both products
 are sums of elementwise products over (N, R) arrays whose layout both share, so that a step moves nothing but the two
 sums between threads; with ROWS >= 16 they are matrix products. A and C come padded with zeros to (N, R), N and R
 powers of two; padded units stay exactly zero because phi(0) = 0.
@@ -81,18 +82,18 @@ def descend(g, h, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
 @triton.jit
 def forward(
     z, h0, sigma, a, c, states, skinny, steps, batch, n, r,
-    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, CHUNK: tl.constexpr, ACTIVATION: tl.constexpr,
+    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, HELD: tl.constexpr, CHUNK: tl.constexpr, ACTIVATION: tl.constexpr,
     SLOPE: tl.constexpr, PRECISION: tl.constexpr, NUMBER: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """Grid (row tiles, trials). z, states (K, T, B, n); h0 (K, B, n); skinny = h C (K, T, B, r); a, c (K, N, R)."""
     first, trial = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1).to(tl.int64)
-    units, ranks = tl.arange(0, N), tl.arange(0, CHUNK)
+    units, ranks, held = tl.arange(0, N), tl.arange(0, CHUNK), tl.arange(0, HELD)
     at, here = places(first, units, n, batch, ROWS)
     matrix = trial * N * R + units[:, None] * R + ranks[None, :]
     diagonal = over_rows(tl.load(sigma + trial * n + units, mask=units < n, other=0.0).to(NUMBER), ROWS)
     h = tl.load(h0 + trial * batch * n + at, mask=here, other=0.0).to(NUMBER)
-    if CHUNK == R:
-        a_all, c_all = tl.load(a + matrix).to(NUMBER), tl.load(c + matrix).to(NUMBER)
+    kept = trial * N * R + units[:, None] * R + held[None, :]
+    a_held, c_held = tl.load(a + kept).to(NUMBER), tl.load(c + kept).to(NUMBER)
     step, step_r = batch * n, batch * r
     z += trial * steps * step
     states += trial * steps * step
@@ -103,12 +104,13 @@ def forward(
         z += step
         # asked for a step ahead, so that it has a step's time to arrive
         z_next = tl.load(z + at, mask=here & (t + 1 < steps), other=0.0)
-        for start in tl.static_range(0, R, CHUNK):
+        at_r, here_r = places(first, held, r, batch, ROWS)
+        q = into_rank(h, c_held, ROWS, PRECISION, DOT)
+        tl.store(skinny + at_r, q.to(skinny.dtype.element_ty), mask=here_r)
+        x += out_of_rank(q, a_held, ROWS, PRECISION, DOT)
+        for start in tl.static_range(HELD, R, CHUNK):
             at_r, here_r = places(first, start + ranks, r, batch, ROWS)
-            if CHUNK == R:
-                a_part, c_part = a_all, c_all
-            else:
-                a_part, c_part = tl.load(a + matrix + start).to(NUMBER), tl.load(c + matrix + start).to(NUMBER)
+            a_part, c_part = tl.load(a + matrix + start).to(NUMBER), tl.load(c + matrix + start).to(NUMBER)
             q = into_rank(h, c_part, ROWS, PRECISION, DOT)
             tl.store(skinny + at_r, q.to(skinny.dtype.element_ty), mask=here_r)
             x += out_of_rank(q, a_part, ROWS, PRECISION, DOT)
@@ -121,19 +123,19 @@ def forward(
 @triton.jit
 def backward(
     grad, states, h0, sigma, a, c, delta, q_all, grad_h0, grad_sigma, steps, batch, n, r,
-    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, CHUNK: tl.constexpr, ACTIVATION: tl.constexpr,
+    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, HELD: tl.constexpr, CHUNK: tl.constexpr, ACTIVATION: tl.constexpr,
     SLOPE: tl.constexpr, PRECISION: tl.constexpr, NUMBER: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """Writes delta (K, T, B, n), q = delta A (K, T, B, r), grad_h0 (K, B, n) and the sum over time of
     delta_t h_{t-1}, (K, B, n).
     """
     first, trial = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1).to(tl.int64)
-    units, ranks = tl.arange(0, N), tl.arange(0, CHUNK)
+    units, ranks, held = tl.arange(0, N), tl.arange(0, CHUNK), tl.arange(0, HELD)
     at, here = places(first, units, n, batch, ROWS)
     matrix = trial * N * R + units[:, None] * R + ranks[None, :]
     diagonal = over_rows(tl.load(sigma + trial * n + units, mask=units < n, other=0.0).to(NUMBER), ROWS)
-    if CHUNK == R:
-        a_all, c_all = tl.load(a + matrix).to(NUMBER), tl.load(c + matrix).to(NUMBER)
+    kept = trial * N * R + units[:, None] * R + held[None, :]
+    a_held, c_held = tl.load(a + kept).to(NUMBER), tl.load(c + kept).to(NUMBER)
     step, step_r = batch * n, batch * r
     ahead = (trial * steps + steps - 1) * step
     grad += ahead
@@ -156,12 +158,13 @@ def backward(
         total += d * before
         tl.store(delta + at, d.to(delta.dtype.element_ty), mask=here)
         carried = given.to(NUMBER) + diagonal * d
-        for start in tl.static_range(0, R, CHUNK):
+        at_r, here_r = places(first, held, r, batch, ROWS)
+        q = into_rank(d, a_held, ROWS, PRECISION, DOT)
+        tl.store(q_all + at_r, q.to(q_all.dtype.element_ty), mask=here_r)
+        carried += out_of_rank(q, c_held, ROWS, PRECISION, DOT)
+        for start in tl.static_range(HELD, R, CHUNK):
             at_r, here_r = places(first, start + ranks, r, batch, ROWS)
-            if CHUNK == R:
-                a_part, c_part = a_all, c_all
-            else:
-                a_part, c_part = tl.load(a + matrix + start).to(NUMBER), tl.load(c + matrix + start).to(NUMBER)
+            a_part, c_part = tl.load(a + matrix + start).to(NUMBER), tl.load(c + matrix + start).to(NUMBER)
             q = into_rank(d, a_part, ROWS, PRECISION, DOT)
             tl.store(q_all + at_r, q.to(q_all.dtype.element_ty), mask=here_r)
             carried += out_of_rank(q, c_part, ROWS, PRECISION, DOT)
