@@ -91,12 +91,13 @@ def require_laws(shapes: tuple[Shape, ...], device: torch.device) -> None:
 
 
 def _error(at: Shape, lead: tuple[int, ...], device: torch.device) -> float:
-    torch.manual_seed(0)
-    n, double = at.n, {"dtype": torch.float64, "device": device}
-    sigma = 1 + 0.01 * torch.randn(*lead, n, **double)  # type: ignore[arg-type]
-    u, v = (torch.randn(*lead, n, at.m, **double) for _ in range(2))  # type: ignore[arg-type]
-    z = 0.1 * torch.randn(*lead, at.T, at.B, n, **double)  # type: ignore[arg-type]
-    h0, seen = torch.randn(*lead, at.B, n, **double), torch.randn_like(z)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*lead, *shape, dtype=torch.float64, generator=generator).to(device)
+
+    sigma, u, v = 1 + 0.01 * draw(at.n), draw(at.n, at.m), draw(at.n, at.m)
+    z, h0, seen = 0.1 * draw(at.T, at.B, at.n), draw(at.B, at.n), draw(at.T, at.B, at.n)
 
     def run(dtype: torch.dtype, backend: str) -> list[torch.Tensor]:
         leaves = [t.to(dtype).detach().requires_grad_() for t in (z, h0, sigma, u, v)]
@@ -118,7 +119,7 @@ def interleave(contenders: Contenders, rounds: int, calls: int = 3) -> dict[str,
     gc.disable()
     for turn in range(rounds):
         for name in names if turn % 2 == 0 else reversed(names):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             start.record()
             for _ in range(calls):
                 contenders[name]()
@@ -152,9 +153,9 @@ def against_cudnn(rounds: int, device: torch.device, *, quick: bool) -> list[Row
                 main = ours == "ours" and peer == "nn.RNN"
                 id = ("G1" if reads == "last" else "G1-all") if main else "G1-peers"
                 method = f"ms a step, {what}, {BACKEND if ours == 'ours' else 'auto'}; cuDNN {peer}"
-                times = (statistics.median(samples[name]) for name in (ours, peer))
+                mine, theirs = (statistics.median(samples[name]) for name in (ours, peer))
                 ratio = _ratio(samples[ours], samples[peer])
-                rows.append(row(id, str(at), *times, ratio, method, at_most=bound if main else None))
+                rows.append(row(id, str(at), mine, theirs, ratio, method, at_most=bound if main else None))
     return rows
 
 

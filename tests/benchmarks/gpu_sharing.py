@@ -50,7 +50,7 @@ def _step(net: SpectralRNN, x: torch.Tensor) -> Callable[[], None]:
 
 
 def processes(at: Shape, trials: int, count: int, rounds: int) -> float:
-    """Milliseconds for a step of all trials when ``count`` processes share them, from common start to the last's end."""
+    """Milliseconds for a step of all trials shared by ``count`` processes, from their start to the end of the last."""
     command = [sys.executable, "-m", "tests.benchmarks.gpu_sharing", *map(str, (*at, trials // count, rounds))]
     running = [
         subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
