@@ -42,7 +42,7 @@ class Segments(torch.autograd.Function):
         h, final, steps = h0, h0, x.shape[-3]
         # one array: small ones that stay, between large ones that go, would leave holes in the heap
         boundaries = h0.new_empty(-(-steps // every), *h0.shape)
-        states = x.new_empty(*x.shape[:-1], h0.shape[-1]) if wanted else None
+        states = None
         for number, start in enumerate(range(0, steps, every)):
             boundaries[number] = h
             part = x[..., start : start + every, :, :]
@@ -52,6 +52,8 @@ class Segments(torch.autograd.Function):
                 inside, count = _ends(lengths, start, part.shape[-3])
                 picked = torch.stack([sequences.last(layer, count) for layer, _ in found], -3)
                 final = torch.where(inside.unsqueeze(-3), picked, final)
+            if wanted and states is None:
+                states = found[-1][0].new_empty(*x.shape[:-1], h0.shape[-1])
             if states is not None:
                 states[..., start : start + every, :, :] = found[-1][0]
         ctx.save_for_backward(x, lengths, boundaries, *parameters)

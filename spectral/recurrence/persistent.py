@@ -8,6 +8,7 @@ default; "high" allows three TF32 products in place of one (error near float32's
 bfloat16; sigma, A, C, the carried state and every sum stay float32.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -122,7 +123,7 @@ class PersistentRecurrence(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         states, skinny, h0, sigma, a, c = ctx.saved_tensors
         delta, q = torch.empty_like(states), torch.empty_like(skinny)
-        grad_h0, sums = torch.empty(h0.shape, dtype=h0.dtype, device=h0.device), h0.new_empty(h0.shape)
+        grad_h0, sums = h0.new_empty(h0.shape), sigma.new_empty(h0.shape)
         _launch("backward", [grad, states, h0, sigma, a, c], [delta, q, grad_h0, sums], ctx.activation)
         if not any(ctx.needs_input_grad[2:5]):
             return delta, grad_h0, None, None, None, None
@@ -147,12 +148,14 @@ def _launch(name: str, given: list[Tensor], made: list[Tensor], activation: Acti
     number = language.float64 if sigma.dtype == torch.float64 else language.float32
     # Triton's interpreter multiplies the bits of bfloat16 as if they were integers
     halved = like.dtype == torch.bfloat16 and not _interpreted()
-    precision = PRECISIONS[torch.get_float32_matmul_precision()]
-    getattr(kernels, name)[(-(-batch // cut.rows), trials)](
-        *laid, *made, steps, batch, n, r,
-        ROWS=cut.rows, N=cut.n, R=cut.r, HELD=cut.held, CHUNK=cut.chunk, ACTIVATION=activation.name, SLOPE=activation.slope,
-        PRECISION=precision, NUMBER=number, DOT=language.bfloat16 if halved else number, num_warps=cut.warps,
-    )  # fmt: skip
+    options = {
+        "ROWS": cut.rows, "N": cut.n, "R": cut.r, "HELD": cut.held, "CHUNK": cut.chunk,
+        "ACTIVATION": activation.name, "SLOPE": activation.slope, "NUMBER": number,
+        "PRECISION": PRECISIONS[torch.get_float32_matmul_precision()], "DOT": language.bfloat16 if halved else number,
+    }  # fmt: skip
+    with torch.cuda.device(like.device) if like.device.type == "cuda" else contextlib.nullcontext():
+        kernel = getattr(kernels, name)[(-(-batch // cut.rows), trials)]
+        kernel(*laid, *made, steps, batch, n, r, num_warps=cut.warps, **options)
 
 
 def _power_of_two(size: int) -> int:
@@ -164,4 +167,5 @@ def _device(device: torch.device) -> tuple[int, int]:
     if device.type != "cuda":  # interpreted: as small as a device can be, so that small problems take every path
         return 1, 1 << 17
     properties = torch.cuda.get_device_properties(device)
-    return properties.multi_processor_count, properties.shared_memory_per_block_optin
+    shared: int = getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)
+    return properties.multi_processor_count, shared

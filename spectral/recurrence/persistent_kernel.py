@@ -82,8 +82,8 @@ def descend(g, h, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
 @triton.jit
 def forward(
     z, h0, sigma, a, c, states, skinny, steps, batch, n, r,
-    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, HELD: tl.constexpr, CHUNK: tl.constexpr, ACTIVATION: tl.constexpr,
-    SLOPE: tl.constexpr, PRECISION: tl.constexpr, NUMBER: tl.constexpr, DOT: tl.constexpr,
+    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, HELD: tl.constexpr, CHUNK: tl.constexpr,
+    ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, PRECISION: tl.constexpr, NUMBER: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """Grid (row tiles, trials). z, states (K, T, B, n); h0 (K, B, n); skinny = h C (K, T, B, r); a, c (K, N, R)."""
     first, trial = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1).to(tl.int64)
@@ -123,8 +123,8 @@ def forward(
 @triton.jit
 def backward(
     grad, states, h0, sigma, a, c, delta, q_all, grad_h0, grad_sigma, steps, batch, n, r,
-    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, HELD: tl.constexpr, CHUNK: tl.constexpr, ACTIVATION: tl.constexpr,
-    SLOPE: tl.constexpr, PRECISION: tl.constexpr, NUMBER: tl.constexpr, DOT: tl.constexpr,
+    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, HELD: tl.constexpr, CHUNK: tl.constexpr,
+    ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, PRECISION: tl.constexpr, NUMBER: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """Writes delta (K, T, B, n), q = delta A (K, T, B, r), grad_h0 (K, B, n) and the sum over time of
     delta_t h_{t-1}, (K, B, n).

@@ -42,8 +42,11 @@ def test_relu_at_infinity_and_nan_is_torchs():
 
 
 @NO_TRITON
-def test_bfloat16_under_autocast_stores_half_and_sums_in_float32():
-    net = SpectralRNN(3, 20, reflectors=3, backend="triton", generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("every", [None, 4])
+def test_bfloat16_under_autocast_stores_half_and_sums_in_float32(every):
+    net = SpectralRNN(
+        3, 20, reflectors=3, backend="triton", checkpoint_every=every, generator=torch.Generator().manual_seed(0)
+    )
     x = draw(6, 5, 3).float()
     exact, _ = net(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
