@@ -30,12 +30,12 @@ def require_law_suite(backends: Iterable[str]) -> None:
     print(tail.splitlines()[-1], flush=True)
 
 
-def require_agreement(layers: Mapping[str, Layer], inputs: int, steps: int = 40, batch: int = 3) -> None:
-    """Ends the program unless every peer gives our states, to what float32 leaves after ``steps`` steps."""
+def require_agreement(layers: Mapping[str, Layer], reference: Layer, steps: int = 40, batch: int = 3) -> None:
+    """Ends the program unless ours and every peer give the reference's states, to what float32 leaves of them."""
     like = layers["ours"].parameters[0]
-    x = torch.randn(steps, batch, inputs, dtype=like.dtype, device=like.device)
+    x = torch.randn(steps, batch, 1, dtype=like.dtype, device=like.device)
     with torch.no_grad():
-        expected = layers["reference"].run(x)[0]
+        expected = reference.run(x)[0]
         for name, layer in layers.items():
             if name == NOT_THE_SAME_FUNCTION:
                 continue

@@ -76,8 +76,9 @@ def steps(table: Mapping[Shape, float], rounds: int, backend: str) -> list[Row]:
 
 def _time(at: Shape, reads: str, rounds: int, backend: str) -> timing.Samples:
     torch.manual_seed(0)
-    layers, x = peers.contenders(at.net(backend), backend), at.input()
-    laws.require_agreement(layers, 1)
+    net, x = at.net(backend), at.input()
+    layers = peers.contenders(net, backend)
+    laws.require_agreement(layers, peers.spectral(net, "reference"))
     contenders = {name: peers.training_step(layer, x, reads=reads) for name, layer in layers.items()}
     with timing.threads(1):
         return timing.interleave(contenders, rounds)

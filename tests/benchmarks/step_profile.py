@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ REPEATS = 5
 
 
 class Stopwatch:
-    """Seconds by label. A part's own time stops while a part inside it runs."""
+    """CPU seconds of this thread by label. A part's own time stops while a part inside it runs."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -36,7 +37,7 @@ class Stopwatch:
         self._running.pop()
 
     def _charge(self) -> None:
-        now = time.perf_counter()
+        now = time.thread_time()
         if self._running:
             self.seconds[self._running[-1]] += now - self._since
         self._since = now
@@ -67,19 +68,21 @@ class Stopwatch:
 
 def show(title: str, packs: Mapping[str, Sequence[TrainingPack]]) -> None:
     """A column for each size of pack: ms a trial and step, part by part."""
-    columns = {name: profile(group) for name, group in packs.items()}
+    profiles = {name: profile(group) for name, group in packs.items()}
+    columns = {name: found for name, (found, _) in profiles.items()}
     largest = {label: max(c.get(label, 0.0) for c in columns.values()) for found in columns.values() for label in found}
     labels = sorted(largest, key=lambda label: -largest[label])
-    print(f"\nms a trial and step, wall, {title}")
+    print(f"\nCPU ms a trial and step, {title}")
     print(f"{'':34}" + "".join(f"{name:>10}" for name in columns))
     for label in [*labels, "together"]:
         cells = (sum(c.values()) if label == "together" else c.get(label, 0.0) for c in columns.values())
         print(f"{label:34}" + "".join(f"{1e3 * cell:10.3f}" for cell in cells))
+    print(f"{'page faults':34}" + "".join(f"{faults:10.0f}" for _, faults in profiles.values()))
 
 
-def profile(packs: Sequence[TrainingPack]) -> dict[str, float]:
-    """Seconds a trial and step, by part, over all the packs."""
-    watch, trials = Stopwatch(), 0
+def profile(packs: Sequence[TrainingPack]) -> tuple[dict[str, float], float]:
+    """Seconds a trial and step, by part, over all the packs; and pages that the kernel had to give for it."""
+    watch, trials, faults = Stopwatch(), 0, 0
     with timing.threads(1):
         for pack in packs:
             pack.step(probe=False)
@@ -88,9 +91,16 @@ def profile(packs: Sequence[TrainingPack]) -> dict[str, float]:
                 for owner, name, label in _parts(pack):
                     if hasattr(owner, name):
                         stack.enter_context(watch.around(owner, name, label))
+                before = _page_faults()
                 for _ in range(REPEATS):
                     pack.step(probe=False)
-    return {label: seconds / (REPEATS * trials) for label, seconds in watch.seconds.items()}
+                faults += _page_faults() - before
+    found = {label: seconds / (REPEATS * trials) for label, seconds in watch.seconds.items()}
+    return found, faults / (REPEATS * trials)
+
+
+def _page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def _parts(pack: TrainingPack) -> list[tuple[Any, str, str | Callable[..., str]]]:
