@@ -71,7 +71,7 @@ def main() -> None:
     cases, rows = QUICK if options.quick else CASES, []
     for case in cases:
         rows += measure(case, options.rounds)
-        print(f"  {case} done", flush=True)
+        print(f"  {case}: {next(line.ratio for line in rows if line.shape == str(case)):.3g} times nn.RNN", flush=True)
         if options.profile:
             step_profile.show(str(case), {f"K={size}": _packs(case, size) for size in SIZES})
     path = options.out / ("bench-quick.json" if options.quick else "bench.json")

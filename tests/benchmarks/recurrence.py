@@ -29,21 +29,24 @@ def main() -> None:
     header = machine.describe("numpy") | {"torch threads": "1 for CPU time, 2 for wall time"}
     if not options.trust:
         laws.require_law_suite({at.backend() if options.backend == "auto" else options.backend for at in table})
-    rows: list[Row] = []
-    if "P1" in options.only:
-        rows += steps(table, options.rounds, options.backend)
-    if "P3" in options.only:
-        rows += builds((Shape(32, 4, 20, 4),) if options.quick else P3, options.rounds, options.backend)
-    if "P5" in options.only:
-        rows += memory.measure((Shape(64, 4, 200, 32),) if options.quick else P5)
-        rows.append(memory.measure_long(Shape(32, 4, 400, 4), 10) if options.quick else memory.measure_long())
-    if "growth" in options.only:
-        axes = growth.QUICK if options.quick else growth.AXES
-        rows += growth.measure(axes, options.rounds, options.out, options.backend)
-    together = results.save(rows, header, options.out / ("bench-quick.json" if options.quick else "bench.json"))
-    results.show(together, header)
+    path = options.out / ("bench-quick.json" if options.quick else "bench.json")
+    for part in options.only:
+        results.save(_part(part, options), header, path)
+    results.show(results.load(path), header)
     if options.write and not options.quick:
-        results.write_section(options.write, "bench", options.out / "bench.json")
+        results.write_section(options.write, "bench", path)
+
+
+def _part(part: str, options: argparse.Namespace) -> list[Row]:
+    quick = options.quick
+    if part == "P1":
+        return steps(QUICK if quick else P1, options.rounds, options.backend)
+    if part == "P3":
+        return builds((Shape(32, 4, 20, 4),) if quick else P3, options.rounds, options.backend)
+    if part == "P5":
+        long = memory.measure_long(Shape(32, 4, 400, 4), 10) if quick else memory.measure_long()
+        return [*memory.measure((Shape(64, 4, 200, 32),) if quick else P5), long]
+    return growth.measure(growth.QUICK if quick else growth.AXES, options.rounds, options.out, options.backend)
 
 
 def _options() -> argparse.Namespace:
@@ -67,7 +70,8 @@ def steps(table: Mapping[Shape, float], rounds: int, backend: str) -> list[Row]:
             rows += _against(at, reads, samples, bound, backend)
             over_literal.append(1 / timing.ratio(samples["ours"], samples["literal"]))
         rows.append(_two_threads(at, rounds, backend))
-        print(f"  {at} done", flush=True)
+        over_rnn = next(line.ratio for line in rows if line.id == "P1" and line.shape == str(at))
+        print(f"  {at}: {over_rnn:.3g} of nn.RNN, {over_literal[-2]:.3g} times the literal method", flush=True)
     method = f"literal over ours, geometric mean of {len(table)} shapes with both losses"
     mean = timing.geometric_mean(over_literal)
     worst = f"; from {min(over_literal):.3g} to {max(over_literal):.3g}"
