@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo up test check bench clean setup containers
+.PHONY: help demo up test check bench bench-service bench-gpu clean setup containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -35,8 +35,20 @@ check: $(READY) ## lint, types, layering
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) ## time the recurrence against torch.nn.RNN and the literal method
-	$(BIN)/python -m spectral.bench --out build
+bench: $(READY) ## P1-P5: the recurrence and packs against torch.nn.RNN and the literal method (quarter of an hour)
+	$(BIN)/python -m tests.benchmarks.recurrence
+	$(BIN)/python -m tests.benchmarks.packs --trust --profile
+
+$(VENV)/.ready-bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+bench-service: $(VENV)/.ready-bench ## P6: a whole sweep through the service and through Ray Tune (half an hour)
+	$(BIN)/python -m tests.benchmarks.service
+
+bench-gpu: ## G1-G3 on a CUDA device, with torch, triton and numpy alone; without one, the law check in the interpreter
+	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
+	then $(PYTHON) -m tests.benchmarks.gpu; else TRITON_INTERPRET=1 $(PYTHON) -m tests.benchmarks.gpu; fi
 
 containers: ## build the images and run a sweep through docker-compose.yml
 	deploy/try-compose
