@@ -79,8 +79,8 @@ class LocalSweep:
 
     @property
     def best(self) -> Result | None:
-        """The trial with the best objective so far."""
-        found = [result for result in self.results if result.objective is not None]
+        """The trial with the best objective so far; one that failed never counts."""
+        found = [result for result in self.results if result.objective is not None and result.state != "failed"]
         sign = 1 if self.trials[0].objective.direction == "maximize" else -1
         return max(found, key=lambda result: sign * (result.objective or 0.0), default=None)
 

@@ -9,13 +9,15 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from workers.errors import FieldError, SpecError
-from workers.space import Params, grid, grid_size, resolve
-from workers.spec import MAX_TRIALS, ModelSpec, Range, SweepSpec, TrainingSpec, Values
+from workers.space import grid_size, params_of, resolve
+from workers.spec import MAX_TRIALS, ModelSpec, Range, SweepSpec, TrainingSpec, TrialSpec, Values
 from workers.tasks import TASKS
 
 SWEPT: dict[str, type[BaseModel]] = {"model": ModelSpec, "training": TrainingSpec}
 PATHS = sorted(f"{part}.{field}" for part, spec in SWEPT.items() for field in spec.model_fields)
 MAX_SHOWN = 20
+MAX_STEP_BYTES = 64 * 2**30
+"""States that one step of one trial may keep for its backward: what the largest accelerators hold."""
 _DIMENSIONS = ("Values", "Range")
 
 
@@ -158,9 +160,8 @@ def _dimension_errors(path: str, dimension: Values | Range, sampler: str) -> Ite
     else:
         points = [(f"space.{path}.low", dimension.low), (f"space.{path}.high", dimension.high)]
         if sampler == "grid" and dimension.grid is None and not dimension.whole:
-            yield FieldError(
-                f"space.{path}.grid", None, "a grid over this range needs a number of points", "grid: 2 to 100"
-            )
+            allowed = f"grid: 1 to {MAX_TRIALS:,}"
+            yield FieldError(f"space.{path}.grid", None, "a grid over this range needs a number of points", allowed)
     for location, value in points:
         try:
             checker.validate_python(value, strict=True)
@@ -182,10 +183,13 @@ def _objective_errors(sweep: SweepSpec) -> Iterable[FieldError]:
 
 
 def _trial_errors(sweep: SweepSpec) -> Iterable[FieldError]:
-    """The first point whose values do not go together: every point of a grid, every extreme of a random space."""
-    for number, params in enumerate(_probe_points(sweep)):
+    """The first trial whose values do not go together, or that no machine could hold: all of them are built."""
+    for number, params in enumerate(params_of(sweep)):
         try:
-            resolve(sweep, number, params)
+            trial = resolve(sweep, number, params)
+            if trial.step_bytes > MAX_STEP_BYTES:
+                yield _too_large(trial)
+                return
         except ValidationError as error:
             for found in field_errors(error, SweepSpec)[:1]:
                 swept = f"space.{found.field}" if found.field in params else found.field
@@ -196,10 +200,12 @@ def _trial_errors(sweep: SweepSpec) -> Iterable[FieldError]:
             return
 
 
-def _probe_points(sweep: SweepSpec) -> list[Params]:
-    if sweep.search.sampler == "grid":
-        return grid(sweep.space)
-    ends: dict[str, Values | Range] = {
-        path: Values(values=[d.low, d.high]) if isinstance(d, Range) else d for path, d in sweep.space.items()
-    }
-    return grid(ends, limit=MAX_TRIALS)
+def _too_large(trial: TrialSpec) -> FieldError:
+    model, training = trial.model, trial.training
+    return FieldError(
+        "training.batch_size",
+        training.batch_size,
+        f"one step would keep {trial.step_bytes / 2**30:,.0f} GiB of states: batch_size {training.batch_size} x "
+        f"{trial.task.sequence_length} steps x hidden_size {model.hidden_size} x {model.layers} layers",
+        f"at most {MAX_STEP_BYTES // 2**30} GiB; use a smaller batch_size, hidden_size or number of layers",
+    )

@@ -26,13 +26,13 @@ def grid_values(dimension: Dimension) -> list[Scalar]:
 
 
 def grid_size(space: dict[str, Dimension]) -> int:
-    """How many points the grid has, without listing them."""
+    """How many points the grid has, without listing its points."""
     size = 1
     for dimension in space.values():
         if isinstance(dimension, Values):
             size *= len(dimension.values)
         elif dimension.grid is not None:
-            size *= dimension.grid
+            size *= len(grid_values(dimension))  # points may fall together
         else:
             size *= int(dimension.high) - int(dimension.low) + 1
     return size

@@ -10,6 +10,7 @@ import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -190,7 +191,7 @@ class Values(_Spec):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        if len({repr(v) for v in self.values}) < len(self.values):
+        if len({(isinstance(v, bool), v) for v in self.values}) < len(self.values):
             raise _wrong("values", "a value is listed twice", "each value once")
         return self
 
@@ -300,8 +301,14 @@ class RetriesSpec(_Spec):
     infrastructure: int = Field(default=3, ge=0, le=1000, description="its process or node was lost")
 
 
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise PydanticCustomError("printable", "holds characters that cannot be shown", {"expected": "printable text"})
+    return name
+
+
 class SweepSpec(_Spec):
-    name: str = Field(default="sweep", min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")
+    name: Annotated[str, AfterValidator(_printable)] = Field(default="sweep", min_length=1, max_length=120)
     task: AnyTask
     model: ModelSpec = ModelSpec()
     training: TrainingSpec = TrainingSpec()
@@ -332,6 +339,13 @@ class TrialSpec(_Spec):
     model: ModelSpec
     training: TrainingSpec
     objective: Objective
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of the states that one optimiser step keeps for its backward."""
+        training, model = self.training, self.model
+        width = 8 if training.dtype == "float64" else 4
+        return training.batch_size * self.task.sequence_length * model.hidden_size * model.layers * width
 
     @property
     def shape_key(self) -> str:

@@ -118,7 +118,7 @@ def test_a_sweep_survives_its_own_json() -> None:
         ("space/model.margin", {"low": 0, "high": 0.3, "grid": 3}, "space.model.margin.low", "above 0"),
         ("space/model.margin", {"low": 0.3, "high": 0.1, "grid": 3}, "space.model.margin.low", "below high"),
         ("space/model.margin", {"low": 0.1, "high": 2.0, "grid": 3}, "space.model.margin.high", "at most 1"),
-        ("space/model.margin", {"low": 0.1, "high": 0.3}, "space.model.margin.grid", "2 to 100"),
+        ("space/model.margin", {"low": 0.1, "high": 0.3}, "space.model.margin.grid", "1 to 10,000"),
         ("space/model.margin", {"low": math.nan, "high": 0.3, "grid": 3}, "space.model.margin.low", "a finite number"),
         ("space/model.margin", {"low": True, "high": 0.3, "grid": 3}, "space.model.margin.low", "a finite number"),
         ("space/model.margin", {"low": 0.1}, "space.model.margin.high", "give this field"),
@@ -331,3 +331,35 @@ def test_a_plain_list_is_short_for_values() -> None:
     with pytest.raises(SpecError) as caught:
         parse_sweep({"task": {"name": "adding"}, "space": {"model.reflectors": [2, "many"]}})
     assert [error.field for error in caught.value.errors] == ["space.model.reflectors.values.1"]
+
+
+def test_every_trial_of_a_random_search_is_built_before_it_is_accepted() -> None:
+    document = {
+        "task": {"name": "adding", "length": 20},
+        "search": {"sampler": "random", "trials": 20},
+        "space": {"model.reflectors": [2, 8], "model.hidden_size": [4, 64], "training.seed": list(range(10_000))},
+    }
+    with pytest.raises(SpecError) as caught:
+        parse_sweep(document)
+    assert caught.value.errors[0].field == "space.model.reflectors"
+    assert "model.hidden_size = 4" in caught.value.errors[0].problem
+
+
+def test_points_of_a_grid_that_fall_together_count_once() -> None:
+    sweep = parse_sweep({"task": {"name": "adding"}, "space": {"training.seed": {"low": 1, "high": 3, "grid": 10}}})
+    assert grid_size(sweep.space) == len(params_of(sweep)) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"space": {"model.margin": [1, 1.0]}}, "space.model.margin.values"),
+        ({"name": "a\u202eb"}, "name"),
+        ({"name": "a\x7fb"}, "name"),
+        ({"model": {"hidden_size": 4096, "layers": 16}, "training": {"batch_size": 65536}}, "training.batch_size"),
+    ],
+)
+def test_equal_values_hidden_characters_and_sizes_no_machine_holds(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_sweep({"task": {"name": "adding"}, "space": {"model.reflectors": [2]}, **change})
+    assert [error.field for error in caught.value.errors] == [field]

@@ -111,3 +111,12 @@ def test_mnist_is_read_row_by_row(data_dir: Path, steps: int) -> None:
     pixels, labels = _images("train", data_dir)
     assert np.array_equal(train.inputs[3].ravel(), pixels[3])
     assert np.array_equal(sets[1].targets, labels[-5_000:])
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"cut short" * 100)[:40]])
+def test_damaged_archives_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mnist").mkdir()
+    for name in FILES:
+        (tmp_path / "mnist" / name).write_bytes(content)
+    with pytest.raises(DataMissing, match=r"t10k-images-idx3-ubyte\.gz is (damaged|not the published)"):
+        Mnist().held_out("test", tmp_path)

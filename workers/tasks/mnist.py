@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -58,7 +59,10 @@ def _content(name: str, data_dir: Path | None) -> bytes:
                 f"MNIST file {name} is not in {folder} and could not be fetched ({error}). Put the four files "
                 f"{', '.join(FILES)} there, or set SPECTRAL_DATA_DIR to the folder that holds mnist/."
             ) from error
-    data = gzip.decompress(path.read_bytes())
+    try:
+        data = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataMissing(f"{path} is damaged ({error}). Delete it, or replace it.") from error
     if hashlib.sha256(data).hexdigest() != content:
         raise DataMissing(f"{path} is not the published MNIST file (checksum differs). Delete it, or replace it.")
     return data
