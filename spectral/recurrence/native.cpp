@@ -103,30 +103,56 @@ template <class T> struct Panels {
 };
 
 #define INLINE inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
 
-// out(row, column, x) for the vectors of init(row, column) + x M in one panel; x (R rows, K) with row stride xs
-template <class T, int R, int V, class Init, class Out>
-INLINE void block(const T* x, int64_t xs, const T* panel, int64_t k, int64_t column, const Init& init, const Out& out) {
+// acc (R rows, V vectors) += x (R rows, K; row stride xs) times one panel. A function of its own, so that the sums stay
+// in registers whatever surrounds the call; rows are addressed from every third one, since as many pointers as rows
+// would not fit in registers beside the loop's own.
+template <class T, int R, int V>
+__attribute__((noinline)) void multiply(const T* x, int64_t xs, const T* panel, int64_t k, Vec<T>* sums) {
   Vec<T> acc[R][V];
+  const T* base[(R + 2) / 3];
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) acc[r][v] = init(r, column + v * WIDTH<T>);
+    for (int v = 0; v < V; v++) acc[r][v] = sums[r * V + v];
+#pragma GCC unroll 4
+  for (int g = 0; g < (R + 2) / 3; g++) base[g] = x + 3 * g * xs;
   for (int64_t i = 0; i < k; i++, panel += V * WIDTH<T>) {
     Vec<T> b[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++) b[v] = load(panel + v * WIDTH<T>);
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
-      const Vec<T> a = x[r * xs + i] - Vec<T>{};
+      const Vec<T> a = base[r / 3][r % 3 * xs] - Vec<T>{};
 #pragma GCC unroll 4
       for (int v = 0; v < V; v++) acc[r][v] += a * b[v];
+    }
+#pragma GCC unroll 4
+    for (int g = 0; g < (R + 2) / 3; g++) {
+      base[g]++;
+      asm("" : "+r"(base[g]));  // keeps the compiler from making one pointer of each row again
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) out(r, column + v * WIDTH<T>, acc[r][v]);
+    for (int v = 0; v < V; v++) sums[r * V + v] = acc[r][v];
+}
+
+// out(row, column, x) for the vectors of init(row, column) + x M in one panel
+template <class T, int R, int V, class Init, class Out>
+INLINE void block(const T* x, int64_t xs, const T* panel, int64_t k, int64_t column, const Init& init, const Out& out) {
+  Vec<T> acc[R * V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) acc[r * V + v] = init(r, column + v * WIDTH<T>);
+  multiply<T, R, V>(x, xs, panel, k, acc);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) out(r, column + v * WIDTH<T>, acc[r * V + v]);
 }
 
 template <class T, int R, class Init, class Out>
@@ -142,7 +168,7 @@ INLINE void product(const T* x, int64_t xs, const Panels<T>& m, const Init& init
 
 // g (K, width) += x^T y over `rows` rows; x (rows, K; stride xs), y (rows, width; stride ys)
 template <class T, int K, int V>
-INLINE void outer_block(const T* x, int64_t xs, const T* y, int64_t ys, int64_t rows, T* g, int64_t gs) {
+__attribute__((noinline)) void outer_block(const T* x, int64_t xs, const T* y, int64_t ys, int64_t rows, T* g, int64_t gs) {
   Vec<T> acc[K][V];
 #pragma GCC unroll 8
   for (int k = 0; k < K; k++)
@@ -225,11 +251,20 @@ template <class T> struct Slice {
   int64_t trial, first, number;
   int64_t row(int64_t t, int64_t r) const { return (trial * p.steps + t) * p.batch + first + r; }
   int64_t start(int64_t r) const { return trial * p.batch + first + r; }
+  // Steps of x lie batch x inputs apart, further than the processor looks ahead by itself.
+  void ahead(const T* x, bool back) const {
+    const int64_t step = p.batch * p.inputs * (back ? -16 : 16);
+    __builtin_prefetch(x + step), __builtin_prefetch(x + step + (ROWS - 1) * p.inputs);
+  }
   // [x_t, 1] of one row behind its core
-  void inputs(T* to, int64_t t, int64_t r) const {
+  void inputs(T* to, int64_t t, int64_t r, bool back) const {
     if (p.inputs < 0) return;
-    std::copy_n(p.x + row(t, r) * p.inputs, p.inputs, to + p.core());
-    to[p.core() + p.inputs] = 1;
+    const T* x = p.x + row(t, r) * p.inputs;
+    to += p.core();
+    if (r == 0) ahead(x, back);
+    if (p.inputs == 1) *to = *x;  // by far the commonest, and a call to copy would cost more than the step's arithmetic
+    else std::copy_n(x, p.inputs, to);
+    to[p.inputs] = 1;
   }
 };
 
@@ -245,22 +280,22 @@ template <class T, int R> void forward(const Problem<T>& p, const Matrices<T>& m
   for (int64_t t = 0; t < p.steps; t++) {
     T* states = p.states + s.row(t, 0) * n;
     const T* z = p.inputs < 0 ? p.x + s.row(t, 0) * n : nullptr;
-    auto finish = [=, &p](int r, int64_t j, Vec<T> x) {
+    auto finish = [=, &p](int r, int64_t j, Vec<T> x) INLINE_LAMBDA {
       const Vec<T> value = apply<T>(p.activation, x, p.slope);
       store(next + r * hs + j, value);
       store(states + r * n + j, value, n - j);
     };
-    auto given = [=](int r, int64_t j) { return z ? load(z + r * n + j, n - j) : Vec<T>{}; };
+    auto given = [=](int r, int64_t j) INLINE_LAMBDA { return z ? load(z + r * n + j, n - j) : Vec<T>{}; };
     if (p.rank) {
       T* kept = p.skinny ? p.skinny + s.row(t, 0) * p.rank : nullptr;
-      product<T, R>(h, hs, m.in, [](int, int64_t) { return Vec<T>{}; }, [=, &p](int r, int64_t j, Vec<T> x) {
+      product<T, R>(h, hs, m.in, [](int, int64_t) INLINE_LAMBDA { return Vec<T>{}; }, [=, &p](int r, int64_t j, Vec<T> x) INLINE_LAMBDA {
         store(q + r * qs + j, x);
         if (kept) store(kept + r * p.rank + j, x, p.rank - j);
       });
-      for (int r = 0; r < R; r++) s.inputs(q + r * qs, t, r);
-      product<T, R>(q, qs, m.out, [=](int r, int64_t j) { return given(r, j) + load(sigma + j) * load(h + r * hs + j); }, finish);
+      for (int r = 0; r < R; r++) s.inputs(q + r * qs, t, r, false);
+      product<T, R>(q, qs, m.out, [=](int r, int64_t j) INLINE_LAMBDA { return given(r, j) + load(sigma + j) * load(h + r * hs + j); }, finish);
     } else {
-      for (int r = 0; r < R; r++) s.inputs(h + r * hs, t, r);
+      for (int r = 0; r < R; r++) s.inputs(h + r * hs, t, r, false);
       product<T, R>(h, hs, m.out, given, finish);
       std::swap(h, next);
     }
@@ -278,7 +313,7 @@ template <class T, int R> void backward(const Problem<T>& p, const Matrices<T>& 
   T *qq = keeps + rows * ks, *sigma = qq + rows * qs, *grad_sigma = sigma + ds;
   T *grad_out = grad_sigma + ds, *grad_in = grad_out + p.kept() * ds;
   if (p.rank) std::copy_n(p.sigma + s.trial * n, n, sigma);
-  auto given = [=, &p](int64_t t, int r, int64_t j) {
+  auto given = [=, &p](int64_t t, int r, int64_t j) INLINE_LAMBDA {
     return p.grad && t >= 0 ? load(p.grad + s.row(t, r) * n + j, n - j) : Vec<T>{};
   };
   for (int r = 0; r < R; r++)
@@ -308,17 +343,17 @@ template <class T, int R> void backward(const Problem<T>& p, const Matrices<T>& 
     }
     for (int r = 0; r < R; r++) {
       if (p.rank) std::copy_n(p.skinny + s.row(t, r) * p.rank, p.rank, keep + r * ks);
-      s.inputs(keep + r * ks, t, r);
+      s.inputs(keep + r * ks, t, r, true);
     }
-    auto carry = [=](int r, int64_t j, Vec<T> x) { store(carried + r * ds + j, x); };
+    auto carry = [=](int r, int64_t j, Vec<T> x) INLINE_LAMBDA { store(carried + r * ds + j, x); };
     if (p.rank) {
-      product<T, R>(delta, ds, m.in, [](int, int64_t) { return Vec<T>{}; },
-                    [=](int r, int64_t j, Vec<T> x) { store(q + r * qs + j, x); });
-      product<T, R>(q, qs, m.out, [=](int r, int64_t j) {
+      product<T, R>(delta, ds, m.in, [](int, int64_t) INLINE_LAMBDA { return Vec<T>{}; },
+                    [=](int r, int64_t j, Vec<T> x) INLINE_LAMBDA { store(q + r * qs + j, x); });
+      product<T, R>(q, qs, m.out, [=](int r, int64_t j) INLINE_LAMBDA {
         return given(t - 1, r, j) + load(sigma + j) * load(delta + r * ds + j);
       }, carry);
     } else {
-      product<T, R>(delta, ds, m.out, [=](int r, int64_t j) { return given(t - 1, r, j); }, carry);
+      product<T, R>(delta, ds, m.out, [=](int r, int64_t j) INLINE_LAMBDA { return given(t - 1, r, j); }, carry);
     }
     if (++filled == GATHERED || t == 0) {
       if (p.grad_out) outer(keeps, ks, p.kept(), deltas, ds, filled * R, grad_out, ds, width);
