@@ -10,6 +10,10 @@ from typing import Literal
 from workers.spec import TrialSpec
 
 LARGEST_ON_CPU = 8
+LARGEST_SMALL_ON_CPU = 16
+SMALL = 2**18
+"""States of a step (T x B x n) up to which a trial's own arithmetic is less than what packing saves: measured."""
+
 LARGEST_ON_GPU = 64
 """One small net leaves a GPU waiting on launches: packing is nearly free until the pack fills it."""
 
@@ -28,12 +32,15 @@ def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers:
     return [
         pack
         for positions in shapes.values()
-        for pack in _even(positions, pack_size if pack_size != "auto" else _auto(len(positions), workers, gpus))
+        for pack in _even(
+            positions, pack_size if pack_size != "auto" else _auto(trials[positions[0]], len(positions), workers, gpus)
+        )
     ]
 
 
-def _auto(count: int, workers: int, gpus: float) -> int:
-    largest = LARGEST_ON_GPU if gpus else LARGEST_ON_CPU
+def _auto(trial: TrialSpec, count: int, workers: int, gpus: float) -> int:
+    states = trial.task.sequence_length * trial.training.batch_size * trial.model.hidden_size
+    largest = LARGEST_ON_GPU if gpus else LARGEST_SMALL_ON_CPU if states <= SMALL else LARGEST_ON_CPU
     rounds = math.ceil(count / (workers * largest))
     return max(1, math.ceil(count / (workers * rounds)))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worker_examples import make_trial
 
-from workers.packing import LARGEST_ON_CPU, LARGEST_ON_GPU, plan
+from workers.packing import LARGEST_ON_CPU, LARGEST_ON_GPU, LARGEST_SMALL_ON_CPU, plan
 
 SMALL, LARGE = make_trial(hidden_size=6), make_trial(hidden_size=8)
 
@@ -24,7 +24,7 @@ def test_every_plan_is_a_partition_by_shape(shapes: list[bool], size: int | str,
     trials = [LARGE if large else SMALL for large in shapes]
     packs = plan(trials, size, workers, gpus)  # type: ignore[arg-type]
     assert sorted(position for pack in packs for position in pack) == list(range(len(trials)))
-    largest = size if isinstance(size, int) else LARGEST_ON_GPU if gpus else LARGEST_ON_CPU
+    largest = size if isinstance(size, int) else LARGEST_ON_GPU if gpus else LARGEST_SMALL_ON_CPU
     for pack in packs:
         assert 1 <= len(pack) <= largest
         assert pack == sorted(pack)
@@ -39,11 +39,17 @@ def test_every_plan_is_a_partition_by_shape(shapes: list[bool], size: int | str,
         (8, 16, 0, [1] * 8),
         (9, 1, 1, [9]),
         (100, 1, 1, [50, 50]),
-        (32, 2, 0, [8] * 4),
+        (32, 2, 0, [16] * 2),
+        (64, 2, 0, [16] * 4),
     ],
 )
 def test_auto_spreads_evenly_over_the_workers(count: int, workers: int, gpus: float, sizes: list[int]) -> None:
     assert sorted(map(len, plan([SMALL] * count, "auto", workers, gpus))) == sizes
+
+
+def test_trials_with_much_arithmetic_of_their_own_go_into_smaller_packs() -> None:
+    packs = plan([make_trial(hidden_size=512, batch_size=512)] * 32, "auto", 2, 0)
+    assert [len(pack) for pack in packs] == [LARGEST_ON_CPU] * 4
 
 
 def test_a_given_size_is_filled_evenly() -> None:
