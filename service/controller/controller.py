@@ -58,6 +58,8 @@ class Controller:
             self._say(f"stepped down: {error}")
         except SQLAlchemyError as error:
             self._say(f"the database cannot be used, waiting for it: {_first_line(error)}")
+        except Exception:
+            log.exception("an error nobody foresaw; leading is begun anew")
 
     def _rule(self, epoch: int) -> None:
         projector = Projector(self._database, self._settings, epoch)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -13,7 +14,7 @@ from service.controller.planning import Room, fresh_packs, suspects
 from service.store import packs, sweeps, trials
 from service.store.models import Pack, Sweep, Trial
 from workers.space import resolve
-from workers.spec import SweepSpec
+from workers.spec import SweepSpec, TrialSpec
 
 LOOK_AHEAD = 1_000
 """Waiting trials looked at in a tick."""
@@ -36,14 +37,45 @@ def waiting(session: Session, sweep_id: str) -> list[Trial]:
     return list(session.scalars(query.order_by(Trial.number).limit(LOOK_AHEAD)))
 
 
-def groups(session: Session, spec: SweepSpec, candidates: Sequence[Trial], free: Room) -> list[list[Trial]]:
+Resolved = list[tuple[Trial, TrialSpec]]
+
+
+def sorted_out(spec: SweepSpec, candidates: Sequence[Trial]) -> tuple[Resolved, dict[str, str]]:
+    """The trials that can be trained, and by id why others cannot: values in the space that do not go together."""
+    sound, unsound = [], {}
+    for trial in candidates:
+        try:
+            sound.append((trial, resolve(spec, trial.number, trial.params)))
+        except ValidationError as error:
+            unsound[trial.id] = f"its parameters do not go together: {why(error)}"
+    return sound, unsound
+
+
+def why(error: ValidationError) -> str:
+    """The first thing wrong, in a line."""
+    first = error.errors(include_url=False)[0]
+    parts = [str(part) for part in (*first["loc"], first.get("ctx", {}).get("name", "")) if part != ""]
+    return f"{'.'.join(parts)}: {first['msg']}"[:300]
+
+
+def refuse(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
+    """End trials that cannot be trained, each with its reason; ``settling`` then ends a sweep that has no others."""
+    sweeps.hold(session, sweep_id)
+    for trial_id, reason in reasons.items():
+        trial = session.get_one(Trial, trial_id)
+        if trial.state == "waiting":
+            trials.move(session, trial, "failed", reason)
+
+
+def groups(session: Session, spec: SweepSpec, sound: Resolved, free: Room) -> list[list[Trial]]:
     """The next packs, as many as there is room for: lost trials first, since they hold up their sweep's end."""
+    candidates = [trial for trial, _ in sound]
     last = packs.last_attempts(session, [trial.id for trial in candidates])
     ids = {attempt.pack_id for attempt in last.values()}
     sizes = {pack.id: len(pack.trial_ids) for pack in session.scalars(select(Pack).where(Pack.id.in_(ids)))}
     lost = suspects(candidates, last, sizes)
     known = {trial.id for group in lost for trial in group}
-    fresh = [(t, resolve(spec, t.number, t.params)) for t in candidates if t.id not in known]
+    fresh = [(trial, resolved) for trial, resolved in sound if trial.id not in known]
     return [*lost, *fresh_packs(fresh, spec.resources, free)][: free.count(spec.resources)]
 
 

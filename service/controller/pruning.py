@@ -41,16 +41,24 @@ def asha(
     """Asynchronous successive halving (Li et al. 2020), the stopping form.
 
     Rungs are at ``first * reduction^k`` below ``steps``. Of the trials that have come to a rung the best
-    1/``reduction`` go on; a trial is judged at the highest rung it has come to.
+    1/``reduction`` go on; a trial is judged at the highest rung it has come to. One that was ended for a rung is not
+    counted at those above, though it may have come to them before word of its end reached it.
     """
     rungs = list(takewhile(lambda rung: rung < steps, (first * reduction**k for k in range(64))))
     found: dict[str, str] = {}
+    fallen: set[str] = set()
     for position, rung in enumerate(rungs):
-        standing = {t: value for t, curve in curves.items() if (value := _best_at(curve, rung, objective)) is not None}
+        come = {t: _best_at(curve, rung, objective) for t, curve in curves.items() if t not in fallen}
+        standing = {t: value for t, value in come.items() if value is not None}
         keep = len(standing) // reduction
         if not keep:
             continue
         order = sorted(standing.values(), reverse=objective.direction == "maximize")
+        fallen |= {
+            trial
+            for trial in standing.keys() - running
+            if objective.better(order[keep - 1], standing[trial]) and not _finished(curves[trial], steps)
+        }
         for trial in running & standing.keys():
             above = position + 1 < len(rungs) and _best_at(curves[trial], rungs[position + 1], objective) is not None
             if not above and objective.better(order[keep - 1], standing[trial]) and not _finished(curves[trial], steps):

@@ -6,6 +6,8 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from pydantic import ValidationError
 from ray.exceptions import RayError
@@ -15,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from service.controller import commands, launching, losses, pruning, settling, taking_in
 from service.controller.cluster import Cluster, ClusterGone
+from service.controller.planning import Room
 from service.controller.polls import Answer
 from service.controller.runners import Runners, assignment, runner_name
 from service.settings import ControllerSettings
@@ -32,6 +35,14 @@ PATIENCE = 10
 """A sweep that gives an error nobody foresaw this many times running is failed with it."""
 
 
+@dataclass
+class _Turn:
+    """What a round of launching has left. ``full``: a sweep had to wait for room, and those behind it with it."""
+
+    room: Room
+    full: bool = False
+
+
 class Reconciler:
     """The work of one term of leading. ``cluster`` may be out of reach: then what needs no runner goes on."""
 
@@ -40,7 +51,7 @@ class Reconciler:
         self._runners = Runners(cluster, epoch)
         self._ledger = commands.Ledger()
         self._specs: dict[str, SweepSpec] = {}
-        self._errors: Counter[str] = Counter()
+        self._errors: Counter[tuple[str, str]] = Counter()
         self._rung_news: set[str] = set()
         self._prune: dict[str, dict[str, str]] = {}
         self._first = True
@@ -54,31 +65,30 @@ class Reconciler:
             query = select(Sweep.id).where(Sweep.state.not_in(SWEEP_ENDED)).order_by(Sweep.created_at, Sweep.id)
             open_sweeps = list(session.scalars(query))
         for sweep_id in open_sweeps:
-            self._guarded(sweep_id, self._advance)
+            self._guarded(sweep_id, "advance", self._advance)
         if self._cluster.connected:
             self._launch(open_sweeps)
         self._first = False
 
-    def _guarded(self, sweep_id: str, act: Callable[[str], None]) -> bool:
-        """Do something for a sweep; a mistake in it is the sweep's end, not the loop's. False where it went wrong."""
+    def _guarded(self, sweep_id: str, what: str, act: Callable[[str], None]) -> None:
+        """Do something for a sweep; a mistake in it is the sweep's end, not the loop's.
+
+        what: the act's name. Its errors are counted by themselves, since another act may go well each time.
+        """
         try:
             act(sweep_id)
         except (LeadLost, ClusterGone, RayError, OperationalError, InterfaceError):
             raise
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            self._fail(sweep_id, f"its spec is not valid any more: {where}: {first['msg']}. Post it again, corrected")
+            self._fail(sweep_id, f"its spec is not valid any more: {launching.why(error)}. Post it again, corrected")
         except Exception as error:
-            self._errors[sweep_id] += 1
-            if self._errors[sweep_id] == 1:
-                log.exception("sweep %s gave an error, trying again", sweep_id)
-            if self._errors[sweep_id] >= PATIENCE:
+            self._errors[sweep_id, what] += 1
+            if self._errors[sweep_id, what] == 1:
+                log.exception("sweep %s gave an error (%s), trying again", sweep_id, what)
+            if self._errors[sweep_id, what] >= PATIENCE:
                 self._fail(sweep_id, f"the controller cannot run it: {type(error).__name__}: {error}")
         else:
-            self._errors.pop(sweep_id, None)
-            return True
-        return False
+            self._errors.pop((sweep_id, what), None)
 
     def _fail(self, sweep_id: str, reason: str) -> None:
         log.error("sweep %s fails: %s", sweep_id, reason)
@@ -89,7 +99,8 @@ class Reconciler:
                 self._runners.end(pack_id, name)
         with self._database.write(self._epoch) as session:
             settling.fail(session, sweep_id, reason)
-        self._errors.pop(sweep_id, None)
+        for key in [key for key in self._errors if key[0] == sweep_id]:
+            del self._errors[key]
 
     def _spec(self, session: Session, sweep_id: str) -> SweepSpec:
         if sweep_id not in self._specs:
@@ -106,7 +117,7 @@ class Reconciler:
         with self._database.read() as session:
             planned = [pack for pack in packs.open_packs(session) if pack.state == "planned"]
         for pack in planned:
-            self._guarded(pack.sweep_id, lambda _, pack=pack: self._start(pack))  # type: ignore[misc]
+            self._guarded(pack.sweep_id, f"start {pack.id}", lambda _, p=pack: self._start(p))  # type: ignore[misc]
 
     def _start(self, pack: Pack) -> None:
         with self._database.read() as session:
@@ -125,7 +136,8 @@ class Reconciler:
             if pack is None:
                 self._runners.forget(answer.pack_id)
                 continue
-            self._guarded(pack.sweep_id, lambda _, a=answer, p=pack, n=name: self._answered(a, p, n))  # type: ignore[misc]
+            act = partial(self._answered, answer, pack, name)
+            self._guarded(pack.sweep_id, f"answer {pack.id}", lambda _, act=act: act())  # type: ignore[misc]
 
     def _answered(self, answer: Answer, pack: Pack, name: str) -> None:
         if answer.poll is None:
@@ -191,7 +203,9 @@ class Reconciler:
             running = {t.id: int(t.params.get("training.steps", spec.training.steps)) for t in session.scalars(query)}
             goal = objective(spec)
             curves = reports.curves_of_sweep(session, sweep_id, goal.metric) if running else {}
-        self._prune[sweep_id] = pruning.to_prune(spec.early_stopping, goal, curves, running)
+        told = {t: reason for t, reason in self._prune.get(sweep_id, {}).items() if t in running}
+        judged = {t: steps for t, steps in running.items() if t not in told}
+        self._prune[sweep_id] = told | pruning.to_prune(spec.early_stopping, goal, curves, judged)
 
     def _command(self, sweep_id: str) -> None:
         with self._database.read() as session:
@@ -228,31 +242,38 @@ class Reconciler:
 
     def _launch(self, open_sweeps: Sequence[str]) -> None:
         with self._database.read() as session:
-            room = launching.room(session, self._cluster.nodes())
+            turn = _Turn(launching.room(session, self._cluster.nodes()))
         for sweep_id in open_sweeps:
-            with self._database.read() as session:
-                try:
-                    spec = self._spec(session, sweep_id)
-                except ValidationError:
-                    continue  # failed by _advance
-                waiting = launching.waiting(session, sweep_id)
-                if not waiting or not room.possible(spec.resources):
-                    continue
-                groups = launching.groups(session, spec, waiting, room)
-            for group in groups:
-                with self._database.write(self._epoch) as session:
-                    launching.launch(session, sweep_id, [t.id for t in group], spec, self._epoch)
-                room = room.less(spec.resources)
-            if len(waiting) > sum(len(group) for group in groups):
+            self._guarded(sweep_id, "launch", partial(self._launch_of, turn))
+            if turn.full:
                 break  # the oldest sweep first: what comes behind must not keep a large pack waiting for ever
         self._start_planned()
+
+    def _launch_of(self, turn: _Turn, sweep_id: str) -> None:
+        with self._database.read() as session:
+            if sweeps.get(session, sweep_id).state in SWEEP_ENDED:
+                return
+            spec = self._spec(session, sweep_id)
+            waiting = launching.waiting(session, sweep_id)
+            if not waiting or not turn.room.possible(spec.resources):
+                return
+            sound, unsound = launching.sorted_out(spec, waiting)
+            groups = launching.groups(session, spec, sound, turn.room)
+        if unsound:
+            with self._database.write(self._epoch) as session:
+                launching.refuse(session, sweep_id, unsound)
+        for group in groups:
+            with self._database.write(self._epoch) as session:
+                launching.launch(session, sweep_id, [t.id for t in group], spec, self._epoch)
+            turn.room = turn.room.less(spec.resources)
+        turn.full = len(sound) > sum(len(group) for group in groups)
 
     def lose_all(self, reason: str) -> None:
         """The whole cluster is another one: every open pack is lost, at no trial's cost."""
         with self._database.read() as session:
             open_packs = packs.open_packs(session)
         for pack in open_packs:
-            self._guarded(pack.sweep_id, lambda _, pack=pack: self._lose(pack, "cluster", reason))  # type: ignore[misc]
+            self._guarded(pack.sweep_id, f"lose {pack.id}", lambda _, p=pack: self._lose(p, "cluster", reason))  # type: ignore[misc]
 
 
 def _in_a_line(text: str) -> str:

@@ -27,6 +27,10 @@ def remove(session: Session, ids: Sequence[int]) -> None:
     session.execute(delete(OutboxEntry).where(OutboxEntry.id.in_(ids)))
 
 
+def remove_all(session: Session, sweep_id: str) -> None:
+    session.execute(delete(OutboxEntry).where(OutboxEntry.sweep_id == sweep_id))
+
+
 def size(session: Session) -> int:
     return session.scalar(select(func.count()).select_from(OutboxEntry)) or 0
 
@@ -35,7 +39,7 @@ def refill(session: Session, sweep_id: str) -> None:
     """Forget what MLflow was told of a sweep and put all of it into the outbox again."""
     sweep = session.get_one(Sweep, sweep_id)
     projections.drop(session, sweep_id)
-    session.execute(delete(OutboxEntry).where(OutboxEntry.sweep_id == sweep_id))
+    remove_all(session, sweep_id)
     add(session, sweep_id, "sweep", {"name": sweep.name, "at": sweep.created_at})
     for trial in session.scalars(select(Trial).where(Trial.sweep_id == sweep_id).order_by(Trial.number)):
         _refill_trial(session, trial)

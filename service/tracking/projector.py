@@ -18,7 +18,7 @@ from service.store import components, outbox, projections
 from service.store.database import Database, LeadLost
 from service.store.models import OutboxEntry
 from service.tracking.runs import RunGone, Runs
-from service.tracking.telling import Telling
+from service.tracking.telling import Telling, Untellable
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,10 @@ class Projector:
             Telling(self._database, self._epoch, self._runs, sweep_id).tell(entries)
         except (LeadLost, SQLAlchemyError):
             raise
+        except Untellable as error:
+            log.error("MLflow is not told of sweep %s, whose spec is not valid: %s", sweep_id, error)
+            with self._database.write(self._epoch) as session:
+                outbox.remove_all(session, sweep_id)
         except RunGone as error:
             log.warning("%s: sweep %s is told to it anew", error, sweep_id)
             self._refill(sweep_id)
@@ -127,9 +131,10 @@ class Projector:
         """MLflow is up, so it is this sweep: the others go on, it is tried again ever more rarely."""
         before = self._sick.get(sweep_id)
         pause = min(before.pause * 2, LONGEST_PAUSE) if before else PAUSE_SECONDS
-        if before is None or before.reason != str(error):
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+        if before is None or before.reason != reason:
             log.error("MLflow does not take sweep %s, trying again: %s", sweep_id, error, exc_info=error)
-        self._sick[sweep_id] = _Sick(time.monotonic() + pause, pause, str(error))
+        self._sick[sweep_id] = _Sick(time.monotonic() + pause, pause, reason)
 
     def _refill(self, sweep_id: str) -> None:
         with self._database.write(self._epoch) as session:

@@ -10,6 +10,8 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Metric, Param, RunTag
 
 EXPERIMENT = "spectral"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes MLflow's page open the experiment at its training runs; without, it guesses."""
 SWEEP_TAG, TRIAL_TAG = "spectral.sweep_id", "spectral.trial_id"
 BATCH = 1_000
 """Metrics per call, MLflow's own limit."""
@@ -46,7 +48,13 @@ class Runs:
             found = self.client.get_experiment_by_name(EXPERIMENT)
             if found is not None and found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)
-            self._experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT)
+            if found is None:
+                self._experiment = self.client.create_experiment(EXPERIMENT, tags=KIND)
+            else:
+                self._experiment = found.experiment_id
+                for key, value in KIND.items():
+                    if key not in found.tags:
+                        self.client.set_experiment_tag(found.experiment_id, key, value)
         return self._experiment
 
     def of_sweep(self, sweep_id: str) -> dict[str, str]:

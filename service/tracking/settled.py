@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -17,10 +18,10 @@ from workers.spec import Objective, SweepSpec, TrialSpec
 
 @dataclass(frozen=True)
 class Result:
-    """A trial with what it reached."""
+    """A trial with what it reached. ``spec``: None where its parameters do not go together, so that it never ran."""
 
     trial: Trial
-    spec: TrialSpec
+    spec: TrialSpec | None
     curve: Curve
 
 
@@ -46,10 +47,18 @@ def read(session: Session, sweep_id: str) -> SweepResults:
     curves = reports.curves_of_sweep(session, sweep_id, goal.metric)
     count = max(1, sweep.trial_count)
     ranked = trials.ranked(session, sweep_id, goal.direction, limit=count)
-    results = [Result(t, resolve(spec, t.number, t.params), curves.get(t.id, [])) for t in ranked]
+    results = [Result(t, resolved(spec, t), curves.get(t.id, [])) for t in ranked]
     succeeded = session.scalars(select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "succeeded")).all()
     best = next((r for r in results if r.trial.objective is not None and r.trial.id in succeeded), None)
     return SweepResults(sweep, spec, goal, results, best)
+
+
+def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:
+    """All that trains a trial; None where its parameters do not go together."""
+    try:
+        return resolve(spec, trial.number, trial.params)
+    except ValidationError:
+        return None
 
 
 def leaderboard(found: SweepResults) -> dict[str, Any]:

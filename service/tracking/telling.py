@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from service.store import outbox, projections, trials
 from service.store.database import Database
 from service.store.models import OutboxEntry, Sweep, Trial
 from service.tracking import models, plots, settled
 from service.tracking.runs import SWEEP_TAG, TRIAL_TAG, Runs
-from workers.space import objective, resolve
+from workers.space import objective
 from workers.spec import SweepSpec, TrialSpec
 
 log = logging.getLogger(__name__)
@@ -21,15 +23,22 @@ log = logging.getLogger(__name__)
 MODEL_TAG = "spectral.model_id"
 
 
+class Untellable(RuntimeError):
+    """A sweep of which MLflow can be told nothing: what was stored of it is no sweep of this version."""
+
+
 class Telling:
-    """One sweep's entries. Entries are removed as soon as MLflow has taken them."""
+    """One sweep's entries. Entries are removed as soon as MLflow has taken them. Raises Untellable."""
 
     def __init__(self, database: Database, epoch: int, runs: Runs, sweep_id: str) -> None:
         self._database, self._epoch, self._runs, self._sweep_id = database, epoch, runs, sweep_id
         with database.read() as session:
             self._sweep = session.get_one(Sweep, sweep_id)
             known = projections.of_sweep(session, sweep_id)
-        self._spec = SweepSpec.model_validate(self._sweep.spec)
+        try:
+            self._spec = SweepSpec.model_validate(self._sweep.spec)
+        except ValidationError as error:
+            raise Untellable(" ".join(str(error).split())[:300]) from None
         self._known = {subject: row.run_id for subject, row in known.items()}
         self._tagged: dict[str, str] | None = None
 
@@ -69,14 +78,18 @@ class Telling:
         params |= {f"space.{path}": _dimension(d) for path, d in self._spec.space.items()}
         return self._run(self._sweep_id, self._sweep.name, self._sweep.created_at, tags, params)
 
-    def _child(self, trial: Trial, spec: TrialSpec) -> str:
+    def _child(self, trial: Trial, spec: TrialSpec | None) -> str:
         tags = {
             SWEEP_TAG: self._sweep_id, TRIAL_TAG: trial.id, "mlflow.parentRunId": self._parent(),
-            "spectral.kind": "trial", "spectral.task": spec.task.name, "spectral.seed": str(spec.training.seed),
+            "spectral.kind": "trial", "spectral.task": self._spec.task.name,
             "mlflow.source.name": "spectral", "mlflow.source.type": "JOB",
         }  # fmt: skip
-        name = f"{self._sweep.name} #{trial.number}"
-        return self._run(trial.id, name, trial.started_at or trial.created_at, tags, _params(spec))
+        if spec is not None:
+            tags["spectral.seed"] = str(spec.training.seed)
+        params = _params(spec) if spec is not None else {"trial": trial.number, **trial.params}
+        return self._run(
+            trial.id, f"{self._sweep.name} #{trial.number}", trial.started_at or trial.created_at, tags, params
+        )
 
     def _run(self, subject: str, name: str, at: float, tags: dict[str, str], params: dict[str, Any]) -> str:
         """The subject's run: as our rows know it, as its tag finds it, or new."""
@@ -98,7 +111,7 @@ class Telling:
     def _tell_trial(self, trial_id: str, entries: Sequence[OutboxEntry]) -> None:
         with self._database.read() as session:
             trial = session.get_one(Trial, trial_id)
-        spec = resolve(self._spec, trial.number, trial.params)
+        spec = settled.resolved(self._spec, trial)
         run_id = self._child(trial, spec)
         points = [(e.payload["step"], e.payload["at"], e.payload["values"]) for e in entries if e.kind == "metrics"]
         if points:
@@ -110,7 +123,7 @@ class Telling:
             if entry.kind == "ended":
                 self._tell_trial_end(trial, spec, run_id, entry.payload)
 
-    def _tell_trial_end(self, trial: Trial, spec: TrialSpec, run_id: str, payload: dict[str, Any]) -> None:
+    def _tell_trial_end(self, trial: Trial, spec: TrialSpec | None, run_id: str, payload: dict[str, Any]) -> None:
         with self._database.read() as session:
             best = trials.checkpoint(session, trial.id, "best")
             last = trials.checkpoint(session, trial.id, "last")
@@ -118,7 +131,7 @@ class Telling:
             if checkpoint is not None and self._there(trial, Path(checkpoint.path)):
                 self._runs.client.log_artifacts(run_id, checkpoint.path, f"checkpoints/{which}")
         source = best or last
-        if payload["state"] == "succeeded" and source is not None and self._there(trial, Path(source.path)):
+        if payload["state"] == "succeeded" and spec and source and self._there(trial, Path(source.path)):
             self._log_model(run_id, spec, Path(source.path))
         tags = {"spectral.state": payload["state"], "spectral.reason": payload["reason"]}
         self._runs.tag(run_id, tags | {"spectral.objective": trial.objective, "spectral.best_step": trial.best_step})
@@ -157,7 +170,7 @@ class Telling:
 
     def _tell_best(self, best: settled.Result, run_id: str, at: float) -> None:
         trial = best.trial
-        metric = best.spec.objective.metric
+        metric = objective(self._spec).metric
         assert trial.objective is not None
         self._runs.log(run_id, [(trial.best_step or 0, at, {f"best/{metric}": trial.objective})])
         self._runs.tag(run_id, {"spectral.best_trial": trial.id, "spectral.best_run": self._known.get(trial.id)})

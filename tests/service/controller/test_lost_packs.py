@@ -74,9 +74,8 @@ def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
         rounds += 1
         assert rounds < 20
         with database.write(epoch) as session:
-            groups = launching.groups(
-                session, spec, launching.waiting(session, sweep.id), launching.room(session, nodes)
-            )
+            sound, _ = launching.sorted_out(spec, launching.waiting(session, sweep.id))
+            groups = launching.groups(session, spec, sound, launching.room(session, nodes))
             started = [launching.launch(session, sweep.id, [t.id for t in group], spec, epoch) for group in groups]
         for pack in started:
             assert pack is not None

@@ -104,3 +104,15 @@ def test_the_reason_names_metric_step_and_rule() -> None:
     reason = to_prune(EarlyStoppingSpec(kind="asha"), UP, at(12, 0.1, 0.9, 0.5), {"t0": 96})["t0"]
     assert "val/accuracy 0.1 at step 12" in reason
     assert "asha" in reason
+
+
+def test_asha_does_not_count_above_what_was_ended_below() -> None:
+    """t3 had come to the second rung before word of its end reached it; the best of the others must not go for it."""
+    curves = {
+        "t0": [(10, 0.5), (20, 0.4)],
+        "t1": [(10, 0.6), (20, 0.35)],
+        "t2": [(10, 0.9)],
+        "t3": [(10, 0.8), (20, 0.1)],
+    }
+    assert asha(curves, {"t0", "t1"}, DOWN, first=10, reduction=2, steps=100).keys() == {"t0"}
+    assert asha(curves, {"t0", "t1", "t3"}, DOWN, first=10, reduction=2, steps=100).keys() == {"t0", "t1"}

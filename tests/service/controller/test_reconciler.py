@@ -18,6 +18,7 @@ from service.settings import ControllerSettings
 from service.stack import Stack, guard
 from service.stack.child import Child
 from service.stack.parts import parts
+from service.states import SWEEP_ENDED
 from service.store import leases, packs, sweeps
 from service.store.database import Database, LeadLost
 from service.store.models import Attempt, Pack, Sweep, Trial
@@ -134,6 +135,47 @@ def test_a_sweep_whose_spec_is_broken_fails_alone(
         ended = sweeps.get(session, broken.id)
         assert ended.state == "failed"
         assert "model.kind" in str(ended.reason)
+
+
+def test_trials_whose_values_do_not_go_together_fail_alone(
+    database: Database, reconciler: Reconciler, new_sweep: Callable[..., Sweep]
+) -> None:
+    values = {"model.reflectors": {"values": [2, 8]}, "model.hidden_size": {"values": [4, 64]}}
+    mixed, hopeless, sound = new_sweep(**QUICK), new_sweep(**QUICK), new_sweep(**QUICK)
+    with database.write() as session:
+        for sweep, space in ((mixed, values), (hopeless, values | {"model.hidden_size": {"values": [4]}})):
+            row = session.get_one(Sweep, sweep.id)
+            if sweep is hopeless:
+                space["model.reflectors"] = {"values": [8]}
+            row.spec = row.spec | {"space": space, "search": {"sampler": "random", "trials": 8, "seed": 0}}
+            row.trial_count = 8
+    open_ones = (mixed, hopeless, sound)
+    tick_until(reconciler, lambda: all(state(database, sweep) in SWEEP_ENDED for sweep in open_ones))
+    assert [state(database, sweep) for sweep in open_ones] == ["succeeded", "failed", "succeeded"]
+    with database.read() as session:
+        for trial in session.scalars(select(Trial).where(Trial.sweep_id == mixed.id)):
+            wrong = trial.params == {"model.reflectors": 8, "model.hidden_size": 4}
+            assert trial.state == ("failed" if wrong else "succeeded")
+            assert ("do not go together" in (trial.reason or "")) == wrong
+        reason = sweeps.get(session, hopeless.id).reason or ""
+    assert reason.startswith("no trial gave a result (8 failed); trial 0: its parameters do not go together: ")
+
+
+def test_an_act_that_always_fails_ends_its_sweep_alone(
+    database: Database, reconciler: Reconciler, new_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, sound = new_sweep(), new_sweep(**QUICK)
+    sort = launching.sorted_out
+
+    def slip(spec: Any, candidates: Any) -> Any:
+        if candidates[0].sweep_id == bad.id:
+            raise KeyError("nobody foresaw this")
+        return sort(spec, candidates)
+
+    monkeypatch.setattr(launching, "sorted_out", slip)
+    tick_until(reconciler, lambda: state(database, sound) == "succeeded" and state(database, bad) == "failed")
+    with database.read() as session:
+        assert "nobody foresaw this" in (sweeps.get(session, bad.id).reason or "")
 
 
 def test_early_stopping_prunes_the_worse_and_the_sweep_succeeds(

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from sqlalchemy import select
 
 from service.controller import settling
+from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED
-from service.store import outbox, projections, reports, sweeps, trials
+from service.store import components, leases, outbox, projections, reports, sweeps, trials
 from service.store.database import Database
 from service.store.models import Checkpoint, OutboxEntry, Sweep
 from service.tracking import plots, settled
 from service.tracking.models import registry_name
-from service.tracking.runs import STATUS
+from service.tracking.projector import Projector
+from service.tracking.runs import STATUS, Runs
+from service.tracking.telling import Telling
 from workers.spec import SweepSpec
+
+# of MLflow's own database and of what it leaves to the garbage collector
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -105,3 +118,73 @@ def test_projections_of_one_sweep_are_not_taken_for_anothers(database: Database,
         projections.drop(session, one.id)
         assert projections.sweeps(session) == [two.id]
         assert sweeps.get(session, one.id).state == "succeeded"
+
+
+@pytest.fixture
+def projector(
+    database: Database, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Projector]]:
+    """A function that gives a projector into an MLflow of our own, called without its server."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Projector, "_probe", lambda _: None)
+    before = mlflow.get_tracking_uri()
+    server = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with database.write() as session:
+        epoch = leases.acquire(session, "test", 600)
+    assert epoch is not None
+    yield lambda: Projector(database, ControllerSettings(database_url=url, mlflow_url=server), epoch)
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(before)
+
+
+def waits(database: Database) -> list[str]:
+    with database.read() as session:
+        return [entry.sweep_id for entry in outbox.oldest(session, 1000)]
+
+
+def test_a_sweep_that_never_was_valid_is_told_as_far_as_it_can_be(
+    database: Database, new_sweep: Callable[..., Sweep], ended: Any, projector: Callable[[], Projector], tmp_path: Path
+) -> None:
+    broken, mixed, sound = new_sweep(), new_sweep(), ended()
+    values = {"model.reflectors": {"values": [2, 8]}, "model.hidden_size": {"values": [4, 64]}}
+    with database.write() as session:
+        row = session.get_one(Sweep, broken.id)
+        row.spec = row.spec | {"model": {"kind": "abacus"}}
+        row = session.get_one(Sweep, mixed.id)
+        row.spec = row.spec | {"space": values, "search": {"sampler": "random", "trials": 8, "seed": 0}}
+        row.trial_count = 8
+    with database.write() as session:
+        settling.expand(session, mixed.id, SweepSpec.model_validate(row.spec))
+        for trial in trials.page(session, mixed.id):
+            trials.move(session, trial, "failed", "its parameters do not go together")
+        settling.settle(session, mixed.id)
+    projector().drain()
+    assert waits(database) == []
+    runs = Runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert len(runs.of_sweep(sound.id)) == 5
+    told = runs.of_sweep(mixed.id)
+    assert len(told) == 9
+    params = {
+        runs.client.get_run(told[f"{mixed.id}-{number:04d}"]).data.params["model.reflectors"] for number in range(8)
+    }
+    assert params == {"2", "8"}
+    experiment = runs.client.get_experiment(runs.experiment())
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_what_mlflow_does_not_take_is_said_in_a_line(
+    database: Database, new_sweep: Callable[..., Sweep], projector: Callable[[], Projector],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def slip(*_: Any) -> None:
+        raise ValueError("one\n  two\n" + "x" * 1000)
+
+    sweep = new_sweep()
+    monkeypatch.setattr(Telling, "tell", slip)
+    projector().drain()
+    with database.read() as session:
+        row = components.get(session, "mlflow")
+    assert row is not None
+    assert not row.healthy
+    assert row.detail["not_taken"][sweep.id].startswith("ValueError: one two x")
+    assert len(row.detail["not_taken"][sweep.id]) == 200
