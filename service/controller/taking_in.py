@@ -32,9 +32,10 @@ def take_in(session: Session, pack: Pack, poll: Poll, objective: Objective, retr
 def _of_trial(
     session: Session, trial: Trial, attempt: Attempt, own: list[Report], objective: Objective, retries: RetriesSpec
 ) -> bool:
-    told = _metrics(session, trial, [r for r in own if isinstance(r, Metrics)], objective)
+    told = _metrics(session, trial, [r for r in own if isinstance(r, Metrics)])
     for report in own:
         if isinstance(report, Checkpointed):
+            _improve(trial, report, objective)
             _checkpoint(session, trial, report)
     for report in own:
         if isinstance(report, Ended):
@@ -42,14 +43,14 @@ def _of_trial(
     return told
 
 
-def _metrics(session: Session, trial: Trial, told: list[Metrics], objective: Objective) -> bool:
+def _metrics(session: Session, trial: Trial, told: list[Metrics]) -> bool:
     if not told:
         return False
     at = time.time()
     values = {report.step: report.values for report in reversed(told)}
     fresh = reports.add(session, trial.id, [(report.step, report.values) for report in told], at)
     for step in fresh:
-        _improve(trial, step, values[step].get(objective.metric), objective)
+        trial.step = max(trial.step, step)
         outbox.add(session, trial.sweep_id, "metrics", {"step": step, "values": values[step], "at": at}, trial.id)
         data = {"number": trial.number, "step": step, "values": values[step]}
         data |= {"objective": trial.objective, "best_step": trial.best_step}
@@ -57,10 +58,11 @@ def _metrics(session: Session, trial: Trial, told: list[Metrics], objective: Obj
     return bool(fresh)
 
 
-def _improve(trial: Trial, step: int, value: float | None, objective: Objective) -> None:
-    trial.step = max(trial.step, step)
-    if value is not None and (trial.objective is None or objective.better(value, trial.objective)):
-        trial.objective, trial.best_step = value, step
+def _improve(trial: Trial, report: Checkpointed, objective: Objective) -> None:
+    """A trial's objective is that of its best checkpoint: what was better between two is a model nobody has."""
+    value = report.objective
+    if report.best and value is not None and (trial.objective is None or objective.better(value, trial.objective)):
+        trial.objective, trial.best_step = value, report.step
 
 
 def _checkpoint(session: Session, trial: Trial, report: Checkpointed) -> None:
@@ -71,7 +73,10 @@ def _checkpoint(session: Session, trial: Trial, report: Checkpointed) -> None:
     if reports.add_checkpoint(session, row):
         payload = {"step": report.step, "path": report.path, "best": report.best}
         outbox.add(session, trial.sweep_id, "checkpoint", payload, trial.id)
-        data = {"number": trial.number, "step": report.step, "best": report.best}
+        data = {
+            "number": trial.number, "step": report.step, "best": report.best, "objective": trial.objective,
+            "best_step": trial.best_step,
+        }  # fmt: skip
         events.record(session, trial.sweep_id, "trial.checkpointed", data, trial.id)
 
 

@@ -70,15 +70,38 @@ def test_a_step_told_again_by_a_later_attempt_stands_as_first_told(
         assert [entry.payload["step"] for entry in session.scalars(told)] == [10, 20]
 
 
-def test_the_objective_is_the_best_so_far(database: Database, expanded: Any, launched: Any, take: Any) -> None:
+def checkpointed(seq: int, trial: str, step: int, loss: float | None, best: bool) -> Checkpointed:
+    return Checkpointed(seq=seq, trial_id=trial, step=step, path=f"/c/{step}", best=best, objective=loss)
+
+
+def test_the_objective_is_that_of_the_best_checkpoint(
+    database: Database, expanded: Any, launched: Any, take: Any
+) -> None:
     sweep, spec = expanded()
     pack = launched(sweep, spec, 0)
     (trial,) = pack.trial_ids
-    for seq, (step, loss) in enumerate([(10, 0.5), (20, 0.3), (30, 0.4)], 1):
-        take(pack, spec, [metrics(seq, trial, step, loss)])
+
+    def found() -> tuple[int, float | None, int | None]:
+        with database.read() as session:
+            row = session.get_one(Trial, trial)
+            return row.step, row.objective, row.best_step
+
+    take(pack, spec, [metrics(1, trial, 10, 0.1)])  # the best of all, but no model of it is kept
+    assert found() == (10, None, None)
+    take(pack, spec, [metrics(2, trial, 20, 0.5), checkpointed(3, trial, 20, 0.5, best=True)])
+    assert found() == (20, 0.5, 20)
+    take(pack, spec, [metrics(4, trial, 30, 0.4)])
+    take(pack, spec, [checkpointed(5, trial, 35, None, best=False)])  # a pause
+    assert found() == (30, 0.5, 20)
+    take(pack, spec, [metrics(6, trial, 40, 0.3), checkpointed(7, trial, 40, 0.3, best=True)])
+    assert found() == (40, 0.3, 40)
+    take(
+        pack, spec, [checkpointed(8, trial, 20, 0.5, best=True), checkpointed(9, trial, 50, 0.6, best=False)]
+    )  # resumed
+    assert found() == (40, 0.3, 40)
     with database.read() as session:
-        row = session.get_one(Trial, trial)
-        assert (row.step, row.objective, row.best_step) == (30, 0.3, 20)
+        told = session.scalars(select(Event).where(Event.kind == "trial.checkpointed").order_by(Event.seq)).all()
+    assert [(event.data["step"], event.data["best_step"]) for event in told] == [(20, 20), (35, 20), (40, 40), (50, 40)]
 
 
 @pytest.mark.parametrize(
@@ -125,8 +148,10 @@ def test_events_tell_of_the_sweep_as_a_whole(
 ) -> None:
     sweep, spec = expanded()
     pack = launched(sweep, spec, 0)
-    take(pack, spec, [metrics(1, pack.trial_ids[0], 10, 0.5)])
+    (trial,) = pack.trial_ids
+    take(pack, spec, [metrics(1, trial, 10, 0.5), checkpointed(2, trial, 10, 0.5, best=True)])
     with database.read() as session:
-        event = session.scalars(select(Event).where(Event.kind == "trial.metrics")).one()
-    assert event.data["values"] == {"val/loss": 0.5}
-    assert event.data["objective"] == trials_of(sweep)[0].objective == 0.5
+        kinds = ("trial.metrics", "trial.checkpointed")
+        told, kept = session.scalars(select(Event).where(Event.kind.in_(kinds)).order_by(Event.seq)).all()
+    assert told.data["values"] == {"val/loss": 0.5}
+    assert kept.data["objective"] == trials_of(sweep)[0].objective == 0.5
