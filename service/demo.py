@@ -48,7 +48,7 @@ def main() -> int:
                 console.print(f"Left running: {stack.url} and {stack.mlflow_url}. Ctrl-C stops it.")
                 stack.wait()
             else:
-                console.print(f"To look at it again: spectral up --home {home}")
+                console.print(f"To look at it again: {_program()} up --home {home}")
     except StackError as error:
         console.print(str(error), style="red")
         return 2
@@ -56,6 +56,14 @@ def main() -> int:
         console.print("Stopped.")
         return 130
     return 0 if good else 1
+
+
+def _program() -> str:
+    """``spectral`` as it can be called from here."""
+    program = Path(sys.executable).parent / "spectral"
+    if not program.exists():
+        return "spectral"
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
 def _options() -> argparse.Namespace:
@@ -137,7 +145,7 @@ def _wait_projected(stack: Stack, sweep_id: str) -> dict[str, Any]:
 
 def _fetch_plots(stack: Stack, run: dict[str, Any], out: Path) -> dict[str, Path]:
     found = {}
-    for title, name in (("reflectors by margin", "results.png"), ("learning curves", "learning_curves.png")):
+    for title, name in (("heatmap (reflectors by margin)", "results.png"), ("learning curves", "learning_curves.png")):
         address = f"{stack.mlflow_url}/get-artifact"
         reply = httpx.get(address, params={"path": f"plots/{name}", "run_uuid": run["info"]["run_id"]}, timeout=30)
         reply.raise_for_status()

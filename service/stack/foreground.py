@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from service.stack.errors import PortTaken, StackError
+from service.stack.errors import StackError, Unusable
 from service.stack.stack import Stack
 
 BANNER = """
@@ -29,7 +29,7 @@ def up(
     gpus: int | None = None,
     foreground: bool = True,
 ) -> int:
-    """Run the stack until SIGINT or SIGTERM and give the exit code: 0, 1 where it does not start, 2 for a taken port.
+    """Run the stack until SIGINT or SIGTERM and give the exit code: 0, 1 where it does not start, 2 for a wrong option.
 
     foreground: print the banner and what happens; without, errors alone.
     """
@@ -52,7 +52,7 @@ def up(
         say("Stopped before it was up.")
     except StackError as error:
         print(f"spectral up: {error}", file=sys.stderr)
-        return 2 if isinstance(error, PortTaken) else 1
+        return 2 if isinstance(error, Unusable) else 1
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from service.stack.errors import HomeBusy
+from service.stack.errors import HomeBusy, HomeUnusable
 
 
 class Home:
@@ -43,9 +43,12 @@ class Home:
         return short / f"spectral-ray-{os.getuid()}-{digest}"
 
     def claim(self, holder: dict[str, Any]) -> None:
-        """Make the folder ours until ``release`` or the end of this process. Raises HomeBusy."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        """Make the folder ours until ``release`` or the end of this process. Raises HomeBusy, HomeUnusable."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise HomeUnusable(self.path, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -59,6 +59,9 @@ def environment(layout: Layout) -> dict[str, str]:
     """What all parts share: the mark by which they are found again, our packages, the secret of this stack's Ray."""
     root = str(Path(service.__file__).resolve().parent.parent)
     inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
+    data = inherited.get("SPECTRAL_DATA_DIR")
+    if data:  # parts run in another folder than the one this was said in
+        inherited["SPECTRAL_DATA_DIR"] = str(Path(data).expanduser().absolute())
     path = [root, *filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))]
     return inherited | {
         MARK: str(layout.home.path),

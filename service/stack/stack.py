@@ -16,7 +16,7 @@ import httpx
 
 from service.stack import guard, ports
 from service.stack.child import Child
-from service.stack.errors import StackFailed
+from service.stack.errors import SamePort, StackFailed
 from service.stack.home import Home
 from service.stack.parts import Layout, parts
 
@@ -35,7 +35,7 @@ class Stack:
     port, mlflow_port: where the API and MLflow listen; 0 picks free ones. cpus, gpus: what Ray may use, by default all
     there is. database_url: instead of the SQLite file in ``home``. say: told in a line what happens to the parts.
 
-    ``start`` raises PortTaken, HomeBusy or StackFailed; nothing is left running then.
+    ``start`` raises SamePort, PortTaken, HomeBusy, HomeUnusable or StackFailed; nothing is left running then.
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class Stack:
 
     def start(self) -> None:
         """Returns when sweeps can run and MLflow answers."""
+        if self.layout.port == self.layout.mlflow_port:
+            raise SamePort(self.layout.port)
         ports.require(self.layout.port, "the API and the web page", "--port")
         ports.require(self.layout.mlflow_port, "MLflow", "--mlflow-port")
         self.home.claim({"url": self.url})

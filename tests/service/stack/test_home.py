@@ -120,3 +120,30 @@ def test_every_part_carries_the_mark_and_the_secret(tmp_path: Path) -> None:
         assert part.environment[guard.MARK] == str(stack.home.path)
         assert part.environment["RAY_AUTH_TOKEN_PATH"] == str(stack.home.token)
     assert {"--num-cpus=3", "--num-gpus=1"} <= set(found[0].command)
+
+
+def test_a_home_that_cannot_be_made_is_one_line_and_exit_code_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for home in (file, file / "inside", Path("/proc/nope")):
+        assert up(home, port=0, mlflow_port=0, foreground=False) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{home} cannot be used as a folder" in line
+        assert "--home" in line
+
+
+def test_one_port_for_two_is_refused_up_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (port,) = ports.free(1)
+    assert up(tmp_path / "home", port=port, mlflow_port=port, foreground=False) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--port and --mlflow-port are both {port}" in line
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_relative_data_folder_is_the_one_seen_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPECTRAL_DATA_DIR", "data")
+    for part in parts(Stack(tmp_path / "home", 0, 0).layout):
+        assert part.environment["SPECTRAL_DATA_DIR"] == str(tmp_path / "data")
