@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from service.api import views
+from service.api.parameters import Known
 from workers.tasks import TASKS
 
-router = APIRouter(prefix="/v1", tags=["catalogue"])
+router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Known])
 
 SAMPLERS = {
     "grid": "every point of the space, the last dimension fastest",

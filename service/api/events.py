@@ -16,12 +16,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.api.context import Context, Ctx
+from service.api.parameters import Known
 from service.states import SWEEP_ENDED
 from service.store import events, sweeps
 from service.store.models import Event
 
 log = logging.getLogger(__name__)
-router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 
 KEEPALIVE_SECONDS = 15.0
 Seq = Annotated[int | None, Query(ge=0, le=2**53, description="number of the last event seen; 0: from the start")]

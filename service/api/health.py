@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from service.api import views
 from service.api.context import Context, Ctx
+from service.api.parameters import Known
 from service.store import components, packs, trials
 
 router = APIRouter(tags=["health"])
@@ -34,7 +35,7 @@ def ready(context: Ctx, response: Response) -> views.Readiness:
     return views.Readiness(ready=not waiting, degraded=degraded, waiting_for=waiting, parts=parts)
 
 
-@router.get("/v1/cluster")
+@router.get("/v1/cluster", dependencies=[Known])
 def cluster(context: Ctx) -> views.Cluster:
     """Nodes, CPUs and GPUs as the controller last saw them, and what waits for them."""
     with context.database.read() as session:

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from service.api import advice, views
 from service.settings import ApiSettings
-from service.states import TRIAL_ENDED
-from service.store import projections, trials
+from service.states import SWEEP_ENDED, TRIAL_ENDED
+from service.store import components, projections, trials
 from service.store.models import Projection, Sweep, Trial
 from workers.space import objective, params_of
 from workers.spec import SweepSpec
@@ -25,11 +25,14 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> views.SweepVie
     spec = SweepSpec.model_validate(row.spec)
     best = trials.best(session, row.id, objective(spec).direction)
     run = projections.get(session, row.id)
+    warnings = advice.warnings(spec)
+    if row.state not in SWEEP_ENDED:
+        warnings += advice.no_room(spec, components.nodes(session))
     return views.SweepView(
         **_summary(session, row, spec, trials.tally(session, [row.id])[row.id]),
         best=trial(best) if best else None,
         mlflow_url=mlflow_url(settings, run) if run else None,
-        warnings=[views.Advice(**warning.as_dict()) for warning in advice.warnings(spec)],
+        warnings=[views.Advice(**warning.as_dict()) for warning in warnings],
         spec=row.spec,
     )
 
@@ -56,7 +59,8 @@ def mlflow_url(settings: ApiSettings, run: Projection) -> str:
 def _summary(session: Session, row: Sweep, spec: SweepSpec, tally: dict[str, tuple[int, int]]) -> dict[str, Any]:
     base = f"/v1/sweeps/{row.id}"
     counts = {state: count for state, (count, _) in tally.items()}
-    counts["waiting"] = counts.get("waiting", 0) + row.trial_count - sum(counts.values())
+    unmade = "cancelled" if row.state in SWEEP_ENDED else "waiting"
+    counts[unmade] = counts.get(unmade, 0) + row.trial_count - sum(counts.values())
     return {name: getattr(row, name) for name in _SHOWN} | {
         "trials": views.Counts(total=row.trial_count, **counts),
         "progress": _progress(session, row, spec, tally),
@@ -69,7 +73,9 @@ def _progress(session: Session, row: Sweep, spec: SweepSpec, tally: dict[str, tu
     done = sum(steps for _, steps in tally.values())
     ended = [(count, steps) for state, (count, steps) in tally.items() if state in TRIAL_ENDED]
     walked = sum(steps for _, steps in ended)
-    if "training.steps" in spec.space:
+    if row.state in SWEEP_ENDED:
+        left = 0
+    elif "training.steps" in spec.space:
         over = trials.ended_numbers(session, row.id)
         left = sum(
             steps for number, steps in enumerate(_planned_steps(row.id, spec.model_dump_json())) if number not in over

@@ -6,20 +6,22 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.api import advice, cursors, report, showing, views
 from service.api.context import Ctx
 from service.api.documents import Posted
+from service.api.parameters import Known
 from service.api.submission import Key, submit
 from service.states import SweepState, TrialState, Verb
-from service.store import sweeps, trials
+from service.store import components, sweeps, trials
 from service.store.models import Sweep, Trial
 from workers.parsing import parse_sweep
 from workers.space import objective
 from workers.spec import SweepSpec
 
-router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SweepSpec"}}}}}  # noqa: E501  # fmt: skip
 
 
@@ -53,9 +55,15 @@ def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = No
 
 
 @router.post("/validate", openapi_extra=BODY)
-def validate_sweep(document: Posted) -> views.Plan:
-    """What the sweep would do, without storing anything."""
-    return views.Plan(**advice.plan(parse_sweep(document.content)))
+def validate_sweep(document: Posted, context: Ctx) -> views.Plan:
+    """What the sweep would do, without storing anything; without a database nothing is said of the cluster."""
+    spec = parse_sweep(document.content)
+    try:
+        with context.database.read() as session:
+            nodes = components.nodes(session)
+    except SQLAlchemyError:
+        nodes = []
+    return views.Plan(**advice.plan(spec, nodes))
 
 
 @router.get("")

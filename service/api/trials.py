@@ -9,13 +9,14 @@ from starlette.responses import Response
 
 from service.api import files, showing, views
 from service.api.context import Ctx
+from service.api.parameters import Known
 from service.store import events, projections, sweeps, trials
 from service.store.errors import NotFound
 from service.store.models import Trial
 from service.store.trials import TrialVerb
 from workers.spec import SweepSpec
 
-router = APIRouter(prefix="/v1/trials", tags=["trials"])
+router = APIRouter(prefix="/v1/trials", tags=["trials"], dependencies=[Known])
 
 SNIPPET = """import mlflow
 import numpy as np

@@ -40,7 +40,7 @@ class Plan(BaseModel):
 
 
 class Counts(BaseModel):
-    """Trials by state; those not yet expanded are waiting."""
+    """Trials by state; those that have not been made yet are waiting, in a sweep that ended cancelled."""
 
     total: int
     waiting: int = 0
@@ -64,7 +64,10 @@ class ObjectiveView(BaseModel):
 
 
 class TrialView(BaseModel):
-    """``objective``: the best value so far, at ``best_step``. ``wanted``: a verb not yet carried out."""
+    """``objective``: of the best checkpoint so far, at ``best_step``; null until there is one.
+
+    ``wanted``: a verb not yet carried out.
+    """
 
     id: str
     sweep_id: str

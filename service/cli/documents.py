@@ -38,6 +38,7 @@ def _refuse(name: str) -> float:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise Mistake(f"{next(n for n in names if names.count(n) > 1)} is given twice in one object; give it once")
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise Mistake(f"{twice} is given twice in one object; give it once")
     return document

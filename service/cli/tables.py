@@ -45,6 +45,8 @@ def advice(warning: dict[str, Any]) -> str:
 
 def heading(console: Console, sweep: dict[str, Any], base_url: str) -> None:
     """What a sweep is, how far it is and where more of it is to be seen."""
+    for warning in sweep["warnings"]:
+        console.print(f"[yellow]warning[/] {plain(advice(warning))}", soft_wrap=True)
     counts = {name: n for name, n in sweep["trials"].items() if n and name != "total"}
     console.print(f"[bold]{plain(sweep['name'])}[/]  {sweep['id']}  {sweep['state']}", soft_wrap=True)
     if sweep["reason"]:

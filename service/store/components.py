@@ -20,5 +20,14 @@ def get(session: Session, name: str) -> Component | None:
     return session.get(Component, name)
 
 
+def nodes(session: Session) -> list[tuple[float, float]]:
+    """CPUs and GPUs of each node, as the controller last saw them; none where the cluster is not known."""
+    row = get(session, "ray")
+    found = row.detail.get("nodes") if row is not None and row.healthy else None
+    if not isinstance(found, list):
+        return []
+    return [(float(node["cpus"]), float(node["gpus"])) for node in found]
+
+
 def every(session: Session) -> list[Component]:
     return list(session.scalars(select(Component).order_by(Component.name)))

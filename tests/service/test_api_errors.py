@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, make_url, select
 from sqlalchemy.event import listen
 
-from service.api.documents import MAX_DEPTH
+from service.api.documents import MAX_DEPTH, MAX_SHOWN
 from service.settings import ApiSettings
 from service.store import database as database_module
 from service.store import sweeps
@@ -45,9 +45,9 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "status", "field", "words"),
     [
-        (b"", 400, None, "line 1, column 1"),
-        (b'{"name": "a"\n "task"}', 400, None, "line 2, column 2"),
-        (b'{"name": "\xff"}', 400, None, "byte 10"),
+        (b"", 422, "(document)", "line 1, column 1"),
+        (b'{"name": "a"\n "task"}', 422, "(document)", "line 2, column 2"),
+        (b'{"name": "\xff"}', 422, "(document)", "byte 10"),
         (b'{"training": {"lr": NaN}}', 422, "training.lr", "not a finite number"),
         (b'{"space": {"model.margin": {"values": [0.1, Infinity]}}}', 422, "space.model.margin.values.1", "finite"),
         (b'{"training": {"lr": 1e999}}', 422, "training.lr", "finite"),
@@ -55,8 +55,8 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
         (b'{"model": {"kind": "rnn", "kind": "lstm"}}', 422, "model.kind", "twice"),
         (b'{"name": "\\ud800"}', 422, "name", "surrogate"),
         (b'{"\\ud800": 1}', 422, "(document)", "surrogate"),
-        (b"[" * 200_000, 422, None, "nested deeper"),
-        (b'{"a":' * 90_000 + b"1" + b"}" * 90_000, 422, None, "nested deeper"),
+        (b"[" * 200_000, 422, "(document)", "nested deeper"),
+        (b'{"a":' * 90_000 + b"1" + b"}" * 90_000, 422, "(document)", "nested deeper"),
         (b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2), 422, "0" + ".0" * (MAX_DEPTH - 1), "too deep"),
         (b"[]", 422, "(document)", "dictionary"),
         (b"null", 422, "(document)", "dictionary"),
@@ -71,6 +71,19 @@ def test_a_wrong_body_names_the_place(
     if field is not None:
         assert document["errors"][0]["field"] == field
     assert sweeps_stored(database) == 0
+
+
+def test_one_of_very_many_keys_given_twice_is_found(api: httpx.Client) -> None:
+    body = "{" + ",".join(f'"k{i}":0' for i in range(75_000)) + ',"k74999":0}'
+    (error,) = problem(api.post("/v1/sweeps", content=body, headers=JSON), 422)["errors"]
+    assert (error["field"], error["problem"]) == ("k74999", "is given twice in one object")
+
+
+def test_many_faults_are_told_by_a_few_and_long_names_cut(api: httpx.Client) -> None:
+    body = f'{{"{"k" * 400_000}": [{",".join(["NaN"] * 100_000)}]}}'
+    errors = problem(api.post("/v1/sweeps", content=body, headers=JSON), 422)["errors"]
+    assert len(errors) == MAX_SHOWN
+    assert all(len(error["field"]) <= 300 for error in errors)
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
@@ -88,7 +101,11 @@ def test_ten_megabytes_are_refused_counted_as_they_come(api: httpx.Client, datab
 
     for body in (chunks(), b" " * 10_000_000):
         answer = api.post("/v1/sweeps", content=body, headers=JSON)
-        assert "1,000,000 bytes" in problem(answer, 413)["detail"]
+        refused = problem(answer, 413)
+        assert "1,000,000 bytes" in refused["detail"]
+        (error,) = refused["errors"]
+        assert (error["field"], error["allowed"]) == ("(document)", "at most 1,000,000 bytes")
+        assert error["given"].startswith("10,000,0")
     assert sweeps_stored(database) == 0
 
 
@@ -209,4 +226,4 @@ def test_no_document_makes_the_service_slip(api: httpx.Client, document: dict[st
 )
 def test_no_bytes_make_the_service_slip(api: httpx.Client, body: bytes) -> None:
     answer = api.post("/v1/sweeps", content=body, headers=JSON)
-    problem(answer, 400 if answer.status_code == 400 else 422)
+    assert problem(answer, 422)["errors"]

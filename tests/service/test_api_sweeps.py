@@ -11,10 +11,13 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from service.store import projections, sweeps, trials
+from service.api import advice
+from service.store import components, projections, sweeps, trials
 from service.store.database import Database
 from service.store.models import Event, IdempotencyKey, OutboxEntry, Sweep, Trial
+from workers.errors import SpecError
 from workers.parsing import parse_sweep
+from workers.spec import SweepSpec
 
 BACKENDS = ["sqlite", "postgresql"]
 NewSweep = Callable[..., Sweep]
@@ -284,3 +287,63 @@ def test_report_of_other_models_has_no_grid(api: httpx.Client, database: Databas
         trial.objective = 1.0
     report = api.get(f"/v1/sweeps/{sweep.id}/report").json()
     assert (report["grid"], report["places"], len(report["leaderboard"])) == (None, [], 1)
+
+
+@pytest.mark.parametrize("space", [{"model.margin": {"values": [0.01, 0.1]}}, {"training.steps": {"values": [10, 20]}}])
+def test_a_sweep_cancelled_before_it_began_has_nothing_left_to_wait_for(
+    api: httpx.Client, database: Database, new_sweep: NewSweep, space: dict[str, Any]
+) -> None:
+    sweep = new_sweep(space=space)
+    with database.write() as session:
+        sweeps.move(session, sweep.id, "cancelling")
+    assert api.get(f"/v1/sweeps/{sweep.id}").json()["trials"]["waiting"] == 2
+    with database.write() as session:
+        sweeps.move(session, sweep.id, "cancelled")
+    shown = api.get(f"/v1/sweeps/{sweep.id}").json()
+    assert {name: n for name, n in shown["trials"].items() if n} == {"total": 2, "cancelled": 2}
+    assert shown["progress"] == {"done": 0, "total": 0}
+
+
+def test_what_no_node_has_is_warned_of_once_the_cluster_is_known(
+    api: httpx.Client, database: Database, document: dict[str, Any]
+) -> None:
+    document["resources"] = {"cpus": 64, "gpus": 1}
+    posted = api.post("/v1/sweeps", json=document).json()
+    assert posted["warnings"] == api.post("/v1/sweeps/validate", json=document).json()["warnings"] == []
+    nodes = [{"name": "a", "cpus": 2.0, "gpus": 0.0}, {"name": "b", "cpus": 1.0, "gpus": 0.0}]
+    with database.write() as session:
+        components.note(session, "ray", True, "2 nodes", {"nodes": nodes})
+    shown = api.get(f"/v1/sweeps/{posted['id']}").json()
+    assert shown["warnings"] == api.post("/v1/sweeps/validate", json=document).json()["warnings"]
+    found = [(w["field"], w["given"], w["allowed"]) for w in shown["warnings"]]
+    assert found == [("resources.cpus", 64, "at most 2 here"), ("resources.gpus", 1, "at most 0 here")]
+    assert "the sweep waits" in shown["warnings"][0]["problem"]
+    with database.write() as session:
+        sweeps.move(session, posted["id"], "failed", "because")
+    assert api.get(f"/v1/sweeps/{posted['id']}").json()["warnings"] == []
+
+
+def test_what_no_node_has_together_is_warned_of(
+    api: httpx.Client, database: Database, document: dict[str, Any]
+) -> None:
+    nodes = [{"name": "a", "cpus": 8.0, "gpus": 0.0}, {"name": "b", "cpus": 2.0, "gpus": 1.0}]
+    with database.write() as session:
+        components.note(session, "ray", True, "2 nodes", {"nodes": nodes})
+    for resources, fields in (({"cpus": 4, "gpus": 1}, ["resources"]), ({"cpus": 2, "gpus": 1}, []), ({"cpus": 8}, [])):
+        plan = api.post("/v1/sweeps/validate", json=document | {"resources": resources}).json()
+        assert [warning["field"] for warning in plan["warnings"]] == fields
+
+
+def test_validate_refuses_trials_that_do_not_go_together(document: dict[str, Any]) -> None:
+    spec = SweepSpec.model_validate(
+        document
+        | {
+            "space": {"model.reflectors": {"values": [2, 8]}, "model.hidden_size": {"values": [4, 64]}},
+            "search": {"sampler": "random", "trials": 8},
+        }
+    )
+    with pytest.raises(SpecError) as refused:
+        advice.plan(spec)
+    (error,) = refused.value.errors
+    assert error.field.startswith("space.model.")
+    assert "hidden_size = 4" in error.problem

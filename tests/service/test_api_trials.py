@@ -129,3 +129,26 @@ def test_verbs_on_a_trial(backend: str, api: httpx.Client, database: Database, t
     unknown = api.post(f"/v1/trials/{trial.id}/pause")
     assert unknown.status_code == 422
     assert unknown.json()["errors"][0]["allowed"] == "'stop' or 'cancel'"
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/trials/{trial}/metrics?key=val/loss", "one of after, keys"),
+        ("/v1/trials/{trial}/checkpoint?wich=last", "one of download, which"),
+        ("/v1/trials/{trial}?full=1", "no parameter"),
+        ("/v1/trials/{trial}/logs?full=1", "no parameter"),
+        ("/v1/sweeps/{sweep}?full=1", "no parameter"),
+        ("/v1/sweeps/{sweep}/trials?order=objective", "one of cursor, limit, sort, state"),
+        ("/v1/sweeps/{sweep}/events?from=3", "one of after"),
+        ("/v1/sweeps/{sweep}/report?full=1", "no parameter"),
+        ("/v1/sweeps?stat=running", "one of cursor, limit, state"),
+        ("/v1/tasks?name=digits", "no parameter"),
+        ("/v1/cluster?full=1", "no parameter"),
+    ],
+)
+def test_an_unknown_parameter_is_refused_everywhere(api: httpx.Client, trial: Trial, path: str, allowed: str) -> None:
+    answer = api.get(path.format(trial=trial.id, sweep=trial.sweep_id))
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["problem"], error["allowed"]) == ("is not a parameter of this call", allowed)

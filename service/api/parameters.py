@@ -1,0 +1,41 @@
+"""Query parameters a call does not know are refused, so that a misspelt one is never taken for none."""
+
+from __future__ import annotations
+
+from fastapi import Depends
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from service.api.problems import Refused
+from workers.errors import FieldError
+
+
+def _known(request: Request) -> None:
+    route = request.scope["route"]
+    assert isinstance(route, APIRoute)
+    names = sorted(_names(route.dependant))
+    allowed = f"one of {', '.join(names)}" if names else "no parameter"
+    errors = [
+        FieldError(name[:200], value[:200], "is not a parameter of this call", allowed)
+        for name, value in list(request.query_params.items())[:20]
+        if name not in names
+    ]
+    if errors:
+        raise Refused(422, "Invalid request", "; ".join(str(error) for error in errors), errors)
+
+
+def _names(dependant: Dependant) -> set[str]:
+    """As they stand in the address; a model stands for its fields."""
+    found = {name for part in dependant.dependencies for name in _names(part)}
+    for field in dependant.query_params:
+        kind = field.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= set(kind.model_fields)
+        else:
+            found.add(field.alias)
+    return found
+
+
+Known = Depends(_known)
