@@ -18,7 +18,7 @@ from rich.console import Console
 
 from service.cli import commands, training
 from service.cli.main import main
-from service.store import sweeps, trials
+from service.store import components, sweeps, trials
 from service.store.database import Database
 from service.store.models import Sweep, Trial
 
@@ -115,6 +115,12 @@ def test_show_has_the_trials_best_first(base_url: str, database: Database, runni
     places = [shown.rindex(made[number].id) for number in (1, 3, 0, 2)]
     assert places == sorted(places)
     assert "best:   val/loss = 0.1  reflectors=2 margin=0.1" in shown
+    assert "warning" not in shown
+    with database.write() as session:
+        nodes = [{"name": "a", "cpus": 0.5, "gpus": 0.0}]
+        components.note(session, "ray", True, "1 node", {"nodes": nodes})
+    warned = spectral("show", sweep.id, url=base_url).stdout
+    assert "warning resources.cpus = 1.0 is more than any node has now, so the sweep waits; at most 0.5 here" in warned
     stopped = spectral("stop", made[0].id, url=base_url)
     assert stopped.stdout == f"{made[0].id} is waiting, stop is under way\n"
 
