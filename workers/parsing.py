@@ -38,12 +38,8 @@ def parse_sweep(document: Any) -> SweepSpec:
 
 def field_errors(error: ValidationError, spec: type[BaseModel]) -> list[FieldError]:
     """Pydantic's errors as ours: dotted path, what was given, what is allowed."""
-    found = [_field_error(item) for item in error.errors(include_url=False)]
-    return list(dict.fromkeys(found))[:MAX_SHOWN] if _hashable(found) else found[:MAX_SHOWN]
-
-
-def _hashable(found: list[FieldError]) -> bool:
-    return all(isinstance(f.given, str | int | float | bool | None) for f in found)
+    found = [_field_error(item) for item in error.errors(include_url=False)[: 5 * MAX_SHOWN]]
+    return list({str(one): one for one in found}.values())[:MAX_SHOWN]
 
 
 def _field_error(item: Any) -> FieldError:
