@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class PlainSpectral(nn.Module):
+class PlainSpectral(nn.Module, ABC):
     """h' = relu(W h + M x + b), W = U diag(sigma) V^T, and a linear readout of the last state.
 
     start: weight (n, I), bias (n), u and v (n, m), raw (n), head_weight (O, n), head_bias (O).
@@ -27,8 +28,9 @@ class PlainSpectral(nn.Module):
         """x (B, T, I) -> (B, O)."""
         return functional.linear(self.last_state(x), self.head_weight, self.head_bias)
 
+    @abstractmethod
     def last_state(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """x (B, T, I) -> h_T (B, n)."""
 
     def sigma(self) -> Tensor:
         """Within margin of 1."""
