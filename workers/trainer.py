@@ -62,10 +62,10 @@ class _Clock:
 class Trainer:
     """Trials of one shape key, numbered as given; each starts at its own state's step.
 
-    A trial's numbers depend on the others by rounding at most (1e-12 relative in float64), and not at all while the
-    same trials train, whatever becomes of their values; as a rule not even in another pack that pads it alike.
-    Trials that end are masked at once; when half of the pack is gone the rest moves together. Test metrics come with
-    the last report, from the best checkpointed parameters by the objective.
+    A trial's numbers depend on the others by rounding at most (1e-11 relative after 12 steps in float64), and not at
+    all while the same trials train, whatever becomes of their values; as a rule not even in another pack that pads it
+    alike. Trials that end are masked at once; when half of the pack is gone the rest moves together. Test metrics come
+    with the last report, from the best checkpointed parameters by the objective.
     """
 
     def __init__(self, states: Sequence[TrialState], data: TaskData, device: torch.device) -> None:

@@ -31,7 +31,6 @@ class Answer:
 @dataclass
 class _Question:
     ref: Any
-    asked_at: float
     silent_since: float
 
 
@@ -47,7 +46,7 @@ class Polls:
         if pack_id not in self._open:
             now = time.monotonic()
             ref = handle.poll.remote(after_seq, epoch)
-            self._open[pack_id] = _Question(ref, now, self._silent.get(pack_id, now))
+            self._open[pack_id] = _Question(ref, self._silent.get(pack_id, now))
 
     def tell(self, pack_id: str, handle: Any, epoch: int, command: Command) -> None:
         """Send a command; a runner that cannot take it is found by the next poll, what went wrong is logged then."""

@@ -101,10 +101,6 @@ class Runs:
         run = self._known(run_id, lambda: self.client.get_run(run_id))
         return dict(run.data.tags)
 
-    def in_trash(self, run_id: str) -> bool:
-        """Whether a user deleted the run; MLflow takes nothing for it then."""
-        return bool(self._known(run_id, lambda: self.client.get_run(run_id)).info.lifecycle_stage == "deleted")
-
     @staticmethod
     def _known(run_id: str, call: Callable[[], Any]) -> Any:
         try:
