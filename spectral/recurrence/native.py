@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from spectral.errors import OptionError
 from spectral.recurrence import native_library
 from spectral.recurrence.activation import NAMES, Activation
 from spectral.transition import Factors, Matrix, factors
 from spectral.transition import dense as dense_transition
+
+ACTIVATIONS = ("tanh", "relu", "leaky_relu", "identity")
+"""Nonlinearities that the library has; for the others `auto` takes another backend."""
 
 
 def available(device: torch.device, dtype: torch.dtype) -> bool:
@@ -22,32 +26,34 @@ def available(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cpu" and dtype in native_library.SCALARS and native_library.library(dtype) is not None
 
 
-def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
+def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
     """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in all."""
     sigma, a, c = _factors(matrix)
-    return _states(z, h0, sigma, a, c, None, None, activation)[0]
+    return _states(activation, offset, z, h0, sigma, a, c, None, None)[0]
 
 
-def run_dense(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
+def run_dense(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
     """h_t = phi(z_t + W h_{t-1}); shapes as in reference.run. Cost: 6 n^2 B T flop."""
-    return _states(z, h0, None, dense_transition(matrix), None, None, None, activation)[0]
+    return _states(activation, offset, z, h0, None, dense_transition(matrix), None, None, None)[0]
 
 
 def layer(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, h0: Tensor, matrix: Matrix, activation: Activation
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, h0: Tensor, matrix: Matrix, activation: Activation,
+    offset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """States and last state of a layer; x (T, B, I), weight (n, I), bias (n), K as in run. x gets no gradient;
     without weight it is z (T, B, n), and does.
     """
     sigma, a, c = _factors(matrix)
-    return _states(x, h0, sigma, a, c, weight, bias, activation)
+    return _states(activation, offset, x, h0, sigma, a, c, weight, bias)
 
 
 def layer_dense(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, h0: Tensor, matrix: Matrix, activation: Activation
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, h0: Tensor, matrix: Matrix, activation: Activation,
+    offset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """As layer, with W formed."""
-    return _states(x, h0, None, dense_transition(matrix), None, weight, bias, activation)
+    return _states(activation, offset, x, h0, None, dense_transition(matrix), None, weight, bias)
 
 
 def _factors(matrix: Matrix) -> Factors:
@@ -59,8 +65,11 @@ def _factors(matrix: Matrix) -> Factors:
     return Factors(sigma, column, column)
 
 
-def _states(*arguments: Any) -> tuple[Tensor, Tensor]:
-    states, last = NativeRecurrence.apply(*arguments)  # type: ignore[no-untyped-call]
+def _states(activation: Activation, offset: Tensor | None, *arguments: Tensor | None) -> tuple[Tensor, Tensor]:
+    if activation.name not in ACTIVATIONS:
+        raise OptionError(f"backend 'native' has {', '.join(ACTIVATIONS)} alone; found {activation.name!r}. Use 'auto'")
+    assert offset is None, "none of these has an offset"
+    states, last = NativeRecurrence.apply(*arguments, activation)  # type: ignore[no-untyped-call]
     return states, last
 
 
