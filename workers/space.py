@@ -7,7 +7,7 @@ import random
 from itertools import islice, product
 from typing import Any
 
-from workers.spec import Dimension, ModelSpec, Objective, Range, Scalar, SweepSpec, TrialSpec, Values
+from workers.spec import Dimension, ModelSpec, Objective, Range, Scalar, SweepSpec, TrainingSpec, TrialSpec, Values
 
 Params = dict[str, Scalar]
 
@@ -79,7 +79,8 @@ def params_of(sweep: SweepSpec) -> list[Params]:
 def resolve(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
     """The trial at ``params``; raises pydantic's ValidationError where they do not go together.
 
-    With ``model.kind`` in the space, fields of the sweep that another kind needs are dropped for this one.
+    With ``model.kind``, ``training.optimizer`` or ``training.schedule`` in the space, fields of the sweep that another
+    choice needs are dropped for this one.
     """
     parts: dict[str, dict[str, Any]] = {
         "model": sweep.model.model_dump(exclude_unset=True),
@@ -94,6 +95,9 @@ def resolve(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
         for field, kinds in ModelSpec.APPLIES.items():
             if kind not in kinds:
                 model.pop(field, None)
+    for field, (chooser, kinds) in TrainingSpec.APPLIES.items():
+        if f"training.{chooser}" in params and params[f"training.{chooser}"] not in kinds:
+            parts["training"].pop(field, None)
     return TrialSpec.model_validate(
         {"number": number, "params": params, "task": sweep.task, "objective": objective(sweep), **parts}
     )

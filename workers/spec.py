@@ -154,24 +154,83 @@ class ModelSpec(_Spec):
 
 
 class TrainingSpec(_Spec):
-    """How one trial is trained."""
+    """How one trial is trained. Fields that the optimiser or schedule does not have must be left out (``APPLIES``)."""
+
+    APPLIES: ClassVar[dict[str, tuple[str, frozenset[str]]]] = {
+        "beta1": ("optimizer", frozenset({"adam", "adamw"})),
+        "beta2": ("optimizer", frozenset({"adam", "adamw"})),
+        "alpha": ("optimizer", frozenset({"rmsprop"})),
+        "momentum": ("optimizer", frozenset({"rmsprop", "sgd"})),
+        "schedule_factor": ("schedule", frozenset({"step"})),
+        "schedule_every": ("schedule", frozenset({"step"})),
+        "schedule_unit": ("schedule", frozenset({"step"})),
+    }
 
     steps: int = Field(default=600, ge=1, le=10_000_000, description="optimiser steps")
     batch_size: int = Field(default=64, ge=1, le=65_536)
-    optimizer: Literal["adam"] = "adam"
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
     lr: FiniteFloat = Field(default=1e-3, gt=0, le=10)
-    schedule: Literal["constant", "cosine"] = Field(default="constant", description="of lr; cosine: falls to 0")
+    beta1: FiniteFloat | None = Field(default=None, ge=0, lt=1, description="adam, adamw; default 0.9")
+    beta2: FiniteFloat | None = Field(default=None, ge=0, lt=1, description="adam, adamw; default 0.999")
+    alpha: FiniteFloat | None = Field(
+        default=None, ge=0, lt=1, description="rmsprop: how slowly its squared gradients fade; default 0.99"
+    )
+    momentum: FiniteFloat | None = Field(
+        default=None, ge=0, lt=1, description="sgd, rmsprop; default: 0.9 for sgd, 0 for rmsprop"
+    )
+    schedule: Literal["constant", "cosine", "step"] = Field(
+        default="constant", description="of lr; cosine: falls to 0; step: times schedule_factor at every schedule_every"
+    )
+    schedule_factor: FiniteFloat | None = Field(default=None, gt=0, le=1, description="step; default 0.1")
+    schedule_every: int | None = Field(
+        default=None, ge=1, description="step: how many schedule_units; default: steps / 3, or 1 epoch"
+    )
+    schedule_unit: Literal["steps", "epochs"] | None = Field(
+        default=None, description="step; default: steps; an epoch is a pass over the training set"
+    )
+    warmup_steps: int = Field(default=0, ge=0, description="lr rises evenly to its full value over these first steps")
     reflector_lr: FiniteFloat = Field(
         default=1.0, gt=0, le=100, description="rate of the reflectors, as a multiple of lr"
     )
-    weight_decay: FiniteFloat = Field(default=0.0, ge=0, le=1, description="decoupled (AdamW)")
+    singular_lr: FiniteFloat | None = Field(
+        default=None, gt=0, le=1e6, description="rate of the raw singular values, as a multiple of lr; "
+        "default: 1 / margin, where that stays below a rate of 0.1",
+    )  # fmt: skip
+    weight_decay: FiniteFloat = Field(
+        default=0.0, ge=0, le=1, description="of weight matrices; adamw: decoupled; others: in the gradient"
+    )
     clip_norm: FiniteFloat | None = Field(default=1.0, gt=0, description="limit of the gradient norm; null: off")
-    dtype: Literal["float32", "float64"] = "float32"
+    target: FiniteFloat | None = Field(
+        default=None, description="a trial succeeds at the first report whose objective is at least as good"
+    )
+    dtype: Literal["float32", "float64", "bfloat16"] = Field(
+        default="float32", description="bfloat16: mixed precision over float32 parameters, on a GPU"
+    )
+    recompute_every: int | None = Field(
+        default=None, ge=1, description="keep one state in this many for the backward pass, compute the others again"
+    )
     seed: int = Field(default=0, ge=0, le=MAX_SEED, description="start and data order; sweep it for repeats")
     report_every: int | None = Field(default=None, ge=1, description="steps between reports; default: steps / 20")
     checkpoint_every: int | None = Field(
         default=None, ge=1, description="steps between checkpoints; default: every report"
     )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for name, (chooser, kinds) in self.APPLIES.items():
+            chosen = getattr(self, chooser)
+            if getattr(self, name) is not None and chosen not in kinds:
+                allowed = f"leave it out; it is for {chooser} {' or '.join(sorted(kinds))}"
+                raise _wrong(name, f"{name} does not apply to {chooser} {chosen}", allowed)
+        if self.warmup_steps >= self.steps:
+            problem = f"{self.warmup_steps} warm-up steps leave none of {self.steps} steps at the full rate"
+            raise _wrong("warmup_steps", problem, f"0 to {self.steps - 1}, below steps")
+        return self
+
+    @property
+    def parameter_dtype(self) -> Literal["float32", "float64"]:
+        """Of the parameters, inputs and outputs: mixed precision keeps them in float32."""
+        return "float64" if self.dtype == "float64" else "float32"
 
     @property
     def report_interval(self) -> int:
@@ -345,7 +404,9 @@ class TrialSpec(_Spec):
         """Bytes of the states that one optimiser step keeps for its backward."""
         training, model = self.training, self.model
         width = 8 if training.dtype == "float64" else 4
-        return training.batch_size * self.task.sequence_length * model.hidden_size * model.layers * width
+        every, length = training.recompute_every, self.task.sequence_length
+        kept = length if every is None else min(length, -(-length // every) + every)
+        return training.batch_size * kept * model.hidden_size * model.layers * width
 
     @property
     def shape_key(self) -> str:
@@ -353,6 +414,6 @@ class TrialSpec(_Spec):
         model, training = self.model, self.training
         return repr((
             self.task, model.kind, model.hidden_size, model.layers, model.activation or "relu", training.steps,
-            training.batch_size, training.optimizer, training.dtype, training.report_interval,
+            training.batch_size, training.optimizer, training.dtype, training.recompute_every, training.report_interval,
             training.checkpoint_interval,
         ))  # fmt: skip

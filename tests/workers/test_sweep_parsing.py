@@ -104,7 +104,7 @@ def test_a_sweep_survives_its_own_json() -> None:
         ("training/steps", 0, "training.steps", "at least 1"),
         ("training/seed", -1, "training.seed", "at least 0"),
         ("training/clip_norm", 0, "training.clip_norm", "above 0"),
-        ("training/optimizer", "sgd", "training.optimizer", "adam"),
+        ("training/optimizer", "lamb", "training.optimizer", "adam"),
         ("training/schedule", "linear", "training.schedule", "cosine"),
         ("space", {}, "space", "length at least 1"),
         ("space", [], "space", "an object"),
