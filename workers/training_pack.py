@@ -64,9 +64,9 @@ class TrainingPack:
         self._done = [done + 1 for done in self._done]
         parameters = self._model.parameters
         h0 = self._model.zeros(self._training.batch_size).requires_grad_(probe)
-        outputs, last = self._model.forward(batch.inputs, h0)
-        loss = losses(self._task, outputs, batch.targets)
-        wanted = [*parameters.values(), *([h0, last] if probe else [])]
+        read, _ = self._model.read(batch.inputs, h0, every=self._model.readout == "every")
+        loss = losses(self._task, self._model.read_out(read), batch.targets)
+        wanted = [*parameters.values(), *([h0, read] if probe else [])]
         found = torch.autograd.grad(loss.sum(), wanted)
         if probe:
             self._h0_norm, self._hT_norm = (g.flatten(1).double().square().sum(1).sqrt() for g in found[-2:])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from workers.checkpoints import read
-from workers.models.sequence_model import SequenceModel, start_of
+from workers.models.factory import start_of
+from workers.models.sequence_model import SequenceModel
 
 
 def load(checkpoint: str | Path) -> SequenceModel:

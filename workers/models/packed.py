@@ -7,15 +7,17 @@ their shapes (moments of an optimiser, best values so far) is taken apart and pu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from spectral import PackedLinear, SpectralRNN, stack_trials
-from workers.models.sequence_model import SequenceModel
+from spectral import stack_trials
+from workers.models.sequence_model import Readout, SequenceModel
 
 Tensors = dict[str, Tensor]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def stack(trials: Sequence[Mapping[str, Tensor]]) -> Tensors:
@@ -32,101 +34,98 @@ def take(stacked: Mapping[str, Tensor], k: int, like: Mapping[str, Tensor]) -> T
     return own
 
 
+def stacked_parameters(modules: Sequence[nn.Module], prefix: str) -> Tensors:
+    """The parameters of one module of each trial, stacked: ``prefix.name`` -> (K, ...), leaves."""
+    states = [{name: p.detach() for name, p in module.named_parameters()} for module in modules]
+    return {f"{prefix}.{name}": nn.Parameter(tensor) for name, tensor in stack(states).items()}
+
+
 class PackedModel(ABC):
-    """What the trainer sees of a pack. ``parameters``: name -> (K, ...), the tensors that an optimiser moves."""
+    """What the trainer sees of a pack. ``parameters``: name -> (K, ...), the tensors that an optimiser moves.
+
+    ``layers`` L and ``state_size`` S give the state's shape (K, L, B, S): the hidden state h of every layer, and for
+    an LSTM h then c, so that S = 2 H there. A row's numbers do not depend on K.
+    """
 
     parameters: dict[str, Tensor]
     layers: int
     hidden_size: int
+    state_size: int
+    readout: Readout
+
+    def __init__(self, trials: Sequence[SequenceModel]) -> None:
+        self.readout = trials[0].readout
+        self._embeds = trials[0].embedding is not None
+        self.parameters = stacked_parameters([trial.head for trial in trials], "head")
+        if self._embeds:
+            tables = [trial.embedding for trial in trials if trial.embedding is not None]
+            self.parameters |= stacked_parameters(tables, "embedding")
 
     @property
     def trials(self) -> int:
         return len(next(iter(self.parameters.values())))
 
+    def forward(self, inputs: Tensor, h0: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Outputs as the task reads them, (K, B, O) or (K, B, T, O), and the state (K, L, B, S)."""
+        read, state = self.read(inputs, h0, lengths, every=self.readout == "every")
+        return self.read_out(read), state
+
+    def read(
+        self, inputs: Tensor, h0: Tensor | None = None, lengths: Tensor | None = None, *, every: bool
+    ) -> tuple[Tensor, Tensor]:
+        """What the head reads, and the state after the last step.
+
+        inputs (K, B, T, I), or token ids (K, B, T); h0 (K, L, B, S), zeros if None; lengths (K, B), T if None -> the
+        top layer's h, (K, B, H) after T or ``lengths`` steps or (K, B, T, H) after every one, and the state there,
+        (K, L, B, S). Past ``lengths`` the states read are of no meaning.
+        """
+        h0 = self.zeros(inputs.shape[1]) if h0 is None else h0
+        return self._read(self._embedded(inputs), h0, lengths, every)
+
     @abstractmethod
-    def forward(self, inputs: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """inputs (K, B, T, I), h0 (K, L, B, H), zeros if None -> outputs (K, B, O), the top layer's h_T (K, B, H)."""
+    def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
+        """``read`` of inputs (K, B, T, I)."""
+
+    def read_out(self, read: Tensor) -> Tensor:
+        """read (K, ..., H) -> outputs (K, ..., O). A single output is summed plainly: for a matrix of one column the
+        library's route, and with it the rounding, depends on K."""
+        weight, bias = self.parameters["head.weight"], self.parameters["head.bias"]
+        rows = read.flatten(1, -2)
+        if weight.shape[1] == 1:
+            outputs = (rows * weight).sum(-1, keepdim=True) + bias.unsqueeze(1)
+        else:
+            outputs = torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
+        return outputs.view(*read.shape[:-1], weight.shape[1])
 
     def zeros(self, batch: int) -> Tensor:
-        """h_0, (K, L, B, H)."""
+        """The state before the first step, (K, L, B, S)."""
         like = next(iter(self.parameters.values()))
-        return like.new_zeros(self.trials, self.layers, batch, self.hidden_size)
+        return like.new_zeros(self.trials, self.layers, batch, self.state_size)
 
-    def _read_out(self, last: Tensor) -> Tensor:
-        """last (K, B, H) -> (K, B, O). A single output is summed plainly: for a matrix of one column the library's
-        route, and with it the rounding, depends on K."""
-        weight, bias = self.parameters["head.weight"], self.parameters["head.bias"]
-        if weight.shape[1] == 1:
-            return (last * weight).sum(-1, keepdim=True) + bias.unsqueeze(1)
-        return torch.baddbmm(bias.unsqueeze(1), last, weight.mT)
+    def top(self, state: Tensor) -> Tensor:
+        """state (K, L, B, S) -> the top layer's h, (K, B, H)."""
+        return state[:, -1, :, : self.hidden_size]
+
+    def _embedded(self, inputs: Tensor) -> Tensor:
+        """Token ids (K, B, T) as rows of each trial's own table, (K, B, T, E); other inputs as they are."""
+        if not self._embeds:
+            return inputs
+        table = self.parameters["embedding.weight"]
+        first = torch.arange(self.trials, device=inputs.device).view(-1, 1, 1) * table.shape[1]
+        return nn.functional.embedding(inputs + first, table.flatten(0, 1))
 
     def after_step(self) -> None:  # noqa: B027  most packs have nothing to do here
         """What must hold again once an optimiser has moved the parameters."""
 
     def spectrum_distance(self) -> Tensor | None:
-        """max |s_i - 1| over layers and singular values, (K,); None where the transition has no known ones."""
+        """max |s_i - sigma*| over layers and singular values, (K,); None where there are no known ones."""
         return None
 
 
-class SpectralPack(PackedModel):
-    """A packed SpectralRNN and a packed readout."""
-
-    def __init__(self, trials: Sequence[SequenceModel]) -> None:
-        self._recurrent = SpectralRNN.pack([_spectral(trial) for trial in trials])
-        head = PackedLinear.pack([trial.head for trial in trials])
-        self.layers, self.hidden_size = self._recurrent.num_layers, self._recurrent.hidden_size
-        self.parameters = {f"recurrent.{name}": p for name, p in self._recurrent.named_parameters()}
-        self.parameters |= {f"head.{name}": p for name, p in head.named_parameters()}
-
-    def forward(self, inputs: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        _, state = self._recurrent(inputs, h0)
-        last = state[:, -1]
-        return self._read_out(last), last
-
-    def after_step(self) -> None:
-        self._recurrent.normalize_()
-
-    def spectrum_distance(self) -> Tensor:
-        with torch.no_grad():
-            return (self._recurrent.singular_values() - 1).abs().amax((-1, -2))
-
-
-class BaselinePack(PackedModel):
-    """torch.nn.RNN or LSTM, one trial after another over the stacked parameters: for comparison, not for speed."""
-
-    def __init__(self, trials: Sequence[SequenceModel]) -> None:
-        like = trials[0].recurrent
-        if isinstance(like, SpectralRNN):
-            raise TypeError("a baseline pack holds torch.nn.RNN or torch.nn.LSTM")
-        states = [{name: p.detach() for name, p in trial.named_parameters()} for trial in trials]
-        self.parameters = {name: nn.Parameter(tensor) for name, tensor in stack(states).items()}
-        self.layers, self.hidden_size, self._mode = like.num_layers, like.hidden_size, like.mode
-        self._names = [f"recurrent.{name}" for name, _ in like.named_parameters()]
-
-    def forward(self, inputs: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        h0 = self.zeros(inputs.shape[1]) if h0 is None else h0
-        last = torch.stack([self._last(k, inputs[k], h0[k]) for k in range(self.trials)])
-        return self._read_out(last), last
-
-    def _last(self, k: int, inputs: Tensor, h0: Tensor) -> Tensor:
-        weights = [self.parameters[name][k] for name in self._names]
-        # biases, layers, dropout, training, both ways, batch first
-        options = (True, self.layers, 0.0, False, False, True)
-        if self._mode == "LSTM":
-            _, state, _ = torch.lstm(inputs, (h0, torch.zeros_like(h0)), weights, *options)
-        elif self._mode == "RNN_TANH":
-            _, state = torch.rnn_tanh(inputs, h0, weights, *options)
-        else:
-            _, state = torch.rnn_relu(inputs, h0, weights, *options)
-        return state[-1]
-
-
-def pack(trials: Sequence[SequenceModel]) -> PackedModel:
-    """The pack of separately built networks of one kind and shape; values are copied."""
-    return SpectralPack(trials) if isinstance(trials[0].recurrent, SpectralRNN) else BaselinePack(trials)
-
-
-def _spectral(trial: SequenceModel) -> SpectralRNN:
-    if not isinstance(trial.recurrent, SpectralRNN):
-        raise TypeError(f"a spectral pack holds SpectralRNNs, not {type(trial.recurrent).__name__}")
-    return trial.recurrent
+def only(kind: type[Module], found: Iterable[object]) -> list[Module]:
+    """The modules, all of one class. Raises TypeError."""
+    modules = list(found)
+    wrong = {type(module).__name__ for module in modules if not isinstance(module, kind)}
+    if wrong:
+        raise TypeError(f"this pack holds {kind.__name__}, not {', '.join(sorted(wrong))}")
+    return [module for module in modules if isinstance(module, kind)]

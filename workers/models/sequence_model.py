@@ -1,78 +1,51 @@
-"""One trained network as users get it: a plain module, sequences in, one output per sequence."""
+"""One trained network as users get it: a plain module, sequences in, one output per sequence or per step."""
 
 from __future__ import annotations
 
-import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from spectral import SpectralRNN
-from workers.spec import ModelSpec, TrialSpec
-from workers.tasks import Task
 
-START_STREAM = 0x5EED
-"""Set apart from the streams that draw batches, so that a seed's start and its data order are independent."""
+Readout = Literal["last", "every"]
+Recurrent = SpectralRNN | nn.RNN | nn.LSTM
 
 
 class SequenceModel(nn.Module):
-    """A recurrent net and a linear readout of its last state.
+    """A recurrent net and a linear readout of its last state, or of every state.
 
-    recurrent: SpectralRNN, torch.nn.RNN or torch.nn.LSTM with batch_first. head: torch.nn.Linear.
+    recurrent: one of ``Recurrent``, with batch_first. head: torch.nn.Linear. embedding: for token ids as inputs.
     """
 
-    def __init__(self, recurrent: SpectralRNN | nn.RNN | nn.LSTM, head: nn.Linear) -> None:
+    def __init__(
+        self, recurrent: Recurrent, head: nn.Linear, *, readout: Readout = "last", embedding: nn.Embedding | None = None
+    ) -> None:
         super().__init__()
+        self.embedding = embedding
         self.recurrent = recurrent
         self.head = head
+        self.readout: Readout = readout
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """inputs (B, T, input_size) -> outputs (B, output_size): logits, or predicted values."""
-        _, state = self.recurrent(inputs)
-        last = state[0] if isinstance(state, tuple) else state
-        outputs: Tensor = self.head(last[-1])
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """inputs (B, T, input_size), or token ids (B, T) -> (B, output_size), or (B, T, output_size) where every step
+        is read: logits, or predicted values. lengths (B,): steps of each sequence that count, each from 1 to T.
+        """
+        inputs = inputs if self.embedding is None else self.embedding(inputs)
+        outputs: Tensor = self.head(self._read(inputs, lengths))
         return outputs
 
-
-def build(spec: ModelSpec, task: Task, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> SequenceModel:
-    """The network of ``spec`` for ``task`` on the CPU, its start a function of ``seed`` alone.
-
-    spectral_rnn starts as ``spec.start`` says; rnn and lstm as in torch.nn, from U(-1/sqrt(n), 1/sqrt(n)).
-    """
-    generator = torch.Generator().manual_seed((seed << 16) + START_STREAM)
-    size = spec.hidden_size
-    recurrent: SpectralRNN | nn.RNN | nn.LSTM
-    if spec.kind == "spectral_rnn":
-        recurrent = _spectral(spec, task, dtype, generator)
-    elif spec.kind == "rnn":
-        activation = spec.activation or "relu"
-        recurrent = nn.RNN(task.input_size, size, spec.layers, activation, batch_first=True, dtype=dtype)
-    else:
-        recurrent = nn.LSTM(task.input_size, size, spec.layers, batch_first=True, dtype=dtype)
-    head = nn.Linear(size, task.output_size, dtype=dtype)
-    drawn = [*head.parameters()] if spec.kind == "spectral_rnn" else [*recurrent.parameters(), *head.parameters()]
-    for parameter in drawn:
-        nn.init.uniform_(parameter, -1 / math.sqrt(size), 1 / math.sqrt(size), generator=generator)
-    return SequenceModel(recurrent, head)
+    def _read(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
+        if self.readout == "last" and isinstance(self.recurrent, SpectralRNN):
+            return self.recurrent.last_state(inputs, lengths=lengths)[-1]
+        states: Tensor = self.recurrent(inputs)[0]
+        return states if self.readout == "every" else last_of(states, lengths)
 
 
-def start_of(trial: TrialSpec) -> SequenceModel:
-    """The network of a trial before its first step."""
-    dtype: torch.dtype = getattr(torch, trial.training.dtype)
-    return build(trial.model, trial.task, dtype=dtype, seed=trial.training.seed)
-
-
-def _spectral(spec: ModelSpec, task: Task, dtype: torch.dtype, generator: torch.Generator) -> SpectralRNN:
-    return SpectralRNN(
-        task.input_size,
-        spec.hidden_size,
-        spec.layers,
-        spec.activation or "relu",
-        batch_first=True,
-        dtype=dtype,
-        reflectors=spec.reflector_counts,
-        margin=spec.band_margin,
-        sigma=spec.band_centre,
-        start=spec.start or "gaussian",
-        generator=generator,
-    )
+def last_of(states: Tensor, lengths: Tensor | None) -> Tensor:
+    """The state after each sequence's last step: states (..., T, H), lengths (...) or None for T -> (..., H)."""
+    if lengths is None:
+        return states[..., -1, :]
+    index = (lengths.to(torch.int64) - 1).view(*lengths.shape, 1, 1).expand(*lengths.shape, 1, states.shape[-1])
+    return states.gather(-2, index).squeeze(-2)

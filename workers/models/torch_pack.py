@@ -1,0 +1,57 @@
+"""Packs of torch's own recurrent nets: for comparison, not for speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from workers.models.packed import PackedModel, only, stacked_parameters
+from workers.models.sequence_model import SequenceModel
+
+FUSED = {"RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu, "GRU": torch.gru, "LSTM": torch.lstm}
+
+
+class TorchPack(PackedModel):
+    """torch.nn.RNN, GRU or LSTM, one trial after another over the stacked parameters."""
+
+    def __init__(self, trials: Sequence[SequenceModel]) -> None:
+        super().__init__(trials)
+        own = only(nn.RNNBase, [trial.recurrent for trial in trials])
+        like = own[0]
+        self.parameters |= stacked_parameters(own, "recurrent")
+        self.layers, self.hidden_size, self._mode = like.num_layers, like.hidden_size, like.mode
+        self.state_size = 2 * like.hidden_size if like.mode == "LSTM" else like.hidden_size
+        self._names = [f"recurrent.{name}" for name, _ in like.named_parameters()]
+
+    def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
+        found = [self._one(k, inputs[k], h0[k], None if lengths is None else lengths[k]) for k in range(self.trials)]
+        state = torch.stack([state for _, state in found])
+        return (torch.stack([states for states, _ in found]) if every else self.top(state)), state
+
+    def _one(self, k: int, inputs: Tensor, h0: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Of trial k: inputs (B, T, I), h0 (L, B, S), lengths (B) or None -> all states (B, T, H), state (L, B, S)."""
+        weights = [self.parameters[name][k] for name in self._names]
+        run: Any = FUSED[self._mode]
+        # biases, layers, dropout, training, both ways
+        options = (True, self.layers, 0.0, False, False)
+        if lengths is None:
+            states, *state = run(inputs, self._parts(h0), weights, *options, True)
+            return states, torch.cat(state, -1)
+        packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        order, back = packed.sorted_indices, packed.unsorted_indices
+        assert order is not None
+        assert back is not None
+        h0 = h0.index_select(1, order)
+        data, *state = run(packed.data, packed.batch_sizes, self._parts(h0), weights, *options)
+        states, _ = pad_packed_sequence(packed._replace(data=data), batch_first=True, total_length=inputs.shape[1])
+        return states, torch.cat(state, -1).index_select(1, back)
+
+    def _parts(self, state: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The state as torch takes it: h, or (h, c)."""
+        if self._mode != "LSTM":
+            return state.contiguous()
+        return tuple(part.contiguous() for part in state.chunk(2, -1))
