@@ -21,25 +21,28 @@ from spectral.trials import Slot, Trials, counts
 class SpectralRNN(Trials):
     """An Elman RNN, h_t = phi(W h_{t-1} + M x_t + b), whose W = U diag(sigma) V^T (Zhang et al. 2018).
 
-    Arguments up to dtype, shapes and results are those of torch.nn.RNN; nonlinearity may also be leaky_relu
-    (slope `negative_slope`) or identity. Keyword-only: `reflectors` m, or (m1, m2), each from 0 to
-    hidden_size; `margin` r in (0, 1] and `sigma` >= 0: singular values stay in [sigma - r, sigma + r]; over T
-    steps a state grows at most by (sigma + r)^T, so r <= 1/T is the default advice; `spectrum` the map that
-    keeps them there (singular_values.py); `backend` (recurrence/dispatch.py); `start` (starts.py);
-    `generator` for the first values; `checkpoint_every` S for long sequences: backward keeps every S-th state
-    alone and computes those between again, one forward more; S near sqrt(T) needs the least memory. Where the
-    last states are all that is read, `last_state` then makes no array of the size of all states at all.
+    Arguments up to dtype, shapes and results are those of torch.nn.RNN; nonlinearity may also be
+    leaky_relu (slope `negative_slope`), identity or modrelu, sign(z) relu(|z| + b) with a learned b.
+    Keyword-only: `reflectors` m, or (m1, m2), each from 0 to hidden_size; `margin` r in (0, 1] and
+    `sigma` >= 0: singular values stay in [sigma - r, sigma + r]; over T steps a state grows at most by
+    (sigma + r)^T, so r <= 1/T is the default advice; `spectrum` the map that keeps them there
+    (singular_values.py); `backend` (recurrence/dispatch.py); `start` (starts.py); `generator` for the
+    first values; `checkpoint_every` S for long sequences: backward keeps every S-th state alone and
+    computes those between again, one forward more; S near sqrt(T) needs the least memory. Where the last
+    states are all that is read, `last_state` then makes no array of the size of all states at all.
 
     `start="gaussian"`, the default, is the paper's and exists for every m1, m2. With few reflectors it is the
     identity but for m1 + m2 dimensions, so gradients of a relu net live on, and it mixes units from the first
     step on. `identity` (needs m1 = m2) is the IRNN start; on the adding problem (T = 100, n = 64, 8 + 8, relu,
     Adam) it learned later than gaussian. Near-full sets: henaff or cayley.
 
-    Parameters of layer l (suffix _reverse for the second direction): weight_ih_l (n, n_i), bias_l (n), one
-    bias where torch.nn.RNN has two, reflectors_u_l (n, m1), reflectors_v_l (n, m2), singular_l (n). The first
-    j entries of column j of the reflectors are zero and have zero gradient; without them the count is the
-    paper's, (n_i + m1 + m2 + 2) n - (m1^2 + m2^2 - m1 - m2) / 2: see `free_parameters`. weight_ih and bias
-    start from U(-1/sqrt(n), 1/sqrt(n)), as in torch.nn.RNN.
+    Parameters of layer l (suffix _reverse for the second direction): weight_ih_l (n, n_i), bias_l (n),
+    one bias where torch.nn.RNN has two, reflectors_u_l (n, m1), reflectors_v_l (n, m2), singular_l (n),
+    and with modrelu its offset_l (n), which starts at 0: the net is linear then, and keeps gradients
+    best. The first j entries of column j of the reflectors are zero and have zero gradient; without them
+    the count is the paper's, (n_i + m1 + m2 + 2) n - (m1^2 + m2^2 - m1 - m2) / 2, and n more with
+    modrelu: see `free_parameters`. weight_ih and bias start from U(-1/sqrt(n), 1/sqrt(n)), as in
+    torch.nn.RNN.
 
     A pack (see `pack`) holds K trials: every parameter has a leading axis K, input is (K, T, B, I), or (K, B,
     T, I) with batch_first, output likewise, and h_0, h_n are (K, layers * directions, B, n). Dropout draws
@@ -165,10 +168,11 @@ class SpectralRNN(Trials):
         return singular_values.penalty(self.singular_values(), self._sigma.unsqueeze(-1)).sum(-1)
 
     def free_parameters(self, k: int = 0) -> int:
-        """Numbers that a trial can move: for one layer without readout, the paper's count."""
+        """Numbers that a trial can move: for one layer without readout, the paper's count; n more with modrelu."""
         n, (m1, m2) = self.hidden_size, self.slots[k].reflectors
         fixed = (m1 * m1 + m2 * m2 - m1 - m2) // 2
-        own = (m1 + m2 + int(self.bias) + int(self.spectrum != "fixed")) * n - fixed
+        vectors = int(self.bias) + int(self.spectrum != "fixed") + int(self.activation.has_offset)
+        own = (m1 + m2 + vectors) * n - fixed
         return sum(own + self._width(layer) * n for layer, _ in self._places())
 
     def to_rnn(self) -> nn.RNN:
@@ -249,7 +253,8 @@ class SpectralRNN(Trials):
     def _cell(self, layer: int, reverse: bool) -> Cell:
         suffix = _suffix(layer, reverse)
         transition = self.transition(layer, reverse=reverse)
-        return Cell(getattr(self, f"weight_ih{suffix}"), getattr(self, f"bias{suffix}"), transition)
+        offset = getattr(self, f"offset{suffix}") if self.activation.has_offset else None
+        return Cell(getattr(self, f"weight_ih{suffix}"), getattr(self, f"bias{suffix}"), transition, offset)
 
     def _forward_packed_sequence(
         self, input: PackedSequence, hx: Tensor | None, lengths: Tensor | None, wanted: bool
@@ -286,12 +291,14 @@ class SpectralRNN(Trials):
         weight.uniform_(-bound, bound, generator=generator)
         bias = torch.empty(n, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
         u, v = starts.reflectors(start, n, self.slots[0].reflectors, generator=generator)
+        offset = {f"offset{suffix}": torch.zeros(n, dtype=torch.float64)} if self.activation.has_offset else {}
         return {
             f"weight_ih{suffix}": weight,
             f"bias{suffix}": bias if self.bias else None,
             f"reflectors_u{suffix}": u,
             f"reflectors_v{suffix}": v,
             f"singular{suffix}": self._first_singular(n),
+            **offset,
         }
 
     @property

@@ -15,17 +15,19 @@ from spectral.transition import dense as dense_transition
 ACTIVATIONS = ("tanh", "relu")
 
 
-def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
+def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
     """h_t = phi(z_t + W h_{t-1}); shapes as in reference.run. Cost: 12 n^2 B T flop, half of it for z times 1."""
     return layer(z, None, None, h0, matrix, activation)[0]
 
 
 def layer(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, h0: Tensor, matrix: Matrix, activation: Activation
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, h0: Tensor, matrix: Matrix, activation: Activation,
+    offset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """States and last state of a layer; x (T, B, I), weight (n, I), bias (n), a leading K as in run. Without weight x
     is z.
     """
+    assert offset is None, "torch's RNN has no modrelu"
     w = dense_transition(matrix)
     if h0.shape[-2] == 0:  # torch's RNN refuses an empty batch
         z = x if weight is None else x.new_zeros(*x.shape[:-1], w.shape[-1])

@@ -7,29 +7,29 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spectral.recurrence.activation import Activation
-from spectral.recurrence.rows import product_over_rows, products, rows
+from spectral.recurrence.rows import product_over_rows, products, rows, sum_of_signed
 from spectral.transition import Matrix
 from spectral.transition import dense as dense_transition
 
 
-def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
+def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
     """h_t = phi(z_t + W h_{t-1}); shapes as in reference.run. Cost: 6 n^2 B T flop."""
     w = dense_transition(matrix)
-    states: Tensor = DenseRecurrence.apply(z, h0, w, activation)  # type: ignore[no-untyped-call]
+    states: Tensor = DenseRecurrence.apply(z, h0, w, offset, activation)  # type: ignore[no-untyped-call]
     return states
 
 
 class DenseRecurrence(torch.autograd.Function):
-    """z (T, B, n) or (K, T, B, n); h0 (B, n); w (n, n); those with K too where z has it."""
+    """z (T, B, n) or (K, T, B, n); h0 (B, n); w (n, n); offset (n) of modrelu; those with K too where z has it."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, h0: Tensor, w: Tensor, activation: Activation) -> Tensor:
+    def forward(ctx: Any, z: Tensor, h0: Tensor, w: Tensor, offset: Tensor | None, activation: Activation) -> Tensor:
         states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
         _, addmm = products(z)
         w_t, h = w.mT.contiguous(), h0
         for z_t, h_t in zip(z.unbind(-3), states.unbind(-3), strict=True):
             addmm(z_t, h, w_t, out=h_t)
-            activation.apply_(h_t)
+            activation.apply_(h_t, offset)
             h = h_t
         ctx.save_for_backward(states, h0, w)
         ctx.activation = activation
@@ -41,10 +41,12 @@ class DenseRecurrence(torch.autograd.Function):
         states, h0, w = ctx.saved_tensors
         delta = ctx.activation.derivative(states)
         grad_h0 = _backward_loop(grad, h0, w, delta)
+        grad_offset = sum_of_signed(delta, states) if ctx.needs_input_grad[3] else None
         if not ctx.needs_input_grad[2]:
-            return delta, grad_h0, None, None
+            return delta, grad_h0, None, grad_offset, None
         later, previous = rows(delta[..., 1:, :, :]), rows(states[..., :-1, :, :])
-        return delta, grad_h0, product_over_rows(delta[..., 0, :, :], h0, later, previous), None
+        grad_w = product_over_rows(delta[..., 0, :, :], h0, later, previous)
+        return delta, grad_h0, grad_w, grad_offset, None
 
 
 def _backward_loop(grad: Tensor, h0: Tensor, w: Tensor, delta: Tensor) -> Tensor:

@@ -11,13 +11,14 @@ from torch import Tensor
 from spectral import packed, sequences
 from spectral.errors import OptionError, RangeError, ShapeError
 from spectral.recurrence import checkpoint, cudnn, dense, native, persistent, reference, torch_loop
-from spectral.recurrence.activation import Activation
+from spectral.recurrence.activation import NAMES, Activation
 from spectral.transition import Factors, Matrix, Transition, factors
 from spectral.transition import dense as dense_matrix
 
 log = logging.getLogger(__name__)
 
-Backend = Callable[[Tensor, Tensor, Any, Activation], Tensor]
+Backend = Callable[[Tensor, Tensor, Any, Activation, Tensor | None], Tensor]
+"""z, h0, the matrix in the form of FORMS, the nonlinearity and modrelu's offset (n) or (K, n) -> all states."""
 
 BACKENDS: dict[str, Backend] = {
     "reference": reference.run,
@@ -40,10 +41,19 @@ FORMS: dict[str, Callable[[Matrix], Matrix]] = {
 }
 """What a backend makes of the transition: made once for a sequence, however many segments it is cut into."""
 
-Layer = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, Matrix, Activation], tuple[Tensor, Tensor]]
+Layer = Callable[
+    [Tensor, Tensor | None, Tensor | None, Tensor, Matrix, Activation, Tensor | None], tuple[Tensor, Tensor]
+]
 
 LAYERS: dict[str, Layer] = {"native": native.layer, "native_dense": native.layer_dense, "cudnn": cudnn.layer}
 """Backends that take the input, M and b in place of z = M x + b (or z, without M) and give the last state apart."""
+
+ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    "native": native.ACTIVATIONS,
+    "native_dense": native.ACTIVATIONS,
+    "cudnn": cudnn.ACTIVATIONS,
+}
+"""Nonlinearities of the backends that do not have all of them."""
 
 SMALLEST_FACTORED = {"native": 48, "torch_loop": 128}
 """Hidden sizes below which one dense product a step costs less than the two of the factored form."""
@@ -83,15 +93,15 @@ def check_checkpoint_every(steps: int | None) -> None:
 
 def recurrence(
     z: Tensor, h0: Tensor, transition: Transition, activation: Activation,
-    *, backend: str = "auto", checkpoint_every: int | None = None,
+    *, offset: Tensor | None = None, backend: str = "auto", checkpoint_every: int | None = None,
 ) -> Tensor:  # fmt: skip
     """All states of h_t = phi(z_t + W h_{t-1}), shape of z.
 
-    z (T, B, n), h0 (B, n), transition without batch; or z (K, T, B, n), h0 (K, B, n), transition with leading
-    K. T >= 1; B may be 0. Raises ShapeError, OptionError, RangeError. Computes in the dtype of the transition, also
-    under autocast, but for `triton` (persistent.py). `checkpoint_every`: see `stack`.
+    z (T, B, n), h0 (B, n), transition without batch; or z (K, T, B, n), h0 (K, B, n), transition with leading K;
+    offset (n), or (K, n), for modrelu. T >= 1; B may be 0. Raises ShapeError, OptionError, RangeError. Computes in the
+    dtype of the transition, also under autocast, but for `triton` (persistent.py). `checkpoint_every`: see `stack`.
     """
-    cell = Cell(None, None, transition)
+    cell = Cell(None, None, transition, offset)
     states, _ = stack(z, h0.unsqueeze(-3), [cell], activation, backend=backend, checkpoint_every=checkpoint_every)
     assert states is not None
     return states
@@ -99,14 +109,14 @@ def recurrence(
 
 def layer(
     x: Tensor, weight: Tensor, bias: Tensor | None, h0: Tensor, transition: Transition, activation: Activation,
-    *, backend: str = "auto", checkpoint_every: int | None = None,
+    *, offset: Tensor | None = None, backend: str = "auto", checkpoint_every: int | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """All states and the last one of h_t = phi(M x_t + b + W h_{t-1}): (T, B, n) and (B, n).
 
     x (T, B, I), weight M (n, I), bias b (n) or None, h0 (B, n), all with a leading K in a pack. Raises as
     `recurrence`. A loss that reads the last state alone is cheaper through the second result.
     """
-    cells = [Cell(weight, bias, transition)]
+    cells = [Cell(weight, bias, transition, offset)]
     states, last = stack(x, h0.unsqueeze(-3), cells, activation, backend=backend, checkpoint_every=checkpoint_every)
     assert states is not None
     return states, last.squeeze(-3)
@@ -114,24 +124,26 @@ def layer(
 
 def last_state(
     x: Tensor, weight: Tensor, bias: Tensor | None, h0: Tensor, transition: Transition, activation: Activation,
-    *, lengths: Tensor | None = None, backend: str = "auto", checkpoint_every: int | None = None,
+    *, offset: Tensor | None = None, lengths: Tensor | None = None, backend: str = "auto",
+    checkpoint_every: int | None = None,
 ) -> Tensor:  # fmt: skip
     """The last state alone, (B, n), or that after `lengths` (B) steps; otherwise as `layer`.
 
     With checkpoint_every no array of the size of all states exists, neither forward nor backward.
     """
     return stack(
-        x, h0.unsqueeze(-3), [Cell(weight, bias, transition)], activation,
+        x, h0.unsqueeze(-3), [Cell(weight, bias, transition, offset)], activation,
         lengths=lengths, backend=backend, checkpoint_every=checkpoint_every, wanted=False,
     )[1].squeeze(-3)  # fmt: skip
 
 
 class Cell(NamedTuple):
-    """One layer in one direction: h' = phi(M x + b + W h); without M, x is M x + b already."""
+    """One layer in one direction: h' = phi(M x + b + W h); without M, x is M x + b already. offset: modrelu's."""
 
     weight: Tensor | None
     bias: Tensor | None
     matrix: Matrix
+    offset: Tensor | None = None
 
 
 def stack(
@@ -148,6 +160,7 @@ def stack(
     check_checkpoint_every(checkpoint_every)
     names = [_resolve(backend, x, cell, activation) for cell in cells]
     _check_shapes(x, h0, cells)
+    _check_offsets(cells, activation)
     autocast = torch.is_autocast_enabled(x.device.type) and torch.get_autocast_dtype(x.device.type) == torch.bfloat16
     with torch.autocast(x.device.type, enabled=False):
         dtype = _tensors(cells[0].matrix)[0].dtype
@@ -156,15 +169,16 @@ def stack(
         kinds = [(name, type(matrix)) for name, matrix in zip(names, matrices, strict=True)]
         parameters: list[Tensor | None] = []
         for cell, matrix in zip(cells, matrices, strict=True):
-            parameters += [cell.weight, cell.bias, *_tensors(matrix)]
+            parameters += [cell.weight, cell.bias, cell.offset, *_tensors(matrix)]
 
         def segment(x: Tensor, h: Tensor, given: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor]]:
             found: list[tuple[Tensor, Tensor]] = []
             rest: Iterator[Any] = iter(given)
             for i, (name, kind) in enumerate(kinds):
-                weight, bias = next(rest), next(rest)
+                weight, bias, offset = next(rest), next(rest), next(rest)
                 matrix = next(rest) if kind not in (Transition, Factors) else kind(*islice(rest, 3))
-                found.append(_run(name, x, Cell(weight, bias, matrix), h[..., i, :, :], activation, autocast))
+                cell = Cell(weight, bias, matrix, offset)
+                found.append(_run(name, x, cell, h[..., i, :, :], activation, autocast))
                 x = found[-1][0]
             return found
 
@@ -177,13 +191,14 @@ def stack(
 
 
 def _run(name: str, x: Tensor, cell: Cell, h0: Tensor, activation: Activation, bfloat16: bool) -> tuple[Tensor, Tensor]:
-    weight, bias, matrix = cell
+    weight, bias, matrix, offset = cell
     if weight is not None and not _takes_input(name, x):
         x = torch.nn.functional.linear(x, weight, bias) if x.dim() == 3 else packed.linear(x, weight, bias)
         weight = bias = None
     if name in LAYERS:
-        return LAYERS[name](x, weight, bias, h0, matrix, activation)
-    states = BACKENDS[name](x.to(torch.bfloat16) if bfloat16 and name == "triton" else x, h0, matrix, activation)
+        return LAYERS[name](x, weight, bias, h0, matrix, activation, offset)
+    x = x.to(torch.bfloat16) if bfloat16 and name == "triton" else x
+    states = BACKENDS[name](x, h0, matrix, activation, offset)
     return states, states[..., -1, :, :]
 
 
@@ -210,7 +225,8 @@ def _resolve(backend: str, like: Tensor, cell: Cell, activation: Activation) -> 
         triton = persistent.refusal(device, dtype) is None
         name = choose_on_gpu(n, r, activation.name, triton=triton, pack=like.dim() == 4)
     elif backend == "auto":
-        name = choose(n, r, native=native.available(device, dtype))
+        built = activation.name in native.ACTIVATIONS and native.available(device, dtype)
+        name = choose(n, r, native=built)
     else:
         name = backend
         _check_runs(name, device, dtype, activation)
@@ -225,14 +241,14 @@ def _check_runs(name: str, device: torch.device, dtype: torch.dtype, activation:
         why = f"needs a C++ compiler, the CPU and float32 or float64; found {device} and {dtype}"
     elif name == "triton":
         why = persistent.refusal(device, dtype)
-    elif name == "cudnn" and activation.name not in cudnn.ACTIVATIONS:
-        why = f"has {' and '.join(cudnn.ACTIVATIONS)} alone; found {activation.name!r}"
+    elif activation.name not in ACTIVATIONS.get(name, NAMES):
+        why = f"has {', '.join(ACTIVATIONS[name])} alone; found {activation.name!r}"
     if why is not None:
         raise OptionError(f"backend {name!r} {why}. Use 'auto'")
 
 
 def _check_shapes(x: Tensor, h0: Tensor, cells: Sequence[Cell]) -> None:
-    weight, _, matrix = cells[0]
+    weight, matrix = cells[0].weight, cells[0].matrix
     assert isinstance(matrix, Transition)
     n, lead = matrix.size, matrix.sigma.shape[:-1]
     features = n if weight is None else weight.shape[-1]
@@ -245,3 +261,13 @@ def _check_shapes(x: Tensor, h0: Tensor, cells: Sequence[Cell]) -> None:
         found = tuple(h0.shape) if len(cells) > 1 else (*h0.shape[:-3], *h0.shape[-2:])
         layers = (len(cells),) if len(cells) > 1 else ()
         raise ShapeError(f"h0 must have shape {(*lead, *layers, x.shape[-2], n)}; found {found}")
+
+
+def _check_offsets(cells: Sequence[Cell], activation: Activation) -> None:
+    for _, _, matrix, offset in cells:
+        assert isinstance(matrix, Transition)
+        if activation.has_offset and (offset is None or offset.shape != matrix.sigma.shape):
+            found = None if offset is None else tuple(offset.shape)
+            raise ShapeError(f"modrelu needs an offset of shape {tuple(matrix.sigma.shape)}; found {found}")
+        if offset is not None and not activation.has_offset:
+            raise OptionError(f"nonlinearity {activation.name!r} has no offset; give none, or use 'modrelu'")

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spectral.recurrence.activation import Activation
-from spectral.recurrence.rows import product_over_rows, rows
+from spectral.recurrence.rows import product_over_rows, rows, sum_of_signed
 from spectral.transition import Matrix, factors
 
 RESIDENT = 1 << 15
@@ -98,22 +98,27 @@ def plan(size: int, rank: int, rows: int, processors: int, shared: int) -> Plan:
     return Plan(1, n, r, held, held, min(16, max(1, n * r // 1024)))
 
 
-def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
+def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
     """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in all."""
-    states: Tensor = PersistentRecurrence.apply(z, h0, *factors(matrix), activation)  # type: ignore[no-untyped-call]
+    given = (z, h0, *factors(matrix), offset, activation)
+    states: Tensor = PersistentRecurrence.apply(*given)  # type: ignore[no-untyped-call]
     return states
 
 
 class PersistentRecurrence(torch.autograd.Function):
-    """z (T, B, n) or (K, T, B, n); h0 (B, n); sigma (n); a, c (n, r); those with K too where z has it. z may have
-    another dtype than the rest: it is that of the states.
+    """z (T, B, n) or (K, T, B, n); h0 (B, n); sigma (n); a, c (n, r); offset (n) of modrelu; those with K too
+    where z has it. z may have another dtype than the rest: it is that of the states.
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, activation: Activation) -> Tensor:
+    def forward(
+        ctx: Any, z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, offset: Tensor | None,
+        activation: Activation,
+    ) -> Tensor:  # fmt: skip
         states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
         skinny = torch.empty(*z.shape[:-1], a.shape[-1], dtype=z.dtype, device=z.device)
-        _launch("forward", [z, h0, sigma, a, c], [states, skinny], activation)
+        # without an offset the kernel reads none; it wants an address all the same
+        _launch("forward", [z, h0, sigma if offset is None else offset, sigma, a, c], [states, skinny], activation)
         ctx.save_for_backward(states, skinny, h0, sigma, a, c)
         ctx.activation = activation
         return states
@@ -125,12 +130,13 @@ class PersistentRecurrence(torch.autograd.Function):
         delta, q = torch.empty_like(states), torch.empty_like(skinny)
         grad_h0, sums = h0.new_empty(h0.shape), sigma.new_empty(h0.shape)
         _launch("backward", [grad, states, h0, sigma, a, c], [delta, q, grad_h0, sums], ctx.activation)
+        grad_offset = sum_of_signed(delta.to(sigma.dtype), states) if ctx.needs_input_grad[5] else None
         if not any(ctx.needs_input_grad[2:5]):
-            return delta, grad_h0, None, None, None, None
+            return delta, grad_h0, None, None, None, grad_offset, None
         start = h0.to(states.dtype)
         grad_a = rows(delta).mT @ rows(skinny)
         grad_c = product_over_rows(start, q[..., 0, :, :], rows(states[..., :-1, :, :]), rows(q[..., 1:, :, :]))
-        return delta, grad_h0, sums.sum(-2), grad_a.to(a.dtype), grad_c.to(c.dtype), None
+        return delta, grad_h0, sums.sum(-2), grad_a.to(a.dtype), grad_c.to(c.dtype), grad_offset, None
 
 
 def _launch(name: str, given: list[Tensor], made: list[Tensor], activation: Activation) -> None:

@@ -52,7 +52,7 @@ def over_rows(x, ROWS: tl.constexpr):
 
 
 @triton.jit
-def phi(x, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
+def phi(x, offset, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
     """NaN stays NaN; tanh to an absolute error of a few eps."""
     if ACTIVATION == "tanh":
         e = tl.exp(-2 * tl.abs(x))
@@ -62,6 +62,10 @@ def phi(x, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
         return tl.where(x <= 0, 0.0, x)
     elif ACTIVATION == "leaky_relu":
         return tl.where(x > 0, x, x * SLOPE)
+    elif ACTIVATION == "modrelu":
+        size = tl.abs(x) + offset
+        size = tl.where(size <= 0, 0.0, size)
+        return tl.where(x > 0, size, tl.where(x < 0, -size, x))
     else:
         return x
 
@@ -75,22 +79,28 @@ def descend(g, h, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
         return tl.where(h > 0, g, tl.where(h == h, 0.0, h))
     elif ACTIVATION == "leaky_relu":
         return tl.where(h > 0, g, g * SLOPE)
+    elif ACTIVATION == "modrelu":
+        return tl.where(h == 0, 0.0, g)
     else:
         return g
 
 
 @triton.jit
 def forward(
-    z, h0, sigma, a, c, states, skinny, steps, batch, n, r,
+    z, h0, offset, sigma, a, c, states, skinny, steps, batch, n, r,
     ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, HELD: tl.constexpr, CHUNK: tl.constexpr,
     ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, PRECISION: tl.constexpr, NUMBER: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """Grid (row tiles, trials). z, states (K, T, B, n); h0 (K, B, n); skinny = h C (K, T, B, r); a, c (K, N, R)."""
+    """Grid (row tiles, trials). z, states (K, T, B, n); h0 (K, B, n); skinny = h C (K, T, B, r); offset of
+    modrelu and sigma (K, n); a, c (K, N, R)."""
     first, trial = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1).to(tl.int64)
     units, ranks, held = tl.arange(0, N), tl.arange(0, CHUNK), tl.arange(0, HELD)
     at, here = places(first, units, n, batch, ROWS)
     matrix = trial * N * R + units[:, None] * R + ranks[None, :]
     diagonal = over_rows(tl.load(sigma + trial * n + units, mask=units < n, other=0.0).to(NUMBER), ROWS)
+    moved = diagonal
+    if ACTIVATION == "modrelu":
+        moved = over_rows(tl.load(offset + trial * n + units, mask=units < n, other=0.0).to(NUMBER), ROWS)
     h = tl.load(h0 + trial * batch * n + at, mask=here, other=0.0).to(NUMBER)
     kept = trial * N * R + units[:, None] * R + held[None, :]
     a_held, c_held = tl.load(a + kept).to(NUMBER), tl.load(c + kept).to(NUMBER)
@@ -114,7 +124,7 @@ def forward(
             q = into_rank(h, c_part, ROWS, PRECISION, DOT)
             tl.store(skinny + at_r, q.to(skinny.dtype.element_ty), mask=here_r)
             x += out_of_rank(q, a_part, ROWS, PRECISION, DOT)
-        h = phi(x, ACTIVATION, SLOPE)
+        h = phi(x, moved, ACTIVATION, SLOPE)
         tl.store(states + at, h.to(states.dtype.element_ty), mask=here)
         states += step
         skinny += step_r

@@ -13,15 +13,15 @@ from spectral.recurrence.activation import Activation
 from spectral.transition import Transition
 
 
-def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation) -> Tensor:
+def run(z: Tensor, h0: Tensor, transition: Transition, activation: Activation, offset: Tensor | None = None) -> Tensor:
     """h_t = phi(z_t + W h_{t-1}) for t = 1..T; z (..., T, B, n), h0 (..., B, n); returns all h, (..., T, B,
-    n).
+    n). offset (..., n) is that of modrelu.
     """
     sigma, u, v = transition
     h, states = h0, []
     for z_t in z.unbind(-3):
         carried = householder.apply_transposed(v, h)
         carried = householder.apply(u, sigma.unsqueeze(-2) * carried)
-        h = activation(z_t + carried)
+        h = activation(z_t + carried, offset)
         states.append(h)
     return torch.stack(states, -3)

@@ -1,13 +1,13 @@
 """Sums over all rows (time x batch) of a recurrence, with or without the trial axis."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 CHUNK_ELEMENTS = 1 << 18
-"""Elements of a temporary in `sum_of_products`: a few MB at most, so that backward needs no second copy of h.
+"""Elements of a temporary in the sums below: a few MB at most, so that backward needs no second copy of h.
 """
 
 
@@ -36,11 +36,22 @@ def product_over_rows(first_left: Tensor, first_right: Tensor, left: Tensor, rig
 def sum_of_products(delta: Tensor, states: Tensor, h0: Tensor) -> Tensor:
     """sum over t and rows of delta_t * h_{t-1}: shape (..., n)."""
     total = (delta[..., 0, :, :] * h0).sum(-2)
-    per_step = max(1, h0.numel())
-    step = max(1, CHUNK_ELEMENTS // per_step)
-    length = delta.shape[-3]
-    for start in range(1, length, step):
-        stop = min(length, start + step)
+    for start, stop in _chunks(1, delta):
         now, before = delta[..., start:stop, :, :], states[..., start - 1 : stop - 1, :, :]
         total += rows(now * before).sum(-2)
     return total
+
+
+def sum_of_signed(delta: Tensor, states: Tensor) -> Tensor:
+    """sum over t and rows of delta_t * sign(h_t), shape (..., n): the gradient of modrelu's offset."""
+    total = delta.new_zeros(*delta.shape[:-3], delta.shape[-1])
+    for start, stop in _chunks(0, delta):
+        total += rows(delta[..., start:stop, :, :] * states[..., start:stop, :, :].sign()).sum(-2)
+    return total
+
+
+def _chunks(first: int, delta: Tensor) -> Iterator[tuple[int, int]]:
+    """Steps from `first` on, so many at a time that a temporary has CHUNK_ELEMENTS at most."""
+    steps, per_step = delta.shape[-3], max(1, delta[..., 0, :, :].numel())
+    size = max(1, CHUNK_ELEMENTS // per_step)
+    return ((start, min(steps, start + size)) for start in range(first, steps, size))

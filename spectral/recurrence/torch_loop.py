@@ -13,26 +13,30 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spectral.recurrence.activation import Activation
-from spectral.recurrence.rows import product_over_rows, products, rows, sum_of_products
+from spectral.recurrence.rows import product_over_rows, products, rows, sum_of_products, sum_of_signed
 from spectral.transition import Matrix, factors
 
 
-def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation) -> Tensor:
+def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
     """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in
     all.
     """
     sigma, a, c = factors(matrix)
-    states: Tensor = FactoredRecurrence.apply(z, h0, sigma, a, c, activation)  # type: ignore[no-untyped-call]
-    return states
+    found: Tensor = FactoredRecurrence.apply(z, h0, sigma, a, c, offset, activation)  # type: ignore[no-untyped-call]
+    return found
 
 
 class FactoredRecurrence(torch.autograd.Function):
-    """z (T, B, n) or (K, T, B, n); h0 (B, n); sigma (n); a, c (n, r); those with K too where z has it."""
+    """z (T, B, n) or (K, T, B, n); h0 (B, n); sigma (n); a, c (n, r); offset (n) of modrelu; those
+    with K too where z has it."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, activation: Activation) -> Tensor:
+    def forward(
+        ctx: Any, z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, offset: Tensor | None,
+        activation: Activation,
+    ) -> Tensor:  # fmt: skip
         states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
-        _forward_loop(z, h0, sigma, a, c, activation, states)
+        _forward_loop(z, h0, sigma, a, c, offset, activation, states)
         ctx.save_for_backward(states, h0, sigma, a, c)
         ctx.activation = activation
         return states
@@ -43,19 +47,21 @@ class FactoredRecurrence(torch.autograd.Function):
         states, h0, sigma, a, c = ctx.saved_tensors
         delta = ctx.activation.derivative(states)
         q, grad_h0 = _backward_loop(grad, h0, sigma, a, c, delta)
+        grad_offset = sum_of_signed(delta, states) if ctx.needs_input_grad[5] else None
         if not any(ctx.needs_input_grad[2:5]):
-            return delta, grad_h0, None, None, None, None
+            return delta, grad_h0, None, None, None, grad_offset, None
         previous = rows(states[..., :-1, :, :])
         grad_sigma = sum_of_products(delta, states, h0)
         grad_c = product_over_rows(h0, q[..., 0, :, :], previous, rows(q[..., 1:, :, :]))
         first, rest = h0 @ c, previous @ c
         grad_a = product_over_rows(delta[..., 0, :, :], first, rows(delta[..., 1:, :, :]), rest)
-        return delta, grad_h0, grad_sigma, grad_a, grad_c, None
+        return delta, grad_h0, grad_sigma, grad_a, grad_c, grad_offset, None
 
 
 def _forward_loop(
-    z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, activation: Activation, states: Tensor
-) -> None:
+    z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, offset: Tensor | None, activation: Activation,
+    states: Tensor,
+) -> None:  # fmt: skip
     mm, addmm = products(z)
     a_t, diagonal = a.mT.contiguous(), sigma.unsqueeze(-2)
     skinny = torch.empty(*h0.shape[:-1], c.shape[-1], dtype=z.dtype, device=z.device)
@@ -64,7 +70,7 @@ def _forward_loop(
         mm(h, c, out=skinny)
         addmm(z_t, skinny, a_t, out=h_t)
         h_t.addcmul_(diagonal, h)
-        activation.apply_(h_t)
+        activation.apply_(h_t, offset)
         h = h_t
 
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor
 
-from spectral import Transition
-from spectral.recurrence import cudnn
+from spectral import Activation, Transition
 from spectral.recurrence.activation import NAMES
+from spectral.recurrence.dispatch import ACTIVATIONS
 
 LAW = settings(
     deadline=None, derandomize=True, max_examples=12, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -27,7 +27,7 @@ def named(backend: str, *others: str) -> Any:
 
 def activations(backend: str) -> tuple[str, ...]:
     """Those that the backend has."""
-    return cudnn.ACTIVATIONS if backend == "cudnn" else NAMES
+    return ACTIVATIONS.get(backend, NAMES)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -59,6 +59,24 @@ def transition(n: int, m1: int, m2: int, *, lead: tuple[int, ...] = (), seed: in
     sigma = 1 + 0.3 * torch.tanh(draw(*lead, n, seed=seed))
     u, v = draw(*lead, n, m1, seed=seed + 1), draw(*lead, n, m2, seed=seed + 2)
     return Transition(*(t.requires_grad_() for t in (sigma, u, v)))
+
+
+def offset(name: str, n: int, *, lead: tuple[int, ...] = (), seed: int = 7) -> Tensor | None:
+    """Of both signs, a leaf that wants its gradient, where the nonlinearity has one."""
+    return draw(*lead, n, seed=seed, scale=0.4).requires_grad_() if Activation(name).has_offset else None
+
+
+def move_offsets(net: torch.nn.Module, seed: int = 7) -> None:
+    """Off their start at 0, where modrelu is the identity."""
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.startswith("offset_"):
+                parameter += draw(*parameter.shape, seed=seed, scale=0.4)
+
+
+def there(*tensors: Tensor | None) -> list[Tensor]:
+    """Those that are not None."""
+    return [x for x in tensors if x is not None]
 
 
 def gradients(output: Tensor, inputs: list[Tensor], seed: int = 9) -> list[Tensor]:

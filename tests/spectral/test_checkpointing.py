@@ -7,7 +7,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from spectral_agreement import LAW, activations, assert_near, draw, generator, gradients, named, transition
+from spectral_agreement import (
+    LAW,
+    activations,
+    assert_near,
+    draw,
+    generator,
+    gradients,
+    move_offsets,
+    named,
+    offset,
+    there,
+    transition,
+)
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from spectral import BACKENDS, Activation, SpectralRNN, recurrence
@@ -28,11 +40,12 @@ def test_every_backend(backend, name, every, lead):
     n, steps, batch = 7, 7, 3
     matrix = transition(n, 2, 3, lead=lead)
     z, h0 = draw(*lead, steps, batch, n, seed=5).requires_grad_(), draw(*lead, batch, n, seed=6).requires_grad_()
-    found = recurrence(z, h0, matrix, Activation(name), backend=backend, checkpoint_every=every)
-    expected = recurrence(z, h0, matrix, Activation(name), backend="reference")
+    b = offset(name, n, lead=lead)
+    found = recurrence(z, h0, matrix, Activation(name), offset=b, backend=backend, checkpoint_every=every)
+    expected = recurrence(z, h0, matrix, Activation(name), offset=b, backend="reference")
     size = steps * batch * n * 6
     assert_near(found, expected, size)
-    leaves = [z, h0, *matrix]
+    leaves = there(z, h0, *matrix, b)
     for f, e in zip(gradients(found, leaves), gradients(expected, leaves), strict=True):
         assert_near(f, e, size)
 
@@ -70,6 +83,8 @@ def nets(every, **options):
         for e in (None, every)
     ]
     assert torch.equal(pair[0].weight_ih_l0, pair[1].weight_ih_l0)
+    for net in pair:
+        move_offsets(net)
     return pair
 
 

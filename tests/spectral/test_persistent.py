@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from spectral_agreement import NO_TRITON, assert_near, draw, gradients, named, transition
+from spectral_agreement import NO_TRITON, assert_near, draw, gradients, named, offset, there, transition
 
 from spectral import Activation, SpectralRNN, Transition, recurrence
 from spectral.errors import OptionError
@@ -19,16 +19,21 @@ CUTS = {
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("lead", [(), (2,)], ids=["alone", "K=2"])
-@pytest.mark.parametrize(("backend", "name"), [named("triton", "tanh"), named("triton", "leaky_relu")])
+@pytest.mark.parametrize(
+    ("backend", "name"), [named("triton", "tanh"), named("triton", "leaky_relu"), named("triton", "modrelu")]
+)
 def test_every_cut_agrees_with_the_reference(backend, name, cut, lead, monkeypatch):
     monkeypatch.setattr(persistent, "plan", lambda *sizes: CUTS[cut])
     n, steps, batch = 19, 4, 18 if cut == "tiles" else 3
     matrix = transition(n, 3, 4, lead=lead)
     z, h0 = draw(*lead, steps, batch, n, seed=5).requires_grad_(), draw(*lead, batch, n, seed=6).requires_grad_()
-    found, expected = (recurrence(z, h0, matrix, Activation(name), backend=b) for b in (backend, "reference"))
+    b = offset(name, n, lead=lead)
+    found, expected = (
+        recurrence(z, h0, matrix, Activation(name), offset=b, backend=by) for by in (backend, "reference")
+    )
     size = steps * batch * n * 8
     assert_near(found, expected, size)
-    leaves = [z, h0, *matrix]
+    leaves = there(z, h0, *matrix, b)
     for f, e in zip(gradients(found, leaves), gradients(expected, leaves), strict=True):
         assert_near(f, e, size)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from spectral_agreement import LAW, activations, assert_near, draw, gradients, named, transition
+from spectral_agreement import LAW, activations, assert_near, draw, gradients, named, offset, there, transition
 
 from spectral import BACKENDS, Activation, Transition, recurrence
 from spectral.errors import OptionError, RangeError, ShapeError
@@ -29,12 +29,13 @@ trial_axis = pytest.mark.parametrize("lead", [(), (1,), (3,)], ids=["alone", "K=
 
 
 def assert_backend(backend, z, h0, matrix: Transition, activation: Activation):
-    inputs = [z, h0, *matrix]
-    found = recurrence(z, h0, matrix, activation, backend=backend)
-    expected = recurrence(z, h0, matrix, activation, backend="reference")
+    b = offset(activation.name, matrix.size, lead=matrix.sigma.shape[:-1])
+    inputs = there(z, h0, *matrix, b)
+    found = recurrence(z, h0, matrix, activation, offset=b, backend=backend)
+    expected = recurrence(z, h0, matrix, activation, offset=b, backend="reference")
     size = z.shape[-3] * max(1, z.shape[-2]) * matrix.size * (matrix.rank + 1)
     assert_near(found, expected, size, f"{backend}: states")
-    names = ("z", "h0", "sigma", "u", "v")
+    names = ("z", "h0", "sigma", "u", "v", "b")[: len(inputs)]
     for name, f, e in zip(names, gradients(found, inputs), gradients(expected, inputs), strict=True):
         assert_near(f, e, size, f"{backend}: gradient of {name}")
 
@@ -97,6 +98,27 @@ def test_backend_agrees_with_the_reference_on_drawn_shapes(backend, data):
     z, h0 = inputs(lead, steps, batch, n)
     name = data.draw(st.sampled_from(activations(backend)), label="nonlinearity")
     assert_backend(backend, z, h0, transition(n, m1, m2, lead=lead), Activation(name, 0.2))
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_auto_runs_modrelu_wherever_it_is(monkeypatch, built):
+    if not built:
+        monkeypatch.setattr(native, "available", lambda device, dtype: False)
+    z, h0 = inputs((), 3, 2, 50)
+    assert_backend("auto", z, h0, transition(50, 2, 2), Activation("modrelu"))
+
+
+@pytest.mark.parametrize("offset_is", [-0.5, 0.0, 0.5])
+def test_modrelu_at_its_kinks_is_zero_with_gradient_zero(offset_is):
+    """At z = 0 and |z| = -b, in every direction: padded units rest on it."""
+    x = torch.tensor([[0.0, -0.5, 0.5, 2.0, -2.0]], dtype=torch.float64, requires_grad=True)
+    b = torch.full((5,), offset_is, dtype=torch.float64, requires_grad=True)
+    phi, size = Activation("modrelu"), (x.detach().abs() + offset_is).clamp(min=0)
+    h = phi(x, b)
+    assert torch.equal(h, x.detach().sign() * size)
+    grad_x, grad_b = torch.autograd.grad(h.sum(), [x, b])
+    assert torch.equal(grad_x, phi.derivative(h.detach()))
+    assert torch.equal(grad_b, h.detach().sign().sum(0))
 
 
 @backends
@@ -166,9 +188,9 @@ def test_gradcheck_of_the_hand_written_backwards(name, lead):
     z, h0 = inputs(lead, 3, 2, 4)
     matrix = transition(4, 1, 2, lead=lead)
     sigma, a, c = (t.detach().requires_grad_() for t in factors(matrix))
-    w = dense(matrix).detach().requires_grad_()
-    assert torch.autograd.gradcheck(FactoredRecurrence.apply, (z, h0, sigma, a, c, Activation(name)))
-    assert torch.autograd.gradcheck(DenseRecurrence.apply, (z, h0, w, Activation(name)))
+    w, b = dense(matrix).detach().requires_grad_(), offset(name, 4, lead=lead)
+    assert torch.autograd.gradcheck(FactoredRecurrence.apply, (z, h0, sigma, a, c, b, Activation(name)))
+    assert torch.autograd.gradcheck(DenseRecurrence.apply, (z, h0, w, b, Activation(name)))
 
 
 @trial_axis
@@ -237,22 +259,21 @@ def test_without_a_compiler_the_library_is_absent_and_says_so_once(caplog, monke
 def test_layer_agrees_with_the_reference(backend, lead, name, loss_reads, n, m1, m2, steps, batch, features):
     x, h0 = draw(*lead, steps, batch, features), draw(*lead, batch, n, seed=1).requires_grad_()
     weight, bias = draw(*lead, n, features, seed=2).requires_grad_(), draw(*lead, n, seed=3).requires_grad_()
-    matrix = transition(n, m1, m2, lead=lead)
-    wanted = [weight, bias, h0, *matrix]
+    matrix, b = transition(n, m1, m2, lead=lead), offset(name, n, lead=lead)
+    wanted = there(weight, bias, h0, *matrix, b)
 
     def loss(states, last):
         parts = {"all states": [states], "the last state": [last], "both": [states, last]}[loss_reads]
         return torch.cat([part.flatten() for part in parts])
 
-    found = loss(*layer(x, weight, bias, h0, matrix, Activation(name), backend=backend))
+    found = loss(*layer(x, weight, bias, h0, matrix, Activation(name), offset=b, backend=backend))
     z = torch.einsum("...tbi,...ni->...tbn", x, weight) + bias.unsqueeze(-2).unsqueeze(-2)
-    states = recurrence(z, h0, matrix, Activation(name), backend="reference")
+    states = recurrence(z, h0, matrix, Activation(name), offset=b, backend="reference")
     expected = loss(states, states[..., -1, :, :])
     size = steps * max(1, batch) * n * (m1 + m2 + features + 1)
     assert_near(found, expected, size, "states")
-    for what, f, e in zip(
-        ("M", "b", "h0", "sigma", "u", "v"), gradients(found, wanted), gradients(expected, wanted), strict=True
-    ):
+    names = ("M", "bias", "h0", "sigma", "u", "v", "b")[: len(wanted)]
+    for what, f, e in zip(names, gradients(found, wanted), gradients(expected, wanted), strict=True):
         assert_near(f, e, size, f"gradient of {what}")
 
 
@@ -289,6 +310,14 @@ def test_what_is_refused():
         Activation("sine")
     with pytest.raises(RangeError, match="relu"):
         Activation("leaky_relu", 0.0)
+    with pytest.raises(ShapeError, match=r"offset of shape \(4,\)"):
+        recurrence(z, h0, matrix, Activation("modrelu"), offset=draw(1, 4))
+    with pytest.raises(ShapeError, match="found None"):
+        recurrence(z, h0, matrix, Activation("modrelu"))
+    with pytest.raises(OptionError, match="has no offset"):
+        recurrence(z, h0, matrix, Activation("tanh"), offset=draw(4))
+    with pytest.raises(OptionError, match="tanh, relu alone"):
+        recurrence(z, h0, matrix, Activation("modrelu"), offset=draw(4), backend="cudnn")
     with pytest.raises(ShapeError, match="must have shape"):
         recurrence(z[..., :3], h0, matrix, Activation("tanh"))
     with pytest.raises(ShapeError, match="h0 must have shape"):

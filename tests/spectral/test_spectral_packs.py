@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from spectral_agreement import activations, assert_near, draw, generator, gradients, named
+from spectral_agreement import activations, assert_near, draw, generator, gradients, move_offsets, named
 from torch import nn
 
 from spectral import BACKENDS, PackedLinear, SpectralRNN, stack_trials
@@ -23,6 +23,7 @@ def trials(**options):
         with torch.no_grad():
             for parameter in trial.singular_parameters():
                 parameter += draw(*parameter.shape, seed=k)
+        move_offsets(trial, seed=k)
         made.append(trial)
     return made
 

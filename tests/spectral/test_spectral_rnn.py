@@ -1,11 +1,12 @@
 import pytest
 import torch
-from spectral_agreement import activations, assert_near, draw, generator, gradients
+from spectral_agreement import activations, assert_near, draw, generator, gradients, move_offsets
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from spectral import BACKENDS, SpectralRNN
 from spectral.errors import ConversionError, OptionError, PackError, RangeError, ReflectorCountError, ShapeError
 from spectral.recurrence import persistent
+from spectral.recurrence.activation import NAMES
 
 F64 = torch.float64
 
@@ -16,6 +17,7 @@ def net(*sizes, seed=0, **options):
     with torch.no_grad():
         for parameter in made.singular_parameters():
             parameter += draw(*parameter.shape, seed=seed + 1)
+    move_offsets(made)
     return made
 
 
@@ -78,7 +80,7 @@ def test_what_stands_past_the_end_does_not_count():
     assert torch.equal(h_a, h_b)
 
 
-@pytest.mark.parametrize("nonlinearity", ["relu", "tanh", "leaky_relu", "identity"])
+@pytest.mark.parametrize("nonlinearity", NAMES)
 def test_every_backend_gives_the_same_net(nonlinearity):
     x, h0 = draw(4, 2, 3).requires_grad_(), draw(2, 2, 6, seed=1).requires_grad_()
     results = {}
@@ -113,6 +115,33 @@ def test_state_dict_round_trip():
     assert set(net().state_dict()) == {
         "weight_ih_l0", "bias_l0", "reflectors_u_l0", "reflectors_v_l0", "singular_l0"
     }  # fmt: skip
+
+
+def test_modrelu_has_an_offset_for_each_unit_of_each_layer_and_direction():
+    made, other = (net(3, 6, 2, "modrelu", bidirectional=True, seed=seed) for seed in (0, 7))
+    names = {"offset_l0", "offset_l0_reverse", "offset_l1", "offset_l1_reverse"}
+    assert names == {name for name in made.state_dict() if name.startswith("offset")}
+    other.load_state_dict(made.state_dict())
+    x = draw(5, 2, 3)
+    assert torch.equal(made(x)[0], other(x)[0])
+    assert made.free_parameters() == net(3, 6, 2, "relu", bidirectional=True).free_parameters() + 4 * 6
+    stored = sum(p.numel() for p in made.parameters())
+    assert made.free_parameters() == stored - 4 * (3 + 6)
+    lengths = torch.tensor([3, 5])
+    out, h_n = made(x, lengths=lengths)
+    assert_near(out[:3, 0], made(x[:3, 0])[0], 2000)
+    assert_near(h_n, made.last_state(x, lengths=lengths), 2000)
+    with pytest.raises(ConversionError, match="modrelu"):
+        made.to_rnn()
+
+
+def test_modrelu_starts_as_the_identity():
+    options = {"reflectors": 2, "dtype": F64, "bias": False}
+    modrelu, identity = (
+        SpectralRNN(3, 6, nonlinearity=name, generator=generator(), **options) for name in ("modrelu", "identity")
+    )
+    assert torch.equal(modrelu.offset_l0, torch.zeros(6, dtype=F64))
+    assert_near(modrelu(draw(5, 2, 3))[0], identity(draw(5, 2, 3))[0], 400)
 
 
 def test_a_cast_does_not_round_the_band():
