@@ -7,9 +7,9 @@ from pydantic import Field
 from workers.tasks.adding import Adding
 from workers.tasks.digits import Digits
 from workers.tasks.mnist import Mnist
-from workers.tasks.task import Sequences, Split, Task
+from workers.tasks.task import MASKED, METRICS, Sequences, Split, Task
 
 AnyTask = Annotated[Adding | Digits | Mnist, Field(discriminator="name")]
 TASKS: dict[str, type[Task]] = {"adding": Adding, "digits": Digits, "mnist": Mnist}
 
-__all__ = ["TASKS", "AnyTask", "Sequences", "Split", "Task"]
+__all__ = ["MASKED", "METRICS", "TASKS", "AnyTask", "Sequences", "Split", "Task"]

@@ -7,27 +7,68 @@ Tasks make numpy arrays only: the trainer moves them to a device, so describing 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 Loss = Literal["cross_entropy", "mse"]
+Metrics = dict[str, Literal["minimize", "maximize"]]
+Readout = Literal["last", "every"]
 Split = Literal["validation", "test"]
+
+MASKED = -100
+"""Class of a position that has no target; for mse it is NaN."""
+
+METRICS: Metrics = {
+    "loss": "minimize",  # mean over the positions that have a target: nats, or squared error
+    "accuracy": "maximize",  # share of those positions whose likeliest class is right
+    "recall": "maximize",  # the same over the last ``Task.recalled`` steps
+    "bpc": "minimize",  # bits per symbol, loss / ln 2
+    "perplexity": "minimize",  # exp(loss)
+    "error": "minimize",  # root of the mean squared error
+}
+"""Every metric that can be scored, with the direction that is better."""
+
+T = TypeVar("T")
+
+
+def metrics(*names: str) -> Metrics:
+    """These metrics with their directions."""
+    return {name: METRICS[name] for name in names}
+
+
+class _Decided(Generic[T]):
+    def __init__(self, decide: Callable[[Any], T], listed: T) -> None:
+        self._decide, self._listed = decide, listed
+
+    def __get__(self, task: Any, owner: type) -> T:
+        return self._listed if task is None else self._decide(task)
+
+
+def decided_by(decide: Callable[[Any], T], listed: T) -> T:
+    """A class attribute (``loss``, ``metrics``) that a task's fields decide; on the class itself it is ``listed``."""
+    return cast(T, _Decided(decide, listed))
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences with one target each, read from the last state.
+    """N sequences of T steps with their targets.
 
-    inputs: float32, (N, T, input_size). targets: int64 (N,) for cross_entropy, float32 (N, output_size) for mse.
+    inputs: float32 (N, T, input_size), or int64 token ids (N, T) where ``Task.tokens`` is a number.
+    targets: of the last state, int64 (N,) for cross_entropy or float32 (N, output_size) for mse; of every state,
+    int64 (N, T) or float32 (N, T, output_size), where -100 (cross_entropy) or NaN (mse) marks what has no target.
+    lengths: int64 (N,), steps that each sequence really has, 1 to T; None where all have T. What stands behind them is
+    never read, and has no target.
     """
 
-    inputs: npt.NDArray[np.float32]
+    inputs: npt.NDArray[np.float32] | npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64] | npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -43,18 +84,18 @@ class Task(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     loss: ClassVar[Loss]
-    metrics: ClassVar[dict[str, Literal["minimize", "maximize"]]]
+    metrics: ClassVar[Metrics]
     summary: ClassVar[str]
 
     @property
     @abstractmethod
     def sequence_length(self) -> int:
-        """T, time steps per sequence."""
+        """T, time steps per sequence (the longest one's); of a carried task, steps between two updates."""
 
     @property
     @abstractmethod
     def input_size(self) -> int:
-        """Features per time step."""
+        """Features per time step; the size of the vocabulary where inputs are tokens."""
 
     @property
     @abstractmethod
@@ -65,6 +106,30 @@ class Task(BaseModel, ABC):
     @abstractmethod
     def baseline(self) -> float:
         """The loss of the best constant answer: what a model that learned nothing reaches."""
+
+    @property
+    def readout(self) -> Readout:
+        """Whether targets belong to the last state or to every state."""
+        return "last"
+
+    @property
+    def tokens(self) -> int | None:
+        """Size of the vocabulary where inputs are token ids, None where they are numbers."""
+        return None
+
+    @property
+    def carried(self) -> bool:
+        """Whether the training set is one stream whose state is carried on from batch to batch.
+
+        ``training_data`` then has N = 1 and all of the stream in T, cut into batch rows later. A held-out set has
+        rows that are each read from their first step to their last with the state carried.
+        """
+        return False
+
+    @property
+    def recalled(self) -> int:
+        """Last steps of a sequence that metric ``recall`` counts."""
+        return 0
 
     @abstractmethod
     def training_data(self, data_dir: Path | None) -> Sequences | None:
