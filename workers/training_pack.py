@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.adam import PackedAdam
 from workers.batches import TaskData
 from workers.models import pack, stack, take
+from workers.optimizers import OPTIMIZERS
 from workers.scoring import losses, scores
 from workers.tasks import Split
 from workers.trial_state import Tensors, TrialState
@@ -40,14 +40,15 @@ class TrainingPack:
         self._data, self._device = data, device
         networks = [state.network().to(device) for state in states]
         self._model = pack(networks)
-        self._adam = PackedAdam(self._model.parameters, self._specs, [state.step for state in states])
-        self._fill(self._adam.exp_avg, [state.exp_avg for state in states])
-        self._fill(self._adam.exp_avg_sq, [state.exp_avg_sq for state in states])
+        self._done = [state.step for state in states]
+        method = OPTIMIZERS[self._training.optimizer]
+        self._optimizer = method(self._model.parameters, self._specs, self._done, train_size=data.train_size)
+        for kind, stacked in self._optimizer.state.items():
+            self._fill(stacked, [state.optimizer[kind] for state in states])
         self._best = {name: p.detach().clone() for name, p in self._model.parameters.items()}
         self._fill(self._best, [state.best_model or state.model for state in states])
-        seeds = [spec.training.seed for spec in self._specs]
-        self._seeds, self._done = seeds, [state.step for state in states]
-        self._orders = [data.order(seed, self._training.batch_size) for seed in seeds]
+        self._seeds = [spec.training.seed for spec in self._specs]
+        self._orders = [data.order(seed, self._training.batch_size) for seed in self._seeds]
         self._loss_sum = torch.stack([state.loss_sum for state in states]).to(device)
         rows = len(states)
         self._bad_step = torch.zeros(rows, dtype=torch.int64, device=device)
@@ -70,14 +71,14 @@ class TrainingPack:
         found = torch.autograd.grad(loss.sum(), wanted)
         if probe:
             self._h0_norm, self._hT_norm = (g.flatten(1).double().square().sum(1).sqrt() for g in found[-2:])
-        norm = self._adam.step(dict(zip(parameters, found, strict=False)))
+        norm = self._optimizer.step(dict(zip(parameters, found, strict=False)))
         self._model.after_step()
         self._note(loss.detach().double(), norm.double())
 
     def _note(self, loss: Tensor, norm: Tensor) -> None:
         self._loss_sum += loss
         new = ~(loss.isfinite() & norm.isfinite()) & (self._bad_step == 0)
-        self._bad_step = torch.where(new, self._adam.steps, self._bad_step)
+        self._bad_step = torch.where(new, self._optimizer.steps, self._bad_step)
         self._bad_loss = torch.where(new, loss, self._bad_loss)
         self._bad_norm = torch.where(new, norm, self._bad_norm)
 
@@ -125,8 +126,7 @@ class TrainingPack:
         state.step = self._done[row]
         state.loss_sum = self._loss_sum[row].detach().cpu().clone()
         state.model = self._row(self._model.parameters, row, like)
-        state.exp_avg = self._row(self._adam.exp_avg, row, like)
-        state.exp_avg_sq = self._row(self._adam.exp_avg_sq, row, like)
+        state.optimizer = {kind: self._row(stacked, row, like) for kind, stacked in self._optimizer.state.items()}
         state.best_model = self._row(self._best, row, like) if state.best else None
 
     def _row(self, stacked: Tensors, row: int, like: Tensors) -> Tensors:

@@ -12,6 +12,7 @@ from torch import Tensor
 from workers.checkpoints import Best, Checkpoint, Checkpoints, Point
 from workers.errors import CheckpointInvalid
 from workers.models import SequenceModel, start_of
+from workers.optimizers import OPTIMIZERS
 from workers.spec import TrialSpec
 
 log = logging.getLogger(__name__)
@@ -23,26 +24,28 @@ Tensors = dict[str, Tensor]
 class TrialState:
     """One trial after ``step`` optimiser steps; tensors unpadded, named as in the network's state_dict.
 
-    loss_sum: float64 scalar, training losses since the last report. best_model: parameters at ``best``.
+    optimizer: what its method carries, by kind and parameter (``PackedOptimizer.STATE``). loss_sum: float64 scalar,
+    training losses since the last report. best_model: parameters at ``best``. carried: (L, B, S), the state that the
+    next batch of a task with ``carried`` goes on from; None for other tasks, and zeros before the first step.
     """
 
     spec: TrialSpec
     step: int
     model: Tensors
-    exp_avg: Tensors
-    exp_avg_sq: Tensors
+    optimizer: dict[str, Tensors]
     loss_sum: Tensor
     history: list[Point] = field(default_factory=list)
     best: Best | None = None
     best_model: Tensors | None = None
+    carried: Tensor | None = None
 
     @classmethod
     def start(cls, spec: TrialSpec) -> TrialState:
         """The trial before its first step, a function of its seed."""
         model = {name: p.detach() for name, p in start_of(spec).named_parameters()}
-        zeros = {name: torch.zeros_like(p) for name, p in model.items()}
-        moments = {name: torch.zeros_like(p) for name, p in model.items()}
-        return cls(spec, 0, model, zeros, moments, torch.zeros((), dtype=torch.float64))
+        kinds = OPTIMIZERS[spec.training.optimizer].STATE
+        optimizer = {kind: {name: torch.zeros_like(p) for name, p in model.items()} for kind in kinds}
+        return cls(spec, 0, model, optimizer, torch.zeros((), dtype=torch.float64))
 
     @classmethod
     def resume(cls, store: Checkpoints, spec: TrialSpec) -> TrialState:
@@ -62,23 +65,23 @@ class TrialState:
     @classmethod
     def _from(cls, found: Checkpoint, spec: TrialSpec) -> TrialState:
         manifest, tensors = found.manifest, found.optimizer
-        exp_avg, exp_avg_sq = ({n: tensors[f"{kind}.{n}"] for n in found.model} for kind in ("exp_avg", "exp_avg_sq"))
+        kinds = OPTIMIZERS[spec.training.optimizer].STATE
         return cls(
             spec=spec,
             step=manifest.step,
             model=found.model,
-            exp_avg=exp_avg,
-            exp_avg_sq=exp_avg_sq,
+            optimizer={kind: {name: tensors[f"{kind}.{name}"] for name in found.model} for kind in kinds},
             loss_sum=tensors["loss_sum"],
             history=list(manifest.history),
             best=manifest.best,
+            carried=tensors.get("carried"),
         )
 
     def save(self, store: Checkpoints) -> Path:
         """Write this as a checkpoint. Raises OSError."""
         optimizer = {"loss_sum": self.loss_sum}
-        optimizer |= {f"exp_avg.{name}": t for name, t in self.exp_avg.items()}
-        optimizer |= {f"exp_avg_sq.{name}": t for name, t in self.exp_avg_sq.items()}
+        optimizer |= {f"{kind}.{name}": t for kind, own in self.optimizer.items() for name, t in own.items()}
+        optimizer |= {} if self.carried is None else {"carried": self.carried}
         return store.write(self.step, self.model, optimizer, self.history, self.best)
 
     def network(self) -> SequenceModel:

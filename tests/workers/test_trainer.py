@@ -46,7 +46,7 @@ def values(events: Sequence[Event], trial: int) -> dict[int, dict[str, float]]:
 
 
 def tensors(state: TrialState) -> dict[str, Tensor]:
-    moments = {f"m.{n}": t for n, t in state.exp_avg.items()} | {f"v.{n}": t for n, t in state.exp_avg_sq.items()}
+    moments = {f"{kind}.{n}": t for kind, own in state.optimizer.items() for n, t in own.items()}
     return state.model | moments
 
 
