@@ -39,7 +39,7 @@ def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers:
 
 
 def _auto(trial: TrialSpec, count: int, workers: int, gpus: float) -> int:
-    states = trial.task.sequence_length * trial.training.batch_size * trial.model.hidden_size
+    states = trial.depth * trial.training.batch_size * trial.model.hidden_size
     largest = LARGEST_ON_GPU if gpus else LARGEST_SMALL_ON_CPU if states <= SMALL else LARGEST_ON_CPU
     rounds = math.ceil(count / (workers * largest))
     return max(1, math.ceil(count / (workers * rounds)))

@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from workers.dimensions import MAX_TRIALS, Range, Values
 from workers.errors import FieldError, SpecError
+from workers.model_spec import ModelSpec
 from workers.space import grid_size, params_of, resolve
-from workers.spec import MAX_TRIALS, ModelSpec, Range, SweepSpec, TrainingSpec, TrialSpec, Values
+from workers.spec import SweepSpec, TrainingSpec, TrialSpec
 from workers.tasks import TASKS
 
 SWEPT: dict[str, type[BaseModel]] = {"model": ModelSpec, "training": TrainingSpec}

@@ -7,7 +7,9 @@ import random
 from itertools import islice, product
 from typing import Any
 
-from workers.spec import Dimension, ModelSpec, Objective, Range, Scalar, SweepSpec, TrainingSpec, TrialSpec, Values
+from workers.dimensions import Dimension, Range, Scalar, Values
+from workers.model_spec import ModelSpec
+from workers.spec import Objective, SweepSpec, TrainingSpec, TrialSpec
 
 Params = dict[str, Scalar]
 

@@ -6,154 +6,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    FiniteFloat,
-    PlainValidator,
-    Tag,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, FiniteFloat, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from workers.dimensions import MAX_TRIALS, Dimension, Scalar
+from workers.model_spec import FEED_FORWARD, KINDS, ModelSpec
+from workers.part import Part, wrong
 from workers.tasks import AnyTask
 
-MAX_TRIALS = 10_000
 MAX_SEED = 2**31 - 1
 
 
-def _wrong(name: str, problem: str, allowed: str) -> PydanticCustomError:
-    """The field ``name`` of the part at hand is wrong; braces in the texts stand for themselves."""
-    return PydanticCustomError("wrong", "{problem}", {"problem": problem, "name": name, "expected": allowed})
-
-
-def _is_finite(value: int | float) -> bool:
-    """Also false for a whole number beyond what a float holds."""
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _scalar(value: Any) -> bool | int | float | str:
-    if isinstance(value, bool | str) or (isinstance(value, int | float) and _is_finite(value)):
-        return value
-    allowed = "a finite number, text, true or false"
-    raise PydanticCustomError("scalar", "is not a finite number, text or true/false", {"expected": allowed})
-
-
-def _number(value: Any) -> int | float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
-        return value
-    raise PydanticCustomError("number", "is not a number that a range can end at", {"expected": "a finite number"})
-
-
-Scalar = Annotated[
-    bool | int | float | str, PlainValidator(_scalar), WithJsonSchema({"type": ["boolean", "number", "string"]})
-]
-Number = Annotated[int | float, PlainValidator(_number), WithJsonSchema({"type": "number"})]
-
-
-class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ModelSpec(_Spec):
-    """The network. Fields that a kind does not have must be left out (``APPLIES`` says which it has)."""
-
-    APPLIES: ClassVar[dict[str, frozenset[str]]] = {
-        "activation": frozenset({"spectral_rnn", "rnn"}),
-        "reflectors": frozenset({"spectral_rnn"}),
-        "reflectors_u": frozenset({"spectral_rnn"}),
-        "reflectors_v": frozenset({"spectral_rnn"}),
-        "margin": frozenset({"spectral_rnn"}),
-        "sigma": frozenset({"spectral_rnn"}),
-        "start": frozenset({"spectral_rnn"}),
-    }
-
-    kind: Literal["spectral_rnn", "rnn", "lstm"] = "spectral_rnn"
-    hidden_size: int = Field(default=64, ge=1, le=4096)
-    layers: int = Field(default=1, ge=1, le=16)
-    activation: Literal["relu", "leaky_relu", "tanh", "identity"] | None = Field(
-        default=None, description="default: relu"
-    )
-    reflectors: int | None = Field(
-        default=None, ge=1, le=4096, description="m1 = m2; default: 8, or hidden_size if smaller"
-    )
-    reflectors_u: int | None = Field(default=None, ge=1, le=4096, description="m1 alone; sets reflectors apart")
-    reflectors_v: int | None = Field(default=None, ge=1, le=4096, description="m2 alone; sets reflectors apart")
-    margin: FiniteFloat | None = Field(
-        default=None, gt=0, le=1, description="r: singular values within sigma +- r; default 0.01"
-    )
-    sigma: FiniteFloat | None = Field(default=None, ge=0, le=2, description="sigma*: centre of the band; default 1")
-    start: Literal["gaussian", "identity", "henaff", "cayley"] | None = Field(
-        default=None, description="default: gaussian"
-    )
-
-    @model_validator(mode="after")
-    def _fits_kind(self) -> Self:
-        for name, kinds in self.APPLIES.items():
-            if getattr(self, name) is not None and self.kind not in kinds:
-                allowed = f"leave it out; it is for kind {' or '.join(sorted(kinds))}"
-                raise _wrong(name, f"{name} does not apply to kind {self.kind}", allowed)
-        if self.kind == "rnn" and self.activation in ("leaky_relu", "identity"):
-            raise _wrong("activation", f"kind rnn has no activation {self.activation}", "relu, tanh")
-        self._reflectors_fit()
-        self._start_fits()
-        return self
-
-    def _reflectors_fit(self) -> None:
-        if self.reflectors is not None and (self.reflectors_u is not None or self.reflectors_v is not None):
-            allowed = "either reflectors, or reflectors_u and reflectors_v"
-            raise _wrong("reflectors", "reflectors are given twice, for both sides and for one", allowed)
-        for name in ("reflectors", "reflectors_u", "reflectors_v"):
-            count = getattr(self, name)
-            if count is not None and count > self.hidden_size:
-                raise _wrong(
-                    name, f"{count} reflectors exceed hidden_size", f"1 to {self.hidden_size}, the hidden_size"
-                )
-
-    def _start_fits(self) -> None:
-        """Rotation and identity starts need as many reflectors on both sides, rotations one for every plane."""
-        m1, m2 = self.reflector_counts
-        planes = self.hidden_size // 2
-        if self.start in ("identity", "henaff", "cayley") and m1 != m2:
-            allowed = "reflectors_u = reflectors_v, or start gaussian"
-            raise _wrong(
-                "start", f"start {self.start} needs as many reflectors on both sides, not {m1} and {m2}", allowed
-            )
-        if self.start in ("henaff", "cayley") and m1 < planes:
-            allowed = f"reflectors of at least {planes}, or start identity or gaussian"
-            raise _wrong(
-                "start", f"start {self.start} needs a reflector for each of {planes} planes, not {m1}", allowed
-            )
-
-    @property
-    def reflector_counts(self) -> tuple[int, int]:
-        """(m1, m2) with defaults filled in."""
-        default = self.reflectors or min(8, self.hidden_size)
-        return self.reflectors_u or default, self.reflectors_v or default
-
-    @property
-    def band_margin(self) -> float:
-        """r, with the default filled in."""
-        return 0.01 if self.margin is None else float(self.margin)
-
-    @property
-    def band_centre(self) -> float:
-        """sigma*, with the default filled in."""
-        return 1.0 if self.sigma is None else float(self.sigma)
-
-
-class TrainingSpec(_Spec):
+class TrainingSpec(Part):
     """How one trial is trained. Fields that the optimiser or schedule does not have must be left out (``APPLIES``)."""
 
     APPLIES: ClassVar[dict[str, tuple[str, frozenset[str]]]] = {
@@ -221,10 +87,10 @@ class TrainingSpec(_Spec):
             chosen = getattr(self, chooser)
             if getattr(self, name) is not None and chosen not in kinds:
                 allowed = f"leave it out; it is for {chooser} {' or '.join(sorted(kinds))}"
-                raise _wrong(name, f"{name} does not apply to {chooser} {chosen}", allowed)
+                raise wrong(name, f"{name} does not apply to {chooser} {chosen}", allowed)
         if self.warmup_steps >= self.steps:
             problem = f"{self.warmup_steps} warm-up steps leave none of {self.steps} steps at the full rate"
-            raise _wrong("warmup_steps", problem, f"0 to {self.steps - 1}, below steps")
+            raise wrong("warmup_steps", problem, f"0 to {self.steps - 1}, below steps")
         return self
 
     @property
@@ -243,59 +109,7 @@ class TrainingSpec(_Spec):
         return -(-every // self.report_interval) * self.report_interval
 
 
-class Values(_Spec):
-    """A dimension that takes each of the listed values."""
-
-    values: list[Scalar] = Field(min_length=1, max_length=MAX_TRIALS)
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        if len({(isinstance(v, bool), v) for v in self.values}) < len(self.values):
-            raise _wrong("values", "a value is listed twice", "each value once")
-        return self
-
-
-class Range(_Spec):
-    """A dimension between ``low`` and ``high``, even or logarithmic; whole numbers where both ends are."""
-
-    low: Number
-    high: Number
-    log: bool = False
-    grid: int | None = Field(
-        default=None, ge=1, le=MAX_TRIALS, description="points of a grid search, both ends included"
-    )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low < self.high:
-            raise _wrong("low", f"low {self.low} is not below high {self.high}", "a number below high")
-        if self.log and self.low <= 0:
-            raise _wrong("low", f"a logarithmic range starts above 0, not at {self.low}", "above 0, or log: false")
-        return self
-
-    @property
-    def whole(self) -> bool:
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-
-def _dimension_kind(value: Any) -> str:
-    given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-    return "Range" if "low" in given or "high" in given else "Values"
-
-
-def _listed(value: Any) -> Any:
-    """A plain list is short for its values."""
-    return {"values": value} if isinstance(value, list) else value
-
-
-Dimension = Annotated[
-    Annotated[Values, Tag("Values")] | Annotated[Range, Tag("Range")],
-    Discriminator(_dimension_kind),
-    BeforeValidator(_listed),
-]
-
-
-class SearchSpec(_Spec):
+class SearchSpec(Part):
     sampler: Literal["grid", "random"] = "grid"
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     trials: int | None = Field(
@@ -305,15 +119,15 @@ class SearchSpec(_Spec):
     @model_validator(mode="after")
     def _trials_fit(self) -> Self:
         if self.sampler == "random" and self.trials is None:
-            raise _wrong("trials", "sampler random needs a number of trials", f"1 to {MAX_TRIALS:,}")
+            raise wrong("trials", "sampler random needs a number of trials", f"1 to {MAX_TRIALS:,}")
         if self.sampler == "grid" and self.trials is not None:
-            raise _wrong(
+            raise wrong(
                 "trials", "sampler grid runs every point of the space", "leave trials out, or use sampler random"
             )
         return self
 
 
-class EarlyStoppingSpec(_Spec):
+class EarlyStoppingSpec(Part):
     """When a trial that does worse than its peers is ended early."""
 
     kind: Literal["none", "asha", "median"] = "none"
@@ -323,7 +137,7 @@ class EarlyStoppingSpec(_Spec):
     )
 
 
-class ObjectiveSpec(_Spec):
+class ObjectiveSpec(Part):
     """What is compared between trials. Metrics are named ``val/<metric>``; the task says which it has."""
 
     metric: str | None = Field(default=None, max_length=80, description="default: val/accuracy, else val/loss")
@@ -345,7 +159,7 @@ PackSize = Annotated[
 ]
 
 
-class ResourcesSpec(_Spec):
+class ResourcesSpec(Part):
     """Per pack: a pack is the trials that one worker trains together."""
 
     gpus: FiniteFloat = Field(default=0.0, ge=0, le=64)
@@ -353,7 +167,7 @@ class ResourcesSpec(_Spec):
     pack_size: PackSize = "auto"
 
 
-class RetriesSpec(_Spec):
+class RetriesSpec(Part):
     """Further attempts a trial gets, by the cause of the last one's end."""
 
     user: int = Field(default=0, ge=0, le=100, description="the trial itself failed: bad data, an error in training")
@@ -366,7 +180,7 @@ def _printable(name: str) -> str:
     return name
 
 
-class SweepSpec(_Spec):
+class SweepSpec(Part):
     name: Annotated[str, AfterValidator(_printable)] = Field(default="sweep", min_length=1, max_length=120)
     task: AnyTask
     model: ModelSpec = ModelSpec()
@@ -379,7 +193,7 @@ class SweepSpec(_Spec):
     retries: RetriesSpec = RetriesSpec()
 
 
-class Objective(_Spec):
+class Objective(Part):
     """A resolved objective: no defaults left open."""
 
     metric: str
@@ -389,7 +203,7 @@ class Objective(_Spec):
         return a > b if self.direction == "maximize" else a < b
 
 
-class TrialSpec(_Spec):
+class TrialSpec(Part):
     """One trial, resolved: ``params`` are its coordinates in the space, the rest is all that trains it."""
 
     number: int = Field(ge=0)
@@ -399,21 +213,39 @@ class TrialSpec(_Spec):
     training: TrainingSpec
     objective: Objective
 
+    @model_validator(mode="after")
+    def _model_fits_task(self) -> Self:
+        model, task = self.model, self.task
+        if not model.recurrent and (task.readout == "every" or task.carried):
+            problem = f"kind {model.kind} reads a whole sequence once; task {task.name} reads every step"
+            raise wrong("model.kind", problem, f"one of {', '.join(sorted(KINDS - FEED_FORWARD))}")
+        if model.embedding_size is not None and task.tokens is None:
+            problem = f"embedding_size is for tokens; the inputs of task {task.name} are numbers"
+            raise wrong("model.embedding_size", problem, "leave it out")
+        return self
+
+    @property
+    def depth(self) -> int:
+        """Transitions between the first state and the last: T, or the layers of a net that reads a sequence at once."""
+        return self.task.sequence_length if self.model.recurrent else self.model.layers
+
     @property
     def step_bytes(self) -> int:
-        """Bytes of the states that one optimiser step keeps for its backward."""
+        """Bytes of the states and outputs that one optimiser step keeps for its backward."""
         training, model = self.training, self.model
         width = 8 if training.dtype == "float64" else 4
-        every, length = training.recompute_every, self.task.sequence_length
+        every, length = training.recompute_every, self.depth
         kept = length if every is None else min(length, -(-length // every) + every)
-        return training.batch_size * kept * model.hidden_size * model.layers * width
+        outputs = self.task.output_size * (length if self.task.readout == "every" else 1)
+        states = kept * model.hidden_size * (model.layers if model.recurrent else 1)
+        return training.batch_size * (states + outputs) * width
 
     @property
     def shape_key(self) -> str:
         """Trials with equal keys may share a pack (reflector counts, margins, rates and seeds may differ)."""
         model, training = self.model, self.training
         return repr((
-            self.task, model.kind, model.hidden_size, model.layers, model.activation or "relu", training.steps,
-            training.batch_size, training.optimizer, training.dtype, training.recompute_every, training.report_interval,
-            training.checkpoint_interval,
+            self.task, model.kind, model.hidden_size, model.layers, model.nonlinearity, model.embedding_size,
+            training.steps, training.batch_size, training.optimizer, training.dtype, training.recompute_every,
+            training.report_interval, training.checkpoint_interval,
         ))  # fmt: skip

@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from workers import packing
+from workers.dimensions import Range
 from workers.errors import FieldError, SpecError
 from workers.parsing import field_errors
 from workers.space import params_of, resolve
-from workers.spec import Range, SweepSpec, TrialSpec
+from workers.spec import SweepSpec, TrialSpec
 
 Node = tuple[float, float]
 """CPUs and GPUs."""

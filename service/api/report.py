@@ -34,7 +34,7 @@ def _place(spec: SweepSpec, row: Trial) -> views.Place | None:
     """Where the trial stands; None for a model without reflectors."""
     swept = {path.removeprefix("model."): value for path, value in row.params.items() if path.startswith("model.")}
     model = spec.model.model_copy(update=swept)
-    if model.kind != "spectral_rnn" or row.objective is None:
+    if not model.spectral or row.objective is None:
         return None
     return views.Place(
         trial_id=row.id, number=row.number, reflectors=model.reflector_counts, margin=model.band_margin,

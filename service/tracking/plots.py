@@ -52,7 +52,7 @@ def _grid(found: SweepResults) -> tuple[list[tuple[int, int]], list[float], Cell
     """Rows by reflector counts, columns by margin, in each cell the best over all else."""
     best: dict[tuple[tuple[int, int], float], float] = {}
     for r, value in found.scored:
-        if r.spec is not None and r.spec.model.kind == "spectral_rnn":
+        if r.spec is not None and r.spec.model.spectral:
             place = (r.spec.model.reflector_counts, r.spec.model.band_margin)
             if place not in best or found.objective.better(value, best[place]):
                 best[place] = value

@@ -186,9 +186,10 @@ def _params(spec: TrialSpec) -> dict[str, Any]:
     for part in ("task", "model", "training"):
         values = getattr(spec, part).model_dump(mode="json")
         found |= {f"{part}.{name}": value for name, value in values.items() if value is not None}
-    if spec.model.kind == "spectral_rnn":
-        m1, m2 = spec.model.reflector_counts
-        found |= {"model.reflectors_u": m1, "model.reflectors_v": m2, "model.margin": spec.model.band_margin}
+    if spec.model.reflected:
+        found["model.reflectors_u"], found["model.reflectors_v"] = spec.model.reflector_counts
+    if spec.model.spectral:
+        found |= {"model.margin": spec.model.band_margin, "model.sigma": spec.model.band_centre}
     return found
 
 

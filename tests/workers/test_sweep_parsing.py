@@ -91,7 +91,7 @@ def test_a_sweep_survives_its_own_json() -> None:
         ("model/hidden_size", 64.5, "model.hidden_size", "a whole number"),
         ("model/hidden_size", "64", "model.hidden_size", "a whole number"),
         ("model/hiden_size", 64, "model.hiden_size", "did you mean hidden_size?"),
-        ("model/kind", "gru", "model.kind", "lstm"),
+        ("model/kind", "transformer", "model.kind", "spectral_lstm"),
         ("model/margin", 0, "model.margin", "above 0"),
         ("model/margin", 1.5, "model.margin", "at most 1"),
         ("model/margin", math.nan, "model.margin", "a finite number"),

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from spectral import SpectralRNN
+from workers.model_spec import ModelSpec
 from workers.models.sequence_model import Readout, Recurrent, SequenceModel
-from workers.spec import ModelSpec, TrialSpec
+from workers.spec import TrialSpec
 from workers.tasks import Task
 
 START_STREAM = 0x5EED
