@@ -4,7 +4,7 @@ Layout of a trial's folder::
 
     step-000000600/
         model.safetensors        the network, named as in its state_dict
-        optimizer.safetensors    <kind>.<name> for each kind of the optimiser's state, loss_sum; carried, if the task does
+        optimizer.safetensors    <kind>.<name> (PackedOptimizer.STATE), loss_sum; carried, of tasks that do
         manifest.json            step, spec, metric history, best, sha256 and size of both files
 
 Every file is written under a temporary name, synced and renamed; the manifest comes last, so a folder without one is

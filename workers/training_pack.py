@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.batches import TaskData
+from workers.batches import Batch, TaskData
 from workers.models import pack, stack, take
 from workers.optimizers import OPTIMIZERS
 from workers.scoring import losses, scores
@@ -49,6 +49,7 @@ class TrainingPack:
         self._fill(self._best, [state.best_model or state.model for state in states])
         self._seeds = [spec.training.seed for spec in self._specs]
         self._orders = [data.order(seed, self._training.batch_size) for seed in self._seeds]
+        self._carried = self._carried_of(states) if self._task.carried else None
         self._loss_sum = torch.stack([state.loss_sum for state in states]).to(device)
         rows = len(states)
         self._bad_step = torch.zeros(rows, dtype=torch.int64, device=device)
@@ -59,21 +60,45 @@ class TrainingPack:
         for name, tensor in stack(trials).items():
             stacked[name].copy_(tensor)
 
+    def _carried_of(self, states: Sequence[TrialState]) -> Tensor:
+        """(K, L, B, S): where each trial's next batch goes on from."""
+        carried = self._model.zeros(self._training.batch_size)
+        for row, state in enumerate(states):
+            if state.carried is not None:
+                carried[row] = state.carried
+        return carried
+
     def step(self, *, probe: bool) -> None:
         """One optimiser step of every row. ``probe``: note |dL/dh_0| and |dL/dh_T| of this step. No host sync."""
         batch = self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
         self._done = [done + 1 for done in self._done]
         parameters = self._model.parameters
-        h0 = self._model.zeros(self._training.batch_size).requires_grad_(probe)
-        read, _ = self._model.read(batch.inputs, h0, every=self._model.readout == "every")
-        loss = losses(self._task, self._model.read_out(read), batch.targets)
+        h0 = self._first_states(batch).requires_grad_(probe)
+        with self._mixed():
+            read, state = self._model.read(batch.inputs, h0, batch.lengths, every=self._task.readout == "every")
+            loss = losses(self._task, self._model.read_out(read).to(h0.dtype), batch.targets)
+        if self._carried is not None:
+            self._carried = state.detach()
         wanted = [*parameters.values(), *([h0, read] if probe else [])]
-        found = torch.autograd.grad(loss.sum(), wanted)
+        found = torch.autograd.grad(loss.sum(), wanted, allow_unused=probe, materialize_grads=probe)
         if probe:
-            self._h0_norm, self._hT_norm = (g.flatten(1).double().square().sum(1).sqrt() for g in found[-2:])
+            ends = (found[-2], final(found[-1], batch.lengths) if read.dim() == 4 else found[-1])
+            self._h0_norm, self._hT_norm = (g.flatten(1).double().square().sum(1).sqrt() for g in ends)
         norm = self._optimizer.step(dict(zip(parameters, found, strict=False)))
         self._model.after_step()
         self._note(loss.detach().double(), norm.double())
+
+    def _first_states(self, batch: Batch) -> Tensor:
+        """h_0 of this batch, (K, L, B, S), on no graph: what is carried, zero where a pass begins."""
+        if self._carried is None:
+            return self._model.zeros(self._training.batch_size)
+        if batch.fresh is None:
+            return self._carried.detach()
+        return self._carried.masked_fill(batch.fresh.view(-1, 1, 1, 1), 0.0)
+
+    def _mixed(self) -> torch.autocast:
+        """Where products are in bfloat16, if the trials ask for it."""
+        return torch.autocast("cuda", torch.bfloat16, enabled=self._training.dtype == "bfloat16")
 
     def _note(self, loss: Tensor, norm: Tensor) -> None:
         self._loss_sum += loss
@@ -98,7 +123,8 @@ class TrainingPack:
 
     def evaluate(self, split: Split) -> list[dict[str, float]]:
         """The task's metrics of every row over a held-out set."""
-        found = scores(self._task, self._model, self._data.validation if split == "validation" else self._data.test)
+        with self._mixed():
+            found = scores(self._task, self._model, self._data.validation if split == "validation" else self._data.test)
         names, rows = list(found), torch.stack(list(found.values()), 1).tolist()
         return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -128,6 +154,15 @@ class TrainingPack:
         state.model = self._row(self._model.parameters, row, like)
         state.optimizer = {kind: self._row(stacked, row, like) for kind, stacked in self._optimizer.state.items()}
         state.best_model = self._row(self._best, row, like) if state.best else None
+        state.carried = None if self._carried is None else self._carried[row].cpu().clone()
 
     def _row(self, stacked: Tensors, row: int, like: Tensors) -> Tensors:
         return {name: tensor.cpu() for name, tensor in take(stacked, row, like).items()}
+
+
+def final(states: Tensor, lengths: Tensor | None) -> Tensor:
+    """(K, B, T, H) -> (K, B, H), each sequence at its last step. lengths: (K, B), all T if None."""
+    if lengths is None:
+        return states[:, :, -1]
+    at = (lengths - 1)[..., None, None].expand(-1, -1, 1, states.shape[-1])
+    return states.gather(2, at).squeeze(2)
