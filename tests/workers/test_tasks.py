@@ -10,25 +10,30 @@ import numpy as np
 import pytest
 
 from workers.errors import DataMissing
-from workers.tasks import TASKS, Task
+from workers.tasks import METRICS, TASKS, Task
 from workers.tasks.adding import Adding
+from workers.tasks.copy_memory import Copy
 from workers.tasks.digits import Digits
-from workers.tasks.mnist import FILES, Mnist, _images
+from workers.tasks.mnist import FILES, Mnist, _images, permutation
 
-OFFLINE = [Adding(length=7), Digits()]
+OFFLINE = [Adding(length=7), Copy(length=3), Digits()]
+NEEDED: dict[str, dict[str, Any]] = {
+    "text": {"file": "mine.txt"},
+}
+"""Fields without a default, by task."""
 
 
 def check_set(task: Task, found: Any) -> None:
     assert found.inputs.dtype == np.float32
     assert found.inputs.shape[1:] == (task.sequence_length, task.input_size)
-    assert len(found.targets) == len(found)
+    steps = (task.sequence_length,) if task.readout == "every" else ()
     if task.loss == "cross_entropy":
         assert found.targets.dtype == np.int64
-        assert found.targets.ndim == 1
-        assert set(found.targets.tolist()) == set(range(task.output_size))
+        assert found.targets.shape == (len(found), *steps)
+        assert np.array_equal(np.unique(found.targets), np.arange(task.output_size))
     else:
         assert found.targets.dtype == np.float32
-        assert found.targets.shape[1:] == (task.output_size,)
+        assert found.targets.shape == (len(found), *steps, task.output_size)
 
 
 @pytest.mark.parametrize("task", OFFLINE, ids=lambda task: task.name)
@@ -44,8 +49,11 @@ def test_sets_have_the_promised_shapes_and_repeat(task: Task) -> None:
 
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_the_table_names_tasks_by_their_own_name(name: str) -> None:
-    task = TASKS[name].model_validate({"name": name})
-    assert task.metrics["loss"] == "minimize"
+    task = TASKS[name].model_validate({"name": name} | NEEDED.get(name, {}))
+    assert task.name == name  # type: ignore[attr-defined]
+    assert task.metrics.items() <= METRICS.items()
+    assert task.metrics.items() <= TASKS[name].metrics.items()
+    assert "loss" in task.metrics
     assert task.summary.endswith(".")
     assert task.baseline > 0
 
@@ -80,6 +88,26 @@ def test_the_baseline_of_adding_is_the_variance_of_its_targets() -> None:
     assert task.baseline == pytest.approx(float(((targets - 1) ** 2).mean()), rel=0.03)
 
 
+def test_copy_shows_symbols_and_wants_them_back_after_the_delimiter() -> None:
+    task = Copy(length=4)
+    found = task.fresh(np.random.default_rng(0), 50)
+    assert np.array_equal(found.inputs.sum(-1), np.ones((50, 24)))
+    shown = found.inputs.argmax(-1)
+    assert shown[:, :10].max() == 7
+    assert shown[:, :10].min() == 0
+    assert np.array_equal(shown[:, 10:], np.tile([8, 8, 8, 9, *[8] * 10], (50, 1)))
+    assert np.array_equal(found.targets[:, :14], np.full((50, 14), 8))
+    assert np.array_equal(found.targets[:, 14:], shown[:, :10])
+
+
+@pytest.mark.parametrize(("length", "baseline"), [(100, 0.1733), (200, 0.0945), (500, 0.0400), (2000, 0.0103)])
+def test_the_baseline_of_copy_is_blanks_and_a_uniform_guess(length: int, baseline: float) -> None:
+    task = Copy(length=length)
+    assert task.baseline == pytest.approx(baseline, abs=5e-5)
+    assert task.sequence_length == length + 20
+    assert task.recalled == 10
+
+
 def test_a_fixed_task_has_no_fresh_sequences() -> None:
     with pytest.raises(TypeError, match="fixed training set"):
         Digits().fresh(np.random.default_rng(0), 1)
@@ -111,6 +139,15 @@ def test_mnist_is_read_row_by_row(data_dir: Path, steps: int) -> None:
     pixels, labels = _images("train", data_dir)
     assert np.array_equal(train.inputs[3].ravel(), pixels[3])
     assert np.array_equal(sets[1].targets, labels[-5_000:])
+
+
+def test_permuted_mnist_shows_the_same_images_in_the_published_order(data_dir: Path) -> None:
+    rows, permuted = Mnist().held_out("test", data_dir), Mnist(order="permuted", steps=112).held_out("test", data_dir)
+    order = np.random.RandomState(92916).permutation(784)
+    assert np.array_equal(permutation(), order)
+    assert permuted.inputs.shape == (10_000, 112, 7)
+    assert np.array_equal(permuted.inputs.reshape(10_000, 784), rows.inputs[:, order, 0])
+    assert np.array_equal(permuted.targets, rows.targets)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"cut short" * 100)[:40]])

@@ -5,11 +5,31 @@ from typing import Annotated
 from pydantic import Field
 
 from workers.tasks.adding import Adding
+from workers.tasks.copy_memory import Copy
 from workers.tasks.digits import Digits
 from workers.tasks.mnist import Mnist
+from workers.tasks.ptb import PtbChar, PtbWord
 from workers.tasks.task import MASKED, METRICS, Sequences, Split, Task
+from workers.tasks.text import Text
 
-AnyTask = Annotated[Adding | Digits | Mnist, Field(discriminator="name")]
-TASKS: dict[str, type[Task]] = {"adding": Adding, "digits": Digits, "mnist": Mnist}
+AnyTask = Annotated[
+    Adding
+    | Copy
+    | Digits
+    | Mnist
+    | PtbChar
+    | PtbWord
+    | Text,
+    Field(discriminator="name"),
+]  # fmt: skip
+TASKS: dict[str, type[Task]] = {
+    "adding": Adding,
+    "copy": Copy,
+    "digits": Digits,
+    "mnist": Mnist,
+    "ptb_char": PtbChar,
+    "ptb_word": PtbWord,
+    "text": Text,
+}
 
 __all__ = ["MASKED", "METRICS", "TASKS", "AnyTask", "Sequences", "Split", "Task"]

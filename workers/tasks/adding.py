@@ -8,16 +8,19 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from workers.tasks.task import Loss, Sequences, Split, Task
+from workers.tasks.task import Loss, Metrics, Sequences, Split, Task, scored
 
 HELD_OUT = 1_000
 
 
 class Adding(Task):
-    """Two channels, a value in U[0, 1] and a marker; the target is the sum of the two marked values."""
+    """Two channels, a value in U[0, 1] and a marker; the target is the sum of the two marked values.
+
+    One marker stands in each half. Squared error after the last step, metric loss; baseline 1/6, the answer 1 always.
+    """
 
     loss: ClassVar[Loss] = "mse"
-    metrics: ClassVar[dict[str, Literal["minimize", "maximize"]]] = {"loss": "minimize"}
+    metrics: ClassVar[Metrics] = scored("loss")
     summary: ClassVar[str] = "Sum the two marked numbers of a sequence; tests memory over its whole length."
 
     name: Literal["adding"] = "adding"

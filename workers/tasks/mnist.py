@@ -1,4 +1,4 @@
-"""MNIST read as a sequence: pixel by pixel (784 steps), or rows and patches by ``steps``."""
+"""MNIST read as a sequence: pixel by pixel (784 steps), or rows and patches by ``steps``; in order or permuted."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from workers.errors import DataMissing
-from workers.tasks.task import Loss, Sequences, Split, Task
+from workers.tasks.data_folder import folder_of
+from workers.tasks.task import Loss, Metrics, Sequences, Split, Task, scored
 
 PIXELS = 784
 VALIDATION = 5_000
+PERMUTATION = 92916
+"""Seed of the order of pixels that published figures on permuted MNIST share."""
+
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 # name: sha256 of the published archive, sha256 of its content
 FILES = {
@@ -49,7 +53,7 @@ def _content(name: str, data_dir: Path | None) -> bytes:
     import pooch
 
     archive, content = FILES[name]
-    folder = (data_dir or Path(pooch.os_cache("spectral"))) / "mnist"
+    folder = folder_of(data_dir) / "mnist"
     path = folder / name
     if not path.exists():
         try:
@@ -78,16 +82,23 @@ def _images(
 
 
 class Mnist(Task):
-    """Official split, 5,000 training images held out to validate; pixels / 255; ``steps`` chunks of 784 / steps."""
+    """Official split, 5,000 training images held out to validate; pixels / 255; ``steps`` chunks of 784 / steps.
+
+    Ten classes, cross-entropy after the last step; metrics loss and accuracy; baseline ln 10, a uniform guess.
+    """
 
     loss: ClassVar[Loss] = "cross_entropy"
-    metrics: ClassVar[dict[str, Literal["minimize", "maximize"]]] = {"loss": "minimize", "accuracy": "maximize"}
+    metrics: ClassVar[Metrics] = scored("loss", "accuracy")
     summary: ClassVar[str] = (
         "MNIST as a sequence of pixels, patches or rows; fetched once or read from the data directory."
     )
 
     name: Literal["mnist"] = "mnist"
     steps: int = Field(default=PIXELS, ge=1, le=PIXELS, description="time steps; each reads 784 / steps pixels")
+
+    order: Literal["rows", "permuted"] = Field(
+        default="rows", description="of the pixels; permuted: one fixed random order, the same for every image"
+    )
 
     @field_validator("steps")
     @classmethod
@@ -128,4 +139,11 @@ class Mnist(Task):
         return self._sequences(pixels[-VALIDATION:], labels[-VALIDATION:])
 
     def _sequences(self, pixels: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Sequences:
+        if self.order == "permuted":
+            pixels = pixels[:, permutation()]
         return Sequences(pixels.reshape(-1, self.steps, PIXELS // self.steps), labels)
+
+
+def permutation() -> npt.NDArray[np.int64]:
+    """Which pixel of the image each pixel of a permuted sequence is, (784,)."""
+    return np.random.RandomState(PERMUTATION).permutation(PIXELS).astype(np.int64)

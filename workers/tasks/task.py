@@ -37,7 +37,7 @@ METRICS: Metrics = {
 T = TypeVar("T")
 
 
-def metrics(*names: str) -> Metrics:
+def scored(*names: str) -> Metrics:
     """These metrics with their directions."""
     return {name: METRICS[name] for name in names}
 
