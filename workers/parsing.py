@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
+from workers.describing import described, with_first_values
 from workers.dimensions import MAX_TRIALS, Range, Values
 from workers.errors import FieldError, SpecError
 from workers.model_spec import ModelSpec
 from workers.space import grid_size, params_of, resolve
 from workers.spec import SweepSpec, TrainingSpec, TrialSpec
-from workers.tasks import TASKS
+from workers.tasks import TASKS, Task
+from workers.tasks.facts import FileTask
 
-SWEPT: dict[str, type[BaseModel]] = {"model": ModelSpec, "training": TrainingSpec}
-PATHS = sorted(f"{part}.{field}" for part, spec in SWEPT.items() for field in spec.model_fields)
 MAX_SHOWN = 20
 MAX_STEP_BYTES = 64 * 2**30
 """States that one step of one trial may keep for its backward: what the largest accelerators hold."""
 _DIMENSIONS = ("Values", "Range")
 
 
-def parse_sweep(document: Any) -> SweepSpec:
-    """Check a sweep as a whole: fields, the space's paths and sizes, and that its trials can be built."""
+def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
+    """Check a sweep as a whole: fields, the space's paths and sizes, its data, and that its trials can be built.
+
+    Only a task whose sizes depend on its files reads them, from ``data_dir``, and only where the document does not give
+    their facts.
+    """
     try:
-        sweep = SweepSpec.model_validate(document)
+        sweep = SweepSpec.model_validate(with_first_values(document))
     except ValidationError as error:
         raise SpecError(field_errors(error, SweepSpec)) from None
     errors = [*_space_errors(sweep), *_objective_errors(sweep)]
     if errors:
         raise SpecError(errors[:MAX_SHOWN])
+    sweep = described(sweep, data_dir)
     errors = list(_trial_errors(sweep))
     if errors:
         raise SpecError(errors)
@@ -123,17 +130,25 @@ def _short(value: Any) -> Any:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
+def swept_fields(task: Task) -> dict[str, FieldInfo]:
+    """The paths that can stand in a space for this task, sorted."""
+    parts: dict[str, type[BaseModel]] = {"model": ModelSpec, "task": type(task), "training": TrainingSpec}
+    fixed = {f"task.{field}" for field in ("name", *(task.decisive if isinstance(task, FileTask) else ()))}
+    found = {f"{part}.{name}": info for part, spec in parts.items() for name, info in spec.model_fields.items()}
+    return {path: found[path] for path in sorted(found) if path not in fixed}
+
+
 def _space_errors(sweep: SweepSpec) -> Iterable[FieldError]:
+    fields = swept_fields(sweep.task)
     for path, dimension in sweep.space.items():
-        part, _, field = path.partition(".")
-        if part not in SWEPT or field not in SWEPT[part].model_fields:
-            close = difflib.get_close_matches(path, PATHS, n=1)
+        if path not in fields:
+            close = difflib.get_close_matches(path, fields, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             yield FieldError(
-                f"space.{path}", path, "is not a field that can be swept", f"{hint}one of {', '.join(PATHS)}"
+                f"space.{path}", path, "is not a field that can be swept", f"{hint}one of {', '.join(fields)}"
             )
             continue
-        yield from _dimension_errors(path, dimension, sweep.search.sampler)
+        yield from _dimension_errors(path, dimension, fields[path], sweep.search.sampler)
     size = grid_size(sweep.space) if sweep.search.sampler == "grid" and not _open_ranges(sweep) else 0
     if size > MAX_TRIALS:
         yield FieldError(
@@ -148,10 +163,8 @@ def _open_ranges(sweep: SweepSpec) -> list[str]:
     return [p for p, d in sweep.space.items() if isinstance(d, Range) and d.grid is None and not d.whole]
 
 
-def _dimension_errors(path: str, dimension: Values | Range, sampler: str) -> Iterable[FieldError]:
+def _dimension_errors(path: str, dimension: Values | Range, info: FieldInfo, sampler: str) -> Iterable[FieldError]:
     """Each value of a dimension checked against the field it stands for, alone."""
-    part, field = path.split(".")
-    info = SWEPT[part].model_fields[field]
     checker: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
     if isinstance(dimension, Values):
         points = [(f"space.{path}.values.{i}", value) for i, value in enumerate(dimension.values)]
@@ -188,6 +201,9 @@ def _trial_errors(sweep: SweepSpec) -> Iterable[FieldError]:
             if trial.step_bytes > MAX_STEP_BYTES:
                 yield _too_large(trial)
                 return
+            if trial.objective.metric.removeprefix("val/") not in trial.task.metrics:
+                yield _no_metric(trial)
+                return
         except ValidationError as error:
             for found in field_errors(error, SweepSpec)[:1]:
                 swept = f"space.{found.field}" if found.field in params else found.field
@@ -196,6 +212,12 @@ def _trial_errors(sweep: SweepSpec) -> Iterable[FieldError]:
                     swept, params.get(found.field, found.given), f"{found.problem} (at {shown})", found.allowed
                 )
             return
+
+
+def _no_metric(trial: TrialSpec) -> FieldError:
+    shown = ", ".join(f"{name} = {value}" for name, value in trial.params.items())
+    allowed = f"a metric of every trial's task: here one of {', '.join(f'val/{name}' for name in trial.task.metrics)}"
+    return FieldError("objective.metric", trial.objective.metric, f"is no metric of the task at {shown}", allowed)
 
 
 def _too_large(trial: TrialSpec) -> FieldError:

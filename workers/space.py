@@ -10,6 +10,7 @@ from typing import Any
 from workers.dimensions import Dimension, Range, Scalar, Values
 from workers.model_spec import ModelSpec
 from workers.spec import Objective, SweepSpec, TrainingSpec, TrialSpec
+from workers.tasks import Task
 
 Params = dict[str, Scalar]
 
@@ -90,7 +91,8 @@ def resolve(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
     }
     for path, value in params.items():
         part, field = path.split(".")
-        parts[part][field] = value
+        if part != "task":
+            parts[part][field] = value
     if "model.kind" in params:
         kind = params["model.kind"]
         model = parts["model"]
@@ -101,8 +103,14 @@ def resolve(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
         if f"training.{chooser}" in params and params[f"training.{chooser}"] not in kinds:
             parts["training"].pop(field, None)
     return TrialSpec.model_validate(
-        {"number": number, "params": params, "task": sweep.task, "objective": objective(sweep), **parts}
+        {"number": number, "params": params, "task": task_at(sweep, params), "objective": objective(sweep), **parts}
     )
+
+
+def task_at(sweep: SweepSpec, params: Params) -> Task | dict[str, Any]:
+    """The sweep's task, or its document with the values of ``params``, still to be checked."""
+    own = {path.removeprefix("task."): value for path, value in params.items() if path.startswith("task.")}
+    return sweep.task.model_dump() | own if own else sweep.task
 
 
 def objective(sweep: SweepSpec) -> Objective:

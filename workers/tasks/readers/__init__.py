@@ -1,0 +1,1 @@
+"""Files of series: one reader for each format, all giving ``readers.series.Series``."""
