@@ -16,7 +16,7 @@ from workers.batches import TaskData
 from workers.checkpoints import Checkpoints
 from workers.errors import CheckpointInvalid, DataMissing
 from workers.protocol import Cause, Checkpointed, Ended, Metrics, Outcome, Report, Slot
-from workers.trainer import Event, Failed, Finished, Reported, Trainer
+from workers.trainer import Event, Failed, Finished, Reported, Trainer, why_done
 from workers.trial_state import TrialState
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Session:
             return
         spec = next(iter(states.values())).spec
         try:
-            data = TaskData(spec.task, self._data_dir, self._device, getattr(torch, spec.training.dtype))
+            data = TaskData(spec.task, self._data_dir, self._device, getattr(torch, spec.training.parameter_dtype))
         except DataMissing as error:
             for name in states:
                 self._end(name, "failed", "user", str(error))
@@ -124,8 +124,8 @@ class Session:
             newest_best = best is not None and best.step == state.step
             self._checkpointed(name, state.step, store.path(state.step), newest_best, reported.get(state.step))
             self._saved[name] = state.step
-        if state.step >= state.spec.training.steps:
-            self._end(name, "succeeded")
+        if state.done:
+            self._end(name, "succeeded", reason=why_done(state))
 
     def _tell(self, event: Event) -> None:
         name = self._names[event.trial]
@@ -137,7 +137,7 @@ class Session:
             self._steps[name] = event.step
             self._end(name, "failed", "user", event.reason, step=event.step)
         elif isinstance(event, Finished) and name not in self._ended:
-            self._end(name, "succeeded")
+            self._end(name, "succeeded", reason=event.reason)
 
     def _save(self, name: str, *, best: bool, objective: float | None) -> bool:
         """A checkpoint at the trial's step; the trial ends as failed where none can be written."""

@@ -41,10 +41,11 @@ class Failed:
 
 @dataclass(frozen=True)
 class Finished:
-    """``trial`` has done all its steps; it has left the pack."""
+    """``trial`` has done all its steps, or reached its target, as ``reason`` says; it has left the pack."""
 
     trial: int
     step: int
+    reason: str | None = None
 
 
 Event = Reported | Failed | Finished
@@ -65,7 +66,8 @@ class Trainer:
     A trial's numbers depend on the others by rounding at most (1e-11 relative after 12 steps in float64), and not at
     all while the same trials train, whatever becomes of their values; as a rule not even in another pack that pads it
     alike. Trials that end are masked at once; when half of the pack is gone the rest moves together. Test metrics come
-    with the last report, from the best checkpointed parameters by the objective.
+    with the last report, from the best checkpointed parameters by the objective; that is the first report that meets
+    ``training.target``, or else the one after all steps.
     """
 
     def __init__(self, states: Sequence[TrialState], data: TaskData, device: torch.device) -> None:
@@ -113,7 +115,7 @@ class Trainer:
         events = self._quarantine(readings)
         events += self._reports([i for i in self._live if self._is_due(i)], readings)
         for trial in [i for i in self._live if self._is_done(i)]:
-            events.append(Finished(trial, self.step_of(trial)))
+            events.append(Finished(trial, self.step_of(trial), why_done(self._states[trial])))
             self.end(trial)
         return events
 
@@ -139,15 +141,15 @@ class Trainer:
             return []
         started = time.perf_counter()
         validation = self._pack.evaluate("validation")
-        marks = {i: self._judge(i, validation[self._rows[i]]) for i in due}
-        last = any(self._is_done(i) for i in due)
-        test = self._pack.evaluate_best() if last else []
+        ending = {i for i in due if self._ends(i, validation[self._rows[i]])}
+        marks = {i: self._judge(i, validation[self._rows[i]], i in ending) for i in due}
+        test = self._pack.evaluate_best() if ending else []
         for trial in self._live:
             self._clocks[trial].total += time.perf_counter() - started
         events: list[Event] = []
         for trial in due:
             row = self._rows[trial]
-            values = self._values(trial, readings[row], validation[row], test[row] if self._is_done(trial) else {})
+            values = self._values(trial, readings[row], validation[row], test[row] if trial in ending else {})
             wrong = [f"{name} was {value}" for name, value in values.items() if not math.isfinite(value)]
             if wrong:
                 events.append(self._fail(trial, self.step_of(trial), wrong[0]))
@@ -156,10 +158,15 @@ class Trainer:
             events.append(Reported(trial, self.step_of(trial), values, *marks[trial]))
         return events
 
-    def _judge(self, trial: int, validation: dict[str, float]) -> tuple[bool, bool]:
+    def _ends(self, trial: int, validation: dict[str, float]) -> bool:
+        """Whether this report is the trial's last: after all its steps, or at its target."""
+        state = self._states[trial]
+        return self._is_done(trial) or state.meets_target(validation[state.spec.objective.metric.removeprefix("val/")])
+
+    def _judge(self, trial: int, validation: dict[str, float], ends: bool) -> tuple[bool, bool]:
         """Whether a checkpoint is due, and whether it is the best so far (a best is always checkpointed)."""
         state = self._states[trial]
-        save = self._is_done(trial) or state.step % self._training.checkpoint_interval == 0
+        save = ends or state.step % self._training.checkpoint_interval == 0
         objective = state.spec.objective
         value = validation[objective.metric.removeprefix("val/")]
         best = save and math.isfinite(value) and (state.best is None or objective.better(value, state.best.objective))
@@ -203,7 +210,7 @@ class Trainer:
             self._pack = TrainingPack(states, self._data, self._device)
 
     def _is_done(self, trial: int) -> bool:
-        return self._states[trial].step >= self._training.steps
+        return self._states[trial].done
 
     def _is_due(self, trial: int) -> bool:
         return self._is_done(trial) or self._states[trial].step % self._training.report_interval == 0
@@ -211,6 +218,15 @@ class Trainer:
     def _to_report(self, trial: int) -> int:
         step, every = self._states[trial].step, self._training.report_interval
         return min(every - step % every, self._training.steps - step)
+
+
+def why_done(state: TrialState) -> str | None:
+    """Why a trial has ended before its last step; None where it has not."""
+    training, reached = state.spec.training, state.reached
+    if reached is None or state.step >= training.steps:
+        return None
+    metric, target = state.spec.objective.metric, training.target
+    return f"{metric} {reached:.6g} reached training.target {target:g} at step {state.step} of {training.steps}"
 
 
 def _wall(history: Sequence[Point]) -> float:

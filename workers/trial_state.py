@@ -39,6 +39,22 @@ class TrialState:
     best_model: Tensors | None = None
     carried: Tensor | None = None
 
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to train: all steps done, or the target reached."""
+        return self.step >= self.spec.training.steps or self.reached is not None
+
+    @property
+    def reached(self) -> float | None:
+        """The objective that met ``training.target`` at the last report; None where it did not."""
+        value = self.history[-1].values.get(self.spec.objective.metric) if self.history else None
+        return value if value is not None and self.meets_target(value) else None
+
+    def meets_target(self, value: float) -> bool:
+        """Whether an objective is at least as good as ``training.target``; never where there is none."""
+        target = self.spec.training.target
+        return target is not None and (value == target or self.spec.objective.better(value, target))
+
     @classmethod
     def start(cls, spec: TrialSpec) -> TrialState:
         """The trial before its first step, a function of its seed."""

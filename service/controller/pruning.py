@@ -35,6 +35,17 @@ def to_prune(
     return found
 
 
+def to_their_ends(curves: Mapping[str, Curve], succeeded: Mapping[str, int]) -> dict[str, Curve]:
+    """The curves, those of ``succeeded`` trials (by their number of steps) drawn on at their last value.
+
+    A trial that ended at its target stands beside its peers at every later step too: else they would be judged by the
+    worse of them alone.
+    """
+    longer = {t: curves[t] + [(steps, curves[t][-1][1])] for t, steps in succeeded.items()
+              if t in curves and curves[t][-1][0] < steps}  # fmt: skip
+    return {**curves, **longer}
+
+
 def asha(
     curves: Mapping[str, Curve], running: Set[str], objective: Objective, *, first: int, reduction: int, steps: int
 ) -> dict[str, str]:

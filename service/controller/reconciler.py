@@ -199,10 +199,10 @@ class Reconciler:
             return
         self._rung_news.discard(sweep_id)
         with self._database.read() as session:
-            query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "running")
-            running = {t.id: int(t.params.get("training.steps", spec.training.steps)) for t in session.scalars(query)}
+            running, succeeded = (_steps(session, sweep_id, spec, state) for state in ("running", "succeeded"))
             goal = objective(spec)
             curves = reports.curves_of_sweep(session, sweep_id, goal.metric) if running else {}
+        curves = pruning.to_their_ends(curves, succeeded)
         told = {t: reason for t, reason in self._prune.get(sweep_id, {}).items() if t in running}
         judged = {t: steps for t, steps in running.items() if t not in told}
         self._prune[sweep_id] = told | pruning.to_prune(spec.early_stopping, goal, curves, judged)
@@ -274,6 +274,12 @@ class Reconciler:
             open_packs = packs.open_packs(session)
         for pack in open_packs:
             self._guarded(pack.sweep_id, f"lose {pack.id}", lambda _, p=pack: self._lose(p, "cluster", reason))  # type: ignore[misc]
+
+
+def _steps(session: Session, sweep_id: str, spec: SweepSpec, state: str) -> dict[str, int]:
+    """Of the trials in a state, how many steps each was to do."""
+    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == state)
+    return {t.id: int(t.params.get("training.steps", spec.training.steps)) for t in session.scalars(query)}
 
 
 def _in_a_line(text: str) -> str:

@@ -209,6 +209,16 @@ def test_a_finished_trial_is_told_again_without_training(
     assert ends(again)["t0"].outcome == "succeeded"
 
 
+def test_a_trial_at_its_target_has_succeeded_and_says_so_again(start: Callable[..., Watched]) -> None:
+    spec = make_trial(steps=40, report_every=4, target=1e6)
+    for _ in range(2):
+        reports = to_end(start(spec))
+        end = ends(reports)["t0"]
+        assert (end.outcome, end.step, end.cause) == ("succeeded", 4, None)
+        assert "reached training.target 1e+06 at step 4 of 40" in str(end.reason)
+        assert [r.step for r in reports if isinstance(r, Checkpointed)] == [4]
+
+
 def test_a_slot_that_cannot_start_fails_and_the_others_go_on(start: Callable[..., Watched], tmp_path: Path) -> None:
     to_end(start(make_trial(seed=0), make_trial(seed=1)))
     found = ends(to_end(start(make_trial(seed=7), make_trial(seed=1))))
