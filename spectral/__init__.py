@@ -4,7 +4,9 @@ Zhang, Lei & Dhillon, "Stabilizing Gradients for Deep Neural Networks via Effici
 ICML 2018.
 """
 
+from spectral.gru import SpectralGRU
 from spectral.linear import SpectralLinear
+from spectral.lstm import SpectralLSTM
 from spectral.packed import PackedLinear, stack_trials
 from spectral.recurrence import BACKENDS, Activation, recurrence
 from spectral.rnn import SpectralRNN
@@ -18,6 +20,8 @@ __all__ = [
     "Activation",
     "PackedLinear",
     "Slot",
+    "SpectralGRU",
+    "SpectralLSTM",
     "SpectralLinear",
     "SpectralRNN",
     "Transition",

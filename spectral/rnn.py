@@ -13,6 +13,7 @@ from spectral.errors import ConversionError, PackError, RangeError, ShapeError
 from spectral.recurrence import Activation
 from spectral.recurrence.dispatch import Cell, check_backend, check_checkpoint_every, stack
 from spectral.singular_values import Spectrum
+from spectral.svd import values_of
 from spectral.transition import Transition
 from spectral.transition import dense as dense_transition
 from spectral.trials import Slot, Trials, counts
@@ -78,7 +79,7 @@ class SpectralRNN(Trials):
         negative_slope: float = 0.01,
         generator: torch.Generator | None = None,
     ) -> None:
-        _check_sizes(input_size, hidden_size, num_layers, dropout)
+        check_sizes(input_size, hidden_size, num_layers, dropout)
         check_backend(backend)
         check_checkpoint_every(checkpoint_every)
         slot = Slot(counts(reflectors), float(margin), float(sigma))
@@ -174,6 +175,19 @@ class SpectralRNN(Trials):
         vectors = int(self.bias) + int(self.spectrum != "fixed") + int(self.activation.has_offset)
         own = (m1 + m2 + vectors) * n - fixed
         return sum(own + self._width(layer) * n for layer, _ in self._places())
+
+    @torch.no_grad()
+    def set_dense(self, w: Tensor, layer: int = 0, *, reverse: bool = False) -> None:
+        """Takes the values that give W = w (n, n) in one layer and direction. One trial only. Raises as
+        SVD.set_dense.
+        """
+        n, suffix = self.hidden_size, _suffix(layer, reverse)
+        if self.trials is not None or w.shape != (n, n):
+            raise ShapeError(f"w must have shape {(n, n)}, for one trial; found {tuple(w.shape)}")
+        values = values_of(w.to(self.weight_ih_l0), self.slots[0], self.spectrum)
+        for name, value in zip(("reflectors_u", "reflectors_v", "singular"), values, strict=True):
+            if value is not None:
+                getattr(self, f"{name}{suffix}").copy_(value)
 
     def to_rnn(self) -> nn.RNN:
         """A plain torch.nn.RNN with the same outputs; W is formed. Raises ConversionError, PackError."""
@@ -320,7 +334,8 @@ def _suffix(layer: int, reverse: bool) -> str:
     return f"_l{layer}" + ("_reverse" if reverse else "")
 
 
-def _check_sizes(input_size: int, hidden_size: int, num_layers: int, dropout: float) -> None:
+def check_sizes(input_size: int, hidden_size: int, num_layers: int, dropout: float) -> None:
+    """Raises RangeError."""
     for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
         if value < 1:
             raise RangeError(f"{name} must be at least 1; found {value}")

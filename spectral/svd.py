@@ -103,11 +103,7 @@ class SVD(Trials):
         """
         if self.trials is not None or w.shape != (self.rows, self.cols):
             raise ShapeError(f"w must have shape {(self.rows, self.cols)}, for one trial; found {tuple(w.shape)}")
-        w = w.to(self.reflectors_u)
-        u, sigma, v_t = torch.linalg.svd(w, full_matrices=False)
-        raw = singular_values.to_raw(self.spectrum, sigma, self._sigma, self._margin)
-        m1, m2 = self.slots[0].reflectors
-        u, v = reflectors_of(u, m1), reflectors_of(v_t.mT, m2)
+        u, v, raw = values_of(w.to(self.reflectors_u), self.slots[0], self.spectrum)
         self.reflectors_u.copy_(u)
         self.reflectors_v.copy_(v)
         if raw is not None and self.singular is not None:
@@ -158,6 +154,16 @@ class SVD(Trials):
     def _check_square(self, what: str) -> None:
         if self.rows != self.cols:
             raise ShapeError(f"only a square matrix has {what}; this one is {self.rows} x {self.cols}")
+
+
+def values_of(w: Tensor, slot: Slot, spectrum: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Reflectors u (rows, m1), v (cols, m2) and raw singular values (k), None where the map takes none, that give w
+    (rows, cols). Raises BandError with the margin that would hold w, ReflectorCountError.
+    """
+    u, sigma, v_t = torch.linalg.svd(w, full_matrices=False)
+    raw = singular_values.to_raw(spectrum, sigma, sigma.new_tensor(slot.sigma), sigma.new_tensor(slot.margin))
+    m1, m2 = slot.reflectors
+    return reflectors_of(u, m1), reflectors_of(v_t.mT, m2), raw
 
 
 def _start(

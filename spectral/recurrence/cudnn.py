@@ -4,6 +4,8 @@ For CUDA devices and sets of reflectors so large that the factored form saves no
 runs trial by trial. Under TF32 as torch.backends.cudnn.allow_tf32 says, as torch.nn.RNN does.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -46,11 +48,20 @@ def _one(
     x: Tensor, weight: Tensor, bias: Tensor, h0: Tensor, w: Tensor, activation: Activation
 ) -> tuple[Tensor, Tensor]:
     parts = (weight, w, bias, torch.zeros_like(bias))
-    # one chunk in cuDNN's order, or it copies the weights at every call and warns
-    flat = torch.cat([part.flatten() for part in parts])
-    sizes = [part.numel() for part in parts]
-    laid = [piece.view(part.shape) for piece, part in zip(torch.split(flat, sizes), parts, strict=True)]
+    laid = one_chunk(parts)
     run_rnn = torch.rnn_tanh if activation.name == "tanh" else torch.rnn_relu
     train = torch.is_grad_enabled()  # cuDNN keeps what backward needs in training mode alone
     states, last = run_rnn(x, h0.unsqueeze(0).contiguous(), laid, True, 1, 0.0, train, False, False)
     return states, last.squeeze(0)
+
+
+def one_chunk(parts: Sequence[Tensor]) -> list[Tensor]:
+    """The same tensors as views of one array, in cuDNN's order: all matrices, then all vectors. Otherwise it copies the
+    weights at every call and warns.
+    """
+    order = sorted(range(len(parts)), key=lambda i: parts[i].dim() == 1)
+    pieces = torch.split(torch.cat([parts[i].flatten() for i in order]), [parts[i].numel() for i in order])
+    laid = list(parts)
+    for i, piece in zip(order, pieces, strict=True):
+        laid[i] = piece.view(parts[i].shape)
+    return laid
