@@ -114,9 +114,10 @@ def _text(level: Level, part: Literal["train", "valid", "test"], data_dir: Path 
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         instead = " Or set task.train_on to valid, which needs no train file." if part == "train" else ""
         raise DataMissing(
-            f"Penn Treebank file {path.name} cannot be read from {folder} ({error}). Put it there (Mikolov's "
+            f"Penn Treebank file {path.name} cannot be read from {folder} ({why}). Put it there (Mikolov's "
             f"simple-examples.tgz holds it in its folder data), or set SPECTRAL_DATA_DIR to the folder that holds "
             f"ptb/.{instead}"
         ) from error
