@@ -79,7 +79,7 @@ def test_a_sweep_survives_its_own_json() -> None:
     ("path", "value", "field", "allowed"),
     [
         ("task/name", "digit", "task.name", "digits"),
-        ("task", {}, "task.name", "adding, digits, mnist"),
+        ("task", {}, "task.name", "adding, copy, digits, mnist"),
         ("task", 3, "task", "object"),
         ("task/length", 5, "task.length", "one of name"),
         ("task", {"name": "adding", "length": 1}, "task.length", "at least 2"),

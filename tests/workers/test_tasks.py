@@ -18,7 +18,9 @@ from workers.tasks.mnist import FILES, Mnist, _images, permutation
 
 OFFLINE = [Adding(length=7), Copy(length=3), Digits()]
 NEEDED: dict[str, dict[str, Any]] = {
+    "own_data": {"file": "a.csv", "facts": {"a.csv": {"length": 4, "features": 1, "classes": ["no", "yes"]}}},
     "text": {"file": "mine.txt"},
+    "ucr": {"dataset": "A", "facts": {"A": {"length": 4, "features": 1, "classes": ["1", "2"]}}},
 }
 """Fields without a default, by task."""
 

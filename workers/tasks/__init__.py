@@ -8,9 +8,11 @@ from workers.tasks.adding import Adding
 from workers.tasks.copy_memory import Copy
 from workers.tasks.digits import Digits
 from workers.tasks.mnist import Mnist
+from workers.tasks.own_data import OwnData
 from workers.tasks.ptb import PtbChar, PtbWord
 from workers.tasks.task import MASKED, METRICS, Sequences, Split, Task
 from workers.tasks.text import Text
+from workers.tasks.ucr import Ucr
 
 AnyTask = Annotated[
     Adding
@@ -19,7 +21,9 @@ AnyTask = Annotated[
     | Mnist
     | PtbChar
     | PtbWord
-    | Text,
+    | Text
+    | OwnData
+    | Ucr,
     Field(discriminator="name"),
 ]  # fmt: skip
 TASKS: dict[str, type[Task]] = {
@@ -30,6 +34,8 @@ TASKS: dict[str, type[Task]] = {
     "ptb_char": PtbChar,
     "ptb_word": PtbWord,
     "text": Text,
+    "own_data": OwnData,
+    "ucr": Ucr,
 }
 
 __all__ = ["MASKED", "METRICS", "TASKS", "AnyTask", "Sequences", "Split", "Task"]

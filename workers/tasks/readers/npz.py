@@ -1,0 +1,94 @@
+"""Series from numpy's ``.npz``: arrays ``inputs`` (N, T) or (N, T, I), ``targets``, and ``lengths`` (N,) that differ.
+
+``targets``: (N,) or (N, O) for one of each series; (N, T) or (N, T, O) for one of each step.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.tasks.readers.errors import DataWrong
+from workers.tasks.readers.series import Series
+
+ARRAYS = ("inputs", "targets", "lengths")
+
+
+def read_npz(path: Path, file: str, *, every_step: bool) -> Series:
+    """The series of a file; ``file`` is its name in messages. Raises DataWrong, naming array and place."""
+    arrays = _arrays(path, file)
+    inputs = _inputs(file, arrays["inputs"])
+    lengths = _lengths(file, arrays.get("lengths"), *inputs.shape[:2])
+    targets = _targets(file, arrays["targets"], inputs.shape[:2], every_step)
+    ends = [*lengths] if every_step else [1] * len(inputs)
+    if not every_step:
+        targets = targets[:, None]
+    cut = [one[:end] for one, end in zip(targets, ends, strict=True)]
+    return Series(
+        file,
+        [one[:length].astype(np.float64) for one, length in zip(inputs, lengths, strict=True)],
+        cut if every_step else [one[0] for one in cut],
+        place=lambda i, t, d: f"inputs[{i}, {t}{f', {d}' if arrays['inputs'].ndim == 3 else ''}]",
+        target_place=lambda i, t, o: f"targets[{', '.join(map(str, _index(arrays['targets'], every_step, i, t, o)))}]",
+    )
+
+
+def _index(targets: npt.NDArray[Any], every_step: bool, i: int, t: int, output: int) -> tuple[int, ...]:
+    return ((i, t, output) if every_step else (i, output))[: targets.ndim]
+
+
+def _arrays(path: Path, file: str) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataWrong(file, "the file", "a single array", "an archive of arrays, as numpy.savez writes it")
+            found = {name: archive[name] for name in archive.files}
+    except (ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        expected = "arrays of numbers or text, as numpy.savez writes them (no Python objects)"
+        raise DataWrong(file, "the file", f"({error})", expected) from None
+    for name in [*ARRAYS[:2], *found]:
+        if name not in found or name not in ARRAYS:
+            raise DataWrong(
+                file, "its arrays", ", ".join(found) or "none", "inputs, targets and, if they differ, lengths"
+            )
+    return found
+
+
+def _inputs(file: str, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if inputs.dtype.kind not in "iufb":
+        raise DataWrong(file, "inputs", f"an array of {inputs.dtype}", "numbers")
+    if inputs.ndim not in (2, 3) or 0 in inputs.shape:
+        expected = "(series, steps) or (series, steps, features), none of them 0"
+        raise DataWrong(file, "inputs", f"shape {inputs.shape}", expected)
+    return inputs if inputs.ndim == 3 else inputs[:, :, None]
+
+
+def _lengths(file: str, lengths: npt.NDArray[Any] | None, count: int, steps: int) -> npt.NDArray[np.int64]:
+    if lengths is None:
+        return np.full(count, steps)
+    if lengths.shape != (count,) or lengths.dtype.kind not in "iu":
+        found = f"shape {lengths.shape} of {lengths.dtype}"
+        raise DataWrong(file, "lengths", found, f"a whole number for each series, shape ({count},)")
+    wrong = (lengths < 1) | (lengths > steps)
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise DataWrong(file, f"lengths[{place}]", int(lengths[place]), f"1 to {steps}, the steps of inputs")
+    return lengths.astype(np.int64)
+
+
+def _targets(file: str, targets: npt.NDArray[Any], shape: tuple[int, ...], every_step: bool) -> npt.NDArray[Any]:
+    """With an axis of outputs at the end."""
+    lead = shape if every_step else shape[:1]
+    if targets.dtype.kind not in "iufbU":
+        raise DataWrong(file, "targets", f"an array of {targets.dtype}", "numbers or text")
+    if targets.shape == lead:
+        return targets[..., None]
+    if targets.shape[:-1] != lead or targets.shape[-1] == 0:
+        size = ", ".join(map(str, lead))
+        expected = f"({size},) or ({size}, outputs), a target for each {'step' if every_step else 'series'}"
+        raise DataWrong(file, "targets", f"shape {targets.shape}", expected)
+    return targets
