@@ -8,6 +8,7 @@ from spectral.gru import SpectralGRU
 from spectral.linear import SpectralLinear
 from spectral.lstm import SpectralLSTM
 from spectral.packed import PackedLinear, stack_trials
+from spectral.parametrization import parametrize
 from spectral.recurrence import BACKENDS, Activation, recurrence
 from spectral.rnn import SpectralRNN
 from spectral.svd import SVD
@@ -25,6 +26,7 @@ __all__ = [
     "SpectralLinear",
     "SpectralRNN",
     "Transition",
+    "parametrize",
     "recurrence",
     "stack_trials",
 ]

@@ -81,10 +81,10 @@ class SVD(Trials):
         return self.singular_values().abs().log().sum(-1)
 
     def dense(self) -> Tensor:
-        """W itself, (rows, cols) or (K, rows, cols)."""
+        """W itself, (rows, cols) or (K, rows, cols). Cost: 2 k (rows (m1 + cols) + cols m2) flop."""
         small = min(self.rows, self.cols)
-        left = wy.dense(self.reflectors_u)[..., :small] * self.singular_values().unsqueeze(-2)
-        return left @ wy.dense(self.reflectors_v)[..., :small].mT
+        left = wy.dense(self.reflectors_u, small) * self.singular_values().unsqueeze(-2)
+        return left @ wy.dense(self.reflectors_v, small).mT
 
     def singular_values(self) -> Tensor:
         """sigma, (k,) or (K, k), not sorted."""

@@ -77,8 +77,10 @@ def apply_transposed(raw: Tensor | WY, x: Tensor) -> Tensor:
     return x - (x @ wy.z_transposed().mT) @ wy.y.mT
 
 
-def dense(raw: Tensor | WY) -> Tensor:
-    """Q itself, shape (..., n, n). Cost: 2 n^2 m flop."""
+def dense(raw: Tensor | WY, columns: int | None = None) -> Tensor:
+    """Q itself, shape (..., n, n), or its first `columns` k, (..., n, k). Cost: 2 n k m flop."""
     wy = raw if isinstance(raw, WY) else factor(raw)
     n = wy.y.shape[-2]
-    return torch.eye(n, dtype=wy.y.dtype, device=wy.y.device) - wy.y @ wy.z()
+    k = n if columns is None else columns
+    z: Tensor = torch.linalg.solve_triangular(wy.t_inverse, wy.y[..., :k, :].mT, upper=True)
+    return torch.eye(n, k, dtype=wy.y.dtype, device=wy.y.device) - wy.y @ z
