@@ -13,8 +13,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from spectral import stack_trials
-from workers.models.sequence_model import Readout, SequenceModel
+from spectral import Slot, Transition, stack_trials
+from workers.models.sequence_model import SequenceModel
+from workers.tasks.task import Readout
 
 Tensors = dict[str, Tensor]
 Module = TypeVar("Module", bound=nn.Module)
@@ -52,6 +53,7 @@ class PackedModel(ABC):
     hidden_size: int
     state_size: int
     readout: Readout
+    _band_centre: Tensor | None = None
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         self.readout = trials[0].readout
@@ -117,9 +119,28 @@ class PackedModel(ABC):
     def after_step(self) -> None:  # noqa: B027  most packs have nothing to do here
         """What must hold again once an optimiser has moved the parameters."""
 
+    def transitions(self) -> list[Transition]:
+        """Every transition held as reflectors, (K, ..., n) and (K, ..., n, m); none for kinds without."""
+        return []
+
+    @torch.no_grad()
     def spectrum_distance(self) -> Tensor | None:
-        """max |s_i - sigma*| over layers and singular values, (K,); None where there are no known ones."""
-        return None
+        """max |s_i - sigma*| over layers and singular values, (K,); None where they cannot move within a band."""
+        if self._band_centre is None:
+            return None
+        distances = [
+            (transition.sigma.flatten(1) - self._band_centre.unsqueeze(1)).abs().amax(1)
+            for transition in self.transitions()
+        ]
+        return torch.stack(distances).amax(0)
+
+    def _takes(self, layers: int, hidden_size: int) -> None:
+        """The state's shape, h alone."""
+        self.layers, self.hidden_size, self.state_size = layers, hidden_size, hidden_size
+
+    def _banded_by(self, slots: Sequence[Slot], spectrum: str) -> None:
+        if spectrum != "fixed":
+            self._band_centre = self.parameters["head.bias"].new_tensor([slot.sigma for slot in slots])
 
 
 def only(kind: type[Module], found: Iterable[object]) -> list[Module]:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
-from spectral import SpectralRNN
-
-Readout = Literal["last", "every"]
-Recurrent = SpectralRNN | nn.RNN | nn.LSTM
+from workers.tasks.task import Readout
 
 
-class SequenceModel(nn.Module):
-    """A recurrent net and a linear readout of its last state, or of every state.
+class SequenceModel(nn.Module, ABC):
+    """A net and a linear readout: ``embedding`` (for token ids as inputs, else None), the net, ``head``."""
 
-    recurrent: one of ``Recurrent``, with batch_first. head: torch.nn.Linear. embedding: for token ids as inputs.
-    """
-
-    def __init__(
-        self, recurrent: Recurrent, head: nn.Linear, *, readout: Readout = "last", embedding: nn.Embedding | None = None
-    ) -> None:
+    def __init__(self, head: nn.Linear, *, readout: Readout = "last", embedding: nn.Embedding | None = None) -> None:
         super().__init__()
         self.embedding = embedding
-        self.recurrent = recurrent
         self.head = head
         self.readout: Readout = readout
 
@@ -33,19 +23,9 @@ class SequenceModel(nn.Module):
         is read: logits, or predicted values. lengths (B,): steps of each sequence that count, each from 1 to T.
         """
         inputs = inputs if self.embedding is None else self.embedding(inputs)
-        outputs: Tensor = self.head(self._read(inputs, lengths))
+        outputs: Tensor = self.head(self.read(inputs, lengths))
         return outputs
 
-    def _read(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
-        if self.readout == "last" and isinstance(self.recurrent, SpectralRNN):
-            return self.recurrent.last_state(inputs, lengths=lengths)[-1]
-        states: Tensor = self.recurrent(inputs)[0]
-        return states if self.readout == "every" else last_of(states, lengths)
-
-
-def last_of(states: Tensor, lengths: Tensor | None) -> Tensor:
-    """The state after each sequence's last step: states (..., T, H), lengths (...) or None for T -> (..., H)."""
-    if lengths is None:
-        return states[..., -1, :]
-    index = (lengths.to(torch.int64) - 1).view(*lengths.shape, 1, 1).expand(*lengths.shape, 1, states.shape[-1])
-    return states.gather(-2, index).squeeze(-2)
+    @abstractmethod
+    def read(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
+        """What the head reads: (B, H), or (B, T, H) where every step is read. inputs (B, T, I)."""

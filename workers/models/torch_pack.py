@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from workers.models.packed import PackedModel, only, stacked_parameters
+from workers.models.recurrent import RecurrentModel
 from workers.models.sequence_model import SequenceModel
 
 FUSED = {"RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu, "GRU": torch.gru, "LSTM": torch.lstm}
@@ -20,11 +21,13 @@ class TorchPack(PackedModel):
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         super().__init__(trials)
-        own = only(nn.RNNBase, [trial.recurrent for trial in trials])
+        own = only(nn.RNNBase, [trial.recurrent for trial in only(RecurrentModel, trials)])
         like = own[0]
         self.parameters |= stacked_parameters(own, "recurrent")
-        self.layers, self.hidden_size, self._mode = like.num_layers, like.hidden_size, like.mode
-        self.state_size = 2 * like.hidden_size if like.mode == "LSTM" else like.hidden_size
+        self._takes(like.num_layers, like.hidden_size)
+        self._mode = like.mode
+        if self._mode == "LSTM":
+            self.state_size = 2 * self.hidden_size
         self._names = [f"recurrent.{name}" for name, _ in like.named_parameters()]
 
     def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:

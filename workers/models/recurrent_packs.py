@@ -1,0 +1,87 @@
+"""Packs of recurrent nets whose trials run in one call: SpectralRNN, SpectralLSTM, SpectralGRU, ExponentialRNN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from spectral import SpectralGRU, SpectralLSTM, SpectralRNN, Transition
+from workers.models import exponential
+from workers.models.exponential import ExponentialLayer, ExponentialRNN
+from workers.models.packed import PackedModel, only, stacked_parameters
+from workers.models.recurrent import RecurrentModel, last_of
+from workers.models.sequence_model import SequenceModel
+
+
+class SpectralPack(PackedModel):
+    """A packed SpectralRNN, SpectralLSTM or SpectralGRU and a packed readout."""
+
+    def __init__(self, trials: Sequence[SequenceModel]) -> None:
+        super().__init__(trials)
+        own = [trial.recurrent for trial in only(RecurrentModel, trials)]
+        self._recurrent: SpectralRNN | SpectralLSTM | SpectralGRU
+        if isinstance(own[0], SpectralRNN):
+            self._recurrent = SpectralRNN.pack(only(SpectralRNN, own))
+        elif isinstance(own[0], SpectralLSTM):
+            self._recurrent = SpectralLSTM.pack(only(SpectralLSTM, own))
+        else:
+            self._recurrent = SpectralGRU.pack(only(SpectralGRU, own))
+        self._takes(self._recurrent.num_layers, self._recurrent.hidden_size)
+        if isinstance(self._recurrent, SpectralLSTM):
+            self.state_size = 2 * self.hidden_size
+        self.parameters |= {f"recurrent.{name}": p for name, p in self._recurrent.named_parameters()}
+        self._banded_by(self._recurrent.slots, self._recurrent.spectrum)
+
+    def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
+        if isinstance(self._recurrent, SpectralLSTM):
+            h, c = h0.chunk(2, -1)
+            states, parts = self._recurrent(inputs, (h, c), lengths=lengths)
+            state = torch.cat(parts, -1)
+        elif every or isinstance(self._recurrent, SpectralGRU):
+            states, state = self._recurrent(inputs, h0, lengths=lengths)
+        else:
+            state = self._recurrent.last_state(inputs, h0, lengths=lengths)
+        return (states if every else self.top(state)), state
+
+    def transitions(self) -> list[Transition]:
+        return list(self._recurrent.transitions())
+
+    def after_step(self) -> None:
+        self._recurrent.normalize_()
+
+
+class ExponentialPack(PackedModel):
+    """expRNNs: every trial's exponential by itself, so that its rounding does not depend on the others."""
+
+    def __init__(self, trials: Sequence[SequenceModel]) -> None:
+        super().__init__(trials)
+        own = only(ExponentialRNN, [trial.recurrent for trial in only(RecurrentModel, trials)])
+        like = own[0]
+        self.parameters |= stacked_parameters(own, "recurrent")
+        self._takes(like.num_layers, like.hidden_size)
+        self._activation = like.activation
+        self._maps = [_map(layer) for layer in only(ExponentialLayer, like.layers)]
+
+    def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
+        cells = [self._cell(layer) for layer in range(self.layers)]
+        layers = exponential.run(inputs.transpose(1, 2), h0, cells, self._activation)
+        state = torch.stack([last_of(states.transpose(1, 2), lengths) for states in layers], 1)
+        return (layers[-1].transpose(1, 2) if every else self.top(state)), state
+
+    def _cell(self, layer: int) -> exponential.Cell:
+        own = {name.removeprefix(start): p for name, p in self.parameters.items()
+               if name.startswith(start := f"recurrent.layers.{layer}.")}  # fmt: skip
+        raw = own["parametrizations.weight_hh.original"]
+        matrix = torch.stack([self._maps[layer](raw[k]) for k in range(self.trials)])
+        return exponential.Cell(own["weight_ih"], own["bias"], matrix, own.get("offset"))
+
+
+def _map(layer: ExponentialLayer) -> nn.Module:
+    """The parametrisation itself: from a raw matrix (n, n) to an orthogonal one."""
+    parametrizations = layer.parametrizations
+    assert isinstance(parametrizations, nn.ModuleDict)
+    chain = parametrizations["weight_hh"]
+    assert isinstance(chain, nn.ModuleList)
+    return chain[0]
