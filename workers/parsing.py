@@ -201,6 +201,9 @@ def _trial_errors(sweep: SweepSpec) -> Iterable[FieldError]:
             if trial.step_bytes > MAX_STEP_BYTES:
                 yield _too_large(trial)
                 return
+            if trial.training.dtype == "bfloat16" and not sweep.resources.gpus:
+                yield _NO_MIXING
+                return
             if trial.objective.metric.removeprefix("val/") not in trial.task.metrics:
                 yield _no_metric(trial)
                 return
@@ -212,6 +215,11 @@ def _trial_errors(sweep: SweepSpec) -> Iterable[FieldError]:
                     swept, params.get(found.field, found.given), f"{found.problem} (at {shown})", found.allowed
                 )
             return
+
+
+_NO_MIXING = FieldError(
+    "training.dtype", "bfloat16", "needs a GPU, and resources.gpus is 0", "float32, float64, or resources.gpus above 0"
+)
 
 
 def _no_metric(trial: TrialSpec) -> FieldError:

@@ -40,6 +40,8 @@ class Session:
             raise ValueError("a trial stands twice in the assignment; give each its own trial_id")
         if len({slot.spec.shape_key for slot in slots}) > 1:
             raise ValueError("the trials of a pack must share one shape key; plan packs with workers.packing.plan")
+        if slots[0].spec.training.dtype == "bfloat16" and not device.startswith("cuda"):
+            raise ValueError("training.dtype bfloat16 needs a GPU; give resources.gpus above 0, or use float32")
         self._emit, self._data_dir, self._device = emit, data_dir, torch.device(device)
         self._stores = {name: Checkpoints(Path(slot.checkpoint_dir), slot.spec) for name, slot in self._slots.items()}
         self._seq = 0

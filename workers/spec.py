@@ -19,6 +19,10 @@ from workers.tasks import AnyTask
 MAX_SEED = 2**31 - 1
 
 
+RECOMPUTING = ("spectral_rnn", "ornn")
+"""Kinds of model that ``training.recompute_every`` acts on; others keep every state."""
+
+
 class TrainingSpec(Part):
     """How one trial is trained. Fields that the optimiser or schedule does not have must be left out (``APPLIES``)."""
 
@@ -73,8 +77,9 @@ class TrainingSpec(Part):
         default="float32", description="bfloat16: mixed precision over float32 parameters, on a GPU"
     )
     recompute_every: int | None = Field(
-        default=None, ge=1, description="keep one state in this many for the backward pass, compute the others again"
-    )
+        default=None, ge=1, description="spectral_rnn, ornn: keep one state in this many for the backward pass and "
+        "compute the others again; null: keep all",
+    )  # fmt: skip
     seed: int = Field(default=0, ge=0, le=MAX_SEED, description="start and data order; sweep it for repeats")
     report_every: int | None = Field(default=None, ge=1, description="steps between reports; default: steps / 20")
     checkpoint_every: int | None = Field(
@@ -234,7 +239,7 @@ class TrialSpec(Part):
         """Bytes of the states and outputs that one optimiser step keeps for its backward."""
         training, model = self.training, self.model
         width = 8 if training.dtype == "float64" else 4
-        every, length = training.recompute_every, self.depth
+        every, length = training.recompute_every if model.kind in RECOMPUTING else None, self.depth
         kept = length if every is None else min(length, -(-length // every) + every)
         outputs = self.task.output_size * (length if self.task.readout == "every" else 1)
         states = kept * model.hidden_size * (model.layers if model.recurrent else 1)

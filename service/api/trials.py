@@ -92,7 +92,7 @@ def get_model(trial_id: str, context: Ctx) -> views.ModelView:
 def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
     """Code that loads the model and runs it on a sequence of the task's own shape."""
     steps, features = spec.task.sequence_length, spec.task.input_size
-    dtype = trial.params.get("training.dtype", spec.training.dtype)
+    dtype = "float64" if trial.params.get("training.dtype", spec.training.dtype) == "float64" else "float32"
     return SNIPPET.format(server=server, uri=uri, steps=steps, features=features, dtype=dtype)
 
 

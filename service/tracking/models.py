@@ -52,8 +52,8 @@ def log_model(run_id: str, spec: TrialSpec, checkpoint: Path) -> str:
 
 
 def signature(spec: TrialSpec) -> ModelSignature:
-    """Any number of sequences of any length, in the trial's dtype."""
-    dtype = np.dtype(spec.training.dtype)
+    """Any number of sequences of any length, in the dtype of the trial's parameters."""
+    dtype = np.dtype(spec.training.parameter_dtype)
     inputs = Schema([TensorSpec(dtype, (-1, -1, spec.task.input_size))])
     return ModelSignature(inputs, Schema([TensorSpec(dtype, (-1, spec.task.output_size))]))
 

@@ -260,6 +260,14 @@ def test_a_gpu_that_is_not_there_is_the_nodes_fault(
     assert "torch sees none" in str(end.reason)
 
 
+def test_mixed_precision_without_a_gpu_is_the_users_fault(start: Callable[..., Watched]) -> None:
+    spec = make_trial()
+    mixed = spec.model_copy(update={"training": spec.training.model_copy(update={"dtype": "bfloat16"})})
+    end = ends(to_end(start(mixed)))["t0"]
+    assert (end.outcome, end.cause) == ("failed", "user")
+    assert "bfloat16 needs a GPU; give resources.gpus above 0" in str(end.reason)
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

@@ -105,6 +105,7 @@ def test_a_sweep_survives_its_own_json() -> None:
         ("training/seed", -1, "training.seed", "at least 0"),
         ("training/clip_norm", 0, "training.clip_norm", "above 0"),
         ("training/optimizer", "lamb", "training.optimizer", "adam"),
+        ("training/dtype", "bfloat16", "training.dtype", "or resources.gpus above 0"),
         ("training/schedule", "linear", "training.schedule", "cosine"),
         ("space", {}, "space", "length at least 1"),
         ("space", [], "space", "an object"),
