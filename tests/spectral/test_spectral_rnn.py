@@ -4,7 +4,15 @@ from spectral_agreement import activations, assert_near, draw, generator, gradie
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from spectral import BACKENDS, SpectralRNN
-from spectral.errors import ConversionError, OptionError, PackError, RangeError, ReflectorCountError, ShapeError
+from spectral.errors import (
+    BandError,
+    ConversionError,
+    OptionError,
+    PackError,
+    RangeError,
+    ReflectorCountError,
+    ShapeError,
+)
 from spectral.recurrence import persistent
 from spectral.recurrence.activation import NAMES
 
@@ -203,6 +211,31 @@ def test_starts(start, n, counts):
         assert (w - torch.block_diag(*[w[i : i + 2, i : i + 2] for i in range(0, n, 2)])).abs().max() < 1e-14
     if start == "cayley":
         assert 0 < angle < torch.pi / 2
+
+
+@pytest.mark.parametrize("spectrum", ["sigmoid", "clip", "penalty"])
+def test_set_dense_starts_from_any_matrix_in_the_band(spectrum):
+    w = net(3, 6, 1, seed=5, reflectors=6).dense().detach()
+    made = net(3, 6, 2, bidirectional=True, spectrum=spectrum, reflectors=6)
+    made.set_dense(w, 1, reverse=True)
+    assert_near(made.dense(1, reverse=True), w, 400)
+    assert (made.dense(1) - w).abs().max() > 0.1, "one direction alone"
+    with pytest.raises(BandError if spectrum != "penalty" else ReflectorCountError):
+        net(3, 6, 1, spectrum=spectrum).set_dense(w if spectrum == "penalty" else 2 * w)
+    with pytest.raises(ShapeError, match=r"w must have shape \(6, 6\)"):
+        made.set_dense(w[:5])
+
+
+@pytest.mark.parametrize(("counts", "sign"), [((3, 4), -1), ((6, 1), -1), ((3, 3), 1), ((6, 6), 1), ((5, 6), -1)])
+@pytest.mark.parametrize("spectrum", ["sigmoid", "fixed"])
+def test_an_odd_number_of_reflectors_has_a_negative_determinant_through_training(counts, sign, spectrum):
+    made = net(3, 6, reflectors=counts, spectrum=spectrum)
+    optimizer = torch.optim.SGD(made.parameters(), lr=0.5)
+    for step in range(3):
+        assert torch.linalg.det(made.dense()).sign() == sign
+        optimizer.zero_grad()
+        made(draw(5, 3, 3, seed=step))[0].square().sum().backward()
+        optimizer.step()
 
 
 def test_the_seed_decides_and_nothing_else():
