@@ -98,7 +98,7 @@ class TrainingPack:
 
     def _mixed(self) -> torch.autocast:
         """Where products are in bfloat16, if the trials ask for it."""
-        return torch.autocast("cuda", torch.bfloat16, enabled=self._training.dtype == "bfloat16")
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._training.dtype == "bfloat16")
 
     def _note(self, loss: Tensor, norm: Tensor) -> None:
         self._loss_sum += loss
