@@ -19,6 +19,7 @@ class StoreSettings(BaseSettings):
     mlflow_public_url: str = Field(
         "http://127.0.0.1:5000", description="the MLflow UI as a browser reaches it; used in links"
     )
+    data_dir: Path | None = Field(None, description="folder of task data (mnist/ and others) on the workers")
 
 
 class ApiSettings(StoreSettings):
@@ -39,7 +40,6 @@ class ControllerSettings(StoreSettings):
     checkpoint_dir: Path = Field(
         Path("checkpoints"), description="checkpoint store, seen by the controller and all workers"
     )
-    data_dir: Path | None = Field(None, description="folder of task data (mnist/ and others) on the workers")
     tick_seconds: float = Field(0.5, gt=0, description="pause between two looks at the world")
     lease_seconds: float = Field(15.0, gt=0, description="a controller silent for this long loses the lead")
     orphan_ttl_seconds: float = Field(600.0, gt=0, description="a runner not polled for this long ends at a checkpoint")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from workers.errors import DataMissing, FieldError, SpecError
-from workers.space import params_of, task_at
+from workers.space import tasks_of
 from workers.spec import SweepSpec
 from workers.tasks import TASKS
 from workers.tasks.facts import Facts, FileTask
@@ -41,7 +39,8 @@ def described(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
         return sweep
     facts: dict[str, Facts] = dict(sweep.task.facts)
     errors: list[FieldError] = []
-    for source, task in _sources(sweep, sweep.task).items():
+    sources = {task.source: task for task in reversed(tasks_of(sweep)) if isinstance(task, FileTask)}
+    for source, task in sources.items():
         try:
             facts[source] = facts.get(source) or task.read_facts(data_dir)
         except (OSError, ValueError) as error:
@@ -49,20 +48,6 @@ def described(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
     if errors:
         raise SpecError(errors[:MAX_SHOWN])
     return sweep.model_copy(update={"task": sweep.task.model_copy(update={"facts": facts})})
-
-
-def _sources(sweep: SweepSpec, own: FileTask) -> dict[str, FileTask]:
-    """A task for each data set; values that do not go together are left to be told with their trial."""
-    found = {own.source: own}
-    if not any(path.startswith("task.") for path in sweep.space):
-        return found
-    for params in params_of(sweep):
-        try:
-            task = type(own).model_validate(task_at(sweep, params))
-        except ValidationError:
-            continue
-        found.setdefault(task.source, task)
-    return found
 
 
 def _unreadable(sweep: SweepSpec, task: FileTask, error: Exception) -> FieldError:

@@ -1,11 +1,14 @@
-"""From a search space to trials: its size, its grid, its random draws (standard library only)."""
+"""From a search space to trials: its size, its grid, its random draws (neither torch nor numpy's generators)."""
 
 from __future__ import annotations
 
 import math
 import random
+from contextlib import suppress
 from itertools import islice, product
 from typing import Any
+
+from pydantic import ValidationError
 
 from workers.dimensions import Dimension, Range, Scalar, Values
 from workers.model_spec import ModelSpec
@@ -111,6 +114,21 @@ def task_at(sweep: SweepSpec, params: Params) -> Task | dict[str, Any]:
     """The sweep's task, or its document with the values of ``params``, still to be checked."""
     own = {path.removeprefix("task."): value for path, value in params.items() if path.startswith("task.")}
     return sweep.task.model_dump() | own if own else sweep.task
+
+
+def tasks_of(sweep: SweepSpec) -> list[Task]:
+    """The sweep's task and the different ones of its trials, but for those that ``resolve`` would refuse."""
+    found: list[Task] = [sweep.task]
+    if not any(path.startswith("task.") for path in sweep.space):
+        return found
+    points = {
+        tuple((path, value) for path, value in params.items() if path.startswith("task.")): None
+        for params in params_of(sweep)
+    }
+    for point in points:
+        with suppress(ValidationError):
+            found.append(type(sweep.task).model_validate(task_at(sweep, dict(point))))
+    return found
 
 
 def objective(sweep: SweepSpec) -> Objective:

@@ -12,7 +12,7 @@ from workers import packing
 from workers.dimensions import Range
 from workers.errors import FieldError, SpecError
 from workers.parsing import field_errors
-from workers.space import params_of, resolve
+from workers.space import params_of, resolve, tasks_of
 from workers.spec import SweepSpec, TrialSpec
 
 Node = tuple[float, float]
@@ -70,7 +70,7 @@ def no_room(spec: SweepSpec, nodes: Sequence[Node]) -> list[FieldError]:
 
 def _margin(spec: SweepSpec) -> list[FieldError]:
     """Over T steps a gradient can grow by (1 + r)^T; above r = 10 / T it does so by 1e4 and more."""
-    length = spec.task.sequence_length
+    length = max(task.sequence_length for task in tasks_of(spec))
     dimension = spec.space.get("model.margin")
     if dimension is None:
         field, largest = "model.margin", spec.model.band_margin

@@ -47,7 +47,7 @@ class TrialListing(BaseModel):
 @router.post("", status_code=202, openapi_extra=BODY)
 def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = None) -> views.SweepView:
     """Queue a sweep. With an Idempotency-Key a repeated request gives the same sweep."""
-    spec = parse_sweep(document.content)
+    spec = parse_sweep(document.content, context.settings.data_dir)
     row = submit(context.database, spec, document.hash, key)
     response.headers["Location"] = f"/v1/sweeps/{row.id}"
     with context.database.read() as session:
@@ -57,7 +57,7 @@ def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = No
 @router.post("/validate", openapi_extra=BODY)
 def validate_sweep(document: Posted, context: Ctx) -> views.Plan:
     """What the sweep would do, without storing anything; without a database nothing is said of the cluster."""
-    spec = parse_sweep(document.content)
+    spec = parse_sweep(document.content, context.settings.data_dir)
     try:
         with context.database.read() as session:
             nodes = components.nodes(session)

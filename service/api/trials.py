@@ -14,6 +14,7 @@ from service.store import events, projections, sweeps, trials
 from service.store.errors import NotFound
 from service.store.models import Trial
 from service.store.trials import TrialVerb
+from workers.space import resolve
 from workers.spec import SweepSpec
 
 router = APIRouter(prefix="/v1/trials", tags=["trials"], dependencies=[Known])
@@ -91,8 +92,9 @@ def get_model(trial_id: str, context: Ctx) -> views.ModelView:
 
 def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
     """Code that loads the model and runs it on a sequence of the task's own shape."""
-    steps, features = spec.task.sequence_length, spec.task.input_size
-    dtype = "float64" if trial.params.get("training.dtype", spec.training.dtype) == "float64" else "float32"
+    own = resolve(spec, trial.number, trial.params)
+    steps, features = own.task.sequence_length, own.task.input_size
+    dtype = own.training.parameter_dtype
     return SNIPPET.format(server=server, uri=uri, steps=steps, features=features, dtype=dtype)
 
 

@@ -22,8 +22,9 @@ console = Console(highlight=False)
 def train(document: dict[str, Any], out: Path) -> None:
     """Train every trial and print the leaderboard. Raises SystemExit(1) where a trial failed."""
     data = os.environ.get("SPECTRAL_DATA_DIR")
+    data_dir = Path(data) if data else None
     try:
-        sweep = LocalSweep(parse_sweep(document), out, data_dir=Path(data) if data else None)
+        sweep = LocalSweep(parse_sweep(document, data_dir), out, data_dir=data_dir)
         _run(sweep)
     except SpecError as error:
         raise Mistake("Invalid sweep", [found.as_dict() for found in error.errors]) from None

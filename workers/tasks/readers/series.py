@@ -78,7 +78,8 @@ def _without_gaps(series: Series, i: int, gaps: npt.NDArray[np.bool_], missing: 
 def standardised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """One series (T, features), each feature shifted and scaled to mean 0 and deviation 1; a constant one to 0."""
     deviation = values.std(axis=0)
-    return (values - values.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
+    scaled: npt.NDArray[np.float64] = (values - values.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
+    return scaled
 
 
 def padded(
