@@ -32,6 +32,7 @@ class Drawn(Task):
     loss: ClassVar[Loss] = "cross_entropy"
     metrics: ClassVar[Metrics] = {"loss": "minimize", "accuracy": "maximize"}
 
+    name: str = "drawn"
     every: bool = False
     unequal: bool = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -41,6 +42,10 @@ class Adding(Task):
     @property
     def baseline(self) -> float:
         return 1 / 6
+
+    @property
+    def features(self) -> Sequence[str]:
+        return ("value", "marker")
 
     def training_data(self, data_dir: Path | None) -> Sequences | None:
         return None

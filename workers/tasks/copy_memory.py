@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -14,6 +15,7 @@ from workers.tasks.task import Loss, Metrics, Readout, Sequences, Split, Task, s
 SYMBOLS, COPIED = 8, 10
 BLANK, DELIMITER = 8, 9
 CHANNELS = 10
+SYMBOL_NAMES = tuple("abcdefgh")
 HELD_OUT = 500
 
 
@@ -54,6 +56,13 @@ class Copy(Task):
     @property
     def baseline(self) -> float:
         return COPIED * math.log(SYMBOLS) / self.sequence_length
+
+    @property
+    def features(self) -> Sequence[str]:
+        return (*SYMBOL_NAMES, "blank", "delimiter")
+
+    def labels(self, data_dir: Path | None) -> Sequence[str]:
+        return (*SYMBOL_NAMES, "blank")
 
     def training_data(self, data_dir: Path | None) -> Sequences | None:
         return None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from workers.tasks.task import Loss, Metrics, Sequences, Split, Task, scored
 
@@ -50,6 +51,9 @@ class Digits(Task):
     @property
     def baseline(self) -> float:
         return float(np.log(10))
+
+    def image(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        return inputs.reshape(8, 8)
 
     def training_data(self, data_dir: Path | None) -> Sequences | None:
         images = _images()

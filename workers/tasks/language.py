@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -65,6 +66,9 @@ class LanguageTask(Task):
     @abstractmethod
     def streams(self, data_dir: Path | None) -> Streams:
         """The three parts. Raises DataMissing where a file is not there."""
+
+    def labels(self, data_dir: Path | None) -> Sequence[str]:
+        return self.streams(data_dir).vocabulary.symbols
 
     def training_data(self, data_dir: Path | None) -> Sequences | None:
         ids = self.streams(data_dir).train

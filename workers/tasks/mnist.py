@@ -7,7 +7,7 @@ import hashlib
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -127,6 +127,12 @@ class Mnist(Task):
     @property
     def baseline(self) -> float:
         return float(np.log(10))
+
+    def image(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        pixels = inputs.ravel()
+        if self.order == "permuted":
+            pixels = pixels[np.argsort(permutation())]
+        return pixels.reshape(28, 28)
 
     def training_data(self, data_dir: Path | None) -> Sequences | None:
         pixels, labels = _images("train", data_dir)

@@ -7,7 +7,7 @@ Tasks make numpy arrays only: the trainer moves them to a device, so describing 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
@@ -130,6 +130,19 @@ class Task(BaseModel, ABC):
     def recalled(self) -> int:
         """Last steps of a sequence that metric ``recall`` counts."""
         return 0
+
+    @property
+    def features(self) -> Sequence[str] | None:
+        """Names of the input features, for people; None where they have none."""
+        return None
+
+    def labels(self, data_dir: Path | None) -> Sequence[str] | None:
+        """Names of the classes, for people; None where they are just numbers. Raises as ``held_out``."""
+        return None
+
+    def image(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32] | None:
+        """The picture, (height, width), that the sequence ``inputs`` (T, input_size) was made of; None for others."""
+        return None
 
     @abstractmethod
     def training_data(self, data_dir: Path | None) -> Sequences | None:
