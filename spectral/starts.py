@@ -4,8 +4,8 @@ Reflectors are lower trapezoids: u (n, m1), v (n, m2), zero above the diagonal. 
 draws, so that a seed gives the same start on every device; None is torch's own.
 
 A reflection has determinant -1 and sigma > 0, so det W has the sign (-1)^(m1 + m2) and keeps it through training: an
-even sum holds the rotations and what deforms to them, an odd one, which `gaussian` alone starts, the other half. A start
-from a matrix that is there: `set_dense` of SVD and of the recurrent nets.
+even sum holds the rotations and what deforms to them, an odd one, which `gaussian` alone starts, the other half. Start
+from a matrix that is there with `set_dense` of SVD and of the recurrent nets.
 """
 
 import math
