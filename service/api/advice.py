@@ -1,4 +1,4 @@
-"""What a valid sweep would do: trials, shape groups, and warnings about values that seldom end well."""
+"""What a valid sweep would do: trials, shape groups, warnings, and what no node has room for."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from workers import packing
-from workers.dimensions import Range
+from workers.advice import warnings
 from workers.errors import FieldError, SpecError
 from workers.parsing import field_errors
-from workers.space import params_of, resolve, tasks_of
+from workers.space import params_of, resolve
 from workers.spec import SweepSpec, TrialSpec
 
 Node = tuple[float, float]
@@ -45,11 +45,6 @@ def _resolved(spec: SweepSpec, number: int, params: dict[str, Any]) -> TrialSpec
         raise SpecError([FieldError(field, params.get(first.field, first.given), problem, first.allowed)]) from None
 
 
-def warnings(spec: SweepSpec) -> list[FieldError]:
-    """Values that are allowed and yet unwise."""
-    return [*_margin(spec)]
-
-
 def no_room(spec: SweepSpec, nodes: Sequence[Node]) -> list[FieldError]:
     """What a pack needs and no node has: the sweep would wait until a larger one joins."""
     if not nodes:
@@ -66,19 +61,3 @@ def no_room(spec: SweepSpec, nodes: Sequence[Node]) -> list[FieldError]:
         has = " or ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in sorted(set(nodes))[:3])
         found.append(FieldError("resources", both, f"are on no node together now, {waits}", f"a node has {has}"))
     return found
-
-
-def _margin(spec: SweepSpec) -> list[FieldError]:
-    """Over T steps a gradient can grow by (1 + r)^T; above r = 10 / T it does so by 1e4 and more."""
-    length = max(task.sequence_length for task in tasks_of(spec))
-    dimension = spec.space.get("model.margin")
-    if dimension is None:
-        field, largest = "model.margin", spec.model.band_margin
-    else:
-        field = "space.model.margin"
-        ends = [dimension.high] if isinstance(dimension, Range) else dimension.values
-        largest = max(float(value) for value in ends)
-    if largest <= 10 / length or spec.model.kind != "spectral_rnn":
-        return []
-    problem = f"is above 10 / T for sequences of T = {length}: gradients can grow by (1 + r)^T and training diverge"
-    return [FieldError(field, largest, problem, f"at most 1 / T = {1 / length:.3g} is advised")]

@@ -13,6 +13,7 @@ from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import components, projections, trials
 from service.store.models import Projection, Sweep, Trial
+from workers.advice import warnings as warnings_of
 from workers.space import objective, params_of
 from workers.spec import SweepSpec
 
@@ -25,7 +26,7 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> views.SweepVie
     spec = SweepSpec.model_validate(row.spec)
     best = trials.best(session, row.id, objective(spec).direction)
     run = projections.get(session, row.id)
-    warnings = advice.warnings(spec)
+    warnings = warnings_of(spec)
     if row.state not in SWEEP_ENDED:
         warnings += advice.no_room(spec, components.nodes(session))
     return views.SweepView(
