@@ -60,8 +60,8 @@ def _field_error(item: Any) -> FieldError:
         path.append(str(context["name"]))
     field = ".".join(path) or "(document)"
     given, kind = item.get("input"), item["type"]
-    if "name" in context and isinstance(given, dict):
-        given = given.get(context["name"])
+    for part in str(context.get("name", "")).split(".") if "name" in context else ():
+        given = given.get(part) if isinstance(given, dict) else given
     if kind == "missing":
         return FieldError(field, None, "is missing", "give this field")
     if kind == "extra_forbidden":

@@ -15,6 +15,7 @@ from service.store.database import Database
 from service.store.models import OutboxEntry, Sweep, Trial
 from service.tracking import models, plots, settled
 from service.tracking.runs import SWEEP_TAG, TRIAL_TAG, Runs
+from workers.parameter_count import count
 from workers.space import objective
 from workers.spec import SweepSpec, TrialSpec
 
@@ -190,6 +191,8 @@ def _params(spec: TrialSpec) -> dict[str, Any]:
         found["model.reflectors_u"], found["model.reflectors_v"] = spec.model.reflector_counts
     if spec.model.spectral:
         found |= {"model.margin": spec.model.band_margin, "model.sigma": spec.model.band_centre}
+    parameters = count(spec.model, spec.task)
+    found |= {"parameters.total": parameters.total, "parameters.recurrent": parameters.recurrent}
     return found
 
 

@@ -18,6 +18,7 @@ from workers.model_spec import FEED_FORWARD, KINDS, REFLECTED, ModelSpec
 from workers.models import SequenceModel, build, load, pack, start_of
 from workers.models.deep import DeepModel
 from workers.models.recurrent import RecurrentModel
+from workers.parameter_count import count
 from workers.spec import TrialSpec
 from workers.tasks import Task
 from workers.tasks.adding import Adding
@@ -313,6 +314,35 @@ def test_recomputing_changes_no_number() -> None:
         gradients.append(torch.autograd.grad(outputs.square().sum(), list(packed.parameters.values())))
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("task", [ADDING, EveryStep(length=6), Tokens(length=6)])
+def test_parameters_are_counted_without_building(kind: str, task: Task) -> None:
+    for own in mixed(kind):
+        spec = trial(kind, **own).model
+        if task.readout == "every" and not spec.recurrent:
+            continue
+        model = build(spec, task, dtype=torch.float64)
+        parameters = dict(model.named_parameters())
+        total = sum(_free(name, p) for name, p in parameters.items())
+        outside = ("head", "embedding", "first", "recurrent.weight_ih")
+        inner = {name: p for name, p in parameters.items() if not name.startswith(outside) and "weight_ih" not in name}
+        assert count(spec, task) == (total, sum(_free(name, p) for name, p in inner.items()))
+
+
+def _free(name: str, parameter: Tensor) -> int:
+    """Entries that a gradient can reach."""
+    if "reflectors" in name:
+        return int(torch.ones_like(parameter).tril().sum())
+    return int(torch.ones_like(parameter).tril(-1).sum()) if "parametrizations" in name else parameter.numel()
+
+
+def test_one_layer_has_the_papers_count() -> None:
+    spec = ModelSpec(hidden_size=256, reflectors=16)
+    n, m, inputs, outputs = 256, 16, 2, 1
+    paper = (outputs + inputs + 2 * m + 2) * n - (2 * m * m - 2 * m) // 2
+    assert count(spec, ADDING).total == paper + outputs
 
 
 def test_only_packs_of_one_class_are_made() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from worker_examples import sweep_document
 
 from workers.errors import FieldError, SpecError
+from workers.model_spec import FEED_FORWARD, KINDS, ModelSpec
 from workers.parsing import parse_sweep
 from workers.space import draw, grid, grid_size, params_of, resolve
 from workers.spec import SweepSpec
@@ -169,6 +170,62 @@ def test_fields_of_another_kind_are_refused() -> None:
     assert "spectral_rnn" in error.allowed
 
 
+@pytest.mark.parametrize(
+    ("model", "field", "allowed"),
+    [
+        ({"kind": "rnn", "activation": "modrelu"}, "activation", "relu, tanh"),
+        ({"kind": "mlp", "activation": "identity"}, "activation", "leaky_relu, relu, tanh"),
+        ({"kind": "irnn", "activation": "relu"}, "activation", "leave it out"),
+        ({"kind": "ornn", "margin": 0.1}, "margin", "leave it out"),
+        ({"kind": "lstm", "layers": 17}, "layers", "1 to 16"),
+        ({"kind": "mlp", "layers": 1001}, "layers", "at most 1000"),
+        ({"kind": "spectral_resnet", "layers": 3}, "layers", "an even number"),
+        ({"kind": "exprnn", "start": "gaussian"}, "start", "henaff"),
+        ({"kind": "exprnn", "reflectors": 4}, "reflectors", "leave it out"),
+        ({"kind": "spectral_mlp", "start": "cayley"}, "start", "at least 32"),
+        ({"kind": "spectral_lstm", "reflectors": 65}, "reflectors", "1 to 64"),
+        ({"embedding_size": 4}, "embedding_size", "leave it out"),
+    ],
+)
+def test_what_a_kind_of_model_cannot_have_is_refused(model: dict[str, Any], field: str, allowed: str) -> None:
+    (error,) = wrong({"task": {"name": "adding"}, "model": model, "space": {"training.seed": [0, 1]}})
+    assert error.field == f"model.{field}"
+    assert error.given == model[field]
+    assert allowed in error.allowed
+
+
+def test_a_net_that_reads_a_sequence_at_once_is_refused_where_every_step_is_read() -> None:
+    document = {"task": {"name": "copy"}, "model": {"kind": "mlp"}, "space": {"training.seed": [0, 1]}}
+    (error,) = wrong(document)
+    assert (error.field, error.given) == ("model.kind", "mlp")
+    assert "spectral_rnn" in error.allowed
+    assert "resnet" not in error.allowed
+    (error,) = wrong(document | {"model": {}, "space": {"model.kind": ["spectral_rnn", "spectral_mlp"]}})
+    assert (error.field, error.given) == ("space.model.kind", "spectral_mlp")
+
+
+def test_defaults_of_a_model_are_those_of_its_kind() -> None:
+    models = {kind: ModelSpec.model_validate({"kind": kind, "layers": 8}) for kind in sorted(KINDS)}
+    assert {kind for kind, model in models.items() if model.first_values == "identity"} == {"spectral_mlp"}
+    assert (models["exprnn"].nonlinearity, models["exprnn"].first_values) == ("modrelu", "henaff")
+    assert {models[kind].nonlinearity for kind in FEED_FORWARD} == {"leaky_relu"}
+    assert {models[kind].nonlinearity for kind in ("spectral_rnn", "ornn", "rnn", "irnn")} == {"relu"}
+    assert (models["spectral_resnet"].band_centre, models["spectral_resnet"].band_margin) == (0.0, 0.5)
+    assert ModelSpec(kind="spectral_mlp", reflectors_u=3, reflectors_v=2).first_values == "gaussian"
+
+
+def test_memory_of_a_step_counts_layers_or_steps_and_outputs() -> None:
+    def step_bytes(task: dict[str, Any], **model: Any) -> int:
+        parts = {"model": {"hidden_size": 32} | model, "training": {"batch_size": 10}}
+        sweep = parse_sweep({"task": task, **parts, "space": {"training.seed": [0]}})
+        return resolve(sweep, 0, {"training.seed": 0}).step_bytes
+
+    adding = {"name": "adding", "length": 50}
+    assert step_bytes(adding, layers=3) == 4 * 10 * (50 * 3 * 32 + 1)
+    assert step_bytes(adding, kind="mlp", layers=3) == 4 * 10 * (3 * 32 + 1)
+    assert step_bytes({"name": "copy", "length": 50}) == 4 * 10 * (70 * 32 + 70 * 9)
+
+
 def test_a_swept_kind_drops_what_it_has_not() -> None:
     sweep = parse_sweep(changed("space", {"model.kind": {"values": ["spectral_rnn", "rnn", "lstm"]}}))
     kinds = [resolve(sweep, i, p).model for i, p in enumerate(params_of(sweep))]
@@ -310,7 +367,8 @@ def test_extreme_values_anywhere_parse_or_say_why(value: Any) -> None:
 
 def test_describing_sweeps_loads_neither_torch_nor_ray() -> None:
     code = (
-        "import sys, workers.spec, workers.parsing, workers.protocol, workers.space, workers.tasks, workers.packing\n"
+        "import sys, workers.advice, workers.parameter_count\n"
+        "import workers.spec, workers.parsing, workers.protocol, workers.space, workers.tasks, workers.packing\n"
         "print([name for name in ('torch', 'ray', 'sklearn', 'mlflow') if name in sys.modules])"
     )
     root = Path(__file__).parents[2]

@@ -168,6 +168,8 @@ def test_a_sweep_that_never_was_valid_is_told_as_far_as_it_can_be(
         runs.client.get_run(told[f"{mixed.id}-{number:04d}"]).data.params["model.reflectors"] for number in range(8)
     }
     assert params == {"2", "8"}
+    sizes = [runs.client.get_run(run).data.params for own, run in runs.of_sweep(sound.id).items() if own != sound.id]
+    assert all(int(own["parameters.total"]) > int(own["parameters.recurrent"]) > 0 for own in sizes)
     experiment = runs.client.get_experiment(runs.experiment())
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
