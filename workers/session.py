@@ -16,7 +16,7 @@ from workers.batches import TaskData
 from workers.checkpoints import Checkpoints
 from workers.errors import CheckpointInvalid, DataMissing
 from workers.protocol import Cause, Checkpointed, Ended, Metrics, Outcome, Report, Slot
-from workers.trainer import Event, Failed, Finished, Reported, Trainer, why_done
+from workers.trainer import Event, Failed, Finished, Reported, Trainer
 from workers.trial_state import TrialState
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class Session:
             self._checkpointed(name, state.step, store.path(state.step), newest_best, reported.get(state.step))
             self._saved[name] = state.step
         if state.done:
-            self._end(name, "succeeded", reason=why_done(state))
+            self._end(name, "succeeded", reason=state.early_end)
 
     def _tell(self, event: Event) -> None:
         name = self._names[event.trial]

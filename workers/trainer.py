@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from workers import diagnostics
 from workers.batches import TaskData
 from workers.checkpoints import Best, Point
 from workers.training_pack import Readings, TrainingPack
@@ -115,7 +116,7 @@ class Trainer:
         events = self._quarantine(readings)
         events += self._reports([i for i in self._live if self._is_due(i)], readings)
         for trial in [i for i in self._live if self._is_done(i)]:
-            events.append(Finished(trial, self.step_of(trial), why_done(self._states[trial])))
+            events.append(Finished(trial, self.step_of(trial), self._states[trial].early_end))
             self.end(trial)
         return events
 
@@ -144,6 +145,8 @@ class Trainer:
         ending = {i for i in due if self._ends(i, validation[self._rows[i]])}
         marks = {i: self._judge(i, validation[self._rows[i]], i in ending) for i in due}
         test = self._pack.evaluate_best() if ending else []
+        observed = {i for i in due if i in ending or diagnostics.due(self._states[i].spec, self.step_of(i))}
+        looks = self._pack.diagnose() if observed else []
         for trial in self._live:
             self._clocks[trial].total += time.perf_counter() - started
         events: list[Event] = []
@@ -154,6 +157,7 @@ class Trainer:
             if wrong:
                 events.append(self._fail(trial, self.step_of(trial), wrong[0]))
                 continue
+            values |= looks[row] if trial in observed else {}
             self._states[trial].history.append(Point(step=self.step_of(trial), values=values))
             events.append(Reported(trial, self.step_of(trial), values, *marks[trial]))
         return events
@@ -183,6 +187,8 @@ class Trainer:
         values |= {f"val/{name}": value for name, value in validation.items()}
         values |= {f"test/{name}": value for name, value in test.items()}
         values |= {"grad/h0_norm": found.h0_norm, "grad/hT_norm": found.hT_norm}
+        if 0 < found.hT_norm < math.inf:
+            values["grad/ratio"] = found.h0_norm / found.hT_norm
         if found.spectrum is not None:
             values["spectral/margin"] = found.spectrum
         clock = self._clocks[trial]
@@ -194,7 +200,7 @@ class Trainer:
 
     def _fail(self, trial: int, step: int, what: str) -> Failed:
         self._drop(trial)
-        spectral = self._states[trial].spec.model.kind == "spectral_rnn"
+        spectral = self._states[trial].spec.model.spectral
         advice = f"a lower training.lr or clip_norm{' or model.margin' if spectral else ''} may help"
         return Failed(trial, step, f"{what} at step {step}; {advice}")
 
@@ -218,15 +224,6 @@ class Trainer:
     def _to_report(self, trial: int) -> int:
         step, every = self._states[trial].step, self._training.report_interval
         return min(every - step % every, self._training.steps - step)
-
-
-def why_done(state: TrialState) -> str | None:
-    """Why a trial has ended before its last step; None where it has not."""
-    training, reached = state.spec.training, state.reached
-    if reached is None or state.step >= training.steps:
-        return None
-    metric, target = state.spec.objective.metric, training.target
-    return f"{metric} {reached:.6g} reached training.target {target:g} at step {state.step} of {training.steps}"
 
 
 def _wall(history: Sequence[Point]) -> float:

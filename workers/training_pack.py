@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from workers.batches import Batch, TaskData
+from workers.diagnostics import Last, observe
 from workers.models import pack, stack, take
+from workers.models.recurrent import last_of
 from workers.optimizers import OPTIMIZERS
 from workers.scoring import losses, scores
 from workers.tasks import Split
@@ -53,6 +55,7 @@ class TrainingPack:
         self._loss_sum = torch.stack([state.loss_sum for state in states]).to(device)
         rows = len(states)
         self._bad_step = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._top = self._model.top(self._model.zeros(1))
         zeros = torch.zeros(rows, dtype=torch.float64, device=device)
         self._bad_loss, self._bad_norm, self._h0_norm, self._hT_norm = zeros, zeros, zeros, zeros
 
@@ -69,7 +72,7 @@ class TrainingPack:
         return carried
 
     def step(self, *, probe: bool) -> None:
-        """One optimiser step of every row. ``probe``: note |dL/dh_0| and |dL/dh_T| of this step. No host sync."""
+        """One optimiser step of every row. ``probe``: note |dL/dh_0|, |dL/dh_T| and the last states. No host sync."""
         batch = self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
         self._done = [done + 1 for done in self._done]
         parameters = self._model.parameters
@@ -80,10 +83,12 @@ class TrainingPack:
         if self._carried is not None:
             self._carried = state.detach()
         wanted = [*parameters.values(), *([h0, read] if probe else [])]
-        found = torch.autograd.grad(loss.sum(), wanted, allow_unused=probe, materialize_grads=probe)
+        found = torch.autograd.grad(loss.sum(), wanted)
         if probe:
-            ends = (found[-2], final(found[-1], batch.lengths) if read.dim() == 4 else found[-1])
-            self._h0_norm, self._hT_norm = (g.flatten(1).double().square().sum(1).sqrt() for g in ends)
+            self._top = self._model.top(state).detach()
+            first, last = found[-2][..., : self._model.hidden_size], found[-1]
+            last = last_of(last, batch.lengths) if read.dim() == 4 else last
+            self._h0_norm, self._hT_norm = (g.flatten(1).double().square().sum(1).sqrt() for g in (first, last))
         norm = self._optimizer.step(dict(zip(parameters, found, strict=False)))
         self._model.after_step()
         self._note(loss.detach().double(), norm.double())
@@ -128,6 +133,14 @@ class TrainingPack:
         names, rows = list(found), torch.stack(list(found.values()), 1).tolist()
         return [dict(zip(names, row, strict=True)) for row in rows]
 
+    def diagnose(self) -> list[dict[str, float]]:
+        """Every row's diagnostics (workers/diagnostics.py): gradients over the batch that comes next, the state that
+        the last probed step ended in."""
+        batch = self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
+        last = Last(batch, self._first_states(batch), self._top)
+        with self._mixed():
+            return observe(self._task, self._model, self._specs, last)
+
     def keep_best(self, row: int) -> None:
         """This row's parameters now are its best so far."""
         for name, p in self._model.parameters.items():
@@ -158,11 +171,3 @@ class TrainingPack:
 
     def _row(self, stacked: Tensors, row: int, like: Tensors) -> Tensors:
         return {name: tensor.cpu() for name, tensor in take(stacked, row, like).items()}
-
-
-def final(states: Tensor, lengths: Tensor | None) -> Tensor:
-    """(K, B, T, H) -> (K, B, H), each sequence at its last step. lengths: (K, B), all T if None."""
-    if lengths is None:
-        return states[:, :, -1]
-    at = (lengths - 1)[..., None, None].expand(-1, -1, 1, states.shape[-1])
-    return states.gather(2, at).squeeze(2)

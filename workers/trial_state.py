@@ -45,6 +45,15 @@ class TrialState:
         return self.step >= self.spec.training.steps or self.reached is not None
 
     @property
+    def early_end(self) -> str | None:
+        """Why it is done before its last step; None where it is not."""
+        training, reached = self.spec.training, self.reached
+        if reached is None or self.step >= training.steps:
+            return None
+        metric, target = self.spec.objective.metric, training.target
+        return f"{metric} {reached:.6g} reached training.target {target:g} at step {self.step} of {training.steps}"
+
+    @property
     def reached(self) -> float | None:
         """The objective that met ``training.target`` at the last report; None where it did not."""
         value = self.history[-1].values.get(self.spec.objective.metric) if self.history else None

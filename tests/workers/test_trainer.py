@@ -302,9 +302,13 @@ def test_checkpoints_are_due_at_their_interval_and_at_the_end() -> None:
 def test_every_report_has_every_metric() -> None:
     events = run(trainer([make_trial(task={"name": "digits"}, steps=4, report_every=2)]))
     first, last = (e.values for e in events if isinstance(e, Reported))
-    always = {"train/loss", "val/loss", "val/accuracy", "grad/h0_norm", "grad/hT_norm", "spectral/margin", *TIMES}
+    always = {"train/loss", "val/loss", "val/accuracy", "spectral/margin", *TIMES}
+    always |= {"grad/h0_norm", "grad/hT_norm", "grad/ratio"}
     assert first.keys() == always
-    assert last.keys() == always | {"test/loss", "test/accuracy"}
+    looks = {f"grad_t/{i:02d}" for i in range(16)} | {f"spectral_hist/{i}" for i in range(10)}
+    looks |= {"spectral/min", "spectral/max", "spectral/orthogonality", "state/rank", "state/saturated"}
+    assert last.keys() == always | looks | {"test/loss", "test/accuracy"}
+    assert last["grad/ratio"] == last["grad/h0_norm"] / last["grad/hT_norm"]
 
 
 def test_a_pass_shows_every_example_once_and_passes_differ() -> None:
