@@ -49,8 +49,6 @@ LAYERS: dict[str, Layer] = {"native": native.layer, "native_dense": native.layer
 """Backends that take the input, M and b in place of z = M x + b (or z, without M) and give the last state apart."""
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {
-    "native": native.ACTIVATIONS,
-    "native_dense": native.ACTIVATIONS,
     "cudnn": cudnn.ACTIVATIONS,
 }
 """Nonlinearities of the backends that do not have all of them."""
@@ -225,8 +223,7 @@ def _resolve(backend: str, like: Tensor, cell: Cell, activation: Activation) -> 
         triton = persistent.refusal(device, dtype) is None
         name = choose_on_gpu(n, r, activation.name, triton=triton, pack=like.dim() == 4)
     elif backend == "auto":
-        built = activation.name in native.ACTIVATIONS and native.available(device, dtype)
-        name = choose(n, r, native=built)
+        name = choose(n, r, native=native.available(device, dtype))
     else:
         name = backend
         _check_runs(name, device, dtype, activation)

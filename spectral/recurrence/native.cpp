@@ -10,8 +10,8 @@
 #include <cstring>
 #include <thread>
 #include <vector>
-#if defined(__linux__)
-#include <sys/mman.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
 #endif
 
 namespace {
@@ -24,7 +24,7 @@ constexpr int BYTES = 32, ROWS = 4, VECS = 2;
 constexpr int BYTES = 16, ROWS = 4, VECS = 2;
 #endif
 
-enum Activation { TANH, RELU, LEAKY_RELU, IDENTITY };
+enum Activation { TANH, RELU, LEAKY_RELU, IDENTITY, MODRELU };
 
 template <class T> struct Vector {
   typedef T type __attribute__((vector_size(BYTES)));
@@ -45,6 +45,25 @@ template <class T> inline Vec<T> load(const T* from, int64_t count) {
 template <class T> inline void store(T* to, Vec<T> value, int64_t count) {
   if (count >= WIDTH<T>) store(to, value);
   else std::memcpy(to, &value, count * sizeof(T));
+}
+
+// As store, past the caches: what is not read again soon need not be fetched before it is overwritten, nor drive out what
+// is. `to` is aligned to BYTES.
+template <class T> inline void stream(T* to, Vec<T> value) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), reinterpret_cast<__m512i>(value));
+#elif defined(__AVX__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(value));
+#elif defined(__SSE2__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(to), reinterpret_cast<__m128i>(value));
+#else
+  store(to, value);
+#endif
+}
+// Whether rows of `size` numbers from `to` on may be streamed: whole vectors of an array too large for the caches.
+template <class T> bool streams(const T* to, int64_t size, int64_t rows) {
+  constexpr int64_t LARGE = int64_t(4) << 20;
+  return size % WIDTH<T> == 0 && reinterpret_cast<uintptr_t>(to) % BYTES == 0 && rows * size * int64_t(sizeof(T)) >= LARGE;
 }
 
 // tanh of a vector. float: an odd polynomial near zero, else (1 - e) / (1 + e) with e = exp(-2 |x|) = 2^k exp(f).
@@ -68,11 +87,16 @@ inline Vec<double> tanh_(Vec<double> x) {
   return x;
 }
 
-template <class T> inline Vec<T> apply(Activation phi, Vec<T> x, T slope) {
+// phi(x); b: modrelu's offset of each unit, sign(x) relu(|x| + b)
+template <class T> inline Vec<T> apply(Activation phi, Vec<T> x, T slope, const T* b) {
   const Vec<T> zero = {};
   if (phi == RELU) return x <= zero ? zero : x;  // as torch: NaN stays NaN
   if (phi == LEAKY_RELU) return x > zero ? x : x * slope;
   if (phi == TANH) return tanh_(x);
+  if (phi == MODRELU) {
+    const Vec<T> up = x + load(b), down = x - load(b);
+    return x > zero ? (up <= zero ? zero : up) : (x < zero ? (down >= zero ? zero : down) : x);
+  }
   return x;
 }
 
@@ -82,6 +106,7 @@ template <class T> inline Vec<T> descend(Activation phi, Vec<T> carried, Vec<T> 
   if (phi == RELU) return h > zero ? carried : (h == h ? zero : h);
   if (phi == LEAKY_RELU) return h > zero ? carried : carried * slope;
   if (phi == TANH) return carried * (1 - h * h);
+  if (phi == MODRELU) return h == zero ? zero : carried;
   return carried;
 }
 
@@ -191,21 +216,23 @@ __attribute__((noinline)) void outer_block(const T* x, int64_t xs, const T* y, i
     for (int v = 0; v < V; v++) store(g + k * gs + v * WIDTH<T>, acc[k][v]);
 }
 
-template <class T, int K> void outer_rows(const T* x, int64_t xs, const T* y, int64_t ys, int64_t rows, T* g, int64_t gs, int64_t width) {
-  int64_t j = 0;
-  for (; j + VECS * WIDTH<T> <= width; j += VECS * WIDTH<T>) outer_block<T, K, VECS>(x, xs, y + j, ys, rows, g + j, gs);
-  const int64_t left = (width - j) / WIDTH<T>;
-  if (left == 1) outer_block<T, K, 1>(x, xs, y + j, ys, rows, g + j, gs);
-  if (left == 2) outer_block<T, K, 2>(x, xs, y + j, ys, rows, g + j, gs);
+template <class T, int V>
+void outer_panel(const T* x, int64_t xs, int64_t k, const T* y, int64_t ys, int64_t rows, T* g, int64_t gs) {
+  int64_t i = 0;
+  for (; i + ROWS <= k; i += ROWS) outer_block<T, ROWS, V>(x + i, xs, y, ys, rows, g + i * gs, gs);
+  if (ROWS > 4 && i + 4 <= k) outer_block<T, 4, V>(x + i, xs, y, ys, rows, g + i * gs, gs), i += 4;
+  for (; i + 2 <= k; i += 2) outer_block<T, 2, V>(x + i, xs, y, ys, rows, g + i * gs, gs);
+  if (i < k) outer_block<T, 1, V>(x + i, xs, y, ys, rows, g + i * gs, gs);
 }
 
+// Column block by column block: one of y stays in the first cache while all of x passes.
 template <class T>
 void outer(const T* x, int64_t xs, int64_t k, const T* y, int64_t ys, int64_t rows, T* g, int64_t gs, int64_t width) {
-  int64_t i = 0;
-  for (; i + ROWS <= k; i += ROWS) outer_rows<T, ROWS>(x + i, xs, y, ys, rows, g + i * gs, gs, width);
-  if (ROWS > 4 && i + 4 <= k) outer_rows<T, 4>(x + i, xs, y, ys, rows, g + i * gs, gs, width), i += 4;
-  for (; i + 2 <= k; i += 2) outer_rows<T, 2>(x + i, xs, y, ys, rows, g + i * gs, gs, width);
-  if (i < k) outer_rows<T, 1>(x + i, xs, y, ys, rows, g + i * gs, gs, width);
+  int64_t j = 0;
+  for (; j + VECS * WIDTH<T> <= width; j += VECS * WIDTH<T>) outer_panel<T, VECS>(x, xs, k, y + j, ys, rows, g + j, gs);
+  const int64_t left = (width - j) / WIDTH<T>;
+  if (left == 1) outer_panel<T, 1>(x, xs, k, y + j, ys, rows, g + j, gs);
+  if (left == 2) outer_panel<T, 2>(x, xs, k, y + j, ys, rows, g + j, gs);
 }
 
 template <class T> struct Problem {
@@ -214,9 +241,9 @@ template <class T> struct Problem {
   int64_t inputs;  // I, input features per step; -1: `x` is z = M x + b already, (trials, steps, batch, n)
   Activation activation;
   T slope;
-  const T *x, *h0, *sigma, *a, *c, *m, *bias, *grad, *last;  // m (n, I); bias, grad, last may be null
-  T *states, *skinny, *delta, *grad_h0;                      // skinny = h C, (.., r); delta may be null
-  T *grad_sigma, *grad_out, *grad_in;                        // one sum per slice: (n), (kept, n), (r, n)
+  const T *x, *h0, *sigma, *a, *c, *m, *bias, *offset, *grad, *last;  // m (n, I); bias, offset, grad, last may be null
+  T *states, *skinny, *delta, *grad_h0;                               // skinny = h C, (.., r); delta may be null
+  T *grad_sigma, *grad_out, *grad_in, *grad_offset;                   // one sum per slice: (n), (kept, n), (r, n), (n)
 
   // What multiplies A (or W), M and b at a step: [h C or h, x, 1]. Its products with delta are their gradients.
   int64_t core() const { return rank ? rank : n; }
@@ -273,19 +300,25 @@ template <class T> int64_t stride(int64_t size) { return padded(size, 2 * WIDTH<
 
 template <class T, int R> void forward(const Problem<T>& p, const Matrices<T>& m, Slice<T> s) {
   const int64_t n = p.n, hs = stride<T>(std::max(n, p.kept())), qs = stride<T>(p.kept());
-  std::vector<T> state(2 * R * hs), skinny(R * qs), diagonal(hs);
-  T *h = state.data(), *next = p.rank ? h : h + R * hs, *q = skinny.data(), *sigma = diagonal.data();
+  std::vector<T> state(2 * R * hs), skinny(R * qs), diagonal(2 * hs);
+  T *h = state.data(), *next = p.rank ? h : h + R * hs, *q = skinny.data(), *sigma = diagonal.data(), *offset = sigma + hs;
+  const bool apart = streams(p.states, n, p.trials * p.steps * p.batch);
   if (p.rank) std::copy_n(p.sigma + s.trial * n, n, sigma);
+  if (p.offset) std::copy_n(p.offset + s.trial * n, n, offset);
   for (int r = 0; r < R; r++) std::copy_n(p.h0 + s.start(r) * n, n, h + r * hs);
   for (int64_t t = 0; t < p.steps; t++) {
     T* states = p.states + s.row(t, 0) * n;
     const T* z = p.inputs < 0 ? p.x + s.row(t, 0) * n : nullptr;
     auto finish = [=, &p](int r, int64_t j, Vec<T> x) INLINE_LAMBDA {
-      const Vec<T> value = apply<T>(p.activation, x, p.slope);
+      const Vec<T> value = apply<T>(p.activation, x, p.slope, offset + j);
       store(next + r * hs + j, value);
-      store(states + r * n + j, value, n - j);
+      if (apart) stream(states + r * n + j, value);
+      else store(states + r * n + j, value, n - j);
     };
-    auto given = [=](int r, int64_t j) INLINE_LAMBDA { return z ? load(z + r * n + j, n - j) : Vec<T>{}; };
+    auto given = [=, &p](int r, int64_t j) INLINE_LAMBDA {
+      if (z) __builtin_prefetch(z + (p.batch + r) * n + j);
+      return z ? load(z + r * n + j, n - j) : Vec<T>{};
+    };
     if (p.rank) {
       T* kept = p.skinny ? p.skinny + s.row(t, 0) * p.rank : nullptr;
       product<T, R>(h, hs, m.in, [](int, int64_t) INLINE_LAMBDA { return Vec<T>{}; }, [=, &p](int r, int64_t j, Vec<T> x) INLINE_LAMBDA {
@@ -303,18 +336,21 @@ template <class T, int R> void forward(const Problem<T>& p, const Matrices<T>& m
 }
 
 // Steps gathered before their outer products are added to the gradients of the weights.
-constexpr int64_t GATHERED = 4;
+constexpr int64_t GATHERED = 8;
 
 template <class T, int R> void backward(const Problem<T>& p, const Matrices<T>& m, Slice<T> s) {
   const int64_t n = p.n, width = padded(n, WIDTH<T>), ds = stride<T>(n), ks = stride<T>(std::max(n, p.kept()));
   const int64_t qs = stride<T>(std::max<int64_t>(p.rank, 1)), rows = GATHERED * R;
-  std::vector<T> data(R * ds + 2 * rows * ds + rows * ks + rows * qs + 2 * ds + (p.kept() + p.rank) * ds);
+  std::vector<T> data(R * ds + 2 * rows * ds + rows * ks + rows * qs + 3 * ds + (p.kept() + p.rank) * ds);
   T *carried = data.data(), *deltas = carried + R * ds, *befores = deltas + rows * ds, *keeps = befores + rows * ds;
   T *qq = keeps + rows * ks, *sigma = qq + rows * qs, *grad_sigma = sigma + ds;
-  T *grad_out = grad_sigma + ds, *grad_in = grad_out + p.kept() * ds;
+  T *grad_offset = grad_sigma + ds, *grad_out = grad_offset + ds, *grad_in = grad_out + p.kept() * ds;
+  const bool apart = p.delta && streams(p.delta, n, p.trials * p.steps * p.batch);
   if (p.rank) std::copy_n(p.sigma + s.trial * n, n, sigma);
   auto given = [=, &p](int64_t t, int r, int64_t j) INLINE_LAMBDA {
-    return p.grad && t >= 0 ? load(p.grad + s.row(t, r) * n + j, n - j) : Vec<T>{};
+    if (!p.grad || t < 0) return Vec<T>{};
+    __builtin_prefetch(p.grad + s.row(t - 1, r) * n + j);
+    return load(p.grad + s.row(t, r) * n + j, n - j);
   };
   for (int r = 0; r < R; r++)
     for (int64_t j = 0; j < n; j += WIDTH<T>) {
@@ -327,22 +363,26 @@ template <class T, int R> void backward(const Problem<T>& p, const Matrices<T>& 
     T *delta = deltas + filled * R * ds, *before = befores + filled * R * ds, *keep = keeps + filled * R * ks;
     T* q = qq + filled * R * qs;
     for (int64_t j = 0; j < n; j += WIDTH<T>) {
-      Vec<T> sum = load(grad_sigma + j);
+      Vec<T> sum = load(grad_sigma + j), signs = load(grad_offset + j);
 #pragma GCC unroll 8
       for (int r = 0; r < R; r++) {
         const int64_t at = s.row(t, r) * n + j;
         const Vec<T> h = load(p.states + at, n - j);
         const Vec<T> b = load((t ? p.states + s.row(t - 1, r) * n : p.h0 + s.start(r) * n) + j, n - j);
+        __builtin_prefetch(p.states + s.row(t - 2, r) * n + j);
         const Vec<T> d = descend<T>(p.activation, load(carried + r * ds + j), h, p.slope);
         store(delta + r * ds + j, d);
-        if (p.delta) store(p.delta + at, d, n - j);
+        if (apart) stream(p.delta + at, d);
+        else if (p.delta) store(p.delta + at, d, n - j);
+        if (p.offset) signs += h > Vec<T>{} ? d : -d;  // d is 0 where h is
         if (p.rank) store(before + r * ds + j, b), sum += d * b;
         else store(keep + r * ks + j, b, n - j);
       }
-      store(grad_sigma + j, sum);
+      store(grad_sigma + j, sum), store(grad_offset + j, signs);
     }
     for (int r = 0; r < R; r++) {
       if (p.rank) std::copy_n(p.skinny + s.row(t, r) * p.rank, p.rank, keep + r * ks);
+      for (int64_t j = 0; j < p.rank; j += WIDTH<T>) __builtin_prefetch(p.skinny + s.row(t - 1, r) * p.rank + j);
       s.inputs(keep + r * ks, t, r, true);
     }
     auto carry = [=](int r, int64_t j, Vec<T> x) INLINE_LAMBDA { store(carried + r * ds + j, x); };
@@ -363,12 +403,16 @@ template <class T, int R> void backward(const Problem<T>& p, const Matrices<T>& 
   }
   for (int r = 0; r < R; r++) std::copy_n(carried + r * ds, n, p.grad_h0 + s.start(r) * n);
   if (p.rank) std::copy_n(grad_sigma, n, p.grad_sigma + s.number * n);
+  if (p.offset) std::copy_n(grad_offset, n, p.grad_offset + s.number * n);
   for (int64_t i = 0; p.grad_out && i < p.kept(); i++) std::copy_n(grad_out + i * ds, n, p.grad_out + (s.number * p.kept() + i) * n);
   for (int64_t i = 0; i < p.rank; i++) std::copy_n(grad_in + i * ds, n, p.grad_in + (s.number * p.rank + i) * n);
 }
 
 template <class T, int R> void run_slice(bool back, const Problem<T>& p, const Matrices<T>& m, Slice<T> s) {
   back ? backward<T, R>(p, m, s) : forward<T, R>(p, m, s);
+#if defined(__SSE2__)
+  _mm_sfence();  // streamed stores are seen by others from here on
+#endif
 }
 
 // A trial's rows as slices of ROWS, then of fewer: the count of slices of `batch` rows.
@@ -408,28 +452,12 @@ template <class T> void run(bool back, const Problem<T>& p, int64_t threads) {
   for (auto& other : others) other.join();
 }
 
-// Asks for large pages under a fresh array: a new page is one fault and one line of the page table, and an array that is
-// written once and read once would else cost as much in faults as in arithmetic.
-void large_pages(void* start, size_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr uintptr_t PAGE = uintptr_t(2) << 20;
-  const uintptr_t from = (reinterpret_cast<uintptr_t>(start) + PAGE - 1) / PAGE * PAGE;
-  const uintptr_t to = (reinterpret_cast<uintptr_t>(start) + bytes) / PAGE * PAGE;
-  if (start && to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);  // only a hint
-#else
-  (void)start, (void)bytes;
-#endif
-}
-
 // sizes: trials, steps, batch, n, rank, inputs, activation, threads, back; arrays in the order of Problem
 template <class T> void call(const int64_t* size, double slope, void** at) {
   T* const* to = reinterpret_cast<T**>(at);
   const Problem<T> p{size[0], size[1], size[2], size[3], size[4], size[5], static_cast<Activation>(size[6]), T(slope),
                      to[0], to[1], to[2], to[3], to[4], to[5], to[6], to[7], to[8], to[9], to[10], to[11], to[12],
-                     to[13], to[14], to[15]};
-  const size_t rows = sizeof(T) * p.trials * p.steps * p.batch;
-  large_pages(size[8] ? p.delta : p.states, rows * p.n);
-  large_pages(size[8] ? nullptr : p.skinny, rows * p.rank);
+                     to[13], to[14], to[15], to[16], to[17]};
   run(size[8] != 0, p, size[7]);
 }
 

@@ -11,14 +11,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spectral.errors import OptionError
-from spectral.recurrence import native_library
+from spectral.recurrence import native_library, regions
 from spectral.recurrence.activation import NAMES, Activation
 from spectral.transition import Factors, Matrix, factors
 from spectral.transition import dense as dense_transition
-
-ACTIVATIONS = ("tanh", "relu", "leaky_relu", "identity")
-"""Nonlinearities that the library has; for the others `auto` takes another backend."""
 
 
 def available(device: torch.device, dtype: torch.dtype) -> bool:
@@ -66,28 +62,25 @@ def _factors(matrix: Matrix) -> Factors:
 
 
 def _states(activation: Activation, offset: Tensor | None, *arguments: Tensor | None) -> tuple[Tensor, Tensor]:
-    if activation.name not in ACTIVATIONS:
-        raise OptionError(f"backend 'native' has {', '.join(ACTIVATIONS)} alone; found {activation.name!r}. Use 'auto'")
-    assert offset is None, "none of these has an offset"
-    states, last = NativeRecurrence.apply(*arguments, activation)  # type: ignore[no-untyped-call]
+    states, last = NativeRecurrence.apply(*arguments, offset, activation)  # type: ignore[no-untyped-call]
     return states, last
 
 
 class NativeRecurrence(torch.autograd.Function):
     """x is z (T, B, n), or with weight the input (T, B, I); h0 (B, n); sigma (n), a, c (n, r), or a = W (n, n) with
-    sigma and c None; all with a leading K in a pack. Returns all states and the last one: a loss that reads the last
-    alone costs no gradient array of the size of all.
+    sigma and c None; offset (n) for modrelu; all with a leading K in a pack. Returns all states and the last one: a
+    loss that reads the last alone costs no gradient array of the size of all.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, h0: Tensor, sigma: Tensor | None, a: Tensor, c: Tensor | None,
-        weight: Tensor | None, bias: Tensor | None, activation: Activation,
+        weight: Tensor | None, bias: Tensor | None, offset: Tensor | None, activation: Activation,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        given = [_laid_out(y) for y in (x, h0, sigma, a, c, weight, bias)]
-        states = x.new_empty(*x.shape[:-1], h0.shape[-1])
-        skinny = None if sigma is None else x.new_empty(*x.shape[:-1], a.shape[-1])
-        _call(False, [*given, None, None, states, skinny, *[None] * 5], activation)
+        given = [_laid_out(y) for y in (x, h0, sigma, a, c, weight, bias, offset)]
+        states = regions.empty((*x.shape[:-1], h0.shape[-1]), x)
+        skinny = None if sigma is None else regions.empty((*x.shape[:-1], a.shape[-1]), x)
+        _call(False, [*given, None, None, states, skinny, *[None] * 6], activation)
         ctx.save_for_backward(*given, states, skinny)
         ctx.activation = activation
         ctx.set_materialize_grads(False)
@@ -96,16 +89,17 @@ class NativeRecurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, h0, sigma, a, c, weight, bias, states, skinny = ctx.saved_tensors
+        x, h0, sigma, a, c, weight, bias, offset, states, skinny = ctx.saved_tensors
         n, core, inputs = h0.shape[-1], a.shape[-1], 0 if weight is None else weight.shape[-1] + 1
         sums = (*h0.shape[:-2], native_library.slices(h0.dtype, h0.shape[-2]))
-        delta = torch.empty_like(states) if weight is None else None
+        delta = regions.empty(states.shape, states) if weight is None else None
         grad_h0 = torch.empty_like(h0)
         grad_sigma = None if sigma is None else x.new_empty(*sums, n)
         grad_in = None if sigma is None else x.new_empty(*sums, core, n)
         grad_out = x.new_empty(*sums, core + inputs, n)
-        given = (x, h0, sigma, a, c, weight, bias, _laid_out(grad), _laid_out(grad_last), states, skinny)
-        _call(True, [*given, delta, grad_h0, grad_sigma, grad_out, grad_in], ctx.activation)
+        grad_offset = None if offset is None else x.new_empty(*sums, n)
+        given = (x, h0, sigma, a, c, weight, bias, offset, _laid_out(grad), _laid_out(grad_last), states, skinny)
+        _call(True, [*given, delta, grad_h0, grad_sigma, grad_out, grad_in, grad_offset], ctx.activation)
         out = grad_out.sum(-3).mT
         return (
             delta, grad_h0,
@@ -114,6 +108,7 @@ class NativeRecurrence(torch.autograd.Function):
             None if grad_in is None else grad_in.sum(-3).mT,
             None if weight is None else out[..., core:-1],
             None if bias is None else out[..., -1],
+            None if grad_offset is None else grad_offset.sum(-2),
             None,
         )  # fmt: skip
 

@@ -100,6 +100,17 @@ def test_backend_agrees_with_the_reference_on_drawn_shapes(backend, data):
     assert_backend(backend, z, h0, transition(n, m1, m2, lead=lead), Activation(name, 0.2))
 
 
+@pytest.mark.parametrize("backend", ["native", "native_dense"])
+@pytest.mark.parametrize(("lead", "steps"), [((), 48), ((2,), 24)], ids=["alone", "K=2"])
+@pytest.mark.parametrize("n", [64, 61])
+def test_states_too_many_for_the_caches(backend, lead, steps, n):
+    """Above 4 MiB the native loop writes whole vectors past the caches; n = 61 has others."""
+    batch = 180
+    z, h0 = inputs(lead, steps, batch, n)
+    assert z.numel() * z.element_size() > 2**22
+    assert_backend(backend, z, h0, transition(n, 2, 1, lead=lead), Activation("relu"))
+
+
 @pytest.mark.parametrize("built", [True, False])
 def test_auto_runs_modrelu_wherever_it_is(monkeypatch, built):
     if not built:

@@ -1,0 +1,60 @@
+"""Memory that is used again: never while somebody reads it, and only for arrays of about its size."""
+
+import gc
+
+import pytest
+import torch
+
+from spectral import SpectralRNN
+from spectral.recurrence import regions
+
+FLOAT = torch.zeros((), dtype=torch.float32)
+ROWS = regions.SMALLEST // 4000 + 1
+
+
+@pytest.fixture(autouse=True)
+def _nothing_waits() -> None:
+    gc.collect()
+    regions._waiting.clear()
+
+
+def test_a_freed_region_serves_the_next_array_of_its_size() -> None:
+    first = regions.empty((ROWS, 1000), FLOAT)
+    place = first.data_ptr()
+    del first
+    assert regions.empty((1000, ROWS), FLOAT).data_ptr() == place
+
+
+def test_a_region_waits_until_its_last_view_is_gone() -> None:
+    first = regions.empty((ROWS, 1000), FLOAT)
+    view = first[-1:].fill_(3)
+    del first
+    other = regions.empty((ROWS, 1000), FLOAT).fill_(5)
+    assert other.data_ptr() != view.data_ptr()
+    assert bool((view == 3).all())
+
+
+@pytest.mark.parametrize("rows", [4 * ROWS, ROWS // 2 + ROWS // 4])
+def test_an_array_of_another_size_gets_another_region(rows: int) -> None:
+    first = regions.empty((2 * ROWS, 1000), FLOAT)
+    place = first.data_ptr()
+    del first
+    other = regions.empty((rows, 1000), FLOAT)
+    assert other.data_ptr() != place
+    assert other.fill_(1).sum().item() == rows * 1000
+
+
+def test_few_regions_wait() -> None:
+    several = [regions.empty((ROWS, 1000), FLOAT) for _ in range(3 * regions.KEPT)]
+    del several
+    assert len(regions._waiting) == regions.KEPT
+
+
+def test_results_of_one_sequence_outlive_the_next() -> None:
+    net = SpectralRNN(1, 64, nonlinearity="relu", reflectors=4, generator=torch.Generator().manual_seed(0))
+    first, _ = net(torch.rand(64, 128, 1))
+    kept = first.detach().clone()
+    net(torch.rand(64, 128, 1))[0].sum().backward()
+    net(torch.rand(64, 128, 1))
+    assert torch.equal(first, kept)
+    first.sum().backward()
