@@ -89,6 +89,6 @@ def _targets(file: str, targets: npt.NDArray[Any], shape: tuple[int, ...], every
         return targets[..., None]
     if targets.shape[:-1] != lead or targets.shape[-1] == 0:
         size = ", ".join(map(str, lead))
-        expected = f"({size},) or ({size}, outputs), a target for each {'step' if every_step else 'series'}"
+        expected = f"{lead} or ({size}, outputs), a target for each {'step' if every_step else 'series'}"
         raise DataWrong(file, "targets", f"shape {targets.shape}", expected)
     return targets

@@ -65,8 +65,6 @@ class Table:
 
     def cells(self, column: str) -> npt.NDArray[Any]:
         """The column as it is: numbers, or text with None or "" where a cell is empty."""
-        if column not in self.names:
-            raise DataWrong(self.file, "its columns", ", ".join(self.names), f"a column named {column}")
         found = self.frame[column]
         cells = np.asarray(found.to_numpy())
         if cells.dtype.kind == "O":
@@ -95,6 +93,9 @@ class Table:
 def read_table(path: Path, file: str, columns: Columns) -> Series:
     """The series of a file; ``file`` is its name in messages. Raises DataWrong, naming row and column."""
     table = Table(path, file)
+    for wanted in (*columns.targets, *(columns.inputs or ()), columns.series, columns.step):
+        if wanted is not None and wanted not in table.names:
+            raise DataWrong(file, "its columns", ", ".join(table.names), f"a column named {wanted}")
     name = columns.series or (SERIES if SERIES in table.names else None)
     return _long(table, columns, name) if name is not None else _wide(table, columns)
 
