@@ -55,7 +55,21 @@ def test_a_long_table(tmp_path: Path) -> None:
     assert (task.sequence_length, task.input_size, task.output_size) == (3, 1, 2)
     assert (task.readout, task.loss, list(task.metrics)) == ("last", "cross_entropy", ["loss", "accuracy"])
     assert task.baseline == pytest.approx(np.log(2))
+    assert (task.labels(tmp_path), task.features) == (["a", "b"], None)
     assert steps_of(task, tmp_path) == {tuple(float(n + t) for t in range(2 + n % 2)): n % 2 for n in range(8)}
+
+
+def test_features_are_named_where_columns_are(tmp_path: Path) -> None:
+    assert own(tmp_path, LONG, inputs=["x"]).features == ["x"]
+    wide = own(tmp_path, "target,a,b\np,1,2\nq,1,2\n", inputs=["b", "a"])
+    assert (wide.features, wide.input_size) == (None, 1)
+
+
+def test_times_a_millisecond_apart_are_even(tmp_path: Path) -> None:
+    text = "series,step,x,target\n" + "".join(f"a,2024-05-01T12:00:00.{t:03d}Z,{t},p\n" for t in range(50))
+    assert own(tmp_path, text).sequence_length == 50
+    with pytest.raises(DataWrong, match=r"row 4, column step: found 'a step of 0\.002'"):
+        own(tmp_path, text.replace("a,2024-05-01T12:00:00.002Z,2,p\n", ""))
 
 
 def test_rows_of_different_series_may_alternate(tmp_path: Path) -> None:

@@ -91,6 +91,9 @@ class FileTask(Task):
             )
         return self.facts[self.source]
 
+    def labels(self, data_dir: Path | None) -> list[str] | None:
+        return self.described(data_dir).known.classes
+
     @property
     def output_size(self) -> int:
         return self.known.size

@@ -16,9 +16,9 @@ from workers.tasks.data_folder import file_in, inside
 from workers.tasks.facts import Facts, FileTask
 from workers.tasks.readers.errors import DataWrong
 from workers.tasks.readers.labels import class_numbers, numbers, of_all, ordered
+from workers.tasks.readers.long_and_wide import Columns, read_table
 from workers.tasks.readers.npz import read_npz
 from workers.tasks.readers.series import Missing, Series, complete, padded, standardised
-from workers.tasks.readers.table import Columns, read_table
 from workers.tasks.readers.ts import read_ts
 from workers.tasks.splits import drawn, stratified
 from workers.tasks.task import MASKED, Loss, Metrics, Readout, Sequences, Split, decided_by, scored
@@ -92,6 +92,10 @@ class OwnData(FileTask):
     @property
     def readout(self) -> Readout:
         return "every" if self.every_step else "last"
+
+    @property
+    def features(self) -> list[str] | None:
+        return self.inputs if self.inputs is not None and len(self.inputs) == self.known.features else None
 
     @property
     def sequence_length(self) -> int:
