@@ -24,7 +24,7 @@ import numpy as np
 
 mlflow.set_tracking_uri("{server}")
 model = mlflow.pyfunc.load_model("{uri}")
-sequences = np.zeros((1, {steps}, {features}), np.{dtype})  # sequences, time steps, features
+sequences = np.zeros({shape}, np.{dtype})  # {axes}
 print(model.predict(sequences))
 """
 
@@ -94,8 +94,11 @@ def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
     """Code that loads the model and runs it on a sequence of the task's own shape."""
     own = resolve(spec, trial.number, trial.params)
     steps, features = own.task.sequence_length, own.task.input_size
-    dtype = own.training.parameter_dtype
-    return SNIPPET.format(server=server, uri=uri, steps=steps, features=features, dtype=dtype)
+    shape, axes, dtype = f"(1, {steps})", "sequences, time steps: each the number of a token", "int64"
+    if own.task.tokens is None:
+        shape, axes = f"(1, {steps}, {features})", "sequences, time steps, features"
+        dtype = own.training.parameter_dtype
+    return SNIPPET.format(server=server, uri=uri, shape=shape, axes=axes, dtype=dtype)
 
 
 @router.get("/{trial_id}/logs")

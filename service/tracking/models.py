@@ -52,10 +52,15 @@ def log_model(run_id: str, spec: TrialSpec, checkpoint: Path) -> str:
 
 
 def signature(spec: TrialSpec) -> ModelSignature:
-    """Any number of sequences of any length, in the dtype of the trial's parameters."""
-    dtype = np.dtype(spec.training.parameter_dtype)
-    inputs = Schema([TensorSpec(dtype, (-1, -1, spec.task.input_size))])
-    return ModelSignature(inputs, Schema([TensorSpec(dtype, (-1, spec.task.output_size))]))
+    """Any number of sequences in the dtype of the trial's parameters, or of token ids; of any length, but for a net
+    that reads a whole sequence at once.
+    """
+    task, dtype = spec.task, np.dtype(spec.training.parameter_dtype)
+    steps = -1 if spec.model.recurrent else task.sequence_length
+    tokens = TensorSpec(np.dtype(np.int64), (-1, steps))
+    inputs = TensorSpec(dtype, (-1, steps, task.input_size)) if task.tokens is None else tokens
+    shape = (-1, steps, task.output_size) if task.readout == "every" else (-1, task.output_size)
+    return ModelSignature(Schema([inputs]), Schema([TensorSpec(dtype, shape)]))
 
 
 def register(run_id: str, model_id: str, name: str, sweep_id: str) -> None:

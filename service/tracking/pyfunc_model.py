@@ -18,7 +18,9 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class SpectralModel(PythonModel):
-    """predict: (N, T, input_size) -> (N, output_size), logits or predicted values."""
+    """predict: (N, T, input_size), or token ids (N, T) -> (N, output_size), or (N, T, output_size) where every step is
+    read: logits or predicted values.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         if importlib.util.find_spec("workers") is None:
@@ -38,7 +40,7 @@ class SpectralModel(PythonModel):
     ) -> Any:
         import torch
 
-        dtype = next(self.network.parameters()).dtype
+        dtype = torch.int64 if self.network.embedding is not None else next(self.network.parameters()).dtype
         with torch.inference_mode():
             return self.network(torch.from_numpy(np.ascontiguousarray(model_input)).to(dtype)).numpy()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from service.store import packs, projections, trials
+from service.store import packs, projections, sweeps, trials
 from service.store.database import Database
 from service.store.models import Checkpoint, Sweep, Trial, TrialReport
 
@@ -97,6 +98,18 @@ def test_how_to_load_the_model(api: httpx.Client, database: Database, trial: Tri
     assert model["uri"] in model["snippet"]
     assert model["mlflow_url"] == "http://mlflow:5000/#/experiments/3/runs/run7"
     compile(model["snippet"], "snippet", "exec")
+
+
+def test_how_to_load_a_model_of_tokens(api: httpx.Client, database: Database, new_sweep: Callable[..., Sweep]) -> None:
+    sweep = new_sweep(task={"name": "ptb_char", "length": 30}, space={"training.seed": [0]})
+    with database.write() as session:
+        (trial,) = trials.create_all(session, sweeps.get(session, sweep.id), [{"training.seed": 0}])
+        projections.put(session, trial.id, "3", "run7")
+        session.add(Checkpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
+        name = trial.id
+    snippet = api.get(f"/v1/trials/{name}/model").json()["snippet"]
+    assert "np.zeros((1, 30), np.int64)" in snippet
+    compile(snippet, "snippet", "exec")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -84,8 +84,7 @@ def run(x: Tensor, h0: Tensor, cells: Iterable[Cell], activation: Activation) ->
     with torch.autocast(x.device.type, enabled=False):
         for cell, h in zip(cells, h0.unbind(-3), strict=True):
             dtype = cell.matrix.dtype
-            built = activation.name in native.ACTIVATIONS and native.available(x.device, dtype)
-            backend = BACKENDS["native_dense" if built else "dense"]
+            backend = BACKENDS["native_dense" if native.available(x.device, dtype) else "dense"]
             z = _linear(x.to(dtype), cell)
             found.append(backend(z, h.to(dtype).contiguous(), cell.matrix, activation, cell.offset))
             x = found[-1]
