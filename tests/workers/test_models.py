@@ -276,6 +276,17 @@ def test_h0_of_a_deep_net_is_where_its_layers_begin(kind: str) -> None:
         packed.read(inputs, every=True)
 
 
+@pytest.mark.parametrize("kind", sorted(FEED_FORWARD))
+def test_what_stands_behind_a_sequences_end_is_not_read_by_deep_nets(kind: str) -> None:
+    models = shaken([start_of(trial(kind, **own)) for own in mixed(kind)])
+    inputs, lengths = drawn(3, 4, 8, 2), torch.tensor([[8, 3, 1, 5]] * 3)
+    assert_packed_is_alone(models, inputs, lengths)
+    behind = inputs.clone()
+    behind[:, 1, 3:] = math.nan
+    assert torch.equal(models[0](inputs[0], lengths[0]), models[0](behind[0], lengths[0]))
+    assert not torch.equal(models[0](inputs[0], lengths[0]), models[0](inputs[0]))
+
+
 def test_a_residual_block_adds_two_layers_to_its_input() -> None:
     (model,) = shaken([start_of(trial("resnet", layers=2))])
     assert isinstance(model, DeepModel)

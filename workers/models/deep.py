@@ -11,7 +11,8 @@ from workers.models.sequence_model import SequenceModel
 
 
 class DeepModel(SequenceModel):
-    """x = phi(A x + a), L layers x = phi(W x + b), and a linear readout; the input is flattened (Zhang et al. 2018).
+    """x = phi(A x + a), L layers x = phi(W x + b), and a linear readout; the input is flattened (Zhang et al. 2018),
+    with zeros past a shorter sequence's end.
 
     residual: blocks x = phi(x + W_2 phi(W_1 x + b_1) + b_2) of two layers (He et al. 2016). The L layers are one pack,
     so that their matrices are formed at once: PackedLinear, or SpectralLinear with L trials.
@@ -32,10 +33,18 @@ class DeepModel(SequenceModel):
         self.activation, self.residual = Activation(activation), residual
 
     def read(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
-        x = self.activation(self.first(inputs.flatten(1)))
+        x = self.activation(self.first(within(inputs, lengths).flatten(1)))
         weights, biases = matrices(self.layers), self.layers.bias
         assert biases is not None
         return run(x, weights, biases, self.activation, residual=self.residual)
+
+
+def within(inputs: Tensor, lengths: Tensor | None) -> Tensor:
+    """Zeros past each sequence's end: inputs (..., B, T, I), lengths (..., B), all T if None."""
+    if lengths is None:
+        return inputs
+    here = torch.arange(inputs.shape[-2], device=inputs.device) < lengths.unsqueeze(-1)
+    return torch.where(here.unsqueeze(-1), inputs, torch.zeros_like(inputs))
 
 
 def matrices(layers: PackedLinear | SpectralLinear) -> Tensor:

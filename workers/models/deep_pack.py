@@ -20,7 +20,7 @@ class DeepPack(PackedModel):
     """K nets of L layers: the matrices of all K L layers formed in one call, then L products of the whole pack.
 
     The state has one layer, the top activation. h0 is added to the activation that enters the first n -> n layer, so
-    that dL/dh0 is the gradient there. ``lengths`` are not read: a shorter sequence is one with zeros behind it.
+    that dL/dh0 is the gradient there.
     """
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
@@ -44,8 +44,8 @@ class DeepPack(PackedModel):
     def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
         if every:
             raise ValueError("a net that reads a sequence at once has no state at every step; read the last one")
-        own = self.parameters
-        x = self._activation(deep.linear(inputs.flatten(2), own["first.weight"], own["first.bias"])) + h0[:, 0]
+        own, inputs = self.parameters, deep.within(inputs, lengths).flatten(2)
+        x = self._activation(deep.linear(inputs, own["first.weight"], own["first.bias"])) + h0[:, 0]
         weights = dense(self._transition()) if self._spectral else own["layers.weight"]
         top = deep.run(x, weights, own["layers.bias"], self._activation, residual=self._residual)
         return top, top.unsqueeze(1)
