@@ -40,12 +40,12 @@ def learning_curves(found: SweepResults) -> bytes:
     for r in reversed(drawn[SHOWN:]):
         axes.plot(*zip(*r.curve, strict=True), color=GREY, linewidth=0.9, alpha=0.45)
     for colour, r in reversed(list(zip(COLOURS, drawn, strict=False))):
-        axes.plot(*zip(*r.curve, strict=True), color=colour, linewidth=1.8, label=_label(r))
-    _finish(axes, f"{found.sweep.name}: learning curves", "step", found.objective.metric)
+        axes.plot(*zip(*r.curve, strict=True), color=colour, linewidth=1.8, label=label(r))
+    finish(axes, f"{found.sweep.name}: learning curves", "step", found.objective.metric)
     if drawn:
         handles, labels = axes.get_legend_handles_labels()
         axes.legend(handles[::-1], labels[::-1], title="best trials", fontsize=8, title_fontsize=8, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def _grid(found: SweepResults) -> tuple[list[tuple[int, int]], list[float], Cells] | None:
@@ -77,7 +77,7 @@ def _heatmap(found: SweepResults, rows: list[tuple[int, int]], columns: list[flo
     figure.colorbar(image, ax=axes, label=found.objective.metric)
     for side in axes.spines.values():
         side.set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
 def _write_cells(axes: Axes, cells: Cells, found: SweepResults) -> None:
@@ -109,8 +109,8 @@ def _line(found: SweepResults, path: str) -> bytes:
     axes.plot([x for x, _ in points], [y for _, y in points], "o-", color=COLOURS[0], linewidth=1.6, markersize=6)
     if getattr(found.spec.space[path], "log", False):
         axes.set_xscale("log")
-    _finish(axes, f"{found.sweep.name}: best {found.objective.metric}", path, found.objective.metric)
-    return _png(figure)
+    finish(axes, f"{found.sweep.name}: best {found.objective.metric}", path, found.objective.metric)
+    return png(figure)
 
 
 def _bars(found: SweepResults) -> bytes:
@@ -119,13 +119,13 @@ def _bars(found: SweepResults) -> bytes:
     axes = figure.add_subplot()
     places = range(len(shown))
     axes.barh(places, [value for _, value in shown], color=COLOURS[0])
-    axes.set_yticks(places, [_label(r) for r, _ in shown], fontsize=8)
+    axes.set_yticks(places, [label(r) for r, _ in shown], fontsize=8)
     axes.invert_yaxis()
     title = f"{found.sweep.name}: best {found.objective.metric}"
     if len(found.scored) > len(shown):
         title += f" (first {len(shown)} of {len(found.scored)})"
-    _finish(axes, title, found.objective.metric, "")
-    return _png(figure)
+    finish(axes, title, found.objective.metric, "")
+    return png(figure)
 
 
 def _numeric(found: SweepResults) -> bool:
@@ -133,7 +133,8 @@ def _numeric(found: SweepResults) -> bool:
     return len(values) > 1 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
-def _label(r: Result) -> str:
+def label(r: Result) -> str:
+    """A trial's number and parameters."""
     params = ", ".join(f"{path.split('.')[-1]} {_short(value)}" for path, value in r.trial.params.items())
     return f"#{r.trial.number}: {params}"
 
@@ -142,7 +143,8 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _finish(axes: Axes, title: str, x: str, y: str) -> None:
+def finish(axes: Axes, title: str, x: str, y: str) -> None:
+    """Title, names of the axes and a faint grid."""
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -151,7 +153,8 @@ def _finish(axes: Axes, title: str, x: str, y: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a file."""
     content = BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
     return content.getvalue()

@@ -27,13 +27,17 @@ class Result:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """A sweep with its trials, the best first and those without an objective last."""
+    """A sweep with its trials, the best first and those without an objective last.
+
+    looks: all that the best trial reported, (step, values).
+    """
 
     sweep: Sweep
     spec: SweepSpec
     objective: Objective
     results: list[Result]
     best: Result | None
+    looks: list[tuple[int, dict[str, float]]]
 
     @property
     def scored(self) -> list[tuple[Result, float]]:
@@ -50,7 +54,8 @@ def read(session: Session, sweep_id: str) -> SweepResults:
     results = [Result(t, resolved(spec, t), curves.get(t.id, [])) for t in ranked]
     succeeded = session.scalars(select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "succeeded")).all()
     best = next((r for r in results if r.trial.objective is not None and r.trial.id in succeeded), None)
-    return SweepResults(sweep, spec, goal, results, best)
+    looks = [(row.step, row.values) for row in reports.of_trial(session, best.trial.id)] if best else []
+    return SweepResults(sweep, spec, goal, results, best, looks)
 
 
 def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from service.store import outbox, projections, trials
 from service.store.database import Database
 from service.store.models import OutboxEntry, Sweep, Trial
-from service.tracking import models, plots, settled
+from service.tracking import diagnostic_plots, models, plots, settled
 from service.tracking.runs import SWEEP_TAG, TRIAL_TAG, Runs
 from workers.parameter_count import count
 from workers.space import objective
@@ -163,6 +163,8 @@ class Telling:
             with tempfile.TemporaryDirectory() as folder:
                 Path(folder, "results.png").write_bytes(plots.results(found))
                 Path(folder, "learning_curves.png").write_bytes(plots.learning_curves(found))
+                for name, content in diagnostic_plots.drawn(found).items():
+                    Path(folder, name).write_bytes(content)
                 client.log_artifacts(run_id, folder, "plots")
         if found.best is not None:
             self._tell_best(found.best, run_id, payload["at"])

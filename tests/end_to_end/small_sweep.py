@@ -25,6 +25,7 @@ SWEEP: Json = {
 }
 CLOCK = ("time/", "throughput/")
 STEPS = list(range(20, 401, 20))
+PLOTS = {f"plots/{name}.png" for name in ("results", "learning_curves", "gradients", "spectrum")}
 
 
 def until(what: Callable[[], T | None], seconds: float = 60.0) -> T:

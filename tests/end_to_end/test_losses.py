@@ -7,7 +7,7 @@ import shutil
 import signal
 
 from mlflow_side import MlflowSide
-from small_sweep import SWEEP, Json, first_report, runners, told, until
+from small_sweep import PLOTS, SWEEP, Json, first_report, runners, told, until
 
 from service.client import Client
 from service.stack import Stack
@@ -87,4 +87,4 @@ def test_a_wiped_mlflow_is_told_everything_anew(stack: Stack, client: Client, un
     side = MlflowSide(stack, client, undisturbed["id"])
     assert side.count == 5
     side.assert_tells_what_the_api_tells()
-    assert side.artifacts(side.parent, "plots") == {"plots/results.png", "plots/learning_curves.png"}
+    assert side.artifacts(side.parent, "plots") == PLOTS

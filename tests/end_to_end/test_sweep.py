@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow_side import MlflowSide
-from small_sweep import STEPS, SWEEP, Json
+from small_sweep import PLOTS, STEPS, SWEEP, Json
 
 from service.client import Client
 from service.stack import Stack
@@ -57,7 +57,7 @@ def test_mlflow_has_each_metric_of_each_step_once(side: MlflowSide) -> None:
 
 
 def test_mlflow_has_plots_leaderboard_and_checkpoints(side: MlflowSide, undisturbed: Json, tmp_path: Path) -> None:
-    assert side.artifacts(side.parent, "plots") == {"plots/results.png", "plots/learning_curves.png"}
+    assert side.artifacts(side.parent, "plots") == PLOTS
     path = side.api.download_artifacts(side.parent.info.run_id, "leaderboard.json", str(tmp_path))
     board = json.loads(Path(path).read_text())
     assert [row["rank"] for row in board["trials"]] == [1, 2, 3, 4]

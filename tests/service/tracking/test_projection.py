@@ -16,7 +16,7 @@ from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import components, leases, outbox, projections, reports, sweeps, trials
 from service.store.database import Database
 from service.store.models import Checkpoint, OutboxEntry, Sweep
-from service.tracking import plots, settled
+from service.tracking import diagnostic_plots, plots, settled
 from service.tracking.models import registry_name
 from service.tracking.projector import Projector
 from service.tracking.runs import STATUS, Runs
@@ -73,6 +73,34 @@ def test_every_kind_of_sweep_has_its_plots(database: Database, ended: Any, space
         found = settled.read(session, sweep.id)
     assert plots.results(found).startswith(PNG)
     assert plots.learning_curves(found).startswith(PNG)
+
+
+LOOK = {f"grad_t/{i:02d}": 10.0**-i for i in range(16)} | {f"spectral_hist/{i}": 0.1 for i in range(10)}
+LOOK |= {"spectral/min": 0.99, "spectral/max": 1.01}
+
+
+@pytest.mark.parametrize(
+    ("look", "names"),
+    [
+        (LOOK, {"gradients.png", "spectrum.png"}),
+        ({name: 0.0 for name in LOOK if name.startswith("grad_t")}, set()),
+        ({"spectral/min": 1.0, "spectral/max": 1.0}, {"spectrum.png"}),
+        ({"grad_t/00": 1.0, "grad_t/01": 0.0}, {"gradients.png"}),
+        ({}, set()),
+    ],
+)
+def test_the_best_trial_shows_what_it_looked_like_inside(
+    database: Database, ended: Any, look: dict[str, float], names: set[str]
+) -> None:
+    sweep = ended()
+    with database.write() as session:
+        reports.add(session, f"{sweep.id}-0003", [(30, {"val/loss": 0.1} | look), (40, look)], at=1000.0)
+    with database.read() as session:
+        found = settled.read(session, sweep.id)
+    assert [step for step, _ in found.looks] == [10, 20, 30, 40]
+    drawn = diagnostic_plots.drawn(found)
+    assert drawn.keys() == names
+    assert all(content.startswith(PNG) for content in drawn.values())
 
 
 def test_the_leaderboard_is_in_order(database: Database, ended: Any) -> None:
