@@ -197,6 +197,27 @@ def test_every_kind_trains_and_is_loaded_as_it_was_saved(kind: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_resumes_to_the_same_bits(kind: str, tmp_path: Path) -> None:
+    specs = [trial(kind, **own, dtype="float32", steps=6, report_every=3) for own in mixed(kind)]
+    data = TaskData(specs[0].task, None, CPU, torch.float32)
+    undisturbed = Trainer([TrialState.start(spec) for spec in specs], data, CPU)
+    while undisturbed.live:
+        undisturbed.advance()
+    first = Trainer([TrialState.start(spec) for spec in specs], data, CPU)
+    first.advance()
+    stores = [Checkpoints(tmp_path / str(i), spec) for i, spec in enumerate(specs)]
+    for i, store in enumerate(stores):
+        first.state(i).save(store)
+    resumed = Trainer([TrialState.resume(store, spec) for store, spec in zip(stores, specs, strict=True)], data, CPU)
+    while resumed.live:
+        resumed.advance()
+    for i in range(3):
+        assert resumed.step_of(i) == 6
+        for name, tensor in undisturbed.state(i).model.items():
+            assert torch.equal(resumed.state(i).model[name], tensor), name
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_start_is_a_function_of_its_seed(kind: str) -> None:
     first = start_of(trial(kind, seed=1)).state_dict()
     torch.rand(3)
