@@ -15,6 +15,7 @@ from worker_examples import make_trial
 from workers.batches import Order, TaskData
 from workers.checkpoints import Checkpoints
 from workers.models import build, pack, start_of
+from workers.optimizers import OPTIMIZERS
 from workers.spec import TrialSpec
 from workers.trainer import Event, Failed, Finished, Reported, Trainer
 from workers.trial_state import TrialState
@@ -24,7 +25,7 @@ TIMES = ("throughput/sequences_per_s", "time/wall_s")
 
 
 def trainer(specs: Sequence[TrialSpec], states: Sequence[TrialState] | None = None) -> Trainer:
-    dtype = getattr(torch, specs[0].training.dtype)
+    dtype = getattr(torch, specs[0].training.parameter_dtype)
     data = TaskData(specs[0].task, None, CPU, dtype)
     return Trainer(states or [TrialState.start(spec) for spec in specs], data, CPU)
 
@@ -170,6 +171,43 @@ def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(stop_at: int, tm
     for i in range(2):
         assert values(events, i) == values(wanted, i)
         assert_same_bits(second.state(i), undisturbed.state(i))
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_every_optimizer_goes_on_from_a_checkpoint_bit_for_bit(optimizer: str, tmp_path: Path) -> None:
+    specs = [
+        make_trial(seed=s, optimizer=optimizer, schedule="step", warmup_steps=6, lr=0.003 * 3**s) for s in range(2)
+    ]
+    undisturbed, first, calls = trainer(specs), trainer(specs), iter(range(100))
+    run(undisturbed)
+    while first.step_of(0) < 7:
+        first.advance(lambda: next(calls) >= 6)
+    stores = [Checkpoints(tmp_path / str(i), spec) for i, spec in enumerate(specs)]
+    for i, store in enumerate(stores):
+        first.state(i).save(store)
+    second = trainer(specs, [TrialState.resume(store, spec) for store, spec in zip(stores, specs, strict=True)])
+    assert second.step_of(0) == 7
+    run(second)
+    for i in range(2):
+        assert_same_bits(second.state(i), undisturbed.state(i))
+
+
+@pytest.mark.parametrize("task", [{"name": "adding", "length": 30}, {"name": "copy", "length": 10}])
+def test_states_computed_again_train_as_states_kept(task: dict[str, Any]) -> None:
+    kept, again = (trainer([make_trial(task=task, dtype="float64", recompute_every=every)]) for every in (None, 7))
+    run(kept)
+    run(again)
+    for name, tensor in kept.state(0).model.items():
+        torch.testing.assert_close(again.state(0).model[name], tensor, rtol=1e-11, atol=1e-13)
+
+
+def test_mixed_precision_keeps_parameters_and_comes_near_float32() -> None:
+    spec = make_trial(kind="lstm", reflectors=None, hidden_size=16, steps=20, report_every=20)
+    training = spec.training.model_copy(update={"dtype": "bfloat16"})
+    mixed, plain = (run(trainer([one])) for one in (spec.model_copy(update={"training": training}), spec))
+    found, wanted = (values(events, 0)[20]["val/loss"] for events in (mixed, plain))
+    assert found != wanted
+    assert found == pytest.approx(wanted, rel=0.05)
 
 
 def _best_on_disk(spec: TrialSpec, store: Checkpoints, step: int) -> None:
