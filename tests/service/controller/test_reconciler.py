@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from service.api import showing
 from service.controller import launching, settling
 from service.controller.cluster import Cluster, ClusterGone
 from service.controller.reconciler import Reconciler
-from service.settings import ControllerSettings
+from service.settings import ApiSettings, ControllerSettings
 from service.stack import Stack, guard
 from service.stack.child import Child
 from service.stack.parts import parts
 from service.states import SWEEP_ENDED
-from service.store import leases, packs, sweeps
+from service.store import leases, packs, reports, sweeps
 from service.store.database import Database, LeadLost
 from service.store.models import Attempt, Pack, Sweep, Trial
 
@@ -194,6 +195,21 @@ def test_early_stopping_prunes_the_worse_and_the_sweep_succeeds(
     assert all(trial.step < 800 and "asha" in str(trial.reason) for trial in pruned)
     best = min(trial.objective for trial in ended if trial.objective is not None)
     assert best == min(trial.objective for trial in ended if trial.state == "succeeded" and trial.objective is not None)
+
+
+def test_trials_at_their_target_have_succeeded_before_their_last_step(
+    database: Database, reconciler: Reconciler, new_sweep: Callable[..., Sweep]
+) -> None:
+    training = QUICK["training"] | {"target": 1e6}
+    sweep = new_sweep(**(QUICK | {"training": training, "early_stopping": {"kind": "asha", "min_steps": 5}}))
+    tick_until(reconciler, lambda: state(database, sweep) == "succeeded")
+    with database.read() as session:
+        ended = list(session.scalars(select(Trial).where(Trial.sweep_id == sweep.id)))
+        shown = showing.sweep(session, sweeps.get(session, sweep.id), ApiSettings(database_url="sqlite://"))
+        assert all("test/loss" in reports.of_trial(session, trial.id)[-1].values for trial in ended)
+    assert {(trial.state, trial.step, trial.best_step) for trial in ended} == {("succeeded", 5, 5)}
+    assert all("reached training.target 1e+06 at step 5 of 20" in str(trial.reason) for trial in ended)
+    assert (shown.progress.done, shown.progress.total) == (20, 20)
 
 
 def test_a_sweep_that_no_node_can_hold_waits_and_says_so_while_others_run(
