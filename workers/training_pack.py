@@ -135,11 +135,9 @@ class TrainingPack:
 
     def diagnose(self) -> list[dict[str, float]]:
         """Every row's diagnostics (workers/diagnostics.py): gradients over the batch that comes next, the state that
-        the last probed step ended in."""
+        the last probed step ended in; never in mixed precision."""
         batch = self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
-        last = Last(batch, self._first_states(batch), self._top)
-        with self._mixed():
-            return observe(self._task, self._model, self._specs, last)
+        return observe(self._task, self._model, self._specs, Last(batch, self._first_states(batch), self._top))
 
     def keep_best(self, row: int) -> None:
         """This row's parameters now are its best so far."""

@@ -201,10 +201,13 @@ def test_states_computed_again_train_as_states_kept(task: dict[str, Any]) -> Non
         torch.testing.assert_close(again.state(0).model[name], tensor, rtol=1e-11, atol=1e-13)
 
 
-def test_mixed_precision_keeps_parameters_and_comes_near_float32() -> None:
-    spec = make_trial(kind="lstm", reflectors=None, hidden_size=16, steps=20, report_every=20)
+@pytest.mark.parametrize(("kind", "own"), [("lstm", {"reflectors": None}), ("spectral_rnn", {})])
+def test_mixed_precision_keeps_parameters_and_comes_near_float32(kind: str, own: dict[str, Any]) -> None:
+    task = {"name": "copy", "length": 10}
+    spec = make_trial(kind=kind, task=task, hidden_size=16, steps=20, report_every=20, **own)
     training = spec.training.model_copy(update={"dtype": "bfloat16"})
     mixed, plain = (run(trainer([one])) for one in (spec.model_copy(update={"training": training}), spec))
+    assert values(mixed, 0)[20].keys() == values(plain, 0)[20].keys()
     found, wanted = (values(events, 0)[20]["val/loss"] for events in (mixed, plain))
     assert found != wanted
     assert found == pytest.approx(wanted, rel=0.05)
