@@ -51,7 +51,13 @@ def matrices(layers: PackedLinear | SpectralLinear) -> Tensor:
     """W of every layer, (L, n, n)."""
     if isinstance(layers, PackedLinear):
         return layers.weight
-    return dense(Transition(layers.singular_values(), layers.reflectors_u, layers.reflectors_v))
+    return formed(Transition(layers.singular_values(), layers.reflectors_u, layers.reflectors_v))
+
+
+def formed(transition: Transition) -> Tensor:
+    """W, (..., n, n), in the dtype of its factors also under autocast: half precision has no triangular solver."""
+    with torch.autocast(transition.u.device.type, enabled=False):
+        return dense(transition)
 
 
 def run(x: Tensor, weights: Tensor, biases: Tensor, activation: Activation, *, residual: bool) -> Tensor:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from spectral import SpectralLinear, Transition
 from spectral.singular_values import from_raw
-from spectral.transition import dense
 from workers.models import deep
 from workers.models.deep import DeepModel
 from workers.models.packed import PackedModel, only, stacked_parameters
@@ -46,7 +45,7 @@ class DeepPack(PackedModel):
             raise ValueError("a net that reads a sequence at once has no state at every step; read the last one")
         own, inputs = self.parameters, deep.within(inputs, lengths).flatten(2)
         x = self._activation(deep.linear(inputs, own["first.weight"], own["first.bias"])) + h0[:, 0]
-        weights = dense(self._transition()) if self._spectral else own["layers.weight"]
+        weights = deep.formed(self._transition()) if self._spectral else own["layers.weight"]
         top = deep.run(x, weights, own["layers.bias"], self._activation, residual=self._residual)
         return top, top.unsqueeze(1)
 

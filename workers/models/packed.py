@@ -82,7 +82,8 @@ class PackedModel(ABC):
         (K, L, B, S). Past ``lengths`` the states read are of no meaning.
         """
         h0 = self.zeros(inputs.shape[1]) if h0 is None else h0
-        return self._read(self._embedded(inputs), h0, lengths, every)
+        read, state = self._read(self._embedded(inputs), h0, lengths, every)
+        return read, state.to(h0.dtype)  # autocast lowers some kinds' states, which go on into the next batch
 
     @abstractmethod
     def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
