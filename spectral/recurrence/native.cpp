@@ -250,16 +250,50 @@ template <class T> struct Problem {
   int64_t kept() const { return core() + (inputs < 0 ? 0 : inputs + 1); }
 };
 
-// The panels of one trial. Forward: in C, out [A^T or W^T; M^T; b]. Backward: in A, out C^T or W.
-template <class T> struct Matrices {
+// One trial: the problem with the rank that this trial has, and its panels. Forward: in C, out [A^T or W^T; M^T; b].
+// Backward: in A, out C^T or W. Columns that are zero in A and in C, with which a pack fills up its smaller sets of
+// reflectors, are left out: their gradients are exactly zero.
+template <class T> struct Trial {
+  Problem<T> p;
+  std::vector<int64_t> live;  // the columns that stay, at least one; none of a dense matrix
   Panels<T> in, out;
 };
 
-template <class T> Matrices<T> matrices(bool back, const Problem<T>& p, int64_t trial) {
-  const int64_t n = p.n, r = p.rank, k = p.core();
-  const T* a = p.a + trial * n * k;
-  const T* c = r ? p.c + trial * n * r : nullptr;
-  if (back) return {Panels<T>(a, r ? n : 0, r, r, 1), r ? Panels<T>(c, r, n, 1, r) : Panels<T>(a, n, n, n, 1)};
+template <class T> std::vector<int64_t> live_columns(const Problem<T>& p, const T* a, const T* c) {
+  std::vector<char> found(p.rank);
+  for (int64_t i = 0; i < p.n; i++)
+    for (int64_t j = 0; j < p.rank; j++) found[j] |= a[i * p.rank + j] != 0 || c[i * p.rank + j] != 0;
+  std::vector<int64_t> live;
+  for (int64_t j = 0; j < p.rank; j++)
+    if (found[j] || (j + 1 == p.rank && live.empty())) live.push_back(j);
+  return live;
+}
+
+// The columns `live` of a matrix (rows, columns).
+template <class T> std::vector<T> chosen(const T* from, int64_t rows, int64_t columns, const std::vector<int64_t>& live) {
+  std::vector<T> to;
+  to.reserve(rows * live.size());
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j : live) to.push_back(from[i * columns + j]);
+  return to;
+}
+
+template <class T> Trial<T> trial_of(bool back, Problem<T> p, int64_t trial) {
+  const int64_t n = p.n;
+  const T* a = p.a + trial * n * p.core();
+  if (!p.rank && back) return {p, {}, Panels<T>(a, 0, 0, 0, 1), Panels<T>(a, n, n, n, 1)};
+  std::vector<int64_t> live;
+  std::vector<T> own_a, own_c;
+  if (p.rank) {
+    const T* c = p.c + trial * n * p.rank;
+    live = live_columns(p, a, c);
+    own_a = chosen(a, n, p.rank, live), own_c = chosen(c, n, p.rank, live), a = own_a.data();
+    const int64_t rank = live.size();
+    if (p.skinny) p.skinny += trial * p.steps * p.batch * (p.rank - rank);  // so that rows of `rank` start where its own do
+    p.rank = rank;
+  }
+  const int64_t r = p.rank, k = p.core();
+  if (back) return {p, live, Panels<T>(a, n, r, r, 1), Panels<T>(own_c.data(), r, n, 1, r)};
   std::vector<T> joined(p.kept() * n);
   for (int64_t i = 0; i < p.kept(); i++)
     for (int64_t j = 0; j < n; j++) {
@@ -269,7 +303,7 @@ template <class T> Matrices<T> matrices(bool back, const Problem<T>& p, int64_t 
       else if (p.bias) value = p.bias[trial * n + j];
       joined[i * n + j] = value;
     }
-  return {Panels<T>(c, r ? n : 0, r, r, 1), Panels<T>(joined.data(), p.kept(), n, n, 1)};
+  return {p, live, Panels<T>(own_c.data(), r ? n : 0, r, r, 1), Panels<T>(joined.data(), p.kept(), n, n, 1)};
 }
 
 // Where one slice stands in the arrays: its trial, its first batch row, its number among all slices.
@@ -298,7 +332,8 @@ template <class T> struct Slice {
 // A row stride that holds `size` and is no multiple of a power of two above a vector: rows then do not share cache sets.
 template <class T> int64_t stride(int64_t size) { return padded(size, 2 * WIDTH<T>) + WIDTH<T>; }
 
-template <class T, int R> void forward(const Problem<T>& p, const Matrices<T>& m, Slice<T> s) {
+template <class T, int R> void forward(const Trial<T>& m, Slice<T> s) {
+  const Problem<T>& p = m.p;
   const int64_t n = p.n, hs = stride<T>(std::max(n, p.kept())), qs = stride<T>(p.kept());
   std::vector<T> state(2 * R * hs), skinny(R * qs), diagonal(2 * hs);
   T *h = state.data(), *next = p.rank ? h : h + R * hs, *q = skinny.data(), *sigma = diagonal.data(), *offset = sigma + hs;
@@ -338,7 +373,8 @@ template <class T, int R> void forward(const Problem<T>& p, const Matrices<T>& m
 // Steps gathered before their outer products are added to the gradients of the weights.
 constexpr int64_t GATHERED = 8;
 
-template <class T, int R> void backward(const Problem<T>& p, const Matrices<T>& m, Slice<T> s) {
+template <class T, int R> void backward(const Trial<T>& m, int64_t full, Slice<T> s) {
+  const Problem<T>& p = m.p;
   const int64_t n = p.n, width = padded(n, WIDTH<T>), ds = stride<T>(n), ks = stride<T>(std::max(n, p.kept()));
   const int64_t qs = stride<T>(std::max<int64_t>(p.rank, 1)), rows = GATHERED * R;
   std::vector<T> data(R * ds + 2 * rows * ds + rows * ks + rows * qs + 3 * ds + (p.kept() + p.rank) * ds);
@@ -396,7 +432,7 @@ template <class T, int R> void backward(const Problem<T>& p, const Matrices<T>& 
       product<T, R>(delta, ds, m.out, [=](int r, int64_t j) INLINE_LAMBDA { return given(t - 1, r, j); }, carry);
     }
     if (++filled == GATHERED || t == 0) {
-      if (p.grad_out) outer(keeps, ks, p.kept(), deltas, ds, filled * R, grad_out, ds, width);
+      outer(keeps, ks, p.kept(), deltas, ds, filled * R, grad_out, ds, width);
       if (p.rank) outer(qq, qs, p.rank, befores, ds, filled * R, grad_in, ds, width);
       filled = 0;
     }
@@ -404,12 +440,18 @@ template <class T, int R> void backward(const Problem<T>& p, const Matrices<T>& 
   for (int r = 0; r < R; r++) std::copy_n(carried + r * ds, n, p.grad_h0 + s.start(r) * n);
   if (p.rank) std::copy_n(grad_sigma, n, p.grad_sigma + s.number * n);
   if (p.offset) std::copy_n(grad_offset, n, p.grad_offset + s.number * n);
-  for (int64_t i = 0; p.grad_out && i < p.kept(); i++) std::copy_n(grad_out + i * ds, n, p.grad_out + (s.number * p.kept() + i) * n);
-  for (int64_t i = 0; i < p.rank; i++) std::copy_n(grad_in + i * ds, n, p.grad_in + (s.number * p.rank + i) * n);
+  // Row i of what is kept stands in row place(i) of the pack's arrays; rows of columns left out are zero.
+  const int64_t left_out = full - p.rank;
+  auto place = [&](int64_t i) { return i < int64_t(m.live.size()) ? m.live[i] : i + left_out; };
+  T* out = p.grad_out + s.number * (p.kept() + left_out) * n;
+  T* in = p.grad_in + s.number * full * n;
+  if (left_out) std::fill_n(out, full * n, T(0)), std::fill_n(in, full * n, T(0));
+  for (int64_t i = 0; i < p.kept(); i++) std::copy_n(grad_out + i * ds, n, out + place(i) * n);
+  for (int64_t i = 0; i < p.rank; i++) std::copy_n(grad_in + i * ds, n, in + place(i) * n);
 }
 
-template <class T, int R> void run_slice(bool back, const Problem<T>& p, const Matrices<T>& m, Slice<T> s) {
-  back ? backward<T, R>(p, m, s) : forward<T, R>(p, m, s);
+template <class T, int R> void run_slice(bool back, const Trial<T>& m, int64_t full, Slice<T> s) {
+  back ? backward<T, R>(m, full, s) : forward<T, R>(m, s);
 #if defined(__SSE2__)
   _mm_sfence();  // streamed stores are seen by others from here on
 #endif
@@ -423,8 +465,8 @@ int64_t slices_of(int64_t batch) {
 }
 
 template <class T> void run(bool back, const Problem<T>& p, int64_t threads) {
-  std::vector<Matrices<T>> packed;
-  for (int64_t trial = 0; trial < p.trials; trial++) packed.push_back(matrices(back, p, trial));
+  std::vector<Trial<T>> each;
+  for (int64_t trial = 0; trial < p.trials; trial++) each.push_back(trial_of(back, p, trial));
   const int64_t slices = slices_of(p.batch), whole = p.batch / ROWS, tasks = p.trials * slices;
   std::atomic<int64_t> next{0};
   auto work = [&] {
@@ -438,12 +480,12 @@ template <class T> void run(bool back, const Problem<T>& p, int64_t threads) {
           if (i == slice) break;
         }
       }
-      const Slice<T> s{p, trial, first, task};
-      const Matrices<T>& m = packed[trial];
-      if (rows == ROWS) run_slice<T, ROWS>(back, p, m, s);
-      else if (rows == 4) run_slice<T, 4>(back, p, m, s);
-      else if (rows == 2) run_slice<T, 2>(back, p, m, s);
-      else run_slice<T, 1>(back, p, m, s);
+      const Trial<T>& m = each[trial];
+      const Slice<T> s{m.p, trial, first, task};
+      if (rows == ROWS) run_slice<T, ROWS>(back, m, p.rank, s);
+      else if (rows == 4) run_slice<T, 4>(back, m, p.rank, s);
+      else if (rows == 2) run_slice<T, 2>(back, m, p.rank, s);
+      else run_slice<T, 1>(back, m, p.rank, s);
     }
   };
   std::vector<std::thread> others;
