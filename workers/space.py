@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from workers.dimensions import Dimension, Range, Scalar, Values
 from workers.model_spec import ModelSpec
-from workers.spec import Objective, SweepSpec, TrainingSpec, TrialSpec
+from workers.spec import RECOMPUTING, Objective, SweepSpec, TrainingSpec, TrialSpec
 from workers.tasks import Task
 
 Params = dict[str, Scalar]
@@ -85,8 +85,8 @@ def params_of(sweep: SweepSpec) -> list[Params]:
 def resolve(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
     """The trial at ``params``; raises pydantic's ValidationError where they do not go together.
 
-    With ``model.kind``, ``training.optimizer`` or ``training.schedule`` in the space, fields of the sweep that another
-    choice needs are dropped for this one.
+    With ``model.kind``, ``training.optimizer`` or ``training.schedule`` in the space, fields that another choice needs
+    are dropped for this one.
     """
     parts: dict[str, dict[str, Any]] = {
         "model": sweep.model.model_dump(exclude_unset=True),
@@ -102,6 +102,8 @@ def resolve(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
         for field, kinds in ModelSpec.APPLIES.items():
             if kind not in kinds:
                 model.pop(field, None)
+        if kind not in RECOMPUTING:
+            parts["training"].pop("recompute_every", None)
     for field, (chooser, kinds) in TrainingSpec.APPLIES.items():
         if f"training.{chooser}" in params and params[f"training.{chooser}"] not in kinds:
             parts["training"].pop(field, None)

@@ -19,7 +19,7 @@ from workers.tasks import AnyTask
 MAX_SEED = 2**31 - 1
 
 
-RECOMPUTING = ("spectral_rnn", "ornn")
+RECOMPUTING = frozenset({"spectral_rnn", "ornn"})
 """Kinds of model that ``training.recompute_every`` acts on; others keep every state."""
 
 
@@ -233,6 +233,19 @@ class TrialSpec(Part):
             raise wrong("model.embedding_size", problem, "leave it out")
         return self
 
+    @model_validator(mode="after")
+    def _training_fits(self) -> Self:
+        """What the trainer could not do or would pass over: states kept by another kind, epochs of endless data."""
+        model, training, task = self.model, self.training, self.task
+        if training.recompute_every is not None and model.kind not in RECOMPUTING:
+            problem = f"kind {model.kind} keeps every state and cannot compute them again"
+            allowed = f"leave it out; it is for kind {' or '.join(sorted(RECOMPUTING))}"
+            raise wrong("training.recompute_every", problem, allowed)
+        if training.schedule_unit == "epochs" and task.draws_fresh:
+            problem = f"task {task.name} draws fresh sequences at every step and has no epochs"
+            raise wrong("training.schedule_unit", problem, "steps")
+        return self
+
     @property
     def depth(self) -> int:
         """Transitions between the first state and the last: T, or the layers of a net that reads a sequence at once."""
@@ -243,7 +256,7 @@ class TrialSpec(Part):
         """Bytes of the states and outputs that one optimiser step keeps for its backward."""
         training, model = self.training, self.model
         width = 8 if training.dtype == "float64" else 4
-        every, length = training.recompute_every if model.kind in RECOMPUTING else None, self.depth
+        every, length = training.recompute_every, self.depth
         kept = length if every is None else min(length, -(-length // every) + every)
         outputs = self.task.output_size * (length if self.task.readout == "every" else 1)
         states = kept * model.hidden_size * (model.layers if model.recurrent else 1)

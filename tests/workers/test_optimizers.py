@@ -191,8 +191,9 @@ def test_steps_of_epochs_fall_after_whole_passes() -> None:
 
 
 def test_epochs_of_a_task_without_any_are_refused() -> None:
-    with pytest.raises(ValueError, match="schedule_unit is epochs and task adding draws fresh"):
-        factors([make_trial(schedule="step", schedule_unit="epochs")], 1)
+    spec = make_trial(task={"name": "digits"}, schedule="step", schedule_unit="epochs")
+    with pytest.raises(ValueError, match="schedule_unit is epochs and task digits draws fresh"):
+        factors([spec], 1, train_size=None)
 
 
 @pytest.mark.parametrize(

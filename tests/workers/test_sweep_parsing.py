@@ -232,6 +232,32 @@ def test_a_swept_kind_drops_what_it_has_not() -> None:
     assert [model.activation for model in kinds] == ["relu", "relu", None]
 
 
+def test_a_swept_kind_that_cannot_recompute_keeps_all() -> None:
+    document = {"task": {"name": "adding"}, "training": {"recompute_every": 9}}
+    sweep = parse_sweep(document | {"space": {"model.kind": ["spectral_rnn", "lstm", "ornn", "mlp"]}})
+    trials = [resolve(sweep, i, p).training for i, p in enumerate(params_of(sweep))]
+    assert [training.recompute_every for training in trials] == [9, None, 9, None]
+
+
+@pytest.mark.parametrize("kind", ["spectral_lstm", "rnn", "exprnn", "spectral_mlp"])
+def test_recomputing_is_refused_where_it_would_do_nothing(kind: str) -> None:
+    document = {"task": {"name": "adding"}, "model": {"kind": kind}, "training": {"recompute_every": 9}}
+    (error,) = wrong(document | {"space": {"training.seed": [0]}})
+    assert (error.field, error.given) == ("training.recompute_every", 9)
+    assert error.allowed == "leave it out; it is for kind ornn or spectral_rnn"
+
+
+def test_epochs_are_refused_where_every_step_draws_fresh_data() -> None:
+    training = {"schedule": "step", "schedule_unit": "epochs"}
+    (error,) = wrong({"task": {"name": "copy"}, "training": training, "space": {"training.seed": [0]}})
+    assert (error.field, error.given, error.allowed) == ("training.schedule_unit", "epochs", "steps")
+    assert "copy draws fresh sequences" in error.problem
+    space = {"training.schedule_unit": ["steps", "epochs"]}
+    (error,) = wrong({"task": {"name": "adding"}, "training": {"schedule": "step"}, "space": space})
+    assert (error.field, error.given) == ("space.training.schedule_unit", "epochs")
+    assert parse_sweep({"task": {"name": "digits"}, "training": training, "space": {"training.seed": [0]}})
+
+
 def test_a_huge_grid_is_refused_without_being_listed() -> None:
     space = {name: {"low": 0.1, "high": 0.9, "grid": 1000} for name in ("model.margin", "model.sigma", "training.lr")}
     (error,) = wrong(changed("space", space))

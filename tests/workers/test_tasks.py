@@ -60,6 +60,11 @@ def test_the_table_names_tasks_by_their_own_name(name: str) -> None:
     assert task.baseline > 0
 
 
+@pytest.mark.parametrize("task", OFFLINE, ids=lambda task: task.name)
+def test_a_task_says_whether_every_step_draws_fresh_data(task: Task) -> None:
+    assert task.draws_fresh == (task.training_data(None) is None)
+
+
 def test_digits_are_split_without_overlap() -> None:
     task = Digits()
     sets = [task.training_data(None), task.held_out("validation", None), task.held_out("test", None)]

@@ -44,6 +44,10 @@ class Adding(Task):
         return 1 / 6
 
     @property
+    def draws_fresh(self) -> bool:
+        return True
+
+    @property
     def features(self) -> Sequence[str]:
         return ("value", "marker")
 

@@ -58,6 +58,10 @@ class Copy(Task):
         return COPIED * math.log(SYMBOLS) / self.sequence_length
 
     @property
+    def draws_fresh(self) -> bool:
+        return True
+
+    @property
     def features(self) -> Sequence[str]:
         return (*SYMBOL_NAMES, "blank", "delimiter")
 

@@ -127,6 +127,11 @@ class Task(BaseModel, ABC):
         return False
 
     @property
+    def draws_fresh(self) -> bool:
+        """Whether every step of training has new sequences, so that ``training_data`` is None and there are no epochs."""
+        return False
+
+    @property
     def recalled(self) -> int:
         """Last steps of a sequence that metric ``recall`` counts."""
         return 0
