@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -22,20 +23,21 @@ def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers:
     """Packs of positions in ``trials``: each position once, one shape key per pack, in order.
 
     workers: packs that can run at the same time, at least 1. gpus: per pack; 0 is a CPU pack. With "auto" the trials
-    of a shape are spread evenly over the workers, and packs are as large as pays on the device.
+    of a shape are spread evenly over the workers, and packs are as large as pays on the device. Where trials differ in
+    their reflectors, packs get about the same work: the last of them to end is what a sweep waits for.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1; found {workers}")
     shapes: dict[str, list[int]] = {}
     for position, trial in enumerate(trials):
         shapes.setdefault(trial.shape_key, []).append(position)
-    return [
-        pack
-        for positions in shapes.values()
-        for pack in _even(
-            positions, pack_size if pack_size != "auto" else _auto(trials[positions[0]], len(positions), workers, gpus)
-        )
-    ]
+    packs: list[list[int]] = []
+    for positions in shapes.values():
+        first = trials[positions[0]]
+        size = pack_size if pack_size != "auto" else _auto(first, len(positions), workers, gpus)
+        work = {position: _work(trials[position]) for position in positions}
+        packs += _balanced(work, size) if len(set(work.values())) > 1 else _even(positions, size)
+    return packs
 
 
 def _auto(trial: TrialSpec, count: int, workers: int, gpus: float) -> int:
@@ -50,3 +52,21 @@ def _even(positions: list[int], size: int) -> list[list[int]]:
     packs = math.ceil(len(positions) / size)
     cuts = [i * len(positions) // packs for i in range(packs + 1)]
     return [positions[start:stop] for start, stop in pairwise(cuts)]
+
+
+def _balanced(work: dict[int, int], size: int) -> list[list[int]]:
+    """As ``_even``, but the largest first, each to the pack that has least to do and room."""
+    count = math.ceil(len(work) / size)
+    packs: list[list[int]] = [[] for _ in range(count)]
+    open_packs = [(0, number) for number in range(count)]
+    for position in sorted(work, key=lambda p: -work[p]):
+        done, number = heapq.heappop(open_packs)
+        packs[number].append(position)
+        if len(packs[number]) < math.ceil(len(work) / count):
+            heapq.heappush(open_packs, (done + work[position], number))
+    return [sorted(pack) for pack in packs]
+
+
+def _work(trial: TrialSpec) -> int:
+    """What a step of the recurrence costs, up to a factor: its products with the reflectors, and all else as eight."""
+    return sum(trial.model.reflector_counts) + 8 if trial.model.reflected else 8

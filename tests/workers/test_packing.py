@@ -15,13 +15,12 @@ SMALL, LARGE = make_trial(hidden_size=6), make_trial(hidden_size=8)
 
 
 @given(
-    shapes=st.lists(st.booleans(), max_size=200),
+    trials=st.lists(st.sampled_from([SMALL, LARGE, make_trial(hidden_size=8, reflectors=1)]), max_size=200),
     size=st.integers(1, 256) | st.just("auto"),
     workers=st.integers(1, 16),
     gpus=st.sampled_from([0.0, 0.5, 1.0]),
 )
-def test_every_plan_is_a_partition_by_shape(shapes: list[bool], size: int | str, workers: int, gpus: float) -> None:
-    trials = [LARGE if large else SMALL for large in shapes]
+def test_every_plan_is_a_partition_by_shape(trials: list[Any], size: int | str, workers: int, gpus: float) -> None:
     packs = plan(trials, size, workers, gpus)  # type: ignore[arg-type]
     assert sorted(position for pack in packs for position in pack) == list(range(len(trials)))
     largest = size if isinstance(size, int) else LARGEST_ON_GPU if gpus else LARGEST_SMALL_ON_CPU
@@ -65,6 +64,12 @@ def test_reflectors_margins_rates_and_seeds_share_a_pack() -> None:
 @pytest.mark.parametrize("other", [{"layers": 2}, {"activation": "tanh"}, {"steps": 16}, {"dtype": "float64"}])
 def test_other_shapes_do_not_share_a_pack(other: dict[str, Any]) -> None:
     assert plan([SMALL, make_trial(**other)], 8, 1, 0) == [[0], [1]]
+
+
+def test_packs_of_unlike_trials_have_the_same_work() -> None:
+    few, many = make_trial(hidden_size=64, reflectors=4), make_trial(hidden_size=64, reflectors=32)
+    for pack in plan([few] * 8 + [many] * 8, "auto", 2, 0):
+        assert [position < 8 for position in pack].count(True) == 4
 
 
 def test_no_workers_are_refused() -> None:
