@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,15 @@ from pydantic.fields import FieldInfo
 from workers.describing import described, with_first_values
 from workers.dimensions import MAX_TRIALS, Range, Values
 from workers.errors import FieldError, SpecError
+from workers.field_errors import MAX_SHOWN, field_errors, short, what_is_allowed
 from workers.model_spec import ModelSpec
-from workers.space import grid_size, params_of, resolve
+from workers.space import Params, grid_size, params_of, resolve
 from workers.spec import SweepSpec, TrainingSpec, TrialSpec
-from workers.tasks import TASKS, Task
+from workers.tasks import Task
 from workers.tasks.facts import FileTask
 
-MAX_SHOWN = 20
 MAX_STEP_BYTES = 64 * 2**30
 """States that one step of one trial may keep for its backward: what the largest accelerators hold."""
-_DIMENSIONS = ("Values", "Range")
 
 
 def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
@@ -34,7 +34,7 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
     try:
         sweep = SweepSpec.model_validate(with_first_values(document))
     except ValidationError as error:
-        raise SpecError(field_errors(error, SweepSpec)) from None
+        raise SpecError(field_errors(error)) from None
     errors = [*_space_errors(sweep), *_objective_errors(sweep)]
     if errors:
         raise SpecError(errors[:MAX_SHOWN])
@@ -43,91 +43,6 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
     if errors:
         raise SpecError(errors)
     return sweep
-
-
-def field_errors(error: ValidationError, spec: type[BaseModel]) -> list[FieldError]:
-    """Pydantic's errors as ours: dotted path, what was given, what is allowed."""
-    found = [_field_error(item) for item in error.errors(include_url=False)[: 5 * MAX_SHOWN]]
-    return list({str(one): one for one in found}.values())[:MAX_SHOWN]
-
-
-def _field_error(item: Any) -> FieldError:
-    context = item.get("ctx") or {}
-    location = [str(part) for part in item["loc"]]
-    task = location[1] if location[:1] == ["task"] and len(location) > 1 else None
-    path = [part for place, part in enumerate(location) if not _is_tag(location[0], place, part)]
-    if "name" in context:
-        path.append(str(context["name"]))
-    field = ".".join(path) or "(document)"
-    given, kind = item.get("input"), item["type"]
-    for part in str(context.get("name", "")).split(".") if "name" in context else ():
-        given = given.get(part) if isinstance(given, dict) else given
-    if kind == "missing":
-        return FieldError(field, None, "is missing", "give this field")
-    if kind == "extra_forbidden":
-        return FieldError(field, _short(given), "is not a known field", _near(path, task))
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        name = given.get("name") if isinstance(given, dict) else given
-        return FieldError("task.name", _short(name), "is not a known task", f"one of {', '.join(TASKS)}")
-    if kind in ("model_type", "model_attributes_type") and path[:1] == ["space"]:
-        allowed = 'a list, {"values": [...]}, or {"low": ..., "high": ...}'
-        return FieldError(field, _short(given), "is not a dimension", allowed)
-    return FieldError(field, _short(given), str(item["msg"]), _allowed(kind, context, str(item["msg"])))
-
-
-def _is_tag(top: str, place: int, part: str) -> bool:
-    """Whether this part of pydantic's location is the name of a union's member rather than a key of the document."""
-    return (top == "task" and place == 1 and part in TASKS) or (top == "space" and place == 2 and part in _DIMENSIONS)
-
-
-def _near(path: list[str], task: str | None) -> str:
-    """What could have been meant by an unknown field: the fields of the part it stands in."""
-    parts: dict[str, type[BaseModel]] = {
-        name: info.annotation
-        for name, info in SweepSpec.model_fields.items()
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
-    }
-    spec = SweepSpec if len(path) < 2 else parts.get(path[0])
-    names = list(spec.model_fields) if spec else []
-    if path[0] == "task":
-        names = list(TASKS[task].model_fields) if task in TASKS else []
-    close = difflib.get_close_matches(path[-1], names, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{hint}one of {', '.join(names)}" if names else "leave it out"
-
-
-_BOUNDS = {
-    "ge": "at least",
-    "gt": "above",
-    "le": "at most",
-    "lt": "below",
-    "min_length": "length at least",
-    "max_length": "length at most",
-}
-
-
-_KINDS = {
-    "int_type": "a whole number", "float_type": "a number", "finite_number": "a finite number", "string_type": "text",
-    "bool_type": "true or false", "dict_type": "an object", "model_type": "an object", "list_type": "a list",
-    "model_attributes_type": "an object", "string_pattern_mismatch": "text without control characters",
-}  # fmt: skip
-
-
-def _allowed(kind: str, context: dict[str, Any], message: str) -> str:
-    if "expected" in context:
-        return str(context["expected"])
-    bounds = [f"{words} {context[key]}" for key, words in _BOUNDS.items() if key in context]
-    return ", ".join(bounds) or _KINDS.get(kind, message)
-
-
-def _short(value: Any) -> Any:
-    """What was given, cut to a size that can be shown; NaN and infinity as text, since JSON has neither."""
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    if isinstance(value, str | int | float | bool | None) and len(str(value)) <= 200:
-        return value
-    text = repr(value)
-    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def swept_fields(task: Task) -> dict[str, FieldInfo]:
@@ -179,7 +94,8 @@ def _dimension_errors(path: str, dimension: Values | Range, info: FieldInfo, sam
         except ValidationError as error:
             found = error.errors(include_url=False)[0]
             message = str(found["msg"])
-            yield FieldError(location, _short(value), message, _allowed(found["type"], found.get("ctx") or {}, message))
+            allowed = what_is_allowed(found["type"], found.get("ctx") or {}, message)
+            yield FieldError(location, short(value), message, allowed)
 
 
 def _objective_errors(sweep: SweepSpec) -> Iterable[FieldError]:
@@ -208,13 +124,29 @@ def _trial_errors(sweep: SweepSpec) -> Iterable[FieldError]:
                 yield _no_metric(trial)
                 return
         except ValidationError as error:
-            for found in field_errors(error, SweepSpec)[:1]:
-                swept = f"space.{found.field}" if found.field in params else found.field
-                shown = ", ".join(f"{name} = {value}" for name, value in params.items())
-                yield FieldError(
-                    swept, params.get(found.field, found.given), f"{found.problem} (at {shown})", found.allowed
-                )
+            yield _misfit(sweep, params, field_errors(error)[0])
             return
+
+
+def _misfit(sweep: SweepSpec, params: Params, found: FieldError) -> FieldError:
+    """What is wrong with the trial at ``params``, and at which; where its kind of model is to blame, the way out."""
+    field = f"space.{found.field}" if found.field in params else found.field
+    shown = ", ".join(f"{name} = {value}" for name, value in params.items())
+    blamed = found.field.startswith("model.") and found.field != "model.kind" and _other_kind_fits(sweep, params)
+    apart = f"; or a sweep of its own for kind {params['model.kind']}" if blamed else ""
+    return FieldError(
+        field, params.get(found.field, found.given), f"{found.problem} (at {shown})", f"{found.allowed}{apart}"
+    )
+
+
+def _other_kind_fits(sweep: SweepSpec, params: Params) -> bool:
+    """Whether another of the swept kinds of model goes with the same values."""
+    kinds = sweep.space.get("model.kind")
+    for kind in kinds.values if isinstance(kinds, Values) else ():
+        with suppress(ValidationError):
+            resolve(sweep, 0, params | {"model.kind": kind})
+            return True
+    return False
 
 
 _NO_MIXING = FieldError(

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from workers import packing
 from workers.advice import warnings
 from workers.errors import FieldError, SpecError
-from workers.parsing import field_errors
+from workers.field_errors import field_errors
 from workers.space import params_of, resolve
 from workers.spec import SweepSpec, TrialSpec
 
@@ -38,7 +38,7 @@ def _resolved(spec: SweepSpec, number: int, params: dict[str, Any]) -> TrialSpec
     try:
         return resolve(spec, number, params)
     except ValidationError as error:
-        first = field_errors(error, SweepSpec)[0]
+        first = field_errors(error)[0]
         field = f"space.{first.field}" if first.field in params else first.field
         shown = ", ".join(f"{name} = {value}" for name, value in params.items())
         problem = f"{first.problem} (trial {number}, at {shown})"

@@ -202,6 +202,7 @@ def test_a_net_that_reads_a_sequence_at_once_is_refused_where_every_step_is_read
     assert "resnet" not in error.allowed
     (error,) = wrong(document | {"model": {}, "space": {"model.kind": ["spectral_rnn", "spectral_mlp"]}})
     assert (error.field, error.given) == ("space.model.kind", "spectral_mlp")
+    assert "a sweep of its own" not in error.allowed
 
 
 def test_defaults_of_a_model_are_those_of_its_kind() -> None:
@@ -256,6 +257,27 @@ def test_epochs_are_refused_where_every_step_draws_fresh_data() -> None:
     (error,) = wrong({"task": {"name": "adding"}, "training": {"schedule": "step"}, "space": space})
     assert (error.field, error.given) == ("space.training.schedule_unit", "epochs")
     assert parse_sweep({"task": {"name": "digits"}, "training": training, "space": {"training.seed": [0]}})
+
+
+@pytest.mark.parametrize(
+    ("model", "space", "field", "allowed"),
+    [
+        ({"activation": "modrelu"}, {"model.kind": ["spectral_rnn", "lstm", "rnn"]}, "model.activation",
+         "relu, tanh; or a sweep of its own for kind rnn"),
+        ({}, {"model.kind": ["rnn", "exprnn"], "model.activation": ["tanh", "identity"]}, "space.model.activation",
+         "relu, tanh; or a sweep of its own for kind rnn"),
+        ({"layers": 3}, {"model.kind": ["mlp", "resnet"]}, "model.layers",
+         "an even number; or a sweep of its own for kind resnet"),
+        ({"activation": "identity"}, {"model.kind": ["rnn", "mlp"]}, "model.activation", "relu, tanh"),
+        ({"reflectors": 99}, {"model.kind": ["spectral_rnn", "spectral_gru"]}, "model.reflectors",
+         "1 to 64, the hidden_size"),
+    ],
+)  # fmt: skip
+def test_a_value_that_one_of_the_swept_kinds_lacks_is_refused_with_the_way_out(
+    model: dict[str, Any], space: dict[str, Any], field: str, allowed: str
+) -> None:
+    (error,) = wrong({"task": {"name": "adding"}, "model": model, "space": space})
+    assert (error.field, error.allowed) == (field, allowed)
 
 
 def test_a_huge_grid_is_refused_without_being_listed() -> None:

@@ -128,7 +128,7 @@ class Task(BaseModel, ABC):
 
     @property
     def draws_fresh(self) -> bool:
-        """Whether every step of training has new sequences, so that ``training_data`` is None and there are no epochs."""
+        """Whether every step of training has new sequences: ``training_data`` is None, and there are no epochs."""
         return False
 
     @property
