@@ -1,0 +1,106 @@
+"""The copy task at one length: how far below the baseline, how soon, and whether controls leave it at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from study.experiments.experiment import Experiment
+from study.plots import coloured, curves, finish, limit, panels
+from study.records import PointRecord
+from study.tables import NONE, Bound, Table, at_least, shown, spread
+from study.trials import Group, Trial, best_of, groups
+
+STUCK = 0.9
+"""Share of the baseline above which a control has learned nothing."""
+
+
+@dataclass(frozen=True)
+class CopyMemory(Experiment):
+    """``ratio``: validation loss over baseline, to be reached with ``recall`` within ``steps`` and ``seconds``."""
+
+    ratio: float = 0.05
+    recall: float = 0.0
+    steps: int | None = None
+    seconds: float | None = None
+
+    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+        headings = (
+            "model", "parameters (recurrent)", "steps", "seeds", "best loss / baseline", "recall",
+            "test loss / baseline", f"steps to {self.ratio:g}x", f"seconds to {self.ratio:g}x", "seconds in all",
+            "trained together",
+        )  # fmt: skip
+        return [Table(headings, [self._row(group) for group in groups(trials)])]
+
+    def _row(self, group: Group) -> list[str]:
+        reached = [point for trial in group.trials if (point := self._reached(trial)) is not None]
+        return [
+            group.label, group.size, group.steps, group.seeds,
+            spread(_ratios(group, "val/loss")), spread(group.values("val/recall"), percent=True),
+            spread(_ratios(group, "test/loss")), spread([point.step for point in reached]) if reached else "never",
+            spread([point.values.get("time/wall_s") or 0.0 for point in reached]) if reached else NONE,
+            spread(group.seconds), group.together,
+        ]  # fmt: skip
+
+    def _reached(self, trial: Trial) -> PointRecord | None:
+        most = self.ratio * trial.spec.task.baseline
+
+        def holds(point: PointRecord) -> bool:
+            loss, recall = point.values.get("val/loss"), point.values.get("val/recall")
+            return loss is not None and loss <= most and (recall or 0.0) >= self.recall
+
+        return trial.first(holds)
+
+    def _in_time(self, trial: Trial) -> bool:
+        point = self._reached(trial)
+        if point is None or (self.steps is not None and point.step > self.steps):
+            return False
+        return self.seconds is None or (point.values.get("time/wall_s") or 0.0) <= self.seconds
+
+    @property
+    def _asked(self) -> str:
+        parts = [f"loss <= {self.ratio:g} x baseline"]
+        parts += [f"recall >= {self.recall:.0%}"] if self.recall else []
+        within = [f"{self.steps:,} steps"] if self.steps is not None else []
+        within += [f"{self.seconds:.0f} s"] if self.seconds is not None else []
+        return " and ".join(parts) + (f", within {' and '.join(within)}" if within else "") + ", every seed"
+
+    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+        found = groups(trials)
+        own = best_of(group for group in found if group.spectral)
+        return [self._own_bound(own), *(self._control(group) for group in found if not group.spectral)]
+
+    def _own_bound(self, own: Group | None) -> Bound:
+        if own is None:
+            return Bound("spectral", self._asked, NONE, None)
+        done = [self._in_time(trial) for trial in own.trials]
+        recall = f", recall {spread(own.values('val/recall'), percent=True)}" if self.recall else ""
+        text = f"{sum(done)} of {len(done)} seeds; best {spread(_ratios(own, 'val/loss'))}{recall}"
+        return Bound(own.label, self._asked, text, all(done))
+
+    def _control(self, group: Group) -> Bound:
+        ratios = _ratios(group, "val/loss")
+        what = f"{group.label} stays at the baseline"
+        return at_least(what, min(ratios) if ratios else None, STUCK)
+
+    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+        figure, (axes,) = panels(1, width=7.5, height=5.2)
+        for colour, group in coloured(groups(trials)):
+            base = group.spec.task.baseline
+            curves(axes, colour, group.label,
+                   [[(step, value / base) for step, value in t.curve("val/loss")] for t in group.trials])  # fmt: skip
+        axes.set_yscale("log")
+        limit(axes, 1.0, "baseline")
+        limit(axes, self.ratio, f"bound, {self.ratio:g}")
+        finish(axes, self.title, "training step", "validation loss / baseline")
+        return {self.name: figure}
+
+    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+        bases = sorted({(trial.spec.task.sequence_length, trial.spec.task.baseline) for trial in trials})
+        return [f"Baseline for {length:,} steps: {shown(base)} nats." for length, base in bases]
+
+
+def _ratios(group: Group, key: str) -> list[float]:
+    return [value / group.spec.task.baseline for value in group.values(key)]

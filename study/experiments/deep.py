@@ -1,0 +1,74 @@
+"""Deep nets on flat MNIST: spectral, plain and residual ones of the same depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from matplotlib.figure import Figure
+
+from study.experiments.experiment import Experiment
+from study.plots import coloured, curves, finish, limit, panels
+from study.tables import NONE, Bound, Table, at_least, at_most, shown, spread
+from study.trials import Group, Trial, best_of, groups
+
+ONE_CLASS = 0.1135
+"""Share of the commonest digit among the test images: what a net that learned nothing gets."""
+
+
+@dataclass(frozen=True)
+class DeepNets(Experiment):
+    """Test accuracy asked of the spectral net, by its number of layers."""
+
+    ASKED: ClassVar[dict[int, float]] = {100: 0.97, 200: 0.95}
+
+    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+        headings = (
+            "layers", "model", "parameters (of the layers)", "steps", "seeds", "validation accuracy", "test accuracy",
+            "seconds in all", "trained together",
+        )  # fmt: skip
+        return [Table(headings, [_row(group) for group in sorted(groups(trials), key=_depth)])]
+
+    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+        found = groups(trials)
+        return [bound for depth, asked in self.ASKED.items() for bound in self._bounds(depth, asked, found)]
+
+    def _bounds(self, depth: int, asked: float, found: Sequence[Group]) -> list[Bound]:
+        kinds = {
+            kind: best_of(group for group in found if _depth(group) == depth and group.spec.model.kind == kind)
+            for kind in ("spectral_mlp", "mlp", "resnet")
+        }
+        own, plain, residual = (None if group is None else group.mean("test/accuracy") for group in kinds.values())
+        first = kinds["spectral_mlp"]
+        named = f"{depth} layers: {first.label}" if first else f"{depth} layers: spectral_mlp"
+        stuck = at_most(f"{depth} layers: mlp stays at one class", plain, ONE_CLASS + 5e-5, percent=True)
+        below = Bound(f"{depth} layers: resnet is below ours", f"< {shown(own, percent=True)}", NONE, None)
+        if own is not None and residual is not None:
+            below = Bound(below.what, below.asked, shown(residual, percent=True), residual < own)
+        return [at_least(named, own, asked, percent=True), stuck, below]
+
+    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+        found = groups(trials)
+        depths = sorted({_depth(group) for group in found})
+        figure, all_axes = panels(len(depths), height=4.8)
+        for axes, depth in zip(all_axes, depths, strict=False):
+            for colour, group in coloured(group for group in found if _depth(group) == depth):
+                values = [[(step, 100 * v) for step, v in trial.curve("val/accuracy")] for trial in group.trials]
+                curves(axes, colour, group.label, values)
+            limit(axes, 100 * ONE_CLASS, "one class for all")
+            axes.set_ylim(0, 102)
+            finish(axes, f"Flat MNIST, {depth} layers", "training step", "validation accuracy, %")
+        return {self.name: figure}
+
+
+def _row(group: Group) -> list[str]:
+    return [
+        str(_depth(group)), group.label, group.size, group.steps, group.seeds,
+        spread(group.values("val/accuracy"), percent=True), spread(group.values("test/accuracy"), percent=True),
+        spread(group.seconds), group.together,
+    ]  # fmt: skip
+
+
+def _depth(group: Group) -> int:
+    return group.spec.model.layers

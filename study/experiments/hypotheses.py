@@ -1,0 +1,133 @@
+"""Two hypotheses about the phase diagram, tested; each sentence is chosen by the numbers in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from study.experiments.phase_points import Point, share, together
+from study.statistics import Z95, fisher_greater, logistic, ratio_with_error, wilson
+from study.tables import shown
+
+SAFE = 1.0
+"""r T up to which the margin is not what a trial fails for."""
+EDGE = (1.0, 10.0)
+FEW, NEAR_FULL = 0.5, 1.0
+"""(m1 + m2) / n: at most the first is few; from the second on every rotation can be reached."""
+DECISIVE = 2.0
+"""Difference of log likelihoods of two models with as many parameters that speaks for the better one."""
+SIGNIFICANT = 0.05
+LEAST = 20
+"""Trials below which nothing is said."""
+
+
+def edge(points: Sequence[Point]) -> list[str]:
+    """H1 for one task: success ends at r T of 1 to 10, whatever T is. points: of that task."""
+    task = points[0].task
+    able = [setting for setting, own in together(points, lambda p: p.setting).items() if any(p.success for p in own)]
+    kept = [point for point in points if point.setting in set(able)]
+    name = f"**H1, {task}** (the edge of success collapses in r T near {EDGE[0]:g} to {EDGE[1]:g}):"
+    outcomes = [point.success for point in kept]
+    if len(kept) < LEAST or all(outcomes):
+        return [
+            f"{name} cannot be tested: {sum(outcomes)} successes in {len(kept)} trials of settings that ever succeed."
+        ]
+    by_product = logistic([[math.log(p.margin * p.length) for p in kept]], outcomes)
+    slope, found = float(by_product.coefficients[1]), len(kept)
+    if slope >= 0:
+        return [f"{name} not supported: success does not fall with r T (slope {slope:.2f} per e-fold, {found} trials)."]
+    middle = math.exp(-float(by_product.coefficients[0]) / slope)
+    place = "inside" if EDGE[0] <= middle <= EDGE[1] else "outside"
+    error = math.sqrt(float(by_product.covariance[1, 1]))
+    clear = abs(slope) > Z95 * error
+    said = f"half of the trials succeed at r T = {shown(middle)}, {place} {EDGE[0]:g} to {EDGE[1]:g}"
+    steep = f"slope {slope:.2f} +- {Z95 * error:.2f} per e-fold of r T" + ("" if clear else ", not clearly below 0")
+    return [
+        f"{name} {said} ({steep}; {found} trials of the {len(able)} settings that ever succeed).",
+        _collapse(name, kept),
+    ]
+
+
+def _collapse(name: str, kept: Sequence[Point]) -> str:
+    """Whether r T orders the outcomes of different lengths better than r alone."""
+    lengths = sorted({point.length for point in kept})
+    outcomes = [point.success for point in kept]
+    if len(lengths) < 2:
+        return f"{name} whether it collapses cannot be told from the one length {lengths[0]}."
+    log_r, log_t = [math.log(p.margin) for p in kept], [math.log(p.length) for p in kept]
+    product = logistic([[a + b for a, b in zip(log_r, log_t, strict=True)]], outcomes)
+    alone, both = logistic([log_r], outcomes), logistic([log_r, log_t], outcomes)
+    gain = product.log_likelihood - alone.log_likelihood
+    power, error = ratio_with_error(both, 2, 1)
+    verdict = "r T and r alone order the outcomes about equally well, so the lengths here cannot tell them apart"
+    if gain > DECISIVE:
+        verdict = "r T orders the outcomes better than r alone, as a collapse in r T predicts"
+    elif gain < -DECISIVE:
+        verdict = "r alone orders the outcomes better than r T, against a collapse in r T"
+    ends, half = " and ".join(map(str, lengths)), Z95 * error
+    return (
+        f"{name} over T = {ends}, {verdict} (log likelihood {product.log_likelihood:.1f} against "
+        f"{alone.log_likelihood:.1f}); fitted freely the edge lies at constant r T^{power:.2f} "
+        f"(95 %: {power - half:.2f} to {power + half:.2f})."
+    )
+
+
+def reflectors(points: Sequence[Point]) -> list[str]:
+    """H2: few reflectors are enough for leaky ReLU on adding, while copy needs near-full sets."""
+    safe = [point for point in points if point.r_t <= SAFE]
+    both = {
+        start
+        for start, own in together(safe, lambda p: p.start).items()
+        if {p.filling <= FEW for p in own} == {True, False}
+    }
+    safe = [point for point in safe if point.start in both]
+    few = _compared(
+        "leaky ReLU needs few reflectors", "adding, leaky_relu",
+        [p for p in safe if p.task == "adding" and p.activation == "leaky_relu"], more=False,
+    )  # fmt: skip
+    full = _compared("copy needs near-full sets", "copy", [p for p in safe if p.task == "copy"], more=True)
+    return [few, full]
+
+
+def _compared(claim: str, what: str, points: Sequence[Point], *, more: bool) -> str:
+    """more: whether the claim says that many reflectors do better than few."""
+    few = [point.success for point in points if point.filling <= FEW]
+    many = [point.success for point in points if point.filling >= NEAR_FULL]
+    name = f"**H2** ({claim}; r T <= {SAFE:g}, starts that exist for both):"
+    if min(len(few), len(many)) < LEAST // 2:
+        return f"{name} cannot be tested: {len(few)} trials with few reflectors, {len(many)} with near-full sets."
+    first, second = (many, few) if more else (few, many)
+    p = fisher_greater(sum(first), len(first), sum(second), len(second))
+    against = fisher_greater(sum(second), len(second), sum(first), len(first))
+    verdict = "undecided"
+    if p < SIGNIFICANT:
+        verdict = "supported"
+    elif against < SIGNIFICANT:
+        verdict = "contradicted"
+    return (
+        f"{name} {verdict}: on {what}, (m1 + m2) / n <= {FEW:g} succeeds in {_interval(few)}, >= {NEAR_FULL:g} in "
+        f"{_interval(many)} (Fisher's exact test, one-sided p = {p:.2g})."
+    )
+
+
+def _interval(outcomes: Sequence[bool]) -> str:
+    low, high = wilson(sum(outcomes), len(outcomes))
+    return f"{sum(outcomes)} of {len(outcomes)} trials ({low:.0%} to {high:.0%})"
+
+
+def advice(points: Sequence[Point]) -> list[str]:
+    """For each task the activation and start that succeed most where the margin is safe, and how many reflectors."""
+    found = []
+    for task, own in together([p for p in points if p.r_t <= SAFE], lambda p: p.task).items():
+        choices = together(own, lambda p: (p.activation, p.start, p.filling))
+        ranked = sorted(choices.items(), key=lambda item: (-share(item[1]), item[0][2]))
+        (activation, start, filling), best = ranked[0]
+        if not any(point.success for point in best):
+            found.append(f"**{task}**: no setting succeeded at r T <= {SAFE:g} within its steps.")
+            continue
+        found.append(
+            f"**{task}**: at r T <= {SAFE:g} the likeliest to train is {activation} from start {start} with "
+            f"(m1 + m2) / n = {filling:g}, {_interval([point.success for point in best])}; among equals the one with "
+            "the fewest reflectors."
+        )
+    return found

@@ -1,0 +1,111 @@
+"""MNIST read in 28, 112 and 784 steps, in order and permuted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from matplotlib.figure import Figure
+
+from study.experiments.experiment import Experiment
+from study.plots import coloured, curves, finish, panels
+from study.tables import NONE, Bound, Table, at_least, at_most, shown, spread
+from study.trials import Group, Trial, best_of, groups
+from workers.tasks.mnist import PIXELS, VALIDATION, Mnist
+
+TRAINED_ON = 60_000 - VALIDATION
+RECURRENT = 13_000
+"""Recurrent parameters of the published net."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """``accuracy`` on test, mean of the seeds; ``seconds`` of training at most."""
+
+    accuracy: float
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class MnistSteps(Experiment):
+    """Bounds by size, number of steps and order of the pixels."""
+
+    ASKED: ClassVar[dict[tuple[str, int, str], Asked]] = {
+        ("cpu", 28, "rows"): Asked(0.98),
+        ("cpu", 112, "rows"): Asked(0.97, 1200),
+        ("cpu", 112, "permuted"): Asked(0.93),
+        ("full", 28, "rows"): Asked(0.98),
+        ("full", 112, "rows"): Asked(0.97),
+        ("full", 112, "permuted"): Asked(0.93),
+        ("full", PIXELS, "rows"): Asked(0.98),
+        ("full", PIXELS, "permuted"): Asked(0.95),
+    }
+
+    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+        headings = ("steps a sequence", "model", "parameters (recurrent)", "epochs", "seeds", "validation accuracy",
+                    "test accuracy", "seconds in all", "trained together")  # fmt: skip
+        return [Table(headings, [_row(group) for group in sorted(groups(trials), key=_reading)])]
+
+    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+        found = groups(trials)
+        wanted = [(steps, order, asked) for (own, steps, order), asked in self.ASKED.items() if own == size]
+        return [bound for steps, order, asked in wanted for bound in self._bounds(steps, order, asked, found)]
+
+    def _bounds(self, steps: int, order: str, asked: Asked, found: Sequence[Group]) -> list[Bound]:
+        own = best_of(group for group in found if group.spectral and _reading(group) == (steps, order))
+        what = _named(steps, order)
+        if own is None:
+            return [Bound(f"{what}, test accuracy", f">= {shown(asked.accuracy, percent=True)}", NONE, None)]
+        bounds = [
+            at_least(f"{what}, test accuracy: {own.label}", own.mean("test/accuracy"), asked.accuracy, percent=True)
+        ]
+        if steps == 28:
+            bounds.append(at_most(f"{what}, recurrent parameters", own.parameters.recurrent, RECURRENT))
+        if asked.seconds is not None:
+            bounds.append(at_most(f"{what}, seconds", max(own.seconds), asked.seconds))
+        return bounds
+
+    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+        found = groups(trials)
+        readings = sorted({_reading(group) for group in found})
+        figure, all_axes = panels(len(readings), width=4.6, height=5.0)
+        for axes, reading in zip(all_axes, readings, strict=False):
+            for colour, group in coloured(group for group in found if _reading(group) == reading):
+                errors = [[(step, 100 * (1 - v)) for step, v in t.curve("val/accuracy")] for t in group.trials]
+                curves(axes, colour, group.label, errors)
+            axes.set_yscale("log")
+            finish(axes, f"MNIST, {_named(*reading)}", "training step", "validation error, %")
+        return {self.name: figure}
+
+    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+        found = [group for group in groups(trials) if group.spectral and _reading(group)[0] == PIXELS]
+        return [
+            f"{_named(*_reading(group))}: an epoch of {TRAINED_ON:,} images took "
+            f"{shown(max(group.seconds) / _epochs(group))} s, scoring included; after {_epochs(group):.2g} epochs "
+            f"{spread(group.values('test/accuracy'), percent=True)} of the test images were right."
+            for group in found
+        ]
+
+
+def _row(group: Group) -> list[str]:
+    return [
+        _named(*_reading(group)), group.label, group.size, f"{_epochs(group):.2g}", group.seeds,
+        spread(group.values("val/accuracy"), percent=True), spread(group.values("test/accuracy"), percent=True),
+        spread(group.seconds), group.together,
+    ]  # fmt: skip
+
+
+def _reading(group: Group) -> tuple[int, str]:
+    task = group.spec.task
+    assert isinstance(task, Mnist)
+    return task.steps, task.order
+
+
+def _named(steps: int, order: str) -> str:
+    return f"{steps} steps" + (", permuted" if order == "permuted" else "")
+
+
+def _epochs(group: Group) -> float:
+    training = group.spec.training
+    return training.steps * training.batch_size / TRAINED_ON

@@ -1,0 +1,58 @@
+"""The phase diagram: which margins, reflector counts, activations and starts train on copy and adding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from study.experiments import hypotheses, phase_plots
+from study.experiments.experiment import Experiment
+from study.experiments.phase_points import Point, points_of, together
+from study.statistics import wilson
+from study.tables import Bound, Table, at_least, shown
+from study.trials import Trial
+
+ENOUGH = 300
+"""Trials asked of the diagram."""
+
+
+@dataclass(frozen=True)
+class PhaseDiagram(Experiment):
+    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+        points = points_of(trials)
+        stable = [point for point in points if point.r_t <= hypotheses.SAFE]
+        margins = _shares(
+            points, "Success by r T, over all reflector counts, activations and starts.",
+            ("task", "T", "r T"), lambda p: (p.task, f"{p.length}", shown(p.r_t)),
+        )  # fmt: skip
+        counts = _shares(
+            sorted(stable, key=lambda p: (p.task, p.activation, p.filling)),
+            f"Success by reflectors where r T <= {hypotheses.SAFE:g}, over lengths and starts.",
+            ("task", "activation", "(m1 + m2) / n"), lambda p: (p.task, p.activation, shown(p.filling)),
+        )  # fmt: skip
+        return [margins, counts]
+
+    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+        return [at_least("trials in the diagram", len(points_of(trials)), ENOUGH)]
+
+    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+        points = points_of(trials)
+        return {self.name: phase_plots.diagram(points), f"{self.name}-edge": phase_plots.edge(points)}
+
+    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+        points = points_of(trials)
+        found = [sentence for own in together(points, lambda p: p.task).values() for sentence in hypotheses.edge(own)]
+        return [*found, *hypotheses.reflectors(points), *hypotheses.advice(points)]
+
+
+def _shares(
+    points: Sequence[Point], caption: str, headings: Sequence[str], key: Callable[[Point], tuple[str, ...]]
+) -> Table:
+    rows = []
+    for names, own in together(points, key).items():
+        successes = sum(point.success for point in own)
+        low, high = wilson(successes, len(own))
+        rows.append([*names, f"{successes} of {len(own)}", f"{successes / len(own):.0%}", f"{low:.0%} to {high:.0%}"])
+    return Table((*headings, "successes", "share", "95 % (Wilson)"), rows, caption)

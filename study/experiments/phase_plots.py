@@ -1,0 +1,103 @@
+"""The figures of the phase diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from study.experiments.hypotheses import EDGE
+from study.experiments.phase_points import SUCCESS, Point, share, together
+from study.plots import COLOURS, GREY, MAP
+from study.statistics import wilson
+
+STARTS = ("identity", "gaussian", "cayley", "henaff")
+NAMES = {"leaky_relu": "leaky ReLU", "modrelu": "modReLU", "relu": "ReLU"}
+DARK = 0.6
+"""Shares above it are written in black, since viridis is light there."""
+
+
+def diagram(points: Sequence[Point]) -> Figure:
+    """A heatmap of the share of successes for each task with activation (rows) and start (columns).
+
+    Across: r T; upwards: (m1 + m2) / n. Lengths and seeds are taken together, their number stands in the cell.
+    """
+    rows = list(together(points, lambda p: (p.task, p.activation)))
+    starts = [start for start in STARTS if any(p.start == start for p in points)]
+    products, fillings = sorted({p.r_t for p in points}), sorted({p.filling for p in points})
+    figure = Figure(figsize=(2.75 * max(1, len(starts)) + 1.6, 2.25 * max(1, len(rows)) + 0.9), layout="constrained")
+    if not rows:
+        return figure
+    grid = figure.subplots(len(rows), len(starts), squeeze=False, sharex=True, sharey=True)
+    for (task, activation), line in zip(rows, grid, strict=True):
+        for start, axes in zip(starts, line, strict=True):
+            own = [p for p in points if (p.task, p.activation, p.start) == (task, activation, start)]
+            _heatmap(axes, own, products, fillings)
+            axes.set_title(f"{task}, {NAMES.get(activation, activation)}, {start}", fontsize=8.5)
+    figure.supxlabel(r"margin times length, $r\,T$", fontsize=11)
+    figure.supylabel(r"reflectors, $(m_1 + m_2)\,/\,n$", fontsize=11)
+    scale = ScalarMappable(Normalize(0, 1), MAP)
+    figure.colorbar(scale, ax=grid, label=f"share of trials that reach {SUCCESS:g} x baseline", aspect=40, shrink=0.8)
+    return figure
+
+
+def _heatmap(axes: Axes, points: Sequence[Point], products: Sequence[float], fillings: Sequence[float]) -> None:
+    cells = together(points, lambda p: (p.filling, p.r_t))
+    values = [[share(cells.get((filling, product), [])) for product in products] for filling in fillings]
+    axes.set_facecolor("#E8E8E8")
+    axes.imshow(values, cmap=MAP, vmin=0, vmax=1, origin="lower", aspect="auto")
+    for y, filling in enumerate(fillings):
+        for x, product in enumerate(products):
+            own = cells.get((filling, product), [])
+            if own:
+                colour = "black" if share(own) > DARK else "white"
+                text = f"{sum(p.success for p in own)}/{len(own)}"
+                axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
+    axes.set_xticks(range(len(products)), [f"{product:g}" for product in products], fontsize=8)
+    axes.set_yticks(range(len(fillings)), [f"{filling:g}" for filling in fillings], fontsize=8)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def edge(points: Sequence[Point]) -> Figure:
+    """Success over r T and over r, a line for each length with its 95 % interval; a row for each task.
+
+    Of the settings that ever succeed. If the edge collapses in r T, the lines meet on the left and not on the right.
+    """
+    tasks = together(points, lambda p: p.task)
+    figure = Figure(figsize=(9.0, 3.3 * max(1, len(tasks))), layout="constrained")
+    if not tasks:
+        return figure
+    grid = figure.subplots(len(tasks), 2, squeeze=False, sharey=True)
+    for (task, own), line in zip(tasks.items(), grid, strict=True):
+        able = {point.setting for point in own if point.success}
+        kept = [point for point in own if point.setting in able]
+        line[0].axvspan(*EDGE, color=GREY, alpha=0.18, linewidth=0)
+        for axes, name, by_product in ((line[0], r"$r\,T$", True), (line[1], r"$r$", False)):
+            for colour, (length, of_length) in zip(COLOURS, together(kept, lambda p: p.length).items(), strict=False):
+                _line(axes, colour, length, of_length, by_product=by_product)
+            axes.set_xscale("log")
+            axes.set_ylim(-0.03, 1.03)
+            axes.set_xlabel(name)
+            axes.set_title(f"{task}: success over {name}", fontsize=10)
+            axes.grid(alpha=0.25)
+        line[0].set_ylabel("share of trials that train")
+        if kept:
+            line[0].legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _line(axes: Axes, colour: str, length: int, points: Sequence[Point], *, by_product: bool) -> None:
+    cells = sorted(together(points, lambda p: p.r_t if by_product else p.margin).items())
+    shares = [share(own) for _, own in cells]
+    bands = [wilson(sum(p.success for p in own), len(own)) for _, own in cells]
+    places = [place for place, _ in cells]
+    if not places:
+        return
+    axes.plot(places, shares, "o-", color=colour, linewidth=1.6, markersize=4, label=f"T = {length}")
+    axes.fill_between(
+        places, [low for low, _ in bands], [high for _, high in bands], color=colour, alpha=0.15, linewidth=0
+    )

@@ -1,0 +1,73 @@
+"""Language modelling on the Penn Treebank by character and by word, at equal numbers of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from study.experiments.experiment import Experiment
+from study.plots import coloured, curves, finish, panels
+from study.tables import NONE, Bound, Table, spread
+from study.trials import Group, Trial, best_of, groups
+from workers.tasks.language import LanguageTask
+
+EQUAL = 0.02
+"""How far numbers of parameters that count as equal may be apart."""
+
+
+@dataclass(frozen=True)
+class PennTreebank(Experiment):
+    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+        headings = ("task", "model", "parameters (recurrent)", "steps", "seeds", "validation", "test", "seconds in all",
+                    "trained together")  # fmt: skip
+        return [Table(headings, [_row(group) for group in groups(trials)])]
+
+    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+        found = groups(trials)
+        return [_beats(name, found) for name in dict.fromkeys(_name(group) for group in found)]
+
+    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+        found = groups(trials)
+        names = list(dict.fromkeys(_name(group) for group in found))
+        figure, all_axes = panels(len(names), height=4.8)
+        for axes, name in zip(all_axes, names, strict=False):
+            own = [group for group in found if _name(group) == name]
+            for colour, group in coloured(own):
+                curves(axes, colour, group.label, [trial.curve(f"val/{_metric(group)}") for trial in group.trials])
+            finish(axes, name, "training step", f"validation {_metric(own[0])}")
+        return {self.name: figure}
+
+
+def _beats(name: str, found: Sequence[Group]) -> Bound:
+    own = best_of(group for group in found if group.spectral and _name(group) == name)
+    plain = best_of(group for group in found if group.spec.model.kind == "rnn" and _name(group) == name)
+    if own is None or plain is None:
+        return Bound(f"{name}: spectral below rnn", "both of them", NONE, None)
+    metric = f"test/{_metric(own)}"
+    ours, theirs = own.mean(metric), plain.mean(metric)
+    apart = abs(plain.parameters.total / own.parameters.total - 1)
+    what = f"{name}, {metric}: spectral below rnn, parameters {apart:.1%} apart (at most {EQUAL:.0%})"
+    met = None if ours is None or theirs is None else ours < theirs and apart <= EQUAL
+    return Bound(what, f"< {spread(plain.values(metric))}", spread(own.values(metric)), met)
+
+
+def _row(group: Group) -> list[str]:
+    metric = _metric(group)
+    return [
+        _name(group), group.label, group.size, group.steps, group.seeds,
+        f"{spread(group.values(f'val/{metric}'))} {metric}", f"{spread(group.values(f'test/{metric}'))} {metric}",
+        spread(group.seconds), group.together,
+    ]  # fmt: skip
+
+
+def _name(group: Group) -> str:
+    task = group.spec.task
+    assert isinstance(task, LanguageTask)
+    fields = task.model_dump()
+    return f"{fields['name']}, trained on {fields['train_on']}, {task.sequence_length} steps"
+
+
+def _metric(group: Group) -> str:
+    return "bpc" if "bpc" in group.spec.task.metrics else "perplexity"

@@ -1,0 +1,90 @@
+"""Time series of the UCR archive: test accuracy by set, and mean ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from study.experiments.experiment import Experiment
+from study.plots import COLOURS, finish, panels
+from study.statistics import deviation, ranks
+from study.tables import NONE, Bound, Table, shown
+from study.trials import Group, Trial, best_of, groups
+from workers.tasks.ucr import Ucr
+
+OURS, PEERS = "spectral_rnn", ("rnn", "ornn")
+
+Cells = dict[str, dict[str, Group]]
+"""By data set, by kind of model."""
+
+
+@dataclass(frozen=True)
+class UcrSets(Experiment):
+    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+        cells = chosen(trials)
+        kinds = list(dict.fromkeys(kind for row in cells.values() for kind in row))
+        rows = [[name, *(_cell(row.get(kind)) for kind in kinds)] for name, row in cells.items()]
+        mean = mean_ranks(cells)
+        rows.append(["**mean rank**", *(shown(mean.get(kind)) for kind in kinds)])
+        caption = "Test accuracy, mean +- standard deviation over seeds; ranks by the means, 1 is best."
+        labels = [[kind, next(row[kind].label for row in cells.values() if kind in row)] for kind in kinds]
+        return [Table(("set", *kinds), rows, caption), Table(("kind", "model"), labels)]
+
+    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+        mean = mean_ranks(chosen(trials))
+        own = mean.get(OURS)
+        found = []
+        for kind in PEERS:
+            other = mean.get(kind)
+            what = f"mean rank of {OURS} no worse than {kind}'s"
+            met = None if own is None or other is None else own <= other
+            found.append(Bound(what, f"<= {shown(other)}", shown(own), met))
+        return found
+
+    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+        cells = chosen(trials)
+        kinds = list(dict.fromkeys(kind for row in cells.values() for kind in row))
+        figure, (axes,) = panels(1, width=8.5)
+        for i, (colour, kind) in enumerate(zip(COLOURS, kinds, strict=False)):
+            for place, row in enumerate(cells.values()):
+                values = [100 * value for value in row[kind].values("test/accuracy")] if kind in row else []
+                x = place + (i - (len(kinds) - 1) / 2) * 0.16
+                axes.plot([x] * len(values), values, "o", color=colour, markersize=4, alpha=0.55,
+                          label=kind if place == 0 else None)  # fmt: skip
+                if values:
+                    axes.plot([x - 0.06, x + 0.06], [sum(values) / len(values)] * 2, color=colour, linewidth=2.2)
+        axes.set_xticks(range(len(cells)), list(cells))
+        finish(axes, "UCR: each seed, and the mean", "", "test accuracy, %")
+        return {self.name: figure}
+
+
+def chosen(trials: Sequence[Trial]) -> Cells:
+    """For each set and kind its group, the best on validation where there are several."""
+    found: dict[str, dict[str, list[Group]]] = {}
+    for group in groups(trials):
+        task = group.spec.task
+        assert isinstance(task, Ucr)
+        found.setdefault(task.dataset, {}).setdefault(group.spec.model.kind, []).append(group)
+    return {
+        name: {kind: best for kind, own in row.items() if (best := best_of(own)) is not None}
+        for name, row in found.items()
+    }
+
+
+def mean_ranks(cells: Cells) -> dict[str, float]:
+    """Of each kind over the sets, by mean test accuracy; kinds that are missing on a set are left out of it."""
+    found: dict[str, list[float]] = {}
+    for row in cells.values():
+        means = {kind: mean for kind, group in row.items() if (mean := group.mean("test/accuracy")) is not None}
+        for kind, rank in zip(means, ranks(list(means.values())), strict=True):
+            found.setdefault(kind, []).append(rank)
+    return {kind: sum(own) / len(own) for kind, own in found.items()}
+
+
+def _cell(group: Group | None) -> str:
+    values = [] if group is None else group.values("test/accuracy")
+    if not values:
+        return NONE
+    return f"{100 * sum(values) / len(values):.1f} +- {100 * deviation(values):.1f} % (n = {len(values)})"

@@ -1,0 +1,130 @@
+"""docs/results.md: every experiment with tables, bounds, published figures, plots and the command that repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from study import estimate
+from study.documents import belongs
+from study.experiments import Experiment
+from study.plots import png
+from study.records import Record
+from study.tables import NONE, Bound, Table, bound_table, minutes, published_table
+from study.trials import trials_of
+from workers.files import write_whole
+
+HEAD = """# Results
+
+Written by `{command}` from the records of its sweeps: no figure of ours here is typed by hand. A figure over several
+seeds is their mean, with the least and the greatest in brackets. Models are selected by validation; test figures are
+those of the parameters that were best there. Seconds are those of a trial's own pack, training and scoring, so trials
+trained together share them."""
+
+
+def write(
+    path: Path, images: Path, experiments: Sequence[Experiment], records: Mapping[str, Record], size: str, command: str
+) -> list[Path]:
+    """Write the page and its plots, named after the page; gives all files written."""
+    files: list[Path] = []
+    parts, bounds = [], []
+    for experiment in experiments:
+        own = {stem: record for stem, record in records.items() if belongs(stem, experiment.name)}
+        part, found = section(experiment, own, size, command)
+        if own:
+            part += [_pictures(experiment, own, images, path, files)]
+        parts.append("\n\n".join(part))
+        bounds += [(experiment, bound) for bound in found]
+    text = "\n\n".join([HEAD.format(command=command), _summary(bounds), *parts, _sweeps(records), _machines(records)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, f"{text}\n".encode())
+    return [path, *files]
+
+
+def section(
+    experiment: Experiment, own: Mapping[str, Record], size: str, command: str
+) -> tuple[list[str], list[Bound]]:
+    """Its paragraphs and its bounds."""
+    repeat = f"    {command} --only {experiment.name}"
+    head = [f"## {experiment.title}", experiment.about]
+    if not own:
+        return [*head, "Not run yet.", repeat], []
+    trials = [trial for record in own.values() for trial in trials_of(record)]
+    bounds = experiment.bounds(trials, size)
+    short = [f"{b.what}: asked {b.asked}, found {b.found}" for b in bounds if b.met is False]
+    parts = [*head, *(table.markdown() for table in experiment.tables(trials))]
+    parts += [bound_table(bounds).markdown()] if bounds else []
+    parts += ["**Falls short.** " + "; ".join(short) + "."] if short else []
+    parts += (
+        ["\n".join(f"- {sentence}" for sentence in found)] if (found := experiment.conclusions(trials, size)) else []
+    )
+    parts += [published_table(experiment.published).markdown()] if experiment.published else []
+    seconds = sum(estimate.core_seconds(record) for record in own.values())
+    seeds = sorted({trial.spec.training.seed for trial in trials})
+    facts = f"{len(trials)} trials, seeds {', '.join(map(str, seeds))}, {minutes(seconds)} core minutes."
+    return [*parts, f"{facts} {experiment.SELECTED}", repeat], bounds
+
+
+def _pictures(experiment: Experiment, own: Mapping[str, Record], images: Path, page: Path, files: list[Path]) -> str:
+    images.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for name, figure in experiment.plots([trial for record in own.values() for trial in trials_of(record)]).items():
+        file = images / f"{page.stem}-{name}.png"
+        write_whole(file, png(figure))
+        files.append(file)
+        lines.append(f"![{experiment.title}]({file.relative_to(page.parent)})")
+    return "\n\n".join(lines)
+
+
+def _summary(bounds: Sequence[tuple[Experiment, Bound]]) -> str:
+    met, short = (sum(bound.met is verdict for _, bound in bounds) for verdict in (True, False))
+    open_ = len(bounds) - met - short
+    rows = [(experiment.title, b.what, b.asked, b.found, b.verdict) for experiment, b in bounds]
+    head = f"Of {len(bounds)} bounds {met} are met, {short} are not, {open_} were not measured."
+    return "\n\n".join(["## Bounds", head, Table(("experiment", "bound", "asked", "found", ""), rows).markdown()])
+
+
+def _sweeps(records: Mapping[str, Record]) -> str:
+    rows, core, first, last = [], 0.0, float("inf"), 0.0
+    for stem, record in records.items():
+        seconds = estimate.core_seconds(record)
+        core += seconds
+        starts = [trial.started_at for trial in record.trials if trial.started_at]
+        ends = [trial.ended_at for trial in record.trials if trial.ended_at]
+        wall = max(ends) - min(starts) if starts and ends else None
+        first, last = min([first, *starts]), max([last, *ends])
+        failed = sum(trial.state == "failed" for trial in record.trials)
+        lost = sum(max(0, trial.attempts - 1) for trial in record.trials)
+        rows.append([stem, record.state, str(len(record.trials)), str(failed), str(lost), minutes(seconds),
+                     NONE if wall is None else minutes(wall), _versions(record)])  # fmt: skip
+    text = f"Training and scoring took {minutes(core)} core minutes, {core / 3600:.2f} core hours, in all."
+    if last > first:
+        text += f" From the first trial's start to the last one's end {minutes(last - first)} minutes passed."
+    headings = (
+        "sweep",
+        "state",
+        "trials",
+        "diverged",
+        "restarts",
+        "core minutes",
+        "minutes from start to end",
+        "made on",
+    )
+    return "\n\n".join(["## Sweeps", text, Table(headings, rows).markdown()])
+
+
+def _versions(record: Record) -> str:
+    return f"{record.machine.get('date', NONE)}, {record.machine.get('source', NONE)}"
+
+
+def _machines(records: Mapping[str, Record]) -> str:
+    """Each machine once, whatever the date and the source."""
+    found: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for stem, record in records.items():
+        rest = tuple((name, value) for name, value in record.machine.items() if name not in ("date", "source"))
+        found.setdefault(rest, []).append(stem)
+    lines = []
+    for rest, stems in found.items():
+        of = "" if len(found) == 1 else f" ({', '.join(stems)})"
+        lines.append("- " + ", ".join(f"{name}: {value}" for name, value in rest) + of)
+    return "\n\n".join(["## Machine", "\n".join(lines)])

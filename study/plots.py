@@ -1,0 +1,64 @@
+"""What the plots of the study share: colours, axes, files. Drawn without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from itertools import cycle
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from study.trials import Curve, Group
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+GREY = "#9A9A9A"
+MAP = "viridis"
+DPI = 150
+
+
+def coloured(groups: Iterable[Group]) -> list[tuple[str, Group]]:
+    """Each group with a colour, the spectral ones first."""
+    ordered = sorted(groups, key=lambda group: not group.spectral)
+    return list(zip(cycle(COLOURS), ordered, strict=False))
+
+
+def panels(count: int, *, width: float = 5.6, height: float = 4.2) -> tuple[Figure, list[Axes]]:
+    """``count`` axes in a row."""
+    figure = Figure(figsize=(width * max(1, count), height), layout="constrained")
+    axes = figure.subplots(1, max(1, count), squeeze=False)
+    return figure, list(axes[0])
+
+
+def curves(axes: Axes, colour: str, label: str, found: Sequence[Curve]) -> None:
+    """One line for each trial, the first of them named."""
+    for i, curve in enumerate(curve for curve in found if curve):
+        steps, values = zip(*curve, strict=True)
+        axes.plot(steps, values, "o-" if len(curve) < 12 else "-", color=colour, linewidth=1.4, markersize=3,
+                  alpha=0.85, label=label if i == 0 else None)  # fmt: skip
+
+
+def limit(axes: Axes, value: float, text: str) -> None:
+    """A dashed line with its meaning at its left end."""
+    axes.axhline(value, color=GREY, linestyle="--", linewidth=1.1)
+    axes.annotate(text, (0.01, value), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
+                  fontsize=7, color="#555555")  # fmt: skip
+
+
+def finish(axes: Axes, title: str, x: str, y: str, *, legend: bool = True) -> None:
+    """Title, names of the axes, a faint grid, a legend below."""
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.25)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    if legend and axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a file."""
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    return content.getvalue()

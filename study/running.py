@@ -1,0 +1,99 @@
+"""Sweeps through the service: submitted together, followed with a bar each, kept as records when they end.
+
+Whatever is killed, the same call goes on: a sweep is found again by its idempotency key, its trials by their
+checkpoints.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from service.client import Client
+from service.states import SWEEP_ENDED
+from study import machine
+from study.documents import Document
+from study.errors import SweepEnded
+from study.records import PointRecord, Record, Records, TrialRecord
+
+LOOK_SECONDS = 1.0
+ENDED_BY_HAND = ("cancelled", "stopped")
+
+Json = dict[str, Any]
+
+
+def run(client: Client, documents: Sequence[Document], records: Records, console: Console) -> None:
+    """Run them all to their end. Sweeps of the same service that are not among them wait meanwhile.
+
+    Raises SweepEnded where somebody ended one of them by hand.
+    """
+    sweeps = {document.stem: _submitted(client, document, records) for document in documents}
+    _pause_others(client, {sweep["id"] for sweep in sweeps.values()})
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        lines = {document.stem: bars.add_task(document.stem, total=None) for document in documents}
+        waiting = {document.stem: document for document in documents}
+        while waiting:
+            for stem, document in list(waiting.items()):
+                sweep = client.sweep(sweeps[stem]["id"])
+                _show(bars, lines[stem], stem, sweep)
+                if sweep["state"] in SWEEP_ENDED:
+                    del waiting[stem]
+                    _keep(client, sweep, document, records)
+            if waiting:
+                time.sleep(LOOK_SECONDS)
+
+
+def _submitted(client: Client, document: Document, records: Records) -> Json:
+    """The document's sweep: a new one, the one that was under way, or a new one for one ended by hand."""
+    sweep = client.submit(document.content, records.key(document))
+    if sweep["state"] in ENDED_BY_HAND:
+        records.again(document.stem)
+        sweep = client.submit(document.content, records.key(document))
+    if sweep["state"] == "paused":
+        sweep = client.resume(sweep["id"])
+    return sweep
+
+
+def _pause_others(client: Client, ours: set[str]) -> None:
+    for sweep in client.sweeps(state=["queued", "running"]):
+        if sweep["id"] not in ours:
+            client.pause(sweep["id"])
+
+
+def _show(bars: Progress, line: TaskID, stem: str, sweep: Json) -> None:
+    counts = sweep["trials"]
+    ended = counts["total"] - counts["waiting"] - counts["running"]
+    text = f"{stem}: {sweep['state']}, {ended} of {counts['total']} trials"
+    bars.update(line, description=text, completed=sweep["progress"]["done"], total=sweep["progress"]["total"])
+    if sweep["state"] in SWEEP_ENDED:
+        bars.stop_task(line)
+
+
+def _keep(client: Client, sweep: Json, document: Document, records: Records) -> None:
+    if sweep["state"] in ENDED_BY_HAND:
+        raise SweepEnded(
+            f"sweep {document.stem} ({sweep['id']}) was {sweep['state']} before its end; run the same again"
+        )
+    records.save(collected(client, sweep, document))
+
+
+def collected(client: Client, sweep: Json, document: Document) -> Record:
+    """A sweep that has ended, with the whole history of its trials."""
+    return Record(
+        stem=document.stem, document=document.content, spec=sweep["spec"], sweep_id=sweep["id"], state=sweep["state"],
+        reason=sweep["reason"], machine=machine.describe(),
+        trials=[_trial(client, trial) for trial in client.trials(sweep["id"])],
+    )  # fmt: skip
+
+
+def _trial(client: Client, trial: Json) -> TrialRecord:
+    attempts = client.logs(trial["id"])["attempts"]
+    points = [PointRecord(step=p["step"], values=p["values"]) for p in client.metrics(trial["id"])]
+    names = ("number", "params", "state", "reason", "step", "objective", "best_step", "started_at", "ended_at")
+    pack = attempts[-1]["pack_id"] if attempts else None
+    return TrialRecord(**{name: trial[name] for name in names}, pack=pack, attempts=len(attempts), points=points)

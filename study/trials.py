@@ -1,0 +1,169 @@
+"""Trials of a study as the experiments read them: resolved specs with their histories, and groups over seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from study.records import PointRecord, Record
+from workers.parameter_count import Parameters, count
+from workers.space import resolve
+from workers.spec import SweepSpec, TrialSpec
+
+Curve = list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """``together``: trials of the pack it was trained in, itself among them; its seconds are the pack's."""
+
+    sweep: str
+    spec: TrialSpec
+    state: str
+    reason: str | None
+    points: Sequence[PointRecord]
+    together: int
+
+    @property
+    def failed(self) -> bool:
+        return self.state == "failed"
+
+    @property
+    def spectral(self) -> bool:
+        return self.spec.model.kind.startswith("spectral_")
+
+    @property
+    def seconds(self) -> float:
+        """Training and scoring up to the last report."""
+        return self.last("time/wall_s") or 0.0
+
+    def curve(self, key: str) -> Curve:
+        """(step, value) of the reports that have it."""
+        return [(point.step, value) for point in self.points if (value := point.values.get(key)) is not None]
+
+    def last(self, key: str) -> float | None:
+        """Its newest value."""
+        found = self.curve(key)
+        return found[-1][1] if found else None
+
+    def best(self) -> PointRecord | None:
+        """The report with the best objective, the first of equals."""
+        goal = self.spec.objective
+        scored = [point for point in self.points if point.values.get(goal.metric) is not None]
+        sign = 1.0 if goal.direction == "minimize" else -1.0
+        return min(scored, key=lambda point: sign * (point.values[goal.metric] or 0.0), default=None)
+
+    def value(self, key: str) -> float | None:
+        """At the best report. Test metrics, told once, are those of the best parameters."""
+        if key.startswith("test/"):
+            return self.last(key)
+        point = self.best()
+        return None if point is None else point.values.get(key)
+
+    def first(self, holds: Callable[[PointRecord], bool]) -> PointRecord | None:
+        """The first report for which this holds."""
+        return next((point for point in self.points if holds(point)), None)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials that differ in their seed alone, at least one."""
+
+    trials: Sequence[Trial]
+
+    @property
+    def spec(self) -> TrialSpec:
+        return self.trials[0].spec
+
+    @property
+    def spectral(self) -> bool:
+        return self.trials[0].spectral
+
+    @property
+    def label(self) -> str:
+        return label(self.spec)
+
+    @property
+    def parameters(self) -> Parameters:
+        return count(self.spec.model, self.spec.task)
+
+    @property
+    def size(self) -> str:
+        """Parameters in all, and of the recurrence or the layers."""
+        found = self.parameters
+        return f"{found.total:,} ({found.recurrent:,})"
+
+    @property
+    def steps(self) -> str:
+        return f"{self.spec.training.steps:,}"
+
+    @property
+    def seconds(self) -> list[float]:
+        return [trial.seconds for trial in self.trials]
+
+    @property
+    def together(self) -> str:
+        """Trials of the fullest pack."""
+        return str(max(trial.together for trial in self.trials))
+
+    @property
+    def seeds(self) -> str:
+        """How many, and how many of them failed."""
+        failed = sum(trial.failed for trial in self.trials)
+        return f"{len(self.trials)}" + (f" ({failed} diverged)" if failed else "")
+
+    def values(self, key: str) -> list[float]:
+        """``Trial.value`` of those that have it."""
+        return [value for trial in self.trials if (value := trial.value(key)) is not None]
+
+    def mean(self, key: str) -> float | None:
+        found = self.values(key)
+        return sum(found) / len(found) if found else None
+
+
+def trials_of(record: Record) -> list[Trial]:
+    """The trials of a record, by number."""
+    sweep = SweepSpec.model_validate(record.spec)
+    sizes = Counter(trial.pack for trial in record.trials)
+    return [
+        Trial(
+            record.stem, resolve(sweep, t.number, t.params), t.state, t.reason, t.points,
+            together=sizes[t.pack] if t.pack else 1,
+        )
+        for t in record.trials
+    ]  # fmt: skip
+
+
+def groups(trials: Iterable[Trial]) -> list[Group]:
+    """In the order of the trials."""
+    found: dict[str, list[Trial]] = {}
+    for trial in trials:
+        spec = trial.spec
+        key = repr((spec.task, spec.model, spec.training.model_copy(update={"seed": 0}), trial.sweep))
+        found.setdefault(key, []).append(trial)
+    return [Group(own) for own in found.values()]
+
+
+def best_of(found: Iterable[Group]) -> Group | None:
+    """The group with the best mean of the objective that it was selected by; those without one come last."""
+
+    def rank(group: Group) -> float:
+        goal = group.spec.objective
+        mean = group.mean(goal.metric)
+        return float("inf") if mean is None else mean if goal.direction == "minimize" else -mean
+
+    return min(found, key=rank, default=None)
+
+
+def label(spec: TrialSpec) -> str:
+    """A model in a line: kind, sizes and what is its own."""
+    model = spec.model
+    parts = [f"n={model.hidden_size}"]
+    parts += [f"{model.layers} layers"] if model.layers > 1 else []
+    parts += ["{}+{} reflectors".format(*model.reflector_counts)] if model.reflected else []
+    gated = model.kind in ("lstm", "gru", "spectral_lstm", "spectral_gru", "irnn")
+    parts += [] if gated else [model.nonlinearity]
+    parts += [model.first_values] if model.reflected else []
+    parts += [f"r={model.band_margin:g}"] if model.spectral else []
+    return f"{model.kind} ({', '.join(parts)})"
