@@ -48,6 +48,9 @@ Layer = Callable[
 LAYERS: dict[str, Layer] = {"native": native.layer, "native_dense": native.layer_dense, "cudnn": cudnn.layer}
 """Backends that take the input, M and b in place of z = M x + b (or z, without M) and give the last state apart."""
 
+LAST: dict[str, Callable[..., Tensor]] = {"native": native.last, "native_dense": native.last_dense}
+"""As LAYERS, but the last state alone, and no other is kept: where no gradient is wanted."""
+
 ACTIVATIONS: dict[str, tuple[str, ...]] = {
     "cudnn": cudnn.ACTIVATIONS,
 }
@@ -169,6 +172,9 @@ def stack(
         for cell, matrix in zip(cells, matrices, strict=True):
             parameters += [cell.weight, cell.bias, cell.offset, *_tensors(matrix)]
 
+        segmented = checkpoint_every is not None and x.shape[-3] > checkpoint_every
+        every = wanted or segmented or lengths is not None or torch.is_grad_enabled()
+
         def segment(x: Tensor, h: Tensor, given: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor]]:
             found: list[tuple[Tensor, Tensor]] = []
             rest: Iterator[Any] = iter(given)
@@ -176,11 +182,12 @@ def stack(
                 weight, bias, offset = next(rest), next(rest), next(rest)
                 matrix = next(rest) if kind not in (Transition, Factors) else kind(*islice(rest, 3))
                 cell = Cell(weight, bias, matrix, offset)
-                found.append(_run(name, x, cell, h[..., i, :, :], activation, autocast))
+                kept = every or i + 1 < len(kinds)
+                found.append(_run(name, x, cell, h[..., i, :, :], activation, autocast, kept=kept))
                 x = found[-1][0]
             return found
 
-        if checkpoint_every is not None and x.shape[-3] > checkpoint_every:
+        if checkpoint_every is not None and segmented:
             ends = None if lengths is None else lengths.expand(*x.shape[:-3], x.shape[-2])
             return checkpoint.run(segment, x, h0, parameters, checkpoint_every, lengths=ends, states=wanted)
         found = segment(x, h0, parameters)
@@ -188,11 +195,17 @@ def stack(
     return found[-1][0] if wanted else None, torch.stack(lasts, -3)
 
 
-def _run(name: str, x: Tensor, cell: Cell, h0: Tensor, activation: Activation, bfloat16: bool) -> tuple[Tensor, Tensor]:
+def _run(
+    name: str, x: Tensor, cell: Cell, h0: Tensor, activation: Activation, bfloat16: bool, *, kept: bool
+) -> tuple[Tensor, Tensor]:
+    """All states and the last; not `kept`: whatever stands for all is not read."""
     weight, bias, matrix, offset = cell
     if weight is not None and not _takes_input(name, x):
         x = torch.nn.functional.linear(x, weight, bias) if x.dim() == 3 else packed.linear(x, weight, bias)
         weight = bias = None
+    if name in LAST and not kept:
+        last = LAST[name](x, weight, bias, h0, matrix, activation, offset)
+        return last, last
     if name in LAYERS:
         return LAYERS[name](x, weight, bias, h0, matrix, activation, offset)
     x = x.to(torch.bfloat16) if bfloat16 and name == "triton" else x

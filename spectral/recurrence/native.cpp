@@ -242,7 +242,7 @@ template <class T> struct Problem {
   Activation activation;
   T slope;
   const T *x, *h0, *sigma, *a, *c, *m, *bias, *offset, *grad, *last;  // m (n, I); bias, offset, grad, last may be null
-  T *states, *skinny, *delta, *grad_h0;                               // skinny = h C, (.., r); delta may be null
+  T *states, *skinny, *delta, *end;  // skinny = h C, (.., r); end: h_T forward, dL/dh_0 backward; others may be null
   T *grad_sigma, *grad_out, *grad_in, *grad_offset;                   // one sum per slice: (n), (kept, n), (r, n), (n)
 
   // What multiplies A (or W), M and b at a step: [h C or h, x, 1]. Its products with delta are their gradients.
@@ -335,30 +335,30 @@ template <class T> int64_t stride(int64_t size) { return padded(size, 2 * WIDTH<
 template <class T, int R> void forward(const Trial<T>& m, Slice<T> s) {
   const Problem<T>& p = m.p;
   const int64_t n = p.n, hs = stride<T>(std::max(n, p.kept())), qs = stride<T>(p.kept());
-  std::vector<T> state(2 * R * hs), skinny(R * qs), diagonal(2 * hs);
-  T *h = state.data(), *next = p.rank ? h : h + R * hs, *q = skinny.data(), *sigma = diagonal.data(), *offset = sigma + hs;
-  const bool apart = streams(p.states, n, p.trials * p.steps * p.batch);
+  std::vector<T> state(2 * R * hs), product_c(R * qs), diagonal(2 * hs);
+  T *h = state.data(), *next = p.rank ? h : h + R * hs, *q = product_c.data(), *sigma = diagonal.data(), *offset = sigma + hs;
+  const bool kept = p.states, apart = streams(p.states, n, p.trials * p.steps * p.batch);
   if (p.rank) std::copy_n(p.sigma + s.trial * n, n, sigma);
   if (p.offset) std::copy_n(p.offset + s.trial * n, n, offset);
   for (int r = 0; r < R; r++) std::copy_n(p.h0 + s.start(r) * n, n, h + r * hs);
   for (int64_t t = 0; t < p.steps; t++) {
-    T* states = p.states + s.row(t, 0) * n;
+    T* states = kept ? p.states + s.row(t, 0) * n : nullptr;
     const T* z = p.inputs < 0 ? p.x + s.row(t, 0) * n : nullptr;
     auto finish = [=, &p](int r, int64_t j, Vec<T> x) INLINE_LAMBDA {
       const Vec<T> value = apply<T>(p.activation, x, p.slope, offset + j);
       store(next + r * hs + j, value);
       if (apart) stream(states + r * n + j, value);
-      else store(states + r * n + j, value, n - j);
+      else if (kept) store(states + r * n + j, value, n - j);
     };
     auto given = [=, &p](int r, int64_t j) INLINE_LAMBDA {
       if (z) __builtin_prefetch(z + (p.batch + r) * n + j);
       return z ? load(z + r * n + j, n - j) : Vec<T>{};
     };
     if (p.rank) {
-      T* kept = p.skinny ? p.skinny + s.row(t, 0) * p.rank : nullptr;
+      T* skinny = p.skinny ? p.skinny + s.row(t, 0) * p.rank : nullptr;
       product<T, R>(h, hs, m.in, [](int, int64_t) INLINE_LAMBDA { return Vec<T>{}; }, [=, &p](int r, int64_t j, Vec<T> x) INLINE_LAMBDA {
         store(q + r * qs + j, x);
-        if (kept) store(kept + r * p.rank + j, x, p.rank - j);
+        if (skinny) store(skinny + r * p.rank + j, x, p.rank - j);
       });
       for (int r = 0; r < R; r++) s.inputs(q + r * qs, t, r, false);
       product<T, R>(q, qs, m.out, [=](int r, int64_t j) INLINE_LAMBDA { return given(r, j) + load(sigma + j) * load(h + r * hs + j); }, finish);
@@ -368,6 +368,7 @@ template <class T, int R> void forward(const Trial<T>& m, Slice<T> s) {
       std::swap(h, next);
     }
   }
+  for (int r = 0; r < R; r++) std::copy_n(h + r * hs, n, p.end + s.start(r) * n);
 }
 
 // Steps gathered before their outer products are added to the gradients of the weights.
@@ -437,7 +438,7 @@ template <class T, int R> void backward(const Trial<T>& m, int64_t full, Slice<T
       filled = 0;
     }
   }
-  for (int r = 0; r < R; r++) std::copy_n(carried + r * ds, n, p.grad_h0 + s.start(r) * n);
+  for (int r = 0; r < R; r++) std::copy_n(carried + r * ds, n, p.end + s.start(r) * n);
   if (p.rank) std::copy_n(grad_sigma, n, p.grad_sigma + s.number * n);
   if (p.offset) std::copy_n(grad_offset, n, p.grad_offset + s.number * n);
   // Row i of what is kept stands in row place(i) of the pack's arrays; rows of columns left out are zero.

@@ -52,6 +52,30 @@ def layer_dense(
     return _states(activation, offset, x, h0, None, dense_transition(matrix), None, weight, bias)
 
 
+def last(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, h0: Tensor, matrix: Matrix, activation: Activation,
+    offset: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The last state of a layer, kept alone: for where no gradient is wanted."""
+    sigma, a, c = _factors(matrix)
+    return _last(activation, h0, x, h0, sigma, a, c, weight, bias, offset)
+
+
+def last_dense(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, h0: Tensor, matrix: Matrix, activation: Activation,
+    offset: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """As last, with W formed."""
+    return _last(activation, h0, x, h0, None, dense_transition(matrix), None, weight, bias, offset)
+
+
+def _last(activation: Activation, like: Tensor, *arguments: Tensor | None) -> Tensor:
+    given = [_laid_out(y) for y in arguments]
+    end = torch.empty_like(like, memory_format=torch.contiguous_format)
+    _call(False, [*given, *[None] * 5, end, *[None] * 4], activation)
+    return end
+
+
 def _factors(matrix: Matrix) -> Factors:
     """The factors, with one zero column where there is no reflector at all: the library takes rank 0 for dense."""
     sigma, a, c = factors(matrix)
@@ -80,11 +104,12 @@ class NativeRecurrence(torch.autograd.Function):
         given = [_laid_out(y) for y in (x, h0, sigma, a, c, weight, bias, offset)]
         states = regions.empty((*x.shape[:-1], h0.shape[-1]), x)
         skinny = None if sigma is None else regions.empty((*x.shape[:-1], a.shape[-1]), x)
-        _call(False, [*given, None, None, states, skinny, *[None] * 6], activation)
+        end = torch.empty_like(h0, memory_format=torch.contiguous_format)
+        _call(False, [*given, None, None, states, skinny, None, end, *[None] * 4], activation)
         ctx.save_for_backward(*given, states, skinny)
         ctx.activation = activation
         ctx.set_materialize_grads(False)
-        return states, states[..., -1, :, :].clone()
+        return states, end
 
     @staticmethod
     @once_differentiable
@@ -93,7 +118,7 @@ class NativeRecurrence(torch.autograd.Function):
         n, core, inputs = h0.shape[-1], a.shape[-1], 0 if weight is None else weight.shape[-1] + 1
         sums = (*h0.shape[:-2], native_library.slices(h0.dtype, h0.shape[-2]))
         delta = regions.empty(states.shape, states) if weight is None else None
-        grad_h0 = torch.empty_like(h0)
+        grad_h0 = torch.empty_like(h0, memory_format=torch.contiguous_format)
         grad_sigma = None if sigma is None else x.new_empty(*sums, n)
         grad_in = None if sigma is None else x.new_empty(*sums, core, n)
         grad_out = x.new_empty(*sums, core + inputs, n)

@@ -13,7 +13,7 @@ from spectral.errors import OptionError, RangeError, ShapeError
 from spectral.recurrence import native, native_library
 from spectral.recurrence.activation import NAMES
 from spectral.recurrence.dense import DenseRecurrence
-from spectral.recurrence.dispatch import LAYERS, choose, choose_on_gpu, layer
+from spectral.recurrence.dispatch import LAYERS, Cell, choose, choose_on_gpu, layer, stack
 from spectral.recurrence.torch_loop import FactoredRecurrence
 from spectral.transition import LowRank, dense, dense_literal, factors
 
@@ -98,6 +98,26 @@ def test_backend_agrees_with_the_reference_on_drawn_shapes(backend, data):
     z, h0 = inputs(lead, steps, batch, n)
     name = data.draw(st.sampled_from(activations(backend)), label="nonlinearity")
     assert_backend(backend, z, h0, transition(n, m1, m2, lead=lead), Activation(name, 0.2))
+
+
+@cells
+@trial_axis
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_last_state_without_gradients(backend, name, lead, layers):
+    """Where a backend then keeps no other."""
+    n, features = 6, 3
+    matrices = [transition(n, 2, 3, lead=lead, seed=10 * i) for i in range(layers)]
+    parts = [
+        Cell(draw(*lead, n, features if i == 0 else n, seed=i), draw(*lead, n, seed=i + 3), matrix,
+             offset(name, n, lead=lead, seed=i))
+        for i, matrix in enumerate(matrices)
+    ]  # fmt: skip
+    x, h0 = draw(*lead, 5, 9, features), draw(*lead, layers, 9, n)
+    _, expected = stack(x, h0, parts, Activation(name), backend=backend)
+    with torch.no_grad():
+        states, found = stack(x, h0, parts, Activation(name), backend=backend, wanted=False)
+    assert states is None
+    assert_near(found, expected, 5 * 9 * n * n)
 
 
 @pytest.mark.parametrize("backend", ["native", "native_dense"])
