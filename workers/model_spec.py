@@ -38,7 +38,7 @@ ACTIVATIONS: dict[str, tuple[str, ...]] = {
 
 
 class ModelSpec(Part):
-    """The network. Fields that a kind does not have must be left out (``APPLIES`` says which it has)."""
+    """The network. Fields that its kind does not have must be left out, and are dropped where the kind is swept."""
 
     APPLIES: ClassVar[dict[str, frozenset[str]]] = {
         "activation": frozenset(ACTIVATIONS),
@@ -50,8 +50,11 @@ class ModelSpec(Part):
         "start": REFLECTED | {"exprnn"},
     }
 
-    kind: Kind = "spectral_rnn"
-    hidden_size: int = Field(default=64, ge=1, le=4096)
+    kind: Kind = Field(
+        default="spectral_rnn", description="spectral_*: singular values in a band; ornn: all 1; exprnn: orthogonal; "
+        "irnn: starts from the identity; mlp, resnet: read a sequence at once",
+    )  # fmt: skip
+    hidden_size: int = Field(default=64, ge=1, le=4096, description="n, units of a layer")
     layers: int = Field(
         default=1, ge=1, le=1000,
         description=f"recurrent: at most {MOST_RECURRENT_LAYERS}; mlp, resnet: hidden n x n ones after the first",

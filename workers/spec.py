@@ -24,7 +24,10 @@ RECOMPUTING = frozenset({"spectral_rnn", "ornn"})
 
 
 class TrainingSpec(Part):
-    """How one trial is trained. Fields that the optimiser or schedule does not have must be left out (``APPLIES``)."""
+    """How one trial is trained.
+
+    Fields that its optimiser or schedule does not have must be left out, and are dropped where that is swept.
+    """
 
     APPLIES: ClassVar[dict[str, tuple[str, frozenset[str]]]] = {
         "beta1": ("optimizer", frozenset({"adam", "adamw"})),
@@ -37,9 +40,9 @@ class TrainingSpec(Part):
     }
 
     steps: int = Field(default=600, ge=1, le=10_000_000, description="optimiser steps")
-    batch_size: int = Field(default=64, ge=1, le=65_536)
+    batch_size: int = Field(default=64, ge=1, le=65_536, description="sequences of a step")
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    lr: FiniteFloat = Field(default=1e-3, gt=0, le=10)
+    lr: FiniteFloat = Field(default=1e-3, gt=0, le=10, description="learning rate")
     beta1: FiniteFloat | None = Field(default=None, ge=0, lt=1, description="adam, adamw; default 0.9")
     beta2: FiniteFloat | None = Field(default=None, ge=0, lt=1, description="adam, adamw; default 0.999")
     alpha: FiniteFloat | None = Field(

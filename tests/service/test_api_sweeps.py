@@ -192,7 +192,7 @@ def test_detail_counts_progress_best_and_links(
     assert counts == {"total": 4, "waiting": 1, "running": 1, "succeeded": 1, "pruned": 1}
     assert shown["progress"] == {"done": 150, "total": 100 + 40 + 100 + 100}
     assert shown["best"]["id"] == made[1].id
-    assert shown["mlflow_url"] == "http://mlflow:5000/#/experiments/3/runs/abc"
+    assert shown["mlflow_url"] == "http://mlflow:5000/#/experiments/3/runs/abc?workflowType=machine_learning"
     (summary,) = api.get("/v1/sweeps").json()["sweeps"]
     assert summary == {name: shown[name] for name in summary}
 

@@ -96,7 +96,7 @@ def test_how_to_load_the_model(api: httpx.Client, database: Database, trial: Tri
         session.add(Checkpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
     model = api.get(f"/v1/trials/{trial.id}/model").json()
     assert model["uri"] in model["snippet"]
-    assert model["mlflow_url"] == "http://mlflow:5000/#/experiments/3/runs/run7"
+    assert model["mlflow_url"] == "http://mlflow:5000/#/experiments/3/runs/run7?workflowType=machine_learning"
     compile(model["snippet"], "snippet", "exec")
 
 

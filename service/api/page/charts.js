@@ -68,7 +68,8 @@ export function curves(lines, metric) {
 function frame(xs, ys, label, xName, yName) {
   const span = (values) => {
     const low = Math.min(...values), high = Math.max(...values);
-    return low === high ? [low - 0.5, high + 0.5] : [low, high];
+    if (low < high) return [low, high];
+    return low ? [Math.min(0, low), Math.max(0, low)] : [0, 1];
   };
   const [x0, x1] = span(xs), [y0, y1] = span(ys);
   const at = (x, y) => [

@@ -23,10 +23,26 @@ function words(part) {
   return [[[part.type ?? "anything"].flat().join(" or "), ...bounds].join(" ")];
 }
 
+// Prose of a docstring: blank lines part paragraphs, `` stands around code.
+function prose(text) {
+  return (text ?? "").split("\n\n").map((paragraph) => make("p", {}, ...marked(paragraph)));
+}
+
+function marked(text) {
+  return (text ?? "").split("``").map((piece, i) => (i % 2 ? make("code", {}, piece) : piece));
+}
+
+// Fields of a whole part have their defaults in its own section.
+function standard(part, needed) {
+  if (needed) return "required";
+  if (!("default" in part)) return "";
+  return part.$ref ? "default: those of its fields" : `default ${JSON.stringify(part.default)}`;
+}
+
 function fields(rows) {
   const shown = rows.map(([name, part, needed, text]) => make("tr", {}, make("td", {}, name),
-    make("td", { style: { whiteSpace: "normal" } }, ...words(part)), make("td", {}, needed ? "required" : "default" in part ? `default ${JSON.stringify(part.default)}` : ""),
-    make("td", { style: { whiteSpace: "normal" } }, text ?? "")));
+    make("td", { style: { whiteSpace: "normal" } }, ...words(part)), make("td", {}, standard(part, needed)),
+    make("td", { style: { whiteSpace: "normal" } }, ...marked(text))));
   return make("div", { class: "scroll" }, make("table", { class: "wide" }, ...shown));
 }
 
@@ -35,14 +51,14 @@ function call(path, method, operation) {
   const body = operation.requestBody?.content["application/json"]?.schema;
   const answers = Object.entries(operation.responses).filter(([status]) => status < "300")
     .map(([status, answer]) => make("p", {}, `${status}: `, ...words(Object.values(answer.content ?? {})[0]?.schema)));
-  return make("section", {}, make("h2", {}, `${method.toUpperCase()} ${path}`), make("p", {}, operation.description ?? ""),
+  return make("section", {}, make("h2", {}, `${method.toUpperCase()} ${path}`), ...prose(operation.description),
     parameters.length ? fields(parameters) : "", body ? make("p", {}, "body: ", ...words(body)) : "", ...answers);
 }
 
 function model(name, part) {
   const rows = Object.entries(part.properties ?? {})
     .map(([field, inner]) => [field, inner, (part.required ?? []).includes(field), inner.description]);
-  return make("section", { id: name }, make("h2", {}, name), make("p", {}, part.description ?? ""), fields(rows));
+  return make("section", { id: name }, make("h2", {}, name), ...prose(part.description), fields(rows));
 }
 
 main.replaceChildren(

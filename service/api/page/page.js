@@ -78,29 +78,45 @@ function leaderboard(trials, metric) {
   return table([["trial"], "state", [metric], ["step"], "parameters", "reason", ""], rows);
 }
 
+// What all trials have in common of the task and the model.
+function common({ task, model, space }) {
+  const words = (part, fields) => point(Object.fromEntries(Object.entries(fields).filter(([name, value]) =>
+    value != null && value !== false && name !== "facts" && !(`${part}.${name}` in space))));
+  return make("p", { class: "quiet" }, `task: ${words("task", task)}`, make("br"), `model: ${words("model", model)}`);
+}
+
+// The plane says something where one of its axes was swept.
+function plane(sweep, report) {
+  const axes = ["model.reflectors", "model.reflectors_u", "model.reflectors_v", "model.margin"];
+  if (!axes.some((axis) => axis in sweep.spec.space)) return null;
+  return report.grid ? heatmap(report.grid, report.objective)
+    : report.places.length ? scatter(report.places, report.objective) : null;
+}
+
 async function one(id) {
   const [sweep, report, all] = await Promise.all([
     ask(`/v1/sweeps/${id}`), ask(`/v1/sweeps/${id}/report`), ask(`/v1/sweeps/${id}/trials?sort=objective&limit=50`)]);
   const { metric, direction } = sweep.objective;
   const counts = Object.entries(sweep.trials).filter(([name, n]) => n && name !== "total").map(([name, n]) => `${n} ${name}`);
-  const plane = report.grid ? heatmap(report.grid, report.objective)
-    : report.places.length ? scatter(report.places, report.objective) : null;
+  const drawn = plane(sweep, report), ended = ENDED.has(sweep.state);
+  const best = all.trials.length > CURVES ? ` of the best ${CURVES}` : "";
   const parts = [
-    make("h1", {}, sweep.name),
+    make("h1", {}, sweep.name), common(sweep.spec),
     make("div", { class: "row" }, state(sweep.state), bar(sweep.progress),
       make("span", {}, percent(sweep.progress)), make("span", {}, `${sweep.trials.total} trials: ${counts.join(", ")}`),
       sweep.mlflow_url ? make("a", { href: sweep.mlflow_url }, "MLflow") : make("span", { class: "quiet" }, "not in MLflow yet")),
     sweep.reason ? make("p", { class: "bad" }, sweep.reason) : null,
     ...sweep.warnings.map((w) => make("p", { class: "warn" }, `${w.field} = ${w.given} ${w.problem}; ${w.allowed}`)),
     make("div", { class: "row" }, ...verbs(sweep)),
-    sweep.best ? make("p", {}, `Best so far: ${metric} = ${short(sweep.best.objective)} with ${point(sweep.best.params)}`) : null,
+    sweep.best ? make("p", {}, `${ended ? "Best" : "Best so far"}: ${metric} = ${short(sweep.best.objective)} `
+      + `with ${point(sweep.best.params)}`) : null,
     make("div", { class: "columns" },
-      plane ? make("section", {}, make("h2", {}, `${metric} (${direction}), by reflectors and margin`), plane) : "",
-      make("section", {}, make("h2", {}, `Learning curves of the best ${CURVES}`), curves(await lines(report, metric), metric))),
+      drawn ? make("section", {}, make("h2", {}, `${metric} (${direction}), by reflectors and margin`), drawn) : "",
+      make("section", {}, make("h2", {}, `Learning curves${best}`), curves(await lines(report, metric), metric))),
     make("h2", {}, "Trials, the best first"), leaderboard(all.trials, metric),
     make("details", {}, make("summary", {}, "The sweep as submitted"), make("pre", {}, JSON.stringify(sweep.spec, null, 2))),
   ];
-  return [parts.filter(Boolean), ENDED.has(sweep.state)];
+  return [parts.filter(Boolean), ended];
 }
 
 async function show() {
