@@ -9,14 +9,15 @@ import math
 import mmap
 import weakref
 from collections import deque
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 SMALLEST = 2**20
 """Bytes below which the allocator's own reuse is as good."""
-KEPT = 4
-"""Regions that wait at most; the one that waited longest goes back to the system."""
+KEPT = 16
+"""Regions that wait at most: more than the layers of a step need."""
 ROOM = 1.25
 """A region is taken for an array of at least its size over this."""
 
@@ -36,7 +37,8 @@ def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
 
 
 def _take(size: int) -> mmap.mmap:
-    for _ in range(KEPT):
+    """One that fits, or a new one in place of one that does not: what waits is never much more than is in use."""
+    for _ in range(len(_waiting)):
         try:
             region = _waiting.popleft()  # one atomic step: a freed tensor may append from any thread at any time
         except IndexError:
@@ -44,6 +46,8 @@ def _take(size: int) -> mmap.mmap:
         if size <= len(region) <= ROOM * size:
             return region
         _waiting.append(region)
+    with suppress(IndexError):
+        _waiting.popleft()
     region = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         region.madvise(mmap.MADV_HUGEPAGE)  # a hint: one fault and one line of the page table for 2 MB

@@ -34,18 +34,17 @@ def test_a_region_waits_until_its_last_view_is_gone() -> None:
     assert bool((view == 3).all())
 
 
-@pytest.mark.parametrize("rows", [4 * ROWS, ROWS // 2 + ROWS // 4])
+@pytest.mark.parametrize("rows", [4 * ROWS, 3 * ROWS // 2])
 def test_an_array_of_another_size_gets_another_region(rows: int) -> None:
     first = regions.empty((2 * ROWS, 1000), FLOAT)
-    place = first.data_ptr()
     del first
     other = regions.empty((rows, 1000), FLOAT)
-    assert other.data_ptr() != place
     assert other.fill_(1).sum().item() == rows * 1000
+    assert len(regions._waiting) == 0, "the one that did not fit went back to the system"
 
 
 def test_few_regions_wait() -> None:
-    several = [regions.empty((ROWS, 1000), FLOAT) for _ in range(3 * regions.KEPT)]
+    several = [regions.empty((ROWS, 1000), FLOAT) for _ in range(2 * regions.KEPT)]
     del several
     assert len(regions._waiting) == regions.KEPT
 
