@@ -1,6 +1,6 @@
 """``python -m study``: the sweeps of examples/paper through the service, then docs/results.md.
 
-Whatever stops it, the same command goes on where it was.
+Whatever stops it, the same command goes on where it was (without --again).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> int:
         console.print(str(error), style="red", markup=False)
         return 2
     except KeyboardInterrupt:
-        console.print("Stopped. The same command goes on from here.")
+        console.print(f"Stopped. The same command{' without --again' if options.again else ''} goes on from here.")
         return 130
     return 0
 

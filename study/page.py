@@ -93,7 +93,7 @@ def _sweeps(records: Mapping[str, Record]) -> str:
         ends = [trial.ended_at for trial in record.trials if trial.ended_at]
         wall = max(ends) - min(starts) if starts and ends else None
         first, last = min([first, *starts]), max([last, *ends])
-        failed = sum(trial.state == "failed" for trial in record.trials)
+        failed = sum(trial.state in ("failed", "cancelled") for trial in record.trials)
         lost = sum(max(0, trial.attempts - 1) for trial in record.trials)
         rows.append([stem, record.state, str(len(record.trials)), str(failed), str(lost), minutes(seconds),
                      NONE if wall is None else minutes(wall), _versions(record)])  # fmt: skip

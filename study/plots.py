@@ -45,16 +45,16 @@ def limit(axes: Axes, value: float, text: str) -> None:
                   fontsize=7, color="#555555")  # fmt: skip
 
 
-def finish(axes: Axes, title: str, x: str, y: str, *, legend: bool = True) -> None:
-    """Title, names of the axes, a faint grid, a legend below."""
+def finish(axes: Axes, title: str, x: str, y: str, *, columns: int = 1) -> None:
+    """Title, names of the axes, a faint grid, a legend in so many columns below."""
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    if legend and axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns)
 
 
 def png(figure: Figure) -> bytes:

@@ -31,7 +31,10 @@ class PointRecord(Part):
 
 
 class TrialRecord(Part):
-    """``pack``: the trials that were trained together have the same one. Times in seconds since 1970."""
+    """``pack``: the trials that were trained together have the same one. Times in seconds since 1970.
+
+    ``cause``: of the last attempt's end, "user" for what the trial itself did, "infrastructure" for a lost process.
+    """
 
     number: int
     params: dict[str, Any]
@@ -43,6 +46,7 @@ class TrialRecord(Part):
     started_at: float | None
     ended_at: float | None
     pack: str | None
+    cause: str | None
     attempts: int
     points: list[PointRecord]
 
@@ -62,6 +66,11 @@ class Record(Part):
     @property
     def digest(self) -> str:
         return Document(self.stem, self.document).digest
+
+    @property
+    def whole(self) -> bool:
+        """Whether every trial ended by itself: a net that diverged is a result, a process that was lost is none."""
+        return not any(t.state == "cancelled" or (t.state == "failed" and t.cause != "user") for t in self.trials)
 
 
 class Records:
@@ -102,9 +111,9 @@ class Records:
         write_whole(path, record.model_dump_json(indent=0).encode())
 
     def has(self, document: Document) -> bool:
-        """Whether this very document has been run to its end."""
+        """Whether this very document has been run to its end, no trial lost."""
         record = self.load(document.stem)
-        return record is not None and record.digest == document.digest
+        return record is not None and record.digest == document.digest and record.whole
 
     def key(self, document: Document) -> str:
         """Idempotency key: the same document is the same sweep of the service until ``again``."""

@@ -49,7 +49,9 @@ def run(client: Client, documents: Sequence[Document], records: Records, console
 
 
 def _submitted(client: Client, document: Document, records: Records) -> Json:
-    """The document's sweep: a new one, the one that was under way, or a new one for one ended by hand."""
+    """The document's sweep: a new one, the one that was under way, or a new one where that did not end by itself."""
+    if records.load(document.stem) is not None:
+        records.again(document.stem)  # of another document, or with trials lost
     sweep = client.submit(document.content, records.key(document))
     if sweep["state"] in ENDED_BY_HAND:
         records.again(document.stem)
@@ -95,5 +97,8 @@ def _trial(client: Client, trial: Json) -> TrialRecord:
     attempts = client.logs(trial["id"])["attempts"]
     points = [PointRecord(step=p["step"], values=p["values"]) for p in client.metrics(trial["id"])]
     names = ("number", "params", "state", "reason", "step", "objective", "best_step", "started_at", "ended_at")
-    pack = attempts[-1]["pack_id"] if attempts else None
-    return TrialRecord(**{name: trial[name] for name in names}, pack=pack, attempts=len(attempts), points=points)
+    last = attempts[-1] if attempts else {"pack_id": None, "cause": None}
+    return TrialRecord(
+        **{name: trial[name] for name in names}, pack=last["pack_id"], cause=last["cause"], attempts=len(attempts),
+        points=points,
+    )  # fmt: skip

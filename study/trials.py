@@ -21,13 +21,20 @@ class Trial:
     sweep: str
     spec: TrialSpec
     state: str
+    cause: str | None
     reason: str | None
     points: Sequence[PointRecord]
     together: int
 
     @property
-    def failed(self) -> bool:
-        return self.state == "failed"
+    def diverged(self) -> bool:
+        """Whether its own numbers ended it."""
+        return self.state == "failed" and self.cause == "user"
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was ended from outside."""
+        return self.state in ("failed", "cancelled") and not self.diverged
 
     @property
     def spectral(self) -> bool:
@@ -109,9 +116,11 @@ class Group:
 
     @property
     def seeds(self) -> str:
-        """How many, and how many of them failed."""
-        failed = sum(trial.failed for trial in self.trials)
-        return f"{len(self.trials)}" + (f" ({failed} diverged)" if failed else "")
+        """How many, and how many of them gave no result."""
+        diverged, lost = sum(trial.diverged for trial in self.trials), sum(trial.lost for trial in self.trials)
+        parts = [f"{diverged} diverged"] if diverged else []
+        parts += [f"{lost} lost"] if lost else []
+        return f"{len(self.trials)}" + (f" ({', '.join(parts)})" if parts else "")
 
     def values(self, key: str) -> list[float]:
         """``Trial.value`` of those that have it."""
@@ -128,8 +137,8 @@ def trials_of(record: Record) -> list[Trial]:
     sizes = Counter(trial.pack for trial in record.trials)
     return [
         Trial(
-            record.stem, resolve(sweep, t.number, t.params), t.state, t.reason, t.points,
-            together=sizes[t.pack] if t.pack else 1,
+            record.stem, resolve(sweep, t.number, t.params), t.state, t.cause, t.reason,
+            t.points,             together=sizes[t.pack] if t.pack else 1,
         )
         for t in record.trials
     ]  # fmt: skip
@@ -166,4 +175,8 @@ def label(spec: TrialSpec) -> str:
     parts += [] if gated else [model.nonlinearity]
     parts += [model.first_values] if model.reflected else []
     parts += [f"r={model.band_margin:g}"] if model.spectral else []
+    swept = {
+        path.removeprefix("training."): value for path, value in spec.params.items() if path.startswith("training.")
+    }
+    parts += [f"{name}={value}" for name, value in swept.items() if name != "seed"]
     return f"{model.kind} ({', '.join(parts)})"

@@ -81,8 +81,11 @@ class CopyMemory(Experiment):
         return Bound(own.label, self._asked, text, all(done))
 
     def _control(self, group: Group) -> Bound:
+        """One that diverges has not left the baseline downwards either."""
         ratios = _ratios(group, "val/loss")
-        what = f"{group.label} stays at the baseline"
+        what = f"control: {group.label} stays at the baseline"
+        if not ratios and all(trial.diverged for trial in group.trials):
+            return Bound(what, f">= {STUCK:g} x baseline", "diverged before its first report", True)
         return at_least(what, min(ratios) if ratios else None, STUCK)
 
     def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:

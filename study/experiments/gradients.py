@@ -72,7 +72,7 @@ class Gradients(Experiment):
 def looks(trial: Trial) -> Looks:
     """A trial that diverged has one more look, at the step where it did."""
     found = [point.values.get("grad/ratio") for point in trial.points]
-    return Looks([*found, None] if trial.failed else found)
+    return Looks([*found, None] if trial.diverged else found)
 
 
 def _kept_small(trial: Trial) -> bool:
@@ -91,7 +91,7 @@ def _row(trial: Trial) -> list[str]:
     found = looks(trial)
     known = found.known
     r_t = shown(trial.spec.model.band_margin * trial.spec.task.sequence_length) if trial.spectral else NONE
-    end = f"diverged: {trial.reason}" if trial.failed else f"{trial.spec.training.steps:,} steps"
+    end = f"diverged: {trial.reason}" if trial.diverged else f"{trial.spec.training.steps:,} steps"
     median = statistics.median(known) if known else None
     return [
         f"{label(trial.spec)}, seed {trial.spec.training.seed}", r_t, str(len(found.ratios)),

@@ -56,7 +56,7 @@ class UcrSets(Experiment):
                 if values:
                     axes.plot([x - 0.06, x + 0.06], [sum(values) / len(values)] * 2, color=colour, linewidth=2.2)
         axes.set_xticks(range(len(cells)), list(cells))
-        finish(axes, "UCR: each seed, and the mean", "", "test accuracy, %")
+        finish(axes, "UCR: each seed, and the mean", "", "test accuracy, %", columns=len(kinds) or 1)
         return {self.name: figure}
 
 
