@@ -15,9 +15,11 @@ from workers.tasks.adding import Adding
 from workers.tasks.copy_memory import Copy
 from workers.tasks.digits import Digits
 from workers.tasks.mnist import Mnist, _images
+from workers.tasks.own_data import OwnData
 from workers.tasks.pictures import picture
 from workers.tasks.show import main
 from workers.tasks.text import Text
+from workers.tasks.ucr import Ucr
 
 
 def shades(figure: Figure, panel: int) -> np.ndarray:
@@ -56,6 +58,21 @@ def test_a_permuted_image_is_put_together_again(data_dir: Path) -> None:
     for task in (Mnist(order="permuted", steps=112), Mnist(steps=28)):
         figure = picture(task, data_dir, split="test", index=4)
         assert np.array_equal(shades(figure, 1).ravel(), pixels[4])
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"), [(("down", "up"), {"down", "up"}), (("-1", "1"), {"class -1", "class 1"})]
+)
+def test_classes_of_files_are_shown_by_name(labels: tuple[str, str], shown: set[str], tmp_path: Path) -> None:
+    rows = [f"{labels[s % 2]}\t{s}\t{s + 1}\t{s - 1}" for s in range(12)]
+    for part in ("TRAIN", "TEST"):
+        (tmp_path / "ucr").mkdir(exist_ok=True)
+        (tmp_path / "ucr" / f"Mine_{part}.tsv").write_text("\n".join(rows))
+    (tmp_path / "mine.csv").write_text("\n".join(["target,t0,t1,t2", *(row.replace("\t", ",") for row in rows)]))
+    for task in (Ucr(dataset="Mine"), OwnData(file="mine.csv")):
+        count = len(task.held_out("validation", tmp_path))
+        titles = {picture(task, tmp_path, index=i).axes[0].get_title(loc="right") for i in range(count)}
+        assert titles == {f"target: {label}" for label in shown}
 
 
 @pytest.mark.parametrize("task", [Drawn(every=True, unequal=True), DrawnValues(every=True, unequal=True)], ids=repr)

@@ -46,7 +46,8 @@ def _title(task: Task) -> str:
 
 def _worded(target: Array, labels: Sequence[str] | None) -> str:
     if target.dtype.kind == "i":
-        return f"class {int(target)}" if labels is None else labels[int(target)]
+        label = str(int(target)) if labels is None else labels[int(target)]
+        return f"class {label}" if label.lstrip("-").isdecimal() else label
     return ", ".join(f"{value:.3f}" for value in np.atleast_1d(target))
 
 
