@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo up test check bench bench-service bench-gpu clean setup containers
+.PHONY: help demo up test check paper results bench bench-service bench-gpu clean setup containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,6 +34,12 @@ check: $(READY) ## lint, types, layering
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+paper: $(READY) ## the study: every claim as sweeps through the service, then docs/results.md (an hour; ARGS="--only mlp")
+	$(BIN)/python -m study $(ARGS)
+
+results: $(READY) ## docs/results.md again from the study's records, nothing is run
+	$(BIN)/python -m study --render $(ARGS)
 
 bench: $(READY) ## P1-P5: the recurrence and packs against torch.nn.RNN and the literal method (quarter of an hour)
 	$(BIN)/python -m tests.benchmarks.recurrence
