@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic_settings import BaseSettings
 
 from service.settings import ApiSettings, ControllerSettings
+from workers.model_spec import ACTIVATIONS, KINDS, ModelSpec
 from workers.parsing import parse_sweep
+from workers.spec import ResourcesSpec, SearchSpec, SweepSpec, TrainingSpec
+from workers.tasks import TASKS
+from workers.tasks.own_data import OwnData
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.json"))
@@ -42,6 +47,17 @@ def test_the_layer_runs_as_shown() -> None:
     assert names["output"].shape == (16, 100, 64)
     assert names["h_n"].shape == (1, 16, 64)
     assert names["pack"].trials == 2
+    assert (torch.linalg.svdvals(names["conv"].weight.flatten(1)) - 1).abs().max() <= 0.1 + 1e-5
+
+
+def test_every_field_task_and_kind_is_named() -> None:
+    named = set(re.findall(r"`(\w+)`", README))
+    fields = {field for part in (ModelSpec, TrainingSpec, SearchSpec, ResourcesSpec) for field in part.model_fields}
+    assert fields | KINDS | set(TASKS) | set(SweepSpec.model_fields) <= named
+    assert {choice for choices in ACTIVATIONS.values() for choice in choices} <= named
+    own = {field for task in TASKS.values() if task is not OwnData for field in task.model_fields}
+    minor = {"facts", "normalize", "missing", "validation", "test", "split_seed", "vocabulary"}
+    assert own - minor <= named
 
 
 def test_the_sweep_of_the_curl_example_is_accepted() -> None:
