@@ -337,7 +337,7 @@ template <class T, int R> void forward(const Trial<T>& m, Slice<T> s) {
   const int64_t n = p.n, hs = stride<T>(std::max(n, p.kept())), qs = stride<T>(p.kept());
   std::vector<T> state(2 * R * hs), product_c(R * qs), diagonal(2 * hs);
   T *h = state.data(), *next = p.rank ? h : h + R * hs, *q = product_c.data(), *sigma = diagonal.data(), *offset = sigma + hs;
-  const bool kept = p.states, apart = streams(p.states, n, p.trials * p.steps * p.batch);
+  const bool kept = p.states, apart = kept && streams(p.states, n, p.trials * p.steps * p.batch);
   if (p.rank) std::copy_n(p.sigma + s.trial * n, n, sigma);
   if (p.offset) std::copy_n(p.offset + s.trial * n, n, offset);
   for (int r = 0; r < R; r++) std::copy_n(p.h0 + s.start(r) * n, n, h + r * hs);

@@ -128,7 +128,13 @@ def test_states_too_many_for_the_caches(backend, lead, steps, n):
     batch = 180
     z, h0 = inputs(lead, steps, batch, n)
     assert z.numel() * z.element_size() > 2**22
-    assert_backend(backend, z, h0, transition(n, 2, 1, lead=lead), Activation("relu"))
+    matrix = transition(n, 2, 1, lead=lead)
+    assert_backend(backend, z, h0, matrix, Activation("relu"))
+    expected = recurrence(z, h0, matrix, Activation("relu"), backend=backend)[..., -1, :, :]
+    with torch.no_grad():
+        cells = [Cell(None, None, matrix)]
+        _, found = stack(z, h0.unsqueeze(-3), cells, Activation("relu"), backend=backend, wanted=False)
+    assert torch.equal(found.squeeze(-3), expected)
 
 
 @pytest.mark.parametrize("built", [True, False])
