@@ -75,6 +75,17 @@ def test_classes_of_files_are_shown_by_name(labels: tuple[str, str], shown: set[
         assert titles == {f"target: {label}" for label in shown}
 
 
+def test_a_series_cut_into_steps_is_shown_whole(tmp_path: Path) -> None:
+    values = np.arange(12 * 9).reshape(12, 9)
+    (tmp_path / "ucr").mkdir()
+    for part in ("TRAIN", "TEST"):
+        rows = ["\t".join(map(str, (s % 2, *values[s]))) for s in range(12)]
+        (tmp_path / "ucr" / f"Mine_{part}.tsv").write_text("\n".join(rows))
+    (axes,) = picture(Ucr(dataset="Mine", width=3), tmp_path, split="test", index=5).axes
+    assert np.array_equal(axes.lines[0].get_ydata(), values[5])
+    assert axes.get_xlabel() == "value, 3 to a step"
+
+
 @pytest.mark.parametrize("task", [Drawn(every=True, unequal=True), DrawnValues(every=True, unequal=True)], ids=repr)
 def test_only_steps_and_targets_that_count_are_shown(task: Drawn) -> None:
     found = task.drawn(150)

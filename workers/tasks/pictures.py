@@ -16,6 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from workers.tasks.facts import FileTask
 from workers.tasks.spelling import spell
 from workers.tasks.task import MASKED, Split, Task
 
@@ -26,6 +27,7 @@ Array = npt.NDArray[Any]
 
 def picture(task: Task, data_dir: Path | None = None, *, split: Split = "validation", index: int = 0) -> Figure:
     """Sequence ``index`` of a held-out set. Raises DataMissing, and IndexError where the set has no such sequence."""
+    task = task.described(data_dir) if isinstance(task, FileTask) else task
     found = task.held_out(split, data_dir)
     if not 0 <= index < len(found):
         raise IndexError(f"sample {index} is not in the {split} set: choose one of 0 to {len(found) - 1}")
@@ -54,10 +56,11 @@ def _worded(target: Array, labels: Sequence[str] | None) -> str:
 def _over_time(task: Task, inputs: Array, target: Array, labels: Sequence[str] | None) -> Figure:
     """Inputs as lines where they are few, else as shades; beneath them the targets where every step has one."""
     every = task.readout == "every"
+    image, steps = task.image(inputs), len(inputs)
+    inputs = task.uncut(inputs)
     wide = inputs.shape[1] > MOST_LINES
     count = 1 if wide else inputs.shape[1]
     heights = [2.4 if wide else 1.5] * count + ([2.2 if target.ndim == 1 else 1.5] if every else [])
-    image = task.image(inputs)
     figure = Figure(figsize=(9.5, 0.9 + sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(heights), 2 if image is not None else 1, height_ratios=heights,
                                width_ratios=[3.4, 1] if image is not None else None)  # fmt: skip
@@ -70,7 +73,7 @@ def _over_time(task: Task, inputs: Array, target: Array, labels: Sequence[str] |
             _line(axes, values, name, INPUT)
     if every:
         _targets(panels[-1], target, task.output_size, labels)
-    _finish(panels, len(inputs))
+    _finish(panels, len(inputs), "step" if len(inputs) == steps else f"value, {len(inputs) // steps} to a step")
     if image is not None:
         _image(figure.add_subplot(grid[:, 1]), image)
     panels[0].set_title(_title(task), fontsize=11, loc="left")
@@ -119,7 +122,7 @@ def _targets(axes: Axes, target: Array, size: int, labels: Sequence[str] | None)
     axes.set_ylabel("target")
 
 
-def _finish(panels: list[Axes], steps: int) -> None:
+def _finish(panels: list[Axes], steps: int, label: str) -> None:
     for axes in panels:
         axes.set_xlim(0.5, steps + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
@@ -127,7 +130,7 @@ def _finish(panels: list[Axes], steps: int) -> None:
             axes.spines[side].set_visible(False)
         if axes is not panels[-1]:
             axes.tick_params(labelbottom=False)
-    panels[-1].set_xlabel("step")
+    panels[-1].set_xlabel(label)
 
 
 def _image(axes: Axes, image: Array) -> None:

@@ -145,6 +145,10 @@ class Task(BaseModel, ABC):
         """Names of the classes, for people; None where they are just numbers. Raises as ``held_out``."""
         return None
 
+    def uncut(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The values over time, (T', D), that ``inputs`` (T, input_size) was cut from; most tasks cut none."""
+        return inputs
+
     def image(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32] | None:
         """The picture, (height, width), that the sequence ``inputs`` (T, input_size) was made of; None for others."""
         return None

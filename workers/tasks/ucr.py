@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from math import isqrt
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,9 @@ class Ucr(FileTask):
     @property
     def input_size(self) -> int:
         return self.step_width * self.known.features
+
+    def uncut(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return inputs.reshape(-1, self.known.features)
 
     def read_facts(self, data_dir: Path | None) -> Facts:
         paths = [_path(self.dataset, part, data_dir) for part in ("TRAIN", "TEST")]
