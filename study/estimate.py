@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from study.records import Record
 from study.trials import Trial, trials_of
@@ -10,10 +10,9 @@ from workers.space import params_of, resolve
 from workers.spec import SweepSpec
 
 
-def core_seconds(record: Record) -> float:
-    """What a sweep took of all cores it asked for: the packs' own clocks, training and scoring."""
-    cpus = float(record.spec["resources"]["cpus"])
-    return cpus * sum(trial.seconds / trial.together for trial in trials_of(record))
+def core_seconds(record: Record, trials: Sequence[Trial]) -> float:
+    """What a sweep took of all cores it asked for: the packs' own clocks, training and scoring. trials: its own."""
+    return float(record.spec["resources"]["cpus"]) * sum(trial.seconds / trial.together for trial in trials)
 
 
 def expected(sweep: SweepSpec, record: Record) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from study import estimate
@@ -11,7 +12,7 @@ from study.experiments import Experiment
 from study.plots import png
 from study.records import Record
 from study.tables import NONE, Bound, Table, bound_table, minutes, published_table
-from study.trials import trials_of
+from study.trials import Trial, trials_of
 from workers.files import write_whole
 
 HEAD = """# Results
@@ -22,34 +23,45 @@ those of the parameters that were best there. Seconds are those of a trial's own
 trained together share them."""
 
 
+@dataclass(frozen=True)
+class Ran:
+    """A sweep that ran."""
+
+    record: Record
+    trials: Sequence[Trial]
+
+    @property
+    def core_seconds(self) -> float:
+        return estimate.core_seconds(self.record, self.trials)
+
+
 def write(
     path: Path, images: Path, experiments: Sequence[Experiment], records: Mapping[str, Record], size: str, command: str
 ) -> list[Path]:
     """Write the page and its plots, named after the page; gives all files written."""
+    ran = {stem: Ran(record, trials_of(record)) for stem, record in records.items()}
     files: list[Path] = []
     parts, bounds = [], []
     for experiment in experiments:
-        own = {stem: record for stem, record in records.items() if belongs(stem, experiment.name)}
+        own = [one for stem, one in ran.items() if belongs(stem, experiment.name)]
         part, found = section(experiment, own, size, command)
         if own:
             part += [_pictures(experiment, own, images, path, files)]
         parts.append("\n\n".join(part))
         bounds += [(experiment, bound) for bound in found]
-    text = "\n\n".join([HEAD.format(command=command), _summary(bounds), *parts, _sweeps(records), _machines(records)])
+    text = "\n\n".join([HEAD.format(command=command), _summary(bounds), *parts, _sweeps(ran), _machines(records)])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, f"{text}\n".encode())
     return [path, *files]
 
 
-def section(
-    experiment: Experiment, own: Mapping[str, Record], size: str, command: str
-) -> tuple[list[str], list[Bound]]:
+def section(experiment: Experiment, own: Sequence[Ran], size: str, command: str) -> tuple[list[str], list[Bound]]:
     """Its paragraphs and its bounds."""
     repeat = f"    {command} --only {experiment.name}"
     head = [f"## {experiment.title}", experiment.about]
     if not own:
         return [*head, "Not run yet.", repeat], []
-    trials = [trial for record in own.values() for trial in trials_of(record)]
+    trials = [trial for one in own for trial in one.trials]
     bounds = experiment.bounds(trials, size)
     short = [f"{b.what}: asked {b.asked}, found {b.found}" for b in bounds if b.met is False]
     parts = [*head, *(table.markdown() for table in experiment.tables(trials))]
@@ -59,16 +71,16 @@ def section(
         ["\n".join(f"- {sentence}" for sentence in found)] if (found := experiment.conclusions(trials, size)) else []
     )
     parts += [published_table(experiment.published).markdown()] if experiment.published else []
-    seconds = sum(estimate.core_seconds(record) for record in own.values())
+    seconds = sum(one.core_seconds for one in own)
     seeds = sorted({trial.spec.training.seed for trial in trials})
     facts = f"{len(trials)} trials, seeds {', '.join(map(str, seeds))}, {minutes(seconds)} core minutes."
     return [*parts, f"{facts} {experiment.SELECTED}", repeat], bounds
 
 
-def _pictures(experiment: Experiment, own: Mapping[str, Record], images: Path, page: Path, files: list[Path]) -> str:
+def _pictures(experiment: Experiment, own: Sequence[Ran], images: Path, page: Path, files: list[Path]) -> str:
     images.mkdir(parents=True, exist_ok=True)
     lines = []
-    for name, figure in experiment.plots([trial for record in own.values() for trial in trials_of(record)]).items():
+    for name, figure in experiment.plots([trial for one in own for trial in one.trials]).items():
         file = images / f"{page.stem}-{name}.png"
         write_whole(file, png(figure))
         files.append(file)
@@ -84,10 +96,10 @@ def _summary(bounds: Sequence[tuple[Experiment, Bound]]) -> str:
     return "\n\n".join(["## Bounds", head, Table(("experiment", "bound", "asked", "found", ""), rows).markdown()])
 
 
-def _sweeps(records: Mapping[str, Record]) -> str:
+def _sweeps(ran: Mapping[str, Ran]) -> str:
     rows, core, first, last = [], 0.0, float("inf"), 0.0
-    for stem, record in records.items():
-        seconds = estimate.core_seconds(record)
+    for stem, one in ran.items():
+        record, seconds = one.record, one.core_seconds
         core += seconds
         starts = [trial.started_at for trial in record.trials if trial.started_at]
         ends = [trial.ended_at for trial in record.trials if trial.ended_at]

@@ -147,4 +147,5 @@ def _ratios(figure: SubFigure, trials: Sequence[Trial]) -> None:
     axes.set_xlabel("training step")
     axes.set_ylabel(r"$|\partial L / \partial h_0|\ /\ |\partial L / \partial h_T|$")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=7, frameon=False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7, frameon=False)

@@ -55,7 +55,8 @@ def _heatmap(axes: Axes, points: Sequence[Point], products: Sequence[float], fil
             if own:
                 colour = "black" if share(own) > DARK else "white"
                 text = f"{sum(p.success for p in own)}/{len(own)}"
-                axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
+                written = axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
+                written.set_in_layout(False)  # it lies within the cell; measuring hundreds of them is slow
     axes.set_xticks(range(len(products)), [f"{product:g}" for product in products], fontsize=8)
     axes.set_yticks(range(len(fillings)), [f"{filling:g}" for filling in fillings], fontsize=8)
     for side in axes.spines.values():
