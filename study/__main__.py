@@ -97,8 +97,9 @@ def _announce(pending: Sequence[Document], options: argparse.Namespace, records:
     known = Records(_folder(options.size, dry=True)).all() | records.all()
     seconds, unknown = estimate.total(sweeps, known)
     cores = len(os.sched_getaffinity(0))
-    text = f"About {seconds / 60 / cores:.0f} minutes on {cores} cores, by earlier records"
-    console.print(text + (f"; nothing is known of {', '.join(unknown)}." if unknown else "."))
+    if len(unknown) < len(sweeps):
+        rest = f"; {', '.join(unknown)} not among them" if unknown else ""
+        console.print(f"About {seconds / 60 / cores:.0f} minutes on {cores} cores, by earlier records{rest}.")
 
 
 def _render(options: argparse.Namespace) -> None:

@@ -53,6 +53,14 @@ class Gradients(Experiment):
         )
         return [Table(headings, [_row(trial) for trial in trials])]
 
+    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+        if not any(trial.spec.task.readout == "every" for trial in trials):
+            return []
+        return [
+            "The task has a target at every step, so a share of |dL/dh_0| comes from the outputs next to it and not from "
+            "the end; what comes through the silence between is the least over t, in the table and in the picture."
+        ]
+
     def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
         kept = [trial for trial in trials if _kept_small(trial)]
         bounds = [at_least(f"{label(trial.spec)}, r <= 1/T", looks(trial).share, SHARE, percent=True) for trial in kept]
@@ -96,7 +104,7 @@ def _row(trial: Trial) -> list[str]:
     return [
         f"{label(trial.spec)}, seed {trial.spec.training.seed}", r_t, str(len(found.ratios)),
         shown(found.share, percent=True), shown(median), shown(min(known, default=None)),
-        shown(max(known, default=None)), end,
+        shown(max(known, default=None)), shown(_faintest(trial)), end,
     ]  # fmt: skip
 
 
@@ -106,6 +114,13 @@ def _profile(trial: Trial) -> tuple[list[int], list[list[float]]]:
     whole = [point for point in trial.points if names and all(point.values.get(name) is not None for name in names)]
     rows = [[float(point.values[name] or 0.0) for point in whole] for name in names]
     return [point.step for point in whole], rows
+
+
+def _faintest(trial: Trial) -> float | None:
+    """Median over the looks of the least |dL/dh_t| over |dL/dh_T|."""
+    _, rows = _profile(trial)
+    found = [min(column) / column[-1] for column in zip(*rows, strict=True) if column[-1] > 0]
+    return statistics.median(found) if found else None
 
 
 def _heatmaps(figure: SubFigure, trials: Sequence[Trial]) -> None:

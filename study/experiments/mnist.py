@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, panels
@@ -68,13 +69,16 @@ class MnistSteps(Experiment):
 
     def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
         found = groups(trials)
-        readings = sorted({_reading(group) for group in found})
+        readings = sorted({_reading(group) for group in found}, key=lambda reading: (reading[0], reading[1] != "rows"))
         figure, all_axes = panels(len(readings), width=4.6, height=5.0)
         for axes, reading in zip(all_axes, readings, strict=False):
             for colour, group in coloured(group for group in found if _reading(group) == reading):
                 errors = [[(step, 100 * (1 - v)) for step, v in t.curve("val/accuracy")] for t in group.trials]
                 curves(axes, colour, group.label, errors)
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100]))
+            axes.yaxis.set_major_formatter(ScalarFormatter())
+            axes.yaxis.set_minor_formatter(NullFormatter())
             finish(axes, f"MNIST, {_named(*reading)}", "training step", "validation error, %")
         return {self.name: figure}
 
