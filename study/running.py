@@ -20,7 +20,7 @@ from study.documents import Document
 from study.errors import SweepEnded
 from study.records import PointRecord, Record, Records, TrialRecord
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
 ENDED_BY_HAND = ("cancelled", "stopped")
 
 Json = dict[str, Any]
@@ -38,12 +38,13 @@ def run(client: Client, documents: Sequence[Document], records: Records, console
         lines = {document.stem: bars.add_task(document.stem, total=None) for document in documents}
         waiting = {document.stem: document for document in documents}
         while waiting:
+            seen = {sweep["id"]: sweep for sweep in client.sweeps()}
             for stem, document in list(waiting.items()):
-                sweep = client.sweep(sweeps[stem]["id"])
+                sweep = seen[sweeps[stem]["id"]]
                 _show(bars, lines[stem], stem, sweep)
                 if sweep["state"] in SWEEP_ENDED:
                     del waiting[stem]
-                    _keep(client, sweep, document, records)
+                    _keep(client, client.sweep(sweep["id"]), document, records)
             if waiting:
                 time.sleep(LOOK_SECONDS)
 

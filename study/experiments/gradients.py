@@ -49,6 +49,7 @@ class Gradients(Experiment):
             "median ratio",
             "least",
             "greatest",
+            "median of the least over t",
             "end",
         )
         return [Table(headings, [_row(trial) for trial in trials])]
@@ -57,8 +58,8 @@ class Gradients(Experiment):
         if not any(trial.spec.task.readout == "every" for trial in trials):
             return []
         return [
-            "The task has a target at every step, so a share of |dL/dh_0| comes from the outputs next to it and not from "
-            "the end; what comes through the silence between is the least over t, in the table and in the picture."
+            "The task has a target at every step, so a share of |dL/dh_0| comes from the outputs next to it and not "
+            "from the end; what comes through the silence between is the least over t, in the table and in the picture."
         ]
 
     def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 class Service:
-    """Sweeps in memory, as the API shows them: each ends at the ``looks``-th look at it."""
+    """Sweeps in memory, as the API shows them: each ends at the ``looks``-th look at all of them."""
 
     def __init__(self, looks: int = 2) -> None:
         self.looks, self.seen = looks, 0
@@ -39,15 +39,20 @@ class Service:
         return self._shown(self.keys[key])
 
     def sweep(self, sweep_id: str) -> Json:
+        return self._shown(sweep_id)
+
+    def sweeps(self, state: Sequence[str] = ()) -> Iterator[Json]:
+        if not state:
+            self._look()
+        return (self._shown(name) for name, own in list(self.states.items()) if not state or own in state)
+
+    def _look(self) -> None:
         self.seen += 1
         if self.seen == self.killed_at:
             raise KeyboardInterrupt
-        if self.states[sweep_id] == "running" and self.seen >= self.looks:
-            self.states[sweep_id] = "succeeded"
-        return self._shown(sweep_id)
-
-    def sweeps(self, state: list[str]) -> Iterator[Json]:
-        return (self._shown(name) for name, own in list(self.states.items()) if own in state)
+        for name, state in self.states.items():
+            if state == "running" and self.seen >= self.looks:
+                self.states[name] = "succeeded"
 
     def pause(self, sweep_id: str) -> Json:
         self.states[sweep_id] = "paused"
@@ -141,11 +146,10 @@ def test_a_sweep_ended_by_hand_while_it_is_followed_is_said(records: Records) ->
     service = Service(looks=100)
     service.submit(DOCUMENTS[0].content, records.key(DOCUMENTS[0]))
 
-    def cancelled(sweep_id: str) -> Json:
-        service.states[sweep_id] = "cancelled"
-        return service._shown(sweep_id)
+    def cancelled() -> None:
+        service.states["s0"] = "cancelled"
 
-    service.sweep = cancelled  # type: ignore[method-assign]
+    service._look = cancelled  # type: ignore[method-assign]
     with pytest.raises(SweepEnded, match="cancelled before its end"):
         run(service, records)
     assert not records.all()
