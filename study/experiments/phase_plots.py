@@ -88,6 +88,8 @@ def edge(points: Sequence[Point]) -> Figure:
         line[0].set_ylabel("share of trials that train")
         if kept:
             line[0].legend(fontsize=8, frameon=False)
+        else:
+            line[0].annotate("no trial succeeded", (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=9)
     return figure
 
 
