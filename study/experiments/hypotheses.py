@@ -21,17 +21,24 @@ LEAST = 20
 """Trials below which nothing is said."""
 
 
+ABLE = f"settings that mostly train at r T <= {SAFE:g}"
+
+
+def able(points: Sequence[Point]) -> list[Point]:
+    """Points of settings of which most trials succeed while the margin is safe: what fails of them, it made fail."""
+    safe = together([point for point in points if point.r_t <= SAFE], lambda p: p.setting)
+    settings = {setting for setting, own in safe.items() if share(own) > 0.5}
+    return [point for point in points if point.setting in settings]
+
+
 def edge(points: Sequence[Point]) -> list[str]:
     """H1 for one task: success ends at r T of 1 to 10, whatever T is. points: of that task."""
     task = points[0].task
-    able = [setting for setting, own in together(points, lambda p: p.setting).items() if any(p.success for p in own)]
-    kept = [point for point in points if point.setting in set(able)]
+    kept = able(points)
     name = f"**H1, {task}** (the edge of success collapses in r T near {EDGE[0]:g} to {EDGE[1]:g}):"
     outcomes = [point.success for point in kept]
     if len(kept) < LEAST or all(outcomes):
-        return [
-            f"{name} cannot be tested: {sum(outcomes)} successes in {len(kept)} trials of settings that ever succeed."
-        ]
+        return [f"{name} cannot be tested: {sum(outcomes)} successes in {len(kept)} trials of {ABLE}."]
     by_product = logistic([[math.log(p.margin * p.length) for p in kept]], outcomes)
     slope, found = float(by_product.coefficients[1]), len(kept)
     if slope >= 0:
@@ -43,7 +50,7 @@ def edge(points: Sequence[Point]) -> list[str]:
     said = f"half of the trials succeed at r T = {shown(middle)}, {place} {EDGE[0]:g} to {EDGE[1]:g}"
     steep = f"slope {slope:.2f} +- {Z95 * error:.2f} per e-fold of r T" + ("" if clear else ", not clearly below 0")
     return [
-        f"{name} {said} ({steep}; {found} trials of the {len(able)} settings that ever succeed).",
+        f"{name} {said} ({steep}; {found} trials of {len(together(kept, lambda p: p.setting))} {ABLE}).",
         _collapse(name, kept),
     ]
 

@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from study.experiments.hypotheses import EDGE
+from study.experiments.hypotheses import ABLE, EDGE, able
 from study.experiments.phase_points import SUCCESS, Point, share, together
 from study.plots import COLOURS, GREY, MAP
 from study.statistics import wilson
@@ -66,7 +66,8 @@ def _heatmap(axes: Axes, points: Sequence[Point], products: Sequence[float], fil
 def edge(points: Sequence[Point]) -> Figure:
     """Success over r T and over r, a line for each length with its 95 % interval; a row for each task.
 
-    Of the settings that ever succeed. If the edge collapses in r T, the lines meet on the left and not on the right.
+    Of the settings that mostly train where the margin is safe. If the edge collapses in r T, the lines meet on the
+    left and not on the right.
     """
     tasks = together(points, lambda p: p.task)
     figure = Figure(figsize=(9.0, 3.3 * max(1, len(tasks))), layout="constrained")
@@ -74,8 +75,7 @@ def edge(points: Sequence[Point]) -> Figure:
         return figure
     grid = figure.subplots(len(tasks), 2, squeeze=False, sharey=True)
     for (task, own), line in zip(tasks.items(), grid, strict=True):
-        able = {point.setting for point in own if point.success}
-        kept = [point for point in own if point.setting in able]
+        kept = able(own)
         line[0].axvspan(*EDGE, color=GREY, alpha=0.18, linewidth=0)
         for axes, name, by_product in ((line[0], r"$r\,T$", True), (line[1], r"$r$", False)):
             for colour, (length, of_length) in zip(COLOURS, together(kept, lambda p: p.length).items(), strict=False):
@@ -89,7 +89,7 @@ def edge(points: Sequence[Point]) -> Figure:
         if kept:
             line[0].legend(fontsize=8, frameon=False)
         else:
-            line[0].annotate("no trial succeeded", (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=9)
+            line[0].annotate(f"no {ABLE}", (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=9)
     return figure
 
 
