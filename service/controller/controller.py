@@ -71,7 +71,8 @@ class Controller:
                 self._lead.progress()
                 try:
                     self._reach_ray(reconciler, epoch)
-                    reconciler.tick(self._settings.tick_seconds / 2)
+                    if reconciler.tick(self._settings.tick_seconds / 2):
+                        projector.wake()
                 except ClusterGone as error:
                     self._say(str(error))
                 self._note(epoch)

@@ -54,10 +54,14 @@ class Reconciler:
         self._errors: Counter[tuple[str, str]] = Counter()
         self._rung_news: set[str] = set()
         self._prune: dict[str, dict[str, str]] = {}
-        self._first = True
+        self._first, self._ended = True, False
 
-    def tick(self, wait: float) -> None:
-        """``wait``: seconds to give runners to answer."""
+    def tick(self, wait: float) -> bool:
+        """Whether a pack or a sweep has ended, of which MLflow is to hear at once.
+
+        wait: seconds to give runners to answer.
+        """
+        self._ended = False
         if self._cluster.connected:
             self._start_planned()
             self._poll(wait)
@@ -69,6 +73,7 @@ class Reconciler:
         if self._cluster.connected:
             self._launch(open_sweeps)
         self._first = False
+        return self._ended
 
     def _guarded(self, sweep_id: str, what: str, act: Callable[[str], None]) -> None:
         """Do something for a sweep; a mistake in it is the sweep's end, not the loop's.
@@ -153,6 +158,7 @@ class Reconciler:
             if ended:
                 packs.end(row)
         if ended:  # the runner leaves by itself too, but the room it takes is wanted now
+            self._ended = True
             self._runners.end(pack.id, name)
             self._ledger.forget(pack.id)
 
@@ -192,6 +198,7 @@ class Reconciler:
         if due:
             with self._database.write(self._epoch) as session:
                 settling.settle(session, sweep_id)
+            self._ended = True
 
     def _judge(self, sweep_id: str, spec: SweepSpec) -> None:
         """Look at the rungs again where there is news."""

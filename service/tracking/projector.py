@@ -17,6 +17,7 @@ from service.settings import ControllerSettings
 from service.store import components, outbox, projections
 from service.store.database import Database, LeadLost
 from service.store.models import OutboxEntry
+from service.tracking import models
 from service.tracking.runs import RunGone, Runs
 from service.tracking.telling import Telling, Untellable
 
@@ -26,6 +27,7 @@ LIMIT = 2_000
 """Entries looked at in a turn."""
 PAUSE_SECONDS = 1.0
 NOTE_SECONDS = 3.0
+"""Between two looks at MLflow, and two notes of how it is, where there is nothing to tell."""
 LONGEST_PAUSE = 10.0
 PROBE_SECONDS = 5.0
 
@@ -51,11 +53,16 @@ class _Sick:
 
 
 class Projector:
-    """``start`` and ``stop``; between them a thread of its own drains the outbox while the epoch leads."""
+    """``start`` and ``stop``; between them a thread of its own drains the outbox while the epoch leads.
+
+    ``wake``: there is something that is not to wait for the end of a pause.
+    """
 
     def __init__(self, database: Database, settings: ControllerSettings, epoch: int) -> None:
         self._database, self._url, self._epoch = database, settings.mlflow_url.rstrip("/"), epoch
-        self._stop = threading.Event()
+        self._stop, self._woken = threading.Event(), threading.Event()
+        self._http = httpx.Client(timeout=PROBE_SECONDS)  # a new one for each probe would load certificates each time
+        self._reached_at = -NOTE_SECONDS
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self._runs: Runs | None = None
         self._sick: dict[str, _Sick] = {}
@@ -65,12 +72,20 @@ class Projector:
     def start(self) -> None:
         self._thread.start()
 
+    def wake(self) -> None:
+        self._woken.set()
+
     def stop(self) -> None:
         """Returns once the call to MLflow that is under way has ended, or after a while without it."""
         self._stop.set()
+        self._woken.set()
         self._thread.join(timeout=PROBE_SECONDS)
 
     def _run(self) -> None:
+        with self._http:
+            self._drain_on()
+
+    def _drain_on(self) -> None:
         pause = PAUSE_SECONDS
         while not self._stop.wait(0.0):
             try:
@@ -87,16 +102,19 @@ class Projector:
             except Exception:
                 log.exception("projecting to MLflow gave an error, trying again")
                 again, pause = False, min(pause * 2, LONGEST_PAUSE)
-            if not again:
-                self._stop.wait(pause if self._down else PAUSE_SECONDS)
+            if self._down:
+                self._stop.wait(pause)
+            elif not again:
+                self._woken.wait(PAUSE_SECONDS)
+            self._woken.clear()
 
     def drain(self) -> bool:
         """Tell MLflow what the outbox holds, a turn's worth; True where there is more. Raises Unreachable."""
+        if time.monotonic() - self._reached_at < NOTE_SECONDS and not self._down and not self._waiting(1):
+            return False
         self._reach()
-        now = time.monotonic()
-        resting = [sweep_id for sweep_id, sick in self._sick.items() if sick.until > now]
-        with self._database.read() as session:
-            entries = outbox.oldest(session, LIMIT, resting)
+        self._reached_at = time.monotonic()
+        entries = self._waiting(LIMIT)
         by_sweep: dict[str, list[OutboxEntry]] = {}
         for entry in entries:
             by_sweep.setdefault(entry.sweep_id, []).append(entry)
@@ -107,6 +125,12 @@ class Projector:
             self._note()
         self._note()
         return len(entries) == LIMIT
+
+    def _waiting(self, limit: int) -> list[OutboxEntry]:
+        now = time.monotonic()
+        resting = [sweep_id for sweep_id, sick in self._sick.items() if sick.until > now]
+        with self._database.read() as session:
+            return outbox.oldest(session, limit, resting)
 
     def _tell(self, sweep_id: str, entries: list[OutboxEntry]) -> None:
         assert self._runs is not None
@@ -122,6 +146,8 @@ class Projector:
             log.warning("%s: sweep %s is told to it anew", error, sweep_id)
             self._refill(sweep_id)
         except Exception as error:
+            if self._stop.is_set():
+                return
             self._probe()
             self._rest(sweep_id, error)
         else:
@@ -149,6 +175,7 @@ class Projector:
                 warnings.filterwarnings("ignore", message)
             mlflow.set_tracking_uri(self._url)
             mlflow.set_registry_uri(self._url)
+            models.prepare()
             self._runs = Runs(self._url)
         if not self._runs.experiment_exists():
             self._remember()
@@ -168,7 +195,7 @@ class Projector:
 
     def _probe(self) -> None:
         try:
-            httpx.get(f"{self._url}/health", timeout=PROBE_SECONDS).raise_for_status()
+            self._http.get(f"{self._url}/health").raise_for_status()
         except httpx.HTTPError as error:
             raise Unreachable(
                 f"MLflow does not answer at {self._url} ({error}). Training goes on; what it misses is told later"

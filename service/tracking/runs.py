@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from mlflow import MlflowClient, MlflowException
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 EXPERIMENT = "spectral"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -22,6 +23,10 @@ SEARCHED = 1_000
 STATUS = {
     "succeeded": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "cancelled": "KILLED",
 }  # fmt: skip
+
+
+Look = tuple[int, float, Mapping[str, float]]
+"""(step, time, values) of a report."""
 
 
 class RunGone(RuntimeError):
@@ -83,23 +88,28 @@ class Runs:
         for start in range(0, len(rows), PARAM_BATCH):
             self.client.log_batch(run_id, params=rows[start : start + PARAM_BATCH])
 
-    def log(self, run_id: str, points: list[tuple[int, float, Mapping[str, float]]]) -> None:
-        """Metrics as (step, time, values). MLflow keeps (key, time, step, value) once: the same again adds nothing."""
-        rows = [Metric(key, value, millis(at), step) for step, at, values in points for key, value in values.items()]
-        for start in range(0, len(rows), BATCH):
-            batch = rows[start : start + BATCH]
-            self._known(run_id, partial(self.client.log_batch, run_id, batch))
+    def log(self, run_id: str, points: list[Look], tags: Mapping[str, Any] | None = None) -> None:
+        """Metrics as (step, time, values). MLflow keeps (key, time, step, value) once: the same again adds nothing.
 
-    def tag(self, run_id: str, tags: Mapping[str, Any]) -> None:
-        rows = [RunTag(key, str(value)) for key, value in tags.items() if value is not None]
-        self._known(run_id, lambda: self.client.log_batch(run_id, tags=rows))
+        Tags whose value is None are left out.
+        """
+        rows = [Metric(key, value, millis(at), step) for step, at, values in points for key, value in values.items()]
+        tagged = [RunTag(key, str(value)) for key, value in (tags or {}).items() if value is not None]
+        for start in range(0, max(len(rows), len(tagged) > 0), BATCH):
+            batch = rows[start : start + BATCH]
+            self._known(run_id, partial(self.client.log_batch, run_id, batch, tags=tagged if start == 0 else []))
 
     def end(self, run_id: str, state: str, at: float) -> None:
         self._known(run_id, lambda: self.client.set_terminated(run_id, STATUS[state], millis(at)))
 
-    def tags(self, run_id: str) -> dict[str, str]:
-        run = self._known(run_id, lambda: self.client.get_run(run_id))
-        return dict(run.data.tags)
+    def get(self, run_id: str) -> Run:
+        found: Run = self._known(run_id, lambda: self.client.get_run(run_id))
+        return found
+
+    def copy(self, run: Run, folder: str, path: str) -> None:
+        """A local folder into the run's artefacts, without asking anew where they are."""
+        repository = get_artifact_repository(run.info.artifact_uri, self.client.tracking_uri)
+        repository.log_artifacts(folder, path)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def _known(run_id: str, call: Callable[[], Any]) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from service.store import outbox, projections, trials
 from service.store.database import Database
 from service.store.models import OutboxEntry, Sweep, Trial
 from service.tracking import diagnostic_plots, models, plots, settled
-from service.tracking.runs import SWEEP_TAG, TRIAL_TAG, Runs
+from service.tracking.runs import SWEEP_TAG, TRIAL_TAG, Look, Runs
 from workers.parameter_count import count
 from workers.space import objective
 from workers.spec import SweepSpec, TrialSpec
@@ -22,6 +23,10 @@ from workers.spec import SweepSpec, TrialSpec
 log = logging.getLogger(__name__)
 
 MODEL_TAG = "spectral.model_id"
+THREADS = 4
+"""Trials told at once. MLflow answers few at a time, but need not wait for us between two of its answers."""
+PART = 16
+"""Trials whose entries are removed together; a controller that is to end waits for these and no more."""
 
 
 class Untellable(RuntimeError):
@@ -50,13 +55,17 @@ class Telling:
             by_subject.setdefault(entry.trial_id, []).append(entry)
         own = by_subject.pop(None, [])
         self._parent()
-        for trial_id, of_trial in by_subject.items():
-            assert trial_id is not None
-            self._tell_trial(trial_id, of_trial)
-            self._told(of_trial)
-        for entry in own:
-            if entry.kind == "ended":
-                self._tell_end(entry.payload)
+        end = next((entry.payload for entry in own if entry.kind == "ended"), None)
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="mlflow") as pool:
+            plotted = pool.submit(self._plotted) if end else None  # while MLflow takes the last trials
+            for some in _parts(list(by_subject.values()), PART):
+                told = [(of_trial, pool.submit(self._tell_trial, *self._of_trial(of_trial))) for of_trial in some]
+                wait([future for _, future in told])
+                self._told([entry for of_trial, future in told if not future.exception() for entry in of_trial])
+                for _, future in told:
+                    future.result()
+            if plotted and end:
+                self._tell_end(end, *plotted.result())
         self._told(own)
 
     def _told(self, entries: Sequence[OutboxEntry]) -> None:
@@ -109,38 +118,43 @@ class Telling:
 
     # trials
 
-    def _tell_trial(self, trial_id: str, entries: Sequence[OutboxEntry]) -> None:
+    def _of_trial(self, entries: Sequence[OutboxEntry]) -> tuple[Trial, TrialSpec | None, str, Sequence[OutboxEntry]]:
+        """The trial, all that trains it, and its run, which is there when this returns."""
+        assert entries[0].trial_id is not None
         with self._database.read() as session:
-            trial = session.get_one(Trial, trial_id)
+            trial = session.get_one(Trial, entries[0].trial_id)
         spec = settled.resolved(self._spec, trial)
-        run_id = self._child(trial, spec)
-        points = [(e.payload["step"], e.payload["at"], e.payload["values"]) for e in entries if e.kind == "metrics"]
-        if points:
-            self._runs.log(run_id, points)
-        checkpoints = [e.payload for e in entries if e.kind == "checkpoint"]
-        if checkpoints:
-            self._runs.tag(run_id, {"spectral.checkpoint": checkpoints[-1]["path"]})
-        for entry in entries:
-            if entry.kind == "ended":
-                self._tell_trial_end(trial, spec, run_id, entry.payload)
+        return trial, spec, self._child(trial, spec), entries
 
-    def _tell_trial_end(self, trial: Trial, spec: TrialSpec | None, run_id: str, payload: dict[str, Any]) -> None:
+    def _tell_trial(self, trial: Trial, spec: TrialSpec | None, run_id: str, entries: Sequence[OutboxEntry]) -> None:
+        """Runs beside those of other trials: it touches no one's state but MLflow's."""
+        points = [(e.payload["step"], e.payload["at"], e.payload["values"]) for e in entries if e.kind == "metrics"]
+        paths = [e.payload["path"] for e in entries if e.kind == "checkpoint"]
+        tags: dict[str, Any] = {"spectral.checkpoint": paths[-1]} if paths else {}
+        end = next((entry.payload for entry in entries if entry.kind == "ended"), None)
+        if end:
+            tags |= self._kept(trial, spec, run_id, end["state"])
+            tags |= {"spectral.state": end["state"], "spectral.reason": end["reason"]}
+        self._runs.log(run_id, points, tags)
+        if end:
+            self._runs.end(run_id, end["state"], end["at"])
+
+    def _kept(self, trial: Trial, spec: TrialSpec | None, run_id: str, state: str) -> dict[str, Any]:
+        """Copies a trial's checkpoints and logs its model where it has one; gives the tags that tell of its result."""
         with self._database.read() as session:
             best = trials.checkpoint(session, trial.id, "best")
             last = trials.checkpoint(session, trial.id, "last")
+        run = self._runs.get(run_id)
         for which, checkpoint in (("best", best), ("last", last)):
             if checkpoint is not None and self._there(trial, Path(checkpoint.path)):
-                self._runs.client.log_artifacts(run_id, checkpoint.path, f"checkpoints/{which}")
+                self._runs.copy(run, checkpoint.path, f"checkpoints/{which}")
+        tags: dict[str, Any] = {"spectral.objective": trial.objective, "spectral.best_step": trial.best_step}
         source = best or last
-        if payload["state"] == "succeeded" and spec and source and self._there(trial, Path(source.path)):
-            self._log_model(run_id, spec, Path(source.path))
-        tags = {"spectral.state": payload["state"], "spectral.reason": payload["reason"]}
-        self._runs.tag(run_id, tags | {"spectral.objective": trial.objective, "spectral.best_step": trial.best_step})
-        self._runs.end(run_id, payload["state"], payload["at"])
-
-    def _log_model(self, run_id: str, spec: TrialSpec, checkpoint: Path) -> None:
-        if MODEL_TAG not in self._runs.tags(run_id):
-            self._runs.tag(run_id, {MODEL_TAG: models.log_model(run_id, spec, checkpoint)})
+        wanted = state == "succeeded" and MODEL_TAG not in run.data.tags
+        if wanted and spec and source and self._there(trial, Path(source.path)):
+            path = Path(source.path)
+            tags[MODEL_TAG] = models.log_model(self._runs.client, run, spec, path, _params(spec))
+        return tags
 
     def _there(self, trial: Trial, path: Path) -> bool:
         if (path / models.FILES[0]).is_file():
@@ -153,34 +167,39 @@ class Telling:
 
     # the sweep's end
 
-    def _tell_end(self, payload: dict[str, Any]) -> None:
+    def _plotted(self) -> tuple[settled.SweepResults, dict[str, bytes]]:
+        """How the sweep ended, and its plots by file name; from our tables alone."""
         with self._database.read() as session:
             found = settled.read(session, self._sweep_id)
+        if not found.scored:
+            return found, {}
+        drawn = {"results.png": plots.results(found), "learning_curves.png": plots.learning_curves(found)}
+        return found, drawn | diagnostic_plots.drawn(found)
+
+    def _tell_end(self, payload: dict[str, Any], found: settled.SweepResults, drawn: dict[str, bytes]) -> None:
         run_id = self._parent()
-        client = self._runs.client
-        client.log_dict(run_id, settled.leaderboard(found), "leaderboard.json")
-        if found.scored:
+        self._runs.client.log_dict(run_id, settled.leaderboard(found), "leaderboard.json")
+        if drawn:
             with tempfile.TemporaryDirectory() as folder:
-                Path(folder, "results.png").write_bytes(plots.results(found))
-                Path(folder, "learning_curves.png").write_bytes(plots.learning_curves(found))
-                for name, content in diagnostic_plots.drawn(found).items():
+                for name, content in drawn.items():
                     Path(folder, name).write_bytes(content)
-                client.log_artifacts(run_id, folder, "plots")
+                self._runs.client.log_artifacts(run_id, folder, "plots")
+        points: list[Look] = []
+        tags = {"spectral.state": payload["state"], "spectral.reason": payload["reason"]}
         if found.best is not None:
-            self._tell_best(found.best, run_id, payload["at"])
-        self._runs.tag(run_id, {"spectral.state": payload["state"], "spectral.reason": payload["reason"]})
+            trial = found.best.trial
+            assert trial.objective is not None
+            points = [(trial.best_step or 0, payload["at"], {f"best/{found.objective.metric}": trial.objective})]
+            own_run = self._child(trial, found.best.spec)
+            tags |= {"spectral.best_trial": trial.id, "spectral.best_run": own_run}
+            self._register(own_run)
+        self._runs.log(run_id, points, tags)
         self._runs.end(run_id, payload["state"], payload["at"])
 
-    def _tell_best(self, best: settled.Result, run_id: str, at: float) -> None:
-        trial = best.trial
-        metric = objective(self._spec).metric
-        assert trial.objective is not None
-        self._runs.log(run_id, [(trial.best_step or 0, at, {f"best/{metric}": trial.objective})])
-        self._runs.tag(run_id, {"spectral.best_trial": trial.id, "spectral.best_run": self._known.get(trial.id)})
-        own_run = self._child(trial, best.spec)
-        model_id = self._runs.tags(own_run).get(MODEL_TAG)
+    def _register(self, run_id: str) -> None:
+        model_id = self._runs.get(run_id).data.tags.get(MODEL_TAG)
         if model_id is not None:
-            models.register(own_run, model_id, self._sweep.name, self._sweep_id)
+            models.register(run_id, model_id, self._sweep.name, self._sweep_id)
 
 
 def _params(spec: TrialSpec) -> dict[str, Any]:
@@ -196,6 +215,10 @@ def _params(spec: TrialSpec) -> dict[str, Any]:
     parameters = count(spec.model, spec.task)
     found |= {"parameters.total": parameters.total, "parameters.recurrent": parameters.recurrent}
     return found
+
+
+def _parts(trials_: list[list[OutboxEntry]], size: int) -> Iterator[list[list[OutboxEntry]]]:
+    return (trials_[start : start + size] for start in range(0, len(trials_), size))
 
 
 def _dimension(dimension: Any) -> str:

@@ -75,11 +75,13 @@ def reconciler(database: Database, cluster: Cluster, settings: ControllerSetting
     return Reconciler(database, cluster, settings, epoch)
 
 
-def tick_until(reconciler: Reconciler, done: Callable[[], bool], seconds: float = 90.0) -> None:
-    end = time.monotonic() + seconds
+def tick_until(reconciler: Reconciler, done: Callable[[], bool], seconds: float = 90.0) -> bool:
+    """What the last tick said: whether a pack or a sweep has ended in it."""
+    end, said = time.monotonic() + seconds, False
     while not done():
         assert time.monotonic() < end, f"not within {seconds:.0f} s"
-        reconciler.tick(0.1)
+        said = reconciler.tick(0.1)
+    return said
 
 
 def state(database: Database, sweep: Sweep) -> str:
@@ -97,7 +99,8 @@ def test_a_pack_planned_by_a_controller_that_died_gets_its_runner(
 ) -> None:
     sweep, spec = expanded(**QUICK)
     launched(sweep, spec, 0, 1)
-    tick_until(reconciler, lambda: state(database, sweep) == "succeeded")
+    assert tick_until(reconciler, lambda: state(database, sweep) == "succeeded")
+    assert not reconciler.tick(0.1)
     assert outcomes(database) == ["succeeded"] * 4
 
 

@@ -10,6 +10,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from mlflow.entities import LoggedModelStatus, Run
 
 from service.tracking.models import log_model, signature
 from workers.checkpoints import Checkpoints
@@ -31,11 +32,11 @@ def trial(task: dict[str, Any], **model: Any) -> TrialSpec:
 
 
 @pytest.fixture
-def run_id(tmp_path: Path) -> Iterator[str]:
+def run(tmp_path: Path) -> Iterator[Run]:
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = mlflow.create_experiment("models", artifact_location=str(tmp_path / "artifacts"))
-    yield str(mlflow.MlflowClient().create_run(experiment).info.run_id)
+    yield mlflow.MlflowClient().create_run(experiment)
     mlflow.set_tracking_uri(before)
 
 
@@ -56,11 +57,15 @@ def test_the_signature_is_that_of_the_task(spec: TrialSpec, inputs: Any, outputs
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_model_of_tokens_predicts_as_its_network_does(tmp_path: Path, run_id: str) -> None:
+def test_a_model_of_tokens_predicts_as_its_network_does(tmp_path: Path, run: Run) -> None:
     spec = trial(LANGUAGE)
     checkpoint = TrialState.start(spec).save(Checkpoints(tmp_path / "trial", spec))
-    log_model(run_id, spec, checkpoint)
-    model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
+    model_id = log_model(mlflow.MlflowClient(), run, spec, checkpoint, {"model.hidden_size": 4})
+    logged = mlflow.MlflowClient().get_logged_model(model_id)
+    assert (logged.status, logged.source_run_id) == (LoggedModelStatus.READY, run.info.run_id)
+    assert logged.params == {"model.hidden_size": "4"}
+    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    assert (model.metadata.run_id, model.metadata.model_id) == (run.info.run_id, model_id)
     ids = np.random.default_rng(0).integers(0, 50, (3, 7))
     with torch.inference_mode():
         expected = load(checkpoint)(torch.from_numpy(ids)).numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,22 @@ import mlflow
 import pytest
 from sqlalchemy import select
 
+import service.tracking.projector
 from service.controller import settling
 from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import components, leases, outbox, projections, reports, sweeps, trials
 from service.store.database import Database
 from service.store.models import Checkpoint, OutboxEntry, Sweep
-from service.tracking import diagnostic_plots, plots, settled
+from service.tracking import diagnostic_plots, models, plots, settled
 from service.tracking.models import registry_name
 from service.tracking.projector import Projector
 from service.tracking.runs import STATUS, Runs
 from service.tracking.telling import Telling
+from workers.checkpoints import Checkpoints
+from workers.space import resolve
 from workers.spec import SweepSpec
+from workers.trial_state import TrialState
 
 # of MLflow's own database and of what it leaves to the garbage collector
 pytestmark = pytest.mark.filterwarnings(
@@ -218,3 +223,94 @@ def test_what_mlflow_does_not_take_is_said_in_a_line(
     assert not row.healthy
     assert row.detail["not_taken"][sweep.id].startswith("ValueError: one two x")
     assert len(row.detail["not_taken"][sweep.id]) == 200
+
+
+@pytest.fixture
+def checkpointed(database: Database, ended: Any, tmp_path: Path) -> Sweep:
+    """An ended sweep of two trials whose checkpoints stand on disk."""
+    sweep: Sweep = ended(space={"model.margin": {"values": [0.01, 0.1]}})
+    spec = SweepSpec.model_validate(sweep.spec)
+    with database.write() as session:
+        for trial in trials.page(session, sweep.id):
+            whole = resolve(spec, trial.number, trial.params)
+            path = TrialState.start(whole).save(Checkpoints(tmp_path / trial.id, whole))
+            for row in session.scalars(select(Checkpoint).where(Checkpoint.trial_id == trial.id)):
+                row.path = str(path)
+        outbox.refill(session, sweep.id)
+    return sweep
+
+
+def test_what_mlflow_took_of_the_other_trials_is_not_told_again(
+    database: Database, checkpointed: Sweep, projector: Callable[[], Projector], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    second = f"{checkpointed.id}-0001"
+    logged, log_model = [], models.log_model
+
+    def slip(client: Any, run: Any, *rest: Any) -> str:
+        logged.append(run.data.tags["spectral.trial_id"])
+        if logged.count(second) == 1 and logged[-1] == second:
+            raise ConnectionError("MLflow went away")
+        return log_model(client, run, *rest)
+
+    monkeypatch.setattr(models, "log_model", slip)
+    told = projector()
+    told.drain()
+    with database.read() as session:
+        left = {entry.trial_id for entry in outbox.oldest(session, 1000)}
+    assert left == {None, second}
+    told._sick.clear()
+    told.drain()
+    assert waits(database) == []
+    assert sorted(logged) == [f"{checkpointed.id}-0000", second, second]
+    runs = Runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    own = runs.of_sweep(checkpointed.id)
+    assert {runs.get(run).info.status for run in own.values()} == {"FINISHED"}
+    kept = runs.get(own[second])
+    assert kept.data.tags["spectral.state"] == "succeeded"
+    assert kept.data.metrics["val/loss"] == 1.0 / 21
+    assert {found.path for found in runs.client.list_artifacts(own[second], "checkpoints")} == {
+        "checkpoints/best", "checkpoints/last",
+    }  # fmt: skip
+    plots_ = {found.path for found in runs.client.list_artifacts(own[checkpointed.id], "plots")}
+    assert plots_ == {"plots/results.png", "plots/learning_curves.png"}
+    versions = runs.client.search_model_versions(f"name = '{registry_name(checkpointed.name)}'")
+    assert [version.run_id for version in versions] == [own[f"{checkpointed.id}-0001"]]
+
+
+def test_mlflow_is_not_asked_how_it_is_with_every_look_into_an_empty_outbox(
+    database: Database, ended: Any, projector: Callable[[], Projector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended()
+    asked: list[int] = []
+    monkeypatch.setattr(Projector, "_probe", lambda _: asked.append(1))
+    monkeypatch.setattr(service.tracking.projector, "NOTE_SECONDS", 1e9)
+    told = projector()
+    told._reached_at = -2e9
+    told.drain()
+    told.drain()
+    assert (waits(database), len(asked)) == ([], 1)
+    ended()
+    told.drain()
+    assert (waits(database), len(asked)) == ([], 2)
+
+
+def test_a_wake_ends_the_pause(
+    database: Database, ended: Any, projector: Callable[[], Projector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drained = threading.Semaphore(0)
+
+    def drain(_: Projector) -> bool:
+        drained.release()
+        return False
+
+    monkeypatch.setattr(Projector, "drain", drain)
+    monkeypatch.setattr(service.tracking.projector, "PAUSE_SECONDS", 3600.0)
+    told = projector()
+    told.start()
+    try:
+        assert drained.acquire(timeout=30)
+        told.wake()
+        assert drained.acquire(timeout=30)
+    finally:
+        told.stop()
