@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -22,6 +23,10 @@ from workers.trial_state import TrialState
 log = logging.getLogger(__name__)
 
 OUTCOMES: dict[str, Outcome] = {"prune": "pruned", "pause": "paused", "cancel": "cancelled"}
+WRITERS = 8
+"""Checkpoints written at once: each mostly waits for the disk."""
+
+Written = dict[str, Path | OSError]
 
 
 class Session:
@@ -87,8 +92,11 @@ class Session:
         """Train to the next report of any trial, or until ``stop``, asked after every step, says so."""
         if self._trainer is None:
             return
-        for event in self._trainer.advance(stop):
-            self._tell(event)
+        events = self._trainer.advance(stop)
+        due = [self._names[event.trial] for event in events if isinstance(event, Reported) and event.save]
+        written = self._write(due)
+        for event in events:
+            self._tell(event, written)
 
     def end(self, verb: str, trial_ids: Sequence[str], reason: str = "") -> None:
         """prune, pause or cancel: those that still run leave at once. pause writes a checkpoint first."""
@@ -96,7 +104,7 @@ class Session:
             if name not in self._slots or name in self._ended:
                 continue
             if self._trainer is not None:
-                if verb == "pause" and not self._save(name, best=False, objective=None):
+                if verb == "pause" and not self._save(name, self._write([name]), best=False, objective=None):
                     continue
                 self._trainer.end(self._names.index(name))
             self._end(name, OUTCOMES[verb], None, reason or None)
@@ -129,33 +137,44 @@ class Session:
         if state.done:
             self._end(name, "succeeded", reason=state.early_end)
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: Event, written: Written) -> None:
         name = self._names[event.trial]
         if isinstance(event, Reported):
             self._send(Metrics(seq=self._next(), trial_id=name, step=event.step, values=event.values))
             if event.save:
-                self._save(name, best=event.best, objective=event.values[self._slots[name].spec.objective.metric])
+                objective = event.values[self._slots[name].spec.objective.metric]
+                self._save(name, written, best=event.best, objective=objective)
         elif isinstance(event, Failed):
             self._steps[name] = event.step
             self._end(name, "failed", "user", event.reason, step=event.step)
         elif isinstance(event, Finished) and name not in self._ended:
             self._end(name, "succeeded", reason=event.reason)
 
-    def _save(self, name: str, *, best: bool, objective: float | None) -> bool:
-        """A checkpoint at the trial's step; the trial ends as failed where none can be written."""
+    def _write(self, names: Sequence[str]) -> Written:
+        """Checkpoints of trials at their steps, written side by side: where each stands, or why it does not."""
+        assert self._trainer is not None
+        states = {name: self._trainer.state(self._names.index(name)) for name in names}
+        fresh = {name: state for name, state in states.items() if self._saved.get(name) != state.step}
+        if not fresh:
+            return {}
+        with ThreadPoolExecutor(min(WRITERS, len(fresh))) as pool:
+            jobs = {name: pool.submit(state.save, self._stores[name]) for name, state in fresh.items()}
+        return {name: _path_or_error(job) for name, job in jobs.items()}
+
+    def _save(self, name: str, written: Written, *, best: bool, objective: float | None) -> bool:
+        """Tell of the checkpoint at the trial's step; the trial ends as failed where none could be written."""
         assert self._trainer is not None
         trial = self._names.index(name)
-        if self._saved.get(name) == self._trainer.step_of(trial):
+        step = self._trainer.step_of(trial)
+        if self._saved.get(name) == step:
             return True
-        try:
-            state = self._trainer.state(trial)
-            path = state.save(self._stores[name])
-        except OSError as error:
+        found = written[name]
+        if isinstance(found, OSError):
             self._trainer.end(trial)
-            self._end(name, "failed", "infrastructure", f"its checkpoint cannot be written: {error}")
+            self._end(name, "failed", "infrastructure", f"its checkpoint cannot be written: {found}")
             return False
-        self._saved[name] = state.step
-        self._checkpointed(name, state.step, path, best, objective)
+        self._saved[name] = step
+        self._checkpointed(name, step, found, best, objective)
         return True
 
     def _checkpointed(self, name: str, step: int, path: Path, best: bool, objective: float | None) -> None:
@@ -181,3 +200,10 @@ class Session:
 
     def _send(self, report: Report) -> None:
         self._emit(report)
+
+
+def _path_or_error(job: Future[Path]) -> Path | OSError:
+    try:
+        return job.result()
+    except OSError as error:
+        return error

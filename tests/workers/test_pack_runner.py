@@ -11,7 +11,8 @@ import pytest
 from worker_examples import make_assignment, make_trial
 
 import workers.session
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import Checkpoints, read
+from workers.files import write_whole
 from workers.pack_training import blame
 from workers.protocol import Checkpointed, Command, Ended, Metrics, Poll, Report, StaleEpoch
 from workers.runner import PackRunner
@@ -247,6 +248,26 @@ def test_a_full_disk_fails_the_trial_as_infrastructure(
     end = ends(to_end(start(make_trial())))["t0"]
     assert (end.outcome, end.cause, end.step) == ("failed", "infrastructure", 4)
     assert "No space left on device" in str(end.reason)
+
+
+def test_a_trial_whose_folder_takes_no_file_fails_and_the_others_of_its_pack_do_not(
+    start: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_for_one(path: Path, content: bytes) -> None:
+        if path.parent.parent.name == "t1":
+            raise OSError(28, "No space left on device")
+        write_whole(path, content)
+
+    monkeypatch.setattr("workers.checkpoints.write_whole", full_for_one)
+    runner = start(make_trial(0), make_trial(1), make_trial(2))
+    reports = to_end(runner)
+    assert {name: end.outcome for name, end in ends(reports).items()} == {
+        "t0": "succeeded", "t1": "failed", "t2": "succeeded",
+    }  # fmt: skip
+    written = [report for report in reports if isinstance(report, Checkpointed)]
+    assert {report.trial_id for report in written} == {"t0", "t2"}
+    newest = {report.trial_id: report.path for report in written}
+    assert all(read(Path(path)).manifest.step == ends(reports)[name].step for name, path in newest.items())
 
 
 def test_a_gpu_that_is_not_there_is_the_nodes_fault(
