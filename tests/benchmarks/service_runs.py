@@ -79,13 +79,13 @@ def _collect(client: Client, sweep_id: str, batch: int) -> tuple[dict[str, list[
 
 def _wait_for_mlflow(stack: Stack, sweep_id: str) -> None:
     """Until the sweep's own run there has ended, which is written last."""
-    query = {"experiment_ids": ["1"], "filter": f"tags.`spectral.sweep_id` = '{sweep_id}'", "max_results": 1000}
+    own = f"tags.`spectral.sweep_id` = '{sweep_id}' and tags.`spectral.kind` = 'sweep'"
+    query = {"experiment_ids": ["1"], "filter": own}  # its trials' runs would keep the server busy with every look
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         found = httpx.post(f"{stack.mlflow_url}/api/2.0/mlflow/runs/search", json=query, timeout=30).json()
         for run in found.get("runs", []):
-            tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
-            if tags.get("spectral.kind") == "sweep" and run["info"]["status"] != "RUNNING":
+            if run["info"]["status"] != "RUNNING":
                 return
         time.sleep(0.2)
     raise SystemExit(f"MLflow did not take the sweep within {PATIENCE:.0f} s; see {stack.home.logs}")
