@@ -18,6 +18,9 @@ SMALL = 2**18
 LARGEST_ON_GPU = 64
 """One small net leaves a GPU waiting on launches: packing is nearly free until the pack fills it."""
 
+GPU_STATES = 8 * 2**30
+"""Bytes of states that a pack may keep on a whole GPU for its backward: half of what the smaller ones in use hold."""
+
 
 def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers: int, gpus: float) -> list[list[int]]:
     """Packs of positions in ``trials``: each position once, one shape key per pack, in order.
@@ -42,7 +45,9 @@ def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers:
 
 def _auto(trial: TrialSpec, count: int, workers: int, gpus: float) -> int:
     states = trial.depth * trial.training.batch_size * trial.model.hidden_size
-    largest = LARGEST_ON_GPU if gpus else LARGEST_SMALL_ON_CPU if states <= SMALL else LARGEST_ON_CPU
+    fitting = max(1, int(gpus * GPU_STATES) // max(1, trial.step_bytes))
+    on_cpu = LARGEST_SMALL_ON_CPU if states <= SMALL else LARGEST_ON_CPU
+    largest = min(LARGEST_ON_GPU, fitting) if gpus else on_cpu
     rounds = math.ceil(count / (workers * largest))
     return max(1, math.ceil(count / (workers * rounds)))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worker_examples import make_trial
 
-from workers.packing import LARGEST_ON_CPU, LARGEST_ON_GPU, LARGEST_SMALL_ON_CPU, plan
+from workers.packing import GPU_STATES, LARGEST_ON_CPU, LARGEST_ON_GPU, LARGEST_SMALL_ON_CPU, plan
 
 SMALL, LARGE = make_trial(hidden_size=6), make_trial(hidden_size=8)
 
@@ -49,6 +49,14 @@ def test_auto_spreads_evenly_over_the_workers(count: int, workers: int, gpus: fl
 def test_trials_with_much_arithmetic_of_their_own_go_into_smaller_packs() -> None:
     packs = plan([make_trial(hidden_size=512, batch_size=512)] * 32, "auto", 2, 0)
     assert [len(pack) for pack in packs] == [LARGEST_ON_CPU] * 4
+
+
+def test_a_pack_keeps_no_more_states_than_a_gpu_holds() -> None:
+    trial = make_trial(hidden_size=512, batch_size=512, task={"name": "adding", "length": 784})
+    held = GPU_STATES // trial.step_bytes
+    assert held < LARGEST_ON_GPU
+    assert max(map(len, plan([trial] * 3 * held, "auto", 1, 1.0))) == held
+    assert max(map(len, plan([trial] * 3 * held, "auto", 1, 0.5))) <= held // 2
 
 
 def test_a_given_size_is_filled_evenly() -> None:
