@@ -1,4 +1,4 @@
-"""How time grows with n, m, T, B and K, each over a factor of 16 or more, with plots."""
+"""How time grows with n, m, T, B and K, each over a factor of 16 or more, with a plot."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.benchmarks import peers, timing
 from tests.benchmarks.results import Row, row
 from tests.benchmarks.shapes import Shape
 
+PLOT = "bench-growth.png"
 STEEPEST = 1.1
 """Slope on log axes above which a growth is no longer called linear."""
 
@@ -81,7 +82,7 @@ def _step(axis: Axis, value: int, backend: str) -> timing.Contender:
 
 
 def _plot(curves: dict[str, tuple[Axis, list[float]]], out: Path) -> None:
-    """One picture for each size, and the straight line through its largest value for the eye."""
+    """A panel for each size, with the line proportional to it through the largest value for the eye."""
     try:
         import matplotlib
     except ImportError:
@@ -91,13 +92,16 @@ def _plot(curves: dict[str, tuple[Axis, list[float]]], out: Path) -> None:
     from matplotlib import pyplot
 
     out.mkdir(parents=True, exist_ok=True)
-    for name, (axis, times) in curves.items():
-        figure, axes = pyplot.subplots(figsize=(5, 4), layout="constrained")
-        line = [times[-1] * value / axis.values[-1] for value in axis.values]
-        axes.loglog(axis.values, line, linestyle=":", color="grey", label="proportional")
-        axes.loglog(axis.values, times, marker="o", label=f"training step, {axis.fixed}")
-        axes.set_xlabel(name)
-        axes.set_ylabel("CPU seconds a step, one thread")
-        axes.legend()
-        figure.savefig(out / f"bench-growth-{name}.png", dpi=120)
-        pyplot.close(figure)
+    figure, panels = pyplot.subplots(1, len(curves), figsize=(3.2 * len(curves), 3.4), layout="constrained")
+    for panel, (name, (axis, times)) in zip(panels, curves.items(), strict=True):
+        line = [1e3 * times[-1] * value / axis.values[-1] for value in axis.values]
+        panel.loglog(axis.values, line, linestyle=":", color="grey", label="proportional")
+        panel.loglog(axis.values, [1e3 * t for t in times], marker="o", label="training step")
+        panel.set_title(axis.fixed, fontsize="medium")
+        panel.set_xlabel(name)
+        panel.set_xticks(axis.values, [str(value) for value in axis.values])
+        panel.minorticks_off()
+    panels[0].set_ylabel("CPU ms a step, one thread")
+    panels[0].legend()
+    figure.savefig(out / PLOT, dpi=100)
+    pyplot.close(figure)

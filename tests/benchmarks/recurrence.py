@@ -6,6 +6,7 @@ python -m tests.benchmarks.recurrence [--quick] [--only P1 P3] [--write docs/ben
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,8 @@ def main() -> None:
     results.show(results.load(path), header)
     if options.write and not options.quick:
         results.write_section(options.write, "bench", path)
+        if "growth" in options.only and (options.out / growth.PLOT).exists():
+            shutil.copy(options.out / growth.PLOT, options.write.parent / "images" / "growth.png")
 
 
 def _part(part: str, options: argparse.Namespace) -> list[Row]:

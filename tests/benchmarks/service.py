@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from statistics import median
 
 from tests.benchmarks import machine, results, service_agreement, service_runs, service_sweep
 from tests.benchmarks.results import Row, row
@@ -107,17 +108,14 @@ def _share(run: Run) -> float:
 
 
 def _compared(own: Run, peer: Run) -> str:
-    """How far apart both sides' losses are in float32, where rounding decides which unit is active."""
+    """How far apart both sides' best losses are in float32, where rounding decides which unit is active."""
     names = own.points.keys() & peer.points.keys()
-    first, last = (
-        max(
-            abs(own.points[n][i][loss] / peer.points[n][i][loss] - 1)
-            for n in names
-            for loss in ("train/loss", "val/loss")
-        )
-        for i in (0, -1)
-    )
-    return f"in float32, {len(names)} trials, at most {first:.1e} apart at the first report, {last:.1e} at the last"
+    apart = [abs(_best(own, name) / _best(peer, name) - 1) for name in names]
+    return f"best val/loss of {len(names)} trials in float32: {median(apart):.1%} apart, at most {max(apart):.1%}"
+
+
+def _best(run: Run, name: str) -> float:
+    return min(point["val/loss"] for point in run.points[name])
 
 
 def _line(name: str, run: Run) -> str:
