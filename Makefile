@@ -41,7 +41,7 @@ paper: $(READY) ## the study: every claim as sweeps through the service, then do
 results: $(READY) ## docs/results.md again from the study's records, nothing is run
 	$(BIN)/python -m study --render $(ARGS)
 
-bench: $(READY) ## P1-P5: the recurrence and packs against torch.nn.RNN and the literal method (quarter of an hour)
+bench: $(READY) ## P1-P5: the recurrence and packs against torch.nn.RNN and the literal method (about twenty minutes)
 	$(BIN)/python -m tests.benchmarks.recurrence
 	$(BIN)/python -m tests.benchmarks.packs --trust --profile
 

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from spectral.householder import reference, wy
+from spectral.once import once_differentiable
 
 
 class Transition(NamedTuple):

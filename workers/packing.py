@@ -60,7 +60,7 @@ def _even(positions: list[int], size: int) -> list[list[int]]:
 
 
 def _balanced(work: dict[int, int], size: int) -> list[list[int]]:
-    """As ``_even``, but the largest first, each to the pack that has least to do and room."""
+    """As few packs as ``_even`` makes; the largest trials first, each to the pack that has least to do and room."""
     count = math.ceil(len(work) / size)
     packs: list[list[int]] = [[] for _ in range(count)]
     open_packs = [(0, number) for number in range(count)]

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from spectral import sequences
+from spectral.once import once_differentiable
 
 Segment = Callable[[Tensor, Tensor, Sequence[Tensor | None]], list[tuple[Tensor, Tensor]]]
 """x (..., S, B, I), h (..., L, B, n) before it, parameters -> for each of L layers all its states and the last one."""

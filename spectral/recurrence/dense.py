@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from spectral.once import once_differentiable
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.rows import product_over_rows, products, rows, sum_of_signed
 from spectral.transition import Matrix

@@ -162,6 +162,7 @@ def stack(
     names = [_resolve(backend, x, cell, activation) for cell in cells]
     _check_shapes(x, h0, cells)
     _check_offsets(cells, activation)
+    _check_cells(x, cells)
     autocast = torch.is_autocast_enabled(x.device.type) and torch.get_autocast_dtype(x.device.type) == torch.bfloat16
     with torch.autocast(x.device.type, enabled=False):
         dtype = _tensors(cells[0].matrix)[0].dtype
@@ -271,6 +272,25 @@ def _check_shapes(x: Tensor, h0: Tensor, cells: Sequence[Cell]) -> None:
         found = tuple(h0.shape) if len(cells) > 1 else (*h0.shape[:-3], *h0.shape[-2:])
         layers = (len(cells),) if len(cells) > 1 else ()
         raise ShapeError(f"h0 must have shape {(*lead, *layers, x.shape[-2], n)}; found {found}")
+
+
+def _check_cells(x: Tensor, cells: Sequence[Cell]) -> None:
+    """Sizes and dtypes of every tensor: the native loop reads what it is told is there."""
+    width = x.shape[-1]
+    for weight, bias, matrix, offset in cells:
+        assert isinstance(matrix, Transition)
+        row = matrix.sigma.shape
+        m1, m2 = matrix.u.shape[-1], matrix.v.shape[-1]
+        named = {
+            "M": (weight, (*row, width)), "bias": (bias, row), "offset": (offset, row),
+            "u": (matrix.u, (*row, m1)), "v": (matrix.v, (*row, m2)),
+        }  # fmt: skip
+        for name, (tensor, shape) in named.items():
+            if tensor is not None and tensor.shape != shape:
+                raise ShapeError(f"{name} must have shape {tuple(shape)}; found {tuple(tensor.shape)}")
+            if tensor is not None and tensor.dtype != matrix.sigma.dtype:
+                raise ShapeError(f"{name} must have sigma's dtype, {matrix.sigma.dtype}; found {tensor.dtype}")
+        width = row[-1]
 
 
 def _check_offsets(cells: Sequence[Cell], activation: Activation) -> None:

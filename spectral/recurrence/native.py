@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from spectral.once import once_differentiable
 from spectral.recurrence import native_library, regions
 from spectral.recurrence.activation import NAMES, Activation
 from spectral.transition import Factors, Matrix, factors

@@ -17,7 +17,9 @@ import torch
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("native.cpp")
-FLAGS = ("-std=c++17", "-O2", "-march=native", "-shared", "-fPIC", "-pthread")
+MACHINE = "-march=native"
+"""Left out where a compiler does not know it."""
+FLAGS = ("-std=c++17", "-O2", MACHINE, "-shared", "-fPIC", "-pthread")
 
 
 SCALARS = {torch.float32: "float", torch.float64: "double"}
@@ -39,7 +41,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
         if not path.exists():
             _build(compiler, SCALARS[dtype], path)
         built = ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: nobody's home
         said = getattr(error, "stderr", None) or error
         log.warning(
             "native.cpp could not be built (%s): the recurrence runs as a torch loop, several times slower", said
@@ -56,8 +58,8 @@ def slices(dtype: torch.dtype, batch: int) -> int:
 
 
 def _folder() -> Path:
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "spectral"
-    folder = Path(os.environ.get("SPECTRAL_CACHE_DIR", default))
+    named, caches = os.environ.get("SPECTRAL_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
+    folder = Path(named) if named else (Path(caches) if caches else Path.home() / ".cache") / "spectral"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -80,8 +82,12 @@ def _build(compiler: str, scalar: str, path: Path) -> None:
         log.info("building %s (once for this machine, about 10 s)", path.name)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name
-            command = [compiler, *FLAGS, f"-DSCALAR={scalar}", str(SOURCE), "-o", str(made)]
-            subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+            for flags in (FLAGS, [flag for flag in FLAGS if flag != MACHINE]):
+                command = [compiler, *flags, f"-DSCALAR={scalar}", str(SOURCE), "-o", str(made)]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+                if done.returncode == 0:
+                    break
+            done.check_returncode()
             os.replace(made, path)
 
 

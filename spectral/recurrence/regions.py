@@ -17,7 +17,7 @@ from torch import Tensor
 SMALLEST = 2**20
 """Bytes below which the allocator's own reuse is as good."""
 KEPT = 16
-"""Regions that wait at most: more than the layers of a step need."""
+"""Regions that wait at most, more than the layers of a step need; they are kept until the process ends."""
 ROOM = 1.25
 """A region is taken for an array of at least its size over this."""
 
@@ -33,11 +33,13 @@ def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     region = _take(size)
     holder = (ctypes.c_char * len(region)).from_buffer(region)
     weakref.finalize(holder, _waiting.append, region).atexit = False
-    return torch.frombuffer(holder, dtype=like.dtype, count=count).view(shape)
+    laid_out = torch.frombuffer(holder, dtype=like.dtype, count=count).view(shape)
+    # a view could not be written to in place, so the array gets the storage itself
+    return like.new_empty(0).set_(laid_out.untyped_storage(), 0, laid_out.shape, laid_out.stride())
 
 
 def _take(size: int) -> mmap.mmap:
-    """One that fits, or a new one in place of one that does not: what waits is never much more than is in use."""
+    """One that fits, or a new one in place of one that does not, so that sizes no longer used do not gather."""
     for _ in range(len(_waiting)):
         try:
             region = _waiting.popleft()  # one atomic step: a freed tensor may append from any thread at any time

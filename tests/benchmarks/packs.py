@@ -72,13 +72,13 @@ def main() -> None:
     for case in cases:
         rows += measure(case, options.rounds)
         print(f"  {case}: {next(line.ratio for line in rows if line.shape == str(case)):.3g} times nn.RNN", flush=True)
-        if options.profile:
-            step_profile.show(str(case), {f"K={size}": _packs(case, size) for size in SIZES})
     path = options.out / ("bench-quick.json" if options.quick else "bench.json")
     results.save(rows, header, path)
     results.show(rows, header)
     if options.write and not options.quick:
         results.write_section(options.write, "bench", path)
+    for case in cases if options.profile else ():
+        step_profile.show(str(case), {f"K={size}": _packs(case, size) for size in SIZES})
 
 
 def _options() -> argparse.Namespace:

@@ -110,7 +110,7 @@ def _parts(pack: TrainingPack) -> list[tuple[Any, str, str | Callable[..., str]]
         (pack._model, "forward", "forward, the rest"),
         (training_pack, "losses", "loss"),
         (torch.autograd, "grad", "autograd, the rest"),
-        (pack._adam, "step", "Adam and clipping"),
+        (pack._optimizer, "step", "Adam and clipping"),
         (pack._model, "after_step", "reflectors to length 1"),
         (pack, "_note", "notes of loss and norm"),
         (native, "_call", lambda back, *_: "native loop, backward" if back else "native loop, forward"),

@@ -219,6 +219,33 @@ def test_only_some_gradients_are_wanted(backend):
         assert_near(f, e, 100)
 
 
+@pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop", "dense"])
+def test_a_second_derivative_is_refused(backend):
+    """Also where the gradient coming in is constant, which torch's own once_differentiable lets pass."""
+    z, h0 = inputs((), 3, 2, 4)
+    states = recurrence(z, h0, transition(4, 1, 2), Activation("tanh"), backend=backend)
+    with pytest.raises(RuntimeError, match="create_graph"):
+        torch.autograd.grad(states.sum(), [z], create_graph=True)
+
+
+@pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda cell: cell._replace(weight=cell.weight[:3]), "M must have shape"),
+        (lambda cell: cell._replace(weight=cell.weight.float()), "M must have sigma's dtype"),
+        (lambda cell: cell._replace(bias=cell.bias[:1]), "bias must have shape"),
+        (lambda cell: cell._replace(bias=cell.bias.float()), "bias must have sigma's dtype"),
+        (lambda cell: cell._replace(matrix=cell.matrix._replace(u=cell.matrix.u.float())), "u must have sigma"),
+        (lambda cell: cell._replace(matrix=cell.matrix._replace(v=cell.matrix.v[:-1])), "v must have shape"),
+    ],
+)
+def test_tensors_that_do_not_go_together_are_refused(backend, wrong, message):
+    cell = wrong(Cell(draw(8, 3), draw(8), transition(8, 2, 2)))
+    with pytest.raises(ShapeError, match=message):
+        stack(draw(4, 5, 3), draw(1, 5, 8), [cell], Activation("relu"), backend=backend)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @trial_axis
 def test_gradcheck_of_the_hand_written_backwards(name, lead):

@@ -57,3 +57,13 @@ def test_results_of_one_sequence_outlive_the_next() -> None:
     net(torch.rand(64, 128, 1))
     assert torch.equal(first, kept)
     first.sum().backward()
+
+
+def test_an_output_is_an_array_of_its_own_that_can_be_written_to() -> None:
+    scale = torch.nn.Parameter(torch.ones(()))
+    with torch.no_grad():
+        array = regions.empty((ROWS, 1000), FLOAT).zero_()
+    array += scale
+    array.sum().backward()
+    assert scale.grad is not None
+    assert scale.grad.item() == ROWS * 1000
