@@ -103,7 +103,8 @@ def test_a_process_that_dies_every_time_fails_its_trials(tmp_path: Path) -> None
 
 def _kill_trainers() -> int:
     """SIGKILL to the training processes that this test started."""
-    found = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+    living = [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
+    found = [p for p in living if "spawn_main" in " ".join(p.cmdline())]
     for process in found:
         os.kill(process.pid, signal.SIGKILL)
     return len(found)

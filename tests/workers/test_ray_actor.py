@@ -64,7 +64,8 @@ def to_end(handle: Any) -> list[Report]:
 
 def actor_process() -> psutil.Process:
     """The process of the one runner that lives in this test's own cluster, whose processes are our descendants."""
-    found = [p for p in psutil.Process().children(recursive=True) if "ray::PackRunnerActor" in "".join(p.cmdline())]
+    living = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    found = [p for p in living if "ray::PackRunnerActor" in "".join(p.cmdline())]
     (only,) = found
     return only
 
