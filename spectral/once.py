@@ -18,8 +18,8 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
     def checked(ctx: Any, *gradients: Any) -> Any:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "this recurrence can be differentiated once, and create_graph=True asks for more; leave it out, or use "
-                "backend='reference'"
+                "this can be differentiated once, and create_graph=True asks for more; leave it out, or use "
+                "backend='reference' with a spectrum other than 'clip'"
             )
         return run(ctx, *gradients)
 

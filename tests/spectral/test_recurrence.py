@@ -228,6 +228,17 @@ def test_a_second_derivative_is_refused(backend):
         torch.autograd.grad(states.sum(), [z], create_graph=True)
 
 
+def test_the_reference_can_be_differentiated_twice():
+    """What the refusal advises."""
+    z, h0 = inputs((), 2, 1, 3)
+    matrix = transition(3, 1, 1)
+
+    def states(z, *matrix):
+        return recurrence(z, h0.detach(), Transition(*matrix), Activation("tanh"), backend="reference")
+
+    assert torch.autograd.gradgradcheck(states, (z, *matrix))
+
+
 @pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop"])
 @pytest.mark.parametrize(
     ("wrong", "message"),
