@@ -1,4 +1,8 @@
-"""Gradients through the copy task over training: whether |dL/dh_0| stays near |dL/dh_T|."""
+"""Gradients through the copy task over training: whether |dL/dh_0| stays near |dL/dh_T|.
+
+T is the length of the silence, and h_T the state at its end, with every output that has to be recalled still ahead:
+what is lost between them was lost on the way. The state after the last step of all is the source of one output alone.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,12 @@ from study.experiments.experiment import Experiment
 from study.plots import COLOURS, GREY, MAP
 from study.tables import NONE, Bound, Table, at_least, shown
 from study.trials import Trial, label
+from workers.tasks.copy_memory import Copy
 
 LOW, HIGH = 0.1, 10.0
 SHARE = 0.99
+POINTS = 16
+"""Of time, evenly from the first state to the last, that the trainer looks at."""
 DECADES = 12
 """Gradients smaller than the largest by more are drawn as none."""
 
@@ -41,25 +48,18 @@ class Looks:
 @dataclass(frozen=True)
 class Gradients(Experiment):
     def tables(self, trials: Sequence[Trial]) -> list[Table]:
-        headings = (
-            "model",
-            "r T",
-            "reports",
-            f"share in [{LOW:g}, {HIGH:g}]",
-            "median ratio",
-            "least",
-            "greatest",
-            "median of the least over t",
-            "end",
-        )
+        headings = ("model", "r T", "looks", f"share in [{LOW:g}, {HIGH:g}]", "median ratio", "least", "greatest",
+                    "share, over the last state of all", "end")  # fmt: skip
         return [Table(headings, [_row(trial) for trial in trials])]
 
     def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
-        if not any(trial.spec.task.readout == "every" for trial in trials):
-            return []
+        ends = sorted({(_silence(trial), trial.spec.depth) for trial in trials})
         return [
-            "The task has a target at every step, so a share of |dL/dh_0| comes from the outputs next to it and not "
-            "from the end; what comes through the silence between is the least over t, in the table and in the picture."
+            f"The ratio is |dL/dh_0| / |dL/dh_{silence}|, the last of {POINTS} points that are looked at before the "
+            f"recall begins. Over |dL/dh_{depth}|, the state after the last step, it is less steady, as the column for "
+            "it shows: that state feeds one output, h_0 feeds all, so it moves with how well the last symbol alone is "
+            "recalled and not with what the recurrence does."
+            for silence, depth in ends
         ]
 
     def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
@@ -79,9 +79,31 @@ class Gradients(Experiment):
 
 
 def looks(trial: Trial) -> Looks:
-    """A trial that diverged has one more look, at the step where it did."""
+    """|dL/dh_0| over the state at the silence's end. A trial that diverged has one more look, at the step where it did."""
+    _, rows = _profile(trial)
+    end = _end_of_silence(trial)
+    found = [column[0] / column[end] if column[end] > 0 else None for column in zip(*rows, strict=True)]
+    return Looks([*found, None] if trial.diverged else found)
+
+
+def _over_last_state(trial: Trial) -> Looks:
     found = [point.values.get("grad/ratio") for point in trial.points]
     return Looks([*found, None] if trial.diverged else found)
+
+
+def _end_of_silence(trial: Trial) -> int:
+    """Which of the points that are looked at is the last one at or before T."""
+    task = trial.spec.task
+    assert isinstance(task, Copy)
+    return max(i for i in range(POINTS) if _time(trial, i) <= task.length)
+
+
+def _silence(trial: Trial) -> int:
+    return _time(trial, _end_of_silence(trial))
+
+
+def _time(trial: Trial, point: int) -> int:
+    return round(point * trial.spec.depth / (POINTS - 1))
 
 
 def _kept_small(trial: Trial) -> bool:
@@ -105,7 +127,7 @@ def _row(trial: Trial) -> list[str]:
     return [
         f"{label(trial.spec)}, seed {trial.spec.training.seed}", r_t, str(len(found.ratios)),
         shown(found.share, percent=True), shown(median), shown(min(known, default=None)),
-        shown(max(known, default=None)), shown(_faintest(trial)), end,
+        shown(max(known, default=None)), shown(_over_last_state(trial).share, percent=True), end,
     ]  # fmt: skip
 
 
@@ -115,13 +137,6 @@ def _profile(trial: Trial) -> tuple[list[int], list[list[float]]]:
     whole = [point for point in trial.points if names and all(point.values.get(name) is not None for name in names)]
     rows = [[float(point.values[name] or 0.0) for point in whole] for name in names]
     return [point.step for point in whole], rows
-
-
-def _faintest(trial: Trial) -> float | None:
-    """Median over the looks of the least |dL/dh_t| over |dL/dh_T|."""
-    _, rows = _profile(trial)
-    found = [min(column) / column[-1] for column in zip(*rows, strict=True) if column[-1] > 0]
-    return statistics.median(found) if found else None
 
 
 def _heatmaps(figure: SubFigure, trials: Sequence[Trial]) -> None:
@@ -155,13 +170,14 @@ def _edges(count: int, steps: int) -> list[float]:
 def _ratios(figure: SubFigure, trials: Sequence[Trial]) -> None:
     axes = figure.subplots()
     for colour, trial in zip(COLOURS, trials, strict=False):
-        curve = trial.curve("grad/ratio")
+        steps, _ = _profile(trial)
+        curve = [(step, ratio) for step, ratio in zip(steps, looks(trial).ratios, strict=False) if ratio]
         if curve:
             axes.plot(*zip(*curve, strict=True), color=colour, linewidth=1.3, label=label(trial.spec))
     axes.axhspan(LOW, HIGH, color=GREY, alpha=0.2, linewidth=0)
     axes.set_yscale("log")
     axes.set_xlabel("training step")
-    axes.set_ylabel(r"$|\partial L / \partial h_0|\ /\ |\partial L / \partial h_T|$")
+    axes.set_ylabel(r"$|\partial L / \partial h_0|\ /\ |\partial L / \partial h_T|$, T the silence's end")
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7, frameon=False)

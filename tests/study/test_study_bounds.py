@@ -21,7 +21,7 @@ def good(spec: TrialSpec) -> list[tuple[int, Values]] | None:
     learned = history(spec, better=1e-3 if spec.model.spectral else 1.0, seconds=30.0)
     for _, values in learned:
         leaves = spec.model.kind == "lstm" or spec.model.band_margin * spec.depth > 1
-        values["grad/ratio"] = 1e-3 if leaves else 1.0
+        values["grad_t/00"] = (1e-3 if leaves else 1.0) * values["grad_t/14"]
         for key in ("val/accuracy", "test/accuracy"):
             if key in values and not spec.model.spectral:
                 values[key] = 0.1135
@@ -32,7 +32,8 @@ def bad(spec: TrialSpec) -> list[tuple[int, Values]]:
     """Spectral nets learn too little and too late, the others everything."""
     learned = history(spec, better=0.9 if spec.model.spectral else 1e-3, seconds=1e5)
     for _, values in learned:
-        values["grad/ratio"] = 1e-3 if spec.model.spectral and spec.model.band_margin * spec.depth <= 1 else 1.0
+        small = spec.model.spectral and spec.model.band_margin * spec.depth <= 1
+        values["grad_t/00"] = (1e-3 if small else 1.0) * values["grad_t/14"]
     return learned
 
 
