@@ -18,9 +18,10 @@ from service.client import ApiError, Client
 from service.stack import Stack
 from service.stack.errors import StackError
 from study import documents, estimate, page, running
-from study.documents import PAPER, ROOT, SIZES, Document
+from study.documents import PAPER, SIZES, Document
 from study.errors import NoSuchExperiment, StudyError
 from study.experiments import EXPERIMENTS, Experiment
+from study.machine import ROOT
 from study.records import Records
 
 console = Console(highlight=False, soft_wrap=True)
@@ -107,10 +108,10 @@ def _render(options: argparse.Namespace) -> None:
     name = "results.md" if options.size == "cpu" else f"results-{options.size}.md"
     dry = options.steps is not None
     folder = options.out if dry or options.out != _folder(options.size, dry) else ROOT / "docs"
-    command = "python -m study" + ("" if options.size == "cpu" else f" --size {options.size}")
-    command += f" --steps {options.steps}" if dry else ""
+    arguments = "" if options.size == "cpu" else f"--size {options.size}"
+    arguments += f" --steps {options.steps}" if dry else ""
     found = Records(options.out).all()
-    written = page.write(folder / name, folder / "images", list(EXPERIMENTS.values()), found, options.size, command)
+    written = page.write(folder / name, folder / "images", list(EXPERIMENTS.values()), found, options.size, arguments)
     console.print(f"Written: {written[0]} and {len(written) - 1} plots.")
 
 

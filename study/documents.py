@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from study.errors import DataNotThere, DocumentWrong
+from study.machine import ROOT
 from workers.errors import DataMissing, SpecError
 from workers.parsing import parse_sweep
 from workers.space import tasks_of
 from workers.spec import SweepSpec
 
-ROOT = Path(__file__).resolve().parent.parent
 PAPER = ROOT / "examples" / "paper"
 SIZES = ("cpu", "full")
 DATA_VARIABLE = "SPECTRAL_DATA_DIR"

@@ -1,4 +1,7 @@
-"""What a record was made on: processor, versions, source, date; nothing that names a person or a place."""
+"""What a record was made on: processor, versions, source, date; nothing that names a person or a place.
+
+The standard library alone, so that benchmarks on a bare machine can say the same of theirs.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from study.documents import ROOT
-
+ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "numpy", "ray", "mlflow")
 SOURCES = ("spectral", "workers", "service", "study")
 
@@ -19,24 +21,24 @@ def describe() -> dict[str, str]:
     """Name -> value, in the order of showing."""
     found = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "source": _commit(),
-        "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
-        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "source": commit(*SOURCES),
+        "processor": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
+        "memory": memory(),
         "python": platform.python_version(),
     }
-    found |= {name: version for name in PACKAGES if (version := _version(name))}
+    found |= {name: known for name in PACKAGES if (known := version(name))}
     gpu = _gpu()
     return found | ({"gpu": gpu} if gpu else {})
 
 
-def _commit() -> str:
-    """The commit that ran, with a plus where the code differs from it."""
+def commit(*folders: str) -> str:
+    """The commit that ran, with a plus where the code of ``folders`` differs from it."""
     try:
-        commit = _git("rev-parse", "--short", "HEAD")
-        changed = _git("status", "--porcelain", "--", *SOURCES)
+        short = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--", *folders)
     except (OSError, subprocess.CalledProcessError):
         return "not a git checkout"
-    return commit + ("+" if changed else "")
+    return short + ("+" if changed else "")
 
 
 def _git(*arguments: str) -> str:
@@ -44,13 +46,20 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of its model."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _version(package: str) -> str | None:
+def memory() -> str:
+    """All of the machine's, in GiB."""
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+
+
+def version(package: str) -> str | None:
+    """None where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study import estimate
+from study import estimate, fairness
 from study.documents import belongs
 from study.experiments import Experiment
 from study.plots import png
@@ -20,7 +20,13 @@ HEAD = """# Results
 Written by `{command}` from the records of its sweeps: no figure of ours here is typed by hand. A figure over several
 seeds is their mean, with the least and the greatest in brackets. Models are selected by validation; test figures are
 those of the parameters that were best there. Seconds are those of a trial's own pack, training and scoring, so trials
-trained together share them."""
+trained together share them.
+
+The command below an experiment runs it anew; without `--again` it runs what has no record yet. MNIST, the Penn
+Treebank and UCR are read from the folder that `SPECTRAL_DATA_DIR` names; what is missing is named with its place."""
+
+LIMIT_MINUTES = {"cpu": 60.0}
+"""Most that a whole study may take."""
 
 
 @dataclass(frozen=True)
@@ -36,40 +42,49 @@ class Ran:
 
 
 def write(
-    path: Path, images: Path, experiments: Sequence[Experiment], records: Mapping[str, Record], size: str, command: str
+    path: Path,
+    images: Path,
+    experiments: Sequence[Experiment],
+    records: Mapping[str, Record],
+    size: str,
+    arguments: str = "",
 ) -> list[Path]:
-    """Write the page and its plots, named after the page; gives all files written."""
+    """Write the page and its plots, named after the page; gives all files written. arguments: of the command."""
     ran = {stem: Ran(record, trials_of(record)) for stem, record in records.items()}
     files: list[Path] = []
     parts, bounds = [], []
     for experiment in experiments:
         own = [one for stem, one in ran.items() if belongs(stem, experiment.name)]
-        part, found = section(experiment, own, size, command)
+        part, found = section(experiment, own, size, arguments)
         if own:
             part += [_pictures(experiment, own, images, path, files)]
         parts.append("\n\n".join(part))
         bounds += [(experiment, bound) for bound in found]
-    text = "\n\n".join([HEAD.format(command=command), _summary(bounds), *parts, _sweeps(ran), _machines(records)])
+    head = HEAD.format(command=_command(arguments))
+    text = "\n\n".join([head, _summary(bounds), *parts, _sweeps(ran, size), _machines(records)])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, f"{text}\n".encode())
     return [path, *files]
 
 
-def section(experiment: Experiment, own: Sequence[Ran], size: str, command: str) -> tuple[list[str], list[Bound]]:
+def _command(arguments: str) -> str:
+    return f'make paper ARGS="{arguments.strip()}"' if arguments.strip() else "make paper"
+
+
+def section(experiment: Experiment, own: Sequence[Ran], size: str, arguments: str) -> tuple[list[str], list[Bound]]:
     """Its paragraphs and its bounds."""
-    repeat = f"    {command} --only {experiment.name}"
+    repeat = f"    {_command(f'{arguments} --only {experiment.name} --again')}"
     head = [f"## {experiment.title}", experiment.about]
     if not own:
-        return [*head, "Not run yet.", repeat], []
+        return [*head, "Not run yet.", repeat], experiment.bounds([], size)
     trials = [trial for one in own for trial in one.trials]
     bounds = experiment.bounds(trials, size)
     short = [f"{b.what}: asked {b.asked}, found {b.found}" for b in bounds if b.met is False]
     parts = [*head, *(table.markdown() for table in experiment.tables(trials))]
     parts += [bound_table(bounds).markdown()] if bounds else []
     parts += ["**Falls short.** " + "; ".join(short) + "."] if short else []
-    parts += (
-        ["\n".join(f"- {sentence}" for sentence in found)] if (found := experiment.conclusions(trials, size)) else []
-    )
+    said = [*experiment.conclusions(trials, size), *fairness.sentences(trials)]
+    parts += ["\n".join(f"- {sentence}" for sentence in said)] if said else []
     parts += [published_table(experiment.published).markdown()] if experiment.published else []
     seconds = sum(one.core_seconds for one in own)
     seeds = sorted({trial.spec.training.seed for trial in trials})
@@ -96,33 +111,42 @@ def _summary(bounds: Sequence[tuple[Experiment, Bound]]) -> str:
     return "\n\n".join(["## Bounds", head, Table(("experiment", "bound", "asked", "found", ""), rows).markdown()])
 
 
-def _sweeps(ran: Mapping[str, Ran]) -> str:
-    rows, core, first, last = [], 0.0, float("inf"), 0.0
+def _sweeps(ran: Mapping[str, Ran], size: str) -> str:
+    rows, core = [], 0.0
     for stem, one in ran.items():
         record, seconds = one.record, one.core_seconds
         core += seconds
         starts = [trial.started_at for trial in record.trials if trial.started_at]
         ends = [trial.ended_at for trial in record.trials if trial.ended_at]
         wall = max(ends) - min(starts) if starts and ends else None
-        first, last = min([first, *starts]), max([last, *ends])
         failed = sum(trial.state in ("failed", "cancelled") for trial in record.trials)
         lost = sum(max(0, trial.attempts - 1) for trial in record.trials)
         rows.append([stem, record.state, str(len(record.trials)), str(failed), str(lost), minutes(seconds),
                      NONE if wall is None else minutes(wall), _versions(record)])  # fmt: skip
     text = f"Training and scoring took {minutes(core)} core minutes, {core / 3600:.2f} core hours, in all."
-    if last > first:
-        text += f" From the first trial's start to the last one's end {minutes(last - first)} minutes passed."
+    text += f" During {minutes(busy_seconds(ran.values()))} minutes at least one of these trials ran"
+    text += f", of {LIMIT_MINUTES[size]:.0f} that are allowed." if size in LIMIT_MINUTES else "."
     headings = (
         "sweep",
         "state",
         "trials",
-        "diverged",
+        "failed",
         "restarts",
         "core minutes",
         "minutes from start to end",
         "made on",
     )
     return "\n\n".join(["## Sweeps", text, Table(headings, rows).markdown()])
+
+
+def busy_seconds(ran: Iterable[Ran]) -> float:
+    """How long at least one trial was under way, whether they ran in one go or in several."""
+    spans = [(t.started_at, t.ended_at) for one in ran for t in one.record.trials if t.started_at and t.ended_at]
+    total, until = 0.0, 0.0
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total
 
 
 def _versions(record: Record) -> str:

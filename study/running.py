@@ -7,7 +7,7 @@ checkpoints.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -31,6 +31,7 @@ def run(client: Client, documents: Sequence[Document], records: Records, console
 
     Raises SweepEnded where somebody ended one of them by hand.
     """
+    made_on = machine.describe()  # before anything runs: the code may change meanwhile
     sweeps = {document.stem: _submitted(client, document, records) for document in documents}
     _pause_others(client, {sweep["id"] for sweep in sweeps.values()})
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -44,7 +45,9 @@ def run(client: Client, documents: Sequence[Document], records: Records, console
                 _show(bars, lines[stem], stem, sweep)
                 if sweep["state"] in SWEEP_ENDED:
                     del waiting[stem]
-                    _keep(client, client.sweep(sweep["id"]), document, records)
+                    _keep(client, client.sweep(sweep["id"]), document, records, made_on)
+                    left = f"{len(waiting)} sweeps to go" if waiting else "the last one"
+                    console.print(f"{stem}: {sweep['state']}, {sweep['trials']['total']} trials recorded; {left}.")
             if waiting:
                 time.sleep(LOOK_SECONDS)
 
@@ -77,19 +80,19 @@ def _show(bars: Progress, line: TaskID, stem: str, sweep: Json) -> None:
         bars.stop_task(line)
 
 
-def _keep(client: Client, sweep: Json, document: Document, records: Records) -> None:
+def _keep(client: Client, sweep: Json, document: Document, records: Records, made_on: Mapping[str, str]) -> None:
     if sweep["state"] in ENDED_BY_HAND:
         raise SweepEnded(
             f"sweep {document.stem} ({sweep['id']}) was {sweep['state']} before its end; run the same again"
         )
-    records.save(collected(client, sweep, document))
+    records.save(collected(client, sweep, document, made_on))
 
 
-def collected(client: Client, sweep: Json, document: Document) -> Record:
+def collected(client: Client, sweep: Json, document: Document, made_on: Mapping[str, str]) -> Record:
     """A sweep that has ended, with the whole history of its trials."""
     return Record(
         stem=document.stem, document=document.content, spec=sweep["spec"], sweep_id=sweep["id"], state=sweep["state"],
-        reason=sweep["reason"], machine=machine.describe(),
+        reason=sweep["reason"], machine=dict(made_on),
         trials=[_trial(client, trial) for trial in client.trials(sweep["id"])],
     )  # fmt: skip
 

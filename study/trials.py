@@ -92,6 +92,18 @@ class Group:
         return label(self.spec)
 
     @property
+    def task(self) -> str:
+        """The name of its task with what tells it from others of that name."""
+        fields = self.spec.task.model_dump()
+        own = [f"{key} {fields[key]}" for key in ("dataset", "length", "steps", "order") if fields.get(key) is not None]
+        return ", ".join([fields["name"], *own])
+
+    @property
+    def whole(self) -> bool:
+        """Whether every one of them came to its end: a mean of those that did is a mean of survivors."""
+        return not any(trial.diverged or trial.lost for trial in self.trials)
+
+    @property
     def parameters(self) -> Parameters:
         return count(self.spec.model, self.spec.task)
 
@@ -171,8 +183,8 @@ def label(spec: TrialSpec) -> str:
     parts = [f"n={model.hidden_size}"]
     parts += [f"{model.layers} layers"] if model.layers > 1 else []
     parts += ["{}+{} reflectors".format(*model.reflector_counts)] if model.reflected else []
-    gated = model.kind in ("lstm", "gru", "spectral_lstm", "spectral_gru", "irnn")
-    parts += [] if gated else [model.nonlinearity]
+    fixed = model.kind in ("lstm", "gru", "spectral_lstm", "spectral_gru", "irnn")
+    parts += [] if fixed else [model.nonlinearity]
     parts += [model.first_values] if model.reflected else []
     parts += [f"r={model.band_margin:g}"] if model.spectral else []
     swept = {

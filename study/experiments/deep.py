@@ -46,7 +46,15 @@ class DeepNets(Experiment):
         below = Bound(f"{depth} layers: resnet is below ours", f"< {shown(own, percent=True)}", NONE, None)
         if own is not None and residual is not None:
             below = Bound(below.what, below.asked, shown(residual, percent=True), residual < own)
-        return [at_least(named, own, asked, percent=True), stuck, below]
+        whole = first is not None and first.whole
+        return [at_least(f"{named}, mean of the seeds", own, asked, percent=True, also=whole), stuck, below]
+
+    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+        return [
+            "The plain net starts as torch's linear layers do, U(-1/sqrt(n), 1/sqrt(n)), which fades with depth by "
+            "itself; the spectral net starts at the identity, the residual one has its shortcuts. No other start "
+            "of the plain net, no normalisation and no other depth was tried."
+        ]
 
     def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
         found = groups(trials)

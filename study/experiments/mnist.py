@@ -17,7 +17,7 @@ from workers.tasks.mnist import PIXELS, VALIDATION, Mnist
 
 TRAINED_ON = 60_000 - VALIDATION
 RECURRENT = 13_000
-"""Recurrent parameters of the published net."""
+"""Of the published net in all; ours is held to it in the recurrence, since 28 or 112 steps have wider inputs."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,11 @@ class MnistSteps(Experiment):
         if own is None:
             return [Bound(f"{what}, test accuracy", f">= {shown(asked.accuracy, percent=True)}", NONE, None)]
         bounds = [
-            at_least(f"{what}, test accuracy: {own.label}", own.mean("test/accuracy"), asked.accuracy, percent=True)
-        ]
+            at_least(
+                f"{what}, test accuracy, mean of the seeds: {own.label}", own.mean("test/accuracy"), asked.accuracy,
+                percent=True, also=own.whole,
+            )
+        ]  # fmt: skip
         if steps == 28:
             bounds.append(at_most(f"{what}, recurrent parameters", own.parameters.recurrent, RECURRENT))
         if asked.seconds is not None:

@@ -9,13 +9,16 @@ from matplotlib.figure import Figure
 
 from study.experiments import hypotheses, phase_plots
 from study.experiments.experiment import Experiment
-from study.experiments.phase_points import Point, points_of, together
+from study.experiments.phase_points import SUCCESS, Point, points_of, together
 from study.statistics import wilson
 from study.tables import Bound, Table, at_least, shown
 from study.trials import Trial
 
 ENOUGH = 300
 """Trials asked of the diagram."""
+SUCCEEDED = (
+    f"A trial succeeds whose best validation loss is at most {SUCCESS:g} of the baseline; T is the whole sequence."
+)
 
 
 @dataclass(frozen=True)
@@ -24,18 +27,18 @@ class PhaseDiagram(Experiment):
         points = points_of(trials)
         stable = [point for point in points if point.r_t <= hypotheses.SAFE]
         margins = _shares(
-            points, "Success by r T, over all reflector counts, activations and starts.",
+            points, f"{SUCCEEDED} By r T, over all reflector counts, activations and starts.",
             ("task", "T", "r T"), lambda p: (p.task, f"{p.length}", shown(p.r_t)),
         )  # fmt: skip
         counts = _shares(
             sorted(stable, key=lambda p: (p.task, p.activation, p.filling)),
-            f"Success by reflectors where r T <= {hypotheses.SAFE:g}, over lengths and starts.",
+            f"By reflectors where r T <= {hypotheses.SAFE:g}, over lengths and starts.",
             ("task", "activation", "(m1 + m2) / n"), lambda p: (p.task, p.activation, shown(p.filling)),
         )  # fmt: skip
         return [margins, counts]
 
     def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
-        return [at_least("trials in the diagram", len(points_of(trials)), ENOUGH)]
+        return [at_least("trials in the diagram", len(points_of(trials)) or None, ENOUGH)]
 
     def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
         points = points_of(trials)

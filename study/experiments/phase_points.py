@@ -37,8 +37,9 @@ class Point(NamedTuple):
 
 
 def points_of(trials: Iterable[Trial]) -> list[Point]:
-    """In the order of task, length, r T, filling, activation, start. One that diverged counts by its best report."""
-    return sorted(_point(trial) for trial in trials)
+    """In the order of task, length, r T, filling, activation, start. One that diverged counts by its best report, one
+    that was ended from outside not at all."""
+    return sorted(_point(trial) for trial in trials if not trial.lost)
 
 
 def _point(trial: Trial) -> Point:

@@ -15,6 +15,8 @@ from study.trials import Group, Trial, best_of, groups
 from workers.tasks.ucr import Ucr
 
 OURS, PEERS = "spectral_rnn", ("rnn", "ornn")
+SETS, SEEDS = 4, 5
+"""At least so many, else nothing is said of ranks."""
 
 Cells = dict[str, dict[str, Group]]
 """By data set, by kind of model."""
@@ -29,11 +31,14 @@ class UcrSets(Experiment):
         mean = mean_ranks(cells)
         rows.append(["**mean rank**", *(shown(mean.get(kind)) for kind in kinds)])
         caption = "Test accuracy, mean +- standard deviation over seeds; ranks by the means, 1 is best."
-        labels = [[kind, next(row[kind].label for row in cells.values() if kind in row)] for kind in kinds]
-        return [Table(("set", *kinds), rows, caption), Table(("kind", "model"), labels)]
+        labels = [
+            [kind, "; ".join(dict.fromkeys(row[kind].label for row in cells.values() if kind in row))] for kind in kinds
+        ]
+        return [Table(("set", *kinds), rows, caption), Table(("kind", "models, over the sets"), labels)]
 
     def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
-        mean = mean_ranks(chosen(trials))
+        cells = chosen(trials)
+        mean = mean_ranks(cells) if _enough(cells) else {}
         own = mean.get(OURS)
         found = []
         for kind in PEERS:
@@ -71,6 +76,12 @@ def chosen(trials: Sequence[Trial]) -> Cells:
         name: {kind: best for kind, own in row.items() if (best := best_of(own)) is not None}
         for name, row in found.items()
     }
+
+
+def _enough(cells: Cells) -> bool:
+    """Whether every kind that is compared ran on all sets with all seeds, and none was lost on the way."""
+    compared = [row.get(kind) for row in cells.values() for kind in (OURS, *PEERS)]
+    return len(cells) >= SETS and all(g is not None and g.whole and len(g.trials) >= SEEDS for g in compared)
 
 
 def mean_ranks(cells: Cells) -> dict[str, float]:

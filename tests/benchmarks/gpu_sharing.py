@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 from spectral import SpectralRNN
-from tests.benchmarks.machine import ROOT
+from study.machine import ROOT
 from tests.benchmarks.shapes import Shape
 
 LR = 1e-3

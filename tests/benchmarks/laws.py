@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
-from tests.benchmarks.machine import ROOT
+from study.machine import ROOT
 from tests.benchmarks.peers import Layer
 
 SUITE = "tests/spectral/test_recurrence.py"

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from spectral import SpectralRNN
+from study.machine import ROOT
 from tests.benchmarks import peers
-from tests.benchmarks.machine import ROOT
 from tests.benchmarks.results import Row, row
 from tests.benchmarks.shapes import P5, Shape
 

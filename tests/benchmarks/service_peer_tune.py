@@ -20,7 +20,7 @@ import torch
 from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-from tests.benchmarks.machine import ROOT
+from study.machine import ROOT
 from tests.benchmarks.service_peer_nets import PlainSpectral
 from tests.benchmarks.service_peer_train import Data, Point, Settings, train
 from tests.benchmarks.service_sweep import trials

@@ -19,7 +19,7 @@ import httpx
 from service.client import Client
 from service.stack import Stack
 from service.stack.ports import free
-from tests.benchmarks.machine import ROOT
+from study.machine import ROOT
 from tests.benchmarks.service_peer_tune import config_of, key
 
 PATIENCE = 120.0

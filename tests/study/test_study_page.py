@@ -22,8 +22,6 @@ from workers.space import params_of, resolve
 from workers.trainer import Trainer
 from workers.trial_state import TrialState
 
-COMMAND = "python -m study"
-
 
 @pytest.fixture(autouse=True)
 def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +30,7 @@ def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(folder: Path, found: dict[str, Record]) -> str:
     experiments = list(EXPERIMENTS.values())
-    page.write(folder / "results.md", folder / "images", experiments, found, "cpu", COMMAND)
+    page.write(folder / "results.md", folder / "images", experiments, found, "cpu")
     return (folder / "results.md").read_text()
 
 
@@ -45,7 +43,7 @@ def test_the_page_of_every_sweep(tmp_path: Path) -> None:
     text = write(tmp_path, found)
     for name, experiment in EXPERIMENTS.items():
         assert f"## {experiment.title}\n" in text
-        assert f"    {COMMAND} --only {name}\n" in text
+        assert f'    make paper ARGS="--only {name} --again"\n' in text
         for figure in experiment.published:
             assert f"| {figure.figure} | {figure.source} |" in text
     assert "Not run yet" not in text
@@ -60,8 +58,8 @@ def test_the_page_of_every_sweep(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "phase"])
 def test_a_section_of_the_full_size(name: str) -> None:
     own = [page.Ran(found, trials_of(found)) for found in map(record, documents(name, size="full"))]
-    parts, bounds = page.section(EXPERIMENTS[name], own, "full", f"{COMMAND} --size full")
-    assert parts[-1] == f"    {COMMAND} --size full --only {name}"
+    parts, bounds = page.section(EXPERIMENTS[name], own, "full", "--size full")
+    assert parts[-1] == f'    make paper ARGS="--size full --only {name} --again"'
     assert bounds
     assert all(bound.met is not None for bound in bounds)
 

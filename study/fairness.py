@@ -1,0 +1,53 @@
+"""What is said beside a comparison of kinds of models: which was tried how often, and where a baseline wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from study.tables import shown
+from study.trials import Group, Trial, best_of, groups
+
+TUNED = (
+    "The spectral nets' settings were found by hand in runs before these; of the baselines nothing was tried but what "
+    "stands here."
+)
+
+
+def sentences(trials: Sequence[Trial]) -> list[str]:
+    """None where one kind of model ran."""
+    found = groups(trials)
+    kinds = list(dict.fromkeys(group.spec.model.kind for group in found))
+    if len(kinds) < 2:
+        return []
+    parts = [_effort(kind, [group for group in found if group.spec.model.kind == kind]) for kind in kinds]
+    return [f"Settings and seeds: {'; '.join(parts)}. {TUNED}", *_beaten(found)]
+
+
+def _effort(kind: str, own: Sequence[Group]) -> str:
+    seeds = _range([len(group.trials) for group in own], "seed")
+    steps = _range([group.spec.training.steps for group in own], "step")
+    return f"{kind} {_count(len(own), 'setting')} of {steps}, {seeds} each"
+
+
+def _range(values: Sequence[int], unit: str) -> str:
+    low, high = min(values), max(values)
+    return _count(low, unit) if low == high else f"{low:,} to {high:,} {unit}s"
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number:,} {unit}" + ("" if number == 1 else "s")
+
+
+def _beaten(found: Sequence[Group]) -> list[str]:
+    """Tasks on which the best setting of a baseline has the better mean of what both were selected by."""
+    said = []
+    for task in dict.fromkeys(repr(group.spec.task) for group in found):
+        own = [group for group in found if repr(group.spec.task) == task]
+        ours = best_of(group for group in own if group.spectral)
+        theirs = best_of(group for group in own if not group.spectral)
+        if ours is None or theirs is None or best_of([ours, theirs]) is ours:
+            continue
+        metric = ours.spec.objective.metric
+        a, b = (shown(group.mean(metric)) for group in (theirs, ours))
+        said.append(f"**{ours.task}**: {theirs.label} does better than ours on {metric}, {a} against {b}.")
+    return said

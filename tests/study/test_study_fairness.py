@@ -1,0 +1,34 @@
+"""What stands beside a comparison: how often each kind was tried, and where a baseline wins."""
+
+from __future__ import annotations
+
+from study_examples import Values, history, trials
+
+from study.fairness import sentences
+from workers.spec import TrialSpec
+
+
+def made(spec: TrialSpec) -> list[tuple[int, Values]]:
+    return history(spec, better=0.1 if spec.model.kind == "lstm" else 0.5)
+
+
+def test_every_kind_is_counted() -> None:
+    said = sentences(trials("copy-500"))[0]
+    assert "spectral_rnn 1 setting of 1,000 steps, 3 seeds each" in said
+    assert "lstm 1 setting of 800 steps, 1 seed each" in said
+
+
+def test_a_baseline_that_wins_is_said_with_both_figures() -> None:
+    found = trials("copy-500", made=made)
+    (said,) = sentences(found)[1:]
+    base = found[0].spec.task.baseline
+    assert said.startswith("**copy, length 500**: lstm (n=128) does better than ours on val/loss, ")
+    assert f"{0.1 * base:.3g} against {0.5 * base:.3g}" in said
+
+
+def test_nothing_is_said_where_ours_is_best_or_alone() -> None:
+    assert (
+        len(sentences(trials("copy-500", made=lambda spec: history(spec, better=0.1 if spec.model.spectral else 0.5))))
+        == 1
+    )
+    assert sentences([trial for trial in trials("copy-500") if trial.spectral]) == []
