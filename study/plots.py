@@ -8,6 +8,7 @@ from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
 from study.trials import Curve, Group
 
@@ -36,6 +37,14 @@ def curves(axes: Axes, colour: str, label: str, found: Sequence[Curve]) -> None:
         steps, values = zip(*curve, strict=True)
         axes.plot(steps, values, "o-" if len(curve) < 12 else "-", color=colour, linewidth=1.4, markersize=3,
                   alpha=0.85, label=label if i == 0 else None)  # fmt: skip
+
+
+def percent_of_errors(axes: Axes) -> None:
+    """A logarithmic axis of errors in percent, with whole numbers on it."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 10, 20, 30, 50, 70, 100]))
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def limit(axes: Axes, value: float, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from matplotlib.figure import Figure
 
 from study.experiments.experiment import Experiment
-from study.plots import coloured, curves, finish, limit, panels
+from study.plots import coloured, curves, finish, limit, panels, percent_of_errors
 from study.tables import NONE, Bound, Table, at_least, at_most, shown, spread
 from study.trials import Group, Trial, best_of, groups
 
@@ -62,11 +62,11 @@ class DeepNets(Experiment):
         figure, all_axes = panels(len(depths), height=4.8)
         for axes, depth in zip(all_axes, depths, strict=False):
             for colour, group in coloured(group for group in found if _depth(group) == depth):
-                values = [[(step, 100 * v) for step, v in trial.curve("val/accuracy")] for trial in group.trials]
-                curves(axes, colour, group.label, values)
-            limit(axes, 100 * ONE_CLASS, "one class for all")
-            axes.set_ylim(0, 102)
-            finish(axes, f"Flat MNIST, {depth} layers", "training step", "validation accuracy, %")
+                errors = [[(step, 100 * (1 - v)) for step, v in trial.curve("val/accuracy")] for trial in group.trials]
+                curves(axes, colour, group.label, errors)
+            percent_of_errors(axes)
+            limit(axes, 100 * (1 - ONE_CLASS), "one class for all")
+            finish(axes, f"Flat MNIST, {depth} layers", "training step", "validation error, %")
         return {self.name: figure}
 
 

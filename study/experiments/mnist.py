@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
 from study.experiments.experiment import Experiment
-from study.plots import coloured, curves, finish, panels
+from study.plots import coloured, curves, finish, panels, percent_of_errors
 from study.tables import NONE, Bound, Table, at_least, at_most, shown, spread
 from study.trials import Group, Trial, best_of, groups
 from workers.tasks.mnist import PIXELS, VALIDATION, Mnist
@@ -78,10 +77,7 @@ class MnistSteps(Experiment):
             for colour, group in coloured(group for group in found if _reading(group) == reading):
                 errors = [[(step, 100 * (1 - v)) for step, v in t.curve("val/accuracy")] for t in group.trials]
                 curves(axes, colour, group.label, errors)
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100]))
-            axes.yaxis.set_major_formatter(ScalarFormatter())
-            axes.yaxis.set_minor_formatter(NullFormatter())
+            percent_of_errors(axes)
             finish(axes, f"MNIST, {_named(*reading)}", "training step", "validation error, %")
         return {self.name: figure}
 
