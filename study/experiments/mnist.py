@@ -85,7 +85,7 @@ class MnistSteps(Experiment):
         found = [group for group in groups(trials) if group.spectral and _reading(group)[0] == PIXELS]
         return [
             f"{_named(*_reading(group))}: an epoch of {TRAINED_ON:,} images took "
-            f"{shown(max(group.seconds) / _epochs(group))} s, scoring included; passes over them: {_epochs(group):.2g}; "
+            f"{shown(max(group.seconds) / _epochs(group))} s, scoring included; epochs: {_epochs(group):.2g}; "
             f"{spread(group.values('test/accuracy'), percent=True)} of the test images were right."
             for group in found
         ]
