@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +24,6 @@ trained together share them.
 
 The command below an experiment runs it anew; without `--again` it runs what has no record yet. MNIST, the Penn
 Treebank and UCR are read from the folder that `SPECTRAL_DATA_DIR` names; what is missing is named with its place."""
-
-LIMIT_MINUTES = {"cpu": 60.0}
-"""Most that a whole study may take."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +121,8 @@ def _sweeps(ran: Mapping[str, Ran], size: str) -> str:
         rows.append([stem, record.state, str(len(record.trials)), str(failed), str(lost), minutes(seconds),
                      NONE if wall is None else minutes(wall), _versions(record)])  # fmt: skip
     text = f"Training and scoring took {minutes(core)} core minutes, {core / 3600:.2f} core hours, in all."
-    text += f" During {minutes(busy_seconds(ran.values()))} minutes at least one of these trials ran"
-    text += f", of {LIMIT_MINUTES[size]:.0f} that are allowed." if size in LIMIT_MINUTES else "."
+    if size == "cpu":
+        text += f" On two cores that are never idle that is {minutes(core / 2)} minutes."
     headings = (
         "sweep",
         "state",
@@ -137,16 +134,6 @@ def _sweeps(ran: Mapping[str, Ran], size: str) -> str:
         "made on",
     )
     return "\n\n".join(["## Sweeps", text, Table(headings, rows).markdown()])
-
-
-def busy_seconds(ran: Iterable[Ran]) -> float:
-    """How long at least one trial was under way, whether they ran in one go or in several."""
-    spans = [(t.started_at, t.ended_at) for one in ran for t in one.record.trials if t.started_at and t.ended_at]
-    total, until = 0.0, 0.0
-    for start, end in sorted(spans):
-        total += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return total
 
 
 def _versions(record: Record) -> str:

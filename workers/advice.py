@@ -133,9 +133,9 @@ def _copy(models: Sequence[ModelSpec]) -> list[Found]:
     """Copying needs a net that turns its state without losing any of it; a comparison with others is fine."""
     asked = (
         ("model.activation", lambda m: m.nonlinearity in SUITED_TO_COPY, lambda m: m.nonlinearity,
-         f"rectifies the state that copying has to keep: {DIAGRAM} none copied so", "modrelu is advised"),
+         f"rectifies the state that is to be kept: {DIAGRAM} 1 of 240 copied with leaky_relu", "modrelu is advised"),
         ("model.reflectors", lambda m: sum(m.reflector_counts) >= m.hidden_size, lambda m: m.reflector_counts[0],
-         f"leaves most of the state where it is: {DIAGRAM} none with (m1 + m2) / n of 1/2 or less copied",
+         f"leaves most of the state where it is: {DIAGRAM} at T = 120 none with (m1 + m2) / n <= 1/2 copied",
          "about hidden_size / 2 a side, or more, is advised"),
         ("model.start", lambda m: m.first_values != "identity", lambda m: m.first_values,
          f"turns nothing at first: {DIAGRAM} none that began so copied", "henaff, cayley or gaussian is advised"),

@@ -37,7 +37,7 @@ class Experiment(ABC):
 
     @abstractmethod
     def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
-        """By name; the first has the experiment's own."""
+        """By name, which begins with the experiment's own."""
 
     def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
         """Sentences that the numbers decide."""

@@ -49,20 +49,22 @@ def edge(points: Sequence[Point]) -> list[str]:
         return [f"{name} not supported: success does not fall with r T (slope {slope:.2f} per e-fold, {found} trials)."]
     ratio, ratio_error = ratio_with_error(by_product, 0, 1)
     middle, low, high = (math.exp(-ratio + k * Z95 * ratio_error) for k in (0, -1, 1))
+    error = math.sqrt(float(by_product.covariance[1, 1]))
+    clear = abs(slope) > Z95 * error
+    steep = f"slope {slope:.2f} +- {Z95 * error:.2f} per e-fold of r T" + ("" if clear else ", not clearly below 0")
+    basis = f"{steep}; {found} trials of {len(together(kept, lambda p: (p.setting, p.length)))} {ABLE}"
+    most = max(point.r_t for point in kept)
+    if middle > most:
+        by_length = together([point for point in kept if point.r_t == most], lambda p: p.length).items()
+        ends = ", ".join(f"{_interval([p.success for p in own])} at T = {length}" for length, own in by_length)
+        return [f"{name} not supported: at r T = {most:g}, the largest here, there still succeed {ends} ({basis})."]
     place = "across an end of"
     if EDGE[0] <= low and high <= EDGE[1]:
         place = "inside"
     elif high < EDGE[0] or EDGE[1] < low:
         place = "outside"
-    error = math.sqrt(float(by_product.covariance[1, 1]))
-    clear = abs(slope) > Z95 * error
     said = f"half of the trials succeed at r T = {shown(middle)} (95 %: {shown(low)} to {shown(high)}), "
-    said += f"{place} {EDGE[0]:g} to {EDGE[1]:g}"
-    steep = f"slope {slope:.2f} +- {Z95 * error:.2f} per e-fold of r T" + ("" if clear else ", not clearly below 0")
-    return [
-        f"{name} {said} ({steep}; {found} trials of {len(together(kept, lambda p: (p.setting, p.length)))} {ABLE}).",
-        _collapse(name, kept),
-    ]
+    return [f"{name} {said}{place} {EDGE[0]:g} to {EDGE[1]:g} ({basis}).", _collapse(name, kept)]
 
 
 def _collapse(name: str, kept: Sequence[Point]) -> str:

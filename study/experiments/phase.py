@@ -42,7 +42,9 @@ class PhaseDiagram(Experiment):
 
     def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
         points = points_of(trials)
-        return {self.name: phase_plots.diagram(points), f"{self.name}-edge": phase_plots.edge(points)}
+        by_task = together(points, lambda p: p.task).items()
+        diagrams = {f"{self.name}-{task}": phase_plots.diagram(own) for task, own in by_task}
+        return diagrams | {f"{self.name}-edge": phase_plots.edge(points)}
 
     def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
         points = points_of(trials)

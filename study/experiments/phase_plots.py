@@ -21,22 +21,23 @@ DARK = 0.6
 
 
 def diagram(points: Sequence[Point]) -> Figure:
-    """A heatmap of the share of successes for each task with activation (rows) and start (columns).
+    """A heatmap of the share of successes for each activation with length (rows) and start (columns); of one task.
 
-    Across: r T; upwards: (m1 + m2) / n. Lengths and seeds are taken together, their number stands in the cell.
+    Across: r T; upwards: (m1 + m2) / n. How many trials succeeded, and of how many, stands in the cell.
     """
-    rows = list(together(points, lambda p: (p.task, p.activation)))
+    rows = list(together(points, lambda p: (p.activation, p.length)))
     starts = [start for start in STARTS if any(p.start == start for p in points)]
     products, fillings = sorted({p.r_t for p in points}), sorted({p.filling for p in points})
     figure = Figure(figsize=(2.75 * max(1, len(starts)) + 1.6, 2.25 * max(1, len(rows)) + 0.9), layout="constrained")
     if not rows:
         return figure
     grid = figure.subplots(len(rows), len(starts), squeeze=False, sharex=True, sharey=True)
-    for (task, activation), line in zip(rows, grid, strict=True):
+    for (activation, length), line in zip(rows, grid, strict=True):
         for start, axes in zip(starts, line, strict=True):
-            own = [p for p in points if (p.task, p.activation, p.start) == (task, activation, start)]
+            own = [p for p in points if (p.activation, p.length, p.start) == (activation, length, start)]
             _heatmap(axes, own, products, fillings)
-            axes.set_title(f"{task}, {NAMES.get(activation, activation)}, {start}", fontsize=8.5)
+            axes.set_title(f"{NAMES.get(activation, activation)}, T = {length}, {start}", fontsize=8.5)
+    figure.suptitle(points[0].task)
     figure.supxlabel(r"margin times length, $r\,T$", fontsize=11)
     figure.supylabel(r"reflectors, $(m_1 + m_2)\,/\,n$", fontsize=11)
     scale = ScalarMappable(Normalize(0, 1), MAP)

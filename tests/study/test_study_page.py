@@ -51,7 +51,7 @@ def test_the_page_of_every_sweep(tmp_path: Path) -> None:
         assert f"| {stem} | succeeded |" in text
     for image in re.findall(r"\]\((images/\S+\.png)\)", text):
         assert (tmp_path / image).read_bytes().startswith(b"\x89PNG")
-    assert text.count("](images/") == len(EXPERIMENTS) + 1  # the phase diagram has two
+    assert text.count("](images/") == len(EXPERIMENTS) + 2  # the phase diagram has three
     assert "torch: 2.11.0" in text
 
 

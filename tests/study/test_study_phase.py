@@ -40,6 +40,13 @@ def test_an_edge_far_away_is_said_to_be_outside() -> None:
     assert "outside 1 to 10" in hypotheses.edge(points)[0]
 
 
+def test_no_edge_is_made_up_beyond_what_was_measured() -> None:
+    points = [p._replace(success=p.r_t < 30 or p.seed > 0) for p in grid("copy")]
+    (said,) = hypotheses.edge(points)
+    assert "not supported: at r T = 30, the largest here, there still succeed 12 of 16 trials" in said
+    assert "at T = 40, 12 of 16" in said
+
+
 def test_an_edge_that_may_be_either_is_not_said_to_be_inside() -> None:
     points = [p._replace(success=p.r_t <= 3 or (p.r_t == 10 and p.seed < 2)) for p in grid("copy")]
     assert "across an end of 1 to 10" in hypotheses.edge(points)[0]
@@ -108,9 +115,9 @@ def test_trials_become_points() -> None:
 def test_the_figures_have_every_cell() -> None:
     found = trials("phase", made=made)
     figures = EXPERIMENTS["phase"].plots(found)
-    diagram = figures["phase"]
-    panels = [axes for axes in diagram.axes if axes.get_title()]
-    assert len(panels) == 16
+    assert list(figures) == ["phase-adding", "phase-copy", "phase-edge"]
+    panels = [axes for name in ("phase-adding", "phase-copy") for axes in figures[name].axes if axes.get_title()]
+    assert len(panels) == 2 * 4 * 4
     written = sum(int(text.get_text().split("/")[1]) for axes in panels for text in axes.texts)
     assert written == len(found)
     assert len(figures["phase-edge"].axes) == 4
