@@ -69,23 +69,25 @@ def _met(value: float | None, also: bool, larger: float | None, smaller: float |
     return also and larger >= smaller
 
 
-def shown(value: float | None, percent: bool = False) -> str:
-    """Three digits, or percent with two decimals."""
+def shown(value: float | None, percent: bool = False, digits: int = 3) -> str:
+    """``digits`` of them, all where more than three are asked for; or percent with two decimals."""
     if value is None:
         return NONE
     if percent:
         return f"{100 * value:.2f} %"
+    if digits > 3:
+        return f"{value:#.{digits}g}"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def spread(values: Sequence[float], percent: bool = False) -> str:
+def spread(values: Sequence[float], percent: bool = False, digits: int = 3) -> str:
     """The mean, and from least to greatest where they are several."""
     if not values:
         return NONE
-    mean = shown(sum(values) / len(values), percent)
+    mean = shown(sum(values) / len(values), percent, digits)
     if len(values) == 1:
         return mean
-    low, high = shown(min(values), percent), shown(max(values), percent)
+    low, high = shown(min(values), percent, digits), shown(max(values), percent, digits)
     return f"{mean} ({low.removesuffix(' %')} to {high})"
 
 

@@ -33,7 +33,7 @@ class PennTreebank(Experiment):
 
     def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
         found = groups(trials)
-        sizes = ", ".join(sorted({f"{group.parameters.total:,}" for group in found}))
+        sizes = ", ".join(f"{size:,}" for size in sorted({group.parameters.total for group in found}))
         said = [f"Nets of {sizes} parameters: figures of larger ones do not stand against them."]
         if any(group.spec.task.model_dump()["train_on"] == "valid" for group in found):
             said.append(
@@ -64,16 +64,20 @@ def _beats(name: str, found: Sequence[Group]) -> Bound:
     apart = abs(plain.parameters.total / own.parameters.total - 1)
     what = f"{name}, {metric}: spectral below rnn, parameters {apart:.1%} apart (at most {EQUAL:.0%})"
     met = None if ours is None or theirs is None else ours < theirs and apart <= EQUAL and own.whole
-    return Bound(what, f"< {spread(plain.values(metric))}", spread(own.values(metric)), met)
+    return Bound(what, f"< {_spread(plain, metric)}", _spread(own, metric), met)
 
 
 def _row(group: Group) -> list[str]:
     metric = _metric(group)
     return [
         _name(group), group.label, group.size, group.steps, group.seeds,
-        f"{spread(group.values(f'val/{metric}'))} {metric}", f"{spread(group.values(f'test/{metric}'))} {metric}",
+        f"{_spread(group, f'val/{metric}')} {metric}", f"{_spread(group, f'test/{metric}')} {metric}",
         spread(group.seconds), group.together,
     ]  # fmt: skip
+
+
+def _spread(group: Group, metric: str) -> str:
+    return spread(group.values(metric), digits=4)
 
 
 def _name(group: Group) -> str:
