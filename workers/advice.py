@@ -131,7 +131,7 @@ RULES: tuple[Callable[[Net], Found | None], ...] = (_growing, _growing_blocks, _
 
 def _copy(models: Sequence[ModelSpec]) -> list[Found]:
     """Copying needs a net that turns its state without losing any of it; a comparison with others is fine."""
-    asked = (
+    asked: tuple[tuple[str, Callable[[ModelSpec], bool], Callable[[ModelSpec], Scalar], str, str], ...] = (
         ("model.activation", lambda m: m.nonlinearity in SUITED_TO_COPY, lambda m: m.nonlinearity,
          f"rectifies the state that is to be kept: {DIAGRAM} 1 of 240 copied with leaky_relu", "modrelu is advised"),
         ("model.reflectors", lambda m: sum(m.reflector_counts) >= m.hidden_size, lambda m: m.reflector_counts[0],

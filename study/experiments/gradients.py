@@ -57,10 +57,7 @@ class Gradients(Experiment):
 
     def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
         kept = [trial for trial in trials if _kept_small(trial)]
-        bounds = [
-            at_least(f"{label(t.spec)}, seed {t.spec.training.seed}, r <= 1/T", looks(t).share, SHARE, percent=True)
-            for t in kept
-        ]
+        bounds = [at_least(f"{_named(trial)}, r <= 1/T", looks(trial).share, SHARE, percent=True) for trial in kept]
         if not bounds:
             bounds = [Bound("spectral with r <= 1/T", f">= {SHARE:.0%}", NONE, None)]
         controls = {
@@ -131,6 +128,10 @@ def _time(trial: Trial, point: int) -> int:
     return round(point * trial.spec.depth / (POINTS - 1))
 
 
+def _named(trial: Trial) -> str:
+    return f"{label(trial.spec)}, seed {trial.spec.training.seed}"
+
+
 def _kept_small(trial: Trial) -> bool:
     return trial.spectral and trial.spec.model.band_margin * trial.spec.task.sequence_length <= 1
 
@@ -151,7 +152,7 @@ def _row(trial: Trial) -> list[str]:
     end = f"diverged: {trial.reason}" if trial.diverged else f"{trial.spec.training.steps:,} steps"
     median = statistics.median(known) if known else None
     return [
-        f"{label(trial.spec)}, seed {trial.spec.training.seed}", r_t, str(len(found.ratios)),
+        _named(trial), r_t, str(len(found.ratios)),
         shown(found.share, percent=True), shown(median), shown(min(known, default=None)),
         shown(max(known, default=None)), shown(_over_last_state(trial).share, percent=True), end,
     ]  # fmt: skip
@@ -176,7 +177,7 @@ def _heatmaps(figure: SubFigure, trials: Sequence[Trial]) -> None:
     image = None
     for axes, trial, (steps, rows) in zip(all_axes, trials, found, strict=True):
         axes.set_facecolor(GREY)
-        axes.set_title(label(trial.spec).replace(" (", "\n("), fontsize=8)
+        axes.set_title(_named(trial).replace(" (", "\n("), fontsize=8)
         axes.set_xlabel("training step")
         axes.set_ylabel("time step t")
         if not steps:
@@ -199,11 +200,11 @@ def _ratios(figure: SubFigure, trials: Sequence[Trial]) -> None:
         end = _end_of_silence(trial)
         curve = [(point.step, ratio) for point in trial.points if (ratio := _over(point, end))]
         if curve:
-            axes.plot(*zip(*curve, strict=True), color=colour, linewidth=1.3, label=label(trial.spec))
+            axes.plot(*zip(*curve, strict=True), color=colour, linewidth=1.3, label=_named(trial))
     axes.axhspan(LOW, HIGH, color=GREY, alpha=0.2, linewidth=0)
     axes.set_yscale("log")
     axes.set_xlabel("training step")
     axes.set_ylabel(r"$|\partial L / \partial h_0|\ /\ |\partial L / \partial h_T|$")
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
