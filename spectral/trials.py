@@ -36,7 +36,7 @@ def counts(reflectors: int | tuple[int, int]) -> tuple[int, int]:
     """(m1, m2) from one count or two. Raises ShapeError."""
     if isinstance(reflectors, int):
         return reflectors, reflectors
-    if len(reflectors) != 2:
+    if not isinstance(reflectors, tuple | list) or len(reflectors) != 2:
         raise ShapeError(f"reflectors must be one count or two, (m1, m2); found {reflectors!r}")
     return reflectors[0], reflectors[1]
 

@@ -22,7 +22,7 @@ from study.documents import PAPER, SIZES, Document
 from study.errors import NoSuchExperiment, StudyError
 from study.experiments import EXPERIMENTS, Experiment
 from study.machine import ROOT
-from study.records import Records
+from study.records import Record, Records
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -75,11 +75,8 @@ def _run(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None
     if options.steps is not None:
         found = [documents.shortened(document, options.steps) for document in found]
     records = Records(options.out)
-    if options.again:
-        for document in found:
-            records.again(document.stem)
-    pending = [document for document in found if not records.has(document)]
-    console.print(f"{len(found)} sweeps, {len(found) - len(pending)} of them recorded in {records.folder} already.")
+    pending = [document for document in found if options.again or not records.has(document)]
+    console.print(f"{len(found)} sweeps, {len(found) - len(pending)} of them recorded already.")
     if not pending:
         return
     _announce(pending, options, records)
@@ -88,6 +85,8 @@ def _run(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None
     console.print("Starting Ray, MLflow, the API and the controller ...")
     with stack, Client(stack.url, patience=120.0, timeout=120.0) as client:
         console.print(f"Up: {stack.url} (page), {stack.mlflow_url} (MLflow)")
+        for document in pending if options.again else ():
+            records.again(document.stem)  # not before all is known to be in order
         running.run(client, pending, records, console)
     console.print(f"{len(pending)} sweeps took {(time.monotonic() - started) / 60:.1f} minutes.")
 
@@ -103,6 +102,17 @@ def _announce(pending: Sequence[Document], options: argparse.Namespace, records:
         console.print(f"About {seconds / 60 / cores:.0f} minutes on {cores} cores, by earlier records{rest}.")
 
 
+def _current(options: argparse.Namespace) -> tuple[dict[str, Record], list[str]]:
+    """The records of the documents as they are now, and the names of the others."""
+    known = documents.read(PAPER / options.size, EXPERIMENTS)
+    if options.steps is not None:
+        known = [documents.shortened(document, options.steps) for document in known]
+    digests = {document.stem: document.digest for document in known}
+    found = Records(options.out).all()
+    current = {stem: record for stem, record in found.items() if record.digest == digests.get(stem)}
+    return current, [stem for stem in found if stem not in current]
+
+
 def _render(options: argparse.Namespace) -> None:
     """The page of all records, whatever was chosen now: docs/results.md, and a dry run's beside its records."""
     name = "results.md" if options.size == "cpu" else f"results-{options.size}.md"
@@ -110,7 +120,9 @@ def _render(options: argparse.Namespace) -> None:
     folder = options.out if dry or options.out != _folder(options.size, dry) else ROOT / "docs"
     arguments = "" if options.size == "cpu" else f"--size {options.size}"
     arguments += f" --steps {options.steps}" if dry else ""
-    found = Records(options.out).all()
+    found, stale = _current(options)
+    if stale:
+        console.print(f"Left out, since they are of other documents than those of now: {', '.join(stale)}.")
     written = page.write(folder / name, folder / "images", list(EXPERIMENTS.values()), found, options.size, arguments)
     console.print(f"Written: {written[0]} and {len(written) - 1} plots.")
 

@@ -85,7 +85,7 @@ def section(experiment: Experiment, own: Sequence[Ran], size: str, arguments: st
     parts += [published_table(experiment.published).markdown()] if experiment.published else []
     seconds = sum(one.core_seconds for one in own)
     seeds = sorted({trial.spec.training.seed for trial in trials})
-    facts = f"{len(trials)} trials, seeds {', '.join(map(str, seeds))}, {minutes(seconds)} core minutes."
+    facts = f"{len(trials)} trials; seeds {', '.join(map(str, seeds))}; {minutes(seconds)} core minutes."
     return [*parts, f"{facts} {experiment.SELECTED}", repeat], bounds
 
 

@@ -42,7 +42,7 @@ def curves(axes: Axes, colour: str, label: str, found: Sequence[Curve]) -> None:
 def percent_of_errors(axes: Axes) -> None:
     """A logarithmic axis of errors in percent, with whole numbers on it."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 10, 20, 30, 50, 70, 100]))
+    axes.yaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 10, 20, 30, 40, 50, 60, 70, 80, 100]))
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -13,7 +13,7 @@ ORTHOGONAL = "Helfrich et al. 2018; Lezcano-Casado and Martinez-Rubio 2019; Lezc
 PUBLISHED: dict[str, tuple[Published, ...]] = {
     "copy": (
         Published("Spectral-RNN on this task", NOT_FOUND, PAPER),
-        Published("LSTM, T = 1000", "stays at the baseline", "Arjovsky et al. 2016 (uRNN)"),
+        Published("LSTM, T = 1000", "stays at the baseline", SECOND_HAND),
         Published(
             "scoRNN; expRNN; CWY, T = 1000",
             "solve it; no figure of loss in nats found",

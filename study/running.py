@@ -46,7 +46,7 @@ def run(client: Client, documents: Sequence[Document], records: Records, console
                 if sweep["state"] in SWEEP_ENDED:
                     del waiting[stem]
                     _keep(client, client.sweep(sweep["id"]), document, records, made_on)
-                    left = f"{len(waiting)} sweeps to go" if waiting else "the last one"
+                    left = f"{len(waiting)} to go" if waiting else "the last one"
                     console.print(f"{stem}: {sweep['state']}, {sweep['trials']['total']} trials recorded; {left}.")
             if waiting:
                 time.sleep(LOOK_SECONDS)

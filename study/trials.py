@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
+from study.errors import RecordWrong
 from study.records import PointRecord, Record
 from workers.parameter_count import Parameters, count
 from workers.space import resolve
@@ -145,7 +148,10 @@ class Group:
 
 def trials_of(record: Record) -> list[Trial]:
     """The trials of a record, by number."""
-    sweep = SweepSpec.model_validate(record.spec)
+    try:
+        sweep = SweepSpec.model_validate(record.spec)
+    except ValidationError as error:
+        raise RecordWrong(f"the record {record.stem} is of another version: run its experiment again") from error
     sizes = Counter(trial.pack for trial in record.trials)
     return [
         Trial(
@@ -167,12 +173,14 @@ def groups(trials: Iterable[Trial]) -> list[Group]:
 
 
 def best_of(found: Iterable[Group]) -> Group | None:
-    """The group with the best mean of the objective that it was selected by; those without one come last."""
+    """The group with the best mean of the objective that it was selected by, of equals the one with the least
+    validation loss; those without any come last."""
 
-    def rank(group: Group) -> float:
+    def rank(group: Group) -> tuple[float, float]:
         goal = group.spec.objective
-        mean = group.mean(goal.metric)
-        return float("inf") if mean is None else mean if goal.direction == "minimize" else -mean
+        mean, loss = group.mean(goal.metric), group.mean("val/loss")
+        first = float("inf") if mean is None else mean if goal.direction == "minimize" else -mean
+        return first, float("inf") if loss is None else loss
 
     return min(found, key=rank, default=None)
 

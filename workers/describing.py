@@ -30,6 +30,22 @@ def with_first_values(document: Any) -> Any:
     return document | {"task": task | first} if first else document
 
 
+def at_first_point(document: Any) -> Any:
+    """The document with fields that stand in the space alone at their first value there: what does not go together with
+    their defaults may do so at every point of the space."""
+    space = document.get("space") if isinstance(document, dict) else None
+    if not isinstance(space, dict):
+        return document
+    parts: dict[str, dict[str, Any]] = {}
+    for path, dimension in space.items():
+        part, _, field = str(path).partition(".")
+        values = dimension.get("values") if isinstance(dimension, dict) else dimension
+        given = parts.get(part, document.get(part, {}))
+        if part in ("model", "task", "training") and isinstance(given, dict) and isinstance(values, list) and values:
+            parts[part] = {field: values[0]} | given
+    return document | parts
+
+
 def described(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
     """The sweep with the facts of its task's data sets, those that it came with left as they are.
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from workers.describing import described, with_first_values
+from workers.describing import at_first_point, described, with_first_values
 from workers.dimensions import MAX_TRIALS, Range, Values
 from workers.errors import FieldError, SpecError
 from workers.field_errors import MAX_SHOWN, field_errors, short, what_is_allowed
@@ -31,10 +31,7 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
     Only a task whose sizes depend on its files reads them, from ``data_dir``, and only where the document does not give
     their facts.
     """
-    try:
-        sweep = SweepSpec.model_validate(with_first_values(document))
-    except ValidationError as error:
-        raise SpecError(field_errors(error)) from None
+    sweep = _validated(document)
     errors = [*_space_errors(sweep), *_objective_errors(sweep)]
     if errors:
         raise SpecError(errors[:MAX_SHOWN])
@@ -43,6 +40,16 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
     if errors:
         raise SpecError(errors)
     return sweep
+
+
+def _validated(document: Any) -> SweepSpec:
+    """Values that do not go together are no error where the space overrides them."""
+    try:
+        return SweepSpec.model_validate(with_first_values(document))
+    except ValidationError as error:
+        with suppress(ValidationError):
+            return SweepSpec.model_validate(at_first_point(document))
+        raise SpecError(field_errors(error)) from None
 
 
 def swept_fields(task: Task) -> dict[str, FieldInfo]:

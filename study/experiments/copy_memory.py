@@ -14,7 +14,7 @@ from study.tables import NONE, Bound, Table, at_least, shown, spread
 from study.trials import Group, Trial, best_of, groups
 
 CONTROLS = ("rnn", "lstm")
-"""Kinds that are to stay at the baseline; of others that ran it is not asked."""
+"""Kinds that are not to get below the baseline; of others that ran it is not asked."""
 STUCK = 0.9
 """Share of the baseline above which a control has learned nothing."""
 
@@ -84,9 +84,9 @@ class CopyMemory(Experiment):
         return Bound(own.label, self._asked, text, all(done))
 
     def _control(self, kind: str, found: Sequence[Group]) -> Bound:
-        """All settings of a kind. A trial that diverges has not left the baseline downwards either."""
+        """All settings of a kind. A trial that diverges has not got below the baseline either."""
         ratios = [ratio for group in found for ratio in _ratios(group, "val/loss")]
-        what = f"control: {kind} stays at the baseline, every trial"
+        what = f"control: {kind} does not get below the baseline, every trial"
         if found and not ratios and all(trial.diverged for group in found for trial in group.trials):
             return Bound(what, f">= {STUCK:g} x baseline", "diverged before its first report", True)
         return at_least(what, min(ratios) if ratios else None, STUCK)

@@ -57,7 +57,9 @@ class Gradients(Experiment):
 
     def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
         kept = [trial for trial in trials if _kept_small(trial)]
-        bounds = [at_least(f"{_named(trial)}, r <= 1/T", looks(trial).share, SHARE, percent=True) for trial in kept]
+        bounds = [
+            at_least(f"{_named(t)}, r <= 1/T, over h_{_silence(t)}", looks(t).share, SHARE, percent=True) for t in kept
+        ]
         if not bounds:
             bounds = [Bound("spectral with r <= 1/T", f">= {SHARE:.0%}", NONE, None)]
         controls = {
@@ -74,7 +76,7 @@ class Gradients(Experiment):
                 f"points of time. The ratio is |dL/dh_0| / |dL/dh_{silence}|, the last before the recall begins.",
                 f"The last column is over |dL/dh_{depth}|, the state after the last step, and no bound is held to it: "
                 "that state feeds one output and h_0 feeds all, so it moves with how well the last symbol alone is "
-                "recalled, and it does not tell a net whose gradients cross the silence from one whose do not.",
+                "recalled, and nets whose gradients do not cross the silence stay in the band by it.",
             ]
         return found
 

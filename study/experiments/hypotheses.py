@@ -23,16 +23,16 @@ LEAST = 20
 """Trials below which nothing is said."""
 
 
-ABLE = f"settings that mostly train at r T <= {SAFE:g}"
+ABLE = "settings that mostly train at the least r T, whose own trials are not counted"
 
 
 def able(points: Sequence[Point]) -> list[Point]:
-    """Points of settings and lengths of which most trials succeed while the margin is safe: if others of them fail, it
-    is for the margin. They are chosen by trials that are counted too, which makes the safe side look a little better.
-    """
-    safe = together([point for point in points if point.r_t <= SAFE], lambda p: (p.setting, p.length))
-    kept = {key for key, own in safe.items() if share(own) > 0.5}
-    return [point for point in points if (point.setting, point.length) in kept]
+    """Points of settings and lengths of which most trials succeed at the least r T: if others of them fail, it is for
+    the margin. The trials that chose them are not among the points, since they would succeed by construction."""
+    least = min((point.r_t for point in points), default=0.0)
+    choosing = together([point for point in points if point.r_t == least], lambda p: (p.setting, p.length))
+    kept = {key for key, own in choosing.items() if share(own) > 0.5}
+    return [point for point in points if point.r_t > least and (point.setting, point.length) in kept]
 
 
 def edge(points: Sequence[Point]) -> list[str]:
@@ -57,7 +57,7 @@ def edge(points: Sequence[Point]) -> list[str]:
     if middle > most:
         by_length = together([point for point in kept if point.r_t == most], lambda p: p.length).items()
         ends = ", ".join(f"{_interval([p.success for p in own])} at T = {length}" for length, own in by_length)
-        return [f"{name} not supported: at r T = {most:g}, the largest here, there still succeed {ends} ({basis})."]
+        return [f"{name} not supported: at r T = {most:g}, the largest here, {ends} still succeed ({basis})."]
     place = "across an end of"
     if EDGE[0] <= low and high <= EDGE[1]:
         place = "inside"
@@ -127,7 +127,7 @@ def _compared(claim: str, what: str, points: Sequence[Point], *, more: bool) -> 
     verdict = "undecided"
     if p < SIGNIFICANT:
         enough = more and wilson(sum(few), len(few))[1] > RARELY
-        verdict = "supported in part, near-full sets do better but fewer do train" if enough else "supported"
+        verdict = "supported in part, near-full sets do better but smaller ones train too" if enough else "supported"
     elif against < SIGNIFICANT:
         verdict = "contradicted"
     return (

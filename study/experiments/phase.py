@@ -49,7 +49,20 @@ class PhaseDiagram(Experiment):
     def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
         points = points_of(trials)
         found = [sentence for own in together(points, lambda p: p.task).values() for sentence in hypotheses.edge(own)]
-        return [*found, *hypotheses.reflectors(points), *hypotheses.advice(points)]
+        return [*_trained(trials), *found, *hypotheses.reflectors(points), *hypotheses.advice(points)]
+
+
+def _trained(trials: Sequence[Trial]) -> list[str]:
+    """How the trials of each task and length were trained, in a line."""
+    said: dict[str, set[int]] = {}
+    for trial in trials:
+        training = trial.spec.training
+        what = (
+            f"{trial.spec.task.model_dump()['name']}, T = {trial.spec.task.sequence_length}: "
+            f"n = {trial.spec.model.hidden_size}, {training.steps:,} steps of {training.optimizer} at {training.lr:g}"
+        )
+        said.setdefault(what, set()).add(training.seed)
+    return ["; ".join(f"{what}, {len(seeds)} seed(s) a setting" for what, seeds in sorted(said.items())) + "."]
 
 
 def _shares(

@@ -34,11 +34,12 @@ class PennTreebank(Experiment):
     def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
         found = groups(trials)
         sizes = ", ".join(f"{size:,}" for size in sorted({group.parameters.total for group in found}))
-        said = [f"Nets of {sizes} parameters: figures of larger ones do not stand against them."]
+        said = [f"Nets of {sizes} parameters: figures of larger ones are not comparable."]
         if any(group.spec.task.model_dump()["train_on"] == "valid" for group in found):
             said.append(
-                "Trained on nine tenths of the valid file, about 7 % of the usual text, and of words with the 6,022 "
-                "that occur there: these figures stand beside each other and not beside published ones."
+                "Trained on nine tenths of the valid file, about 7 % of the usual text. The words are the 6,022 of the "
+                "whole valid file, all others of the test file are one symbol, which makes its perplexity lower: these "
+                "figures are comparable with each other and not with published ones."
             )
         return said
 

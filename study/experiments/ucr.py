@@ -15,6 +15,8 @@ from study.trials import Group, Trial, best_of, groups
 from workers.tasks.ucr import Ucr
 
 OURS, PEERS = "spectral_rnn", ("rnn", "ornn")
+CLEAR = 1.0
+"""Difference of mean ranks below which nothing is said to be better."""
 SETS, SEEDS = 4, 5
 """At least so many, else nothing is said of ranks."""
 
@@ -47,6 +49,17 @@ class UcrSets(Experiment):
             met = None if own is None or other is None else own <= other
             found.append(Bound(what, f"<= {shown(other)}", shown(own), met))
         return found
+
+    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+        cells = chosen(trials)
+        ranked = mean_ranks(cells).values()
+        said = [
+            "A fifth of each official training set selects, a handful of series in the small sets: settings that tie "
+            "on it are told apart by its loss, and the choice between them is as uncertain as that."
+        ]
+        if len(ranked) > 1 and max(ranked) - min(ranked) < CLEAR:
+            said.append(f"Mean ranks less than {CLEAR:g} apart over {len(cells)} sets tell no kind from another.")
+        return said
 
     def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
         cells = chosen(trials)

@@ -71,7 +71,7 @@ def test_a_control_that_learns_is_said() -> None:
         return history(spec, better=0.5) if spec.model.kind == "lstm" else good(spec)
 
     missed = [bound for bound in bounds("copy-500", made) if bound.met is False]
-    assert [bound.what for bound in missed] == ["control: lstm stays at the baseline, every trial"]
+    assert [bound.what for bound in missed] == ["control: lstm does not get below the baseline, every trial"]
 
 
 @pytest.mark.parametrize("name", ["mnist", "mlp", "ptb", "ucr"])
@@ -89,7 +89,7 @@ def test_controls_and_tasks_that_did_not_run_are_not_measured() -> None:
     ours = [trial for trial in trials("copy-500", made=good) if trial.spectral]
     found = EXPERIMENTS["copy-500"].bounds(ours, "cpu")
     missing = [bound.what for bound in found if bound.met is None]
-    assert missing == [f"control: {kind} stays at the baseline, every trial" for kind in CONTROLS]
+    assert missing == [f"control: {kind} does not get below the baseline, every trial" for kind in CONTROLS]
     characters = [t for t in trials("ptb", made=good) if t.spec.task.name == "ptb_char"]  # type: ignore[attr-defined]
     assert [b.met for b in EXPERIMENTS["ptb"].bounds(characters, "cpu")] == [True, None]
     three = [t for t in trials("ucr", made=good) if "OSULeaf" not in repr(t.spec.task)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from study_examples import Values, history, trials
 
 from study.fairness import sentences
+from study.trials import best_of, groups
 from workers.spec import TrialSpec
 
 
@@ -29,3 +30,16 @@ def test_a_baseline_that_wins_is_said_with_both_figures() -> None:
 def test_nothing_is_said_where_ours_is_best_or_alone() -> None:
     assert len(sentences(trials("copy-500"))) == 1
     assert sentences([trial for trial in trials("copy-500") if trial.spectral]) == []
+
+
+def test_settings_that_tie_are_told_apart_by_their_loss() -> None:
+    found = groups(
+        trials("ucr", made=lambda spec: history(spec, better=0.1 if spec.model.nonlinearity == "modrelu" else 0.2))
+    )
+    for group in found:
+        for trial in group.trials:
+            for point in trial.points:
+                point.values["val/accuracy"] = 1.0
+    best = best_of(group for group in found if group.spec.model.kind == "ornn")
+    assert best is not None
+    assert best.spec.model.nonlinearity == "modrelu"

@@ -147,3 +147,42 @@ def test_what_is_recorded_is_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(program, "Stack", started)
     monkeypatch.setattr(sys, "argv", ["study", "--only", "mlp", "--out", str(tmp_path)])
     assert program.main() == 0
+
+
+def test_again_loses_no_record_where_the_data_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = Records(tmp_path / "out")
+    for document in documents("mlp"):
+        records.save(record(document))
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("SPECTRAL_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr("pooch.retrieve", _no_network)
+    monkeypatch.setattr(sys, "argv", ["study", "--only", "mlp", "--again", "--out", str(records.folder)])
+    assert program.main() == 2
+    assert all(records.has(document) for document in documents("mlp"))
+
+
+def _no_network(*_arguments: object, **_options: object) -> None:
+    raise OSError("no network")
+
+
+def test_records_of_other_documents_are_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = Records(tmp_path)
+    (kept,) = [document for document in documents("mnist") if document.stem == "mnist-784"]
+    records.save(record(kept))
+    for document in documents("mlp"):
+        records.save(record(Document(document.stem, document.content | {"retries": {"user": 1}})))
+    monkeypatch.setattr(sys, "argv", ["study", "--render", "--out", str(tmp_path)])
+    assert program.main() == 0
+    text = (tmp_path / "results.md").read_text()
+    assert "| mnist-784 | succeeded |" in text
+    assert "| mlp-plain | succeeded |" not in text
+    assert "mlp-plain" in capsys.readouterr().out
+
+
+def test_a_record_of_another_version_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (document,) = [document for document in documents("mnist") if document.stem == "mnist-784"]
+    Records(tmp_path).save(record(document).model_copy(update={"spec": {"a": 1}}))
+    monkeypatch.setattr(sys, "argv", ["study", "--render", "--out", str(tmp_path)])
+    assert program.main() == 2

@@ -84,6 +84,12 @@ def test_many_random_reflectors_and_a_rectifier_over_long_sequences(model: dict[
     assert not advised(ADDING | {"length": 99}, model)
 
 
+def test_henaff_wants_a_rectifier_on_short_sequences_alone() -> None:
+    model = {"hidden_size": 32, "start": "henaff", "reflectors": 16, "activation": "leaky_relu"}
+    assert list(advised({"name": "adding", "length": 120}, model)) == ["model.reflectors"]
+    assert advised({"name": "adding", "length": 40}, model) == {}
+
+
 def test_copying_wants_a_state_that_is_turned_and_not_rectified() -> None:
     copy = {"name": "copy", "length": 100}
     assert "modrelu" in advised(copy, {})["model.activation"]
@@ -96,7 +102,8 @@ def test_copying_wants_a_state_that_is_turned_and_not_rectified() -> None:
     ("model", "field"),
     [
         ({"activation": "leaky_relu", "reflectors": 64}, "model.activation"),
-        ({"reflectors": 63}, "model.reflectors"),
+        ({"reflectors": 32}, "model.reflectors"),
+        ({"reflectors": 33}, None),
         ({"reflectors": 64, "start": "identity"}, "model.start"),
         ({"reflectors": 64}, None),
         ({"reflectors": 64, "start": "henaff"}, None),
@@ -105,6 +112,17 @@ def test_copying_wants_a_state_that_is_turned_and_not_rectified() -> None:
 def test_copying_is_advised_as_the_phase_diagram_says(model: dict[str, Any], field: str | None) -> None:
     found = advised({"name": "copy", "length": 100}, {"activation": "modrelu"} | model)
     assert list(found) == ([field] if field else [])
+
+
+def test_short_copies_do_with_fewer_reflectors() -> None:
+    model = {"hidden_size": 32, "activation": "modrelu", "reflectors": 8}
+    assert advised({"name": "copy", "length": 20}, model) == {}
+    assert list(advised({"name": "copy", "length": 100}, model)) == ["model.reflectors"]
+
+
+def test_a_sigma_above_one_lets_gradients_explode() -> None:
+    assert list(advised(ADDING, {"sigma": 1.5, "margin": 0.001})) == ["model.sigma"]
+    assert list(advised(ADDING, {"sigma": 0.5, "margin": 0.1})) == ["model.sigma"]
 
 
 def test_one_model_that_can_copy_is_enough_and_must_be_one() -> None:

@@ -245,6 +245,13 @@ def test_mistakes_in_npz_are_named_with_array_and_index(
     assert f"data.npz, {message}" in str(caught.value)
 
 
+def test_a_single_array_under_the_name_of_an_archive_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "data.npy", np.zeros((3, 4)))
+    (tmp_path / "data.npy").rename(tmp_path / "data.npz")
+    with pytest.raises(DataWrong, match=r"a single array.* as numpy\.savez writes it"):
+        own(tmp_path, file="data.npz")
+
+
 def test_what_is_no_npz_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data.npz").write_bytes(b"PK nothing")
     with pytest.raises(DataWrong, match=r"data\.npz, the file"):

@@ -470,3 +470,22 @@ def test_equal_values_hidden_characters_and_sizes_no_machine_holds(change: dict[
     with pytest.raises(SpecError) as caught:
         parse_sweep({"task": {"name": "adding"}, "space": {"model.reflectors": [2]}, **change})
     assert [error.field for error in caught.value.errors] == [field]
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "space"),
+    [
+        ({"hidden_size": 32, "start": "henaff"}, {}, {"model.reflectors": [16, 32]}),
+        ({"reflectors": 80}, {}, {"model.hidden_size": [128, 256]}),
+        ({"layers": 100}, {}, {"model.kind": ["mlp", "resnet"]}),
+        ({}, {"warmup_steps": 700}, {"training.steps": [1000, 2000]}),
+    ],
+)
+def test_what_the_space_puts_right_is_right(model: Any, training: Any, space: Any) -> None:
+    document = {"task": {"name": "digits"}, "model": model, "training": training, "space": space}
+    assert len(params_of(parse_sweep(document))) == 2
+
+
+def test_what_is_wrong_at_a_point_of_the_space_is_wrong() -> None:
+    document = {"task": {"name": "digits"}, "model": {"layers": 100}, "space": {"model.kind": ["mlp", "rnn"]}}
+    assert wrong(document)

@@ -43,9 +43,10 @@ def _index(targets: npt.NDArray[Any], every_step: bool, i: int, t: int, output: 
 
 def _arrays(path: Path, file: str) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataWrong(file, "the file", "a single array", "an archive of arrays, as numpy.savez writes it")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataWrong(file, "the file", "a single array", "an archive of arrays, as numpy.savez writes it")
+        with archive:
             found = {name: archive[name] for name in archive.files}
     except (ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
         expected = "arrays of numbers or text, as numpy.savez writes them (no Python objects)"
