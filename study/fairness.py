@@ -48,6 +48,8 @@ def _beaten(found: Sequence[Group]) -> list[str]:
         if ours is None or theirs is None or best_of([ours, theirs]) is ours:
             continue
         metric = ours.spec.objective.metric
+        if theirs.mean(metric) == ours.mean(metric):
+            continue
         share = metric.endswith(("accuracy", "recall"))
         a, b = (shown(group.mean(metric), share) for group in (theirs, ours))
         said.append(f"**{ours.task}**: {theirs.label} does better than ours on {metric}, {a} against {b}.")

@@ -32,6 +32,10 @@ def test_nothing_is_said_where_ours_is_best_or_alone() -> None:
     assert sentences([trial for trial in trials("copy-500") if trial.spectral]) == []
 
 
+def test_a_tie_is_no_loss() -> None:
+    assert len(sentences(trials("copy-500", made=lambda spec: history(spec, better=0.5)))) == 1
+
+
 def test_settings_that_tie_are_told_apart_by_their_loss() -> None:
     found = groups(
         trials("ucr", made=lambda spec: history(spec, better=0.1 if spec.model.nonlinearity == "modrelu" else 0.2))
