@@ -5,6 +5,7 @@ and a trial axis K: sigma (K, G, n), reflectors (K, G, n, m), dense (K, G n, n),
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -27,7 +28,7 @@ States = tuple[Tensor, ...]
 Plain = TypeVar("Plain", nn.LSTM, nn.GRU)
 
 
-class GatedRNN(Trials):
+class GatedRNN(Trials, ABC):
     """The base of both; see there. Parameters of layer l: weight_ih_l (G n, n_i), bias_l (G n), reflectors_u_l
     (G, n, m1), reflectors_v_l (G, n, m2), singular_l (G, n); all with a leading K in a pack.
     """
@@ -119,9 +120,9 @@ class GatedRNN(Trials):
             f"trials={self.trials}, {own}"
         )
 
+    @abstractmethod
     def _kernel(self, *arguments: Any) -> tuple[Tensor, ...]:
         """torch's own function: states after every step, then the last of each kind."""
-        raise NotImplementedError
 
     def _biases(self, layer: int) -> list[Tensor]:
         """bias_ih and bias_hh as torch's functions take them."""

@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -69,11 +69,15 @@ def _chosen(names: Sequence[str] | None) -> list[Experiment]:
     return [experiment for name, experiment in EXPERIMENTS.items() if not names or name in names]
 
 
+def _documents(options: argparse.Namespace, names: Iterable[str]) -> list[Document]:
+    """The experiments' sweeps in this size, cut short for a dry run."""
+    found = documents.read(PAPER / options.size, names)
+    return found if options.steps is None else [documents.shortened(document, options.steps) for document in found]
+
+
 def _run(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None:
     """Those sweeps that have no record yet."""
-    found = documents.read(PAPER / options.size, [experiment.name for experiment in experiments])
-    if options.steps is not None:
-        found = [documents.shortened(document, options.steps) for document in found]
+    found = _documents(options, [experiment.name for experiment in experiments])
     records = Records(options.out)
     pending = [document for document in found if options.again or not records.has(document)]
     console.print(f"{len(found)} sweeps, {len(found) - len(pending)} of them recorded already.")
@@ -104,10 +108,7 @@ def _announce(pending: Sequence[Document], options: argparse.Namespace, records:
 
 def _current(options: argparse.Namespace) -> tuple[dict[str, Record], list[str]]:
     """The records of the documents as they are now, and the names of the others."""
-    known = documents.read(PAPER / options.size, EXPERIMENTS)
-    if options.steps is not None:
-        known = [documents.shortened(document, options.steps) for document in known]
-    digests = {document.stem: document.digest for document in known}
+    digests = {document.stem: document.digest for document in _documents(options, EXPERIMENTS)}
     found = Records(options.out).all()
     current = {stem: record for stem, record in found.items() if record.digest == digests.get(stem)}
     return current, [stem for stem in found if stem not in current]

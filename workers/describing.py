@@ -12,27 +12,15 @@ from workers.tasks import TASKS
 from workers.tasks.facts import Facts, FileTask
 
 MAX_SHOWN = 20
+SWEPT = ("model", "task", "training")
+"""Parts of a sweep whose fields may stand in its space."""
 
 
-def with_first_values(document: Any) -> Any:
-    """The document, where a required field of the task stands in the space alone, with its first value there."""
-    task, space = (document.get(part) if isinstance(document, dict) else None for part in ("task", "space"))
-    if not isinstance(task, dict) or not isinstance(space, dict):
-        return document
-    name = task.get("name")
-    fields = TASKS[name].model_fields if isinstance(name, str) and name in TASKS else {}
-    first: dict[str, Any] = {}
-    for field, info in fields.items():
-        dimension = space.get(f"task.{field}")
-        values = dimension.get("values") if isinstance(dimension, dict) else dimension
-        if info.is_required() and field not in task and isinstance(values, list) and values:
-            first[field] = values[0]
-    return document | {"task": task | first} if first else document
+def with_first_values(document: Any, *, every: bool = False) -> Any:
+    """The document, where a required field of the task stands in the space alone, with its first value there.
 
-
-def at_first_point(document: Any) -> Any:
-    """The document with fields that stand in the space alone at their first value there: what does not go together with
-    their defaults may do so at every point of the space."""
+    every: so with any field. What does not go together with defaults may do so at every point of the space.
+    """
     space = document.get("space") if isinstance(document, dict) else None
     if not isinstance(space, dict):
         return document
@@ -41,9 +29,16 @@ def at_first_point(document: Any) -> Any:
         part, _, field = str(path).partition(".")
         values = dimension.get("values") if isinstance(dimension, dict) else dimension
         given = parts.get(part, document.get(part, {}))
-        if part in ("model", "task", "training") and isinstance(given, dict) and isinstance(values, list) and values:
+        if part not in SWEPT or not isinstance(given, dict) or not isinstance(values, list) or not values:
+            continue
+        if every or (part == "task" and _required(given.get("name"), field)):
             parts[part] = {field: values[0]} | given
     return document | parts
+
+
+def _required(task: Any, field: str) -> bool:
+    fields = TASKS[task].model_fields if isinstance(task, str) and task in TASKS else {}
+    return field in fields and fields[field].is_required()
 
 
 def described(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from spectral import Transition
 from spectral.householder import wy
+from workers import looks
 from workers.batches import Batch
 from workers.models import PackedModel
 from workers.models.recurrent import last_of
@@ -35,10 +36,7 @@ from workers.tasks import Task
 
 log = logging.getLogger(__name__)
 
-POINTS, BINS = 16, 10
-ROWS = 16
-"""Most sequences of a batch that gradients over time are taken of, and at most a quarter of it: they cost one forward
-and backward over these."""
+BINS = 10
 STATE_ROWS = 128
 """Most sequences whose final states are looked at."""
 SMALL = 2**20
@@ -100,7 +98,7 @@ def gradients(task: Task, model: PackedModel, batch: Batch, h0: Tensor) -> Found
     give if the others were like them.
     """
     count = batch.inputs.shape[1]
-    rows = max(1, min(ROWS, count // 4))
+    rows = looks.rows(count)
     inputs, targets = batch.inputs[:, :rows], batch.targets[:, :rows]
     lengths = None if batch.lengths is None else batch.lengths[:, :rows]
     every = task.readout == "every"
@@ -114,15 +112,10 @@ def gradients(task: Task, model: PackedModel, batch: Batch, h0: Tensor) -> Found
             along, direct = list(torch.autograd.grad(loss, states)), None
     along = [g[..., : model.hidden_size] for g in along]
     if direct is not None:
-        _add_outputs(along, direct, _cuts(inputs.shape[2]), lengths)
+        _add_outputs(along, direct, looks.cuts(inputs.shape[2]), lengths)
     scale = (rows / count) ** 0.5
     norms = [g.flatten(1).double().square().sum(1).sqrt() * scale for g in along]
     return {f"grad_t/{i:02d}": norm for i, norm in enumerate(norms)}
-
-
-def _cuts(steps: int) -> list[int]:
-    """Steps done at the points, from 0 to ``steps``; fewer points where there are fewer steps."""
-    return sorted({round(i * steps / (POINTS - 1)) for i in range(POINTS)})
 
 
 def _in_segments(
@@ -131,7 +124,7 @@ def _in_segments(
     """The recurrence cut at the points: the states there, (K, L, B, S), each a part of the graph of all after it, and
     what the head reads of each segment."""
     states, reads = [h0.requires_grad_()], []
-    for start, stop in pairwise(_cuts(inputs.shape[2])):
+    for start, stop in pairwise(looks.cuts(inputs.shape[2])):
         own = None if lengths is None else (lengths - start).clamp(1, stop - start)
         read, after = model.read(inputs[:, :, start:stop], states[-1], own, every=every)
         if lengths is not None:  # those that have ended stay where they ended

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from workers.describing import at_first_point, described, with_first_values
+from workers.describing import described, with_first_values
 from workers.dimensions import MAX_TRIALS, Range, Values
 from workers.errors import FieldError, SpecError
 from workers.field_errors import MAX_SHOWN, field_errors, short, what_is_allowed
@@ -48,7 +48,7 @@ def _validated(document: Any) -> SweepSpec:
         return SweepSpec.model_validate(with_first_values(document))
     except ValidationError as error:
         with suppress(ValidationError):
-            return SweepSpec.model_validate(at_first_point(document))
+            return SweepSpec.model_validate(with_first_values(document, every=True))
         raise SpecError(field_errors(error)) from None
 
 

@@ -7,7 +7,7 @@ way. The state after the last step of all, which the ratio is also shown over, i
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,14 +19,13 @@ from study.plots import COLOURS, GREY, MAP
 from study.records import PointRecord
 from study.tables import NONE, Bound, Table, at_least, shown, spread
 from study.trials import Trial, label
+from workers.looks import cuts
+from workers.looks import rows as looked_at
 from workers.tasks.copy_memory import Copy
 
 LOW, HIGH = 0.1, 10.0
 SHARE = 0.99
 CONTROL_MARGIN = 0.1
-POINTS = 16
-"""Of time, evenly from the first state to the last, that the trainer looks at, over ``ROWS`` sequences at most."""
-ROWS = 16
 DECADES = 12
 """Gradients smaller than the largest by more are drawn as none."""
 
@@ -70,10 +69,11 @@ class Gradients(Experiment):
 
     def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
         found = []
-        for silence, depth, rows in sorted({(_silence(trial), trial.spec.depth, _rows(trial)) for trial in trials}):
+        for silence, depth, batch in sorted({(_silence(t), t.spec.depth, t.spec.training.batch_size) for t in trials}):
             found += [
-                f"A look is one step's gradient of the training loss, over {rows} sequences of the batch, at {POINTS} "
-                f"points of time. The ratio is |dL/dh_0| / |dL/dh_{silence}|, the last before the recall begins.",
+                f"A look is one step's gradient of the training loss, over {looked_at(batch)} sequences, at "
+                f"{len(cuts(depth))} points of time. The ratio is |dL/dh_0| / |dL/dh_{silence}|, the last before the "
+                "recall begins.",
                 f"The last column is over |dL/dh_{depth}|, the state after the last step, and no bound is held to it: "
                 "that state feeds one output and h_0 feeds all, so it moves with how well the last symbol alone is "
                 "recalled, and nets whose gradients do not cross the silence stay in the band by it.",
@@ -91,16 +91,16 @@ class Gradients(Experiment):
 
 def looks(trial: Trial) -> Looks:
     """|dL/dh_0| over that of the last look before the recall, one for each report that looked."""
-    return _looks(trial, lambda point: _over(point, _end_of_silence(trial)))
+    return _looks(trial, _times(trial).index(_silence(trial)))
 
 
 def _over_last_state(trial: Trial) -> Looks:
-    return _looks(trial, lambda point: _over(point, POINTS - 1))
+    return _looks(trial, len(_times(trial)) - 1)
 
 
-def _looks(trial: Trial, ratio: Callable[[PointRecord], float | None]) -> Looks:
+def _looks(trial: Trial, end: int) -> Looks:
     """One that diverged has one more, where it did."""
-    found = [ratio(point) for point in trial.points if any(name.startswith("grad_t/") for name in point.values)]
+    found = [_over(point, end) for point in trial.points if any(name.startswith("grad_t/") for name in point.values)]
     return Looks([*found, None] if trial.diverged else found)
 
 
@@ -110,24 +110,15 @@ def _over(point: PointRecord, end: int) -> float | None:
     return first / last if first is not None and last else None
 
 
-def _rows(trial: Trial) -> int:
-    """Sequences of a batch that a look is taken over."""
-    return max(1, min(ROWS, trial.spec.training.batch_size // 4))
-
-
-def _end_of_silence(trial: Trial) -> int:
-    """Which of the points that are looked at is the last one at or before T."""
-    task = trial.spec.task
-    assert isinstance(task, Copy)
-    return max(i for i in range(POINTS) if _time(trial, i) <= task.length)
+def _times(trial: Trial) -> list[int]:
+    return cuts(trial.spec.depth)
 
 
 def _silence(trial: Trial) -> int:
-    return _time(trial, _end_of_silence(trial))
-
-
-def _time(trial: Trial, point: int) -> int:
-    return round(point * trial.spec.depth / (POINTS - 1))
+    """The last time at or before T that is looked at."""
+    task = trial.spec.task
+    assert isinstance(task, Copy)
+    return max(time for time in _times(trial) if time <= task.length)
 
 
 def _named(trial: Trial) -> str:
@@ -199,7 +190,7 @@ def _edges(count: int, steps: int) -> list[float]:
 def _ratios(figure: SubFigure, trials: Sequence[Trial]) -> None:
     axes = figure.subplots()
     for colour, trial in zip(COLOURS, trials, strict=False):
-        end = _end_of_silence(trial)
+        end = _times(trial).index(_silence(trial))
         curve = [(point.step, ratio) for point in trial.points if (ratio := _over(point, end))]
         if curve:
             axes.plot(*zip(*curve, strict=True), color=colour, linewidth=1.3, label=_named(trial))

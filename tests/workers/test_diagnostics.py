@@ -13,8 +13,9 @@ from worker_examples import make_trial
 
 import workers.diagnostics
 from spectral.transition import Transition, dense_literal
+from workers import looks
 from workers.batches import Batch, TaskData
-from workers.diagnostics import _cuts, _state, due, gradients, observe
+from workers.diagnostics import _state, due, gradients, observe
 from workers.models import pack, start_of
 from workers.models.packed import PackedModel
 from workers.scoring import losses
@@ -66,7 +67,7 @@ def test_gradients_over_time_are_those_of_one_step_after_another(
     model, batch = packed(specs)
     found = gradients(specs[0].task, model, batch, model.zeros(12))
     wanted = step_by_step(model, batch, specs, rows=3)
-    cuts = _cuts(batch.inputs.shape[2])
+    cuts = looks.cuts(batch.inputs.shape[2])
     assert list(found) == [f"grad_t/{i:02d}" for i in range(16)]
     assert (cuts[0], cuts[-1], len(cuts)) == (0, batch.inputs.shape[2], 16)
     for cut, norm in zip(cuts, found.values(), strict=True):
@@ -86,14 +87,14 @@ def test_gradients_of_sequences_of_different_lengths_end_where_they_end(task: di
     batch = batch._replace(lengths=lengths)
     found = list(gradients(specs[0].task, model, batch, model.zeros(12)).values())
     wanted = step_by_step(model, batch, specs, rows=3)
-    inner = list(zip(_cuts(steps), found, strict=True))[:-1]
+    inner = list(zip(looks.cuts(steps), found, strict=True))[:-1]
     for cut, norm in inner:
         torch.testing.assert_close(norm, wanted[cut] * math.sqrt(3 / 12), rtol=1e-9, atol=1e-13)
 
 
 def test_a_short_sequence_has_a_point_for_every_step() -> None:
-    assert _cuts(3) == [0, 1, 2, 3]
-    assert _cuts(1) == [0, 1]
+    assert looks.cuts(3) == [0, 1, 2, 3]
+    assert looks.cuts(1) == [0, 1]
 
 
 @pytest.mark.parametrize(("kind", "layers"), [("spectral_rnn", 2), ("spectral_gru", 1), ("spectral_mlp", 3)])
