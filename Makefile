@@ -42,19 +42,19 @@ results: $(READY) ## docs/results.md again from the study's records, nothing is 
 	$(BIN)/python -m study --render $(ARGS)
 
 bench: $(READY) ## P1-P5: the recurrence and packs against torch.nn.RNN and the literal method (about twenty minutes)
-	$(BIN)/python -m tests.benchmarks.recurrence
-	$(BIN)/python -m tests.benchmarks.packs --trust --profile
+	$(BIN)/python -m benchmarks.recurrence
+	$(BIN)/python -m benchmarks.packs --trust --profile
 
 $(VENV)/.ready-bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
 bench-service: $(VENV)/.ready-bench ## P6: a whole sweep through the service and through Ray Tune (half an hour)
-	$(BIN)/python -m tests.benchmarks.service
+	$(BIN)/python -m benchmarks.service
 
 bench-gpu: ## G1-G3 on a CUDA device, with torch, triton and numpy alone; without one, the law check in the interpreter
 	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
-	then $(PYTHON) -m tests.benchmarks.gpu; else TRITON_INTERPRET=1 $(PYTHON) -m tests.benchmarks.gpu; fi
+	then $(PYTHON) -m benchmarks.gpu; else TRITON_INTERPRET=1 $(PYTHON) -m benchmarks.gpu; fi
 
 containers: ## build the images and run a sweep through docker-compose.yml
 	deploy/try-compose

@@ -7,13 +7,13 @@ ICML 2018.
 from spectral.gru import SpectralGRU
 from spectral.linear import SpectralLinear
 from spectral.lstm import SpectralLSTM
+from spectral.pack import Slot
 from spectral.packed import PackedLinear, stack_trials
 from spectral.parametrization import parametrize
 from spectral.recurrence import BACKENDS, Activation, recurrence
 from spectral.rnn import SpectralRNN
 from spectral.svd import SVD
 from spectral.transition import Transition
-from spectral.trials import Slot
 
 __all__ = [
     "BACKENDS",

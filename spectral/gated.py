@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from spectral import sequences, singular_values, starts
+from spectral import init, sequences, singular_values
 from spectral.errors import PackError, ShapeError
+from spectral.pack import Slot, Trials, counts
 from spectral.recurrence.cudnn import one_chunk
 from spectral.rnn import check_sizes
 from spectral.singular_values import Spectrum
 from spectral.svd import values_of
 from spectral.transition import Transition
 from spectral.transition import dense as dense_transition
-from spectral.trials import Slot, Trials, counts
 
 States = tuple[Tensor, ...]
 """h, or h and c: each (L, B, n), with a leading K in a pack."""
@@ -55,7 +55,7 @@ class GatedRNN(Trials, ABC):
         margin: float = 0.01,
         sigma: float = 1.0,
         spectrum: Spectrum = "sigmoid",
-        start: starts.Start = "gaussian",
+        start: init.Start = "gaussian",
         generator: torch.Generator | None = None,
     ) -> None:
         check_sizes(input_size, hidden_size, num_layers, dropout)
@@ -245,7 +245,7 @@ class GatedRNN(Trials, ABC):
             return torch.empty(shape, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
 
         weight, bias = uniform(rows, self._width(layer)), uniform(rows)
-        gates = [starts.reflectors(start, n, self.slots[0].reflectors, generator=generator) for _ in range(self.gates)]
+        gates = [init.reflectors(start, n, self.slots[0].reflectors, generator=generator) for _ in range(self.gates)]
         singular = self._first_singular(n)
         return {
             f"weight_ih_l{layer}": weight,

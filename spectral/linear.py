@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from spectral import starts
+from spectral import init
 from spectral.singular_values import Spectrum
 from spectral.svd import SVD
 
@@ -31,7 +31,7 @@ class SpectralLinear(SVD):
         margin: float = 0.01,
         sigma: float = 1.0,
         spectrum: Spectrum = "sigmoid",
-        start: starts.Start = "gaussian",
+        start: init.Start = "gaussian",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize as torch_parametrize
 
-from spectral import starts
+from spectral import init
 from spectral.errors import BandError, OptionError, ReflectorCountError, ShapeError
 from spectral.singular_values import Spectrum
 from spectral.svd import SVD
@@ -48,7 +48,7 @@ def parametrize(
     weight = _weight(module, name)
     if start not in STARTS:
         raise OptionError(f"start must be one of {', '.join(STARTS)}; found {start!r}")
-    first: starts.Start = "gaussian" if start == "weight" else start
+    first: init.Start = "gaussian" if start == "weight" else start
     blocks = _blocks(module, name, weight, gates)
     own = [
         SVD(

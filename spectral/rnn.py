@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from spectral import sequences, singular_values, starts
+from spectral import init, sequences, singular_values
 from spectral.errors import ConversionError, PackError, RangeError, ShapeError
+from spectral.pack import Slot, Trials, counts
 from spectral.recurrence import Activation
 from spectral.recurrence.dispatch import Cell, check_backend, check_checkpoint_every, stack
 from spectral.singular_values import Spectrum
 from spectral.svd import values_of
 from spectral.transition import Transition
 from spectral.transition import dense as dense_transition
-from spectral.trials import Slot, Trials, counts
 
 
 class SpectralRNN(Trials):
@@ -27,7 +27,7 @@ class SpectralRNN(Trials):
     Keyword-only: `reflectors` m, or (m1, m2), each from 0 to hidden_size; `margin` r in (0, 1] and
     `sigma` >= 0: singular values stay in [sigma - r, sigma + r]; over T steps a state grows at most by
     (sigma + r)^T, so r <= 1/T is the default advice; `spectrum` the map that keeps them there
-    (singular_values.py); `backend` (recurrence/dispatch.py); `start` (starts.py); `generator` for the
+    (singular_values.py); `backend` (recurrence/dispatch.py); `start` (init.py); `generator` for the
     first values; `checkpoint_every` S for long sequences: backward keeps every S-th state alone and
     computes those between again, one forward more; S near sqrt(T) needs the least memory. Where the last
     states are all that is read, `last_state` then makes no array of the size of all states at all.
@@ -75,7 +75,7 @@ class SpectralRNN(Trials):
         spectrum: Spectrum = "sigmoid",
         backend: str = "auto",
         checkpoint_every: int | None = None,
-        start: starts.Start = "gaussian",
+        start: init.Start = "gaussian",
         negative_slope: float = 0.01,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -304,7 +304,7 @@ class SpectralRNN(Trials):
         weight = torch.empty(n, self._width(layer), dtype=torch.float64)
         weight.uniform_(-bound, bound, generator=generator)
         bias = torch.empty(n, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
-        u, v = starts.reflectors(start, n, self.slots[0].reflectors, generator=generator)
+        u, v = init.reflectors(start, n, self.slots[0].reflectors, generator=generator)
         offset = {f"offset{suffix}": torch.zeros(n, dtype=torch.float64)} if self.activation.has_offset else {}
         return {
             f"weight_ih{suffix}": weight,

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from spectral.autograd import once_differentiable
 from spectral.errors import BandError, OptionError, RangeError
-from spectral.once import once_differentiable
 
 Spectrum = Literal["sigmoid", "clip", "penalty", "fixed"]
 SPECTRA: tuple[str, ...] = get_args(Spectrum)

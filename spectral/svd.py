@@ -8,19 +8,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from spectral import singular_values, starts
+from spectral import init, singular_values
 from spectral.errors import ReflectorCountError, ShapeError
 from spectral.householder import wy
 from spectral.householder.decompose import reflectors_of
+from spectral.pack import Slot, Trials, counts
 from spectral.singular_values import Spectrum
-from spectral.trials import Slot, Trials, counts
 
 
 class SVD(Trials):
     """W = U_k diag(sigma) V_k^T of shape rows x cols, k = min(rows, cols): the reduced SVD (Zhang et al. 2018).
 
     `reflectors` m or (m1, m2), each at most k; None is k, which reaches every matrix. `margin`, `sigma`,
-    `spectrum` as in SpectralRNN. `start`: gaussian, or for a square matrix any of starts.py. Parameters:
+    `spectrum` as in SpectralRNN. `start`: gaussian, or for a square matrix any of init.py. Parameters:
     reflectors_u (rows, m1), reflectors_v (cols, m2), singular (k). A pack has a leading axis K everywhere,
     vectors included. Raises OptionError, RangeError, ReflectorCountError; the methods raise ShapeError.
     """
@@ -39,7 +39,7 @@ class SVD(Trials):
         margin: float = 0.01,
         sigma: float = 1.0,
         spectrum: Spectrum = "sigmoid",
-        start: starts.Start = "gaussian",
+        start: init.Start = "gaussian",
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -170,8 +170,8 @@ def _start(
     start: str, rows: int, cols: int, reflectors: tuple[int, int], generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     if rows == cols:
-        return starts.reflectors(start, rows, reflectors, generator=generator)
+        return init.reflectors(start, rows, reflectors, generator=generator)
     if start != "gaussian":
         raise ReflectorCountError(f"start {start!r} needs a square matrix; found {rows} x {cols}. Use 'gaussian'")
-    u = starts.gaussian(rows, reflectors[0], generator=generator)
-    return u, starts.gaussian(cols, reflectors[1], generator=generator)
+    u = init.gaussian(rows, reflectors[0], generator=generator)
+    return u, init.gaussian(cols, reflectors[1], generator=generator)

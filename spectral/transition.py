@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spectral.autograd import once_differentiable
 from spectral.householder import reference, wy
-from spectral.once import once_differentiable
 
 
 class Transition(NamedTuple):

@@ -14,9 +14,9 @@ from typing import Any
 from study.errors import DataNotThere, DocumentWrong
 from study.machine import ROOT
 from workers.errors import DataMissing, SpecError
-from workers.parsing import parse_sweep
-from workers.space import tasks_of
-from workers.spec import SweepSpec
+from workers.spec.expand import tasks_of
+from workers.spec.parse import parse_sweep
+from workers.spec.sweep import SweepSpec
 
 PAPER = ROOT / "examples" / "paper"
 SIZES = ("cpu", "full")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from study.records import Record
 from study.trials import Trial, trials_of
-from workers.space import params_of, resolve
-from workers.spec import SweepSpec
+from workers.spec.expand import params_of, resolve
+from workers.spec.sweep import SweepSpec
 
 
 def core_seconds(record: Record, trials: Sequence[Trial]) -> float:

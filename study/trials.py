@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from study.errors import RecordWrong
 from study.records import PointRecord, Record
-from workers.parameter_count import Parameters, count
-from workers.space import resolve
-from workers.spec import SweepSpec, TrialSpec
+from workers.spec.expand import resolve
+from workers.spec.parameter_count import Parameters, count
+from workers.spec.sweep import SweepSpec, TrialSpec
 
 Curve = list[tuple[int, float]]
 

@@ -10,9 +10,9 @@ import torch
 from pydantic_settings import BaseSettings
 
 from service.settings import ApiSettings, ControllerSettings
-from workers.model_spec import ACTIVATIONS, KINDS, ModelSpec
-from workers.parsing import parse_sweep
-from workers.spec import ResourcesSpec, SearchSpec, SweepSpec, TrainingSpec
+from workers.spec.model import ACTIVATIONS, KINDS, ModelSpec
+from workers.spec.parse import parse_sweep
+from workers.spec.sweep import ResourcesSpec, SearchSpec, SweepSpec, TrainingSpec
 from workers.tasks import TASKS
 from workers.tasks.own_data import OwnData
 

@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry
 from starlette.staticfiles import StaticFiles
 
 from service.api import catalogue, events, health, page, problems, prometheus, sweeps, trials
-from service.api.context import Context
-from service.api.views import Problem
+from service.api.deps import Context
+from service.api.schemas import Problem
 from service.settings import ApiSettings
 from service.store.database import Database
-from workers.spec import SweepSpec
+from workers.spec.sweep import SweepSpec
 
 SUMMARY = "Sweeps of Spectral-RNNs over reflector count and singular-value margin."
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.api import views
-from service.api.parameters import Known
+from service.api import schemas
+from service.api.strict_query import Known
 from workers.tasks import TASKS
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Known])
@@ -17,15 +17,15 @@ SAMPLERS = {
 
 
 @router.get("/tasks")
-def list_tasks() -> list[views.TaskView]:
+def list_tasks() -> list[schemas.TaskView]:
     """The tasks, their parameters as JSON schema and their metrics with the better direction."""
     return [
-        views.TaskView(name=name, summary=task.summary, metrics=task.metrics, json_schema=task.model_json_schema())
+        schemas.TaskView(name=name, summary=task.summary, metrics=task.metrics, json_schema=task.model_json_schema())
         for name, task in TASKS.items()
     ]
 
 
 @router.get("/samplers")
-def list_samplers() -> list[views.SamplerView]:
+def list_samplers() -> list[schemas.SamplerView]:
     """The ways to draw trials from a space."""
-    return [views.SamplerView(name=name, summary=summary) for name, summary in SAMPLERS.items()]
+    return [schemas.SamplerView(name=name, summary=summary) for name, summary in SAMPLERS.items()]

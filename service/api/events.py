@@ -15,11 +15,11 @@ from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.api.context import Context, Ctx
-from service.api.parameters import Known
+from service.api.deps import Context, Ctx
+from service.api.strict_query import Known
 from service.states import SWEEP_ENDED
 from service.store import events, sweeps
-from service.store.models import Event
+from service.store.tables import Event
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])

@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
-from service.api import views
-from service.api.context import Context, Ctx
-from service.api.parameters import Known
+from service.api import schemas
+from service.api.deps import Context, Ctx
+from service.api.strict_query import Known
 from service.store import components, packs, trials
 
 router = APIRouter(tags=["health"])
@@ -25,39 +25,39 @@ def live() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/health/ready", responses={503: {"model": views.Readiness}})
-def ready(context: Ctx, response: Response) -> views.Readiness:
+@router.get("/health/ready", responses={503: {"model": schemas.Readiness}})
+def ready(context: Ctx, response: Response) -> schemas.Readiness:
     """Whether sweeps can run: 503 names what is being waited for. MLflow down is only degraded: training goes on."""
     parts = _parts(context)
     waiting = [f"{name}: {parts[name].message}" for name in NEEDED if not parts[name].healthy]
     response.status_code = 503 if waiting else 200
     degraded = not all(part.healthy for part in parts.values())
-    return views.Readiness(ready=not waiting, degraded=degraded, waiting_for=waiting, parts=parts)
+    return schemas.Readiness(ready=not waiting, degraded=degraded, waiting_for=waiting, parts=parts)
 
 
 @router.get("/v1/cluster", dependencies=[Known])
-def cluster(context: Ctx) -> views.Cluster:
+def cluster(context: Ctx) -> schemas.Cluster:
     """Nodes, CPUs and GPUs as the controller last saw them, and what waits for them."""
     with context.database.read() as session:
         counts = trials.counts(session)
-        queue = views.Queue(
+        queue = schemas.Queue(
             waiting_trials=counts.get("waiting", 0), running_trials=counts.get("running", 0),
             open_packs=len(packs.open_packs(session)),
         )  # fmt: skip
-    return views.Cluster(parts=_parts(context), queue=queue)
+    return schemas.Cluster(parts=_parts(context), queue=queue)
 
 
-def _parts(context: Context) -> dict[str, views.Part]:
+def _parts(context: Context) -> dict[str, schemas.Part]:
     """Each part; one never seen, or seen too long ago, is not healthy. Stale news of Ray is the controller's fault."""
-    parts = {name: views.Part(healthy=False, message="not seen yet") for name in ("controller", "ray", "mlflow")}
+    parts = {name: schemas.Part(healthy=False, message="not seen yet") for name in ("controller", "ray", "mlflow")}
     try:
         with context.database.read() as session:
             rows = components.every(session)
     except SQLAlchemyError as error:
-        return {"database": views.Part(healthy=False, message=f"does not answer ({type(error).__name__})"), **parts}
+        return {"database": schemas.Part(healthy=False, message=f"does not answer ({type(error).__name__})"), **parts}
     for row in rows:
         age = time.time() - row.at
         stale = age > STALE_SECONDS
         message = f"last seen {age:.0f} s ago: {row.message}" if stale else row.message
-        parts[row.name] = views.Part(healthy=row.healthy and not stale, message=message, at=row.at, detail=row.detail)
-    return {"database": views.Part(healthy=True, message="answers"), **parts}
+        parts[row.name] = schemas.Part(healthy=row.healthy and not stale, message=message, at=row.at, detail=row.detail)
+    return {"database": schemas.Part(healthy=True, message="answers"), **parts}

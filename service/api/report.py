@@ -4,45 +4,45 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from service.api import showing, views
+from service.api import presenters, schemas
 from service.store import trials
-from service.store.models import Sweep, Trial
-from workers.space import objective
-from workers.spec import Objective, SweepSpec
+from service.store.tables import Sweep, Trial
+from workers.spec.expand import objective
+from workers.spec.sweep import Objective, SweepSpec
 
 LEADERS = 20
 MAX_AXIS = 16
 
 
-def of(session: Session, sweep: Sweep) -> views.Report:
+def of(session: Session, sweep: Sweep) -> schemas.Report:
     """Everything the sweep has shown so far."""
     spec = SweepSpec.model_validate(sweep.spec)
     goal = objective(spec)
     rows = trials.ranked(session, sweep.id, goal.direction, limit=sweep.trial_count)
     rows = [row for row in rows if row.objective is not None and row.state != "failed"]
     places = [place for row in rows if (place := _place(spec, row)) is not None]
-    return views.Report(
+    return schemas.Report(
         sweep_id=sweep.id,
-        objective=views.ObjectiveView(**goal.model_dump()),
-        leaderboard=[showing.trial(row) for row in rows[:LEADERS]],
+        objective=schemas.ObjectiveView(**goal.model_dump()),
+        leaderboard=[presenters.trial(row) for row in rows[:LEADERS]],
         grid=_grid(places, goal),
         places=places,
     )
 
 
-def _place(spec: SweepSpec, row: Trial) -> views.Place | None:
+def _place(spec: SweepSpec, row: Trial) -> schemas.Place | None:
     """Where the trial stands; None for a model without reflectors."""
     swept = {path.removeprefix("model."): value for path, value in row.params.items() if path.startswith("model.")}
     model = spec.model.model_copy(update=swept)
     if not model.spectral or row.objective is None:
         return None
-    return views.Place(
+    return schemas.Place(
         trial_id=row.id, number=row.number, reflectors=model.reflector_counts, margin=model.band_margin,
         objective=row.objective,
     )  # fmt: skip
 
 
-def _grid(places: list[views.Place], goal: Objective) -> views.Grid | None:
+def _grid(places: list[schemas.Place], goal: Objective) -> schemas.Grid | None:
     reflectors = sorted({place.reflectors for place in places})
     margins = sorted({place.margin for place in places})
     if not places or max(len(reflectors), len(margins)) > MAX_AXIS:
@@ -51,11 +51,11 @@ def _grid(places: list[views.Place], goal: Objective) -> views.Grid | None:
     for place in places:
         found.setdefault((place.reflectors, place.margin), []).append(place.objective)
     cells = [[_cell(found.get((count, margin), []), goal) for margin in margins] for count in reflectors]
-    return views.Grid(reflectors=reflectors, margins=margins, cells=cells)
+    return schemas.Grid(reflectors=reflectors, margins=margins, cells=cells)
 
 
-def _cell(values: list[float], goal: Objective) -> views.Cell | None:
+def _cell(values: list[float], goal: Objective) -> schemas.Cell | None:
     if not values:
         return None
     best = max(values) if goal.direction == "maximize" else min(values)
-    return views.Cell(count=len(values), best=best, mean=sum(values) / len(values))
+    return schemas.Cell(count=len(values), best=best, mean=sum(values) / len(values))

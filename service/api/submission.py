@@ -9,9 +9,9 @@ from sqlalchemy.exc import IntegrityError
 
 from service.store import idempotency, sweeps
 from service.store.database import Database
-from service.store.models import Sweep
-from workers.space import grid_size
-from workers.spec import SweepSpec
+from service.store.tables import Sweep
+from workers.spec.expand import grid_size
+from workers.spec.sweep import SweepSpec
 
 Key = Annotated[
     str | None,

@@ -9,17 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.api import advice, cursors, report, showing, views
-from service.api.context import Ctx
-from service.api.documents import Posted
-from service.api.parameters import Known
+from service.api import cursors, dry_run, presenters, report, schemas
+from service.api.deps import Ctx
+from service.api.json_body import Posted
+from service.api.strict_query import Known
 from service.api.submission import Key, submit
 from service.states import SweepState, TrialState, Verb
 from service.store import components, sweeps, trials
-from service.store.models import Sweep, Trial
-from workers.parsing import parse_sweep
-from workers.space import objective
-from workers.spec import SweepSpec
+from service.store.tables import Sweep, Trial
+from workers.spec.expand import objective
+from workers.spec.parse import parse_sweep
+from workers.spec.sweep import SweepSpec
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SweepSpec"}}}}}  # noqa: E501  # fmt: skip
@@ -45,17 +45,17 @@ class TrialListing(BaseModel):
 
 
 @router.post("", status_code=202, openapi_extra=BODY)
-def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = None) -> views.SweepView:
+def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = None) -> schemas.SweepView:
     """Queue a sweep. With an Idempotency-Key a repeated request gives the same sweep."""
     spec = parse_sweep(document.content, context.settings.data_dir)
     row = submit(context.database, spec, document.hash, key)
     response.headers["Location"] = f"/v1/sweeps/{row.id}"
     with context.database.read() as session:
-        return showing.sweep(session, row, context.settings)
+        return presenters.sweep(session, row, context.settings)
 
 
 @router.post("/validate", openapi_extra=BODY)
-def validate_sweep(document: Posted, context: Ctx) -> views.Plan:
+def validate_sweep(document: Posted, context: Ctx) -> schemas.Plan:
     """What the sweep would do, without storing anything; without a database nothing is said of the cluster."""
     spec = parse_sweep(document.content, context.settings.data_dir)
     try:
@@ -63,31 +63,31 @@ def validate_sweep(document: Posted, context: Ctx) -> views.Plan:
             nodes = components.nodes(session)
     except SQLAlchemyError:
         nodes = []
-    return views.Plan(**advice.plan(spec, nodes))
+    return schemas.Plan(**dry_run.plan(spec, nodes))
 
 
 @router.get("")
-def list_sweeps(context: Ctx, query: Annotated[Listing, Query()]) -> views.SweepPage:
+def list_sweeps(context: Ctx, query: Annotated[Listing, Query()]) -> schemas.SweepPage:
     """Sweeps, the newest first."""
     before = cursors.decode(query.cursor, (int, float), str) if query.cursor else None
     with context.database.read() as session:
         rows = sweeps.page(session, query.state, query.limit, before)
         last = rows[-1] if len(rows) == query.limit else None
-        return views.SweepPage(
-            sweeps=showing.sweep_list(session, rows),
+        return schemas.SweepPage(
+            sweeps=presenters.sweep_list(session, rows),
             next_cursor=cursors.encode(last.created_at, last.id) if last else None,
         )
 
 
 @router.get("/{sweep_id}")
-def get_sweep(sweep_id: str, context: Ctx) -> views.SweepView:
+def get_sweep(sweep_id: str, context: Ctx) -> schemas.SweepView:
     """A sweep with its trials counted, its progress and its best trial."""
     with context.database.read() as session:
-        return showing.sweep(session, sweeps.get(session, sweep_id), context.settings)
+        return presenters.sweep(session, sweeps.get(session, sweep_id), context.settings)
 
 
 @router.get("/{sweep_id}/trials")
-def list_trials(sweep_id: str, context: Ctx, query: Annotated[TrialListing, Query()]) -> views.TrialPage:
+def list_trials(sweep_id: str, context: Ctx, query: Annotated[TrialListing, Query()]) -> schemas.TrialPage:
     """The sweep's trials, by number or by objective."""
     with context.database.read() as session:
         row = sweeps.get(session, sweep_id)
@@ -95,7 +95,7 @@ def list_trials(sweep_id: str, context: Ctx, query: Annotated[TrialListing, Quer
             _by_objective(session, row, query) if query.sort == "objective" else _by_number(session, row, query)
         )
     more = place if len(rows) == query.limit else None
-    return views.TrialPage(trials=[showing.trial(r) for r in rows], next_cursor=more)
+    return schemas.TrialPage(trials=[presenters.trial(r) for r in rows], next_cursor=more)
 
 
 def _by_number(session: Session, sweep: Sweep, query: TrialListing) -> tuple[list[Trial], str | None]:
@@ -112,16 +112,16 @@ def _by_objective(session: Session, sweep: Sweep, query: TrialListing) -> tuple[
 
 
 @router.get("/{sweep_id}/report")
-def get_report(sweep_id: str, context: Ctx) -> views.Report:
+def get_report(sweep_id: str, context: Ctx) -> schemas.Report:
     """Leaderboard, and the objective over reflectors and margin."""
     with context.database.read() as session:
         return report.of(session, sweeps.get(session, sweep_id))
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202)
-def steer(sweep_id: str, verb: Verb, context: Ctx) -> views.SweepView:
+def steer(sweep_id: str, verb: Verb, context: Ctx) -> schemas.SweepView:
     """pause, resume, stop (running trials finish) or cancel (they end now). Repeating a verb is no error."""
     with context.database.write() as session:
         row = sweeps.apply(session, sweep_id, verb)
     with context.database.read() as session:
-        return showing.sweep(session, row, context.settings)
+        return presenters.sweep(session, row, context.settings)

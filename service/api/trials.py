@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from service.api import files, showing, views
-from service.api.context import Ctx
-from service.api.parameters import Known
+from service.api import checkpoint_files, presenters, schemas
+from service.api.deps import Ctx
+from service.api.strict_query import Known
 from service.store import events, projections, sweeps, trials
 from service.store.errors import NotFound
-from service.store.models import Trial
+from service.store.tables import Trial
 from service.store.trials import TrialVerb
-from workers.space import resolve
-from workers.spec import SweepSpec
+from workers.spec.expand import resolve
+from workers.spec.sweep import SweepSpec
 
 router = APIRouter(prefix="/v1/trials", tags=["trials"], dependencies=[Known])
 
@@ -30,17 +30,17 @@ print(model.predict(sequences))
 
 
 @router.get("/{trial_id}")
-def get_trial(trial_id: str, context: Ctx) -> views.TrialView:
+def get_trial(trial_id: str, context: Ctx) -> schemas.TrialView:
     """A trial: its parameters, state, step and best objective."""
     with context.database.read() as session:
-        return showing.trial(trials.get(session, trial_id))
+        return presenters.trial(trials.get(session, trial_id))
 
 
 @router.post("/{trial_id}/{verb}", status_code=202)
-def steer(trial_id: str, verb: TrialVerb, context: Ctx) -> views.TrialView:
+def steer(trial_id: str, verb: TrialVerb, context: Ctx) -> schemas.TrialView:
     """stop or cancel: the controller carries it out; until then it stands in ``wanted``. Repeating it is no error."""
     with context.database.write() as session:
-        return showing.trial(trials.want(session, trial_id, verb))
+        return presenters.trial(trials.want(session, trial_id, verb))
 
 
 @router.get("/{trial_id}/metrics")
@@ -49,35 +49,37 @@ def get_metrics(
     context: Ctx,
     keys: Annotated[list[str] | None, Query(description="only these metrics")] = None,
     after: Annotated[int, Query(ge=-1, le=2**53, description="only later steps")] = -1,
-) -> views.Metrics:
+) -> schemas.Metrics:
     """The trial's metrics by step."""
     with context.database.read() as session:
         trials.get(session, trial_id)
         rows = trials.reports(session, trial_id, after)
     known = sorted({key for row in rows for key in row.values})
     kept = [(row, {k: v for k, v in row.values.items() if keys is None or k in keys}) for row in rows]
-    points = [views.Point(step=row.step, at=row.at, values=values) for row, values in kept if values]
-    return views.Metrics(trial_id=trial_id, keys=known, points=points)
+    points = [schemas.Point(step=row.step, at=row.at, values=values) for row, values in kept if values]
+    return schemas.Metrics(trial_id=trial_id, keys=known, points=points)
 
 
-@router.get("/{trial_id}/checkpoint", response_model=views.Checkpoints)
+@router.get("/{trial_id}/checkpoint", response_model=schemas.Checkpoints)
 def get_checkpoint(
     trial_id: str,
     context: Ctx,
     which: Literal["best", "last"] = "best",
     download: Annotated[bool, Query(description="the model itself, as safetensors")] = False,
-) -> views.Checkpoints | Response:
+) -> schemas.Checkpoints | Response:
     """Where the last and the best checkpoint are; with ``download=1`` the model of one of them."""
     with context.database.read() as session:
         trials.get(session, trial_id)
         if download:
-            return files.model_of(trials.checkpoint(session, trial_id, which), trial_id, which)
+            return checkpoint_files.model_of(trials.checkpoint(session, trial_id, which), trial_id, which)
         last, best = (trials.checkpoint(session, trial_id, w) for w in ("last", "best"))
-    return views.Checkpoints(trial_id=trial_id, last=files.shown(last, "last"), best=files.shown(best, "best"))
+    return schemas.Checkpoints(
+        trial_id=trial_id, last=checkpoint_files.shown(last, "last"), best=checkpoint_files.shown(best, "best")
+    )
 
 
 @router.get("/{trial_id}/model")
-def get_model(trial_id: str, context: Ctx) -> views.ModelView:
+def get_model(trial_id: str, context: Ctx) -> schemas.ModelView:
     """How to load the trained model; 404 until MLflow has the trial's run and a checkpoint."""
     with context.database.read() as session:
         row = trials.get(session, trial_id)
@@ -85,9 +87,9 @@ def get_model(trial_id: str, context: Ctx) -> views.ModelView:
         run = projections.get(session, trial_id)
         if run is None or trials.checkpoint(session, trial_id, "last") is None:
             raise NotFound("model of trial", trial_id, " yet: it is logged to MLflow when the trial has a checkpoint")
-    uri, url = f"runs:/{run.run_id}/model", showing.mlflow_url(context.settings, run)
+    uri, url = f"runs:/{run.run_id}/model", presenters.mlflow_url(context.settings, run)
     snippet = _snippet(context.settings.mlflow_public_url, uri, spec, row)
-    return views.ModelView(trial_id=trial_id, uri=uri, mlflow_url=url, snippet=snippet)
+    return schemas.ModelView(trial_id=trial_id, uri=uri, mlflow_url=url, snippet=snippet)
 
 
 def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
@@ -102,14 +104,14 @@ def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
 
 
 @router.get("/{trial_id}/logs")
-def get_logs(trial_id: str, context: Ctx) -> views.Logs:
+def get_logs(trial_id: str, context: Ctx) -> schemas.Logs:
     """What happened to the trial: its attempts and why each ended, and its events."""
     with context.database.read() as session:
         row = trials.get(session, trial_id)
         tries = trials.attempts(session, trial_id)
         happened = events.of_trial(session, row.sweep_id, trial_id)
-    return views.Logs(
+    return schemas.Logs(
         trial_id=trial_id, state=row.state, reason=row.reason,
-        attempts=[views.AttemptView.model_validate(a, from_attributes=True) for a in tries],
-        events=[views.EventView.model_validate(e, from_attributes=True) for e in happened],
+        attempts=[schemas.AttemptView.model_validate(a, from_attributes=True) for a in tries],
+        events=[schemas.EventView.model_validate(e, from_attributes=True) for e in happened],
     )  # fmt: skip

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from service.cli.mistakes import Mistake
+from service.cli.errors import Mistake
 
 
 def load(file: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import mistakes
+from service.cli import errors
 
 app = typer.Typer(
     name="spectral", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -23,7 +23,7 @@ HERE = "http://127.0.0.1:8000"
 
 def main() -> None:
     """The entry point: mistakes of the user end in a message and exit code 2, never in a traceback."""
-    with mistakes.told():
+    with errors.told():
         app()
 
 

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from service.cli import tables
-from service.cli.mistakes import Mistake
+from service.cli.errors import Mistake
 from workers.errors import DataMissing, OtherSweep, SpecError
-from workers.local import LocalSweep, Result
-from workers.parsing import parse_sweep
 from workers.protocol import Ended
+from workers.runtime.local_sweep import LocalSweep, Result
+from workers.spec.parse import parse_sweep
 
 console = Console(highlight=False)
 

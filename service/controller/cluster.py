@@ -13,8 +13,8 @@ from typing import Any
 import ray
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
-from workers import runner
 from workers.protocol import Assignment
+from workers.runtime import ray_actor
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Cluster:
 
     def start(self, assignment: Assignment, name: str) -> Any:
         """The runner's handle, created unless it is there."""
-        return self.find(name) or runner.start(assignment, name, self._namespace)
+        return self.find(name) or ray_actor.start(assignment, name, self._namespace)
 
     def kill(self, name: str) -> None:
         """End a runner's process; nothing happens where there is none."""

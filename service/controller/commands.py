@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from service.store.models import Pack, Sweep, Trial
+from service.store.tables import Pack, Sweep, Trial
 
 Verb = Literal["prune", "pause", "cancel"]
 

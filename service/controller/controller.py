@@ -9,7 +9,7 @@ import time
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.controller import launching
+from service.controller import scheduling
 from service.controller.cluster import Cluster, ClusterGone, Node
 from service.controller.leadership import Leadership
 from service.controller.reconciler import Reconciler
@@ -121,7 +121,7 @@ class Controller:
             return
         nodes = self._cluster.nodes()
         running = packs.open_packs(session)
-        stalled = launching.stalled(session, nodes)
+        stalled = scheduling.stalled(session, nodes)
         detail = {
             "identity": self._cluster.identity, "nodes": [_shown(node) for node in nodes],
             "cpus": sum(n.cpus for n in nodes), "gpus": sum(n.gpus for n in nodes),

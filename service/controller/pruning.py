@@ -11,7 +11,7 @@ from collections.abc import Mapping, Set
 from itertools import takewhile
 from statistics import fmean, median
 
-from workers.spec import EarlyStoppingSpec, Objective
+from workers.spec.sweep import EarlyStoppingSpec, Objective
 
 Curve = list[tuple[int, float]]
 MIN_PEERS = 3

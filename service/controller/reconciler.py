@@ -15,19 +15,19 @@ from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from service.controller import commands, launching, losses, pruning, settling, taking_in
+from service.controller import commands, ingest, lost_packs, pruning, scheduling, sweep_lifecycle
 from service.controller.cluster import Cluster, ClusterGone
-from service.controller.planning import Room
-from service.controller.polls import Answer
+from service.controller.placement import Room
+from service.controller.polling import Answer
 from service.controller.runners import Runners, assignment, runner_name
 from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED
 from service.store import packs, reports, sweeps
 from service.store.database import Database, LeadLost
-from service.store.models import Pack, Sweep, Trial
+from service.store.tables import Pack, Sweep, Trial
 from workers.protocol import Command
-from workers.space import objective
-from workers.spec import SweepSpec
+from workers.spec.expand import objective
+from workers.spec.sweep import SweepSpec
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Reconciler:
         except (LeadLost, ClusterGone, RayError, OperationalError, InterfaceError):
             raise
         except ValidationError as error:
-            self._fail(sweep_id, f"its spec is not valid any more: {launching.why(error)}. Post it again, corrected")
+            self._fail(sweep_id, f"its spec is not valid any more: {scheduling.why(error)}. Post it again, corrected")
         except Exception as error:
             self._errors[sweep_id, what] += 1
             if self._errors[sweep_id, what] == 1:
@@ -103,7 +103,7 @@ class Reconciler:
             if self._cluster.connected:
                 self._runners.end(pack_id, name)
         with self._database.write(self._epoch) as session:
-            settling.fail(session, sweep_id, reason)
+            sweep_lifecycle.fail(session, sweep_id, reason)
         for key in [key for key in self._errors if key[0] == sweep_id]:
             del self._errors[key]
 
@@ -152,7 +152,7 @@ class Reconciler:
             return
         with self._database.write(self._epoch) as session:
             spec, row = self._spec(session, pack.sweep_id), session.get_one(Pack, pack.id)
-            if taking_in.take_in(session, row, answer.poll, objective(spec), spec.retries):
+            if ingest.take_in(session, row, answer.poll, objective(spec), spec.retries):
                 self._rung_news.add(pack.sweep_id)
             ended = answer.poll.state == "ended" and not packs.open_attempts(session, pack.id)
             if ended:
@@ -166,7 +166,7 @@ class Reconciler:
         """Whether a poll is worth a transaction."""
         assert answer.poll is not None
         news = any(report.seq > pack.last_seq for report in answer.poll.reports)
-        return news or answer.poll.state == "ended" or launching.long_ago(pack.seen_at)
+        return news or answer.poll.state == "ended" or scheduling.long_ago(pack.seen_at)
 
     def _troubled(self, answer: Answer, pack: Pack, name: str) -> None:
         if answer.trouble == "silent":
@@ -179,7 +179,7 @@ class Reconciler:
     def _lose(self, pack: Pack, loss: packs.Loss, reason: str) -> None:
         with self._database.write(self._epoch) as session:
             spec = self._spec(session, pack.sweep_id)
-            losses.lose(session, session.get_one(Pack, pack.id), loss, _in_a_line(reason), spec.retries)
+            lost_packs.lose(session, session.get_one(Pack, pack.id), loss, _in_a_line(reason), spec.retries)
         self._ledger.forget(pack.id)
 
     # what follows for each sweep
@@ -190,14 +190,14 @@ class Reconciler:
             expanded = session.scalar(select(Trial.id).where(Trial.sweep_id == sweep_id).limit(1)) is not None
         if state == "queued" or (state == "running" and not expanded):
             with self._database.write(self._epoch) as session:
-                settling.expand(session, sweep_id, spec)
+                sweep_lifecycle.expand(session, sweep_id, spec)
         self._judge(sweep_id, spec)
         self._command(sweep_id)
         with self._database.read() as session:
-            due = settling.due(session, sweeps.get(session, sweep_id))
+            due = sweep_lifecycle.due(session, sweeps.get(session, sweep_id))
         if due:
             with self._database.write(self._epoch) as session:
-                settling.settle(session, sweep_id)
+                sweep_lifecycle.settle(session, sweep_id)
             self._ended = True
 
     def _judge(self, sweep_id: str, spec: SweepSpec) -> None:
@@ -249,7 +249,7 @@ class Reconciler:
 
     def _launch(self, open_sweeps: Sequence[str]) -> None:
         with self._database.read() as session:
-            turn = _Turn(launching.room(session, self._cluster.nodes()))
+            turn = _Turn(scheduling.room(session, self._cluster.nodes()))
         for sweep_id in open_sweeps:
             self._guarded(sweep_id, "launch", partial(self._launch_of, turn))
             if turn.full:
@@ -261,17 +261,17 @@ class Reconciler:
             if sweeps.get(session, sweep_id).state in SWEEP_ENDED:
                 return
             spec = self._spec(session, sweep_id)
-            waiting = launching.waiting(session, sweep_id)
+            waiting = scheduling.waiting(session, sweep_id)
             if not waiting or not turn.room.possible(spec.resources):
                 return
-            sound, unsound = launching.sorted_out(spec, waiting)
-            groups = launching.groups(session, spec, sound, turn.room)
+            sound, unsound = scheduling.sorted_out(spec, waiting)
+            groups = scheduling.groups(session, spec, sound, turn.room)
         if unsound:
             with self._database.write(self._epoch) as session:
-                launching.refuse(session, sweep_id, unsound)
+                scheduling.refuse(session, sweep_id, unsound)
         for group in groups:
             with self._database.write(self._epoch) as session:
-                launching.launch(session, sweep_id, [t.id for t in group], spec, self._epoch)
+                scheduling.launch(session, sweep_id, [t.id for t in group], spec, self._epoch)
             turn.room = turn.room.less(spec.resources)
         turn.full = len(sound) > sum(len(group) for group in groups)
 

@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from service.controller.cluster import Cluster
-from service.controller.polls import Answer, Polls
+from service.controller.polling import Answer, Polls
 from service.settings import ControllerSettings
 from service.store import packs
-from service.store.models import Pack, Trial
+from service.store.tables import Pack, Trial
 from workers.protocol import Assignment, Command, Slot
-from workers.space import resolve
-from workers.spec import SweepSpec
+from workers.spec.expand import resolve
+from workers.spec.sweep import SweepSpec
 
 SILENT_SECONDS = 120.0
 """A runner that has answered before and does not any more, for this long, is given up."""

@@ -18,7 +18,7 @@ from service.stack import guard, ports
 from service.stack.child import Child
 from service.stack.errors import SamePort, StackFailed
 from service.stack.home import Home
-from service.stack.parts import Layout, parts
+from service.stack.processes import Layout, parts
 
 log = logging.getLogger(__name__)
 

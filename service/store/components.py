@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.store.models import Component
+from service.store.tables import Component
 
 
 def note(session: Session, name: str, healthy: bool, message: str, detail: dict[str, Any] | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.orm import Session
 
-from service.store.models import Lease
+from service.store.tables import Lease
 
 LEADER = "controller"
 BUSY_SECONDS = 10

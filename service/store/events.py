@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from service.store.models import Event, Sweep
+from service.store.tables import Event, Sweep
 
 
 def record(session: Session, sweep_id: str, kind: str, data: dict[str, Any], trial_id: str | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from service.store.errors import KeyReused
-from service.store.models import IdempotencyKey
+from service.store.tables import IdempotencyKey
 
 
 def sweep_of(session: Session, key: str, body_hash: str) -> str | None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.store.database import LEADER, LeadLost
-from service.store.models import Lease
+from service.store.tables import Lease
 
 
 def acquire(session: Session, holder: str, seconds: float) -> int | None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import projections, reports
-from service.store.models import OutboxEntry, Sweep, Trial
+from service.store.tables import OutboxEntry, Sweep, Trial
 
 
 def add(session: Session, sweep_id: str, kind: str, payload: dict[str, Any], trial_id: str | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.store.models import Attempt, Pack, Trial
+from service.store.tables import Attempt, Pack, Trial
 
 LOST = "lost"
 Loss = Literal["process", "cluster"]

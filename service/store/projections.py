@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.orm import Session
 
-from service.store.models import Projection
+from service.store.tables import Projection
 
 
 def get(session: Session, subject_id: str) -> Projection | None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.store.models import Checkpoint, Trial, TrialReport
+from service.store.tables import Checkpoint, Trial, TrialReport
 
 Curve = list[tuple[int, float]]
 

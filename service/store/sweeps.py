@@ -15,7 +15,7 @@ from service import states
 from service.states import SWEEP_ENDED, SweepState, Verb
 from service.store import events
 from service.store.errors import NotFound
-from service.store.models import OutboxEntry, Sweep
+from service.store.tables import OutboxEntry, Sweep
 
 _ID = re.compile(r"sw[0-9a-f]{10}")
 

@@ -14,7 +14,7 @@ from service import states
 from service.states import TRIAL_ENDED, TrialState
 from service.store import events, sweeps
 from service.store.errors import NotFound
-from service.store.models import Attempt, Checkpoint, OutboxEntry, Sweep, Trial, TrialReport
+from service.store.tables import Attempt, Checkpoint, OutboxEntry, Sweep, Trial, TrialReport
 
 Direction = Literal["minimize", "maximize"]
 TrialVerb = Literal["stop", "cancel"]

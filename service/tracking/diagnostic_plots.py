@@ -9,8 +9,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from service.tracking.plots import COLOURS, GREY, MAP, finish, label, png
-from service.tracking.settled import Result, SweepResults
-from workers.spec import TrialSpec
+from service.tracking.sweep_results import Result, SweepResults
+from workers.spec.sweep import TrialSpec
 
 SHOWN_DECADES = 12
 """Gradients smaller than the largest by more are shown as if they were 0."""

@@ -16,10 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.settings import ControllerSettings
 from service.store import components, outbox, projections
 from service.store.database import Database, LeadLost
-from service.store.models import OutboxEntry
-from service.tracking import models
-from service.tracking.runs import RunGone, Runs
-from service.tracking.telling import Telling, Untellable
+from service.store.tables import OutboxEntry
+from service.tracking import logged_models
+from service.tracking.mlflow_runs import RunGone, Runs
+from service.tracking.sweep_projection import Telling, Untellable
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ class Projector:
                 warnings.filterwarnings("ignore", message)
             mlflow.set_tracking_uri(self._url)
             mlflow.set_registry_uri(self._url)
-            models.prepare()
+            logged_models.prepare()
             self._runs = Runs(self._url)
         if not self._runs.experiment_exists():
             self._remember()

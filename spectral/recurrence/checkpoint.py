@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spectral import sequences
-from spectral.once import once_differentiable
+from spectral.autograd import once_differentiable
 
 Segment = Callable[[Tensor, Tensor, Sequence[Tensor | None]], list[tuple[Tensor, Tensor]]]
 """x (..., S, B, I), h (..., L, B, n) before it, parameters -> for each of L layers all its states and the last one."""

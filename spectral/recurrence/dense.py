@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spectral.once import once_differentiable
+from spectral.autograd import once_differentiable
 from spectral.recurrence.activation import Activation
-from spectral.recurrence.rows import product_over_rows, products, rows, sum_of_signed
+from spectral.recurrence.reductions import product_over_rows, products, rows, sum_of_signed
 from spectral.transition import Matrix
 from spectral.transition import dense as dense_transition
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spectral import packed, sequences
 from spectral.errors import OptionError, RangeError, ShapeError
-from spectral.recurrence import checkpoint, cudnn, dense, native, persistent, reference, torch_loop
+from spectral.recurrence import checkpoint, cudnn, dense, native, reference, torch_loop, triton
 from spectral.recurrence.activation import NAMES, Activation
 from spectral.transition import Factors, Matrix, Transition, factors
 from spectral.transition import dense as dense_matrix
@@ -26,7 +26,7 @@ BACKENDS: dict[str, Backend] = {
     "dense": dense.run,
     "native": native.run,
     "native_dense": native.run_dense,
-    "triton": persistent.run,
+    "triton": triton.run,
     "cudnn": cudnn.run,
 }
 """Name -> function. A new backend joins here, and the law suite in tests/spectral takes it from here."""
@@ -70,12 +70,12 @@ def choose(size: int, rank: int, *, native: bool = False) -> str:
     return "torch_loop" if size >= SMALLEST_FACTORED["torch_loop"] and 4 * rank <= size else "dense"
 
 
-def choose_on_gpu(size: int, rank: int, activation: str, *, triton: bool, pack: bool = False) -> str:
+def choose_on_gpu(size: int, rank: int, activation: str, *, can_triton: bool, pack: bool = False) -> str:
     """The backend on a CUDA device: factored in one kernel where it fits, else W through cuDNN, else W step by step.
 
     A rule of flop and of what fits on chip; no figure of a GPU stands behind it yet.
     """
-    if triton and 2 * rank <= size and persistent.fits(size, rank):
+    if can_triton and 2 * rank <= size and triton.fits(size, rank):
         return "triton"
     return "cudnn" if activation in cudnn.ACTIVATIONS and not pack else "dense"
 
@@ -100,7 +100,7 @@ def recurrence(
 
     z (T, B, n), h0 (B, n), transition without batch; or z (K, T, B, n), h0 (K, B, n), transition with leading K;
     offset (n), or (K, n), for modrelu. T >= 1; B may be 0. Raises ShapeError, OptionError, RangeError. Computes in the
-    dtype of the transition, also under autocast, but for `triton` (persistent.py). `checkpoint_every`: see `stack`.
+    dtype of the transition, also under autocast, but for `triton` (triton.py). `checkpoint_every`: see `stack`.
     """
     cell = Cell(None, None, transition, offset)
     states, _ = stack(z, h0.unsqueeze(-3), [cell], activation, backend=backend, checkpoint_every=checkpoint_every)
@@ -234,8 +234,8 @@ def _resolve(backend: str, like: Tensor, cell: Cell, activation: Activation) -> 
     assert isinstance(transition, Transition)
     n, r, dtype = transition.size, transition.rank, transition.u.dtype
     if backend == "auto" and device.type == "cuda":
-        triton = persistent.refusal(device, dtype) is None
-        name = choose_on_gpu(n, r, activation.name, triton=triton, pack=like.dim() == 4)
+        can_triton = triton.refusal(device, dtype) is None
+        name = choose_on_gpu(n, r, activation.name, can_triton=can_triton, pack=like.dim() == 4)
     elif backend == "auto":
         name = choose(n, r, native=native.available(device, dtype))
     else:
@@ -251,7 +251,7 @@ def _check_runs(name: str, device: torch.device, dtype: torch.dtype, activation:
     if name.startswith("native") and not native.available(device, dtype):
         why = f"needs a C++ compiler, the CPU and float32 or float64; found {device} and {dtype}"
     elif name == "triton":
-        why = persistent.refusal(device, dtype)
+        why = triton.refusal(device, dtype)
     elif activation.name not in ACTIVATIONS.get(name, NAMES):
         why = f"has {', '.join(ACTIVATIONS[name])} alone; found {activation.name!r}"
     if why is not None:

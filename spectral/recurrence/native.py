@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spectral.once import once_differentiable
-from spectral.recurrence import native_library, regions
+from spectral.autograd import once_differentiable
+from spectral.recurrence import buffer_pool, native_library
 from spectral.recurrence.activation import NAMES, Activation
 from spectral.transition import Factors, Matrix, factors
 from spectral.transition import dense as dense_transition
@@ -102,8 +102,8 @@ class NativeRecurrence(torch.autograd.Function):
         weight: Tensor | None, bias: Tensor | None, offset: Tensor | None, activation: Activation,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         given = [_laid_out(y) for y in (x, h0, sigma, a, c, weight, bias, offset)]
-        states = regions.empty((*x.shape[:-1], h0.shape[-1]), x)
-        skinny = None if sigma is None else regions.empty((*x.shape[:-1], a.shape[-1]), x)
+        states = buffer_pool.empty((*x.shape[:-1], h0.shape[-1]), x)
+        skinny = None if sigma is None else buffer_pool.empty((*x.shape[:-1], a.shape[-1]), x)
         end = torch.empty_like(h0, memory_format=torch.contiguous_format)
         _call(False, [*given, None, None, states, skinny, None, end, *[None] * 4], activation)
         ctx.save_for_backward(*given, states, skinny)
@@ -117,7 +117,7 @@ class NativeRecurrence(torch.autograd.Function):
         x, h0, sigma, a, c, weight, bias, offset, states, skinny = ctx.saved_tensors
         n, core, inputs = h0.shape[-1], a.shape[-1], 0 if weight is None else weight.shape[-1] + 1
         sums = (*h0.shape[:-2], native_library.slices(h0.dtype, h0.shape[-2]))
-        delta = regions.empty(states.shape, states) if weight is None else None
+        delta = buffer_pool.empty(states.shape, states) if weight is None else None
         grad_h0 = torch.empty_like(h0, memory_format=torch.contiguous_format)
         grad_sigma = None if sigma is None else x.new_empty(*sums, n)
         grad_in = None if sigma is None else x.new_empty(*sums, core, n)

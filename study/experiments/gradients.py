@@ -19,9 +19,9 @@ from study.plots import COLOURS, GREY, MAP
 from study.records import PointRecord
 from study.tables import NONE, Bound, Table, at_least, shown, spread
 from study.trials import Trial, label
-from workers.looks import cuts
-from workers.looks import rows as looked_at
 from workers.tasks.copy_memory import Copy
+from workers.training.probe_points import cuts
+from workers.training.probe_points import rows as looked_at
 
 LOW, HIGH = 0.1, 10.0
 SHARE = 0.99

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_sweep import SWEEP, Json
 
 from service.client import Client
 from service.stack import Stack
+from tests.end_to_end.small_sweep import SWEEP, Json
 
 HERE = Path(__file__).parent
 

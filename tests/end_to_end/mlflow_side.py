@@ -6,10 +6,10 @@ from collections import Counter
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from small_sweep import until
 
 from service.client import Client
 from service.stack import Stack
+from tests.end_to_end.small_sweep import until
 
 
 class MlflowSide:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow_side import MlflowSide
-from small_sweep import SWEEP, Json, told
 from sqlalchemy import make_url
 
 from service.client import Client
 from service.stack import Stack
+from tests.end_to_end.mlflow_side import MlflowSide
+from tests.end_to_end.small_sweep import SWEEP, Json, told
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_sweep import STEPS, SWEEP, Json, first_report, told, until
 
 from service.client import Client
 from service.stack import HomeBusy, Stack, guard, ports
+from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, first_report, told, until
 
 UP = """
 import sys

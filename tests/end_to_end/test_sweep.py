@@ -9,11 +9,11 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from mlflow_side import MlflowSide
-from small_sweep import PLOTS, STEPS, SWEEP, Json
 
 from service.client import Client
 from service.stack import Stack
+from tests.end_to_end.mlflow_side import MlflowSide
+from tests.end_to_end.small_sweep import PLOTS, STEPS, SWEEP, Json
 from workers.models import load
 from workers.tasks import Adding
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from small_sweep import STEPS, SWEEP, Json, first_report, runners, told, until
 
 from service.client import Client
 from service.stack import Stack
+from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, first_report, runners, told, until
 
 
 @pytest.fixture

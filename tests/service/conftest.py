@@ -23,9 +23,9 @@ from service.api.submission import stored, trial_count
 from service.settings import ApiSettings
 from service.store import migrations, sweeps, trials
 from service.store.database import Database
-from service.store.models import Sweep, Trial
-from workers.parsing import parse_sweep
-from workers.space import params_of
+from service.store.tables import Sweep, Trial
+from workers.spec.expand import params_of
+from workers.spec.parse import parse_sweep
 
 
 @pytest.fixture(scope="session")

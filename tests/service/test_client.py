@@ -14,7 +14,7 @@ from service.client import ApiError, Client, Unreachable
 from service.settings import ApiSettings
 from service.store import events, sweeps, trials
 from service.store.database import Database
-from service.store.models import Sweep, Trial, TrialReport
+from service.store.tables import Sweep, Trial, TrialReport
 from tests.service.conftest import serving
 
 NewSweep = Callable[..., Sweep]

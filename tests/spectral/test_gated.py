@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from spectral_agreement import assert_near, draw, generator, gradients
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from spectral import SpectralGRU, SpectralLSTM
 from spectral.errors import PackError, RangeError, ReflectorCountError, ShapeError
+from tests.spectral.agreement import assert_near, draw, generator, gradients
 
 F64 = torch.float64
 KINDS = {"lstm": SpectralLSTM, "gru": SpectralGRU}

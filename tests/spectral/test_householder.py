@@ -2,11 +2,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from spectral_agreement import LAW, assert_near, draw, gradients
 
 from spectral.errors import ReflectorCountError
 from spectral.householder import reference, wy
 from spectral.householder.decompose import reflectors_of
+from tests.spectral.agreement import LAW, assert_near, draw, gradients
 
 SHAPES = [(1, 0), (1, 1), (2, 1), (5, 5), (7, 3), (8, 8), (33, 9)]
 

@@ -2,11 +2,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from spectral_agreement import LAW, assert_near, draw, generator, gradients
 
 from spectral import SVD, SpectralLinear
 from spectral.errors import BandError, OptionError, PackError, RangeError, ReflectorCountError, ShapeError
 from spectral.singular_values import SPECTRA, from_raw, to_raw
+from tests.spectral.agreement import LAW, assert_near, draw, generator, gradients
 
 F64 = torch.float64
 bounded = pytest.mark.parametrize("spectrum", ["sigmoid", "clip"])

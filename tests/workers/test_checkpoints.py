@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from worker_examples import make_trial
 
 import workers.checkpoints
 import workers.files
+from tests.workers.examples import make_trial
 from workers.checkpoints import MANIFEST, MODEL, OPTIMIZER, Best, Checkpoints, Point, read
 from workers.errors import CheckpointInvalid
 from workers.models import load, start_of
-from workers.trial_state import TrialState
+from workers.training.trial_state import TrialState
 
 SPEC = make_trial()
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from workers.batches import TaskData
 from workers.errors import SpecError
-from workers.model_spec import FEED_FORWARD, KINDS
-from workers.parsing import parse_sweep
-from workers.space import params_of, resolve
-from workers.spec import SweepSpec
+from workers.spec.expand import params_of, resolve
+from workers.spec.model import FEED_FORWARD, KINDS
+from workers.spec.parse import parse_sweep
+from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS
-from workers.trainer import Finished, Reported, Trainer
-from workers.trial_state import TrialState
+from workers.training.batches import TaskData
+from workers.training.trainer import Finished, Reported, Trainer
+from workers.training.trial_state import TrialState
 
 CPU = torch.device("cpu")
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from spectral import SpectralLinear, Transition
 from spectral.singular_values import from_raw
 from workers.models import deep
 from workers.models.deep import DeepModel
-from workers.models.packed import PackedModel, only, stacked_parameters
+from workers.models.packed_model import PackedModel, only, stacked_parameters
 from workers.models.sequence_model import SequenceModel
 
 

@@ -18,7 +18,7 @@ ANGLES: dict[str, Callable[[Tensor], Tensor]] = {
     "cayley": lambda unit: unit * (math.pi / 2),
     "identity": torch.zeros_like,
 }
-"""Angles of the planes that W turns at the start, from U(0, 1); as in spectral.starts."""
+"""Angles of the planes that W turns at the start, from U(0, 1); as in spectral.init."""
 
 
 class Cell(NamedTuple):

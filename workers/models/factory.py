@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from spectral import PackedLinear, SpectralGRU, SpectralLinear, SpectralLSTM, SpectralRNN
-from workers.model_spec import RESIDUAL, ModelSpec
 from workers.models.deep import DeepModel
 from workers.models.exponential import ExponentialRNN
 from workers.models.recurrent import Recurrent, RecurrentModel
 from workers.models.sequence_model import SequenceModel
-from workers.spec import TrialSpec
+from workers.spec.model import RESIDUAL, ModelSpec
+from workers.spec.sweep import TrialSpec
 from workers.tasks import Task
 
 START_STREAM = 0x5EED

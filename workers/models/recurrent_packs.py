@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spectral import SpectralGRU, SpectralLSTM, SpectralRNN, Transition
 from workers.models import exponential
 from workers.models.exponential import ExponentialLayer, ExponentialRNN
-from workers.models.packed import PackedModel, only, stacked_parameters
+from workers.models.packed_model import PackedModel, only, stacked_parameters
 from workers.models.recurrent import RecurrentModel, last_of
 from workers.models.sequence_model import SequenceModel
 

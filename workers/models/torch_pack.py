@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from workers.models.packed import PackedModel, only, stacked_parameters
+from workers.models.packed_model import PackedModel, only, stacked_parameters
 from workers.models.recurrent import RecurrentModel
 from workers.models.sequence_model import SequenceModel
 

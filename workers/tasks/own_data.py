@@ -13,12 +13,12 @@ from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_
 from pydantic_core import PydanticCustomError
 
 from workers.tasks.data_folder import file_in, inside
-from workers.tasks.facts import Facts, FileTask
+from workers.tasks.dataset_info import Facts, FileTask
 from workers.tasks.readers.errors import DataWrong
 from workers.tasks.readers.labels import class_numbers, numbers, of_all, ordered
-from workers.tasks.readers.long_and_wide import Columns, read_table
 from workers.tasks.readers.npz import read_npz
 from workers.tasks.readers.series import Missing, Series, complete, padded, standardised
+from workers.tasks.readers.table_layout import Columns, read_table
 from workers.tasks.readers.ts import read_ts
 from workers.tasks.splits import drawn, stratified
 from workers.tasks.task import MASKED, Loss, Metrics, Readout, Sequences, Split, decided_by, scored

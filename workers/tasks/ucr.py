@@ -13,7 +13,7 @@ from pydantic import Field, FiniteFloat
 
 from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
-from workers.tasks.facts import Facts, FileTask
+from workers.tasks.dataset_info import Facts, FileTask
 from workers.tasks.readers import ts, tsv
 from workers.tasks.readers.errors import DataWrong
 from workers.tasks.readers.labels import class_numbers, of_all, ordered

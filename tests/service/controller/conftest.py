@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.controller import launching, settling
+from service.controller import scheduling, sweep_lifecycle
 from service.store import leases
 from service.store.database import Database
-from service.store.models import Pack, Sweep, Trial
-from workers.spec import SweepSpec
+from service.store.tables import Pack, Sweep, Trial
+from workers.spec.sweep import SweepSpec
 
 Expanded = Callable[..., tuple[Sweep, SweepSpec]]
 Launched = Callable[..., Pack]
@@ -34,7 +34,7 @@ def expanded(database: Database, new_sweep: Callable[..., Sweep], epoch: int) ->
         sweep = new_sweep(**changes)
         spec = SweepSpec.model_validate(sweep.spec)
         with database.write(epoch) as session:
-            settling.expand(session, sweep.id, spec)
+            sweep_lifecycle.expand(session, sweep.id, spec)
         return sweep, spec
 
     return expand
@@ -47,7 +47,7 @@ def launched(database: Database, epoch: int) -> Launched:
     def launch(sweep: Sweep, spec: SweepSpec, *numbers: int) -> Pack:
         with database.write(epoch) as session:
             ids = [f"{sweep.id}-{number:04d}" for number in numbers]
-            pack = launching.launch(session, sweep.id, ids, spec, epoch)
+            pack = scheduling.launch(session, sweep.id, ids, spec, epoch)
         assert pack is not None
         return pack
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from service.controller import launching, losses, settling
+from service.controller import lost_packs, scheduling, sweep_lifecycle
 from service.controller.cluster import Node
 from service.store import packs, sweeps, trials
 from service.store.database import Database
-from service.store.models import Pack, Sweep, Trial
-from workers.spec import SweepSpec
+from service.store.tables import Pack, Sweep, Trial
+from workers.spec.sweep import SweepSpec
 
 TrialsOf = Callable[[Sweep], list[Trial]]
 
@@ -21,7 +21,7 @@ TrialsOf = Callable[[Sweep], list[Trial]]
 def lose(database: Database, epoch: int) -> Callable[..., None]:
     def store(pack: Pack, spec: SweepSpec, loss: packs.Loss = "process") -> None:
         with database.write(epoch) as session:
-            losses.lose(session, session.get_one(Pack, pack.id), loss, "it is gone", spec.retries)
+            lost_packs.lose(session, session.get_one(Pack, pack.id), loss, "it is gone", spec.retries)
 
     return store
 
@@ -74,9 +74,9 @@ def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
         rounds += 1
         assert rounds < 20
         with database.write(epoch) as session:
-            sound, _ = launching.sorted_out(spec, launching.waiting(session, sweep.id))
-            groups = launching.groups(session, spec, sound, launching.room(session, nodes))
-            started = [launching.launch(session, sweep.id, [t.id for t in group], spec, epoch) for group in groups]
+            sound, _ = scheduling.sorted_out(spec, scheduling.waiting(session, sweep.id))
+            groups = scheduling.groups(session, spec, sound, scheduling.room(session, nodes))
+            started = [scheduling.launch(session, sweep.id, [t.id for t in group], spec, epoch) for group in groups]
         for pack in started:
             assert pack is not None
             if f"{sweep.id}-{poison:04d}" in pack.trial_ids:
@@ -90,5 +90,5 @@ def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
     ended = {trial.number: trial.state for trial in trials_of(sweep)}
     assert ended == {number: "failed" if number == poison else "succeeded" for number in range(8)}
     with database.write(epoch) as session:
-        settling.settle(session, sweep.id)
+        sweep_lifecycle.settle(session, sweep.id)
         assert sweeps.get(session, sweep.id).state == "succeeded"

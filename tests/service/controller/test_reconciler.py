@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from service.api import showing
-from service.controller import launching, settling
+from service.api import presenters
+from service.controller import scheduling, sweep_lifecycle
 from service.controller.cluster import Cluster, ClusterGone
 from service.controller.reconciler import Reconciler
 from service.settings import ApiSettings, ControllerSettings
 from service.stack import Stack, guard
 from service.stack.child import Child
-from service.stack.parts import parts
+from service.stack.processes import parts
 from service.states import SWEEP_ENDED
 from service.store import leases, packs, reports, sweeps
 from service.store.database import Database, LeadLost
-from service.store.models import Attempt, Pack, Sweep, Trial
+from service.store.tables import Attempt, Pack, Sweep, Trial
 
 # Ray leaves sockets and pipes to the garbage collector
 pytestmark = pytest.mark.filterwarnings(
@@ -169,14 +169,14 @@ def test_an_act_that_always_fails_ends_its_sweep_alone(
     database: Database, reconciler: Reconciler, new_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, sound = new_sweep(), new_sweep(**QUICK)
-    sort = launching.sorted_out
+    sort = scheduling.sorted_out
 
     def slip(spec: Any, candidates: Any) -> Any:
         if candidates[0].sweep_id == bad.id:
             raise KeyError("nobody foresaw this")
         return sort(spec, candidates)
 
-    monkeypatch.setattr(launching, "sorted_out", slip)
+    monkeypatch.setattr(scheduling, "sorted_out", slip)
     tick_until(reconciler, lambda: state(database, sound) == "succeeded" and state(database, bad) == "failed")
     with database.read() as session:
         assert "nobody foresaw this" in (sweeps.get(session, bad.id).reason or "")
@@ -208,7 +208,7 @@ def test_trials_at_their_target_have_succeeded_before_their_last_step(
     tick_until(reconciler, lambda: state(database, sweep) == "succeeded")
     with database.read() as session:
         ended = list(session.scalars(select(Trial).where(Trial.sweep_id == sweep.id)))
-        shown = showing.sweep(session, sweeps.get(session, sweep.id), ApiSettings(database_url="sqlite://"))
+        shown = presenters.sweep(session, sweeps.get(session, sweep.id), ApiSettings(database_url="sqlite://"))
         assert all("test/loss" in reports.of_trial(session, trial.id)[-1].values for trial in ended)
     assert {(trial.state, trial.step, trial.best_step) for trial in ended} == {("succeeded", 5, 5)}
     assert all("reached training.target 1e+06 at step 5 of 20" in str(trial.reason) for trial in ended)
@@ -222,7 +222,7 @@ def test_a_sweep_that_no_node_can_hold_waits_and_says_so_while_others_run(
     tick_until(reconciler, lambda: state(database, small) == "succeeded")
     assert state(database, large) == "running"
     with database.read() as session:
-        assert launching.stalled(session, cluster.nodes()) == [f"{large.id} needs 64 CPUs and 0 GPUs on one node"]
+        assert scheduling.stalled(session, cluster.nodes()) == [f"{large.id} needs 64 CPUs and 0 GPUs on one node"]
         assert [p for p in packs.open_packs(session) if p.sweep_id == large.id] == []
 
 
@@ -231,6 +231,6 @@ def test_a_verb_between_look_and_launch_wins(database: Database, epoch: int, exp
     with database.write() as session:
         sweeps.apply(session, sweep.id, "pause")
     with database.write(epoch) as session:
-        assert launching.launch(session, sweep.id, [f"{sweep.id}-0000"], spec, epoch) is None
-        settling.settle(session, sweep.id)
+        assert scheduling.launch(session, sweep.id, [f"{sweep.id}-0000"], spec, epoch) is None
+        sweep_lifecycle.settle(session, sweep.id)
         assert sweeps.get(session, sweep.id).state == "paused"

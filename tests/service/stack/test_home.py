@@ -13,7 +13,7 @@ import pytest
 from service.stack import HomeBusy, PortTaken, Stack, StackFailed, guard, ports, up
 from service.stack.child import Child
 from service.stack.home import Home
-from service.stack.parts import Part, parts
+from service.stack.processes import Part, parts
 
 
 def test_a_home_has_one_holder_and_says_who(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ import pytest
 import torch
 from mlflow.entities import LoggedModelStatus, Run
 
-from service.tracking.models import log_model, signature
+from service.tracking.logged_models import log_model, signature
 from workers.checkpoints import Checkpoints
 from workers.models import load
-from workers.parsing import parse_sweep
-from workers.space import resolve
-from workers.spec import TrialSpec
-from workers.trial_state import TrialState
+from workers.spec.expand import resolve
+from workers.spec.parse import parse_sweep
+from workers.spec.sweep import TrialSpec
+from workers.training.trial_state import TrialState
 
 COPY = {"name": "copy", "length": 4}
 LANGUAGE = {"name": "ptb_char", "length": 5}

@@ -1,0 +1,92 @@
+"""G3's contenders: many trials on one GPU, as a pack, one after another, and from several processes at once.
+
+As a program it is one of those processes: it says "ready", waits for a line, and prints the seconds its steps took.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.shapes import Shape
+from spectral import SpectralRNN
+from study.machine import ROOT
+
+LR = 1e-3
+
+
+def pack(at: Shape, trials: int, device: torch.device) -> Callable[[], None]:
+    """One step of all trials in one module."""
+    together = SpectralRNN.pack([at.net(device=device) for _ in range(trials)])
+    x = at.input().to(device).expand(trials, -1, -1, -1).contiguous()
+    return _step(together, x)
+
+
+def one_by_one(at: Shape, trials: int, device: torch.device) -> Callable[[], None]:
+    """One step of each trial, one after another."""
+    x = at.input().to(device)
+    steps = [_step(at.net(device=device), x) for _ in range(trials)]
+
+    def run() -> None:
+        for step in steps:
+            step()
+
+    return run
+
+
+def _step(net: SpectralRNN, x: torch.Tensor) -> Callable[[], None]:
+    adam = torch.optim.Adam(net.parameters(), LR, fused=True)
+
+    def step() -> None:
+        adam.zero_grad()
+        net(x)[1].square().mean().backward()
+        adam.step()
+
+    return step
+
+
+def processes(at: Shape, trials: int, count: int, rounds: int) -> float:
+    """Milliseconds for a step of all trials shared by ``count`` processes, from their start to the end of the last."""
+    command = [sys.executable, "-m", "benchmarks.gpu_sharing", *map(str, (*at, trials // count, rounds))]
+    running = [
+        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(count)
+    ]
+    for process in running:
+        assert process.stdout is not None
+        if process.stdout.readline().strip() != "ready":
+            raise SystemExit("a process that was to share the GPU did not start")
+    started = time.perf_counter()
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.readline()
+    took = time.perf_counter() - started
+    for process in running:
+        process.communicate()
+    return 1e3 * took / rounds
+
+
+def _share(at: Shape, trials: int, rounds: int) -> None:
+    step = one_by_one(at, trials, torch.device("cuda"))
+    step()
+    step()
+    torch.cuda.synchronize()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(rounds):
+        step()
+    torch.cuda.synchronize()
+    print("done", flush=True)
+
+
+if __name__ == "__main__":
+    n, m, steps, batch, own, times = map(int, sys.argv[1:])
+    _share(Shape(n, m, steps, batch), own, times)

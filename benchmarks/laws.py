@@ -1,0 +1,44 @@
+"""What is not proven right is not timed: the law suite of a backend, and agreement of the peers with ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from benchmarks.peers import Layer
+from study.machine import ROOT
+
+SUITE = "tests/spectral/recurrence/test_recurrence.py"
+NOT_THE_SAME_FUNCTION = "nn.LSTM"
+
+
+def require_law_suite(backends: Iterable[str]) -> None:
+    """Ends the program unless the law suite passes for these backends."""
+    names = sorted(set(backends) - {"reference"})
+    if not names:
+        return
+    expression = " or ".join(names)
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", SUITE, "-k", expression]
+    print(f"Law suite of {', '.join(names)} ...", flush=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    tail = "\n".join(done.stdout.splitlines()[-15:])
+    if done.returncode:
+        raise SystemExit(f"{tail}\n{done.stderr[-2000:]}\nThe law suite of {expression} fails: nothing is timed.")
+    print(tail.splitlines()[-1], flush=True)
+
+
+def require_agreement(layers: Mapping[str, Layer], reference: Layer, steps: int = 40, batch: int = 3) -> None:
+    """Ends the program unless ours and every peer give the reference's states, to what float32 leaves of them."""
+    like = layers["ours"].parameters[0]
+    x = torch.randn(steps, batch, 1, dtype=like.dtype, device=like.device)
+    with torch.no_grad():
+        expected = reference.run(x)[0]
+        for name, layer in layers.items():
+            if name == NOT_THE_SAME_FUNCTION:
+                continue
+            error = float((layer.run(x)[0] - expected).abs().max() / expected.abs().max())
+            if not error < 1e-3:
+                raise SystemExit(f"{name} and the reference differ by {error:.2g}: nothing is timed.")

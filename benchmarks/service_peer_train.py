@@ -1,0 +1,167 @@
+"""One trial as a plain training function: what a user of Ray Tune hands to a Tuner. Numbers are to equal ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.service_peer_nets import NETS, PlainSpectral
+from workers.tasks import Sequences, Task
+from workers.training.batches import FRESH_STREAM, Order
+
+Point = dict[str, float]
+Report = Callable[[Point, PlainSpectral, torch.optim.Optimizer], None]
+LARGEST_SINGULAR_RATE = 0.1
+
+
+class Settings(NamedTuple):
+    """What all trials share. ``kind``: a key of NETS."""
+
+    kind: str
+    steps: int
+    batch: int
+    report_every: int
+    lr: float
+    clip: float
+    dtype: str
+
+
+class Data(NamedTuple):
+    """``train`` is None where every step draws fresh sequences."""
+
+    task: Task
+    train: Sequences | None
+    validation: Sequences
+    test: Sequences
+
+
+class Stopwatch:
+    """Seconds spent in training steps and in scoring."""
+
+    def __init__(self) -> None:
+        self.training = self.scoring = 0.0
+
+    @contextmanager
+    def around(self, what: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        setattr(self, what, getattr(self, what) + time.perf_counter() - started)
+
+
+def train(
+    config: Mapping[str, Any], settings: Settings, start: Mapping[str, np.ndarray[Any, Any]], data: Data, report: Report
+) -> None:
+    """config: reflectors, margin, seed. ``report`` is called every ``report_every`` steps."""
+    torch.set_num_threads(1)
+    net, watch, total = NETS[settings.kind](_start(start, settings), config["margin"]), Stopwatch(), 0.0
+    adam, batches = _adam(net, settings.lr, config["margin"]), Batches(data, config["seed"], settings)
+    scorer = Scorer(net, data, settings)
+    for step in range(1, settings.steps + 1):
+        with watch.around("training"):
+            total += _step(net, adam, data.task, *batches.of(step - 1), settings.clip)
+        if step % settings.report_every and step < settings.steps:
+            continue
+        with watch.around("scoring"):
+            point = scorer.report(last=step == settings.steps)
+        since = step % settings.report_every or settings.report_every
+        point |= {"step": step, "train/loss": total / since, "training_s": watch.training, "scoring_s": watch.scoring}
+        total = 0.0
+        report(point, net, adam)
+
+
+def _start(start: Mapping[str, np.ndarray[Any, Any]], settings: Settings) -> dict[str, Tensor]:
+    return {name: torch.tensor(value, dtype=getattr(torch, settings.dtype)) for name, value in start.items()}
+
+
+def _adam(net: PlainSpectral, lr: float, margin: float) -> torch.optim.Adam:
+    """Raw singular values move at lr / margin: the slope of their map is margin / 2."""
+    others: list[Any] = [p for name, p in net.named_parameters() if name != "raw"]
+    rate = max(lr, min(lr / margin, LARGEST_SINGULAR_RATE))
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": [net.raw], "lr": rate}]
+    return torch.optim.Adam(groups, lr)
+
+
+def _step(
+    net: PlainSpectral, adam: torch.optim.Adam, task: Task, inputs: Tensor, targets: Tensor, clip: float
+) -> float:
+    adam.zero_grad()
+    loss = _loss(task, net(inputs), targets)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(net.parameters(), clip)
+    adam.step()
+    net.normalise()
+    return loss.item()
+
+
+class Batches:
+    """The same ones that our trials see."""
+
+    def __init__(self, data: Data, seed: int, settings: Settings) -> None:
+        self._task, self._seed, self._size = data.task, seed, settings.batch
+        self._dtype = getattr(torch, settings.dtype)
+        self._train = None if data.train is None else _tensors(data.task, data.train, self._dtype)
+        self._order = Order(seed, self._size if data.train is None else len(data.train), self._size)
+
+    def of(self, step: int) -> tuple[Tensor, Tensor]:
+        if self._train is None:
+            fresh = self._task.fresh(np.random.default_rng([FRESH_STREAM, self._seed, step]), self._size)
+            return _tensors(self._task, fresh, self._dtype)
+        index = torch.from_numpy(self._order.indices(step))
+        return self._train[0][index], self._train[1][index]
+
+
+def _tensors(task: Task, sequences: Sequences, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Copies, since what comes out of Ray's object store may not be written to."""
+    inputs, targets = torch.tensor(sequences.inputs, dtype=dtype), torch.tensor(sequences.targets)
+    return inputs, targets if task.loss == "cross_entropy" else targets.to(dtype)
+
+
+def _loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    return (functional.cross_entropy if task.loss == "cross_entropy" else functional.mse_loss)(outputs, targets)
+
+
+ROWS_AT_ONCE = 2**22
+"""(sequence, step, unit) values that are scored at once, as many as ours."""
+
+
+class Scorer:
+    """Validation at every report; the test set at the last one, with the parameters that validated best."""
+
+    def __init__(self, net: PlainSpectral, data: Data, settings: Settings) -> None:
+        self._net, self._task = net, data.task
+        dtype = getattr(torch, settings.dtype)
+        self._validation, self._test = (_tensors(data.task, part, dtype) for part in (data.validation, data.test))
+        self._best, self._kept = float("inf"), self._copy()
+
+    def report(self, *, last: bool) -> Point:
+        found = self._score(*self._validation)
+        if found["loss"] < self._best:
+            self._best, self._kept = found["loss"], self._copy()
+        point = {f"val/{name}": value for name, value in found.items()}
+        if last:
+            now = self._copy()
+            self._net.load_state_dict(self._kept)
+            point |= {f"test/{name}": value for name, value in self._score(*self._test).items()}
+            self._net.load_state_dict(now)
+        return point
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in self._net.state_dict().items()}
+
+    @torch.no_grad()
+    def _score(self, inputs: Tensor, targets: Tensor) -> Point:
+        chunk, total, right = max(64, ROWS_AT_ONCE // (inputs.shape[1] * self._net.raw.shape[0])), 0.0, 0
+        for start in range(0, len(inputs), chunk):
+            x, y = inputs[start : start + chunk], targets[start : start + chunk]
+            outputs = self._net(x)
+            total += float(_loss(self._task, outputs, y)) * len(x)
+            right += int((outputs.argmax(-1) == y).sum()) if "accuracy" in self._task.metrics else 0
+        found = {"loss": total / len(inputs)}
+        return found | ({"accuracy": right / len(inputs)} if "accuracy" in self._task.metrics else {})

@@ -1,0 +1,55 @@
+"""The shapes at which the recurrence is timed, and P1's bound at each."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmarks import results
+from spectral import SpectralRNN
+from spectral.recurrence import choose, native
+
+
+class Shape(NamedTuple):
+    """Hidden size, reflectors on each side, time steps, batch rows; input size 1, relu, float32."""
+
+    n: int
+    m: int
+    T: int
+    B: int
+
+    def __str__(self) -> str:
+        return results.shape(n=self.n, m=self.m, T=self.T, B=self.B)
+
+    def net(self, backend: str = "auto", **options: Any) -> SpectralRNN:
+        generator = torch.Generator().manual_seed(0)
+        return SpectralRNN(
+            1, self.n, nonlinearity="relu", reflectors=self.m, backend=backend, generator=generator, **options
+        )
+
+    def input(self) -> torch.Tensor:
+        return torch.rand(self.T, self.B, 1, generator=torch.Generator().manual_seed(1))
+
+    def backend(self) -> str:
+        """What ``backend="auto"`` runs here."""
+        built = native.available(torch.device("cpu"), torch.float32)
+        return choose(self.n, 2 * self.m, native=built)
+
+
+P1: dict[Shape, float] = {
+    Shape(32, 8, 100, 32): 0.8,
+    Shape(32, 8, 784, 128): 0.30,
+    Shape(128, 8, 100, 32): 0.8,
+    Shape(128, 16, 784, 128): 0.40,
+    Shape(128, 32, 100, 128): 0.8,
+    Shape(256, 16, 784, 32): 0.8,
+    Shape(256, 16, 784, 128): 0.27,
+    Shape(256, 32, 100, 32): 0.8,
+    Shape(512, 16, 100, 128): 0.8,
+    Shape(512, 16, 784, 32): 0.12,
+    Shape(512, 32, 100, 128): 0.8,
+}
+QUICK: dict[Shape, float] = {Shape(32, 8, 20, 4): 0.8, Shape(64, 4, 20, 4): 0.8}
+P3 = (Shape(512, 16, 784, 32), Shape(512, 32, 784, 32))
+P5 = (Shape(32, 8, 784, 128), Shape(128, 16, 784, 128), Shape(256, 16, 784, 128), Shape(512, 16, 784, 32))

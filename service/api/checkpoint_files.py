@@ -1,0 +1,36 @@
+"""Checkpoint files as downloads. Paths come from our own rows, never from a request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.responses import FileResponse, Response
+
+from service.api import schemas
+from service.store.errors import NotFound
+from service.store.tables import Checkpoint
+
+MODEL = "model.safetensors"
+
+
+def shown(checkpoint: Checkpoint | None, which: str) -> schemas.CheckpointView | None:
+    """Where a checkpoint is."""
+    if checkpoint is None:
+        return None
+    return schemas.CheckpointView(
+        step=checkpoint.step, path=checkpoint.path, objective=checkpoint.objective, at=checkpoint.at,
+        download=f"/v1/trials/{checkpoint.trial_id}/checkpoint?which={which}&download=1",
+    )  # fmt: skip
+
+
+def model_of(checkpoint: Checkpoint | None, trial_id: str, which: str) -> Response:
+    """The model's tensors; NotFound where there is no such checkpoint or its folder cannot be read from here."""
+    if checkpoint is None:
+        raise NotFound(f"{which} checkpoint of trial", trial_id, " yet")
+    path = Path(checkpoint.path)
+    path = path / MODEL if path.is_dir() else path
+    if not path.is_file() or path.suffix != ".safetensors":
+        where = f": {checkpoint.path} cannot be read by this server, fetch it on a machine that sees that path"
+        raise NotFound(f"{which} checkpoint of trial", trial_id, where)
+    name = f"{trial_id}-step-{checkpoint.step}.safetensors"
+    return FileResponse(path, media_type="application/octet-stream", filename=name)

@@ -1,0 +1,63 @@
+"""What a valid sweep would do: trials, shape groups, warnings, and what no node has room for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from workers.errors import FieldError, SpecError
+from workers.runtime import pack_planner
+from workers.spec.advice import warnings
+from workers.spec.expand import params_of, resolve
+from workers.spec.field_errors import field_errors
+from workers.spec.sweep import SweepSpec, TrialSpec
+
+Node = tuple[float, float]
+"""CPUs and GPUs."""
+
+
+def plan(spec: SweepSpec, nodes: Sequence[Node] = ()) -> dict[str, Any]:
+    """The dry run: trials, how many of each shape, the packs one worker would make of them, warnings.
+
+    nodes: the cluster, as far as it is known. Raises SpecError for trials whose values do not go together.
+    """
+    trials = [_resolved(spec, number, params) for number, params in enumerate(params_of(spec))]
+    packs = pack_planner.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus)
+    return {
+        "trials": len(trials),
+        "shapes": sorted(Counter(trial.shape_key for trial in trials).values(), reverse=True),
+        "packs": sorted(map(len, packs), reverse=True),
+        "warnings": [warning.as_dict() for warning in (*warnings(spec), *no_room(spec, nodes))],
+    }
+
+
+def _resolved(spec: SweepSpec, number: int, params: dict[str, Any]) -> TrialSpec:
+    try:
+        return resolve(spec, number, params)
+    except ValidationError as error:
+        first = field_errors(error)[0]
+        field = f"space.{first.field}" if first.field in params else first.field
+        shown = ", ".join(f"{name} = {value}" for name, value in params.items())
+        problem = f"{first.problem} (trial {number}, at {shown})"
+        raise SpecError([FieldError(field, params.get(first.field, first.given), problem, first.allowed)]) from None
+
+
+def no_room(spec: SweepSpec, nodes: Sequence[Node]) -> list[FieldError]:
+    """What a pack needs and no node has: the sweep would wait until a larger one joins."""
+    if not nodes:
+        return []
+    needs, waits = spec.resources, "so the sweep waits"
+    most = (max(cpus for cpus, _ in nodes), max(gpus for _, gpus in nodes))
+    found = [
+        FieldError(f"resources.{what}", given, f"is more than any node has now, {waits}", f"at most {there:g} here")
+        for what, given, there in (("cpus", needs.cpus, most[0]), ("gpus", needs.gpus, most[1]))
+        if given > there
+    ]
+    if not found and not any(cpus >= needs.cpus and gpus >= needs.gpus for cpus, gpus in nodes):
+        both = f"{needs.cpus:g} CPUs and {needs.gpus:g} GPUs"
+        has = " or ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in sorted(set(nodes))[:3])
+        found.append(FieldError("resources", both, f"are on no node together now, {waits}", f"a node has {has}"))
+    return found

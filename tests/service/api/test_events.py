@@ -1,0 +1,146 @@
+"""Event streams over real HTTP: nothing lost, nothing twice, over reconnects and beside concurrent writers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import httpx
+import pytest
+
+from service.api import events as streaming
+from service.settings import ApiSettings
+from service.store import events, sweeps
+from service.store.database import Database
+from service.store.tables import Sweep
+from tests.service.conftest import serving
+
+BACKENDS = ["sqlite", "postgresql"]
+NewSweep = Callable[..., Sweep]
+
+
+def stream(api: httpx.Client, sweep_id: str, last: int | None = None, **query: Any) -> Iterator[dict[str, Any]]:
+    """The events of one connection, each with its id checked."""
+    headers = {} if last is None else {"Last-Event-ID": str(last)}
+    with api.stream("GET", f"/v1/sweeps/{sweep_id}/events", headers=headers, params=query) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        block: dict[str, str] = {}
+        for line in answer.iter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                block[name] = value
+            elif "data" in block:
+                event = json.loads(block["data"])
+                assert (block["id"], block["event"]) == (str(event["seq"]), event["kind"])
+                yield event
+                block = {}
+
+
+def write(database: Database, sweep_id: str, count: int, writer: int = 0) -> None:
+    for number in range(count):
+        with database.write() as session:
+            events.record(session, sweep_id, "trial.metrics", {"writer": writer, "number": number})
+
+
+def finish(database: Database, sweep_id: str) -> None:
+    with database.write() as session:
+        sweeps.move(session, sweep_id, "cancelling")
+        sweeps.move(session, sweep_id, "cancelled")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_stream_of_an_ended_sweep_ends(
+    backend: str, api: httpx.Client, database: Database, new_sweep: NewSweep
+) -> None:
+    id = new_sweep().id
+    write(database, id, 3)
+    finish(database, id)
+    found = list(stream(api, id))
+    assert [event["seq"] for event in found] == [1, 2, 3, 4, 5, 6]
+    assert found[-1]["kind"] == "sweep.cancelled"
+    assert [event["seq"] for event in stream(api, id, last=4)] == [5, 6]
+    assert [event["seq"] for event in stream(api, id, after=5)] == [6]
+    assert [event["seq"] for event in stream(api, id, last=5, after=1)] == [6]
+    assert api.get(f"/v1/sweeps/{id}/events", headers={"Last-Event-ID": "6"}).status_code == 204
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_is_lost_or_repeated_over_reconnects_beside_writers(
+    backend: str, api: httpx.Client, database: Database, new_sweep: NewSweep
+) -> None:
+    id, writers, each = new_sweep().id, 4, 25
+    found: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(writers + 1) as pool:
+        written = [pool.submit(write, database, id, each, writer) for writer in range(writers)]
+
+        def end() -> None:
+            for writer in written:
+                writer.result()
+            finish(database, id)
+
+        ending = pool.submit(end)
+        while not found or found[-1]["kind"] != "sweep.cancelled":
+            last = found[-1]["seq"] if found else 0
+            found += islice(stream(api, id, last=last), 7)  # then the connection is dropped
+        ending.result()
+    assert [event["seq"] for event in found] == list(range(1, writers * each + 4))
+    for writer in range(writers):
+        mine = [e["data"]["number"] for e in found if e["data"].get("writer") == writer]
+        assert mine == list(range(each))
+
+
+def test_events_come_as_they_happen(api: httpx.Client, database: Database, new_sweep: NewSweep) -> None:
+    id = new_sweep().id
+    reader = stream(api, id)
+    assert next(reader)["kind"] == "sweep.queued"
+    for number in range(3):
+        write(database, id, 1, writer=number)
+        assert next(reader)["data"]["writer"] == number
+    finish(database, id)
+    assert [event["kind"] for event in reader] == ["sweep.cancelling", "sweep.cancelled"]
+
+
+def test_a_quiet_stream_shows_that_it_lives(
+    api: httpx.Client, database: Database, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "KEEPALIVE_SECONDS", 0.01)
+    id = new_sweep().id
+    with api.stream("GET", f"/v1/sweeps/{id}/events?after=1") as answer:
+        lines = answer.iter_lines()
+        assert [next(lines) for _ in range(4)] == [": ping", "", ": ping", ""]
+
+
+def test_a_database_that_goes_away_and_comes_back_costs_no_event(
+    api: httpx.Client, database: Database, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    id, failed, look = new_sweep().id, threading.Event(), events.after
+
+    def sometimes(*arguments: Any) -> Any:
+        if arguments[2] == 1 and not failed.is_set():
+            failed.set()
+            raise OperationalError("SELECT", {}, Exception("gone"))
+        return look(*arguments)
+
+    monkeypatch.setattr(events, "after", sometimes)
+    reader = stream(api, id)
+    next(reader)
+    assert failed.wait(10)
+    finish(database, id)
+    assert [event["seq"] for event in reader] == [2, 3]
+
+
+def test_an_open_stream_does_not_keep_the_server_from_ending(settings: ApiSettings, new_sweep: NewSweep) -> None:
+    id = new_sweep().id
+    with httpx.Client(timeout=30) as client:
+        with serving(settings) as address:
+            client.base_url = httpx.URL(address)
+            reader = stream(client, id)
+            assert next(reader)["seq"] == 1
+        with pytest.raises((httpx.TransportError, StopIteration)):
+            next(reader)

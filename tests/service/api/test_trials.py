@@ -1,0 +1,167 @@
+"""One trial over HTTP: its metrics, checkpoints, model, logs and verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.store import packs, projections, sweeps, trials
+from service.store.database import Database
+from service.store.tables import Checkpoint, Sweep, Trial, TrialReport
+
+BACKENDS = ["sqlite", "postgresql"]
+Running = tuple[Sweep, list[Trial]]
+
+
+@pytest.fixture
+def trial(running: Running) -> Trial:
+    return running[1][0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_trial_and_its_metrics(backend: str, api: httpx.Client, database: Database, trial: Trial) -> None:
+    with database.write() as session:
+        for step in (20, 10, 30):
+            values = {"train/loss": 1 / step, "val/loss": 2 / step} if step > 10 else {"train/loss": 0.1}
+            session.add(TrialReport(trial_id=trial.id, step=step, values=values, at=1.5))
+    shown = api.get(f"/v1/trials/{trial.id}").json()
+    assert (shown["id"], shown["number"], shown["state"]) == (trial.id, 0, "waiting")
+    found = api.get(shown["links"]["metrics"]).json()
+    assert found["keys"] == ["train/loss", "val/loss"]
+    assert [point["step"] for point in found["points"]] == [10, 20, 30]
+    only = api.get(shown["links"]["metrics"], params={"keys": "val/loss", "after": 20}).json()
+    assert only["points"] == [{"step": 30, "at": 1.5, "values": {"val/loss": 2 / 30}}]
+
+
+@pytest.mark.parametrize("path", ["", "/metrics", "/checkpoint", "/model", "/logs", "/checkpoint?download=1"])
+def test_an_unknown_trial_is_named(api: httpx.Client, path: str) -> None:
+    answer = api.get(f"/v1/trials/sw0123456789-0007{path}")
+    assert answer.status_code == 404
+    assert "sw0123456789-0007" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("id", ["..%2F..%2Fetc%2Fpasswd", "%00", "sw0123456789-00%00", "x" * 3000, "%ED%A0%80"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_impossible_id_is_not_found(backend: str, api: httpx.Client, id: str) -> None:
+    for path in ("", "/checkpoint?download=1"):
+        assert api.get(f"/v1/trials/{id}{path}").status_code == 404
+
+
+def folder(root: Path, step: int, content: bytes) -> str:
+    path = root / f"step-{step:09d}"
+    path.mkdir()
+    (path / "model.safetensors").write_bytes(content)
+    (path / "optimizer.safetensors").write_bytes(b"not this one")
+    return str(path)
+
+
+def test_checkpoints_and_their_download(api: httpx.Client, database: Database, trial: Trial, tmp_path: Path) -> None:
+    path = f"/v1/trials/{trial.id}/checkpoint"
+    assert api.get(path).json() == {"trial_id": trial.id, "last": None, "best": None}
+    missing = api.get(path, params={"download": 1})
+    assert (missing.status_code, missing.json()["detail"]) == (
+        404,
+        f"there is no best checkpoint of trial '{trial.id}' yet",
+    )
+    with database.write() as session:
+        for step, best in ((10, True), (20, True), (30, False)):
+            where = folder(tmp_path, step, b"tensors of %d" % step)
+            session.add(Checkpoint(trial_id=trial.id, step=step, path=where, best=best, objective=1 / step, at=2.0))
+    found = api.get(path).json()
+    assert (found["last"]["step"], found["best"]["step"], found["best"]["objective"]) == (30, 20, 1 / 20)
+    for which, content in (("best", b"tensors of 20"), ("last", b"tensors of 30")):
+        answer = api.get(found[which]["download"])
+        assert (answer.status_code, answer.content) == (200, content)
+        assert f"{trial.id}-step-{content[-2:].decode()}.safetensors" in answer.headers["content-disposition"]
+
+
+@pytest.mark.parametrize("where", ["/nowhere/at/all", "s3://bucket/step-1", "/etc/passwd"])
+def test_what_cannot_be_read_here_is_not_downloaded(
+    api: httpx.Client, database: Database, trial: Trial, where: str
+) -> None:
+    with database.write() as session:
+        session.add(Checkpoint(trial_id=trial.id, step=1, path=where, best=True, objective=None))
+    answer = api.get(f"/v1/trials/{trial.id}/checkpoint?which=best&download=1")
+    assert answer.status_code == 404
+    assert where in answer.json()["detail"]
+
+
+def test_how_to_load_the_model(api: httpx.Client, database: Database, trial: Trial) -> None:
+    assert api.get(f"/v1/trials/{trial.id}/model").status_code == 404
+    with database.write() as session:
+        projections.put(session, trial.id, "3", "run7")
+        session.add(Checkpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
+    model = api.get(f"/v1/trials/{trial.id}/model").json()
+    assert model["uri"] in model["snippet"]
+    assert model["mlflow_url"] == "http://mlflow:5000/#/experiments/3/runs/run7?workflowType=machine_learning"
+    compile(model["snippet"], "snippet", "exec")
+
+
+def test_how_to_load_a_model_of_tokens(api: httpx.Client, database: Database, new_sweep: Callable[..., Sweep]) -> None:
+    sweep = new_sweep(task={"name": "ptb_char", "length": 30}, space={"training.seed": [0]})
+    with database.write() as session:
+        (trial,) = trials.create_all(session, sweeps.get(session, sweep.id), [{"training.seed": 0}])
+        projections.put(session, trial.id, "3", "run7")
+        session.add(Checkpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
+        name = trial.id
+    snippet = api.get(f"/v1/trials/{name}/model").json()["snippet"]
+    assert "np.zeros((1, 30), np.int64)" in snippet
+    compile(snippet, "snippet", "exec")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_logs_tell_attempts_and_events_with_reasons(
+    backend: str, api: httpx.Client, database: Database, trial: Trial
+) -> None:
+    with database.write() as session:
+        row = trials.get(session, trial.id)
+        pack = packs.plan(session, [row], 1.0, 0.0, epoch=1)
+        trials.move(session, row, "running")
+        packs.end_attempt(packs.open_attempts(session, pack.id)[trial.id], "lost", "process", "its node went away")
+        trials.move(session, row, "failed", "its node went away")
+    logs = api.get(f"/v1/trials/{trial.id}/logs").json()
+    assert (logs["state"], logs["reason"]) == ("failed", "its node went away")
+    (attempt,) = logs["attempts"]
+    assert (attempt["outcome"], attempt["cause"], attempt["reason"]) == ("lost", "process", "its node went away")
+    assert [event["kind"] for event in logs["events"]] == ["trial.running", "trial.failed"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_verbs_on_a_trial(backend: str, api: httpx.Client, database: Database, trial: Trial) -> None:
+    for verb, wanted in (("stop", "stop"), ("stop", "stop"), ("cancel", "cancel"), ("stop", "cancel")):
+        answer = api.post(f"/v1/trials/{trial.id}/{verb}")
+        assert (answer.status_code, answer.json()["wanted"]) == (202, wanted)
+    with database.write() as session:
+        trials.move(session, trials.get(session, trial.id), "cancelled")
+    late = api.post(f"/v1/trials/{trial.id}/stop")
+    assert late.status_code == 409
+    assert "a trial that is cancelled" in late.json()["detail"]
+    unknown = api.post(f"/v1/trials/{trial.id}/pause")
+    assert unknown.status_code == 422
+    assert unknown.json()["errors"][0]["allowed"] == "'stop' or 'cancel'"
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/trials/{trial}/metrics?key=val/loss", "one of after, keys"),
+        ("/v1/trials/{trial}/checkpoint?wich=last", "one of download, which"),
+        ("/v1/trials/{trial}?full=1", "no parameter"),
+        ("/v1/trials/{trial}/logs?full=1", "no parameter"),
+        ("/v1/sweeps/{sweep}?full=1", "no parameter"),
+        ("/v1/sweeps/{sweep}/trials?order=objective", "one of cursor, limit, sort, state"),
+        ("/v1/sweeps/{sweep}/events?from=3", "one of after"),
+        ("/v1/sweeps/{sweep}/report?full=1", "no parameter"),
+        ("/v1/sweeps?stat=running", "one of cursor, limit, state"),
+        ("/v1/tasks?name=digits", "no parameter"),
+        ("/v1/cluster?full=1", "no parameter"),
+    ],
+)
+def test_an_unknown_parameter_is_refused_everywhere(api: httpx.Client, trial: Trial, path: str, allowed: str) -> None:
+    answer = api.get(path.format(trial=trial.id, sweep=trial.sweep_id))
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["problem"], error["allowed"]) == ("is not a parameter of this call", allowed)

@@ -1,0 +1,233 @@
+"""The command line as a user meets it: what it prints, where, and its exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from service.cli import commands, training
+from service.cli.main import main
+from service.store import components, sweeps, trials
+from service.store.database import Database
+from service.store.tables import Sweep, Trial
+
+NewSweep = Callable[..., Sweep]
+COMMANDS = ["up", "submit", "watch", "ls", "show", "pause", "resume", "stop", "cancel", "validate", "train"]
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for module in (commands, training):
+        monkeypatch.setattr(module, "console", Console(highlight=False))
+
+
+def spectral(*arguments: str, url: str = "http://127.0.0.1:1", text: str = "") -> Done:
+    """One run of the command in this process; an exception that it lets through is the test's failure."""
+    out, err = io.StringIO(), io.StringIO()
+    given = io.TextIOWrapper(io.BytesIO(text.encode()))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["spectral", *arguments])
+        patch.setattr(sys, "stdin", given)
+        patch.setenv("SPECTRAL_URL", url)
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+        else:
+            code = 0
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def file(tmp_path: Path, document: dict[str, Any]) -> str:
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+def test_help_lists_the_commands() -> None:
+    done = spectral("--help")
+    assert done.returncode == 0
+    assert all(f" {command} " in done.stdout for command in COMMANDS)
+
+
+def test_client_commands_load_nothing_heavy() -> None:
+    heavy = "{'torch', 'ray', 'mlflow', 'pydantic', 'sqlalchemy', 'fastapi', 'numpy'}"
+    code = (
+        "import sys, service.cli.main, service.cli.commands, service.cli.documents, service.client\n"
+        f"service.client.Client().close(); print(*{heavy} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+def test_a_user_sees_a_message_and_never_a_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service.cli.main", "submit", str(tmp_path / "none.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"there is no file {tmp_path}/none.json\n"
+
+
+def test_submit_show_steer(base_url: str, file: str, database: Database) -> None:
+    done = spectral("submit", file, "--key", "k", url=base_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    id = done.stdout.split()[0]
+    assert f"{id}  4 trials, queued" in done.stdout
+    assert f"{base_url}/#{id}" in done.stdout
+    assert spectral("submit", file, "--key", "k", url=base_url).stdout == done.stdout
+    listed = spectral("ls", "--url", base_url).stdout
+    assert id in listed
+    assert "0/4" in listed
+    for verb, state in (("pause", "paused"), ("resume", "running"), ("stop", "stopping"), ("cancel", "cancelling")):
+        assert spectral(verb, id, url=base_url).stdout == f"{id} is {state}\n"
+    late = spectral("pause", id, url=base_url)
+    assert late.returncode == 2
+    assert "cannot pause a sweep that is cancelling" in late.stderr
+    assert "cancelling" in spectral("show", id, url=base_url).stdout
+
+
+def test_show_has_the_trials_best_first(base_url: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:
+    sweep, made = running
+    with database.write() as session:
+        for trial, value in zip(made, (0.4, 0.1, None, 0.2), strict=True):
+            trials.get(session, trial.id).objective = value
+    shown = spectral("show", sweep.id, url=base_url).stdout
+    places = [shown.rindex(made[number].id) for number in (1, 3, 0, 2)]
+    assert places == sorted(places)
+    assert "best:   val/loss = 0.1  reflectors=2 margin=0.1" in shown
+    assert "warning" not in shown
+    with database.write() as session:
+        nodes = [{"name": "a", "cpus": 0.5, "gpus": 0.0}]
+        components.note(session, "ray", True, "1 node", {"nodes": nodes})
+    warned = spectral("show", sweep.id, url=base_url).stdout
+    assert "warning resources.cpus = 1.0 is more than any node has now, so the sweep waits; at most 0.5 here" in warned
+    stopped = spectral("stop", made[0].id, url=base_url)
+    assert stopped.stdout == f"{made[0].id} is waiting, stop is under way\n"
+
+
+@pytest.mark.parametrize(("end", "code"), [("succeeded", 0), ("failed", 1)])
+def test_watch_ends_with_the_sweep_and_its_leaderboard(
+    base_url: str, database: Database, running: tuple[Sweep, list[Trial]], end: Any, code: int
+) -> None:
+    sweep, made = running
+    started = threading.Event()
+
+    def run() -> None:
+        with database.write() as session:
+            for trial in made:
+                row = trials.get(session, trial.id)
+                trials.move(session, row, "running")
+                row.step, row.objective = 50, 1.0 + row.number
+        started.set()
+        with database.write() as session:
+            for trial in made:
+                trials.move(session, trials.get(session, trial.id), "succeeded")
+            sweeps.move(session, sweep.id, end, None if end == "succeeded" else "it went wrong")
+
+    writer = threading.Thread(target=run)
+    writer.start()
+    done = spectral("watch", sweep.id, url=base_url)
+    writer.join()
+    assert started.is_set()
+    assert (done.returncode, done.stderr) == (code, "")
+    assert made[0].id in done.stdout
+    assert end in done.stdout
+    assert ("it went wrong" in done.stdout) == (end == "failed")
+
+
+def test_validate_says_what_would_run_and_warns(base_url: str, document: dict[str, Any]) -> None:
+    done = spectral("validate", "-", url=base_url, text=json.dumps(document))
+    assert (done.returncode, done.stdout) == (0, "valid: 4 trials, 1 pack(s) for one worker\n")
+    document["space"]["model.margin"]["values"] = [0.9]
+    warned = spectral("validate", "-", url=base_url, text=json.dumps(document))
+    assert "warning space.model.margin = 0.9 is above 10 / T" in warned.stdout.replace("\n", " ")
+
+
+def test_a_wrong_field_is_told_with_what_is_allowed(base_url: str, document: dict[str, Any]) -> None:
+    document["model"]["hidden_size"] = 0
+    for command in ("submit", "validate"):
+        done = spectral(command, "-", url=base_url, text=json.dumps(document))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "model.hidden_size" in done.stderr
+        assert "given:   0" in done.stderr
+        assert "allowed: at least 1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a":\n  oops}', "standard input is not JSON at line 2, column 3"),
+        ("[1]", "no JSON object"),
+        ('{"a": NaN}', "NaN"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"name": "a", "name": "b"}', "name is given twice"),
+    ],
+)
+def test_a_file_that_is_no_sweep_is_told_without_a_traceback(text: str, words: str) -> None:
+    done = spectral("submit", "-", text=text)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_a_missing_server_is_told_with_how_to_start_one(file: str) -> None:
+    alone = spectral("submit", file)
+    assert alone.returncode == 2
+    assert "no answer from http://127.0.0.1:1" in alone.stderr
+    assert "spectral up" in alone.stderr
+
+
+def test_an_unknown_sweep_is_named(base_url: str) -> None:
+    done = spectral("show", "sw0123456789", url=base_url)
+    assert (done.returncode, done.stderr) == (2, "Not found: there is no sweep 'sw0123456789'\n")
+
+
+def test_up_hands_its_options_and_its_exit_code_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from service import stack
+
+    asked: list[dict[str, Any]] = []
+
+    def up(**options: Any) -> int:
+        asked.append(options)
+        return 2
+
+    monkeypatch.setattr(stack, "up", up)
+    done = spectral("up", "--home", str(tmp_path), "--port", "8001", "--gpus", "0")
+    assert asked == [{"home": tmp_path, "port": 8001, "mlflow_port": 5000, "cpus": None, "gpus": 0}]
+    assert done.returncode == 2
+
+
+def test_train_needs_no_service(tmp_path: Path, document: dict[str, Any]) -> None:
+    document["training"] = {"steps": 4, "batch_size": 4}
+    document["space"] = {"model.margin": {"values": [0.01, 0.1]}}
+    out = tmp_path / "out"
+    done = spectral("train", "-", "--out", str(out), text=json.dumps(document))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "8/8" in done.stdout
+    results = json.loads((out / "results.json").read_text())
+    assert [trial["state"] for trial in results["trials"]] == ["succeeded"] * 2
+    other = spectral("train", "-", "--out", str(out), text=json.dumps(document | {"name": "other"}))
+    assert other.returncode == 2
+    assert "holds another sweep" in other.stderr
+    wrong = spectral("train", "-", "--out", str(out), text=json.dumps(document | {"task": {"name": "x"}}))
+    assert wrong.returncode == 2
+    assert "task.name" in wrong.stderr

@@ -1,0 +1,157 @@
+"""What runners report lands once, whatever is repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from service.controller.ingest import take_in
+from service.store.database import Database
+from service.store.tables import Attempt, Checkpoint, Event, OutboxEntry, Pack, Sweep, Trial, TrialReport
+from workers.protocol import Checkpointed, Ended, Metrics, Poll, Report
+from workers.spec.expand import objective
+from workers.spec.sweep import SweepSpec
+
+
+@pytest.fixture
+def take(database: Database, epoch: int) -> Callable[[Pack, SweepSpec, list[Report]], bool]:
+    def store(pack: Pack, spec: SweepSpec, reports: list[Report]) -> bool:
+        poll = Poll(state="running", reports=reports, progress={})
+        with database.write(epoch) as session:
+            return take_in(session, session.get_one(Pack, pack.id), poll, objective(spec), spec.retries)
+
+    return store
+
+
+def metrics(seq: int, trial: str, step: int, loss: float) -> Metrics:
+    return Metrics(seq=seq, trial_id=trial, step=step, values={"val/loss": loss})
+
+
+def counts(database: Database) -> list[Any]:
+    with database.read() as session:
+        tables = (TrialReport, Checkpoint, Event, OutboxEntry)
+        return [session.scalar(select(func.count()).select_from(table)) for table in tables]
+
+
+def test_a_poll_taken_twice_lands_once(database: Database, expanded: Any, launched: Any, take: Any) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0, 1)
+    one, two = pack.trial_ids
+    told: list[Report] = [
+        metrics(1, one, 10, 0.5), metrics(2, two, 10, 0.7),
+        Checkpointed(seq=3, trial_id=one, step=10, path="/c/10", best=True, objective=0.5),
+    ]  # fmt: skip
+    assert take(pack, spec, told)
+    after = counts(database)
+    assert not take(pack, spec, told)
+    assert counts(database) == after
+    with database.read() as session:
+        assert session.get_one(Pack, pack.id).last_seq == 3
+        assert session.get_one(Pack, pack.id).state == "started"
+
+
+def test_a_step_told_again_by_a_later_attempt_stands_as_first_told(
+    database: Database, expanded: Any, launched: Any, take: Any
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0)
+    (trial,) = pack.trial_ids
+    take(pack, spec, [metrics(1, trial, 10, 0.5), Ended(seq=2, trial_id=trial, step=10, outcome="paused")])
+    again = launched(sweep, spec, 0)
+    assert again.id != pack.id
+    assert take(again, spec, [metrics(1, trial, 10, 0.4), metrics(2, trial, 20, 0.3)])
+    with database.read() as session:
+        rows = session.scalars(select(TrialReport).order_by(TrialReport.step)).all()
+        assert [(row.step, row.values["val/loss"]) for row in rows] == [(10, 0.5), (20, 0.3)]
+        told = select(OutboxEntry).where(OutboxEntry.kind == "metrics")
+        assert [entry.payload["step"] for entry in session.scalars(told)] == [10, 20]
+
+
+def checkpointed(seq: int, trial: str, step: int, loss: float | None, best: bool) -> Checkpointed:
+    return Checkpointed(seq=seq, trial_id=trial, step=step, path=f"/c/{step}", best=best, objective=loss)
+
+
+def test_the_objective_is_that_of_the_best_checkpoint(
+    database: Database, expanded: Any, launched: Any, take: Any
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0)
+    (trial,) = pack.trial_ids
+
+    def found() -> tuple[int, float | None, int | None]:
+        with database.read() as session:
+            row = session.get_one(Trial, trial)
+            return row.step, row.objective, row.best_step
+
+    take(pack, spec, [metrics(1, trial, 10, 0.1)])  # the best of all, but no model of it is kept
+    assert found() == (10, None, None)
+    take(pack, spec, [metrics(2, trial, 20, 0.5), checkpointed(3, trial, 20, 0.5, best=True)])
+    assert found() == (20, 0.5, 20)
+    take(pack, spec, [metrics(4, trial, 30, 0.4)])
+    take(pack, spec, [checkpointed(5, trial, 35, None, best=False)])  # a pause
+    assert found() == (30, 0.5, 20)
+    take(pack, spec, [metrics(6, trial, 40, 0.3), checkpointed(7, trial, 40, 0.3, best=True)])
+    assert found() == (40, 0.3, 40)
+    take(
+        pack, spec, [checkpointed(8, trial, 20, 0.5, best=True), checkpointed(9, trial, 50, 0.6, best=False)]
+    )  # resumed
+    assert found() == (40, 0.3, 40)
+    with database.read() as session:
+        told = session.scalars(select(Event).where(Event.kind == "trial.checkpointed").order_by(Event.seq)).all()
+    assert [(event.data["step"], event.data["best_step"]) for event in told] == [(20, 20), (35, 20), (40, 40), (50, 40)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "cause", "retries", "state"),
+    [
+        ("succeeded", None, {}, "succeeded"),
+        ("pruned", None, {}, "pruned"),
+        ("cancelled", None, {}, "cancelled"),
+        ("paused", None, {}, "waiting"),
+        ("failed", "user", {}, "failed"),
+        ("failed", "user", {"user": 1}, "waiting"),
+        ("failed", "infrastructure", {"infrastructure": 1}, "waiting"),
+        ("failed", "infrastructure", {"infrastructure": 0}, "failed"),
+    ],
+)
+def test_how_a_trial_ends(
+    database: Database, expanded: Any, launched: Any, take: Any, outcome: Any, cause: Any, retries: Any, state: str
+) -> None:
+    sweep, spec = expanded(retries=retries)
+    pack = launched(sweep, spec, 0)
+    (trial,) = pack.trial_ids
+    take(pack, spec, [Ended(seq=1, trial_id=trial, step=0, outcome=outcome, cause=cause, reason="because")])
+    with database.read() as session:
+        row, attempt = session.get_one(Trial, trial), session.get_one(Attempt, (trial, 1))
+        assert (row.state, row.reason) == (state, "because")
+        assert (attempt.outcome, attempt.cause) == (outcome, cause)
+        assert attempt.ended_at is not None
+
+
+def test_what_comes_after_a_trials_end_is_not_taken(
+    database: Database, expanded: Any, launched: Any, take: Any
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0, 1)
+    trial = pack.trial_ids[0]
+    take(pack, spec, [Ended(seq=1, trial_id=trial, step=0, outcome="succeeded")])
+    before = counts(database)
+    assert not take(pack, spec, [metrics(2, trial, 10, 0.1)])
+    assert counts(database) == before
+
+
+def test_events_tell_of_the_sweep_as_a_whole(
+    database: Database, expanded: Any, launched: Any, take: Any, trials_of: Callable[[Sweep], list[Trial]]
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0)
+    (trial,) = pack.trial_ids
+    take(pack, spec, [metrics(1, trial, 10, 0.5), checkpointed(2, trial, 10, 0.5, best=True)])
+    with database.read() as session:
+        kinds = ("trial.metrics", "trial.checkpointed")
+        told, kept = session.scalars(select(Event).where(Event.kind.in_(kinds)).order_by(Event.seq)).all()
+    assert told.data["values"] == {"val/loss": 0.5}
+    assert kept.data["objective"] == trials_of(sweep)[0].objective == 0.5

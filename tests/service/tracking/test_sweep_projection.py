@@ -1,0 +1,316 @@
+"""What goes to MLflow: plots of every kind of sweep, and all of it again where MLflow forgot."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from sqlalchemy import select
+
+import service.tracking.projector
+from service.controller import sweep_lifecycle
+from service.settings import ControllerSettings
+from service.states import SWEEP_ENDED, TRIAL_ENDED
+from service.store import components, leases, outbox, projections, reports, sweeps, trials
+from service.store.database import Database
+from service.store.tables import Checkpoint, OutboxEntry, Sweep
+from service.tracking import diagnostic_plots, logged_models, plots, sweep_results
+from service.tracking.logged_models import registry_name
+from service.tracking.mlflow_runs import STATUS, Runs
+from service.tracking.projector import Projector
+from service.tracking.sweep_projection import Telling
+from workers.checkpoints import Checkpoints
+from workers.spec.expand import resolve
+from workers.spec.sweep import SweepSpec
+from workers.training.trial_state import TrialState
+
+# of MLflow's own database and of what it leaves to the garbage collector
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def ended(database: Database, new_sweep: Callable[..., Sweep]) -> Callable[..., Sweep]:
+    """A function that gives a sweep whose trials have run and ended, each better than the one before."""
+
+    def run(**changes: Any) -> Sweep:
+        sweep = new_sweep(**changes)
+        with database.write() as session:
+            sweep_lifecycle.expand(session, sweep.id, SweepSpec.model_validate(sweep.spec))
+        with database.write() as session:
+            for trial in trials.page(session, sweep.id):
+                trials.move(session, trial, "running")
+                points = [(step, {"val/loss": 1.0 / (step + trial.number)}) for step in (10, 20)]
+                reports.add(session, trial.id, points, at=1000.0)
+                row = Checkpoint(trial_id=trial.id, step=20, path="/c", best=True, objective=0.1)
+                reports.add_checkpoint(session, row)
+                trial.objective, trial.best_step, trial.step = 1.0 / (20 + trial.number), 20, 20
+                trials.move(session, trial, "succeeded")
+            sweep_lifecycle.settle(session, sweep.id)
+        return sweep
+
+    return run
+
+
+SPACES = {
+    "both": {"model.reflectors": {"values": [2, 4]}, "model.margin": {"values": [0.01, 0.1]}},
+    "apart": {"model.reflectors_u": {"values": [2, 4]}, "model.margin": {"values": [0.01, 0.1]}},
+    "one number": {"training.lr": {"low": 0.001, "high": 0.1, "log": True, "grid": 3}},
+    "names": {"model.activation": {"values": ["relu", "tanh"]}},
+    "one trial": {"model.margin": {"values": [0.1]}},
+}
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_every_kind_of_sweep_has_its_plots(database: Database, ended: Any, space: dict[str, Any]) -> None:
+    sweep = ended(space=space)
+    with database.read() as session:
+        found = sweep_results.read(session, sweep.id)
+    assert plots.results(found).startswith(PNG)
+    assert plots.learning_curves(found).startswith(PNG)
+
+
+LOOK = {f"grad_t/{i:02d}": 10.0**-i for i in range(16)} | {f"spectral_hist/{i}": 0.1 for i in range(10)}
+LOOK |= {"spectral/min": 0.99, "spectral/max": 1.01}
+
+
+@pytest.mark.parametrize(
+    ("look", "names"),
+    [
+        (LOOK, {"gradients.png", "spectrum.png"}),
+        ({name: 0.0 for name in LOOK if name.startswith("grad_t")}, set()),
+        ({"spectral/min": 1.0, "spectral/max": 1.0}, {"spectrum.png"}),
+        ({"grad_t/00": 1.0, "grad_t/01": 0.0}, {"gradients.png"}),
+        ({}, set()),
+    ],
+)
+def test_the_best_trial_shows_what_it_looked_like_inside(
+    database: Database, ended: Any, look: dict[str, float], names: set[str]
+) -> None:
+    sweep = ended()
+    with database.write() as session:
+        reports.add(session, f"{sweep.id}-0003", [(30, {"val/loss": 0.1} | look), (40, look)], at=1000.0)
+    with database.read() as session:
+        found = sweep_results.read(session, sweep.id)
+    assert [step for step, _ in found.looks] == [10, 20, 30, 40]
+    drawn = diagnostic_plots.drawn(found)
+    assert drawn.keys() == names
+    assert all(content.startswith(PNG) for content in drawn.values())
+
+
+def test_the_leaderboard_is_in_order(database: Database, ended: Any) -> None:
+    sweep = ended()
+    with database.read() as session:
+        board = sweep_results.leaderboard(sweep_results.read(session, sweep.id))
+    assert [row["trial"] for row in board["trials"]] == [3, 2, 1, 0]
+    assert board["trials"][0]["params"] == {"model.reflectors": 4, "model.margin": 0.1}
+
+
+def test_refilling_puts_everything_back_with_the_same_times(database: Database, ended: Any) -> None:
+    sweep = ended()
+    with database.write() as session:
+        projections.put(session, sweep.id, "1", "run")
+        projections.put(session, f"{sweep.id}-0000", "1", "other")
+        outbox.refill(session, sweep.id)
+    with database.write() as session:
+        outbox.refill(session, sweep.id)  # again: the same, not twice
+        assert projections.of_sweep(session, sweep.id) == {}
+        entries = list(session.scalars(select(OutboxEntry).order_by(OutboxEntry.id)))
+    kinds = [(entry.trial_id is None, entry.kind) for entry in entries]
+    own = [(False, "trial"), (False, "metrics"), (False, "metrics"), (False, "checkpoint"), (False, "ended")]
+    assert kinds == [(True, "sweep"), *own * 4, (True, "ended")]
+    assert {entry.payload["at"] for entry in entries if entry.kind == "metrics"} == {1000.0}
+
+
+def test_every_end_has_a_status_in_mlflow() -> None:
+    assert STATUS.keys() == SWEEP_ENDED | TRIAL_ENDED
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a/b:c", "a-b-c"), ("it's", "it-s"), ("  ", "sweep"), ("plain", "plain")]
+)
+def test_registry_names_hold_nothing_the_registry_refuses(name: str, expected: str) -> None:
+    assert registry_name(name) == expected
+
+
+def test_projections_of_one_sweep_are_not_taken_for_anothers(database: Database, ended: Any) -> None:
+    one, two = ended(), ended()
+    with database.write() as session:
+        for sweep in (one, two):
+            projections.put(session, sweep.id, "1", f"run of {sweep.id}")
+        projections.drop(session, one.id)
+        assert projections.sweeps(session) == [two.id]
+        assert sweeps.get(session, one.id).state == "succeeded"
+
+
+@pytest.fixture
+def projector(
+    database: Database, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Projector]]:
+    """A function that gives a projector into an MLflow of our own, called without its server."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Projector, "_probe", lambda _: None)
+    before = mlflow.get_tracking_uri()
+    server = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with database.write() as session:
+        epoch = leases.acquire(session, "test", 600)
+    assert epoch is not None
+    yield lambda: Projector(database, ControllerSettings(database_url=url, mlflow_url=server), epoch)
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(before)
+
+
+def waits(database: Database) -> list[str]:
+    with database.read() as session:
+        return [entry.sweep_id for entry in outbox.oldest(session, 1000)]
+
+
+def test_a_sweep_that_never_was_valid_is_told_as_far_as_it_can_be(
+    database: Database, new_sweep: Callable[..., Sweep], ended: Any, projector: Callable[[], Projector], tmp_path: Path
+) -> None:
+    broken, mixed, sound = new_sweep(), new_sweep(), ended()
+    values = {"model.reflectors": {"values": [2, 8]}, "model.hidden_size": {"values": [4, 64]}}
+    with database.write() as session:
+        row = session.get_one(Sweep, broken.id)
+        row.spec = row.spec | {"model": {"kind": "abacus"}}
+        row = session.get_one(Sweep, mixed.id)
+        row.spec = row.spec | {"space": values, "search": {"sampler": "random", "trials": 8, "seed": 0}}
+        row.trial_count = 8
+    with database.write() as session:
+        sweep_lifecycle.expand(session, mixed.id, SweepSpec.model_validate(row.spec))
+        for trial in trials.page(session, mixed.id):
+            trials.move(session, trial, "failed", "its parameters do not go together")
+        sweep_lifecycle.settle(session, mixed.id)
+    projector().drain()
+    assert waits(database) == []
+    runs = Runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert len(runs.of_sweep(sound.id)) == 5
+    told = runs.of_sweep(mixed.id)
+    assert len(told) == 9
+    params = {
+        runs.client.get_run(told[f"{mixed.id}-{number:04d}"]).data.params["model.reflectors"] for number in range(8)
+    }
+    assert params == {"2", "8"}
+    sizes = [runs.client.get_run(run).data.params for own, run in runs.of_sweep(sound.id).items() if own != sound.id]
+    assert all(int(own["parameters.total"]) > int(own["parameters.recurrent"]) > 0 for own in sizes)
+    experiment = runs.client.get_experiment(runs.experiment())
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_what_mlflow_does_not_take_is_said_in_a_line(
+    database: Database, new_sweep: Callable[..., Sweep], projector: Callable[[], Projector],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def slip(*_: Any) -> None:
+        raise ValueError("one\n  two\n" + "x" * 1000)
+
+    sweep = new_sweep()
+    monkeypatch.setattr(Telling, "tell", slip)
+    projector().drain()
+    with database.read() as session:
+        row = components.get(session, "mlflow")
+    assert row is not None
+    assert not row.healthy
+    assert row.detail["not_taken"][sweep.id].startswith("ValueError: one two x")
+    assert len(row.detail["not_taken"][sweep.id]) == 200
+
+
+@pytest.fixture
+def checkpointed(database: Database, ended: Any, tmp_path: Path) -> Sweep:
+    """An ended sweep of two trials whose checkpoints stand on disk."""
+    sweep: Sweep = ended(space={"model.margin": {"values": [0.01, 0.1]}})
+    spec = SweepSpec.model_validate(sweep.spec)
+    with database.write() as session:
+        for trial in trials.page(session, sweep.id):
+            whole = resolve(spec, trial.number, trial.params)
+            path = TrialState.start(whole).save(Checkpoints(tmp_path / trial.id, whole))
+            for row in session.scalars(select(Checkpoint).where(Checkpoint.trial_id == trial.id)):
+                row.path = str(path)
+        outbox.refill(session, sweep.id)
+    return sweep
+
+
+def test_what_mlflow_took_of_the_other_trials_is_not_told_again(
+    database: Database, checkpointed: Sweep, projector: Callable[[], Projector], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    second = f"{checkpointed.id}-0001"
+    logged, log_model = [], logged_models.log_model
+
+    def slip(client: Any, run: Any, *rest: Any) -> str:
+        logged.append(run.data.tags["spectral.trial_id"])
+        if logged.count(second) == 1 and logged[-1] == second:
+            raise ConnectionError("MLflow went away")
+        return log_model(client, run, *rest)
+
+    monkeypatch.setattr(logged_models, "log_model", slip)
+    told = projector()
+    told.drain()
+    with database.read() as session:
+        left = {entry.trial_id for entry in outbox.oldest(session, 1000)}
+    assert left == {None, second}
+    told._sick.clear()
+    told.drain()
+    assert waits(database) == []
+    assert sorted(logged) == [f"{checkpointed.id}-0000", second, second]
+    runs = Runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    own = runs.of_sweep(checkpointed.id)
+    assert {runs.get(run).info.status for run in own.values()} == {"FINISHED"}
+    kept = runs.get(own[second])
+    assert kept.data.tags["spectral.state"] == "succeeded"
+    assert kept.data.metrics["val/loss"] == 1.0 / 21
+    assert {found.path for found in runs.client.list_artifacts(own[second], "checkpoints")} == {
+        "checkpoints/best", "checkpoints/last",
+    }  # fmt: skip
+    plots_ = {found.path for found in runs.client.list_artifacts(own[checkpointed.id], "plots")}
+    assert plots_ == {"plots/results.png", "plots/learning_curves.png"}
+    versions = runs.client.search_model_versions(f"name = '{registry_name(checkpointed.name)}'")
+    assert [version.run_id for version in versions] == [own[f"{checkpointed.id}-0001"]]
+
+
+def test_mlflow_is_not_asked_how_it_is_with_every_look_into_an_empty_outbox(
+    database: Database, ended: Any, projector: Callable[[], Projector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended()
+    asked: list[int] = []
+    monkeypatch.setattr(Projector, "_probe", lambda _: asked.append(1))
+    monkeypatch.setattr(service.tracking.projector, "NOTE_SECONDS", 1e9)
+    told = projector()
+    told._reached_at = -2e9
+    told.drain()
+    told.drain()
+    assert (waits(database), len(asked)) == ([], 1)
+    ended()
+    told.drain()
+    assert (waits(database), len(asked)) == ([], 2)
+
+
+def test_a_wake_ends_the_pause(
+    database: Database, ended: Any, projector: Callable[[], Projector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drained = threading.Semaphore(0)
+
+    def drain(_: Projector) -> bool:
+        drained.release()
+        return False
+
+    monkeypatch.setattr(Projector, "drain", drain)
+    monkeypatch.setattr(service.tracking.projector, "PAUSE_SECONDS", 3600.0)
+    told = projector()
+    told.start()
+    try:
+        assert drained.acquire(timeout=30)
+        told.wake()
+        assert drained.acquire(timeout=30)
+    finally:
+        told.stop()

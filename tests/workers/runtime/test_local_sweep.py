@@ -1,0 +1,117 @@
+"""A whole sweep on this machine: every trial's end, results on disk, going on where it was cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.workers.examples import sweep_document
+from workers.checkpoints import read
+from workers.errors import OtherSweep
+from workers.models import load
+from workers.protocol import Ended, Metrics, Report
+from workers.runtime.local_sweep import RESULTS, LocalSweep
+from workers.spec.parse import parse_sweep
+
+SPACE = {"model.reflectors": {"values": [1, 2]}, "training.seed": {"values": [0, 1]}}
+
+
+def sweep(**training: Any) -> Any:
+    document = sweep_document(space=SPACE)
+    return parse_sweep(document | {"training": document["training"] | training})
+
+
+def told(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
+    return {
+        (r.trial_id, r.step): {k: v for k, v in r.values.items() if not k.startswith(("time/", "throughput/"))}
+        for r in reports
+        if isinstance(r, Metrics)
+    }
+
+
+def test_every_trial_ends_and_its_results_stand_on_disk(tmp_path: Path) -> None:
+    local = LocalSweep(sweep(), tmp_path, workers=2)
+    reports = list(local.run())
+    assert sorted(told(reports)) == [(str(n), step) for n in range(4) for step in (4, 8, 12)]
+    assert [r.outcome for r in reports if isinstance(r, Ended)] == ["succeeded"] * 4
+    results = json.loads((tmp_path / RESULTS).read_text())
+    assert results["objective"] == {"metric": "val/loss", "direction": "minimize"}
+    objectives = [trial["objective"] for trial in results["trials"]]
+    assert results["best"] == objectives.index(min(objectives))
+    for trial in results["trials"]:
+        assert (trial["state"], trial["step"]) == ("succeeded", 12)
+        assert "test/loss" in trial["metrics"]
+        manifest = read(tmp_path / trial["checkpoint"]).manifest
+        assert manifest.spec.params == trial["params"]
+        assert manifest.history[-1].values["val/loss"] == trial["objective"]
+        load(tmp_path / trial["checkpoint"])
+
+
+def test_a_finished_sweep_is_told_again_from_its_checkpoints(tmp_path: Path) -> None:
+    first = list(LocalSweep(sweep(), tmp_path, workers=1).run())
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    second = list(LocalSweep(sweep(), tmp_path, workers=1).run())
+    assert told(first) == told(second)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == stamps
+
+
+def test_a_sweep_cut_short_goes_on(tmp_path: Path) -> None:
+    undisturbed = told(list(LocalSweep(sweep(steps=40), tmp_path / "a", workers=1).run()))
+    iterator = LocalSweep(sweep(steps=40), tmp_path / "b", workers=1).run()
+    for report in iterator:
+        if isinstance(report, Metrics) and report.step == 12:
+            break
+    iterator.close()
+    results = json.loads((tmp_path / "b" / RESULTS).read_text())
+    assert any(trial["state"] == "running" for trial in results["trials"])
+    assert told(list(LocalSweep(sweep(steps=40), tmp_path / "b", workers=1).run())) == undisturbed
+
+
+def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
+    undisturbed = told(list(LocalSweep(sweep(steps=40), tmp_path / "a", workers=1).run()))
+    reports, killed = [], 0
+    for report in LocalSweep(sweep(steps=40), tmp_path / "b", workers=1).run():
+        reports.append(report)
+        if not killed and isinstance(report, Metrics) and report.step == 8:
+            killed = _kill_trainers()
+    assert killed == 1
+    assert told(reports) == undisturbed
+    assert len([r for r in reports if isinstance(r, Metrics)]) == len(undisturbed)
+    assert [r.outcome for r in reports if isinstance(r, Ended)] == ["succeeded"] * 4
+
+
+def test_a_process_that_dies_every_time_fails_its_trials(tmp_path: Path) -> None:
+    document = sweep_document(space=SPACE, retries={"infrastructure": 0})
+    document["training"] = document["training"] | {"steps": 100_000}
+    ends = []
+    for report in LocalSweep(parse_sweep(document), tmp_path, workers=1).run():
+        if isinstance(report, Metrics) and report.step == 4:
+            _kill_trainers()
+        if isinstance(report, Ended):
+            ends.append(report)
+    assert [(end.outcome, end.cause) for end in ends] == [("failed", "infrastructure")] * 4
+    assert "exit code -9, 1 times" in str(ends[0].reason)
+    states = [trial["state"] for trial in json.loads((tmp_path / RESULTS).read_text())["trials"]]
+    assert states == ["failed"] * 4
+
+
+def _kill_trainers() -> int:
+    """SIGKILL to the training processes that this test started."""
+    living = [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
+    found = [p for p in living if "spawn_main" in " ".join(p.cmdline())]
+    for process in found:
+        os.kill(process.pid, signal.SIGKILL)
+    return len(found)
+
+
+def test_a_directory_of_another_sweep_is_refused(tmp_path: Path) -> None:
+    LocalSweep(sweep(), tmp_path)
+    LocalSweep(sweep(), tmp_path)
+    with pytest.raises(OtherSweep, match="another sweep"):
+        LocalSweep(sweep(lr=0.5), tmp_path)

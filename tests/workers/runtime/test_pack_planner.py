@@ -1,0 +1,85 @@
+"""Plans hold every trial once, never mix shapes, and never exceed the size asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.workers.examples import make_trial
+from workers.runtime.pack_planner import GPU_STATES, LARGEST_ON_CPU, LARGEST_ON_GPU, LARGEST_SMALL_ON_CPU, plan
+
+SMALL, LARGE = make_trial(hidden_size=6), make_trial(hidden_size=8)
+
+
+@given(
+    trials=st.lists(st.sampled_from([SMALL, LARGE, make_trial(hidden_size=8, reflectors=1)]), max_size=200),
+    size=st.integers(1, 256) | st.just("auto"),
+    workers=st.integers(1, 16),
+    gpus=st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_every_plan_is_a_partition_by_shape(trials: list[Any], size: int | str, workers: int, gpus: float) -> None:
+    packs = plan(trials, size, workers, gpus)  # type: ignore[arg-type]
+    assert sorted(position for pack in packs for position in pack) == list(range(len(trials)))
+    largest = size if isinstance(size, int) else LARGEST_ON_GPU if gpus else LARGEST_SMALL_ON_CPU
+    for pack in packs:
+        assert 1 <= len(pack) <= largest
+        assert pack == sorted(pack)
+        assert len({trials[position].shape_key for position in pack}) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "workers", "gpus", "sizes"),
+    [
+        (9, 2, 0, [4, 5]),
+        (1, 8, 0, [1]),
+        (8, 16, 0, [1] * 8),
+        (9, 1, 1, [9]),
+        (100, 1, 1, [50, 50]),
+        (32, 2, 0, [16] * 2),
+        (64, 2, 0, [16] * 4),
+    ],
+)
+def test_auto_spreads_evenly_over_the_workers(count: int, workers: int, gpus: float, sizes: list[int]) -> None:
+    assert sorted(map(len, plan([SMALL] * count, "auto", workers, gpus))) == sizes
+
+
+def test_trials_with_much_arithmetic_of_their_own_go_into_smaller_packs() -> None:
+    packs = plan([make_trial(hidden_size=512, batch_size=512)] * 32, "auto", 2, 0)
+    assert [len(pack) for pack in packs] == [LARGEST_ON_CPU] * 4
+
+
+def test_a_pack_keeps_no_more_states_than_a_gpu_holds() -> None:
+    trial = make_trial(hidden_size=512, batch_size=512, task={"name": "adding", "length": 784})
+    held = GPU_STATES // trial.step_bytes
+    assert held < LARGEST_ON_GPU
+    assert max(map(len, plan([trial] * 3 * held, "auto", 1, 1.0))) == held
+    assert max(map(len, plan([trial] * 3 * held, "auto", 1, 0.5))) <= held // 2
+
+
+def test_a_given_size_is_filled_evenly() -> None:
+    assert [len(pack) for pack in plan([SMALL] * 10, 4, 1, 0)] == [3, 3, 4]
+
+
+def test_reflectors_margins_rates_and_seeds_share_a_pack() -> None:
+    trials = [SMALL, make_trial(reflectors=4), make_trial(margin=0.2), make_trial(lr=0.1), make_trial(seed=7),
+              make_trial(activation="relu")]  # fmt: skip
+    assert plan(trials, 8, 1, 0) == [[0, 1, 2, 3, 4, 5]]
+
+
+@pytest.mark.parametrize("other", [{"layers": 2}, {"activation": "tanh"}, {"steps": 16}, {"dtype": "float64"}])
+def test_other_shapes_do_not_share_a_pack(other: dict[str, Any]) -> None:
+    assert plan([SMALL, make_trial(**other)], 8, 1, 0) == [[0], [1]]
+
+
+def test_packs_of_unlike_trials_have_the_same_work() -> None:
+    few, many = make_trial(hidden_size=64, reflectors=4), make_trial(hidden_size=64, reflectors=32)
+    for pack in plan([few] * 8 + [many] * 8, "auto", 2, 0):
+        assert [position < 8 for position in pack].count(True) == 4
+
+
+def test_no_workers_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1; found 0"):
+        plan([SMALL], "auto", 0, 0)

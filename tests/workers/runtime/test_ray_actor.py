@@ -1,0 +1,130 @@
+"""The runner as a Ray actor on a real local cluster: adopted, killed, taken up again, gone by itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from ray.exceptions import ActorDiedError, RayActorError
+
+from tests.workers.examples import make_assignment, make_trial
+from workers.protocol import Ended, Metrics, Poll, Report, StaleEpoch
+from workers.runtime import ray_actor
+
+PATIENCE = 120.0
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A cluster of its own for this file; its namespace."""
+    kept = dict(os.environ)
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", RAY_AUTH_MODE="disabled")
+    paths = {"PYTHONPATH": str(ROOT)}
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, namespace="spectral-test", log_to_driver=False,
+        runtime_env={"env_vars": paths}, logging_level=logging.ERROR,
+    )  # fmt: skip
+    yield "spectral-test"
+    ray.shutdown()
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+def poll(handle: Any, after: int, epoch: int = 1) -> Poll:
+    return Poll.model_validate(ray.get(handle.poll.remote(after, epoch), timeout=PATIENCE))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def to_end(handle: Any) -> list[Report]:
+    reports: list[Report] = []
+
+    def ended() -> bool:
+        found = poll(handle, reports[-1].seq if reports else 0)
+        reports.extend(found.reports)
+        return found.state == "ended" and not found.reports
+
+    until(ended)
+    return reports
+
+
+def actor_process() -> psutil.Process:
+    """The process of the one runner that lives in this test's own cluster, whose processes are our descendants."""
+    living = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    found = [p for p in living if "ray::PackRunnerActor" in "".join(p.cmdline())]
+    (only,) = found
+    return only
+
+
+def recorded(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for report in reports:
+        if isinstance(report, Metrics):
+            found.setdefault((report.trial_id, report.step), {
+                k: v for k, v in report.values.items() if not k.startswith(("throughput/", "time/"))
+            })  # fmt: skip
+    return found
+
+
+def test_a_killed_runner_is_taken_up_again_and_nothing_is_lost(cluster: str, tmp_path: Path) -> None:
+    specs = [make_trial(seed=s, steps=120, reflectors=s + 1) for s in range(2)]
+    undisturbed = recorded(to_end(ray_actor.start(make_assignment(tmp_path / "a", specs), "pack-a-a0", cluster)))
+    assert len(undisturbed) == 60
+
+    assignment = make_assignment(tmp_path / "b", specs)
+    first = ray_actor.start(assignment, "pack-b-a0", cluster)
+    until(lambda: len(poll(first, 0).reports) > 20)
+    before = poll(first, 0).reports
+    actor_process().send_signal(signal.SIGKILL)
+    with pytest.raises(RayActorError):
+        poll(first, 0)
+
+    second = ray_actor.start(assignment.model_copy(update={"attempt": 1}), "pack-b-a1", cluster)
+    after = to_end(second)
+    assert not any(isinstance(report, Ended) for report in before)
+    told = [(r.trial_id, r.step) for r in after if isinstance(r, Metrics)]
+    assert len(told) == len(set(told)) == 60
+    assert recorded(before).items() <= recorded(after).items()
+    assert recorded(after) == undisturbed
+    assert {r.outcome for r in after if isinstance(r, Ended)} == {"succeeded"}
+
+
+def test_an_actor_is_adopted_by_name_obeys_and_leaves(cluster: str, tmp_path: Path) -> None:
+    assignment = make_assignment(tmp_path, [make_trial(steps=1_000_000)])
+    handle = ray_actor.start(assignment, "pack-c-a0", cluster)
+    again = ray_actor.start(assignment, "pack-c-a0", cluster)
+    until(lambda: poll(handle, 0).progress["t0"] > 0)
+    assert poll(again, 0).progress["t0"] > 0
+    assert handle._actor_id == again._actor_id
+    with pytest.raises(StaleEpoch):
+        ray.get(handle.poll.remote(0, 0))
+    command = {"seq": 1, "verb": "prune", "trial_ids": ["t0"]}
+    assert ray.get(handle.command.remote(1, command)) is True
+    assert ray.get(again.command.remote(1, command)) is False
+    reports = to_end(handle)
+    assert [r.outcome for r in reports if isinstance(r, Ended)] == ["pruned"]
+
+    def gone() -> bool:
+        try:
+            poll(handle, reports[-1].seq)
+        except ActorDiedError:
+            return True
+        return False
+
+    until(gone)
+    with pytest.raises(ValueError, match="pack-c-a0"):
+        ray.get_actor("pack-c-a0", namespace=cluster)

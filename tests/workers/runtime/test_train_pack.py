@@ -1,0 +1,317 @@
+"""The runner's promises: reports until acknowledged, commands once, stale epochs refused, an end for every trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import workers.training.pack_run
+from tests.workers.examples import make_assignment, make_trial
+from workers.checkpoints import Checkpoints, read
+from workers.files import write_whole
+from workers.protocol import Checkpointed, Command, Ended, Metrics, Poll, Report, StaleEpoch
+from workers.runtime.ray_actor import PackRunner
+from workers.runtime.train_pack import blame
+from workers.training.trainer import Trainer
+
+LONG: dict[str, Any] = {"steps": 1_000_000, "report_every": 5}
+PATIENCE = 60.0
+
+
+class Watched(PackRunner):
+    """Counts how often it left."""
+
+    left = 0
+
+    def leave(self) -> None:
+        self.left += 1
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
+    started: list[Watched] = []
+
+    def run(*trials: Any, **fields: Any) -> Watched:
+        started.append(Watched(make_assignment(tmp_path, list(trials), **fields).model_dump()))
+        return started[-1]
+
+    yield run
+    for i, runner in enumerate(started):
+        names = [slot.trial_id for slot in runner._assignment.slots]
+        runner.command(99, Command(seq=10_000 + i, verb="cancel", trial_ids=names).model_dump())
+        wait_for_end(runner)
+
+
+def wait_for_end(runner: PackRunner) -> None:
+    until(lambda: poll(runner, 0, epoch=99).state == "ended")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def poll(runner: PackRunner, after: int, epoch: int = 1) -> Poll:
+    return Poll.model_validate(runner.poll(after, epoch))
+
+
+def to_end(runner: PackRunner) -> list[Report]:
+    """All reports, acknowledged as they come."""
+    reports: list[Report] = []
+
+    def ended() -> bool:
+        found = poll(runner, reports[-1].seq if reports else 0)
+        reports.extend(found.reports)
+        return found.state == "ended" and not found.reports
+
+    until(ended)
+    return reports
+
+
+def ends(reports: list[Report]) -> dict[str, Ended]:
+    return {report.trial_id: report for report in reports if isinstance(report, Ended)}
+
+
+def test_a_pack_is_trained_and_told_in_order(start: Callable[..., Watched], tmp_path: Path) -> None:
+    runner = start(make_trial(seed=0), make_trial(seed=1))
+    reports = to_end(runner)
+    assert [report.seq for report in reports] == list(range(1, len(reports) + 1))
+    for trial in ("t0", "t1"):
+        own = [report for report in reports if report.trial_id == trial]
+        assert [r.step for r in own if isinstance(r, Metrics)] == [4, 8, 12]
+        checkpoints = [r for r in own if isinstance(r, Checkpointed)]
+        assert [r.step for r in checkpoints] == [4, 8, 12]
+        assert Path(checkpoints[-1].path) == tmp_path / trial / "step-000000012"
+        assert isinstance(own[-1], Ended)
+        assert (own[-1].outcome, own[-1].step) == ("succeeded", 12)
+    assert poll(runner, reports[-1].seq).progress == {"t0": 12, "t1": 12}
+
+
+def test_it_leaves_once_all_is_acknowledged_and_not_before(start: Callable[..., Watched]) -> None:
+    runner = start(make_trial())
+    until(lambda: poll(runner, 0).state == "ended")
+    last = poll(runner, 0).reports[-1].seq
+    assert not runner.join(1.5)
+    assert poll(runner, last - 1).reports[-1].seq == last
+    assert poll(runner, last).reports == []
+    assert runner.join(PATIENCE)
+    assert runner.left == 1
+
+
+def test_reports_are_told_again_until_acknowledged(start: Callable[..., Watched]) -> None:
+    runner = start(make_trial())
+    until(lambda: poll(runner, 0).state == "ended")
+    first, again = poll(runner, 0).reports, poll(runner, 0).reports
+    assert first == again
+    assert poll(runner, 2).reports == first[2:]
+    assert poll(runner, 0).reports == first[2:]
+
+
+@pytest.mark.parametrize(("verb", "outcome"), [("prune", "pruned"), ("cancel", "cancelled"), ("pause", "paused")])
+def test_a_command_ends_its_trials_and_no_others(
+    start: Callable[..., Watched], tmp_path: Path, verb: str, outcome: str
+) -> None:
+    specs = [make_trial(seed=0, **LONG), make_trial(seed=1, **LONG)]
+    runner = start(*specs)
+    until(lambda: poll(runner, 0).progress["t1"] >= 5)
+    command = {"seq": 1, "verb": verb, "trial_ids": ["t0"], "reason": "rung 1"}
+    assert runner.command(1, command)
+    assert not runner.command(1, command)
+    until(lambda: "t0" in ends(poll(runner, 0).reports))
+    end = ends(poll(runner, 0).reports)["t0"]
+    assert (end.outcome, end.reason, end.cause) == (outcome, "rung 1", None)
+    if verb == "pause":
+        found = Checkpoints(tmp_path / "t0", specs[0]).newest()
+        assert found is not None
+        assert found.manifest.step == end.step
+    step = poll(runner, 0).progress["t1"]
+    until(lambda: poll(runner, 0).progress["t1"] > step + 5)
+    assert list(ends(poll(runner, 0).reports)) == ["t0"]
+
+
+def test_a_command_for_a_trial_that_is_over_changes_nothing(start: Callable[..., Watched]) -> None:
+    runner = start(make_trial())
+    until(lambda: poll(runner, 0).state == "ended")
+    assert runner.command(1, {"seq": 1, "verb": "cancel", "trial_ids": ["t0", "unknown"]})
+    (end,) = [r for r in poll(runner, 0).reports if isinstance(r, Ended)]
+    assert end.outcome == "succeeded"
+
+
+def test_a_command_acts_in_the_middle_of_a_long_interval(start: Callable[..., Watched]) -> None:
+    runner = start(make_trial(steps=1_000_000, report_every=1_000_000))
+    until(lambda: poll(runner, 0).state == "running")
+    runner.command(1, {"seq": 1, "verb": "pause", "trial_ids": ["t0"]})
+    until(lambda: poll(runner, 0).state == "ended")
+    end = ends(poll(runner, 0).reports)["t0"]
+    assert end.outcome == "paused"
+    assert 0 < end.step < 1_000_000
+
+
+def test_a_controller_that_lost_the_lead_is_refused(start: Callable[..., Watched]) -> None:
+    runner = start(make_trial(**LONG))
+    poll(runner, 0, epoch=5)
+    with pytest.raises(StaleEpoch, match="epoch 4 has lost the lead to epoch 5"):
+        runner.poll(0, 4)
+    with pytest.raises(StaleEpoch):
+        runner.command(1, {"seq": 1, "verb": "cancel", "trial_ids": ["t0"]})
+    assert poll(runner, 0, epoch=6).state != "ended"
+
+
+def test_an_orphan_pauses_at_a_checkpoint_and_leaves(start: Callable[..., Watched], tmp_path: Path) -> None:
+    specs = [make_trial(seed=s, **LONG) for s in range(2)]
+    runner = start(*specs, orphan_ttl=1.0)
+    assert runner.join(PATIENCE)
+    assert runner.left == 1
+    found = ends(poll(runner, 0).reports)
+    assert [end.outcome for end in found.values()] == ["paused", "paused"]
+    for name, spec in zip(("t0", "t1"), specs, strict=True):
+        newest = Checkpoints(tmp_path / name, spec).newest()
+        assert newest is not None
+        assert newest.manifest.step == found[name].step > 0
+
+
+def test_a_second_runner_tells_all_again_and_goes_on(start: Callable[..., Watched], tmp_path: Path) -> None:
+    spec = make_trial(steps=40, report_every=4)
+    undisturbed = metrics(to_end(start(spec)))
+    other = tmp_path / "other"
+    first = Watched(make_assignment(other, [spec]).model_dump())
+    until(lambda: bool(poll(first, 0).reports))
+    first.command(1, {"seq": 1, "verb": "pause", "trial_ids": ["t0"]})
+    until(lambda: poll(first, 0).state == "ended")
+    second = to_end(Watched(make_assignment(other, [spec]).model_dump()))
+    assert metrics(second) == undisturbed
+    assert ends(second)["t0"].outcome == "succeeded"
+
+
+def metrics(reports: list[Report]) -> list[tuple[str, int, dict[str, float]]]:
+    """What must be the same in every attempt: all but the times."""
+    return [
+        (r.trial_id, r.step, {k: v for k, v in r.values.items() if not k.startswith(("throughput/", "time/"))})
+        for r in reports
+        if isinstance(r, Metrics)
+    ]
+
+
+def test_a_finished_trial_is_told_again_without_training(
+    start: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_trial()
+    wanted = to_end(start(spec))
+    monkeypatch.setattr(Trainer, "_steps", None)
+    again = to_end(start(spec))
+    assert [r for r in again if isinstance(r, Metrics)] != []
+    assert metrics(again) == metrics(wanted)
+    assert ends(again)["t0"].outcome == "succeeded"
+
+
+def test_a_trial_at_its_target_has_succeeded_and_says_so_again(start: Callable[..., Watched]) -> None:
+    spec = make_trial(steps=40, report_every=4, target=1e6)
+    for _ in range(2):
+        reports = to_end(start(spec))
+        end = ends(reports)["t0"]
+        assert (end.outcome, end.step, end.cause) == ("succeeded", 4, None)
+        assert "reached training.target 1e+06 at step 4 of 40" in str(end.reason)
+        assert [r.step for r in reports if isinstance(r, Checkpointed)] == [4]
+
+
+def test_a_slot_that_cannot_start_fails_and_the_others_go_on(start: Callable[..., Watched], tmp_path: Path) -> None:
+    to_end(start(make_trial(seed=0), make_trial(seed=1)))
+    found = ends(to_end(start(make_trial(seed=7), make_trial(seed=1))))
+    assert (found["t0"].outcome, found["t0"].cause) == ("failed", "user")
+    assert "another trial" in str(found["t0"].reason)
+    assert found["t1"].outcome == "succeeded"
+
+
+def test_missing_data_fails_every_slot_with_where_to_put_it(
+    start: Callable[..., Watched], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.tasks.mnist.MIRROR", "http://127.0.0.1:9/")
+    task = {"name": "mnist", "steps": 28}
+    found = ends(to_end(start(make_trial(task=task), make_trial(seed=1, task=task), data_dir=str(tmp_path))))
+    assert [(end.outcome, end.cause) for end in found.values()] == [("failed", "user")] * 2
+    assert "SPECTRAL_DATA_DIR" in str(found["t0"].reason)
+
+
+def test_a_full_disk_fails_the_trial_as_infrastructure(
+    start: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("workers.checkpoints.write_whole", full)
+    end = ends(to_end(start(make_trial())))["t0"]
+    assert (end.outcome, end.cause, end.step) == ("failed", "infrastructure", 4)
+    assert "No space left on device" in str(end.reason)
+
+
+def test_a_trial_whose_folder_takes_no_file_fails_and_the_others_of_its_pack_do_not(
+    start: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_for_one(path: Path, content: bytes) -> None:
+        if path.parent.parent.name == "t1":
+            raise OSError(28, "No space left on device")
+        write_whole(path, content)
+
+    monkeypatch.setattr("workers.checkpoints.write_whole", full_for_one)
+    runner = start(make_trial(0), make_trial(1), make_trial(2))
+    reports = to_end(runner)
+    assert {name: end.outcome for name, end in ends(reports).items()} == {
+        "t0": "succeeded", "t1": "failed", "t2": "succeeded",
+    }  # fmt: skip
+    written = [report for report in reports if isinstance(report, Checkpointed)]
+    assert {report.trial_id for report in written} == {"t0", "t2"}
+    newest = {report.trial_id: report.path for report in written}
+    assert all(read(Path(path)).manifest.step == ends(reports)[name].step for name, path in newest.items())
+
+
+def test_a_gpu_that_is_not_there_is_the_nodes_fault(
+    start: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    runner = start(make_trial(), gpus=1)
+    until(lambda: poll(runner, 0).state == "ended")
+    end = ends(poll(runner, 0).reports)["t0"]
+    assert (end.outcome, end.cause) == ("failed", "infrastructure")
+    assert "torch sees none" in str(end.reason)
+
+
+def test_mixed_precision_without_a_gpu_is_the_users_fault(start: Callable[..., Watched]) -> None:
+    spec = make_trial()
+    mixed = spec.model_copy(update={"training": spec.training.model_copy(update={"dtype": "bfloat16"})})
+    end = ends(to_end(start(mixed)))["t0"]
+    assert (end.outcome, end.cause) == ("failed", "user")
+    assert "bfloat16 needs a GPU; give resources.gpus above 0" in str(end.reason)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ZeroDivisionError("boom"), "ZeroDivisionError: boom"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "out of memory; a smaller resources.pack_size"),
+        (MemoryError(), "out of memory; a smaller resources.pack_size"),
+        (SystemExit(3), "SystemExit: 3"),
+    ],
+)
+def test_an_error_in_training_fails_every_live_trial(
+    start: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch, error: BaseException, reason: str
+) -> None:
+    def broken(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(workers.training.pack_run.Session, "advance", broken)
+    found = ends(to_end(start(make_trial(seed=0), make_trial(seed=1))))
+    assert [(end.outcome, end.cause) for end in found.values()] == [("failed", "user")] * 2
+    assert all(reason in str(end.reason) for end in found.values())
+    assert blame(error)[0] == "user"
+
+
+def test_trials_of_different_shapes_are_refused(start: Callable[..., Watched]) -> None:
+    found = ends(to_end(start(make_trial(), make_trial(layers=2))))
+    assert len(found) == 2
+    assert "must share one shape key" in str(found["t0"].reason)

@@ -1,0 +1,492 @@
+"""The one door for a sweep: every mistake names its field, what was given and what is allowed, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.workers.examples import sweep_document
+from workers.errors import FieldError, SpecError
+from workers.spec.expand import draw, grid, grid_size, params_of, resolve
+from workers.spec.model import FEED_FORWARD, KINDS, ModelSpec
+from workers.spec.parse import parse_sweep
+from workers.spec.sweep import SweepSpec
+
+GOOD: dict[str, Any] = {
+    "name": "digits-margin",
+    "task": {"name": "digits"},
+    "model": {"kind": "spectral_rnn", "hidden_size": 64, "activation": "relu"},
+    "training": {"steps": 600, "batch_size": 64, "optimizer": "adam", "lr": 0.001},
+    "space": {
+        "model.reflectors": {"values": [4, 8, 16]},
+        "model.margin": {"low": 0.001, "high": 0.3, "log": True, "grid": 3},
+    },
+    "search": {"sampler": "grid", "seed": 0},
+    "early_stopping": {"kind": "asha", "reduction": 3},
+    "objective": {"metric": "val/accuracy", "direction": "maximize"},
+    "resources": {"gpus": 0, "cpus": 1, "pack_size": "auto"},
+}
+
+
+def wrong(document: Any) -> list[FieldError]:
+    with pytest.raises(SpecError) as caught:
+        parse_sweep(document)
+    assert caught.value.errors
+    for error in caught.value.errors:
+        assert all([error.problem, error.allowed])
+        assert error.allowed != error.problem
+        json.dumps(error.as_dict(), allow_nan=False)
+    return caught.value.errors
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """GOOD with the field at ``path`` (parts divided by '/') set."""
+    document = copy.deepcopy(GOOD)
+    *parents, last = path.split("/")
+    part = document
+    for name in parents:
+        part = part.setdefault(name, {})
+    part[last] = value
+    return document
+
+
+def test_a_good_sweep_gives_its_trials() -> None:
+    sweep = parse_sweep(GOOD)
+    points = params_of(sweep)
+    assert len(points) == 9
+    assert points[1] == {"model.reflectors": 4, "model.margin": 0.0173205080757}
+    trial = resolve(sweep, 4, points[4])
+    assert trial.model.reflector_counts == (8, 8)
+    assert trial.objective.metric == "val/accuracy"
+    assert trial.training.report_interval == 30
+
+
+def test_a_sweep_survives_its_own_json() -> None:
+    sweep = parse_sweep(GOOD)
+    assert SweepSpec.model_validate_json(sweep.model_dump_json()) == sweep
+    assert parse_sweep(json.loads(sweep.model_dump_json(exclude_none=True))) == sweep
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field", "allowed"),
+    [
+        ("task/name", "digit", "task.name", "digits"),
+        ("task", {}, "task.name", "adding, copy, digits, mnist"),
+        ("task", 3, "task", "object"),
+        ("task/length", 5, "task.length", "one of name"),
+        ("task", {"name": "adding", "length": 1}, "task.length", "at least 2"),
+        ("task", {"name": "mnist", "steps": 30}, "task.steps", "28"),
+        ("name", "", "name", "at least 1"),
+        ("name", 7, "name", "text"),
+        ("model/hidden_size", 0, "model.hidden_size", "at least 1"),
+        ("model/hidden_size", True, "model.hidden_size", "a whole number"),
+        ("model/hidden_size", 64.5, "model.hidden_size", "a whole number"),
+        ("model/hidden_size", "64", "model.hidden_size", "a whole number"),
+        ("model/hiden_size", 64, "model.hiden_size", "did you mean hidden_size?"),
+        ("model/kind", "transformer", "model.kind", "spectral_lstm"),
+        ("model/margin", 0, "model.margin", "above 0"),
+        ("model/margin", 1.5, "model.margin", "at most 1"),
+        ("model/margin", math.nan, "model.margin", "a finite number"),
+        ("model/sigma", -1, "model.sigma", "at least 0"),
+        ("model/reflectors", 65, "model.reflectors", "1 to 64"),
+        ("model/start", "henaff", "model.start", "at least 32"),
+        ("model/activation", "gelu", "model.activation", "relu"),
+        ("training/lr", math.inf, "training.lr", "a finite number"),
+        ("training/lr", "fast", "training.lr", "a number"),
+        ("training/steps", 0, "training.steps", "at least 1"),
+        ("training/seed", -1, "training.seed", "at least 0"),
+        ("training/clip_norm", 0, "training.clip_norm", "above 0"),
+        ("training/optimizer", "lamb", "training.optimizer", "adam"),
+        ("training/dtype", "bfloat16", "training.dtype", "or resources.gpus above 0"),
+        ("training/schedule", "linear", "training.schedule", "cosine"),
+        ("space", {}, "space", "length at least 1"),
+        ("space", [], "space", "an object"),
+        ("space/model.margins", {"values": [1]}, "space.model.margins", "did you mean model.margin?"),
+        ("space/model.reflectors", {"values": []}, "space.model.reflectors.values", "length at least 1"),
+        ("space/model.reflectors", {"values": [4, 4]}, "space.model.reflectors.values", "each value once"),
+        ("space/model.reflectors", {"values": [4, 8.5]}, "space.model.reflectors.values.1", "a whole number"),
+        ("space/model.reflectors", {"values": [4, True]}, "space.model.reflectors.values.1", "a whole number"),
+        ("space/model.reflectors", {"values": [4, None]}, "space.model.reflectors.values.1", "a finite number"),
+        ("space/model.reflectors", {"values": [4, 128]}, "space.model.reflectors", "1 to 64"),
+        ("space/model.margin", {"low": 0, "high": 0.3, "grid": 3}, "space.model.margin.low", "above 0"),
+        ("space/model.margin", {"low": 0.3, "high": 0.1, "grid": 3}, "space.model.margin.low", "below high"),
+        ("space/model.margin", {"low": 0.1, "high": 2.0, "grid": 3}, "space.model.margin.high", "at most 1"),
+        ("space/model.margin", {"low": 0.1, "high": 0.3}, "space.model.margin.grid", "1 to 10,000"),
+        ("space/model.margin", {"low": math.nan, "high": 0.3, "grid": 3}, "space.model.margin.low", "a finite number"),
+        ("space/model.margin", {"low": True, "high": 0.3, "grid": 3}, "space.model.margin.low", "a finite number"),
+        ("space/model.margin", {"low": 0.1}, "space.model.margin.high", "give this field"),
+        ("space/model.margin", 0.1, "space.model.margin", "values"),
+        ("search/sampler", "tpe", "search.sampler", "random"),
+        ("search", {"sampler": "random"}, "search.trials", "1 to 10,000"),
+        ("search/trials", 5, "search.trials", "leave trials out"),
+        ("objective/metric", "accuracy", "objective.metric", "val/accuracy"),
+        ("objective/direction", "up", "objective.direction", "maximize"),
+        ("resources/pack_size", 0, "resources.pack_size", "1 to 256"),
+        ("resources/pack_size", True, "resources.pack_size", "1 to 256"),
+        ("resources/cpus", 0, "resources.cpus", "above 0"),
+        ("retries/user", -1, "retries.user", "at least 0"),
+        ("early_stopping/kind", "hyperband", "early_stopping.kind", "asha"),
+        ("extra", 1, "extra", "one of name"),
+        ("a[0]", 1, "a[0]", "one of name"),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_named_with_what_is_allowed(path: str, value: Any, field: str, allowed: str) -> None:
+    errors = wrong(changed(path, value))
+    named = {error.field: error.allowed for error in errors}
+    assert field in named, named
+    assert allowed in named[field]
+
+
+@pytest.mark.parametrize("document", [None, 3, "sweep", [], [GOOD], {}, math.nan])
+def test_what_is_no_sweep_is_refused(document: Any) -> None:
+    wrong(document)
+
+
+def test_every_wrong_field_is_named_at_once() -> None:
+    document = changed("model/hidden_size", 0) | {"training": {"lr": -1, "steps": 0}}
+    fields = {error.field for error in wrong(document)}
+    assert fields == {"model.hidden_size", "training.lr", "training.steps"}
+
+
+def test_what_was_given_is_shown() -> None:
+    (error,) = wrong(changed("training/lr", -0.5))
+    assert error.given == -0.5
+
+
+def test_fields_of_another_kind_are_refused() -> None:
+    document = changed("model", {"kind": "lstm", "activation": "relu"})
+    document["space"] = {"training.lr": {"values": [0.1]}}
+    (error,) = wrong(document)
+    assert error.field == "model.activation"
+    assert "spectral_rnn" in error.allowed
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "allowed"),
+    [
+        ({"kind": "rnn", "activation": "modrelu"}, "activation", "relu, tanh"),
+        ({"kind": "mlp", "activation": "identity"}, "activation", "leaky_relu, relu, tanh"),
+        ({"kind": "irnn", "activation": "relu"}, "activation", "leave it out"),
+        ({"kind": "ornn", "margin": 0.1}, "margin", "leave it out"),
+        ({"kind": "lstm", "layers": 17}, "layers", "1 to 16"),
+        ({"kind": "mlp", "layers": 1001}, "layers", "at most 1000"),
+        ({"kind": "spectral_resnet", "layers": 3}, "layers", "an even number"),
+        ({"kind": "exprnn", "start": "gaussian"}, "start", "henaff"),
+        ({"kind": "exprnn", "reflectors": 4}, "reflectors", "leave it out"),
+        ({"kind": "spectral_mlp", "start": "cayley"}, "start", "at least 32"),
+        ({"kind": "spectral_lstm", "reflectors": 65}, "reflectors", "1 to 64"),
+        ({"embedding_size": 4}, "embedding_size", "leave it out"),
+    ],
+)
+def test_what_a_kind_of_model_cannot_have_is_refused(model: dict[str, Any], field: str, allowed: str) -> None:
+    (error,) = wrong({"task": {"name": "adding"}, "model": model, "space": {"training.seed": [0, 1]}})
+    assert error.field == f"model.{field}"
+    assert error.given == model[field]
+    assert allowed in error.allowed
+
+
+def test_a_net_that_reads_a_sequence_at_once_is_refused_where_every_step_is_read() -> None:
+    document = {"task": {"name": "copy"}, "model": {"kind": "mlp"}, "space": {"training.seed": [0, 1]}}
+    (error,) = wrong(document)
+    assert (error.field, error.given) == ("model.kind", "mlp")
+    assert "spectral_rnn" in error.allowed
+    assert "resnet" not in error.allowed
+    (error,) = wrong(document | {"model": {}, "space": {"model.kind": ["spectral_rnn", "spectral_mlp"]}})
+    assert (error.field, error.given) == ("space.model.kind", "spectral_mlp")
+    assert "a sweep of its own" not in error.allowed
+
+
+def test_defaults_of_a_model_are_those_of_its_kind() -> None:
+    models = {kind: ModelSpec.model_validate({"kind": kind, "layers": 8}) for kind in sorted(KINDS)}
+    assert {kind for kind, model in models.items() if model.first_values == "identity"} == {"spectral_mlp"}
+    assert (models["exprnn"].nonlinearity, models["exprnn"].first_values) == ("modrelu", "henaff")
+    assert {models[kind].nonlinearity for kind in FEED_FORWARD} == {"leaky_relu"}
+    assert {models[kind].nonlinearity for kind in ("spectral_rnn", "ornn", "rnn", "irnn")} == {"relu"}
+    assert (models["spectral_resnet"].band_centre, models["spectral_resnet"].band_margin) == (0.0, 0.5)
+    assert ModelSpec(kind="spectral_mlp", reflectors_u=3, reflectors_v=2).first_values == "gaussian"
+
+
+def test_memory_of_a_step_counts_layers_or_steps_and_outputs() -> None:
+    def step_bytes(task: dict[str, Any], **model: Any) -> int:
+        parts = {"model": {"hidden_size": 32} | model, "training": {"batch_size": 10}}
+        sweep = parse_sweep({"task": task, **parts, "space": {"training.seed": [0]}})
+        return resolve(sweep, 0, {"training.seed": 0}).step_bytes
+
+    adding = {"name": "adding", "length": 50}
+    assert step_bytes(adding, layers=3) == 4 * 10 * (50 * 3 * 32 + 1)
+    assert step_bytes(adding, kind="mlp", layers=3) == 4 * 10 * (3 * 32 + 1)
+    assert step_bytes({"name": "copy", "length": 50}) == 4 * 10 * (70 * 32 + 70 * 9)
+
+
+def test_a_swept_kind_drops_what_it_has_not() -> None:
+    sweep = parse_sweep(changed("space", {"model.kind": {"values": ["spectral_rnn", "rnn", "lstm"]}}))
+    kinds = [resolve(sweep, i, p).model for i, p in enumerate(params_of(sweep))]
+    assert [model.activation for model in kinds] == ["relu", "relu", None]
+
+
+def test_a_swept_kind_that_cannot_recompute_keeps_all() -> None:
+    document = {"task": {"name": "adding"}, "training": {"recompute_every": 9}}
+    sweep = parse_sweep(document | {"space": {"model.kind": ["spectral_rnn", "lstm", "ornn", "mlp"]}})
+    trials = [resolve(sweep, i, p).training for i, p in enumerate(params_of(sweep))]
+    assert [training.recompute_every for training in trials] == [9, None, 9, None]
+
+
+@pytest.mark.parametrize("kind", ["spectral_lstm", "rnn", "exprnn", "spectral_mlp"])
+def test_recomputing_is_refused_where_it_would_do_nothing(kind: str) -> None:
+    document = {"task": {"name": "adding"}, "model": {"kind": kind}, "training": {"recompute_every": 9}}
+    (error,) = wrong(document | {"space": {"training.seed": [0]}})
+    assert (error.field, error.given) == ("training.recompute_every", 9)
+    assert error.allowed == "leave it out; it is for kind ornn or spectral_rnn"
+
+
+def test_epochs_are_refused_where_every_step_draws_fresh_data() -> None:
+    training = {"schedule": "step", "schedule_unit": "epochs"}
+    (error,) = wrong({"task": {"name": "copy"}, "training": training, "space": {"training.seed": [0]}})
+    assert (error.field, error.given, error.allowed) == ("training.schedule_unit", "epochs", "steps")
+    assert "copy draws fresh sequences" in error.problem
+    space = {"training.schedule_unit": ["steps", "epochs"]}
+    (error,) = wrong({"task": {"name": "adding"}, "training": {"schedule": "step"}, "space": space})
+    assert (error.field, error.given) == ("space.training.schedule_unit", "epochs")
+    assert parse_sweep({"task": {"name": "digits"}, "training": training, "space": {"training.seed": [0]}})
+
+
+@pytest.mark.parametrize(
+    ("model", "space", "field", "allowed"),
+    [
+        ({"activation": "modrelu"}, {"model.kind": ["spectral_rnn", "lstm", "rnn"]}, "model.activation",
+         "relu, tanh; or a sweep of its own for kind rnn"),
+        ({}, {"model.kind": ["rnn", "exprnn"], "model.activation": ["tanh", "identity"]}, "space.model.activation",
+         "relu, tanh; or a sweep of its own for kind rnn"),
+        ({"layers": 3}, {"model.kind": ["mlp", "resnet"]}, "model.layers",
+         "an even number; or a sweep of its own for kind resnet"),
+        ({"activation": "identity"}, {"model.kind": ["rnn", "mlp"]}, "model.activation", "relu, tanh"),
+        ({"reflectors": 99}, {"model.kind": ["spectral_rnn", "spectral_gru"]}, "model.reflectors",
+         "1 to 64, the hidden_size"),
+    ],
+)  # fmt: skip
+def test_a_value_that_one_of_the_swept_kinds_lacks_is_refused_with_the_way_out(
+    model: dict[str, Any], space: dict[str, Any], field: str, allowed: str
+) -> None:
+    (error,) = wrong({"task": {"name": "adding"}, "model": model, "space": space})
+    assert (error.field, error.allowed) == (field, allowed)
+
+
+def test_a_huge_grid_is_refused_without_being_listed() -> None:
+    space = {name: {"low": 0.1, "high": 0.9, "grid": 1000} for name in ("model.margin", "model.sigma", "training.lr")}
+    (error,) = wrong(changed("space", space))
+    assert error.field == "space"
+    assert error.given == 10**9
+    assert "10,000" in error.allowed
+
+
+def test_a_range_of_whole_numbers_too_large_to_list_is_refused() -> None:
+    errors = wrong(changed("space", {"training.seed": {"low": 0, "high": 2**31 - 1}}))
+    assert [error.field for error in errors] == ["space"]
+
+
+def test_a_reflector_count_that_fits_no_hidden_size_of_the_grid_is_found() -> None:
+    space = {"model.hidden_size": {"values": [64, 8]}, "model.reflectors": {"values": [4, 16]}}
+    (error,) = wrong(changed("space", space))
+    assert error.field == "space.model.reflectors"
+    assert "model.hidden_size = 8" in error.problem
+
+
+def test_ten_thousand_points_are_checked_one_by_one_and_found_good() -> None:
+    space = {
+        "model.margin": {"low": 0.1, "high": 0.9, "grid": 100},
+        "training.lr": {"low": 0.1, "high": 0.9, "grid": 100},
+    }
+    assert grid_size(parse_sweep(changed("space", space)).space) == 10_000
+
+
+def test_the_last_dimension_turns_fastest() -> None:
+    space = parse_sweep(sweep_document(space={
+        "model.layers": {"values": [1, 2]}, "training.seed": {"low": 0, "high": 2},
+    })).space  # fmt: skip
+    points = [tuple(point.values()) for point in grid(space)]
+    assert points == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+
+
+@given(seed=st.integers(0, 2**31 - 1), number=st.integers(0, 9_999), before=st.integers(0, 5))
+def test_a_draw_is_a_function_of_seed_and_number(seed: int, number: int, before: int) -> None:
+    space = parse_sweep(changed("space", {
+        "model.margin": {"low": 0.001, "high": 0.3, "log": True},
+        "model.reflectors": {"low": 1, "high": 64, "log": True},
+        "model.activation": {"values": ["relu", "tanh"]},
+    }) | {"search": {"sampler": "random", "trials": 5}}).space  # fmt: skip
+    alone = draw(space, seed, number)
+    for other in range(before):
+        draw(space, seed, other)
+    assert draw(space, seed, number) == alone
+    assert 0.001 <= float(alone["model.margin"]) <= 0.3
+    assert isinstance(alone["model.reflectors"], int)
+    assert 1 <= alone["model.reflectors"] <= 64
+
+
+def test_draws_differ_between_numbers_and_between_seeds() -> None:
+    space = parse_sweep(changed("space", {"model.margin": {"low": 0.001, "high": 0.3, "grid": 2}})).space
+    drawn = {draw(space, seed, number)["model.margin"] for seed in range(20) for number in range(20)}
+    assert len(drawn) == 400
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def _paths(part: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    found = [here] if here else []
+    items = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    for key, value in items:
+        found += _paths(value, (*here, key))
+    return found
+
+
+@st.composite
+def mutated(draw_from: st.DrawFn) -> Any:
+    """GOOD with one to three places replaced, removed or given an unknown neighbour."""
+    document = copy.deepcopy(GOOD)
+    for _ in range(draw_from(st.integers(1, 3))):
+        *parents, last = draw_from(st.sampled_from(_paths(document)))
+        part: Any = document
+        for key in parents:
+            part = part[key]
+        kind = draw_from(st.sampled_from(["replace", "remove", "add"]))
+        if kind == "remove":
+            del part[last]
+        elif kind == "add" and isinstance(part, dict):
+            part[draw_from(st.text(max_size=5))] = draw_from(JSON)
+        else:
+            part[last] = draw_from(JSON)
+        if not document:
+            return document
+    return document
+
+
+def _parses_or_says_why(document: Any) -> None:
+    errors: list[FieldError] = []
+    try:
+        sweep = parse_sweep(document)
+        resolve(sweep, 0, params_of(sweep)[0])
+    except SpecError as caught:
+        errors = caught.errors
+        assert errors
+    json.dumps([error.as_dict() for error in errors], allow_nan=False)
+    assert all(error.problem and error.allowed for error in errors)
+
+
+@given(document=JSON)
+@settings(deadline=None)
+def test_any_json_parses_or_says_why(document: Any) -> None:
+    _parses_or_says_why(document)
+
+
+@given(document=mutated())
+@settings(deadline=None, max_examples=300)
+def test_any_mutation_of_a_good_sweep_parses_or_says_why(document: Any) -> None:
+    _parses_or_says_why(document)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**400, -(10**400), 1e308, 5e-324, "x" * 100_000, "\ud800", "\x00", [[]] * 50, {"low": {}}, "model.margin"],
+    ids=["huge", "-huge", "1e308", "tiny", "long", "surrogate", "nul", "lists", "object", "name"],
+)
+def test_extreme_values_anywhere_parse_or_say_why(value: Any) -> None:
+    for path in _paths(GOOD):
+        document = copy.deepcopy(GOOD)
+        part: Any = document
+        for key in path[:-1]:
+            part = part[key]
+        part[path[-1]] = value
+        _parses_or_says_why(document)
+
+
+def test_describing_sweeps_loads_neither_torch_nor_ray() -> None:
+    code = (
+        "import sys, workers.spec.advice, workers.spec.parameter_count\n"
+        "import workers.spec.sweep, workers.spec.parse, workers.spec.expand, workers.protocol, workers.tasks\n"
+        "import workers.runtime.pack_planner\n"
+        "print([name for name in ('torch', 'ray', 'sklearn', 'mlflow') if name in sys.modules])"
+    )
+    root = Path(__file__).parents[3]
+    found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_runner_is_imported_without_torch() -> None:
+    code = "import sys, workers.runtime.ray_actor; print('torch' in sys.modules)"
+    root = Path(__file__).parents[3]
+    found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+def test_a_plain_list_is_short_for_values() -> None:
+    short = {"task": {"name": "adding"}, "space": {"model.reflectors": [2, 4]}}
+    long = {"task": {"name": "adding"}, "space": {"model.reflectors": {"values": [2, 4]}}}
+    assert parse_sweep(short) == parse_sweep(long)
+    with pytest.raises(SpecError) as caught:
+        parse_sweep({"task": {"name": "adding"}, "space": {"model.reflectors": [2, "many"]}})
+    assert [error.field for error in caught.value.errors] == ["space.model.reflectors.values.1"]
+
+
+def test_every_trial_of_a_random_search_is_built_before_it_is_accepted() -> None:
+    document = {
+        "task": {"name": "adding", "length": 20},
+        "search": {"sampler": "random", "trials": 20},
+        "space": {"model.reflectors": [2, 8], "model.hidden_size": [4, 64], "training.seed": list(range(10_000))},
+    }
+    with pytest.raises(SpecError) as caught:
+        parse_sweep(document)
+    assert caught.value.errors[0].field == "space.model.reflectors"
+    assert "model.hidden_size = 4" in caught.value.errors[0].problem
+
+
+def test_points_of_a_grid_that_fall_together_count_once() -> None:
+    sweep = parse_sweep({"task": {"name": "adding"}, "space": {"training.seed": {"low": 1, "high": 3, "grid": 10}}})
+    assert grid_size(sweep.space) == len(params_of(sweep)) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"space": {"model.margin": [1, 1.0]}}, "space.model.margin.values"),
+        ({"name": "a\u202eb"}, "name"),
+        ({"name": "a\x7fb"}, "name"),
+        ({"model": {"hidden_size": 4096, "layers": 16}, "training": {"batch_size": 65536}}, "training.batch_size"),
+    ],
+)
+def test_equal_values_hidden_characters_and_sizes_no_machine_holds(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_sweep({"task": {"name": "adding"}, "space": {"model.reflectors": [2]}, **change})
+    assert [error.field for error in caught.value.errors] == [field]
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "space"),
+    [
+        ({"hidden_size": 32, "start": "henaff"}, {}, {"model.reflectors": [16, 32]}),
+        ({"reflectors": 80}, {}, {"model.hidden_size": [128, 256]}),
+        ({"layers": 100}, {}, {"model.kind": ["mlp", "resnet"]}),
+        ({}, {"warmup_steps": 700}, {"training.steps": [1000, 2000]}),
+    ],
+)
+def test_what_the_space_puts_right_is_right(model: Any, training: Any, space: Any) -> None:
+    document = {"task": {"name": "digits"}, "model": model, "training": training, "space": space}
+    assert len(params_of(parse_sweep(document))) == 2
+
+
+def test_what_is_wrong_at_a_point_of_the_space_is_wrong() -> None:
+    document = {"task": {"name": "digits"}, "model": {"layers": 100}, "space": {"model.kind": ["mlp", "rnn"]}}
+    assert wrong(document)

@@ -1,0 +1,101 @@
+"""Pydantic's errors of a sweep's document as ours: the dotted path, what was given, what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from workers.errors import FieldError
+from workers.spec.sweep import SweepSpec
+from workers.tasks import TASKS
+
+MAX_SHOWN = 20
+_DIMENSIONS = ("Values", "Range")
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """Pydantic's errors as ours: dotted path, what was given, what is allowed."""
+    found = [_field_error(item) for item in error.errors(include_url=False)[: 5 * MAX_SHOWN]]
+    return list({str(one): one for one in found}.values())[:MAX_SHOWN]
+
+
+def _field_error(item: Any) -> FieldError:
+    context = item.get("ctx") or {}
+    location = [str(part) for part in item["loc"]]
+    task = location[1] if location[:1] == ["task"] and len(location) > 1 else None
+    path = [part for place, part in enumerate(location) if not _is_tag(location[0], place, part)]
+    if "name" in context:
+        path.append(str(context["name"]))
+    field = ".".join(path) or "(document)"
+    given, kind = item.get("input"), item["type"]
+    for part in str(context.get("name", "")).split(".") if "name" in context else ():
+        given = given.get(part) if isinstance(given, dict) else given
+    if kind == "missing":
+        return FieldError(field, None, "is missing", "give this field")
+    if kind == "extra_forbidden":
+        return FieldError(field, short(given), "is not a known field", _near(path, task))
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        name = given.get("name") if isinstance(given, dict) else given
+        return FieldError("task.name", short(name), "is not a known task", f"one of {', '.join(TASKS)}")
+    if kind in ("model_type", "model_attributes_type") and path[:1] == ["space"]:
+        allowed = 'a list, {"values": [...]}, or {"low": ..., "high": ...}'
+        return FieldError(field, short(given), "is not a dimension", allowed)
+    return FieldError(field, short(given), str(item["msg"]), what_is_allowed(kind, context, str(item["msg"])))
+
+
+def _is_tag(top: str, place: int, part: str) -> bool:
+    """Whether this part of pydantic's location is the name of a union's member rather than a key of the document."""
+    return (top == "task" and place == 1 and part in TASKS) or (top == "space" and place == 2 and part in _DIMENSIONS)
+
+
+def _near(path: list[str], task: str | None) -> str:
+    """What could have been meant by an unknown field: the fields of the part it stands in."""
+    parts: dict[str, type[BaseModel]] = {
+        name: info.annotation
+        for name, info in SweepSpec.model_fields.items()
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+    }
+    spec = SweepSpec if len(path) < 2 else parts.get(path[0])
+    names = list(spec.model_fields) if spec else []
+    if path[0] == "task":
+        names = list(TASKS[task].model_fields) if task in TASKS else []
+    close = difflib.get_close_matches(path[-1], names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}one of {', '.join(names)}" if names else "leave it out"
+
+
+_BOUNDS = {
+    "ge": "at least",
+    "gt": "above",
+    "le": "at most",
+    "lt": "below",
+    "min_length": "length at least",
+    "max_length": "length at most",
+}
+
+
+_KINDS = {
+    "int_type": "a whole number", "float_type": "a number", "finite_number": "a finite number", "string_type": "text",
+    "bool_type": "true or false", "dict_type": "an object", "model_type": "an object", "list_type": "a list",
+    "model_attributes_type": "an object", "string_pattern_mismatch": "text without control characters",
+}  # fmt: skip
+
+
+def what_is_allowed(kind: str, context: dict[str, Any], message: str) -> str:
+    """In the words of the field's own check, else from its bounds or type; ``message`` where nothing is known."""
+    if "expected" in context:
+        return str(context["expected"])
+    bounds = [f"{words} {context[key]}" for key, words in _BOUNDS.items() if key in context]
+    return ", ".join(bounds) or _KINDS.get(kind, message)
+
+
+def short(value: Any) -> Any:
+    """What was given, cut to a size that can be shown; NaN and infinity as text, since JSON has neither."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    if isinstance(value, str | int | float | bool | None) and len(str(value)) <= 200:
+        return value
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."

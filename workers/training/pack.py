@@ -1,0 +1,171 @@
+"""The trials of a pack on a device, row by row: one optimiser step of all, and what is read off them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from workers.models import pack, stack, take
+from workers.models.recurrent import last_of
+from workers.tasks import Split
+from workers.training.batches import Batch, TaskData
+from workers.training.diagnostics import Last, observe
+from workers.training.metrics import losses, scores
+from workers.training.optimizers import OPTIMIZERS
+from workers.training.trial_state import Tensors, TrialState
+
+
+class Readings(NamedTuple):
+    """One row's numbers since its last report, on the host.
+
+    ``bad_step``: the first step whose loss or gradient norm was not finite, 0 where there was none; those two as found.
+    """
+
+    loss_sum: float
+    bad_step: int
+    bad_loss: float
+    bad_norm: float
+    h0_norm: float
+    hT_norm: float
+    spectrum: float | None
+
+
+class TrainingPack:
+    """K trials of one shape key. Rows are numbered as ``states`` are; a row does not change by being ignored."""
+
+    def __init__(self, states: Sequence[TrialState], data: TaskData, device: torch.device) -> None:
+        self._specs = [state.spec for state in states]
+        self._task, self._training = self._specs[0].task, self._specs[0].training
+        self._data, self._device = data, device
+        networks = [state.network().to(device) for state in states]
+        self._model = pack(networks)
+        self._done = [state.step for state in states]
+        method = OPTIMIZERS[self._training.optimizer]
+        self._optimizer = method(self._model.parameters, self._specs, self._done, train_size=data.train_size)
+        for kind, stacked in self._optimizer.state.items():
+            self._fill(stacked, [state.optimizer[kind] for state in states])
+        self._best = {name: p.detach().clone() for name, p in self._model.parameters.items()}
+        self._fill(self._best, [state.best_model or state.model for state in states])
+        self._seeds = [spec.training.seed for spec in self._specs]
+        self._orders = [data.order(seed, self._training.batch_size) for seed in self._seeds]
+        self._carried = self._carried_of(states) if self._task.carried else None
+        self._loss_sum = torch.stack([state.loss_sum for state in states]).to(device)
+        rows = len(states)
+        self._bad_step = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._top = self._model.top(self._model.zeros(1))
+        zeros = torch.zeros(rows, dtype=torch.float64, device=device)
+        self._bad_loss, self._bad_norm, self._h0_norm, self._hT_norm = zeros, zeros, zeros, zeros
+
+    def _fill(self, stacked: Tensors, trials: Sequence[Tensors]) -> None:
+        for name, tensor in stack(trials).items():
+            stacked[name].copy_(tensor)
+
+    def _carried_of(self, states: Sequence[TrialState]) -> Tensor:
+        """(K, L, B, S): where each trial's next batch goes on from."""
+        carried = self._model.zeros(self._training.batch_size)
+        for row, state in enumerate(states):
+            if state.carried is not None:
+                carried[row] = state.carried
+        return carried
+
+    def step(self, *, probe: bool) -> None:
+        """One optimiser step of every row. ``probe``: note |dL/dh_0|, |dL/dh_T| and the last states. No host sync."""
+        batch = self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
+        self._done = [done + 1 for done in self._done]
+        parameters = self._model.parameters
+        h0 = self._first_states(batch).requires_grad_(probe)
+        with self._mixed():
+            read, state = self._model.read(batch.inputs, h0, batch.lengths, every=self._task.readout == "every")
+            loss = losses(self._task, self._model.read_out(read).to(h0.dtype), batch.targets)
+        if self._carried is not None:
+            self._carried = state.detach()
+        wanted = [*parameters.values(), *([h0, read] if probe else [])]
+        found = torch.autograd.grad(loss.sum(), wanted)
+        if probe:
+            self._top = self._model.top(state).detach()
+            first, last = found[-2][..., : self._model.hidden_size], found[-1]
+            last = last_of(last, batch.lengths) if read.dim() == 4 else last
+            self._h0_norm, self._hT_norm = (g.flatten(1).double().square().sum(1).sqrt() for g in (first, last))
+        norm = self._optimizer.step(dict(zip(parameters, found, strict=False)))
+        self._model.after_step()
+        self._note(loss.detach().double(), norm.double())
+
+    def _first_states(self, batch: Batch) -> Tensor:
+        """h_0 of this batch, (K, L, B, S), on no graph: what is carried, zero where a pass begins."""
+        if self._carried is None:
+            return self._model.zeros(self._training.batch_size)
+        if batch.fresh is None:
+            return self._carried.detach()
+        return self._carried.masked_fill(batch.fresh.view(-1, 1, 1, 1), 0.0)
+
+    def _mixed(self) -> torch.autocast:
+        """Where products are in bfloat16, if the trials ask for it."""
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._training.dtype == "bfloat16")
+
+    def _note(self, loss: Tensor, norm: Tensor) -> None:
+        self._loss_sum += loss
+        new = ~(loss.isfinite() & norm.isfinite()) & (self._bad_step == 0)
+        self._bad_step = torch.where(new, self._optimizer.steps, self._bad_step)
+        self._bad_loss = torch.where(new, loss, self._bad_loss)
+        self._bad_norm = torch.where(new, norm, self._bad_norm)
+
+    def readings(self) -> list[Readings]:
+        """Every row's numbers; waits for the device once."""
+        columns = [self._loss_sum, self._bad_step.double(), self._bad_loss, self._bad_norm]
+        columns += [self._h0_norm, self._hT_norm]
+        spectrum = self._model.spectrum_distance()
+        if spectrum is not None:
+            columns.append(spectrum.double())
+        rows: list[list[float]] = torch.stack(columns, 1).tolist()
+        return [Readings(r[0], int(r[1]), r[2], r[3], r[4], r[5], r[6] if len(r) > 6 else None) for r in rows]
+
+    def clear_loss(self, row: int) -> None:
+        """A new interval begins for this row."""
+        self._loss_sum[row] = 0
+
+    def evaluate(self, split: Split) -> list[dict[str, float]]:
+        """The task's metrics of every row over a held-out set."""
+        with self._mixed():
+            found = scores(self._task, self._model, self._data.validation if split == "validation" else self._data.test)
+        names, rows = list(found), torch.stack(list(found.values()), 1).tolist()
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def diagnose(self) -> list[dict[str, float]]:
+        """Every row's diagnostics (diagnostics.py): gradients over the batch that comes next, the state that
+        the last probed step ended in; never in mixed precision."""
+        batch = self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
+        return observe(self._task, self._model, self._specs, Last(batch, self._first_states(batch), self._top))
+
+    def keep_best(self, row: int) -> None:
+        """This row's parameters now are its best so far."""
+        for name, p in self._model.parameters.items():
+            self._best[name][row] = p.detach()[row]
+
+    @torch.no_grad()
+    def evaluate_best(self) -> list[dict[str, float]]:
+        """The task's metrics over the test set, every row at its best parameters."""
+        parameters = self._model.parameters
+        now = {name: p.detach().clone() for name, p in parameters.items()}
+        try:
+            for name, p in parameters.items():
+                p.copy_(self._best[name])
+            return self.evaluate("test")
+        finally:
+            for name, p in parameters.items():
+                p.copy_(now[name])
+
+    def store(self, row: int, state: TrialState) -> None:
+        """Copy a row back into its trial's state, on the CPU."""
+        like = state.model
+        state.step = self._done[row]
+        state.loss_sum = self._loss_sum[row].detach().cpu().clone()
+        state.model = self._row(self._model.parameters, row, like)
+        state.optimizer = {kind: self._row(stacked, row, like) for kind, stacked in self._optimizer.state.items()}
+        state.best_model = self._row(self._best, row, like) if state.best else None
+        state.carried = None if self._carried is None else self._carried[row].cpu().clone()
+
+    def _row(self, stacked: Tensors, row: int, like: Tensors) -> Tensors:
+        return {name: tensor.cpu() for name, tensor in take(stacked, row, like).items()}
