@@ -20,7 +20,7 @@ from workers.spec.expand import params_of, resolve
 from workers.spec.sweep import SweepSpec, TrialSpec
 from workers.training.batches import TaskData
 from workers.training.pack import TrainingPack
-from workers.training.trial_state import TrialState
+from workers.training.training_state import TrainingState
 
 TRIALS = 16
 SIZES = (1, 2, 4, 8, 16)
@@ -118,7 +118,7 @@ def _packs(case: Case, size: int) -> list[TrainingPack]:
     trials = case.trials()
     data = TaskData(trials[0].task, None, CPU, torch.float32)
     packs = plan(trials, size, 1, 0.0)
-    return [TrainingPack([TrialState.start(trials[i]) for i in pack], data, CPU) for pack in packs]
+    return [TrainingPack([TrainingState.start(trials[i]) for i in pack], data, CPU) for pack in packs]
 
 
 def _ours(case: Case, size: int) -> timing.Contender:

@@ -15,7 +15,7 @@ from benchmarks.service_peer_tune import config_of, data_of, key, settings_of, s
 from benchmarks.service_sweep import Size
 from workers.training.batches import TaskData
 from workers.training.trainer import Reported, Trainer
-from workers.training.trial_state import TrialState
+from workers.training.training_state import TrainingState
 
 STEPS = 3
 LARGEST_ERROR = 1e-9
@@ -42,7 +42,7 @@ def require_same_losses(size: Size, data_dir: Path | None) -> float:
 def _ours(document: dict[str, Any], data_dir: Path | None) -> dict[str, list[float]]:
     specs = service_sweep.trials(document)
     data = TaskData(specs[0].task, data_dir, torch.device("cpu"), torch.float64)
-    trainer = Trainer([TrialState.start(spec) for spec in specs], data, torch.device("cpu"))
+    trainer = Trainer([TrainingState.start(spec) for spec in specs], data, torch.device("cpu"))
     names = [key(config_of(spec.params)) for spec in specs]
     losses: dict[str, list[float]] = {name: [] for name in names}
     while trainer.live:

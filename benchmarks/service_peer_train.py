@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from benchmarks.service_peer_nets import NETS, PlainSpectral
 from workers.tasks import Sequences, Task
-from workers.training.batches import FRESH_STREAM, Order
+from workers.training.batches import FRESH_STREAM, ShuffledOrder
 
 Point = dict[str, float]
 Report = Callable[[Point, PlainSpectral, torch.optim.Optimizer], None]
@@ -107,7 +107,7 @@ class Batches:
         self._task, self._seed, self._size = data.task, seed, settings.batch
         self._dtype = getattr(torch, settings.dtype)
         self._train = None if data.train is None else _tensors(data.task, data.train, self._dtype)
-        self._order = Order(seed, self._size if data.train is None else len(data.train), self._size)
+        self._order = ShuffledOrder(seed, self._size if data.train is None else len(data.train), self._size)
 
     def of(self, step: int) -> tuple[Tensor, Tensor]:
         if self._train is None:

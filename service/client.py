@@ -35,7 +35,7 @@ class ApiError(Exception):
         super().__init__(f"{problem.get('title')} ({self.status}): {problem.get('detail')}")
 
 
-class Unreachable(ConnectionError):
+class ServiceUnreachable(ConnectionError):
     """No server answered at this address."""
 
 
@@ -234,7 +234,7 @@ class Client:
             pause = min(pause * 2, 2.0)
 
     def _gone(self, error: Exception) -> Exception:
-        return error if isinstance(error, ApiError) else Unreachable(f"no answer from {self.base_url}: {error}")
+        return error if isinstance(error, ApiError) else ServiceUnreachable(f"no answer from {self.base_url}: {error}")
 
 
 def _part(id: str) -> str:

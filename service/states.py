@@ -8,7 +8,7 @@ SweepState = Literal[
     "queued", "running", "paused", "stopping", "cancelling", "succeeded", "failed", "stopped", "cancelled"
 ]
 TrialState = Literal["waiting", "running", "succeeded", "pruned", "failed", "cancelled"]
-Verb = Literal["pause", "resume", "stop", "cancel"]
+SweepVerb = Literal["pause", "resume", "stop", "cancel"]
 
 SWEEP_MOVES: dict[SweepState, frozenset[SweepState]] = {
     "queued": frozenset({"running", "paused", "stopping", "cancelling", "failed"}),
@@ -35,7 +35,7 @@ SWEEP_ENDED = frozenset(state for state, moves in SWEEP_MOVES.items() if not mov
 TRIAL_ENDED = frozenset(state for state, moves in TRIAL_MOVES.items() if not moves)
 
 # where a verb leads; a verb that finds its own effect already there changes nothing
-_VERBS: dict[Verb, dict[SweepState, SweepState]] = {
+_VERBS: dict[SweepVerb, dict[SweepState, SweepState]] = {
     "pause": {"queued": "paused", "running": "paused", "paused": "paused"},
     "resume": {"paused": "running", "running": "running", "queued": "queued"},
     "stop": {
@@ -66,7 +66,7 @@ def move_trial(state: TrialState, to: TrialState) -> TrialState:
     return to
 
 
-def after_verb(state: SweepState, verb: Verb) -> SweepState:
+def after_verb(state: SweepState, verb: SweepVerb) -> SweepState:
     """The state a user's verb leads to; repeating a verb is no error, a verb that comes too late is."""
     targets = _VERBS[verb]
     if state not in targets:

@@ -55,7 +55,7 @@ class GatedRNN(Trials, ABC):
         margin: float = 0.01,
         sigma: float = 1.0,
         spectrum: Spectrum = "sigmoid",
-        start: init.Start = "gaussian",
+        start: init.InitName = "gaussian",
         generator: torch.Generator | None = None,
     ) -> None:
         check_sizes(input_size, hidden_size, num_layers, dropout)

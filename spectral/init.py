@@ -17,8 +17,8 @@ from torch import Tensor
 
 from spectral.errors import OptionError, ReflectorCountError
 
-Start = Literal["gaussian", "identity", "henaff", "cayley"]
-STARTS: tuple[str, ...] = get_args(Start)
+InitName = Literal["gaussian", "identity", "henaff", "cayley"]
+STARTS: tuple[str, ...] = get_args(InitName)
 
 
 def check_reflectors(size: int, count: int, name: str) -> None:

@@ -31,7 +31,7 @@ class SpectralLinear(SVD):
         margin: float = 0.01,
         sigma: float = 1.0,
         spectrum: Spectrum = "sigmoid",
-        start: init.Start = "gaussian",
+        start: init.InitName = "gaussian",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(

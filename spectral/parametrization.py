@@ -12,25 +12,25 @@ from spectral.errors import BandError, OptionError, ReflectorCountError, ShapeEr
 from spectral.singular_values import Spectrum
 from spectral.svd import SVD
 
-Start = Literal["gaussian", "identity", "henaff", "cayley", "weight"]
-STARTS: tuple[str, ...] = get_args(Start)
+WeightInitName = Literal["gaussian", "identity", "henaff", "cayley", "weight"]
+STARTS: tuple[str, ...] = get_args(WeightInitName)
 GATES: dict[type[nn.Module], int] = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
 """Blocks of rows in the weights of torch's gated modules."""
-Module = TypeVar("Module", bound=nn.Module)
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 def parametrize(
-    module: Module,
+    module: AnyModule,
     name: str = "weight",
     *,
     reflectors: int | tuple[int, int] | None = None,
     margin: float = 0.01,
     sigma: float = 1.0,
     spectrum: Spectrum = "sigmoid",
-    start: Start = "gaussian",
+    start: WeightInitName = "gaussian",
     gates: bool = False,
     generator: torch.Generator | None = None,
-) -> Module:
+) -> AnyModule:
     """Replaces parameter `name` of the module, in place, by reflectors and singular values; returns the module.
 
     The weight is seen as a matrix: its first dimension against all others, so out x (in k k) for a convolution. Of an
@@ -48,7 +48,7 @@ def parametrize(
     weight = _weight(module, name)
     if start not in STARTS:
         raise OptionError(f"start must be one of {', '.join(STARTS)}; found {start!r}")
-    first: init.Start = "gaussian" if start == "weight" else start
+    first: init.InitName = "gaussian" if start == "weight" else start
     blocks = _blocks(module, name, weight, gates)
     own = [
         SVD(

@@ -75,7 +75,7 @@ class SpectralRNN(Trials):
         spectrum: Spectrum = "sigmoid",
         backend: str = "auto",
         checkpoint_every: int | None = None,
-        start: init.Start = "gaussian",
+        start: init.InitName = "gaussian",
         negative_slope: float = 0.01,
         generator: torch.Generator | None = None,
     ) -> None:

@@ -39,7 +39,7 @@ class SVD(Trials):
         margin: float = 0.01,
         sigma: float = 1.0,
         spectrum: Spectrum = "sigmoid",
-        start: init.Start = "gaussian",
+        start: init.InitName = "gaussian",
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,

@@ -18,7 +18,7 @@ from service.client import ApiError, Client
 from service.stack import Stack
 from service.stack.errors import StackError
 from study import documents, estimate, page, running
-from study.documents import PAPER, SIZES, Document
+from study.documents import PAPER, SIZES, SweepDocument
 from study.errors import NoSuchExperiment, StudyError
 from study.experiments import EXPERIMENTS, Experiment
 from study.machine import ROOT
@@ -69,7 +69,7 @@ def _chosen(names: Sequence[str] | None) -> list[Experiment]:
     return [experiment for name, experiment in EXPERIMENTS.items() if not names or name in names]
 
 
-def _documents(options: argparse.Namespace, names: Iterable[str]) -> list[Document]:
+def _documents(options: argparse.Namespace, names: Iterable[str]) -> list[SweepDocument]:
     """The experiments' sweeps in this size, cut short for a dry run."""
     found = documents.read(PAPER / options.size, names)
     return found if options.steps is None else [documents.shortened(document, options.steps) for document in found]
@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None
     console.print(f"{len(pending)} sweeps took {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
-def _announce(pending: Sequence[Document], options: argparse.Namespace, records: Records) -> None:
+def _announce(pending: Sequence[SweepDocument], options: argparse.Namespace, records: Records) -> None:
     """How much there is to do, and how long it will take by earlier records or by a dry run's."""
     sweeps = documents.checked(pending, documents.data_dir())
     known = Records(_folder(options.size, dry=True)).all() | records.all()

@@ -27,7 +27,7 @@ SHORT_REPORTS = 4
 
 
 @dataclass(frozen=True)
-class Document:
+class SweepDocument:
     """A sweep as it is submitted; ``stem`` is the name of its file."""
 
     stem: str
@@ -45,14 +45,14 @@ def belongs(stem: str, experiment: str) -> bool:
     return stem == experiment or stem.startswith(f"{experiment}-")
 
 
-def read(folder: Path, experiments: Iterable[str]) -> list[Document]:
+def read(folder: Path, experiments: Iterable[str]) -> list[SweepDocument]:
     """The experiments' sweeps, in the order of the experiments and then of their names. Raises DocumentWrong."""
     found = []
     paths = sorted(folder.glob("*.json"))
     for name in experiments:
         for path in paths:
             if belongs(path.stem, name):
-                found.append(Document(path.stem, _content(path)))
+                found.append(SweepDocument(path.stem, _content(path)))
     return found
 
 
@@ -66,7 +66,7 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def shortened(document: Document, steps: int) -> Document:
+def shortened(document: SweepDocument, steps: int) -> SweepDocument:
     """The same sweep for a dry run: at most ``steps`` steps a trial, four reports, its first seed alone."""
     content = copy.deepcopy(document.content)
     training, space = content.setdefault("training", {}), content["space"]
@@ -80,7 +80,7 @@ def shortened(document: Document, steps: int) -> Document:
         values = seeds if isinstance(seeds, list) else seeds.get("values", [seeds.get("low", 0)])
         space["training.seed"] = {"values": values[:1]}
     content["name"] = f"{content.get('name', document.stem)}-short"
-    return Document(document.stem, content)
+    return SweepDocument(document.stem, content)
 
 
 def data_dir() -> Path | None:
@@ -89,7 +89,7 @@ def data_dir() -> Path | None:
     return Path(given).expanduser().absolute() if given else None
 
 
-def checked(documents: Sequence[Document], folder: Path | None) -> dict[str, SweepSpec]:
+def checked(documents: Sequence[SweepDocument], folder: Path | None) -> dict[str, SweepSpec]:
     """The sweeps by name, each a valid one whose data can be read. Raises DocumentWrong, DataNotThere."""
     found = {}
     for document in documents:

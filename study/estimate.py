@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from study.records import Record
-from study.trials import Trial, trials_of
+from study.trials import TrialOutcome, trials_of
 from workers.spec.expand import params_of, resolve
 from workers.spec.sweep import SweepSpec
 
 
-def core_seconds(record: Record, trials: Sequence[Trial]) -> float:
+def core_seconds(record: Record, trials: Sequence[TrialOutcome]) -> float:
     """What a sweep took of all cores it asked for: the packs' own clocks, training and scoring. trials: its own."""
     return float(record.spec["resources"]["cpus"]) * sum(trial.seconds / trial.together for trial in trials)
 
@@ -27,7 +27,7 @@ def expected(sweep: SweepSpec, record: Record) -> float | None:
     return float(sweep.resources.cpus) * (steps * a_step + reports * a_report)
 
 
-def _rates(trial: Trial) -> tuple[float, float] | None:
+def _rates(trial: TrialOutcome) -> tuple[float, float] | None:
     """A trial's share of its pack's seconds for a step and for a report."""
     before, training = 0, 0.0
     for point in trial.points:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from study.tables import shown
-from study.trials import Group, Trial, best_of, groups
+from study.trials import Group, TrialOutcome, best_of, groups
 
 TUNED = (
     "Settings were found by hand in short runs before these, those of the spectral nets with more care than the "
@@ -13,7 +13,7 @@ TUNED = (
 )
 
 
-def sentences(trials: Sequence[Trial]) -> list[str]:
+def sentences(trials: Sequence[TrialOutcome]) -> list[str]:
     """None where one kind of model ran."""
     found = groups(trials)
     kinds = list(dict.fromkeys(group.spec.model.kind for group in found))

@@ -11,8 +11,8 @@ from study.documents import belongs
 from study.experiments import Experiment
 from study.plots import png
 from study.records import Record
-from study.tables import NONE, Bound, Table, bound_table, minutes, published_table
-from study.trials import Trial, trials_of
+from study.tables import NONE, Bound, ResultTable, bound_table, minutes, published_table
+from study.trials import TrialOutcome, trials_of
 from workers.files import write_whole
 
 HEAD = """# Results
@@ -31,7 +31,7 @@ class Ran:
     """A sweep that ran."""
 
     record: Record
-    trials: Sequence[Trial]
+    trials: Sequence[TrialOutcome]
 
     @property
     def core_seconds(self) -> float:
@@ -105,7 +105,7 @@ def _summary(bounds: Sequence[tuple[Experiment, Bound]]) -> str:
     open_ = len(bounds) - met - short
     rows = [(experiment.title, b.what, b.asked, b.found, b.verdict) for experiment, b in bounds]
     head = f"Of {len(bounds)} bounds {met} are met, {short} are not, {open_} were not measured."
-    return "\n\n".join(["## Bounds", head, Table(("experiment", "bound", "asked", "found", ""), rows).markdown()])
+    return "\n\n".join(["## Bounds", head, ResultTable(("experiment", "bound", "asked", "found", ""), rows).markdown()])
 
 
 def _sweeps(ran: Mapping[str, Ran], size: str) -> str:
@@ -133,7 +133,7 @@ def _sweeps(ran: Mapping[str, Ran], size: str) -> str:
         "minutes from start to end",
         "made on",
     )
-    return "\n\n".join(["## Sweeps", text, Table(headings, rows).markdown()])
+    return "\n\n".join(["## Sweeps", text, ResultTable(headings, rows).markdown()])
 
 
 def _versions(record: Record) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
-from study.trials import Curve, Group
+from study.trials import Group, LearningCurve
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 GREY = "#9A9A9A"
@@ -31,7 +31,7 @@ def panels(count: int, *, width: float = 5.6, height: float = 4.2) -> tuple[Figu
     return figure, list(axes[0])
 
 
-def curves(axes: Axes, colour: str, label: str, found: Sequence[Curve]) -> None:
+def curves(axes: Axes, colour: str, label: str, found: Sequence[LearningCurve]) -> None:
     """One line for each trial, the first of them named."""
     for i, curve in enumerate(curve for curve in found if curve):
         steps, values = zip(*curve, strict=True)

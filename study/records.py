@@ -14,23 +14,23 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from study.documents import Document
+from study.documents import SweepDocument
 from study.errors import RecordWrong
 from workers.files import write_whole
 
 
-class Part(BaseModel):
+class RecordPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PointRecord(Part):
+class PointRecord(RecordPart):
     """One report of a trial."""
 
     step: int
     values: dict[str, float | None]
 
 
-class TrialRecord(Part):
+class TrialRecord(RecordPart):
     """``pack``: the trials that were trained together have the same one. Times in seconds since 1970.
 
     ``cause``: of the last attempt's end, "user" for what the trial itself did, "infrastructure" for a lost process.
@@ -51,7 +51,7 @@ class TrialRecord(Part):
     points: list[PointRecord]
 
 
-class Record(Part):
+class Record(RecordPart):
     """``document``: as submitted; ``spec``: with every default filled in. ``machine``: name -> value."""
 
     stem: str
@@ -65,7 +65,7 @@ class Record(Part):
 
     @property
     def digest(self) -> str:
-        return Document(self.stem, self.document).digest
+        return SweepDocument(self.stem, self.document).digest
 
     @property
     def whole(self) -> bool:
@@ -110,12 +110,12 @@ class Records:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, record.model_dump_json(indent=0).encode())
 
-    def has(self, document: Document) -> bool:
+    def has(self, document: SweepDocument) -> bool:
         """Whether this very document has been run to its end, no trial lost."""
         record = self.load(document.stem)
         return record is not None and record.digest == document.digest and record.whole
 
-    def key(self, document: Document) -> str:
+    def key(self, document: SweepDocument) -> str:
         """Idempotency key: the same document is the same sweep of the service until ``again``."""
         return f"study:{document.stem}:{document.digest}:{self._run(document.stem)}"
 

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service.client import Client
+from service.client import Client, Json
 from service.states import SWEEP_ENDED
 from study import machine
-from study.documents import Document
+from study.documents import SweepDocument
 from study.errors import SweepEnded
 from study.records import PointRecord, Record, Records, TrialRecord
 
 LOOK_SECONDS = 2.0
 ENDED_BY_HAND = ("cancelled", "stopped")
 
-Json = dict[str, Any]
 
-
-def run(client: Client, documents: Sequence[Document], records: Records, console: Console) -> None:
+def run(client: Client, documents: Sequence[SweepDocument], records: Records, console: Console) -> None:
     """Run them all to their end. Sweeps of the same service that are not among them wait meanwhile.
 
     Raises SweepEnded where somebody ended one of them by hand.
@@ -52,7 +49,7 @@ def run(client: Client, documents: Sequence[Document], records: Records, console
                 time.sleep(LOOK_SECONDS)
 
 
-def _submitted(client: Client, document: Document, records: Records) -> Json:
+def _submitted(client: Client, document: SweepDocument, records: Records) -> Json:
     """The document's sweep: a new one, the one that was under way, or a new one where that did not end by itself."""
     if records.load(document.stem) is not None:
         records.again(document.stem)  # of another document, or with trials lost
@@ -80,7 +77,7 @@ def _show(bars: Progress, line: TaskID, stem: str, sweep: Json) -> None:
         bars.stop_task(line)
 
 
-def _keep(client: Client, sweep: Json, document: Document, records: Records, made_on: Mapping[str, str]) -> None:
+def _keep(client: Client, sweep: Json, document: SweepDocument, records: Records, made_on: Mapping[str, str]) -> None:
     if sweep["state"] in ENDED_BY_HAND:
         raise SweepEnded(
             f"sweep {document.stem} ({sweep['id']}) was {sweep['state']} before its end; run the same again"
@@ -88,7 +85,7 @@ def _keep(client: Client, sweep: Json, document: Document, records: Records, mad
     records.save(collected(client, sweep, document, made_on))
 
 
-def collected(client: Client, sweep: Json, document: Document, made_on: Mapping[str, str]) -> Record:
+def collected(client: Client, sweep: Json, document: SweepDocument, made_on: Mapping[str, str]) -> Record:
     """A sweep that has ended, with the whole history of its trials."""
     return Record(
         stem=document.stem, document=document.content, spec=sweep["spec"], sweep_id=sweep["id"], state=sweep["state"],

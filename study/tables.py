@@ -9,7 +9,7 @@ NONE = "-"
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """``caption``: a line above it."""
 
     headings: Sequence[str]
@@ -45,12 +45,12 @@ class Published:
     source: str
 
 
-def bound_table(bounds: Iterable[Bound]) -> Table:
-    return Table(("bound", "asked", "found", ""), [(b.what, b.asked, b.found, b.verdict) for b in bounds])
+def bound_table(bounds: Iterable[Bound]) -> ResultTable:
+    return ResultTable(("bound", "asked", "found", ""), [(b.what, b.asked, b.found, b.verdict) for b in bounds])
 
 
-def published_table(figures: Iterable[Published]) -> Table:
-    return Table(("published", "figure", "source"), [(p.what, p.figure, p.source) for p in figures])
+def published_table(figures: Iterable[Published]) -> ResultTable:
+    return ResultTable(("published", "figure", "source"), [(p.what, p.figure, p.source) for p in figures])
 
 
 def at_least(what: str, value: float | None, limit: float, *, percent: bool = False, also: bool = True) -> Bound:

@@ -14,11 +14,11 @@ from workers.spec.expand import resolve
 from workers.spec.parameter_count import Parameters, count
 from workers.spec.sweep import SweepSpec, TrialSpec
 
-Curve = list[tuple[int, float]]
+LearningCurve = list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialOutcome:
     """``together``: trials of the pack it was trained in, itself among them; its seconds are the pack's."""
 
     sweep: str
@@ -48,7 +48,7 @@ class Trial:
         """Training and scoring up to the last report."""
         return self.last("time/wall_s") or 0.0
 
-    def curve(self, key: str) -> Curve:
+    def curve(self, key: str) -> LearningCurve:
         """(step, value) of the reports that have it."""
         return [(point.step, value) for point in self.points if (value := point.values.get(key)) is not None]
 
@@ -80,7 +80,7 @@ class Trial:
 class Group:
     """Trials that differ in their seed alone, at least one."""
 
-    trials: Sequence[Trial]
+    trials: Sequence[TrialOutcome]
 
     @property
     def spec(self) -> TrialSpec:
@@ -146,7 +146,7 @@ class Group:
         return sum(found) / len(found) if found else None
 
 
-def trials_of(record: Record) -> list[Trial]:
+def trials_of(record: Record) -> list[TrialOutcome]:
     """The trials of a record, by number."""
     try:
         sweep = SweepSpec.model_validate(record.spec)
@@ -154,7 +154,7 @@ def trials_of(record: Record) -> list[Trial]:
         raise RecordWrong(f"the record {record.stem} is of another version: run its experiment again") from error
     sizes = Counter(trial.pack for trial in record.trials)
     return [
-        Trial(
+        TrialOutcome(
             record.stem, resolve(sweep, t.number, t.params), t.state, t.cause, t.reason,
             t.points,             together=sizes[t.pack] if t.pack else 1,
         )
@@ -162,9 +162,9 @@ def trials_of(record: Record) -> list[Trial]:
     ]  # fmt: skip
 
 
-def groups(trials: Iterable[Trial]) -> list[Group]:
+def groups(trials: Iterable[TrialOutcome]) -> list[Group]:
     """In the order of the trials."""
-    found: dict[str, list[Trial]] = {}
+    found: dict[str, list[TrialOutcome]] = {}
     for trial in trials:
         spec = trial.spec
         key = repr((spec.task, spec.model, spec.training.model_copy(update={"seed": 0}), trial.sweep))

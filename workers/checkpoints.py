@@ -47,7 +47,7 @@ class FileRecord(_Record):
     size: int
 
 
-class Point(_Record):
+class MetricsAtStep(_Record):
     """The metrics of one report."""
 
     step: int
@@ -65,7 +65,7 @@ class Manifest(_Record):
     version: Literal[1] = 1
     step: int
     spec: TrialSpec
-    history: list[Point]
+    history: list[MetricsAtStep]
     best: Best | None
     files: dict[str, FileRecord]
 
@@ -80,7 +80,7 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
 
 
-class Checkpoints:
+class CheckpointFolder:
     """One trial's folder, ``directory``; made on the first write."""
 
     def __init__(self, directory: Path, spec: TrialSpec) -> None:
@@ -91,7 +91,12 @@ class Checkpoints:
         return self.directory / f"{_PREFIX}{step:09d}"
 
     def write(
-        self, step: int, model: dict[str, Tensor], optimizer: dict[str, Tensor], history: list[Point], best: Best | None
+        self,
+        step: int,
+        model: dict[str, Tensor],
+        optimizer: dict[str, Tensor],
+        history: list[MetricsAtStep],
+        best: Best | None,
     ) -> Path:
         """A whole checkpoint of ``step`` stands when this returns, and older ones beyond those kept are gone.
 

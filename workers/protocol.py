@@ -27,7 +27,7 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Slot(_Message):
+class AssignedTrial(_Message):
     """One trial of a pack. ``checkpoint_dir``: this trial's folder; a whole checkpoint in it is resumed from."""
 
     trial_id: str
@@ -41,7 +41,7 @@ class Assignment(_Message):
     pack_id: str
     attempt: int = Field(ge=0)
     epoch: int = Field(ge=0)
-    slots: list[Slot] = Field(min_length=1)
+    slots: list[AssignedTrial] = Field(min_length=1)
     cpus: float
     gpus: float
     data_dir: str | None = None
@@ -50,7 +50,7 @@ class Assignment(_Message):
     )
 
 
-class Metrics(_Message):
+class Measured(_Message):
     """Values at a step, one message per (trial, step); the same again after a resume. Keys as in MLflow, NaN never."""
 
     kind: Literal["metrics"] = "metrics"
@@ -84,7 +84,7 @@ class Ended(_Message):
     reason: str | None = None
 
 
-Report = Annotated[Metrics | Checkpointed | Ended, Field(discriminator="kind")]
+Report = Annotated[Measured | Checkpointed | Ended, Field(discriminator="kind")]
 
 
 class Poll(_Message):

@@ -8,12 +8,12 @@ from starlette.responses import FileResponse, Response
 
 from service.api import schemas
 from service.store.errors import NotFound
-from service.store.tables import Checkpoint
+from service.store.tables import TrialCheckpoint
 
 MODEL = "model.safetensors"
 
 
-def shown(checkpoint: Checkpoint | None, which: str) -> schemas.CheckpointView | None:
+def shown(checkpoint: TrialCheckpoint | None, which: str) -> schemas.CheckpointView | None:
     """Where a checkpoint is."""
     if checkpoint is None:
         return None
@@ -23,7 +23,7 @@ def shown(checkpoint: Checkpoint | None, which: str) -> schemas.CheckpointView |
     )  # fmt: skip
 
 
-def model_of(checkpoint: Checkpoint | None, trial_id: str, which: str) -> Response:
+def model_of(checkpoint: TrialCheckpoint | None, trial_id: str, which: str) -> Response:
     """The model's tensors; NotFound where there is no such checkpoint or its folder cannot be read from here."""
     if checkpoint is None:
         raise NotFound(f"{which} checkpoint of trial", trial_id, " yet")

@@ -15,11 +15,11 @@ from workers.spec.expand import params_of, resolve
 from workers.spec.field_errors import field_errors
 from workers.spec.sweep import SweepSpec, TrialSpec
 
-Node = tuple[float, float]
+NodeSize = tuple[float, float]
 """CPUs and GPUs."""
 
 
-def plan(spec: SweepSpec, nodes: Sequence[Node] = ()) -> dict[str, Any]:
+def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
     """The dry run: trials, how many of each shape, the packs one worker would make of them, warnings.
 
     nodes: the cluster, as far as it is known. Raises SpecError for trials whose values do not go together.
@@ -45,7 +45,7 @@ def _resolved(spec: SweepSpec, number: int, params: dict[str, Any]) -> TrialSpec
         raise SpecError([FieldError(field, params.get(first.field, first.given), problem, first.allowed)]) from None
 
 
-def no_room(spec: SweepSpec, nodes: Sequence[Node]) -> list[FieldError]:
+def no_room(spec: SweepSpec, nodes: Sequence[NodeSize]) -> list[FieldError]:
     """What a pack needs and no node has: the sweep would wait until a larger one joins."""
     if not nodes:
         return []

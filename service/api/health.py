@@ -36,7 +36,7 @@ def ready(context: Ctx, response: Response) -> schemas.Readiness:
 
 
 @router.get("/v1/cluster", dependencies=[Known])
-def cluster(context: Ctx) -> schemas.Cluster:
+def cluster(context: Ctx) -> schemas.ClusterView:
     """Nodes, CPUs and GPUs as the controller last saw them, and what waits for them."""
     with context.database.read() as session:
         counts = trials.counts(session)
@@ -44,20 +44,27 @@ def cluster(context: Ctx) -> schemas.Cluster:
             waiting_trials=counts.get("waiting", 0), running_trials=counts.get("running", 0),
             open_packs=len(packs.open_packs(session)),
         )  # fmt: skip
-    return schemas.Cluster(parts=_parts(context), queue=queue)
+    return schemas.ClusterView(parts=_parts(context), queue=queue)
 
 
-def _parts(context: Context) -> dict[str, schemas.Part]:
+def _parts(context: Context) -> dict[str, schemas.ComponentView]:
     """Each part; one never seen, or seen too long ago, is not healthy. Stale news of Ray is the controller's fault."""
-    parts = {name: schemas.Part(healthy=False, message="not seen yet") for name in ("controller", "ray", "mlflow")}
+    parts = {
+        name: schemas.ComponentView(healthy=False, message="not seen yet") for name in ("controller", "ray", "mlflow")
+    }
     try:
         with context.database.read() as session:
             rows = components.every(session)
     except SQLAlchemyError as error:
-        return {"database": schemas.Part(healthy=False, message=f"does not answer ({type(error).__name__})"), **parts}
+        return {
+            "database": schemas.ComponentView(healthy=False, message=f"does not answer ({type(error).__name__})"),
+            **parts,
+        }
     for row in rows:
         age = time.time() - row.at
         stale = age > STALE_SECONDS
         message = f"last seen {age:.0f} s ago: {row.message}" if stale else row.message
-        parts[row.name] = schemas.Part(healthy=row.healthy and not stale, message=message, at=row.at, detail=row.detail)
-    return {"database": schemas.Part(healthy=True, message="answers"), **parts}
+        parts[row.name] = schemas.ComponentView(
+            healthy=row.healthy and not stale, message=message, at=row.at, detail=row.detail
+        )
+    return {"database": schemas.ComponentView(healthy=True, message="answers"), **parts}

@@ -24,7 +24,7 @@ WHOLE = "(document)"
 
 
 @dataclass(frozen=True)
-class Document:
+class JsonBody:
     """A decoded body. ``hash``: equal for equal documents, whatever the spaces between their tokens."""
 
     content: Any
@@ -34,7 +34,7 @@ class Document:
         return hashlib.sha256(json.dumps(self.content, separators=(",", ":")).encode()).hexdigest()
 
 
-async def posted(request: Request) -> Document:
+async def posted(request: Request) -> JsonBody:
     """The body as a document. Refuses another content type (415), too many bytes (413), what is not JSON (422)."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -42,10 +42,10 @@ async def posted(request: Request) -> Document:
             415, "Unsupported media type", f"content type is {kind or 'missing'}; send Content-Type: application/json"
         )
     raw = await _read(request, request.app.state.context.settings.max_body_bytes)
-    return Document(await run_in_threadpool(decode, raw))
+    return JsonBody(await run_in_threadpool(decode, raw))
 
 
-Posted = Annotated[Document, Depends(posted)]
+Posted = Annotated[JsonBody, Depends(posted)]
 
 
 async def _read(request: Request, limit: int) -> bytes:

@@ -35,7 +35,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Kind:
+class ProblemKind:
     """A row of the table. ``detail``: what the client is told, the exception's own words where it is empty."""
 
     status: int
@@ -44,18 +44,18 @@ class Kind:
     retry: bool = False
 
 
-_UNAVAILABLE = Kind(
+_UNAVAILABLE = ProblemKind(
     503, "Database unavailable", "the database did not answer; nothing was stored. Try again in a moment", retry=True
 )
-KINDS: dict[type[Exception], Kind] = {
-    SpecError: Kind(422, "Invalid sweep"),
-    NotFound: Kind(404, "Not found"),
-    IllegalMove: Kind(409, "Not possible in this state"),
-    KeyReused: Kind(409, "Idempotency key reused"),
+KINDS: dict[type[Exception], ProblemKind] = {
+    SpecError: ProblemKind(422, "Invalid sweep"),
+    NotFound: ProblemKind(404, "Not found"),
+    IllegalMove: ProblemKind(409, "Not possible in this state"),
+    KeyReused: ProblemKind(409, "Idempotency key reused"),
     OperationalError: _UNAVAILABLE,
     InterfaceError: _UNAVAILABLE,
     PoolTimeout: _UNAVAILABLE,
-    Exception: Kind(500, "Internal error", "this is a mistake of the service; its log says more"),
+    Exception: ProblemKind(500, "Internal error", "this is a mistake of the service; its log says more"),
 }
 
 

@@ -14,14 +14,14 @@ LEADERS = 20
 MAX_AXIS = 16
 
 
-def of(session: Session, sweep: Sweep) -> schemas.Report:
+def of(session: Session, sweep: Sweep) -> schemas.SweepReport:
     """Everything the sweep has shown so far."""
     spec = SweepSpec.model_validate(sweep.spec)
     goal = objective(spec)
     rows = trials.ranked(session, sweep.id, goal.direction, limit=sweep.trial_count)
     rows = [row for row in rows if row.objective is not None and row.state != "failed"]
     places = [place for row in rows if (place := _place(spec, row)) is not None]
-    return schemas.Report(
+    return schemas.SweepReport(
         sweep_id=sweep.id,
         objective=schemas.ObjectiveView(**goal.model_dump()),
         leaderboard=[presenters.trial(row) for row in rows[:LEADERS]],
@@ -30,19 +30,19 @@ def of(session: Session, sweep: Sweep) -> schemas.Report:
     )
 
 
-def _place(spec: SweepSpec, row: Trial) -> schemas.Place | None:
+def _place(spec: SweepSpec, row: Trial) -> schemas.PlanePoint | None:
     """Where the trial stands; None for a model without reflectors."""
     swept = {path.removeprefix("model."): value for path, value in row.params.items() if path.startswith("model.")}
     model = spec.model.model_copy(update=swept)
     if not model.spectral or row.objective is None:
         return None
-    return schemas.Place(
+    return schemas.PlanePoint(
         trial_id=row.id, number=row.number, reflectors=model.reflector_counts, margin=model.band_margin,
         objective=row.objective,
     )  # fmt: skip
 
 
-def _grid(places: list[schemas.Place], goal: Objective) -> schemas.Grid | None:
+def _grid(places: list[schemas.PlanePoint], goal: Objective) -> schemas.Grid | None:
     reflectors = sorted({place.reflectors for place in places})
     margins = sorted({place.margin for place in places})
     if not places or max(len(reflectors), len(margins)) > MAX_AXIS:
@@ -54,8 +54,8 @@ def _grid(places: list[schemas.Place], goal: Objective) -> schemas.Grid | None:
     return schemas.Grid(reflectors=reflectors, margins=margins, cells=cells)
 
 
-def _cell(values: list[float], goal: Objective) -> schemas.Cell | None:
+def _cell(values: list[float], goal: Objective) -> schemas.GridCell | None:
     if not values:
         return None
     best = max(values) if goal.direction == "maximize" else min(values)
-    return schemas.Cell(count=len(values), best=best, mean=sum(values) / len(values))
+    return schemas.GridCell(count=len(values), best=best, mean=sum(values) / len(values))

@@ -29,7 +29,7 @@ class Advice(Problem.Field):
     """A value that is allowed and yet unwise; ``allowed`` says what is advised."""
 
 
-class Plan(BaseModel):
+class DryRun(BaseModel):
     """A dry run. ``shapes``: trials of each shape of network and training, which can share packs. ``packs``: their
     sizes with one worker; more workers get smaller ones."""
 
@@ -118,18 +118,18 @@ class TrialPage(BaseModel):
     next_cursor: str | None
 
 
-class Point(BaseModel):
+class MetricsPoint(BaseModel):
     step: int
     at: float
     values: dict[str, float | None]
 
 
-class Metrics(BaseModel):
+class TrialMetrics(BaseModel):
     """``keys``: every metric the trial has reported, also those left out of ``points``."""
 
     trial_id: str
     keys: list[str]
-    points: list[Point]
+    points: list[MetricsPoint]
 
 
 class CheckpointView(BaseModel):
@@ -142,7 +142,7 @@ class CheckpointView(BaseModel):
     download: str
 
 
-class Checkpoints(BaseModel):
+class TrialCheckpoints(BaseModel):
     trial_id: str
     last: CheckpointView | None
     best: CheckpointView | None
@@ -184,7 +184,7 @@ class Logs(BaseModel):
     events: list[EventView]
 
 
-class Place(BaseModel):
+class PlanePoint(BaseModel):
     """A trial in the plane of the paper's two numbers."""
 
     trial_id: str
@@ -194,7 +194,7 @@ class Place(BaseModel):
     objective: float
 
 
-class Cell(BaseModel):
+class GridCell(BaseModel):
     """The trials of one reflector count and margin; ``best`` and ``mean`` of their objectives."""
 
     count: int
@@ -207,17 +207,17 @@ class Grid(BaseModel):
 
     reflectors: list[tuple[int, int]]
     margins: list[float]
-    cells: list[list[Cell | None]]
+    cells: list[list[GridCell | None]]
 
 
-class Report(BaseModel):
+class SweepReport(BaseModel):
     """``grid`` is null where margins or reflector counts are too many for a table; ``places`` has every trial."""
 
     sweep_id: str
     objective: ObjectiveView
     leaderboard: list[TrialView]
     grid: Grid | None
-    places: list[Place]
+    places: list[PlanePoint]
 
 
 class TaskView(BaseModel):
@@ -232,7 +232,7 @@ class SamplerView(BaseModel):
     summary: str
 
 
-class Part(BaseModel):
+class ComponentView(BaseModel):
     """A part of the system as last seen."""
 
     healthy: bool
@@ -247,10 +247,10 @@ class Queue(BaseModel):
     open_packs: int
 
 
-class Cluster(BaseModel):
+class ClusterView(BaseModel):
     """``parts``: as the controller last saw them; nodes, CPUs and GPUs are in the detail of ``ray``."""
 
-    parts: dict[str, Part]
+    parts: dict[str, ComponentView]
     queue: Queue
 
 
@@ -260,4 +260,4 @@ class Readiness(BaseModel):
     ready: bool
     degraded: bool
     waiting_for: list[str]
-    parts: dict[str, Part]
+    parts: dict[str, ComponentView]

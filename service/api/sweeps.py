@@ -14,7 +14,7 @@ from service.api.deps import Ctx
 from service.api.json_body import Posted
 from service.api.strict_query import Known
 from service.api.submission import Key, submit
-from service.states import SweepState, TrialState, Verb
+from service.states import SweepState, SweepVerb, TrialState
 from service.store import components, sweeps, trials
 from service.store.tables import Sweep, Trial
 from workers.spec.expand import objective
@@ -55,7 +55,7 @@ def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = No
 
 
 @router.post("/validate", openapi_extra=BODY)
-def validate_sweep(document: Posted, context: Ctx) -> schemas.Plan:
+def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
     """What the sweep would do, without storing anything; without a database nothing is said of the cluster."""
     spec = parse_sweep(document.content, context.settings.data_dir)
     try:
@@ -63,7 +63,7 @@ def validate_sweep(document: Posted, context: Ctx) -> schemas.Plan:
             nodes = components.nodes(session)
     except SQLAlchemyError:
         nodes = []
-    return schemas.Plan(**dry_run.plan(spec, nodes))
+    return schemas.DryRun(**dry_run.plan(spec, nodes))
 
 
 @router.get("")
@@ -112,14 +112,14 @@ def _by_objective(session: Session, sweep: Sweep, query: TrialListing) -> tuple[
 
 
 @router.get("/{sweep_id}/report")
-def get_report(sweep_id: str, context: Ctx) -> schemas.Report:
+def get_report(sweep_id: str, context: Ctx) -> schemas.SweepReport:
     """Leaderboard, and the objective over reflectors and margin."""
     with context.database.read() as session:
         return report.of(session, sweeps.get(session, sweep_id))
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202)
-def steer(sweep_id: str, verb: Verb, context: Ctx) -> schemas.SweepView:
+def steer(sweep_id: str, verb: SweepVerb, context: Ctx) -> schemas.SweepView:
     """pause, resume, stop (running trials finish) or cancel (they end now). Repeating a verb is no error."""
     with context.database.write() as session:
         row = sweeps.apply(session, sweep_id, verb)

@@ -49,31 +49,31 @@ def get_metrics(
     context: Ctx,
     keys: Annotated[list[str] | None, Query(description="only these metrics")] = None,
     after: Annotated[int, Query(ge=-1, le=2**53, description="only later steps")] = -1,
-) -> schemas.Metrics:
+) -> schemas.TrialMetrics:
     """The trial's metrics by step."""
     with context.database.read() as session:
         trials.get(session, trial_id)
         rows = trials.reports(session, trial_id, after)
     known = sorted({key for row in rows for key in row.values})
     kept = [(row, {k: v for k, v in row.values.items() if keys is None or k in keys}) for row in rows]
-    points = [schemas.Point(step=row.step, at=row.at, values=values) for row, values in kept if values]
-    return schemas.Metrics(trial_id=trial_id, keys=known, points=points)
+    points = [schemas.MetricsPoint(step=row.step, at=row.at, values=values) for row, values in kept if values]
+    return schemas.TrialMetrics(trial_id=trial_id, keys=known, points=points)
 
 
-@router.get("/{trial_id}/checkpoint", response_model=schemas.Checkpoints)
+@router.get("/{trial_id}/checkpoint", response_model=schemas.TrialCheckpoints)
 def get_checkpoint(
     trial_id: str,
     context: Ctx,
     which: Literal["best", "last"] = "best",
     download: Annotated[bool, Query(description="the model itself, as safetensors")] = False,
-) -> schemas.Checkpoints | Response:
+) -> schemas.TrialCheckpoints | Response:
     """Where the last and the best checkpoint are; with ``download=1`` the model of one of them."""
     with context.database.read() as session:
         trials.get(session, trial_id)
         if download:
             return checkpoint_files.model_of(trials.checkpoint(session, trial_id, which), trial_id, which)
         last, best = (trials.checkpoint(session, trial_id, w) for w in ("last", "best"))
-    return schemas.Checkpoints(
+    return schemas.TrialCheckpoints(
         trial_id=trial_id, last=checkpoint_files.shown(last, "last"), best=checkpoint_files.shown(best, "best")
     )
 

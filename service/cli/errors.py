@@ -30,11 +30,11 @@ def told() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
-        from service.client import ApiError, Unreachable
+        from service.client import ApiError, ServiceUnreachable
 
         if isinstance(error, ApiError):
             _exit(f"{error.problem.get('title')}: {error.problem.get('detail')}", error.errors)
-        if isinstance(error, Unreachable):
+        if isinstance(error, ServiceUnreachable):
             _exit(f"{error}\nStart the service with: spectral up\nElsewhere? Give --url or set SPECTRAL_URL.")
         raise
 

@@ -13,7 +13,7 @@ from service.cli import tables
 from service.cli.errors import Mistake
 from workers.errors import DataMissing, OtherSweep, SpecError
 from workers.protocol import Ended
-from workers.runtime.local_sweep import LocalSweep, Result
+from workers.runtime.local_sweep import LocalResult, LocalSweep
 from workers.spec.parse import parse_sweep
 
 console = Console(highlight=False)
@@ -51,13 +51,13 @@ def _run(sweep: LocalSweep) -> None:
             bars.update(bar, completed=sum(done.values()), total=sum(planned.values()))
 
 
-def _line(result: Result) -> str:
+def _line(result: LocalResult) -> str:
     value = "" if result.objective is None else f" {result.objective:.6g}"
     reason = f": {result.reason}" if result.reason else ""
     return f"trial {result.number} {result.state}{value}  {tables.params({'params': result.params})}{reason}"
 
 
-def _ranked(sweep: LocalSweep) -> list[Result]:
+def _ranked(sweep: LocalSweep) -> list[LocalResult]:
     """The best first, those without an objective last."""
     sign = -1 if sweep.trials[0].objective.direction == "maximize" else 1
     return sorted(
@@ -65,7 +65,7 @@ def _ranked(sweep: LocalSweep) -> list[Result]:
     )  # fmt: skip
 
 
-def _row(result: Result) -> dict[str, Any]:
+def _row(result: LocalResult) -> dict[str, Any]:
     return {
         "id": str(result.number), "state": result.state, "step": result.step, "objective": result.objective,
         "params": result.params, "reason": result.reason,

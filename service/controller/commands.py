@@ -9,7 +9,7 @@ from typing import Literal
 
 from service.store.tables import Pack, Sweep, Trial
 
-Verb = Literal["prune", "pause", "cancel"]
+RunnerVerb = Literal["prune", "pause", "cancel"]
 
 RESEND_SECONDS = 5.0
 GRACE_SECONDS = 20.0
@@ -17,21 +17,21 @@ GRACE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Order:
-    verb: Verb
+class Instruction:
+    verb: RunnerVerb
     reason: str
 
 
-def order(sweep: Sweep, trial: Trial, prune: Mapping[str, str]) -> Order | None:
+def order(sweep: Sweep, trial: Trial, prune: Mapping[str, str]) -> Instruction | None:
     """What a running trial's runner is to do with it now; None: go on. Stopping a trial keeps the result it has."""
     if sweep.state == "cancelling" or trial.wanted == "cancel":
-        return Order("cancel", "cancelled by the user")
+        return Instruction("cancel", "cancelled by the user")
     if trial.wanted == "stop":
-        return Order("prune", "stopped by the user")
+        return Instruction("prune", "stopped by the user")
     if sweep.state == "paused":
-        return Order("pause", "its sweep is paused")
+        return Instruction("pause", "its sweep is paused")
     if trial.id in prune:
-        return Order("prune", prune[trial.id])
+        return Instruction("prune", prune[trial.id])
     return None
 
 
@@ -39,12 +39,12 @@ class Ledger:
     """What each runner was told and when: an order is sent again until it shows, not with every tick."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[str, str], tuple[Verb, float, float]] = {}
+        self._told: dict[tuple[str, str], tuple[RunnerVerb, float, float]] = {}
 
-    def due(self, pack: Pack, orders: Mapping[str, Order]) -> dict[Order, list[str]]:
+    def due(self, pack: Pack, orders: Mapping[str, Instruction]) -> dict[Instruction, list[str]]:
         """The orders to send to a pack now, each with its trials."""
         now = time.monotonic()
-        found: dict[Order, list[str]] = {}
+        found: dict[Instruction, list[str]] = {}
         for trial_id, wanted in orders.items():
             verb, first, last = self._told.get((pack.id, trial_id), (None, now, 0.0))
             if verb != wanted.verb:

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from service.states import TRIAL_ENDED, TrialState
 from service.store import events, outbox, packs, reports, sweeps, trials
-from service.store.tables import Attempt, Checkpoint, Pack, Trial
-from workers.protocol import Checkpointed, Ended, Metrics, Poll, Report
+from service.store.tables import Attempt, Pack, Trial, TrialCheckpoint
+from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
 from workers.spec.sweep import Objective, RetriesSpec
 
 
@@ -32,7 +32,7 @@ def take_in(session: Session, pack: Pack, poll: Poll, objective: Objective, retr
 def _of_trial(
     session: Session, trial: Trial, attempt: Attempt, own: list[Report], objective: Objective, retries: RetriesSpec
 ) -> bool:
-    told = _metrics(session, trial, [r for r in own if isinstance(r, Metrics)])
+    told = _metrics(session, trial, [r for r in own if isinstance(r, Measured)])
     for report in own:
         if isinstance(report, Checkpointed):
             _improve(trial, report, objective)
@@ -43,7 +43,7 @@ def _of_trial(
     return told
 
 
-def _metrics(session: Session, trial: Trial, told: list[Metrics]) -> bool:
+def _metrics(session: Session, trial: Trial, told: list[Measured]) -> bool:
     if not told:
         return False
     at = time.time()
@@ -66,7 +66,7 @@ def _improve(trial: Trial, report: Checkpointed, objective: Objective) -> None:
 
 
 def _checkpoint(session: Session, trial: Trial, report: Checkpointed) -> None:
-    row = Checkpoint(
+    row = TrialCheckpoint(
         trial_id=trial.id, step=report.step, path=report.path, best=report.best, objective=report.objective,
         at=time.time(),
     )  # fmt: skip

@@ -19,7 +19,7 @@ from workers.spec.sweep import RetriesSpec
 log = logging.getLogger(__name__)
 
 
-def lose(session: Session, pack: Pack, loss: packs.Loss, reason: str, retries: RetriesSpec) -> None:
+def lose(session: Session, pack: Pack, loss: packs.LostCause, reason: str, retries: RetriesSpec) -> None:
     """End a pack whose runner is known to be gone, and settle each trial that had not ended."""
     sweeps.hold(session, pack.sweep_id)
     attempts = packs.open_attempts(session, pack.id)

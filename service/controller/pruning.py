@@ -11,9 +11,9 @@ from collections.abc import Mapping, Set
 from itertools import takewhile
 from statistics import fmean, median
 
+from service.store.reports import Curve
 from workers.spec.sweep import EarlyStoppingSpec, Objective
 
-Curve = list[tuple[int, float]]
 MIN_PEERS = 3
 """The median of fewer says nothing."""
 

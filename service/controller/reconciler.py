@@ -176,7 +176,7 @@ class Reconciler:
         never_ran = pack.seen_at is None and answer.trouble == "given up"
         self._lose(pack, "cluster" if never_ran else "process", answer.message)
 
-    def _lose(self, pack: Pack, loss: packs.Loss, reason: str) -> None:
+    def _lose(self, pack: Pack, loss: packs.LostCause, reason: str) -> None:
         with self._database.write(self._epoch) as session:
             spec = self._spec(session, pack.sweep_id)
             lost_packs.lose(session, session.get_one(Pack, pack.id), loss, _in_a_line(reason), spec.retries)
@@ -228,7 +228,7 @@ class Reconciler:
             if orders:
                 self._order(pack, orders, all_of_it, name)
 
-    def _order(self, pack: Pack, orders: dict[str, commands.Order], all_of_it: bool, name: str) -> None:
+    def _order(self, pack: Pack, orders: dict[str, commands.Instruction], all_of_it: bool, name: str) -> None:
         due = self._ledger.due(pack, orders)
         never_ran = pack.seen_at is None and all(order.verb != "prune" for order in orders.values())
         if all_of_it and (never_ran or self._ledger.overdue(pack, orders)):

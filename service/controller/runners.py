@@ -12,7 +12,7 @@ from service.controller.polling import Answer, Polls
 from service.settings import ControllerSettings
 from service.store import packs
 from service.store.tables import Pack, Trial
-from workers.protocol import Assignment, Command, Slot
+from workers.protocol import AssignedTrial, Assignment, Command
 from workers.spec.expand import resolve
 from workers.spec.sweep import SweepSpec
 
@@ -35,7 +35,7 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
         attempt=packs.attempt_number(session, pack.id),
         epoch=epoch,
         slots=[
-            Slot(trial_id=t.id, spec=resolve(spec, t.number, t.params), checkpoint_dir=str(folder / t.id))
+            AssignedTrial(trial_id=t.id, spec=resolve(spec, t.number, t.params), checkpoint_dir=str(folder / t.id))
             for t in trials
         ],
         cpus=pack.cpus,

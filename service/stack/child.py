@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from service.stack.processes import Part
+from service.stack.processes import ManagedProcess
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 STEADY_SECONDS = 60.0
@@ -21,7 +21,7 @@ LAST_LINES = 15
 class Child:
     """A part's process in a session of its own, so that a Ctrl-C in the terminal reaches the supervisor alone."""
 
-    def __init__(self, part: Part, log: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, part: ManagedProcess, log: Path, say: Callable[[str], None]) -> None:
         self.part, self.log, self._say = part, log, say
         self.ends = 0
         self._process: subprocess.Popen[bytes] | None = None

@@ -19,7 +19,7 @@ LEASE_SECONDS = 6
 
 
 @dataclass(frozen=True)
-class Part:
+class ManagedProcess:
     """``url``: answers 200 once the part is ready, empty where it has none."""
 
     name: str
@@ -50,7 +50,7 @@ class Layout:
         return f"http://{HOST}:{self.mlflow_port}"
 
 
-def parts(layout: Layout) -> list[Part]:
+def parts(layout: Layout) -> list[ManagedProcess]:
     """In the order of starting; stopped in the opposite one."""
     return [_ray(layout), _mlflow(layout), _api(layout), _controller(layout)]
 
@@ -77,7 +77,7 @@ def environment(layout: Layout) -> dict[str, str]:
     }
 
 
-def _ray(layout: Layout) -> Part:
+def _ray(layout: Layout) -> ManagedProcess:
     command = [
         _program("ray"), "start", "--head", "--block", "--disable-usage-stats", "--include-dashboard=false",
         "--include-log-monitor=false", f"--node-ip-address={HOST}", f"--port={layout.ray_port}",
@@ -90,10 +90,10 @@ def _ray(layout: Layout) -> Part:
         command.append(f"--num-cpus={layout.cpus}")
     if layout.gpus is not None:
         command.append(f"--num-gpus={layout.gpus}")
-    return Part("ray", command, environment(layout))
+    return ManagedProcess("ray", command, environment(layout))
 
 
-def _mlflow(layout: Layout) -> Part:
+def _mlflow(layout: Layout) -> ManagedProcess:
     folder = layout.home.mlflow
     command = [
         _program("mlflow"), "server", f"--backend-store-uri=sqlite:///{folder / 'mlflow.db'}",
@@ -101,23 +101,23 @@ def _mlflow(layout: Layout) -> Part:
         "--workers=1",
     ]  # fmt: skip
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    return Part("mlflow", command, environment(layout) | own, f"{layout.mlflow_url}/health")
+    return ManagedProcess("mlflow", command, environment(layout) | own, f"{layout.mlflow_url}/health")
 
 
-def _api(layout: Layout) -> Part:
+def _api(layout: Layout) -> ManagedProcess:
     own = {"SPECTRAL_HOST": HOST, "SPECTRAL_PORT": str(layout.port)}
     command = [sys.executable, "-m", "service.api"]
-    return Part("api", command, environment(layout) | own, f"{layout.url}/health/ready")
+    return ManagedProcess("api", command, environment(layout) | own, f"{layout.url}/health/ready")
 
 
-def _controller(layout: Layout) -> Part:
+def _controller(layout: Layout) -> ManagedProcess:
     own = {
         "SPECTRAL_MLFLOW_URL": layout.mlflow_url,
         "SPECTRAL_RAY_ADDRESS": f"{HOST}:{layout.ray_port}",
         "SPECTRAL_CHECKPOINT_DIR": str(layout.home.checkpoints),
         "SPECTRAL_LEASE_SECONDS": str(LEASE_SECONDS),
     }
-    return Part("controller", [sys.executable, "-m", "service.controller"], environment(layout) | own)
+    return ManagedProcess("controller", [sys.executable, "-m", "service.controller"], environment(layout) | own)
 
 
 def _program(name: str) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from service.store.tables import Attempt, Pack, Trial
 
 LOST = "lost"
-Loss = Literal["process", "cluster"]
+LostCause = Literal["process", "cluster"]
 
 
 def open_packs(session: Session) -> list[Pack]:

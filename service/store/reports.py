@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.store.tables import Checkpoint, Trial, TrialReport
+from service.store.tables import Trial, TrialCheckpoint, TrialReport
 
 Curve = list[tuple[int, float]]
 
@@ -31,9 +31,9 @@ def add(session: Session, trial_id: str, points: Sequence[tuple[int, dict[str, A
     return fresh
 
 
-def add_checkpoint(session: Session, checkpoint: Checkpoint) -> bool:
+def add_checkpoint(session: Session, checkpoint: TrialCheckpoint) -> bool:
     """Store a checkpoint; False where it stood already. One that is the best is never made less."""
-    known = session.get(Checkpoint, (checkpoint.trial_id, checkpoint.step))
+    known = session.get(TrialCheckpoint, (checkpoint.trial_id, checkpoint.step))
     if known is None:
         session.add(checkpoint)
         session.flush()
@@ -63,5 +63,9 @@ def of_trial(session: Session, trial_id: str) -> list[TrialReport]:
     return list(session.scalars(select(TrialReport).where(TrialReport.trial_id == trial_id).order_by(TrialReport.step)))
 
 
-def checkpoints(session: Session, trial_id: str) -> list[Checkpoint]:
-    return list(session.scalars(select(Checkpoint).where(Checkpoint.trial_id == trial_id).order_by(Checkpoint.step)))
+def checkpoints(session: Session, trial_id: str) -> list[TrialCheckpoint]:
+    return list(
+        session.scalars(
+            select(TrialCheckpoint).where(TrialCheckpoint.trial_id == trial_id).order_by(TrialCheckpoint.step)
+        )
+    )

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from service import states
-from service.states import SWEEP_ENDED, SweepState, Verb
+from service.states import SWEEP_ENDED, SweepState, SweepVerb
 from service.store import events
 from service.store.errors import NotFound
 from service.store.tables import OutboxEntry, Sweep
@@ -72,7 +72,7 @@ def move(session: Session, sweep_id: str, to: SweepState, reason: str | None = N
     return sweep
 
 
-def apply(session: Session, sweep_id: str, verb: Verb) -> Sweep:
+def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:
     """Carry out a user's verb; one that finds its effect already there changes nothing. Raises states.IllegalMove."""
     hold(session, sweep_id)
     sweep = get(session, sweep_id)

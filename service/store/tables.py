@@ -114,7 +114,7 @@ class TrialReport(Base):
     at: Mapped[float] = mapped_column(default=time.time)
 
 
-class Checkpoint(Base):
+class TrialCheckpoint(Base):
     """A whole checkpoint in the checkpoint store."""
 
     __tablename__ = "checkpoints"

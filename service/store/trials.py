@@ -14,11 +14,11 @@ from service import states
 from service.states import TRIAL_ENDED, TrialState
 from service.store import events, sweeps
 from service.store.errors import NotFound
-from service.store.tables import Attempt, Checkpoint, OutboxEntry, Sweep, Trial, TrialReport
+from service.store.tables import Attempt, OutboxEntry, Sweep, Trial, TrialCheckpoint, TrialReport
 
 Direction = Literal["minimize", "maximize"]
 TrialVerb = Literal["stop", "cancel"]
-Place = tuple[float | None, int]  # objective and number
+RankPosition = tuple[float | None, int]  # objective and number
 
 _ID = re.compile(r"sw[0-9a-f]{10}-[0-9]{4,6}")
 
@@ -92,7 +92,7 @@ def ranked(
     direction: Direction,
     wanted: Sequence[str] = (),
     limit: int = 100,
-    after: Place | None = None,
+    after: RankPosition | None = None,
 ) -> list[Trial]:
     """Trials by objective, the best first and those without one last; ``after`` is the place of the last one seen."""
     value = Trial.objective.desc() if direction == "maximize" else Trial.objective.asc()
@@ -105,7 +105,7 @@ def _in_states(sweep_id: str, wanted: Sequence[str]) -> Select[Trial]:
     return query.where(Trial.state.in_(wanted)) if wanted else query
 
 
-def _worse(than: Place, direction: Direction) -> ColumnElement[bool]:
+def _worse(than: RankPosition, direction: Direction) -> ColumnElement[bool]:
     objective, number = than
     if objective is None:
         return and_(Trial.objective.is_(None), Trial.number > number)
@@ -152,9 +152,9 @@ def attempts(session: Session, trial_id: str) -> list[Attempt]:
     return list(session.scalars(select(Attempt).where(Attempt.trial_id == trial_id).order_by(Attempt.number)))
 
 
-def checkpoint(session: Session, trial_id: str, which: Literal["best", "last"]) -> Checkpoint | None:
+def checkpoint(session: Session, trial_id: str, which: Literal["best", "last"]) -> TrialCheckpoint | None:
     """The last checkpoint, or the last that was the best by the objective."""
-    query = select(Checkpoint).where(Checkpoint.trial_id == trial_id)
+    query = select(TrialCheckpoint).where(TrialCheckpoint.trial_id == trial_id)
     if which == "best":
-        query = query.where(Checkpoint.best)
-    return session.scalar(query.order_by(Checkpoint.step.desc()).limit(1))
+        query = query.where(TrialCheckpoint.best)
+    return session.scalar(query.order_by(TrialCheckpoint.step.desc()).limit(1))

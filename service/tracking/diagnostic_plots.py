@@ -9,13 +9,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from service.tracking.plots import COLOURS, GREY, MAP, finish, label, png
-from service.tracking.sweep_results import Result, SweepResults
+from service.tracking.sweep_results import SweepResults, TrialResult
 from workers.spec.sweep import TrialSpec
 
 SHOWN_DECADES = 12
 """Gradients smaller than the largest by more are shown as if they were 0."""
 
-Looks = list[tuple[int, list[float]]]
+Snapshots = list[tuple[int, list[float]]]
 """(step, values) of the reports that have them."""
 
 
@@ -28,7 +28,7 @@ def drawn(found: SweepResults) -> dict[str, bytes]:
     return {name: content for name, content in plots.items() if content is not None}
 
 
-def gradients(found: SweepResults, best: Result, spec: TrialSpec) -> bytes | None:
+def gradients(found: SweepResults, best: TrialResult, spec: TrialSpec) -> bytes | None:
     """|dL/dh_t| as a heatmap: training steps across, time within the sequence upwards, a logarithmic colour."""
     looks = _looks(found, "grad_t/")
     largest = max((value for _, values in looks for value in values), default=0.0)
@@ -49,7 +49,7 @@ def gradients(found: SweepResults, best: Result, spec: TrialSpec) -> bytes | Non
     return png(figure)
 
 
-def spectrum(found: SweepResults, best: Result, spec: TrialSpec) -> bytes | None:
+def spectrum(found: SweepResults, best: TrialResult, spec: TrialSpec) -> bytes | None:
     """Smallest and largest singular value over training within their band, and where in it the others lie."""
     ends = [(step, values["spectral/min"], values["spectral/max"]) for step, values in found.looks
             if "spectral/min" in values and "spectral/max" in values]  # fmt: skip
@@ -79,14 +79,14 @@ def spectrum(found: SweepResults, best: Result, spec: TrialSpec) -> bytes | None
     return png(figure)
 
 
-def _looks(found: SweepResults, prefix: str) -> Looks:
+def _looks(found: SweepResults, prefix: str) -> Snapshots:
     """The values of the metrics that begin so, in the order of their names, of the reports that have all of them."""
     names = sorted({name for _, values in found.looks for name in values if name.startswith(prefix)})
     return [(step, [values[name] for name in names]) for step, values in found.looks
             if names and all(name in values for name in names)]  # fmt: skip
 
 
-def _columns(looks: Looks) -> list[int]:
+def _columns(looks: Snapshots) -> list[int]:
     """Edges: each look stands for the steps since the one before."""
     return [0, *(step for step, _ in looks)]
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from service.tracking.sweep_results import Result, SweepResults
+from service.tracking.sweep_results import SweepResults, TrialResult
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
 GREY = "#9A9A9A"
@@ -19,7 +19,7 @@ MOST_CELLS = 24
 SHOWN = len(COLOURS)
 DPI = 150
 
-Cells = list[list[float | None]]
+GridValues = list[list[float | None]]
 
 
 def results(found: SweepResults) -> bytes:
@@ -48,7 +48,7 @@ def learning_curves(found: SweepResults) -> bytes:
     return png(figure)
 
 
-def _grid(found: SweepResults) -> tuple[list[tuple[int, int]], list[float], Cells] | None:
+def _grid(found: SweepResults) -> tuple[list[tuple[int, int]], list[float], GridValues] | None:
     """Rows by reflector counts, columns by margin, in each cell the best over all else."""
     best: dict[tuple[tuple[int, int], float], float] = {}
     for r, value in found.scored:
@@ -62,7 +62,7 @@ def _grid(found: SweepResults) -> tuple[list[tuple[int, int]], list[float], Cell
     return rows, columns, [[best.get((row, column)) for column in columns] for row in rows]
 
 
-def _heatmap(found: SweepResults, rows: list[tuple[int, int]], columns: list[float], cells: Cells) -> bytes:
+def _heatmap(found: SweepResults, rows: list[tuple[int, int]], columns: list[float], cells: GridValues) -> bytes:
     width, height = max(5.0, 1.15 * len(columns) + 2.6), max(3.2, 0.72 * len(rows) + 1.7)
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
@@ -80,7 +80,7 @@ def _heatmap(found: SweepResults, rows: list[tuple[int, int]], columns: list[flo
     return png(figure)
 
 
-def _write_cells(axes: Axes, cells: Cells, found: SweepResults) -> None:
+def _write_cells(axes: Axes, cells: GridValues, found: SweepResults) -> None:
     """The value in each cell, readable on its colour; a frame around the best."""
     known = [value for row in cells for value in row if value is not None]
     low, span = min(known), (max(known) - min(known)) or 1.0
@@ -133,7 +133,7 @@ def _numeric(found: SweepResults) -> bool:
     return len(values) > 1 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
-def label(r: Result) -> str:
+def label(r: TrialResult) -> str:
     """A trial's number and parameters."""
     params = ", ".join(f"{path.split('.')[-1]} {_short(value)}" for path, value in r.trial.params.items())
     return f"#{r.trial.number}: {params}"

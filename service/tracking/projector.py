@@ -93,7 +93,7 @@ class Projector:
                 pause = PAUSE_SECONDS
             except LeadLost:
                 return  # the controller's own loop says so
-            except Unreachable as error:
+            except MlflowUnreachable as error:
                 self._say_down(str(error))
                 again, pause = False, min(pause * 2, LONGEST_PAUSE)
             except SQLAlchemyError as error:
@@ -197,7 +197,7 @@ class Projector:
         try:
             self._http.get(f"{self._url}/health").raise_for_status()
         except httpx.HTTPError as error:
-            raise Unreachable(
+            raise MlflowUnreachable(
                 f"MLflow does not answer at {self._url} ({error}). Training goes on; what it misses is told later"
             ) from error
 
@@ -219,5 +219,5 @@ class Projector:
         self._noted_at = time.monotonic()
 
 
-class Unreachable(RuntimeError):
+class MlflowUnreachable(RuntimeError):
     """MLflow does not answer."""

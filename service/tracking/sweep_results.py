@@ -17,7 +17,7 @@ from workers.spec.sweep import Objective, SweepSpec, TrialSpec
 
 
 @dataclass(frozen=True)
-class Result:
+class TrialResult:
     """A trial with what it reached. ``spec``: None where its parameters do not go together, so that it never ran."""
 
     trial: Trial
@@ -35,12 +35,12 @@ class SweepResults:
     sweep: Sweep
     spec: SweepSpec
     objective: Objective
-    results: list[Result]
-    best: Result | None
+    results: list[TrialResult]
+    best: TrialResult | None
     looks: list[tuple[int, dict[str, float]]]
 
     @property
-    def scored(self) -> list[tuple[Result, float]]:
+    def scored(self) -> list[tuple[TrialResult, float]]:
         return [(r, r.trial.objective) for r in self.results if r.trial.objective is not None]
 
 
@@ -51,7 +51,7 @@ def read(session: Session, sweep_id: str) -> SweepResults:
     curves = reports.curves_of_sweep(session, sweep_id, goal.metric)
     count = max(1, sweep.trial_count)
     ranked = trials.ranked(session, sweep_id, goal.direction, limit=count)
-    results = [Result(t, resolved(spec, t), curves.get(t.id, [])) for t in ranked]
+    results = [TrialResult(t, resolved(spec, t), curves.get(t.id, [])) for t in ranked]
     succeeded = session.scalars(select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "succeeded")).all()
     best = next((r for r in results if r.trial.objective is not None and r.trial.id in succeeded), None)
     looks = [(row.step, row.values) for row in reports.of_trial(session, best.trial.id)] if best else []

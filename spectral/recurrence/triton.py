@@ -74,7 +74,7 @@ def fits(size: int, rank: int) -> bool:
     return size <= LARGEST_SIZE and rank <= LARGEST_RANK
 
 
-class Plan(NamedTuple):
+class TilePlan(NamedTuple):
     """How a problem is cut: rows of a program, n and r padded, columns of A and C that stay on chip, columns read at
     once of those that do not, warps of a program.
     """
@@ -87,15 +87,15 @@ class Plan(NamedTuple):
     warps: int
 
 
-def plan(size: int, rank: int, rows: int, processors: int, shared: int) -> Plan:
+def plan(size: int, rank: int, rows: int, processors: int, shared: int) -> TilePlan:
     """For n, r, `rows` in all (K B), and a device with so many multiprocessors and bytes of shared memory in each."""
     n, r = _power_of_two(size), _power_of_two(rank)
     tile_n, tile_r = max(16, n), max(16, r)
     if rows > ROWS_APART * processors and TILE_BYTES * tile_n * tile_r <= shared:
-        return Plan(ROWS_IN_A_TILE, tile_n, tile_r, tile_r, tile_r, 8 if tile_n * tile_r > 2048 else 4)
+        return TilePlan(ROWS_IN_A_TILE, tile_n, tile_r, tile_r, tile_r, 8 if tile_n * tile_r > 2048 else 4)
     held = r if n * r <= RESIDENT else min(r, max(1, READ_AGAIN // n))
     # some 32 numbers of A and as many of C in a thread
-    return Plan(1, n, r, held, held, min(16, max(1, n * r // 1024)))
+    return TilePlan(1, n, r, held, held, min(16, max(1, n * r // 1024)))
 
 
 def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:

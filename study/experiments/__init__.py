@@ -1,6 +1,6 @@
 """The experiments of the study: one line each, in the order of docs/results.md."""
 
-from study.experiments.adding import Adding
+from study.experiments.adding import AddingExperiment
 from study.experiments.copy_memory import CopyMemory
 from study.experiments.deep import DeepNets
 from study.experiments.experiment import Experiment
@@ -22,7 +22,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             "copy-1000", "Copy, T = 1000", "The same after 1,000 blanks.", PUBLISHED["copy"],
             ratio=0.08, recall=0.95, seconds=600,
         ),
-        Adding(
+        AddingExperiment(
             "adding", "Adding problem", "The sum of the two marked numbers of a sequence, squared error.",
             PUBLISHED["adding"], seconds={200: 300, 400: 900},
         ),

@@ -10,24 +10,24 @@ from matplotlib.figure import Figure
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, limit, panels
 from study.records import PointRecord
-from study.tables import NONE, Bound, Table, shown, spread
-from study.trials import Group, Trial, best_of, groups
+from study.tables import NONE, Bound, ResultTable, shown, spread
+from study.trials import Group, TrialOutcome, best_of, groups
 
 
 @dataclass(frozen=True)
-class Adding(Experiment):
+class AddingExperiment(Experiment):
     """``error``: squared error to be reached within ``seconds``, by length."""
 
     error: float = 2e-3
     seconds: dict[int, float] = field(default_factory=dict)
 
-    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+    def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
         headings = (
             "T", "model", "parameters (recurrent)", "steps", "seeds", "best validation MSE", "test MSE",
             f"steps to {self.error:g}", f"seconds to {self.error:g}", "seconds in all", "trained together",
         )  # fmt: skip
         found = sorted(groups(trials), key=_length)
-        return [Table(headings, [self._row(group) for group in found])]
+        return [ResultTable(headings, [self._row(group) for group in found])]
 
     def _row(self, group: Group) -> list[str]:
         reached = [point for trial in group.trials if (point := self._reached(trial)) is not None]
@@ -39,10 +39,10 @@ class Adding(Experiment):
             spread(group.seconds), group.together,
         ]  # fmt: skip
 
-    def _reached(self, trial: Trial) -> PointRecord | None:
+    def _reached(self, trial: TrialOutcome) -> PointRecord | None:
         return trial.first(lambda point: (loss := point.values.get("val/loss")) is not None and loss <= self.error)
 
-    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+    def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
         found = groups(trials)
         return [self._bound(length, most, found) for length, most in self.seconds.items()]
 
@@ -58,7 +58,7 @@ class Adding(Experiment):
         text = f"{sum(done)} of {len(done)} seeds; best {spread(own.values('val/loss'))}"
         return Bound(f"T = {length}: {own.label}", asked, text, all(done))
 
-    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+    def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
         found = groups(trials)
         lengths = sorted({_length(group) for group in found})
         figure, all_axes = panels(len(lengths), height=5.0)
@@ -72,7 +72,7 @@ class Adding(Experiment):
             finish(axes, f"Adding, T = {length}", "training step", "validation MSE")
         return {self.name: figure}
 
-    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+    def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
         bases = {trial.spec.task.baseline for trial in trials}
         return [f"Baseline at every length: {shown(base)}, the error of the answer 1." for base in bases]
 

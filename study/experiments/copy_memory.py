@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, limit, panels
 from study.records import PointRecord
-from study.tables import NONE, Bound, Table, at_least, shown, spread
-from study.trials import Group, Trial, best_of, groups
+from study.tables import NONE, Bound, ResultTable, at_least, shown, spread
+from study.trials import Group, TrialOutcome, best_of, groups
 
 CONTROLS = ("rnn", "lstm")
 """Kinds that are not to get below the baseline; of others that ran it is not asked."""
@@ -28,13 +28,13 @@ class CopyMemory(Experiment):
     steps: int | None = None
     seconds: float | None = None
 
-    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+    def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
         headings = (
             "model", "parameters (recurrent)", "steps", "seeds", "best loss / baseline", "recall",
             "test loss / baseline", f"steps to {self.ratio:g}x", f"seconds to {self.ratio:g}x", "seconds in all",
             "trained together",
         )  # fmt: skip
-        return [Table(headings, [self._row(group) for group in groups(trials)])]
+        return [ResultTable(headings, [self._row(group) for group in groups(trials)])]
 
     def _row(self, group: Group) -> list[str]:
         reached = [point for trial in group.trials if (point := self._reached(trial)) is not None]
@@ -46,7 +46,7 @@ class CopyMemory(Experiment):
             spread(group.seconds), group.together,
         ]  # fmt: skip
 
-    def _reached(self, trial: Trial) -> PointRecord | None:
+    def _reached(self, trial: TrialOutcome) -> PointRecord | None:
         most = self.ratio * trial.spec.task.baseline
 
         def holds(point: PointRecord) -> bool:
@@ -55,7 +55,7 @@ class CopyMemory(Experiment):
 
         return trial.first(holds)
 
-    def _in_time(self, trial: Trial) -> bool:
+    def _in_time(self, trial: TrialOutcome) -> bool:
         point = self._reached(trial)
         if point is None or (self.steps is not None and point.step > self.steps):
             return False
@@ -69,7 +69,7 @@ class CopyMemory(Experiment):
         within += [f"{self.seconds:.0f} s"] if self.seconds is not None else []
         return " and ".join(parts) + (f", within {' and '.join(within)}" if within else "") + ", every seed"
 
-    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+    def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
         found = groups(trials)
         own = best_of(group for group in found if group.spectral)
         controls = [self._control(kind, [g for g in found if g.spec.model.kind == kind]) for kind in CONTROLS]
@@ -91,7 +91,7 @@ class CopyMemory(Experiment):
             return Bound(what, f">= {STUCK:g} x baseline", "diverged before its first report", True)
         return at_least(what, min(ratios) if ratios else None, STUCK)
 
-    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+    def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
         figure, (axes,) = panels(1, width=7.5, height=5.2)
         for colour, group in coloured(groups(trials)):
             base = group.spec.task.baseline
@@ -103,7 +103,7 @@ class CopyMemory(Experiment):
         finish(axes, self.title, "training step", "validation loss / baseline")
         return {self.name: figure}
 
-    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+    def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
         bases = sorted({(trial.spec.task.sequence_length, trial.spec.task.baseline) for trial in trials})
         return [f"Baseline for {length:,} steps: {shown(base)} nats." for length, base in bases]
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, limit, panels, percent_of_errors
-from study.tables import NONE, Bound, Table, at_least, at_most, shown, spread
-from study.trials import Group, Trial, best_of, groups
+from study.tables import NONE, Bound, ResultTable, at_least, at_most, shown, spread
+from study.trials import Group, TrialOutcome, best_of, groups
 
 ONE_CLASS = 0.1135
 """Share of the commonest digit among the test images: what a net that learned nothing gets."""
@@ -23,14 +23,14 @@ class DeepNets(Experiment):
 
     ASKED: ClassVar[dict[int, float]] = {100: 0.97, 200: 0.95}
 
-    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+    def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
         headings = (
             "layers", "model", "parameters (of the layers)", "steps", "seeds", "validation accuracy", "test accuracy",
             "seconds in all", "trained together",
         )  # fmt: skip
-        return [Table(headings, [_row(group) for group in sorted(groups(trials), key=_depth)])]
+        return [ResultTable(headings, [_row(group) for group in sorted(groups(trials), key=_depth)])]
 
-    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+    def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
         found = groups(trials)
         return [bound for depth, asked in self.ASKED.items() for bound in self._bounds(depth, asked, found)]
 
@@ -49,14 +49,14 @@ class DeepNets(Experiment):
         whole = first is not None and first.whole
         return [at_least(f"{named}, mean of the seeds", own, asked, percent=True, also=whole), stuck, below]
 
-    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+    def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
         return [
             "The plain net starts as torch's linear layers do, U(-1/sqrt(n), 1/sqrt(n)), which fades with depth by "
             "itself; the spectral net starts at the identity, the residual one has its shortcuts. No other start "
             "of the plain net, no normalisation and no other depth was tried."
         ]
 
-    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+    def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
         found = groups(trials)
         depths = sorted({_depth(group) for group in found})
         figure, all_axes = panels(len(depths), height=4.8)

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-from study.tables import Bound, Published, Table
-from study.trials import Trial
+from study.tables import Bound, Published, ResultTable
+from study.trials import TrialOutcome
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Experiment(ABC):
     SELECTED: ClassVar[str] = "Where several settings ran, the bounds are held to the one with the best validation."
 
     @abstractmethod
-    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+    def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
         """The figures. trials: of all its sweeps that ran, perhaps none of some."""
 
     @abstractmethod
-    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+    def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
         """What is asked of them in this size."""
 
     @abstractmethod
-    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+    def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
         """By name, which begins with the experiment's own."""
 
-    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+    def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
         """Sentences that the numbers decide."""
         return []

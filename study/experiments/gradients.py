@@ -17,8 +17,8 @@ from matplotlib.figure import Figure, SubFigure
 from study.experiments.experiment import Experiment
 from study.plots import COLOURS, GREY, MAP
 from study.records import PointRecord
-from study.tables import NONE, Bound, Table, at_least, shown, spread
-from study.trials import Trial, label
+from study.tables import NONE, Bound, ResultTable, at_least, shown, spread
+from study.trials import TrialOutcome, label
 from workers.tasks.copy_memory import Copy
 from workers.training.probe_points import cuts
 from workers.training.probe_points import rows as looked_at
@@ -31,7 +31,7 @@ DECADES = 12
 
 
 @dataclass(frozen=True)
-class Looks:
+class GradientRatios:
     """The ratios of a trial's reports; one that had none, since a norm was 0 or not finite, lies outside the band."""
 
     ratios: Sequence[float | None]
@@ -49,12 +49,12 @@ class Looks:
 
 @dataclass(frozen=True)
 class Gradients(Experiment):
-    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+    def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
         headings = ("model", "r T", "looks", f"share in [{LOW:g}, {HIGH:g}]", "median ratio", "least", "greatest",
                     "share, over the last state of all", "end")  # fmt: skip
-        return [Table(headings, [_row(trial) for trial in trials])]
+        return [ResultTable(headings, [_row(trial) for trial in trials])]
 
-    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+    def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
         kept = [trial for trial in trials if _kept_small(trial)]
         bounds = [
             at_least(f"{_named(t)}, r <= 1/T, over h_{_silence(t)}", looks(t).share, SHARE, percent=True) for t in kept
@@ -67,7 +67,7 @@ class Gradients(Experiment):
         }
         return bounds + [_leaves(what, own) for what, own in controls.items()]
 
-    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+    def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
         found = []
         for silence, depth, batch in sorted({(_silence(t), t.spec.depth, t.spec.training.batch_size) for t in trials}):
             found += [
@@ -80,7 +80,7 @@ class Gradients(Experiment):
             ]
         return found
 
-    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+    def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
         drawn = [trial for trial in trials if trial.points]
         figure = Figure(figsize=(4.6 * max(1, len(drawn)), 6.2), layout="constrained")
         halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 2))
@@ -89,19 +89,19 @@ class Gradients(Experiment):
         return {self.name: figure}
 
 
-def looks(trial: Trial) -> Looks:
+def looks(trial: TrialOutcome) -> GradientRatios:
     """|dL/dh_0| over that of the last look before the recall, one for each report that looked."""
     return _looks(trial, _times(trial).index(_silence(trial)))
 
 
-def _over_last_state(trial: Trial) -> Looks:
+def _over_last_state(trial: TrialOutcome) -> GradientRatios:
     return _looks(trial, len(_times(trial)) - 1)
 
 
-def _looks(trial: Trial, end: int) -> Looks:
+def _looks(trial: TrialOutcome, end: int) -> GradientRatios:
     """One that diverged has one more, where it did."""
     found = [_over(point, end) for point in trial.points if any(name.startswith("grad_t/") for name in point.values)]
-    return Looks([*found, None] if trial.diverged else found)
+    return GradientRatios([*found, None] if trial.diverged else found)
 
 
 def _over(point: PointRecord, end: int) -> float | None:
@@ -110,26 +110,26 @@ def _over(point: PointRecord, end: int) -> float | None:
     return first / last if first is not None and last else None
 
 
-def _times(trial: Trial) -> list[int]:
+def _times(trial: TrialOutcome) -> list[int]:
     return cuts(trial.spec.depth)
 
 
-def _silence(trial: Trial) -> int:
+def _silence(trial: TrialOutcome) -> int:
     """The last time at or before T that is looked at."""
     task = trial.spec.task
     assert isinstance(task, Copy)
     return max(time for time in _times(trial) if time <= task.length)
 
 
-def _named(trial: Trial) -> str:
+def _named(trial: TrialOutcome) -> str:
     return f"{label(trial.spec)}, seed {trial.spec.training.seed}"
 
 
-def _kept_small(trial: Trial) -> bool:
+def _kept_small(trial: TrialOutcome) -> bool:
     return trial.spectral and trial.spec.model.band_margin * trial.spec.task.sequence_length <= 1
 
 
-def _leaves(what: str, found: Sequence[Trial]) -> Bound:
+def _leaves(what: str, found: Sequence[TrialOutcome]) -> Bound:
     """Whether what is asked of ours is beyond a control, whichever of its trials stays longest."""
     shares = [share for trial in found if (share := looks(trial).share) is not None]
     what, asked = f"control: {what} leaves it, every seed", f"< {SHARE:.0%}"
@@ -138,7 +138,7 @@ def _leaves(what: str, found: Sequence[Trial]) -> Bound:
     return Bound(what, asked, spread(shares, percent=True), max(shares) < SHARE)
 
 
-def _row(trial: Trial) -> list[str]:
+def _row(trial: TrialOutcome) -> list[str]:
     found = looks(trial)
     known = found.known
     r_t = shown(trial.spec.model.band_margin * trial.spec.task.sequence_length) if trial.spectral else NONE
@@ -151,7 +151,7 @@ def _row(trial: Trial) -> list[str]:
     ]  # fmt: skip
 
 
-def _profile(trial: Trial) -> tuple[list[int], list[list[float]]]:
+def _profile(trial: TrialOutcome) -> tuple[list[int], list[list[float]]]:
     """Steps of the looks, and for each point of time |dL/dh_t| at those."""
     names = sorted({name for point in trial.points for name in point.values if name.startswith("grad_t/")})
     whole = [point for point in trial.points if names and all(point.values.get(name) is not None for name in names)]
@@ -159,7 +159,7 @@ def _profile(trial: Trial) -> tuple[list[int], list[list[float]]]:
     return [point.step for point in whole], rows
 
 
-def _heatmaps(figure: SubFigure, trials: Sequence[Trial]) -> None:
+def _heatmaps(figure: SubFigure, trials: Sequence[TrialOutcome]) -> None:
     all_axes = figure.subplots(1, max(1, len(trials)), squeeze=False)[0]
     found = [_profile(trial) for trial in trials]
     known = [value for _, rows in found for row in rows for value in row if value > 0]
@@ -187,7 +187,7 @@ def _edges(count: int, steps: int) -> list[float]:
     return [points[0], *((a + b) / 2 for a, b in pairwise(points)), float(steps)]
 
 
-def _ratios(figure: SubFigure, trials: Sequence[Trial]) -> None:
+def _ratios(figure: SubFigure, trials: Sequence[TrialOutcome]) -> None:
     axes = figure.subplots()
     for colour, trial in zip(COLOURS, trials, strict=False):
         end = _times(trial).index(_silence(trial))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from study.experiments.phase_points import Point, share, together
+from study.experiments.phase_points import PhasePoint, share, together
 from study.statistics import Z95, fisher_greater, logistic, ratio_with_error, wilson
 from study.tables import shown
 
@@ -26,7 +26,7 @@ LEAST = 20
 ABLE = "settings that mostly train at the least r T, whose own trials are not counted"
 
 
-def able(points: Sequence[Point]) -> list[Point]:
+def able(points: Sequence[PhasePoint]) -> list[PhasePoint]:
     """Points of settings and lengths of which most trials succeed at the least r T: if others of them fail, it is for
     the margin. The trials that chose them are not among the points, since they would succeed by construction."""
     least = min((point.r_t for point in points), default=0.0)
@@ -35,7 +35,7 @@ def able(points: Sequence[Point]) -> list[Point]:
     return [point for point in points if point.r_t > least and (point.setting, point.length) in kept]
 
 
-def edge(points: Sequence[Point]) -> list[str]:
+def edge(points: Sequence[PhasePoint]) -> list[str]:
     """H1 for one task: success ends at r T of 1 to 10, whatever T is. points: of that task."""
     task = points[0].task
     kept = able(points)
@@ -67,7 +67,7 @@ def edge(points: Sequence[Point]) -> list[str]:
     return [f"{name} {said}{place} {EDGE[0]:g} to {EDGE[1]:g} ({basis}).", _collapse(name, kept)]
 
 
-def _collapse(name: str, kept: Sequence[Point]) -> str:
+def _collapse(name: str, kept: Sequence[PhasePoint]) -> str:
     """Whether r T orders the outcomes of different lengths better than r alone."""
     lengths = sorted({point.length for point in kept})
     outcomes = [point.success for point in kept]
@@ -91,7 +91,7 @@ def _collapse(name: str, kept: Sequence[Point]) -> str:
     )
 
 
-def reflectors(points: Sequence[Point]) -> list[str]:
+def reflectors(points: Sequence[PhasePoint]) -> list[str]:
     """H2: few reflectors are enough for leaky ReLU on adding, while copy needs near-full sets.
 
     Of activations that train at all, and of starts that exist for few reflectors and for many.
@@ -114,7 +114,7 @@ def reflectors(points: Sequence[Point]) -> list[str]:
     ]  # fmt: skip
 
 
-def _compared(claim: str, what: str, points: Sequence[Point], *, more: bool) -> str:
+def _compared(claim: str, what: str, points: Sequence[PhasePoint], *, more: bool) -> str:
     """more: whether the claim says that few reflectors are not enough; else that they do better."""
     few = [point.success for point in points if point.filling <= FEW]
     many = [point.success for point in points if point.filling >= NEAR_FULL]
@@ -142,7 +142,7 @@ def _interval(outcomes: Sequence[bool]) -> str:
     return f"{sum(outcomes)} of {len(outcomes)} trials ({low:.0%} to {high:.0%})"
 
 
-def advice(points: Sequence[Point]) -> list[str]:
+def advice(points: Sequence[PhasePoint]) -> list[str]:
     """For each task the choice of activation, start and reflectors that succeeded most where the margin is safe."""
     found = []
     for task, own in together([p for p in points if p.r_t <= SAFE], lambda p: p.task).items():

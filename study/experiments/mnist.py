@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, panels, percent_of_errors
-from study.tables import NONE, Bound, Table, at_least, at_most, shown, spread
-from study.trials import Group, Trial, best_of, groups
+from study.tables import NONE, Bound, ResultTable, at_least, at_most, shown, spread
+from study.trials import Group, TrialOutcome, best_of, groups
 from workers.tasks.mnist import PIXELS, VALIDATION, Mnist
 
 TRAINED_ON = 60_000 - VALIDATION
@@ -42,12 +42,12 @@ class MnistSteps(Experiment):
         ("full", PIXELS, "permuted"): Asked(0.95),
     }
 
-    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+    def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
         headings = ("steps a sequence", "model", "parameters (recurrent)", "epochs", "seeds", "validation accuracy",
                     "test accuracy", "seconds in all", "trained together")  # fmt: skip
-        return [Table(headings, [_row(group) for group in sorted(groups(trials), key=_reading)])]
+        return [ResultTable(headings, [_row(group) for group in sorted(groups(trials), key=_reading)])]
 
-    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+    def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
         found = groups(trials)
         wanted = [(steps, order, asked) for (own, steps, order), asked in self.ASKED.items() if own == size]
         return [bound for steps, order, asked in wanted for bound in self._bounds(steps, order, asked, found)]
@@ -69,7 +69,7 @@ class MnistSteps(Experiment):
             bounds.append(at_most(f"{what}, seconds", max(own.seconds), asked.seconds))
         return bounds
 
-    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+    def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
         found = groups(trials)
         readings = sorted({_reading(group) for group in found}, key=lambda reading: (reading[0], reading[1] != "rows"))
         figure, all_axes = panels(len(readings), width=4.6, height=5.0)
@@ -81,7 +81,7 @@ class MnistSteps(Experiment):
             finish(axes, f"MNIST, {_named(*reading)}", "training step", "validation error, %")
         return {self.name: figure}
 
-    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+    def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
         found = [group for group in groups(trials) if group.spectral and _reading(group)[0] == PIXELS]
         return [
             f"{_named(*_reading(group))}: an epoch of {TRAINED_ON:,} images took "

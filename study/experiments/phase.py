@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from study.experiments import hypotheses, phase_plots
 from study.experiments.experiment import Experiment
-from study.experiments.phase_points import SUCCESS, Point, points_of, together
+from study.experiments.phase_points import SUCCESS, PhasePoint, points_of, together
 from study.statistics import wilson
-from study.tables import Bound, Table, at_least, shown
-from study.trials import Trial
+from study.tables import Bound, ResultTable, at_least, shown
+from study.trials import TrialOutcome
 
 ENOUGH = 300
 """Trials asked of the diagram."""
@@ -23,7 +23,7 @@ SUCCEEDED = (
 
 @dataclass(frozen=True)
 class PhaseDiagram(Experiment):
-    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+    def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
         points = points_of(trials)
         stable = [point for point in points if point.r_t <= hypotheses.SAFE]
         margins = _shares(
@@ -37,22 +37,22 @@ class PhaseDiagram(Experiment):
         )  # fmt: skip
         return [margins, counts]
 
-    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+    def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
         return [at_least("trials in the diagram", len(points_of(trials)) or None, ENOUGH)]
 
-    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+    def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
         points = points_of(trials)
         by_task = together(points, lambda p: p.task).items()
         diagrams = {f"{self.name}-{task}": phase_plots.diagram(own) for task, own in by_task}
         return diagrams | {f"{self.name}-edge": phase_plots.edge(points)}
 
-    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+    def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
         points = points_of(trials)
         found = [sentence for own in together(points, lambda p: p.task).values() for sentence in hypotheses.edge(own)]
         return [*_trained(trials), *found, *hypotheses.reflectors(points), *hypotheses.advice(points)]
 
 
-def _trained(trials: Sequence[Trial]) -> list[str]:
+def _trained(trials: Sequence[TrialOutcome]) -> list[str]:
     """How the trials of each task and length were trained, in a line."""
     said: dict[str, set[int]] = {}
     for trial in trials:
@@ -66,11 +66,11 @@ def _trained(trials: Sequence[Trial]) -> list[str]:
 
 
 def _shares(
-    points: Sequence[Point], caption: str, headings: Sequence[str], key: Callable[[Point], tuple[str, ...]]
-) -> Table:
+    points: Sequence[PhasePoint], caption: str, headings: Sequence[str], key: Callable[[PhasePoint], tuple[str, ...]]
+) -> ResultTable:
     rows = []
     for names, own in together(points, key).items():
         successes = sum(point.success for point in own)
         low, high = wilson(successes, len(own))
         rows.append([*names, f"{successes} of {len(own)}", f"{successes / len(own):.0%}", f"{low:.0%} to {high:.0%}"])
-    return Table((*headings, "successes", "share", "95 % (Wilson)"), rows, caption)
+    return ResultTable((*headings, "successes", "share", "95 % (Wilson)"), rows, caption)

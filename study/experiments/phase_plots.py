@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from study.experiments.hypotheses import ABLE, EDGE, able
-from study.experiments.phase_points import SUCCESS, Point, share, together
+from study.experiments.phase_points import SUCCESS, PhasePoint, share, together
 from study.plots import COLOURS, GREY, MAP
 from study.statistics import wilson
 
@@ -20,7 +20,7 @@ DARK = 0.6
 """Shares above it are written in black, since viridis is light there."""
 
 
-def diagram(points: Sequence[Point]) -> Figure:
+def diagram(points: Sequence[PhasePoint]) -> Figure:
     """A heatmap of the share of successes for each activation with length (rows) and start (columns); of one task.
 
     Across: r T; upwards: (m1 + m2) / n. How many trials succeeded, and of how many, stands in the cell.
@@ -45,7 +45,7 @@ def diagram(points: Sequence[Point]) -> Figure:
     return figure
 
 
-def _heatmap(axes: Axes, points: Sequence[Point], products: Sequence[float], fillings: Sequence[float]) -> None:
+def _heatmap(axes: Axes, points: Sequence[PhasePoint], products: Sequence[float], fillings: Sequence[float]) -> None:
     cells = together(points, lambda p: (p.filling, p.r_t))
     values = [[share(cells.get((filling, product), [])) for product in products] for filling in fillings]
     axes.set_facecolor("#E8E8E8")
@@ -64,7 +64,7 @@ def _heatmap(axes: Axes, points: Sequence[Point], products: Sequence[float], fil
         side.set_visible(False)
 
 
-def edge(points: Sequence[Point]) -> Figure:
+def edge(points: Sequence[PhasePoint]) -> Figure:
     """Success over r T and over r, a line for each length with its 95 % interval; a row for each task.
 
     Of the settings that mostly train where the margin is safe. If the edge collapses in r T, the lines meet on the
@@ -94,7 +94,7 @@ def edge(points: Sequence[Point]) -> Figure:
     return figure
 
 
-def _line(axes: Axes, colour: str, length: int, points: Sequence[Point], *, by_product: bool) -> None:
+def _line(axes: Axes, colour: str, length: int, points: Sequence[PhasePoint], *, by_product: bool) -> None:
     cells = sorted(together(points, lambda p: p.r_t if by_product else p.margin).items())
     shares = [share(own) for _, own in cells]
     bands = [wilson(sum(p.success for p in own), len(own)) for _, own in cells]

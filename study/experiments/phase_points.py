@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from study.trials import Trial
+from study.trials import TrialOutcome
 
 SUCCESS = 0.5
 """Share of the baseline that the best validation loss of a trial that trains is below."""
@@ -13,7 +13,7 @@ SUCCESS = 0.5
 K = TypeVar("K", bound=Hashable)
 
 
-class Point(NamedTuple):
+class PhasePoint(NamedTuple):
     """``length``: T, steps of a sequence. ``filling``: (m1 + m2) / n; 2 holds every matrix, 1 every rotation."""
 
     task: str
@@ -36,30 +36,30 @@ class Point(NamedTuple):
         return self.task, self.filling, self.activation, self.start
 
 
-def points_of(trials: Iterable[Trial]) -> list[Point]:
+def points_of(trials: Iterable[TrialOutcome]) -> list[PhasePoint]:
     """In the order of task, length, r T, filling, activation, start. One that diverged counts by its best report, one
     that was ended from outside not at all."""
     return sorted(_point(trial) for trial in trials if not trial.lost)
 
 
-def _point(trial: Trial) -> Point:
+def _point(trial: TrialOutcome) -> PhasePoint:
     model, task = trial.spec.model, trial.spec.task
     best = trial.value("val/loss")
-    return Point(
+    return PhasePoint(
         task.name, task.sequence_length, model.band_margin,
         sum(model.reflector_counts) / model.hidden_size, model.nonlinearity,
         model.first_values, trial.spec.training.seed, best is not None and best <= SUCCESS * task.baseline,
     )  # fmt: skip
 
 
-def together(points: Sequence[Point], key: Callable[[Point], K]) -> dict[K, list[Point]]:
+def together(points: Sequence[PhasePoint], key: Callable[[PhasePoint], K]) -> dict[K, list[PhasePoint]]:
     """The points by ``key``, in the order of their first ones."""
-    found: dict[K, list[Point]] = {}
+    found: dict[K, list[PhasePoint]] = {}
     for point in points:
         found.setdefault(key(point), []).append(point)
     return found
 
 
-def share(points: Sequence[Point]) -> float:
+def share(points: Sequence[PhasePoint]) -> float:
     """Of successes; NaN of nothing."""
     return sum(point.success for point in points) / len(points) if points else float("nan")

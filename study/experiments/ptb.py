@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, panels
-from study.tables import NONE, Bound, Table, spread
-from study.trials import Group, Trial, best_of, groups
+from study.tables import NONE, Bound, ResultTable, spread
+from study.trials import Group, TrialOutcome, best_of, groups
 from workers.tasks.language import LanguageTask
 
 TASKS = ("ptb_char", "ptb_word")
@@ -20,18 +20,18 @@ EQUAL = 0.02
 
 @dataclass(frozen=True)
 class PennTreebank(Experiment):
-    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+    def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
         headings = ("task", "model", "parameters (recurrent)", "steps", "seeds", "validation", "test", "seconds in all",
                     "trained together")  # fmt: skip
-        return [Table(headings, [_row(group) for group in groups(trials)])]
+        return [ResultTable(headings, [_row(group) for group in groups(trials)])]
 
-    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+    def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
         found = groups(trials)
         names = list(dict.fromkeys(_name(group) for group in found))
         missing = [task for task in TASKS if not any(name.startswith(task) for name in names)]
         return [_beats(name, found) for name in [*names, *missing]]
 
-    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+    def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
         found = groups(trials)
         sizes = ", ".join(f"{size:,}" for size in sorted({group.parameters.total for group in found}))
         said = [f"Nets of {sizes} parameters: figures of larger ones are not comparable."]
@@ -43,7 +43,7 @@ class PennTreebank(Experiment):
             )
         return said
 
-    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+    def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
         found = groups(trials)
         names = list(dict.fromkeys(_name(group) for group in found))
         figure, all_axes = panels(len(names), height=4.8)

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from study.experiments.experiment import Experiment
 from study.plots import COLOURS, finish, panels
 from study.statistics import deviation, ranks
-from study.tables import NONE, Bound, Table, shown
-from study.trials import Group, Trial, best_of, groups
+from study.tables import NONE, Bound, ResultTable, shown
+from study.trials import Group, TrialOutcome, best_of, groups
 from workers.tasks.ucr import Ucr
 
 OURS, PEERS = "spectral_rnn", ("rnn", "ornn")
@@ -20,13 +20,13 @@ CLEAR = 1.0
 SETS, SEEDS = 4, 5
 """At least so many, else nothing is said of ranks."""
 
-Cells = dict[str, dict[str, Group]]
+GroupsByDataset = dict[str, dict[str, Group]]
 """By data set, by kind of model."""
 
 
 @dataclass(frozen=True)
 class UcrSets(Experiment):
-    def tables(self, trials: Sequence[Trial]) -> list[Table]:
+    def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
         cells = chosen(trials)
         kinds = list(dict.fromkeys(kind for row in cells.values() for kind in row))
         rows = [[name, *(_cell(row.get(kind)) for kind in kinds)] for name, row in cells.items()]
@@ -36,9 +36,9 @@ class UcrSets(Experiment):
         labels = [
             [kind, "; ".join(dict.fromkeys(row[kind].label for row in cells.values() if kind in row))] for kind in kinds
         ]
-        return [Table(("set", *kinds), rows, caption), Table(("kind", "models, over the sets"), labels)]
+        return [ResultTable(("set", *kinds), rows, caption), ResultTable(("kind", "models, over the sets"), labels)]
 
-    def bounds(self, trials: Sequence[Trial], size: str) -> list[Bound]:
+    def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
         cells = chosen(trials)
         mean = mean_ranks(cells) if _enough(cells) else {}
         own = mean.get(OURS)
@@ -50,7 +50,7 @@ class UcrSets(Experiment):
             found.append(Bound(what, f"<= {shown(other)}", shown(own), met))
         return found
 
-    def conclusions(self, trials: Sequence[Trial], size: str) -> list[str]:
+    def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
         cells = chosen(trials)
         ranked = mean_ranks(cells).values()
         said = [
@@ -61,7 +61,7 @@ class UcrSets(Experiment):
             said.append(f"Mean ranks less than {CLEAR:g} apart over {len(cells)} sets tell no kind from another.")
         return said
 
-    def plots(self, trials: Sequence[Trial]) -> dict[str, Figure]:
+    def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
         cells = chosen(trials)
         kinds = list(dict.fromkeys(kind for row in cells.values() for kind in row))
         figure, (axes,) = panels(1, width=8.5)
@@ -78,7 +78,7 @@ class UcrSets(Experiment):
         return {self.name: figure}
 
 
-def chosen(trials: Sequence[Trial]) -> Cells:
+def chosen(trials: Sequence[TrialOutcome]) -> GroupsByDataset:
     """For each set and kind its group, the best on validation where there are several."""
     found: dict[str, dict[str, list[Group]]] = {}
     for group in groups(trials):
@@ -91,13 +91,13 @@ def chosen(trials: Sequence[Trial]) -> Cells:
     }
 
 
-def _enough(cells: Cells) -> bool:
+def _enough(cells: GroupsByDataset) -> bool:
     """Whether every kind that is compared ran on all sets with all seeds, and none was lost on the way."""
     compared = [row.get(kind) for row in cells.values() for kind in (OURS, *PEERS)]
     return len(cells) >= SETS and all(g is not None and g.whole and len(g.trials) >= SEEDS for g in compared)
 
 
-def mean_ranks(cells: Cells) -> dict[str, float]:
+def mean_ranks(cells: GroupsByDataset) -> dict[str, float]:
     """Of each kind over the sets, by mean test accuracy; kinds that are missing on a set are left out of it."""
     found: dict[str, list[float]] = {}
     for row in cells.values():

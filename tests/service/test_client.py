@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.client import ApiError, Client, Unreachable
+from service.client import ApiError, Client, ServiceUnreachable
 from service.settings import ApiSettings
 from service.store import events, sweeps, trials
 from service.store.database import Database
@@ -81,9 +81,9 @@ def test_nobody_there_is_said_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}", patience=0) as client:
-        with pytest.raises(Unreachable, match=f"no answer from http://127.0.0.1:{port}"):
+        with pytest.raises(ServiceUnreachable, match=f"no answer from http://127.0.0.1:{port}"):
             client.sweep("sw0123456789")
-        with pytest.raises(Unreachable):
+        with pytest.raises(ServiceUnreachable):
             next(client.events("sw0123456789"))
 
 

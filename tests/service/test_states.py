@@ -14,8 +14,8 @@ from service.states import (
     TRIAL_MOVES,
     IllegalMove,
     SweepState,
+    SweepVerb,
     TrialState,
-    Verb,
     after_verb,
     move_sweep,
     move_trial,
@@ -23,7 +23,7 @@ from service.states import (
 
 SWEEPS: tuple[SweepState, ...] = get_args(SweepState)
 TRIALS: tuple[TrialState, ...] = get_args(TrialState)
-VERBS: tuple[Verb, ...] = get_args(Verb)
+VERBS: tuple[SweepVerb, ...] = get_args(SweepVerb)
 
 # written out here a second time on purpose: a slip in the table shows as a difference
 SWEEP_PERMITTED = {
@@ -73,7 +73,7 @@ def test_what_ends() -> None:
 
 
 @pytest.mark.parametrize(("state", "verb"), list(product(SWEEPS, VERBS)))
-def test_verbs_lead_along_permitted_moves_and_may_be_repeated(state: SweepState, verb: Verb) -> None:
+def test_verbs_lead_along_permitted_moves_and_may_be_repeated(state: SweepState, verb: SweepVerb) -> None:
     if (state, verb) in TOO_LATE:
         with pytest.raises(IllegalMove, match=f"cannot {verb} a sweep that is {state}"):
             after_verb(state, verb)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from study.documents import PAPER, Document, read
+from study.documents import PAPER, SweepDocument, read
 from study.records import PointRecord, Record, TrialRecord
-from study.trials import Trial, trials_of
+from study.trials import TrialOutcome, trials_of
 from workers.spec.expand import params_of, resolve
 from workers.spec.parse import parse_sweep
 from workers.spec.sweep import TrialSpec
@@ -20,7 +20,7 @@ History = Callable[[TrialSpec], list[tuple[int, Values]] | None]
 MACHINE = {"date": "2018-07-10", "source": "0123abc", "processor": "a processor, 2 cores", "torch": "2.11.0"}
 
 
-def documents(*experiments: str, size: str = "cpu") -> list[Document]:
+def documents(*experiments: str, size: str = "cpu") -> list[SweepDocument]:
     return read(PAPER / size, experiments)
 
 
@@ -43,7 +43,7 @@ def history(spec: TrialSpec, *, better: float = 1.0, seconds: float = 60.0) -> l
     return found
 
 
-def record(document: Document, made: History = history, data_dir: Path | None = None) -> Record:
+def record(document: SweepDocument, made: History = history, data_dir: Path | None = None) -> Record:
     """The document's sweep as if it had run; the trials of each shape in one pack."""
     sweep = parse_sweep(document.content, data_dir)
     trials = [_trial(resolve(sweep, i, params), made) for i, params in enumerate(params_of(sweep))]
@@ -66,6 +66,6 @@ def _trial(spec: TrialSpec, made: History) -> TrialRecord:
     )  # fmt: skip
 
 
-def trials(*experiments: str, made: History = history, size: str = "cpu") -> list[Trial]:
+def trials(*experiments: str, made: History = history, size: str = "cpu") -> list[TrialOutcome]:
     """Of all the experiments' documents."""
     return [trial for document in documents(*experiments, size=size) for trial in trials_of(record(document, made))]

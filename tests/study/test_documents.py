@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.documents import PAPER, SIZES, Document, belongs, checked, read, shortened
+from study.documents import PAPER, SIZES, SweepDocument, belongs, checked, read, shortened
 from study.errors import DataNotThere, DocumentWrong
 from study.experiments import EXPERIMENTS
 from study.experiments.ptb import EQUAL
@@ -22,7 +22,7 @@ from workers.tasks.mnist import Mnist
 PATHS = sorted(PAPER.glob("*/*.json"))
 
 
-def first(document: Document) -> TrialSpec:
+def first(document: SweepDocument) -> TrialSpec:
     sweep = parse_sweep(document.content)
     return resolve(sweep, 0, params_of(sweep)[0])
 
@@ -83,7 +83,7 @@ def test_the_gradients_have_a_margin_below_one_over_t_and_one_far_above() -> Non
 
 
 @pytest.mark.parametrize("document", documents(*EXPERIMENTS), ids=lambda document: document.stem)
-def test_a_dry_run_is_a_valid_sweep_of_few_steps_and_one_seed(document: Document) -> None:
+def test_a_dry_run_is_a_valid_sweep_of_few_steps_and_one_seed(document: SweepDocument) -> None:
     short = shortened(document, 12)
     found = specs(parse_sweep(short.content))
     assert {spec.training.steps for spec in found} == {12}
@@ -94,9 +94,9 @@ def test_a_dry_run_is_a_valid_sweep_of_few_steps_and_one_seed(document: Document
 
 
 def test_the_digest_is_that_of_the_content() -> None:
-    one = Document("a", {"name": "x", "space": {"model.margin": [0.1]}})
-    assert one.digest == Document("a", {"space": {"model.margin": [0.1]}, "name": "x"}).digest
-    assert one.digest != Document("a", {"name": "x", "space": {"model.margin": [0.2]}}).digest
+    one = SweepDocument("a", {"name": "x", "space": {"model.margin": [0.1]}})
+    assert one.digest == SweepDocument("a", {"space": {"model.margin": [0.1]}, "name": "x"}).digest
+    assert one.digest != SweepDocument("a", {"name": "x", "space": {"model.margin": [0.2]}}).digest
 
 
 def test_names_that_only_begin_alike_belong_to_others() -> None:
@@ -109,7 +109,7 @@ def test_a_wrong_document_is_named(tmp_path: Path) -> None:
     with pytest.raises(DocumentWrong, match=r"mlp\.json"):
         read(tmp_path, ["mlp"])
     with pytest.raises(DocumentWrong, match=r"mlp-wide\.json.*model\.margin"):
-        checked([Document("mlp-wide", {"task": {"name": "adding"}, "space": {"model.margin": [2]}})], None)
+        checked([SweepDocument("mlp-wide", {"task": {"name": "adding"}, "space": {"model.margin": [2]}})], None)
 
 
 def test_missing_data_says_which_folder_and_what_to_do(tmp_path: Path) -> None:

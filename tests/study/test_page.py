@@ -11,7 +11,7 @@ import torch
 
 from study import __main__ as program
 from study import estimate, page, plots
-from study.documents import Document
+from study.documents import SweepDocument
 from study.experiments import EXPERIMENTS
 from study.records import PointRecord, Record, Records
 from study.trials import trials_of
@@ -20,7 +20,7 @@ from workers.spec.expand import params_of, resolve
 from workers.spec.parse import parse_sweep
 from workers.training.batches import TaskData
 from workers.training.trainer import Trainer
-from workers.training.trial_state import TrialState
+from workers.training.training_state import TrainingState
 
 
 @pytest.fixture(autouse=True)
@@ -88,11 +88,11 @@ def test_a_real_history_has_what_the_page_reads(tmp_path: Path) -> None:
     }
     content["training"].pop("checkpoint_every", None)
     sweep = parse_sweep(content)
-    states = [TrialState.start(resolve(sweep, i, params)) for i, params in enumerate(params_of(sweep))]
+    states = [TrainingState.start(resolve(sweep, i, params)) for i, params in enumerate(params_of(sweep))]
     trainer = Trainer(states, TaskData(sweep.task, None, torch.device("cpu"), torch.float32), torch.device("cpu"))
     while trainer.live:
         trainer.advance()
-    made = record(Document("gradients", content))
+    made = record(SweepDocument("gradients", content))
     real = [
         trial.model_copy(
             update={"points": [PointRecord(step=p.step, values=dict(p.values)) for p in states[i].history]}
@@ -109,7 +109,7 @@ def test_a_real_history_has_what_the_page_reads(tmp_path: Path) -> None:
 def test_the_estimate_grows_with_the_steps() -> None:
     (document,) = [found for found in documents("copy-500") if found.stem == "copy-500"]
     training = document.content["training"] | {"steps": 800, "report_every": 200}
-    document = Document("copy-500", document.content | {"training": training})
+    document = SweepDocument("copy-500", document.content | {"training": training})
     found = record(document)
     sweep = parse_sweep(document.content)
     once = estimate.expected(sweep, found)
@@ -172,7 +172,7 @@ def test_records_of_other_documents_are_left_out_and_named(
     (kept,) = [document for document in documents("mnist") if document.stem == "mnist-784"]
     records.save(record(kept))
     for document in documents("mlp"):
-        records.save(record(Document(document.stem, document.content | {"retries": {"user": 1}})))
+        records.save(record(SweepDocument(document.stem, document.content | {"retries": {"user": 1}})))
     monkeypatch.setattr(sys, "argv", ["study", "--render", "--out", str(tmp_path)])
     assert program.main() == 0
     text = (tmp_path / "results.md").read_text()

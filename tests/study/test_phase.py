@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from study.experiments import EXPERIMENTS, hypotheses
-from study.experiments.phase_points import Point, points_of
+from study.experiments.phase_points import PhasePoint, points_of
 from tests.study.examples import Values, history, trials
 from workers.spec.sweep import TrialSpec
 
@@ -15,9 +15,9 @@ PRODUCTS = (0.1, 1.0, 3.0, 10.0, 30.0)
 FILLINGS = (0.125, 0.5, 1.0, 2.0)
 
 
-def grid(task: str, activation: str = "modrelu") -> list[Point]:
+def grid(task: str, activation: str = "modrelu") -> list[PhasePoint]:
     return [
-        Point(task, length, r_t / length, filling, activation, "identity", seed, False)
+        PhasePoint(task, length, r_t / length, filling, activation, "identity", seed, False)
         for length, r_t, filling, seed in product((40, 160), PRODUCTS, FILLINGS, range(4))
     ]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from study.documents import Document
+from study.documents import SweepDocument
 from study.errors import RecordWrong
 from study.records import Record, Records
 from tests.study.examples import documents, record
@@ -34,7 +34,7 @@ def test_a_record_comes_back_as_it_was(records: Records) -> None:
 
 def test_another_document_of_the_same_name_is_not_done(records: Records) -> None:
     records.save(record(DOCUMENT))
-    changed = Document("gradients", DOCUMENT.content | {"retries": {"user": 1}})
+    changed = SweepDocument("gradients", DOCUMENT.content | {"retries": {"user": 1}})
     assert not records.has(changed)
     assert records.key(changed) != records.key(DOCUMENT)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from service.client import Client
 from study import running
-from study.documents import Document
+from study.documents import SweepDocument
 from study.errors import SweepEnded
 from study.records import Record, Records
 from tests.study.examples import documents, record
@@ -35,7 +35,7 @@ class Service:
         if key not in self.keys:
             self.keys[key] = f"s{len(self.keys)}"
             self.states[self.keys[key]] = "running"
-            self.made[self.keys[key]] = record(Document(document["name"], document))
+            self.made[self.keys[key]] = record(SweepDocument(document["name"], document))
         return self._shown(self.keys[key])
 
     def sweep(self, sweep_id: str) -> Json:
@@ -95,7 +95,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "LOOK_SECONDS", 0.0)
 
 
-def run(service: Service, records: Records, *, chosen: list[Document] = DOCUMENTS) -> None:
+def run(service: Service, records: Records, *, chosen: list[SweepDocument] = DOCUMENTS) -> None:
     running.run(cast(Client, service), chosen, records, Console(file=io.StringIO()))
 
 

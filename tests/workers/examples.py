@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from workers.protocol import Assignment, Slot
+from workers.protocol import AssignedTrial, Assignment
 from workers.spec.expand import resolve
 from workers.spec.parse import parse_sweep
 from workers.spec.sweep import TrainingSpec, TrialSpec
@@ -35,6 +35,9 @@ def make_trial(number: int = 0, *, task: dict[str, Any] | None = None, **fields:
 
 
 def make_assignment(folder: Path, trials: list[TrialSpec], **fields: Any) -> Assignment:
-    slots = [Slot(trial_id=f"t{i}", spec=spec, checkpoint_dir=str(folder / f"t{i}")) for i, spec in enumerate(trials)]
+    slots = [
+        AssignedTrial(trial_id=f"t{i}", spec=spec, checkpoint_dir=str(folder / f"t{i}"))
+        for i, spec in enumerate(trials)
+    ]
     own = {"cpus": 1.0, "gpus": 0.0} | fields
     return Assignment(pack_id="pack", attempt=0, epoch=1, slots=slots, **own)

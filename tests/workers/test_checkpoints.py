@@ -13,10 +13,10 @@ from torch import Tensor
 import workers.checkpoints
 import workers.files
 from tests.workers.examples import make_trial
-from workers.checkpoints import MANIFEST, MODEL, OPTIMIZER, Best, Checkpoints, Point, read
+from workers.checkpoints import MANIFEST, MODEL, OPTIMIZER, Best, CheckpointFolder, MetricsAtStep, read
 from workers.errors import CheckpointInvalid
 from workers.models import load, start_of
-from workers.training.trial_state import TrialState
+from workers.training.training_state import TrainingState
 
 SPEC = make_trial()
 
@@ -25,25 +25,25 @@ def parameters(step: int) -> dict[str, Tensor]:
     return {"w": torch.full((2, 3), float(step)), "empty": torch.zeros(0, 3)}
 
 
-def write(store: Checkpoints, step: int, best: Best | None = None) -> Path:
-    history = [Point(step=step, values={"val/loss": 0.1 + 1e-17 * step})]
+def write(store: CheckpointFolder, step: int, best: Best | None = None) -> Path:
+    history = [MetricsAtStep(step=step, values={"val/loss": 0.1 + 1e-17 * step})]
     return store.write(step, parameters(step), {"m": torch.ones(3, dtype=torch.float64) / 3}, history, best)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(tmp_path / "trial", SPEC)
+def store(tmp_path: Path) -> CheckpointFolder:
+    return CheckpointFolder(tmp_path / "trial", SPEC)
 
 
-def steps(store: Checkpoints) -> list[int]:
+def steps(store: CheckpointFolder) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in store.directory.iterdir())
 
 
-def test_nothing_is_found_where_nothing_was_written(store: Checkpoints) -> None:
+def test_nothing_is_found_where_nothing_was_written(store: CheckpointFolder) -> None:
     assert store.newest() is None
 
 
-def test_what_was_written_is_read_bit_for_bit(store: Checkpoints) -> None:
+def test_what_was_written_is_read_bit_for_bit(store: CheckpointFolder) -> None:
     path = write(store, 7, Best(step=7, objective=0.1))
     found = store.newest()
     assert found is not None
@@ -57,14 +57,14 @@ def test_what_was_written_is_read_bit_for_bit(store: Checkpoints) -> None:
     assert torch.equal(found.optimizer["m"], torch.ones(3, dtype=torch.float64) / 3)
 
 
-def test_the_last_two_and_the_best_are_kept(store: Checkpoints) -> None:
+def test_the_last_two_and_the_best_are_kept(store: CheckpointFolder) -> None:
     best = Best(step=2, objective=0.5)
     for step in range(1, 7):
         write(store, step, best if step >= 2 else None)
     assert steps(store) == [2, 5, 6]
 
 
-def test_the_best_that_the_last_but_one_names_outlives_a_newer_best(store: Checkpoints) -> None:
+def test_the_best_that_the_last_but_one_names_outlives_a_newer_best(store: CheckpointFolder) -> None:
     write(store, 1, Best(step=1, objective=0.5))
     for step in (2, 3):
         write(store, step, Best(step=1, objective=0.5))
@@ -80,7 +80,9 @@ def test_the_best_that_the_last_but_one_names_outlives_a_newer_best(store: Check
 
 @pytest.mark.parametrize("name", [MODEL, OPTIMIZER, MANIFEST])
 @pytest.mark.parametrize("damage", ["missing", "cut", "empty", "altered"])
-def test_a_damaged_checkpoint_is_passed_over_and_refused_by_name(store: Checkpoints, name: str, damage: str) -> None:
+def test_a_damaged_checkpoint_is_passed_over_and_refused_by_name(
+    store: CheckpointFolder, name: str, damage: str
+) -> None:
     write(store, 1)
     newest = write(store, 2)
     path = newest / name
@@ -100,27 +102,27 @@ def test_a_damaged_checkpoint_is_passed_over_and_refused_by_name(store: Checkpoi
     assert found.manifest.step == 1
 
 
-def test_a_checkpoint_of_another_format_version_is_refused(store: Checkpoints) -> None:
+def test_a_checkpoint_of_another_format_version_is_refused(store: CheckpointFolder) -> None:
     path = write(store, 1) / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
     with pytest.raises(CheckpointInvalid, match="version 2"):
         read(path.parent)
 
 
-def test_a_folder_of_another_trial_is_refused(store: Checkpoints) -> None:
+def test_a_folder_of_another_trial_is_refused(store: CheckpointFolder) -> None:
     write(store, 1)
     with pytest.raises(CheckpointInvalid, match="another trial: training"):
-        Checkpoints(store.directory, make_trial(lr=0.5)).newest()
+        CheckpointFolder(store.directory, make_trial(lr=0.5)).newest()
 
 
-def test_the_same_trial_under_another_number_goes_on(store: Checkpoints) -> None:
+def test_the_same_trial_under_another_number_goes_on(store: CheckpointFolder) -> None:
     write(store, 1)
-    assert Checkpoints(store.directory, make_trial(number=9)).newest() is not None
+    assert CheckpointFolder(store.directory, make_trial(number=9)).newest() is not None
 
 
 @pytest.mark.parametrize("cut_at", [1, 2, 3])
 def test_a_write_cut_short_leaves_the_last_checkpoint_the_newest(
-    store: Checkpoints, cut_at: int, monkeypatch: pytest.MonkeyPatch
+    store: CheckpointFolder, cut_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(store, 1)
     whole, done = workers.files.write_whole, 0
@@ -145,7 +147,7 @@ def test_a_write_cut_short_leaves_the_last_checkpoint_the_newest(
     assert found.manifest.step == 2
 
 
-def test_leftovers_of_a_killed_process_are_no_checkpoint(store: Checkpoints) -> None:
+def test_leftovers_of_a_killed_process_are_no_checkpoint(store: CheckpointFolder) -> None:
     folder = store.path(3)
     folder.mkdir(parents=True)
     (folder / f".{MODEL}.123.tmp").write_bytes(b"half")
@@ -156,13 +158,13 @@ def test_leftovers_of_a_killed_process_are_no_checkpoint(store: Checkpoints) -> 
 
 
 def test_a_lost_best_does_not_stop_a_trial(tmp_path: Path) -> None:
-    store = Checkpoints(tmp_path, SPEC)
-    state = TrialState.start(SPEC)
+    store = CheckpointFolder(tmp_path, SPEC)
+    state = TrainingState.start(SPEC)
     for step, best in ((4, 4), (8, 4)):
         state.step, state.best = step, Best(step=best, objective=0.5)
         state.save(store)
     (store.path(4) / MODEL).unlink()
-    resumed = TrialState.resume(store, SPEC)
+    resumed = TrainingState.resume(store, SPEC)
     assert resumed.step == 8
     assert resumed.best is None
 
@@ -171,9 +173,12 @@ def test_a_lost_best_does_not_stop_a_trial(tmp_path: Path) -> None:
 def test_load_gives_the_module_back(kind: str, tmp_path: Path) -> None:
     own: dict[str, Any] = {} if kind == "spectral_rnn" else {"reflectors": None}
     spec = make_trial(kind=kind, seed=3, **own)
-    state, other = TrialState.start(spec), start_of(make_trial(**(spec.model.model_dump(exclude_unset=True)), seed=4))
+    state, other = (
+        TrainingState.start(spec),
+        start_of(make_trial(**(spec.model.model_dump(exclude_unset=True)), seed=4)),
+    )
     state.model = {name: p.detach().clone() for name, p in other.named_parameters()}
-    path = state.save(Checkpoints(tmp_path, spec))
+    path = state.save(CheckpointFolder(tmp_path, spec))
     (path / OPTIMIZER).unlink()
     model = load(path)
     assert not model.training

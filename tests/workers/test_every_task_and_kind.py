@@ -17,7 +17,7 @@ from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS
 from workers.training.batches import TaskData
 from workers.training.trainer import Finished, Reported, Trainer
-from workers.training.trial_state import TrialState
+from workers.training.training_state import TrainingState
 
 CPU = torch.device("cpu")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -82,7 +82,7 @@ def test_two_steps_of_every_task_and_kind(variant: str, kind: str, files: Path, 
         return
     trials = [resolve(sweep, number, params) for number, params in enumerate(params_of(sweep))]
     data = TaskData(sweep.task, folder, CPU, torch.float32)
-    trainer = Trainer([TrialState.start(trial) for trial in trials], data, CPU)
+    trainer = Trainer([TrainingState.start(trial) for trial in trials], data, CPU)
     events = [*trainer.advance(), *trainer.advance()]
     reports = [event for event in events if isinstance(event, Reported)]
     assert [report.step for report in reports] == [1, 1, 2, 2]

@@ -21,7 +21,7 @@ ANGLES: dict[str, Callable[[Tensor], Tensor]] = {
 """Angles of the planes that W turns at the start, from U(0, 1); as in spectral.init."""
 
 
-class Cell(NamedTuple):
+class ExponentialCell(NamedTuple):
     """One layer, with a leading K everywhere in a pack: M (n, I), b (n), W (n, n), modrelu's offset (n)."""
 
     weight: Tensor
@@ -48,9 +48,9 @@ class ExponentialLayer(nn.Module):
         orthogonal(self, "weight_hh", orthogonal_map="matrix_exp", use_trivialization=False)
 
     @property
-    def cell(self) -> Cell:
+    def cell(self) -> ExponentialCell:
         """What the recurrence takes."""
-        return Cell(self.weight_ih, self.bias, self.weight_hh, self.offset)
+        return ExponentialCell(self.weight_ih, self.bias, self.weight_hh, self.offset)
 
 
 class ExponentialRNN(nn.Module):
@@ -78,7 +78,7 @@ class ExponentialRNN(nn.Module):
         return layers[-1], torch.stack([states[:, -1] for states in layers])
 
 
-def run(x: Tensor, h0: Tensor, cells: Iterable[Cell], activation: Activation) -> list[Tensor]:
+def run(x: Tensor, h0: Tensor, cells: Iterable[ExponentialCell], activation: Activation) -> list[Tensor]:
     """Every layer's states (T, B, n): x (T, B, I), h0 (L, B, n), all with a leading K in a pack."""
     found: list[Tensor] = []
     with torch.autocast(x.device.type, enabled=False):
@@ -91,7 +91,7 @@ def run(x: Tensor, h0: Tensor, cells: Iterable[Cell], activation: Activation) ->
     return found
 
 
-def _linear(x: Tensor, cell: Cell) -> Tensor:
+def _linear(x: Tensor, cell: ExponentialCell) -> Tensor:
     if x.dim() == 3:
         return nn.functional.linear(x, cell.weight, cell.bias)
     z = torch.baddbmm(cell.bias.unsqueeze(1), x.flatten(1, -2), cell.weight.mT)

@@ -70,12 +70,12 @@ class ExponentialPack(PackedModel):
         state = torch.stack([last_of(states.transpose(1, 2), lengths) for states in layers], 1)
         return (layers[-1].transpose(1, 2) if every else self.top(state)), state
 
-    def _cell(self, layer: int) -> exponential.Cell:
+    def _cell(self, layer: int) -> exponential.ExponentialCell:
         own = {name.removeprefix(start): p for name, p in self.parameters.items()
                if name.startswith(start := f"recurrent.layers.{layer}.")}  # fmt: skip
         raw = own["parametrizations.weight_hh.original"]
         matrix = torch.stack([self._maps[layer](raw[k]) for k in range(self.trials)])
-        return exponential.Cell(own["weight_ih"], own["bias"], matrix, own.get("offset"))
+        return exponential.ExponentialCell(own["weight_ih"], own["bias"], matrix, own.get("offset"))
 
 
 def _map(layer: ExponentialLayer) -> nn.Module:

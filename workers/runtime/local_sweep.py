@@ -29,7 +29,7 @@ from pydantic import TypeAdapter
 
 from workers.errors import OtherSweep
 from workers.files import write_whole
-from workers.protocol import Assignment, Checkpointed, Ended, Metrics, Report, Slot
+from workers.protocol import AssignedTrial, Assignment, Checkpointed, Ended, Measured, Report
 from workers.runtime.pack_planner import plan
 from workers.runtime.train_pack import train
 from workers.spec.expand import params_of, resolve
@@ -40,7 +40,7 @@ RESULTS, SWEEP = "results.json", "sweep.json"
 
 
 @dataclass
-class Result:
+class LocalResult:
     """What is known of one trial. ``checkpoint``: the best one, relative to the directory."""
 
     number: int
@@ -71,14 +71,14 @@ class LocalSweep:
     ) -> None:
         self.sweep, self.directory = sweep, directory
         self.trials = [resolve(sweep, number, params) for number, params in enumerate(params_of(sweep))]
-        self.results = [Result(trial.number, dict(trial.params)) for trial in self.trials]
+        self.results = [LocalResult(trial.number, dict(trial.params)) for trial in self.trials]
         self._workers = workers or _default_workers(sweep)
         self._data_dir = None if data_dir is None else str(data_dir)
         self._told: set[tuple[str, int, str]] = set()
         self._claim()
 
     @property
-    def best(self) -> Result | None:
+    def best(self) -> LocalResult | None:
         """The trial with the best objective so far; one that failed never counts."""
         found = [result for result in self.results if result.objective is not None and result.state != "failed"]
         sign = 1 if self.trials[0].objective.direction == "maximize" else -1
@@ -142,7 +142,8 @@ class LocalSweep:
 
     def _assignment(self, number: int, trials: list[TrialSpec]) -> Assignment:
         slots = [
-            Slot(trial_id=str(t.number), spec=t, checkpoint_dir=str(self.directory / _folder(t.number))) for t in trials
+            AssignedTrial(trial_id=str(t.number), spec=t, checkpoint_dir=str(self.directory / _folder(t.number)))
+            for t in trials
         ]
         resources = self.sweep.resources
         return Assignment(
@@ -160,7 +161,7 @@ class LocalSweep:
     def _note(self, report: Report) -> None:
         result = self.results[int(report.trial_id)]
         result.step = max(result.step, report.step)
-        if isinstance(report, Metrics):
+        if isinstance(report, Measured):
             result.state, result.metrics = "running", report.values
         elif isinstance(report, Checkpointed) and report.best:
             result.objective = report.objective

@@ -15,7 +15,7 @@ from workers.protocol import Assignment, Command, Poll, Report, StaleEpoch
 from workers.runtime.train_pack import train
 
 if TYPE_CHECKING:
-    from workers.training.pack_run import Session
+    from workers.training.pack_run import PackRun
 
 LAST_REPLY = 1.0
 """Seconds between the poll that acknowledges the last report and the exit, so that the poll's reply gets out."""
@@ -53,7 +53,7 @@ class PackRunner:
         self._interrupt, self._trained, self._left = threading.Event(), threading.Event(), threading.Event()
         self._orphaned = False
         self._polled = time.monotonic()
-        self._session: Session | None = None
+        self._session: PackRun | None = None
         for run in (self._train, self._watch):
             threading.Thread(target=run, name=f"{self._assignment.pack_id}:{run.__name__}", daemon=True).start()
 
@@ -108,7 +108,7 @@ class PackRunner:
         finally:
             self._trained.set()
 
-    def _attend(self, session: Session) -> None:
+    def _attend(self, session: PackRun) -> None:
         self._session = session
         self._interrupt.clear()
         with self._lock:

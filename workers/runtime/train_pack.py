@@ -14,7 +14,7 @@ from workers.errors import NoGpu
 from workers.protocol import Assignment, Cause, Ended, Report
 
 if TYPE_CHECKING:
-    from workers.training.pack_run import Session
+    from workers.training.pack_run import PackRun
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def train(
     assignment: Assignment,
     emit: Emit,
     *,
-    attend: Callable[[Session], None] = lambda session: None,
+    attend: Callable[[PackRun], None] = lambda session: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train until every trial has ended; torch is loaded here.
@@ -81,17 +81,17 @@ def _many_imports() -> Iterator[None]:
         gc.enable()
 
 
-def _open(assignment: Assignment, emit: Emit) -> Session:
+def _open(assignment: Assignment, emit: Emit) -> PackRun:
     with _many_imports():
         import torch
 
-        from workers.training.pack_run import Session
+        from workers.training.pack_run import PackRun
 
     if assignment.gpus and not torch.cuda.is_available():
         raise NoGpu(f"the pack asks for {assignment.gpus:g} GPU and torch sees none on this node")
     torch.set_num_threads(max(1, int(assignment.cpus)))
     data_dir = None if assignment.data_dir is None else Path(assignment.data_dir)
-    return Session(assignment.slots, emit, data_dir=data_dir, device="cuda" if assignment.gpus else "cpu")
+    return PackRun(assignment.slots, emit, data_dir=data_dir, device="cuda" if assignment.gpus else "cpu")
 
 
 def _give_up(assignment: Assignment, told: _Told, cause: Cause, reason: str) -> None:

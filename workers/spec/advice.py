@@ -36,7 +36,7 @@ class Net(NamedTuple):
     singular_lr: float | None
 
 
-class Found(NamedTuple):
+class Finding(NamedTuple):
     """What is unwise: the field and its value, what comes of it, what is advised; the worst one is shown."""
 
     severity: float
@@ -54,7 +54,7 @@ def warnings(sweep: SweepSpec) -> list[FieldError]:
     tasks = tasks_of(sweep)
     length = max(task.sequence_length for task in tasks)
     nets = [Net(model, length if model.recurrent else model.layers, rate) for model, rate in _models(sweep)]
-    found: list[Found] = []
+    found: list[Finding] = []
     for rule in RULES:
         hits = [hit for net in nets if (hit := rule(net)) is not None]
         found += [max(hits, key=lambda hit: hit.severity)] if hits else []
@@ -68,7 +68,7 @@ def warnings(sweep: SweepSpec) -> list[FieldError]:
     ]
 
 
-def _growing(net: Net) -> Found | None:
+def _growing(net: Net) -> Finding | None:
     """Over T steps a gradient can grow by (1 + r)^T; above r = 10 / T it does so by 1e4 and more."""
     margin, centre, depth = net.model.band_margin, net.model.band_centre, net.depth
     excess = round(centre + margin - 1, 12)
@@ -76,13 +76,15 @@ def _growing(net: Net) -> Found | None:
         return None
     if margin <= 10 / depth:
         problem = f"lets every singular value come to {centre + margin:.4g}: over {depth} steps gradients can explode"
-        return Found(excess * depth, "model.sigma", centre, problem, "1, or a little less than 1 with a larger margin")
+        return Finding(
+            excess * depth, "model.sigma", centre, problem, "1, or a little less than 1 with a larger margin"
+        )
     of = f"sequences of T = {depth}" if net.model.recurrent else f"a net of T = {depth} layers"
     problem = f"is above 10 / T for {of}: gradients can grow by (1 + r)^T and training may diverge"
-    return Found(margin * depth, "model.margin", margin, problem, f"at most 1 / T = {1 / depth:.3g} is advised")
+    return Finding(margin * depth, "model.margin", margin, problem, f"at most 1 / T = {1 / depth:.3g} is advised")
 
 
-def _growing_blocks(net: Net) -> Found | None:
+def _growing_blocks(net: Net) -> Finding | None:
     """A block x + W_2 phi(W_1 x) grows a gradient by at most 1 + (sigma* + r)^2."""
     blocks = net.depth // 2
     reach = net.model.band_centre + net.model.band_margin
@@ -90,10 +92,10 @@ def _growing_blocks(net: Net) -> Found | None:
         return None
     problem = f"lets each of {blocks} blocks grow a gradient {1 + reach**2:.3g} times: training may diverge"
     best = max(0.0, 1 / math.sqrt(blocks) - net.model.band_centre)
-    return Found(reach, "model.margin", net.model.band_margin, problem, f"at most {best:.3g} is advised")
+    return Finding(reach, "model.margin", net.model.band_margin, problem, f"at most {best:.3g} is advised")
 
 
-def _fading(net: Net) -> Found | None:
+def _fading(net: Net) -> Finding | None:
     """A gradient shrinks by (sigma* + r)^T at least."""
     reach = net.model.band_centre + net.model.band_margin
     if not net.model.spectral or net.model.kind == "spectral_resnet" or reach >= 1:
@@ -102,20 +104,20 @@ def _fading(net: Net) -> Found | None:
         return None
     problem = f"keeps every singular value at {reach:.3g} or less: over {net.depth} steps nothing of a gradient is left"
     advice = f"sigma + margin of 1 or a little more; at least {math.exp(-1 / net.depth):.4g}"
-    return Found(-reach, "model.sigma", net.model.band_centre, problem, advice)
+    return Finding(-reach, "model.sigma", net.model.band_centre, problem, advice)
 
 
-def _frozen(net: Net) -> Found | None:
+def _frozen(net: Net) -> Finding | None:
     """d sigma / dp = r / 2 at p = 0: at the plain rate a small margin keeps the singular values where they are."""
     margin = net.model.band_margin
     if not net.model.spectral or net.singular_lr is None or net.singular_lr * margin >= 0.1:
         return None
     problem = f"hardly moves the singular values: their steps are margin / 2 = {margin / 2:.3g} times this"
     advice = f"leave it out, or about 1 / margin = {1 / margin:.3g}"
-    return Found(1 / margin, "training.singular_lr", net.singular_lr, problem, advice)
+    return Finding(1 / margin, "training.singular_lr", net.singular_lr, problem, advice)
 
 
-def _mixing(net: Net) -> Found | None:
+def _mixing(net: Net) -> Finding | None:
     """Measured at n = 128, T = 500, 64 + 64 reflectors: |dL/dh_0| / |dL/dh_T| is 1e-14 at the start; 16 + 16: 0.2."""
     model, (m1, m2) = net.model, net.model.reflector_counts
     rectified = model.kind in ("spectral_rnn", "ornn") and model.nonlinearity in ("relu", "leaky_relu")
@@ -128,13 +130,13 @@ def _mixing(net: Net) -> Found | None:
         f"and {model.nonlinearity} closes half of them: gradients vanish from the first step of training on"
     )
     advice = f"at most n / 8 = {max(1, model.hidden_size // 8)} a side, start identity or cayley, or activation modrelu"
-    return Found((m1 + m2) / model.hidden_size, field, m1, problem, advice)
+    return Finding((m1 + m2) / model.hidden_size, field, m1, problem, advice)
 
 
-RULES: tuple[Callable[[Net], Found | None], ...] = (_growing, _growing_blocks, _fading, _frozen, _mixing)
+RULES: tuple[Callable[[Net], Finding | None], ...] = (_growing, _growing_blocks, _fading, _frozen, _mixing)
 
 
-def _copy(models: Sequence[ModelSpec], length: int) -> list[Found]:
+def _copy(models: Sequence[ModelSpec], length: int) -> list[Finding]:
     """Copying needs a net that turns its state without losing any of it; a comparison with others is fine."""
     asked: tuple[tuple[str, Callable[[ModelSpec], bool], Callable[[ModelSpec], Scalar], str, str], ...] = (
         ("model.activation", lambda m: m.nonlinearity in SUITED_TO_COPY, lambda m: m.nonlinearity,
@@ -150,16 +152,16 @@ def _copy(models: Sequence[ModelSpec], length: int) -> list[Found]:
     for field, suited, given, problem, advice in asked:
         kept = [model for model in left if suited(model)]
         if not kept:
-            return [Found(0, field, given(left[0]), f"{problem}; no model of this sweep does better", advice)]
+            return [Finding(0, field, given(left[0]), f"{problem}; no model of this sweep does better", advice)]
         left = kept
     return []
 
 
-def _adding(models: Sequence[ModelSpec]) -> list[Found]:
+def _adding(models: Sequence[ModelSpec]) -> list[Finding]:
     if any(model.nonlinearity != "modrelu" for model in models):
         return []
     problem = f"hardly learns a sum over {LONGER} steps and more: {DIAGRAM} 1 of 60 did at T = 120 in 2,000 steps"
-    return [Found(0, "model.activation", "modrelu", problem, "leaky_relu is advised")]
+    return [Finding(0, "model.activation", "modrelu", problem, "leaky_relu is advised")]
 
 
 def _models(sweep: SweepSpec) -> Iterable[tuple[ModelSpec, float | None]]:

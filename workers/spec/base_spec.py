@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
 
-class Part(BaseModel):
+class SpecPart(BaseModel):
     """A part of the document: no unknown fields, no silent conversion, never changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

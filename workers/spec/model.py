@@ -7,16 +7,16 @@ from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from workers.spec.base_spec import Part, wrong
+from workers.spec.base_spec import SpecPart, wrong
 
-Kind = Literal[
+ModelKind = Literal[
     "spectral_rnn", "spectral_lstm", "spectral_gru", "spectral_mlp", "spectral_resnet",
     "rnn", "irnn", "lstm", "gru", "ornn", "exprnn", "mlp", "resnet",
 ]  # fmt: skip
-Activation = Literal["relu", "leaky_relu", "tanh", "identity", "modrelu"]
-Start = Literal["gaussian", "identity", "henaff", "cayley"]
+ActivationName = Literal["relu", "leaky_relu", "tanh", "identity", "modrelu"]
+StartName = Literal["gaussian", "identity", "henaff", "cayley"]
 
-KINDS: frozenset[str] = frozenset(get_args(Kind))
+KINDS: frozenset[str] = frozenset(get_args(ModelKind))
 RESIDUAL = frozenset({"resnet", "spectral_resnet"})
 FEED_FORWARD = frozenset({"mlp", "spectral_mlp"}) | RESIDUAL
 BANDED = frozenset(kind for kind in KINDS if kind.startswith("spectral_"))
@@ -28,16 +28,16 @@ REFLECTED = BANDED | {"ornn"}
 MOST_RECURRENT_LAYERS = 16
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {
-    "spectral_rnn": get_args(Activation),
-    "ornn": get_args(Activation),
-    "exprnn": get_args(Activation),
+    "spectral_rnn": get_args(ActivationName),
+    "ornn": get_args(ActivationName),
+    "exprnn": get_args(ActivationName),
     "rnn": ("relu", "tanh"),
     **dict.fromkeys(sorted(FEED_FORWARD), ("leaky_relu", "relu", "tanh")),
 }
 """The nonlinearities a kind can have. The first is its default, but for exprnn: modrelu, as its authors chose."""
 
 
-class ModelSpec(Part):
+class ModelSpec(SpecPart):
     """The network. Fields that its kind does not have must be left out, and are dropped where the kind is swept."""
 
     APPLIES: ClassVar[dict[str, frozenset[str]]] = {
@@ -50,7 +50,7 @@ class ModelSpec(Part):
         "start": REFLECTED | {"exprnn"},
     }
 
-    kind: Kind = Field(
+    kind: ModelKind = Field(
         default="spectral_rnn", description="spectral_*: singular values in a band; ornn: all 1; exprnn: orthogonal; "
         "irnn: starts from the identity; mlp, resnet: read a sequence at once",
     )  # fmt: skip
@@ -62,7 +62,7 @@ class ModelSpec(Part):
     embedding_size: int | None = Field(
         default=None, ge=1, le=4096, description="of a token; default: 128, or the vocabulary's size if smaller"
     )
-    activation: Activation | None = Field(
+    activation: ActivationName | None = Field(
         default=None, description="default: relu; exprnn: modrelu; mlp and resnet: leaky_relu"
     )
     reflectors: int | None = Field(
@@ -77,7 +77,7 @@ class ModelSpec(Part):
     sigma: FiniteFloat | None = Field(
         default=None, ge=0, le=2, description="sigma*: centre of the band; default 1; spectral_resnet: 0"
     )
-    start: Start | None = Field(
+    start: StartName | None = Field(
         default=None, description="default: gaussian; spectral_mlp: identity where m1 = m2; exprnn: henaff"
     )
 
@@ -156,7 +156,7 @@ class ModelSpec(Part):
         return self.activation or ("relu" if self.kind == "irnn" else default)
 
     @property
-    def first_values(self) -> Start:
+    def first_values(self) -> StartName:
         """The start, with the default filled in."""
         if self.start is not None:
             return self.start

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from workers.spec.base_spec import Part, wrong
+from workers.spec.base_spec import SpecPart, wrong
 
 MAX_TRIALS = 10_000
 
@@ -40,7 +40,7 @@ Scalar = Annotated[
 Number = Annotated[int | float, PlainValidator(_number), WithJsonSchema({"type": "number"})]
 
 
-class Values(Part):
+class Values(SpecPart):
     """A dimension that takes each of the listed values."""
 
     values: list[Scalar] = Field(min_length=1, max_length=MAX_TRIALS)
@@ -52,7 +52,7 @@ class Values(Part):
         return self
 
 
-class Range(Part):
+class Range(SpecPart):
     """A dimension between ``low`` and ``high``, even or logarithmic; whole numbers where both ends are."""
 
     low: Number

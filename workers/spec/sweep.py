@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, FiniteFloat, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from workers.spec.base_spec import Part, wrong
+from workers.spec.base_spec import SpecPart, wrong
 from workers.spec.model import FEED_FORWARD, KINDS, ModelSpec
 from workers.spec.search_space import MAX_TRIALS, Dimension, Scalar
 from workers.tasks import AnyTask
@@ -23,7 +23,7 @@ RECOMPUTING = frozenset({"spectral_rnn", "ornn"})
 """Kinds of model that ``training.recompute_every`` acts on; others keep every state."""
 
 
-class TrainingSpec(Part):
+class TrainingSpec(SpecPart):
     """How one trial is trained.
 
     Fields that its optimiser or schedule does not have must be left out, and are dropped where that is swept.
@@ -121,7 +121,7 @@ class TrainingSpec(Part):
         return -(-every // self.report_interval) * self.report_interval
 
 
-class SearchSpec(Part):
+class SearchSpec(SpecPart):
     sampler: Literal["grid", "random"] = "grid"
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     trials: int | None = Field(
@@ -139,7 +139,7 @@ class SearchSpec(Part):
         return self
 
 
-class EarlyStoppingSpec(Part):
+class EarlyStoppingSpec(SpecPart):
     """When a trial that does worse than its peers is ended early."""
 
     kind: Literal["none", "asha", "median"] = "none"
@@ -149,7 +149,7 @@ class EarlyStoppingSpec(Part):
     )
 
 
-class ObjectiveSpec(Part):
+class ObjectiveSpec(SpecPart):
     """What is compared between trials. Metrics are named ``val/<metric>``; the task says which it has."""
 
     metric: str | None = Field(default=None, max_length=80, description="default: val/accuracy, else val/loss")
@@ -171,7 +171,7 @@ PackSize = Annotated[
 ]
 
 
-class ResourcesSpec(Part):
+class ResourcesSpec(SpecPart):
     """Per pack: a pack is the trials that one worker trains together."""
 
     gpus: FiniteFloat = Field(default=0.0, ge=0, le=64)
@@ -179,7 +179,7 @@ class ResourcesSpec(Part):
     pack_size: PackSize = "auto"
 
 
-class RetriesSpec(Part):
+class RetriesSpec(SpecPart):
     """Further attempts a trial gets, by the cause of the last one's end."""
 
     user: int = Field(default=0, ge=0, le=100, description="the trial itself failed: bad data, an error in training")
@@ -192,7 +192,7 @@ def _printable(name: str) -> str:
     return name
 
 
-class SweepSpec(Part):
+class SweepSpec(SpecPart):
     name: Annotated[str, AfterValidator(_printable)] = Field(default="sweep", min_length=1, max_length=120)
     task: AnyTask
     model: ModelSpec = ModelSpec()
@@ -205,7 +205,7 @@ class SweepSpec(Part):
     retries: RetriesSpec = RetriesSpec()
 
 
-class Objective(Part):
+class Objective(SpecPart):
     """A resolved objective: no defaults left open."""
 
     metric: str
@@ -215,7 +215,7 @@ class Objective(Part):
         return a > b if self.direction == "maximize" else a < b
 
 
-class TrialSpec(Part):
+class TrialSpec(SpecPart):
     """One trial, resolved: ``params`` are its coordinates in the space, the rest is all that trains it."""
 
     number: int = Field(ge=0)

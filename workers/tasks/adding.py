@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from workers.tasks.task import Loss, Metrics, Sequences, Split, Task, scored
+from workers.tasks.task import Loss, MetricDirections, Sequences, Split, Task, scored
 
 HELD_OUT = 1_000
 
@@ -21,7 +21,7 @@ class Adding(Task):
     """
 
     loss: ClassVar[Loss] = "mse"
-    metrics: ClassVar[Metrics] = scored("loss")
+    metrics: ClassVar[MetricDirections] = scored("loss")
     summary: ClassVar[str] = "Sum the two marked numbers of a sequence; tests memory over its whole length."
 
     name: Literal["adding"] = "adding"

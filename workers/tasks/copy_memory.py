@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from workers.tasks.task import Loss, Metrics, Readout, Sequences, Split, Task, scored
+from workers.tasks.task import Loss, MetricDirections, Readout, Sequences, Split, Task, scored
 
 SYMBOLS, COPIED = 8, 10
 BLANK, DELIMITER = 8, 9
@@ -27,7 +27,7 @@ class Copy(Task):
     """
 
     loss: ClassVar[Loss] = "cross_entropy"
-    metrics: ClassVar[Metrics] = scored("loss", "recall")
+    metrics: ClassVar[MetricDirections] = scored("loss", "recall")
     summary: ClassVar[str] = "Repeat 10 symbols after T steps of silence; tests exact memory over a long gap."
 
     name: Literal["copy"] = "copy"

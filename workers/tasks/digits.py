@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from workers.tasks.task import Loss, Metrics, Sequences, Split, Task, scored
+from workers.tasks.task import Loss, MetricDirections, Sequences, Split, Task, scored
 
 TRAIN, VALIDATION = 1_197, 300
 
@@ -31,7 +31,7 @@ class Digits(Task):
     """
 
     loss: ClassVar[Loss] = "cross_entropy"
-    metrics: ClassVar[Metrics] = scored("loss", "accuracy")
+    metrics: ClassVar[MetricDirections] = scored("loss", "accuracy")
     summary: ClassVar[str] = "Scanned digits of 8 x 8 pixels as sequences of 64 steps; needs no download."
 
     name: Literal["digits"] = "digits"

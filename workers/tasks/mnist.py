@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
-from workers.tasks.task import Loss, Metrics, Sequences, Split, Task, scored
+from workers.tasks.task import Loss, MetricDirections, Sequences, Split, Task, scored
 
 PIXELS = 784
 VALIDATION = 5_000
@@ -88,7 +88,7 @@ class Mnist(Task):
     """
 
     loss: ClassVar[Loss] = "cross_entropy"
-    metrics: ClassVar[Metrics] = scored("loss", "accuracy")
+    metrics: ClassVar[MetricDirections] = scored("loss", "accuracy")
     summary: ClassVar[str] = (
         "MNIST as a sequence of pixels, patches or rows; fetched once or read from the data directory."
     )

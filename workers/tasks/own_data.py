@@ -21,12 +21,12 @@ from workers.tasks.readers.series import Missing, Series, complete, padded, stan
 from workers.tasks.readers.table_layout import Columns, read_table
 from workers.tasks.readers.ts import read_ts
 from workers.tasks.splits import drawn, stratified
-from workers.tasks.task import MASKED, Loss, Metrics, Readout, Sequences, Split, decided_by, scored
+from workers.tasks.task import MASKED, Loss, MetricDirections, Readout, Sequences, Split, decided_by, scored
 
 SUFFIXES = (".csv", ".npz", ".parquet", ".ts")
 OwnFile = Annotated[str, AfterValidator(inside), Field(min_length=1, max_length=1_000)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Part = Literal["train", "validation", "test"]
+SubsetName = Literal["train", "validation", "test"]
 
 
 class OwnData(FileTask):
@@ -39,7 +39,7 @@ class OwnData(FileTask):
     loss: ClassVar[Loss] = decided_by(
         lambda task: "cross_entropy" if task.kind == "classification" else "mse", listed="cross_entropy"
     )
-    metrics: ClassVar[Metrics] = decided_by(
+    metrics: ClassVar[MetricDirections] = decided_by(
         lambda task: scored("loss", "accuracy" if task.kind == "classification" else "error"),
         listed=scored("loss", "accuracy", "error"),
     )
@@ -140,7 +140,7 @@ class OwnData(FileTask):
     def _files(self) -> list[str]:
         return list(dict.fromkeys(filter(None, (self.file, self.validation_file, self.test_file))))
 
-    def _sets(self, data_dir: Path | None) -> dict[Part, Sequences]:
+    def _sets(self, data_dir: Path | None) -> dict[SubsetName, Sequences]:
         changed = max(file_in(data_dir, name).stat().st_mtime_ns for name in self._files)
         return _sets(self.model_dump_json(), data_dir, changed)
 
@@ -164,11 +164,11 @@ class OwnData(FileTask):
 
 
 @lru_cache(maxsize=2)
-def _sets(document: str, data_dir: Path | None, changed: int) -> dict[Part, Sequences]:
+def _sets(document: str, data_dir: Path | None, changed: int) -> dict[SubsetName, Sequences]:
     """Read once for all splits; ``changed``: when the files were, so that new ones are read anew."""
     task = OwnData.model_validate_json(document).described(data_dir)
-    sets: dict[Part, Sequences] = {"train": _sequences(task, task._read(task.file, data_dir))}
-    named: tuple[tuple[Part, str | None], ...] = (("test", task.test_file), ("validation", task.validation_file))
+    sets: dict[SubsetName, Sequences] = {"train": _sequences(task, task._read(task.file, data_dir))}
+    named: tuple[tuple[SubsetName, str | None], ...] = (("test", task.test_file), ("validation", task.validation_file))
     left = 1.0
     for part, file in named:
         if file is not None:

@@ -12,11 +12,10 @@ from pydantic import Field
 from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
 from workers.tasks.language import LanguageTask, Streams
-from workers.tasks.task import Metrics, scored
-from workers.tasks.vocabulary import LINE_END, Vocabulary
+from workers.tasks.task import MetricDirections, scored
+from workers.tasks.vocabulary import LINE_END, Level, Vocabulary
 
 TrainOn = Literal["train", "valid"]
-Level = Literal["char", "word"]
 WHERE = "valid: train on the valid file, its last tenth held out; needs no train file"
 
 CHARACTERS = Vocabulary((LINE_END, *"#$&'*-./0123456789<>N\\_abcdefghijklmnopqrstuvwxyz"))
@@ -36,7 +35,7 @@ class PtbChar(LanguageTask):
     Baseline: the entropy of the test file's single characters, what the best constant answer reaches; 4.34 bits.
     """
 
-    metrics: ClassVar[Metrics] = scored("loss", "bpc")
+    metrics: ClassVar[MetricDirections] = scored("loss", "bpc")
     summary: ClassVar[str] = "Penn Treebank by character: predict the next of 50; bits per character."
 
     name: Literal["ptb_char"] = "ptb_char"
@@ -66,7 +65,7 @@ class PtbWord(LanguageTask):
     through the smaller vocabulary, whose perplexities cannot be set beside published ones.
     """
 
-    metrics: ClassVar[Metrics] = scored("loss", "perplexity")
+    metrics: ClassVar[MetricDirections] = scored("loss", "perplexity")
     summary: ClassVar[str] = "Penn Treebank by word: predict the next of 10,000; perplexity."
 
     name: Literal["ptb_word"] = "ptb_word"

@@ -17,14 +17,14 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 Loss = Literal["cross_entropy", "mse"]
-Metrics = dict[str, Literal["minimize", "maximize"]]
+MetricDirections = dict[str, Literal["minimize", "maximize"]]
 Readout = Literal["last", "every"]
 Split = Literal["validation", "test"]
 
 MASKED = -100
 """Class of a position that has no target; for mse it is NaN."""
 
-METRICS: Metrics = {
+METRICS: MetricDirections = {
     "loss": "minimize",  # mean over the positions that have a target: nats, or squared error
     "accuracy": "maximize",  # share of those positions whose likeliest class is right
     "recall": "maximize",  # the same over the last ``Task.recalled`` steps
@@ -37,7 +37,7 @@ METRICS: Metrics = {
 T = TypeVar("T")
 
 
-def scored(*names: str) -> Metrics:
+def scored(*names: str) -> MetricDirections:
     """These metrics with their directions."""
     return {name: METRICS[name] for name in names}
 
@@ -84,7 +84,7 @@ class Task(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     loss: ClassVar[Loss]
-    metrics: ClassVar[Metrics]
+    metrics: ClassVar[MetricDirections]
     summary: ClassVar[str]
 
     @property

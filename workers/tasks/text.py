@@ -12,10 +12,9 @@ from pydantic import AfterValidator, Field, FiniteFloat
 from workers.errors import DataMissing
 from workers.tasks.data_folder import file_in, inside
 from workers.tasks.language import LanguageTask, Streams
-from workers.tasks.task import Metrics, decided_by, scored
-from workers.tasks.vocabulary import LINE_END, Vocabulary
+from workers.tasks.task import MetricDirections, decided_by, scored
+from workers.tasks.vocabulary import LINE_END, Level, Vocabulary
 
-Level = Literal["char", "word"]
 SIZES: dict[Level, int] = {"char": 256, "word": 10_000}
 
 
@@ -27,7 +26,7 @@ class Text(LanguageTask):
     Baseline: a uniform guess, ln of the vocabulary's size, since the file is not read where a sweep is checked.
     """
 
-    metrics: ClassVar[Metrics] = decided_by(
+    metrics: ClassVar[MetricDirections] = decided_by(
         lambda task: scored("loss", "bpc" if task.level == "char" else "perplexity"),
         listed=scored("loss", "bpc", "perplexity"),
     )

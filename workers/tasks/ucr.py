@@ -19,11 +19,11 @@ from workers.tasks.readers.errors import DataWrong
 from workers.tasks.readers.labels import class_numbers, of_all, ordered
 from workers.tasks.readers.series import Missing, Series, complete, padded, standardised
 from workers.tasks.splits import stratified
-from workers.tasks.task import Loss, Metrics, Sequences, Split, scored
+from workers.tasks.task import Loss, MetricDirections, Sequences, Split, scored
 
 ARCHIVE = "https://timeseriesclassification.com/dataset.php"
 READERS = {".ts": ts.read_ts, ".tsv": tsv.read_tsv}
-Part = Literal["TRAIN", "TEST"]
+UcrFile = Literal["TRAIN", "TEST"]
 
 
 class Ucr(FileTask):
@@ -34,7 +34,7 @@ class Ucr(FileTask):
     """
 
     loss: ClassVar[Loss] = "cross_entropy"
-    metrics: ClassVar[Metrics] = scored("loss", "accuracy")
+    metrics: ClassVar[MetricDirections] = scored("loss", "accuracy")
     summary: ClassVar[str] = "A set of the UCR archive by name, read from the data directory; the official split."
     source_field: ClassVar[str] = "dataset"
 
@@ -100,7 +100,7 @@ class Ucr(FileTask):
             raise DataWrong(file, "all of it", "one series of every class", "two of some class, to hold one out")
         return train, held
 
-    def _sequences(self, part: Part, data_dir: Path | None) -> Sequences:
+    def _sequences(self, part: UcrFile, data_dir: Path | None) -> Sequences:
         task = self.described(data_dir)
         facts, width = task.known, task.step_width
         series = complete(_series(self.dataset, part, data_dir), self.missing)
@@ -127,7 +127,7 @@ def _part(sequences: Sequences, which: npt.NDArray[np.bool_]) -> Sequences:
     return Sequences(sequences.inputs[which], sequences.targets[which], lengths)
 
 
-def _path(dataset: str, part: Part, data_dir: Path | None) -> Path:
+def _path(dataset: str, part: UcrFile, data_dir: Path | None) -> Path:
     folder = folder_of(data_dir) / "ucr"
     name = f"{dataset}_{part}"
     for place in (folder / dataset, folder):
@@ -149,5 +149,5 @@ def _read(path: Path) -> Series:
 
 
 @lru_cache(maxsize=2)
-def _series(dataset: str, part: Part, data_dir: Path | None) -> Series:
+def _series(dataset: str, part: UcrFile, data_dir: Path | None) -> Series:
     return _read(_path(dataset, part, data_dir))

@@ -6,11 +6,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 UNKNOWN, LINE_END = "<unk>", "<eos>"
+
+Level = Literal["char", "word"]
+"""What one symbol of a text is."""
 
 
 @dataclass(frozen=True)

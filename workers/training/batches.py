@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     fresh: Tensor | None = None
 
 
-class Order:
+class ShuffledOrder:
     """Shuffled passes over ``size`` examples, one after another: batch ``step`` is the next ``batch_size`` of them."""
 
     def __init__(self, seed: int, size: int, batch_size: int) -> None:
@@ -105,14 +105,14 @@ class TaskData:
             return None
         return self._train.inputs.shape[1] if self._task.carried else len(self._train.inputs)
 
-    def order(self, seed: int, batch_size: int) -> Order | StreamOrder:
+    def order(self, seed: int, batch_size: int) -> ShuffledOrder | StreamOrder:
         size = self.train_size or batch_size
         if self._task.carried:
             return StreamOrder(seed, size, batch_size, self._task.sequence_length)
-        return Order(seed, size, batch_size)
+        return ShuffledOrder(seed, size, batch_size)
 
     def batch(
-        self, orders: Sequence[Order | StreamOrder], seeds: Sequence[int], steps: Sequence[int], batch_size: int
+        self, orders: Sequence[ShuffledOrder | StreamOrder], seeds: Sequence[int], steps: Sequence[int], batch_size: int
     ) -> Batch:
         """The batches of K trials, each at its own step (from 0)."""
         if self._train is None:

@@ -51,7 +51,7 @@ FLAT: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """Where a nonlinearity has come to its flat part, read off its output."""
 
-Found = dict[str, Tensor]
+Measures = dict[str, Tensor]
 
 
 class Last(NamedTuple):
@@ -72,13 +72,13 @@ def due(spec: TrialSpec, step: int) -> bool:
 
 def observe(task: Task, model: PackedModel, specs: Sequence[TrialSpec], last: Last) -> list[dict[str, float]]:
     """The diagnostics of every row, those that are finite. What cannot be computed is left out and logged."""
-    parts: list[Callable[[], Found]] = [
+    parts: list[Callable[[], Measures]] = [
         lambda: _spectrum(model.transitions(), specs),
         lambda: _state(last.top[:, :STATE_ROWS], specs[0].model.nonlinearity),
     ]
     if specs[0].model.recurrent:
         parts.append(lambda: gradients(task, model, last.batch, last.h0))
-    found: Found = {}
+    found: Measures = {}
     for part in parts:
         try:
             found |= part()
@@ -91,7 +91,7 @@ def observe(task: Task, model: PackedModel, specs: Sequence[TrialSpec], last: La
     return [{name: value for name, value in row.items() if abs(value) < float("inf")} for row in whole]
 
 
-def gradients(task: Task, model: PackedModel, batch: Batch, h0: Tensor) -> Found:
+def gradients(task: Task, model: PackedModel, batch: Batch, h0: Tensor) -> Measures:
     """|dL/dh_t| over 16 points of time, each (K,): along the recurrence and, with readout "every", from the outputs.
 
     The loss is the mean over the first few sequences of the batch, and norms are scaled to what the whole batch would
@@ -142,7 +142,7 @@ def _add_outputs(along: list[Tensor], direct: Tensor, cuts: list[int], lengths: 
     along.append(last_of(direct, lengths).unsqueeze(1))
 
 
-def _spectrum(transitions: Sequence[Transition], specs: Sequence[TrialSpec]) -> Found:
+def _spectrum(transitions: Sequence[Transition], specs: Sequence[TrialSpec]) -> Measures:
     if not transitions:
         return {}
     with torch.no_grad():
@@ -172,7 +172,7 @@ def _off_orthogonal(raw: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _state(top: Tensor, nonlinearity: str) -> Found:
+def _state(top: Tensor, nonlinearity: str) -> Measures:
     """top: (K, B, H). A row that has failed is taken as zeros, since an SVD of NaN fails for the whole pack."""
     shares = torch.linalg.svdvals(top.double().nan_to_num(0.0, 0.0, 0.0))
     shares = shares / shares.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)

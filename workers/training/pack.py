@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from workers.models import pack, stack, take
+from workers.models.packed_model import Tensors
 from workers.models.recurrent import last_of
 from workers.tasks import Split
 from workers.training.batches import Batch, TaskData
 from workers.training.diagnostics import Last, observe
 from workers.training.metrics import losses, scores
 from workers.training.optimizers import OPTIMIZERS
-from workers.training.trial_state import Tensors, TrialState
+from workers.training.training_state import TrainingState
 
 
 class Readings(NamedTuple):
@@ -36,7 +37,7 @@ class Readings(NamedTuple):
 class TrainingPack:
     """K trials of one shape key. Rows are numbered as ``states`` are; a row does not change by being ignored."""
 
-    def __init__(self, states: Sequence[TrialState], data: TaskData, device: torch.device) -> None:
+    def __init__(self, states: Sequence[TrainingState], data: TaskData, device: torch.device) -> None:
         self._specs = [state.spec for state in states]
         self._task, self._training = self._specs[0].task, self._specs[0].training
         self._data, self._device = data, device
@@ -63,7 +64,7 @@ class TrainingPack:
         for name, tensor in stack(trials).items():
             stacked[name].copy_(tensor)
 
-    def _carried_of(self, states: Sequence[TrialState]) -> Tensor:
+    def _carried_of(self, states: Sequence[TrainingState]) -> Tensor:
         """(K, L, B, S): where each trial's next batch goes on from."""
         carried = self._model.zeros(self._training.batch_size)
         for row, state in enumerate(states):
@@ -157,7 +158,7 @@ class TrainingPack:
             for name, p in parameters.items():
                 p.copy_(now[name])
 
-    def store(self, row: int, state: TrialState) -> None:
+    def store(self, row: int, state: TrainingState) -> None:
         """Copy a row back into its trial's state, on the CPU."""
         like = state.model
         state.step = self._done[row]

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import CheckpointFolder
 from workers.errors import CheckpointInvalid, DataMissing
-from workers.protocol import Cause, Checkpointed, Ended, Metrics, Outcome, Report, Slot
+from workers.protocol import AssignedTrial, Cause, Checkpointed, Ended, Measured, Outcome, Report
 from workers.training.batches import TaskData
-from workers.training.trainer import Event, Failed, Finished, Reported, Trainer
-from workers.training.trial_state import TrialState
+from workers.training.trainer import Failed, Finished, Reported, Trainer, TrainerEvent
+from workers.training.training_state import TrainingState
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,12 @@ WRITERS = 8
 Written = dict[str, Path | OSError]
 
 
-class Session:
+class PackRun:
     """The trials of ``slots``, which share one shape key, on ``device``."""
 
     def __init__(
         self,
-        slots: Sequence[Slot],
+        slots: Sequence[AssignedTrial],
         emit: Callable[[Report], None],
         *,
         data_dir: Path | None = None,
@@ -48,7 +48,9 @@ class Session:
         if slots[0].spec.training.dtype == "bfloat16" and not device.startswith("cuda"):
             raise ValueError("training.dtype bfloat16 needs a GPU; give resources.gpus above 0, or use float32")
         self._emit, self._data_dir, self._device = emit, data_dir, torch.device(device)
-        self._stores = {name: Checkpoints(Path(slot.checkpoint_dir), slot.spec) for name, slot in self._slots.items()}
+        self._stores = {
+            name: CheckpointFolder(Path(slot.checkpoint_dir), slot.spec) for name, slot in self._slots.items()
+        }
         self._seq = 0
         self._ended: set[str] = set()
         self._saved: dict[str, int] = {}
@@ -114,18 +116,18 @@ class Session:
         for name in self.live:
             self._end(name, "failed", cause, reason)
 
-    def _resumed(self, name: str) -> TrialState | None:
+    def _resumed(self, name: str) -> TrainingState | None:
         try:
-            return TrialState.resume(self._stores[name], self._slots[name].spec)
+            return TrainingState.resume(self._stores[name], self._slots[name].spec)
         except CheckpointInvalid as error:
             self._end(name, "failed", "user", str(error))
         except OSError as error:
             self._end(name, "failed", "infrastructure", f"its checkpoints cannot be read: {error}")
         return None
 
-    def _retell(self, name: str, state: TrialState) -> None:
+    def _retell(self, name: str, state: TrainingState) -> None:
         for point in state.history:
-            self._send(Metrics(seq=self._next(), trial_id=name, step=point.step, values=point.values))
+            self._send(Measured(seq=self._next(), trial_id=name, step=point.step, values=point.values))
         if state.step:
             best, store = state.best, self._stores[name]
             if best is not None and best.step != state.step:
@@ -137,10 +139,10 @@ class Session:
         if state.done:
             self._end(name, "succeeded", reason=state.early_end)
 
-    def _tell(self, event: Event, written: Written) -> None:
+    def _tell(self, event: TrainerEvent, written: Written) -> None:
         name = self._names[event.trial]
         if isinstance(event, Reported):
-            self._send(Metrics(seq=self._next(), trial_id=name, step=event.step, values=event.values))
+            self._send(Measured(seq=self._next(), trial_id=name, step=event.step, values=event.values))
             if event.save:
                 objective = event.values[self._slots[name].spec.objective.metric]
                 self._save(name, written, best=event.best, objective=objective)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import torch
 
-from workers.checkpoints import Best, Point
+from workers.checkpoints import Best, MetricsAtStep
 from workers.training import diagnostics
 from workers.training.batches import TaskData
 from workers.training.pack import Readings, TrainingPack
-from workers.training.trial_state import TrialState
+from workers.training.training_state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Finished:
     reason: str | None = None
 
 
-Event = Reported | Failed | Finished
+TrainerEvent = Reported | Failed | Finished
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Trainer:
     ``training.target``, or else the one after all steps.
     """
 
-    def __init__(self, states: Sequence[TrialState], data: TaskData, device: torch.device) -> None:
+    def __init__(self, states: Sequence[TrainingState], data: TaskData, device: torch.device) -> None:
         self._states, self._data, self._device = list(states), data, device
         self._training = states[0].spec.training
         self._live = [i for i, state in enumerate(states) if not self._is_done(i)]
@@ -88,7 +88,7 @@ class Trainer:
         """Optimiser steps done."""
         return self._states[trial].step
 
-    def state(self, trial: int) -> TrialState:
+    def state(self, trial: int) -> TrainingState:
         """The trial as it is now (or was when it left), on the CPU: what a checkpoint needs."""
         if trial in self._live:
             self._pack.store(self._rows[trial], self._states[trial])
@@ -99,7 +99,7 @@ class Trainer:
         self.state(trial)
         self._drop(trial)
 
-    def advance(self, stop: Callable[[], bool] = lambda: False) -> list[Event]:
+    def advance(self, stop: Callable[[], bool] = lambda: False) -> list[TrainerEvent]:
         """Steps up to the nearest report of any trial, or until ``stop``, asked after every step, says so."""
         if not self._live:
             return []
@@ -127,8 +127,8 @@ class Trainer:
                 return done
         return count
 
-    def _quarantine(self, readings: list[Readings]) -> list[Event]:
-        events: list[Event] = []
+    def _quarantine(self, readings: list[Readings]) -> list[TrainerEvent]:
+        events: list[TrainerEvent] = []
         for trial in self.live:
             found = readings[self._rows[trial]]
             if found.bad_step:
@@ -137,7 +137,7 @@ class Trainer:
                 events.append(self._fail(trial, found.bad_step, what))
         return events
 
-    def _reports(self, due: list[int], readings: list[Readings]) -> list[Event]:
+    def _reports(self, due: list[int], readings: list[Readings]) -> list[TrainerEvent]:
         if not due:
             return []
         started = time.perf_counter()
@@ -149,7 +149,7 @@ class Trainer:
         looks = self._pack.diagnose() if observed else []
         for trial in self._live:
             self._clocks[trial].total += time.perf_counter() - started
-        events: list[Event] = []
+        events: list[TrainerEvent] = []
         for trial in due:
             row = self._rows[trial]
             values = self._values(trial, readings[row], validation[row], test[row] if trial in ending else {})
@@ -158,7 +158,7 @@ class Trainer:
                 events.append(self._fail(trial, self.step_of(trial), wrong[0]))
                 continue
             values |= looks[row] if trial in observed else {}
-            self._states[trial].history.append(Point(step=self.step_of(trial), values=values))
+            self._states[trial].history.append(MetricsAtStep(step=self.step_of(trial), values=values))
             events.append(Reported(trial, self.step_of(trial), values, *marks[trial]))
         return events
 
@@ -226,5 +226,5 @@ class Trainer:
         return min(every - step % every, self._training.steps - step)
 
 
-def _wall(history: Sequence[Point]) -> float:
+def _wall(history: Sequence[MetricsAtStep]) -> float:
     return history[-1].values.get("time/wall_s", 0.0) if history else 0.0

@@ -11,7 +11,7 @@ import pytest
 from service.settings import ApiSettings
 from service.store import projections, sweeps, trials
 from service.store.database import Database
-from service.store.tables import Checkpoint
+from service.store.tables import TrialCheckpoint
 from workers.spec.expand import params_of
 from workers.spec.sweep import SweepSpec
 
@@ -77,7 +77,7 @@ def test_the_snippet_of_a_trial_has_the_shape_of_its_own_data_set(api: httpx.Cli
         rows = trials.create_all(session, sweep, params_of(SweepSpec.model_validate(sweep.spec)))
         for row in rows:
             projections.put(session, row.id, "3", f"run{row.number}")
-            session.add(Checkpoint(trial_id=row.id, step=1, path="/x", best=True, objective=None))
+            session.add(TrialCheckpoint(trial_id=row.id, step=1, path="/x", best=True, objective=None))
         names = [row.id for row in rows]
     snippets = [api.get(f"/v1/trials/{name}/model").json()["snippet"] for name in names]
     assert "(1, 2, 2)" in snippets[0]

@@ -10,7 +10,7 @@ import pytest
 
 from service.store import packs, projections, sweeps, trials
 from service.store.database import Database
-from service.store.tables import Checkpoint, Sweep, Trial, TrialReport
+from service.store.tables import Sweep, Trial, TrialCheckpoint, TrialReport
 
 BACKENDS = ["sqlite", "postgresql"]
 Running = tuple[Sweep, list[Trial]]
@@ -69,7 +69,9 @@ def test_checkpoints_and_their_download(api: httpx.Client, database: Database, t
     with database.write() as session:
         for step, best in ((10, True), (20, True), (30, False)):
             where = folder(tmp_path, step, b"tensors of %d" % step)
-            session.add(Checkpoint(trial_id=trial.id, step=step, path=where, best=best, objective=1 / step, at=2.0))
+            session.add(
+                TrialCheckpoint(trial_id=trial.id, step=step, path=where, best=best, objective=1 / step, at=2.0)
+            )
     found = api.get(path).json()
     assert (found["last"]["step"], found["best"]["step"], found["best"]["objective"]) == (30, 20, 1 / 20)
     for which, content in (("best", b"tensors of 20"), ("last", b"tensors of 30")):
@@ -83,7 +85,7 @@ def test_what_cannot_be_read_here_is_not_downloaded(
     api: httpx.Client, database: Database, trial: Trial, where: str
 ) -> None:
     with database.write() as session:
-        session.add(Checkpoint(trial_id=trial.id, step=1, path=where, best=True, objective=None))
+        session.add(TrialCheckpoint(trial_id=trial.id, step=1, path=where, best=True, objective=None))
     answer = api.get(f"/v1/trials/{trial.id}/checkpoint?which=best&download=1")
     assert answer.status_code == 404
     assert where in answer.json()["detail"]
@@ -93,7 +95,7 @@ def test_how_to_load_the_model(api: httpx.Client, database: Database, trial: Tri
     assert api.get(f"/v1/trials/{trial.id}/model").status_code == 404
     with database.write() as session:
         projections.put(session, trial.id, "3", "run7")
-        session.add(Checkpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
+        session.add(TrialCheckpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
     model = api.get(f"/v1/trials/{trial.id}/model").json()
     assert model["uri"] in model["snippet"]
     assert model["mlflow_url"] == "http://mlflow:5000/#/experiments/3/runs/run7?workflowType=machine_learning"
@@ -105,7 +107,7 @@ def test_how_to_load_a_model_of_tokens(api: httpx.Client, database: Database, ne
     with database.write() as session:
         (trial,) = trials.create_all(session, sweeps.get(session, sweep.id), [{"training.seed": 0}])
         projections.put(session, trial.id, "3", "run7")
-        session.add(Checkpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
+        session.add(TrialCheckpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
         name = trial.id
     snippet = api.get(f"/v1/trials/{name}/model").json()["snippet"]
     assert "np.zeros((1, 30), np.int64)" in snippet

@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 
 from service.controller.ingest import take_in
 from service.store.database import Database
-from service.store.tables import Attempt, Checkpoint, Event, OutboxEntry, Pack, Sweep, Trial, TrialReport
-from workers.protocol import Checkpointed, Ended, Metrics, Poll, Report
+from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialCheckpoint, TrialReport
+from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
 from workers.spec.expand import objective
 from workers.spec.sweep import SweepSpec
 
@@ -26,13 +26,13 @@ def take(database: Database, epoch: int) -> Callable[[Pack, SweepSpec, list[Repo
     return store
 
 
-def metrics(seq: int, trial: str, step: int, loss: float) -> Metrics:
-    return Metrics(seq=seq, trial_id=trial, step=step, values={"val/loss": loss})
+def metrics(seq: int, trial: str, step: int, loss: float) -> Measured:
+    return Measured(seq=seq, trial_id=trial, step=step, values={"val/loss": loss})
 
 
 def counts(database: Database) -> list[Any]:
     with database.read() as session:
-        tables = (TrialReport, Checkpoint, Event, OutboxEntry)
+        tables = (TrialReport, TrialCheckpoint, Event, OutboxEntry)
         return [session.scalar(select(func.count()).select_from(table)) for table in tables]
 
 

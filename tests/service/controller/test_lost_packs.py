@@ -19,7 +19,7 @@ TrialsOf = Callable[[Sweep], list[Trial]]
 
 @pytest.fixture
 def lose(database: Database, epoch: int) -> Callable[..., None]:
-    def store(pack: Pack, spec: SweepSpec, loss: packs.Loss = "process") -> None:
+    def store(pack: Pack, spec: SweepSpec, loss: packs.LostCause = "process") -> None:
         with database.write(epoch) as session:
             lost_packs.lose(session, session.get_one(Pack, pack.id), loss, "it is gone", spec.retries)
 

@@ -13,7 +13,7 @@ import pytest
 from service.stack import HomeBusy, PortTaken, Stack, StackFailed, guard, ports, up
 from service.stack.child import Child
 from service.stack.home import Home
-from service.stack.processes import Part, parts
+from service.stack.processes import ManagedProcess, parts
 
 
 def test_a_home_has_one_holder_and_says_who(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_part_that_does_not_start_is_reported_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = Stack(tmp_path / "home", 0, 0)
-    broken = Part(
+    broken = ManagedProcess(
         "broken", [sys.executable, "-c", "raise SystemExit('no such luck')"], dict(os.environ), "http://[::1]:9"
     )
     monkeypatch.setattr("service.stack.stack.parts", lambda _: [broken])
@@ -83,7 +83,7 @@ def test_a_part_that_does_not_start_is_reported_with_its_last_words(
 
 def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     said: list[str] = []
-    sleeper = Part("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"], dict(os.environ))
+    sleeper = ManagedProcess("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"], dict(os.environ))
     child = Child(sleeper, tmp_path / "sleeper.log", said.append)
     child.look()
     before = child.pid

@@ -13,12 +13,12 @@ import torch
 from mlflow.entities import LoggedModelStatus, Run
 
 from service.tracking.logged_models import log_model, signature
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import CheckpointFolder
 from workers.models import load
 from workers.spec.expand import resolve
 from workers.spec.parse import parse_sweep
 from workers.spec.sweep import TrialSpec
-from workers.training.trial_state import TrialState
+from workers.training.training_state import TrainingState
 
 COPY = {"name": "copy", "length": 4}
 LANGUAGE = {"name": "ptb_char", "length": 5}
@@ -59,7 +59,7 @@ def test_the_signature_is_that_of_the_task(spec: TrialSpec, inputs: Any, outputs
 @pytest.mark.filterwarnings("ignore")
 def test_a_model_of_tokens_predicts_as_its_network_does(tmp_path: Path, run: Run) -> None:
     spec = trial(LANGUAGE)
-    checkpoint = TrialState.start(spec).save(Checkpoints(tmp_path / "trial", spec))
+    checkpoint = TrainingState.start(spec).save(CheckpointFolder(tmp_path / "trial", spec))
     model_id = log_model(mlflow.MlflowClient(), run, spec, checkpoint, {"model.hidden_size": 4})
     logged = mlflow.MlflowClient().get_logged_model(model_id)
     assert (logged.status, logged.source_run_id) == (LoggedModelStatus.READY, run.info.run_id)

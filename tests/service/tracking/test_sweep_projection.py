@@ -17,16 +17,16 @@ from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import components, leases, outbox, projections, reports, sweeps, trials
 from service.store.database import Database
-from service.store.tables import Checkpoint, OutboxEntry, Sweep
+from service.store.tables import OutboxEntry, Sweep, TrialCheckpoint
 from service.tracking import diagnostic_plots, logged_models, plots, sweep_results
 from service.tracking.logged_models import registry_name
 from service.tracking.mlflow_runs import STATUS, Runs
 from service.tracking.projector import Projector
 from service.tracking.sweep_projection import Telling
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import CheckpointFolder
 from workers.spec.expand import resolve
 from workers.spec.sweep import SweepSpec
-from workers.training.trial_state import TrialState
+from workers.training.training_state import TrainingState
 
 # of MLflow's own database and of what it leaves to the garbage collector
 pytestmark = pytest.mark.filterwarnings(
@@ -52,7 +52,7 @@ def ended(database: Database, new_sweep: Callable[..., Sweep]) -> Callable[..., 
                 trials.move(session, trial, "running")
                 points = [(step, {"val/loss": 1.0 / (step + trial.number)}) for step in (10, 20)]
                 reports.add(session, trial.id, points, at=1000.0)
-                row = Checkpoint(trial_id=trial.id, step=20, path="/c", best=True, objective=0.1)
+                row = TrialCheckpoint(trial_id=trial.id, step=20, path="/c", best=True, objective=0.1)
                 reports.add_checkpoint(session, row)
                 trial.objective, trial.best_step, trial.step = 1.0 / (20 + trial.number), 20, 20
                 trials.move(session, trial, "succeeded")
@@ -233,8 +233,8 @@ def checkpointed(database: Database, ended: Any, tmp_path: Path) -> Sweep:
     with database.write() as session:
         for trial in trials.page(session, sweep.id):
             whole = resolve(spec, trial.number, trial.params)
-            path = TrialState.start(whole).save(Checkpoints(tmp_path / trial.id, whole))
-            for row in session.scalars(select(Checkpoint).where(Checkpoint.trial_id == trial.id)):
+            path = TrainingState.start(whole).save(CheckpointFolder(tmp_path / trial.id, whole))
+            for row in session.scalars(select(TrialCheckpoint).where(TrialCheckpoint.trial_id == trial.id)):
                 row.path = str(path)
         outbox.refill(session, sweep.id)
     return sweep

@@ -6,14 +6,14 @@ import torch
 from spectral import Activation, SpectralRNN, Transition, recurrence
 from spectral.errors import OptionError
 from spectral.recurrence import triton
-from spectral.recurrence.triton import Plan, plan
+from spectral.recurrence.triton import TilePlan, plan
 from tests.spectral.agreement import NO_TRITON, assert_near, draw, gradients, named, offset, there, transition
 
 F64 = torch.float64
 CUTS = {
-    "row by row": Plan(1, 32, 8, 8, 8, 1),
-    "row by row, columns read again": Plan(1, 32, 8, 2, 2, 1),
-    "tiles": Plan(16, 32, 16, 16, 16, 4),
+    "row by row": TilePlan(1, 32, 8, 8, 8, 1),
+    "row by row, columns read again": TilePlan(1, 32, 8, 2, 2, 1),
+    "tiles": TilePlan(16, 32, 16, 16, 16, 4),
 }
 
 
@@ -67,12 +67,12 @@ def test_bfloat16_under_autocast_stores_half_and_sums_in_float32(every):
 
 def test_the_cut_follows_from_size_and_device():
     h100 = (132, 232448)
-    assert plan(512, 32, 128, *h100) == Plan(1, 512, 32, 32, 32, 16)
-    assert plan(100, 20, 128, *h100) == Plan(1, 128, 32, 32, 32, 4)
-    assert plan(256, 32, 4096, *h100) == Plan(16, 256, 32, 32, 32, 8)
+    assert plan(512, 32, 128, *h100) == TilePlan(1, 512, 32, 32, 32, 16)
+    assert plan(100, 20, 128, *h100) == TilePlan(1, 128, 32, 32, 32, 4)
+    assert plan(256, 32, 4096, *h100) == TilePlan(16, 256, 32, 32, 32, 8)
     assert plan(512, 32, 4096, *h100).rows == 1, "a tile would not fit"
-    assert plan(1024, 64, 128, *h100) == Plan(1, 1024, 64, 8, 8, 16)
-    assert plan(1, 0, 1, *h100) == Plan(1, 1, 1, 1, 1, 1)
+    assert plan(1024, 64, 128, *h100) == TilePlan(1, 1024, 64, 8, 8, 16)
+    assert plan(1, 0, 1, *h100) == TilePlan(1, 1, 1, 1, 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tests.workers.examples import make_trial
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import CheckpointFolder
 from workers.models import SequenceModel, build, load, pack, start_of
 from workers.models.deep import DeepModel
 from workers.models.recurrent import RecurrentModel
@@ -23,7 +23,7 @@ from workers.tasks import Task
 from workers.tasks.adding import Adding
 from workers.training.batches import TaskData
 from workers.training.trainer import Failed, Trainer
-from workers.training.trial_state import TrialState
+from workers.training.training_state import TrainingState
 
 CPU = torch.device("cpu")
 RECURRENT = sorted(KINDS - FEED_FORWARD)
@@ -183,14 +183,14 @@ def test_tokens_get_vectors_of_the_size_asked_for() -> None:
 def test_every_kind_trains_and_is_loaded_as_it_was_saved(kind: str, tmp_path: Path) -> None:
     specs = [trial(kind, **own, steps=3, report_every=3, lr=0.01) for own in mixed(kind)]
     data = TaskData(specs[0].task, None, CPU, torch.float64)
-    trainer = Trainer([TrialState.start(spec) for spec in specs], data, CPU)
+    trainer = Trainer([TrainingState.start(spec) for spec in specs], data, CPU)
     while trainer.live:
         assert not [event for event in trainer.advance() if isinstance(event, Failed)]
     for i, spec in enumerate(specs):
         state, start = trainer.state(i), start_of(spec)
         still = [name for name, p in start.named_parameters() if torch.equal(p, state.model[name])]
         assert not still
-        loaded = load(state.save(Checkpoints(tmp_path / str(i), spec)))
+        loaded = load(state.save(CheckpointFolder(tmp_path / str(i), spec)))
         inputs = drawn(4, 8, 2)
         start.load_state_dict(state.model)
         assert torch.equal(loaded(inputs), start(inputs))
@@ -200,15 +200,15 @@ def test_every_kind_trains_and_is_loaded_as_it_was_saved(kind: str, tmp_path: Pa
 def test_every_kind_resumes_to_the_same_bits(kind: str, tmp_path: Path) -> None:
     specs = [trial(kind, **own, dtype="float32", steps=6, report_every=3) for own in mixed(kind)]
     data = TaskData(specs[0].task, None, CPU, torch.float32)
-    undisturbed = Trainer([TrialState.start(spec) for spec in specs], data, CPU)
+    undisturbed = Trainer([TrainingState.start(spec) for spec in specs], data, CPU)
     while undisturbed.live:
         undisturbed.advance()
-    first = Trainer([TrialState.start(spec) for spec in specs], data, CPU)
+    first = Trainer([TrainingState.start(spec) for spec in specs], data, CPU)
     first.advance()
-    stores = [Checkpoints(tmp_path / str(i), spec) for i, spec in enumerate(specs)]
+    stores = [CheckpointFolder(tmp_path / str(i), spec) for i, spec in enumerate(specs)]
     for i, store in enumerate(stores):
         first.state(i).save(store)
-    resumed = Trainer([TrialState.resume(store, spec) for store, spec in zip(stores, specs, strict=True)], data, CPU)
+    resumed = Trainer([TrainingState.resume(store, spec) for store, spec in zip(stores, specs, strict=True)], data, CPU)
     while resumed.live:
         resumed.advance()
     for i in range(3):
@@ -245,7 +245,7 @@ def test_forget_gates_start_open(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "fields"), [("ornn", {"reflectors": 6}), ("exprnn", {}), ("exprnn", {"layers": 1})])
 def test_orthogonal_kinds_stay_orthogonal_while_they_train(kind: str, fields: dict[str, Any]) -> None:
     spec = trial(kind, **fields, lr=0.1, steps=20)
-    trainer = Trainer([TrialState.start(spec)], TaskData(spec.task, None, CPU, torch.float64), CPU)
+    trainer = Trainer([TrainingState.start(spec)], TaskData(spec.task, None, CPU, torch.float64), CPU)
     while trainer.live:
         trainer.advance()
     model = start_of(spec)

@@ -15,7 +15,7 @@ from tests.workers.examples import sweep_document
 from workers.checkpoints import read
 from workers.errors import OtherSweep
 from workers.models import load
-from workers.protocol import Ended, Metrics, Report
+from workers.protocol import Ended, Measured, Report
 from workers.runtime.local_sweep import RESULTS, LocalSweep
 from workers.spec.parse import parse_sweep
 
@@ -31,7 +31,7 @@ def told(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
     return {
         (r.trial_id, r.step): {k: v for k, v in r.values.items() if not k.startswith(("time/", "throughput/"))}
         for r in reports
-        if isinstance(r, Metrics)
+        if isinstance(r, Measured)
     }
 
 
@@ -65,7 +65,7 @@ def test_a_sweep_cut_short_goes_on(tmp_path: Path) -> None:
     undisturbed = told(list(LocalSweep(sweep(steps=40), tmp_path / "a", workers=1).run()))
     iterator = LocalSweep(sweep(steps=40), tmp_path / "b", workers=1).run()
     for report in iterator:
-        if isinstance(report, Metrics) and report.step == 12:
+        if isinstance(report, Measured) and report.step == 12:
             break
     iterator.close()
     results = json.loads((tmp_path / "b" / RESULTS).read_text())
@@ -78,11 +78,11 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
     reports, killed = [], 0
     for report in LocalSweep(sweep(steps=40), tmp_path / "b", workers=1).run():
         reports.append(report)
-        if not killed and isinstance(report, Metrics) and report.step == 8:
+        if not killed and isinstance(report, Measured) and report.step == 8:
             killed = _kill_trainers()
     assert killed == 1
     assert told(reports) == undisturbed
-    assert len([r for r in reports if isinstance(r, Metrics)]) == len(undisturbed)
+    assert len([r for r in reports if isinstance(r, Measured)]) == len(undisturbed)
     assert [r.outcome for r in reports if isinstance(r, Ended)] == ["succeeded"] * 4
 
 
@@ -91,7 +91,7 @@ def test_a_process_that_dies_every_time_fails_its_trials(tmp_path: Path) -> None
     document["training"] = document["training"] | {"steps": 100_000}
     ends = []
     for report in LocalSweep(parse_sweep(document), tmp_path, workers=1).run():
-        if isinstance(report, Metrics) and report.step == 4:
+        if isinstance(report, Measured) and report.step == 4:
             _kill_trainers()
         if isinstance(report, Ended):
             ends.append(report)

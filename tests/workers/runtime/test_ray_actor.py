@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import ActorDiedError, RayActorError
 
 from tests.workers.examples import make_assignment, make_trial
-from workers.protocol import Ended, Metrics, Poll, Report, StaleEpoch
+from workers.protocol import Ended, Measured, Poll, Report, StaleEpoch
 from workers.runtime import ray_actor
 
 PATIENCE = 120.0
@@ -73,7 +73,7 @@ def actor_process() -> psutil.Process:
 def recorded(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
     found: dict[tuple[str, int], dict[str, float]] = {}
     for report in reports:
-        if isinstance(report, Metrics):
+        if isinstance(report, Measured):
             found.setdefault((report.trial_id, report.step), {
                 k: v for k, v in report.values.items() if not k.startswith(("throughput/", "time/"))
             })  # fmt: skip
@@ -96,7 +96,7 @@ def test_a_killed_runner_is_taken_up_again_and_nothing_is_lost(cluster: str, tmp
     second = ray_actor.start(assignment.model_copy(update={"attempt": 1}), "pack-b-a1", cluster)
     after = to_end(second)
     assert not any(isinstance(report, Ended) for report in before)
-    told = [(r.trial_id, r.step) for r in after if isinstance(r, Metrics)]
+    told = [(r.trial_id, r.step) for r in after if isinstance(r, Measured)]
     assert len(told) == len(set(told)) == 60
     assert recorded(before).items() <= recorded(after).items()
     assert recorded(after) == undisturbed

@@ -11,9 +11,9 @@ import pytest
 
 import workers.training.pack_run
 from tests.workers.examples import make_assignment, make_trial
-from workers.checkpoints import Checkpoints, read
+from workers.checkpoints import CheckpointFolder, read
 from workers.files import write_whole
-from workers.protocol import Checkpointed, Command, Ended, Metrics, Poll, Report, StaleEpoch
+from workers.protocol import Checkpointed, Command, Ended, Measured, Poll, Report, StaleEpoch
 from workers.runtime.ray_actor import PackRunner
 from workers.runtime.train_pack import blame
 from workers.training.trainer import Trainer
@@ -84,7 +84,7 @@ def test_a_pack_is_trained_and_told_in_order(start: Callable[..., Watched], tmp_
     assert [report.seq for report in reports] == list(range(1, len(reports) + 1))
     for trial in ("t0", "t1"):
         own = [report for report in reports if report.trial_id == trial]
-        assert [r.step for r in own if isinstance(r, Metrics)] == [4, 8, 12]
+        assert [r.step for r in own if isinstance(r, Measured)] == [4, 8, 12]
         checkpoints = [r for r in own if isinstance(r, Checkpointed)]
         assert [r.step for r in checkpoints] == [4, 8, 12]
         assert Path(checkpoints[-1].path) == tmp_path / trial / "step-000000012"
@@ -127,7 +127,7 @@ def test_a_command_ends_its_trials_and_no_others(
     end = ends(poll(runner, 0).reports)["t0"]
     assert (end.outcome, end.reason, end.cause) == (outcome, "rung 1", None)
     if verb == "pause":
-        found = Checkpoints(tmp_path / "t0", specs[0]).newest()
+        found = CheckpointFolder(tmp_path / "t0", specs[0]).newest()
         assert found is not None
         assert found.manifest.step == end.step
     step = poll(runner, 0).progress["t1"]
@@ -171,7 +171,7 @@ def test_an_orphan_pauses_at_a_checkpoint_and_leaves(start: Callable[..., Watche
     found = ends(poll(runner, 0).reports)
     assert [end.outcome for end in found.values()] == ["paused", "paused"]
     for name, spec in zip(("t0", "t1"), specs, strict=True):
-        newest = Checkpoints(tmp_path / name, spec).newest()
+        newest = CheckpointFolder(tmp_path / name, spec).newest()
         assert newest is not None
         assert newest.manifest.step == found[name].step > 0
 
@@ -194,7 +194,7 @@ def metrics(reports: list[Report]) -> list[tuple[str, int, dict[str, float]]]:
     return [
         (r.trial_id, r.step, {k: v for k, v in r.values.items() if not k.startswith(("throughput/", "time/"))})
         for r in reports
-        if isinstance(r, Metrics)
+        if isinstance(r, Measured)
     ]
 
 
@@ -205,7 +205,7 @@ def test_a_finished_trial_is_told_again_without_training(
     wanted = to_end(start(spec))
     monkeypatch.setattr(Trainer, "_steps", None)
     again = to_end(start(spec))
-    assert [r for r in again if isinstance(r, Metrics)] != []
+    assert [r for r in again if isinstance(r, Measured)] != []
     assert metrics(again) == metrics(wanted)
     assert ends(again)["t0"].outcome == "succeeded"
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.workers.examples import make_assignment, sweep_document
 from workers.errors import DataMissing, SpecError
-from workers.protocol import Ended, Metrics, Report
+from workers.protocol import Ended, Measured, Report
 from workers.runtime.train_pack import train
 from workers.spec.expand import resolve
 from workers.spec.parse import parse_sweep
@@ -357,6 +357,6 @@ def test_a_net_learns_from_a_file(tmp_path: Path, every_step: bool) -> None:
     trial = resolve(sweep, 0, {"training.seed": 0})
     train(make_assignment(tmp_path / "out", [trial], data_dir=str(tmp_path)), reports.append)
     assert [(r.outcome, r.reason) for r in reports if isinstance(r, Ended)] == [("succeeded", None)]
-    (last,) = [r.values for r in reports if isinstance(r, Metrics)]
+    (last,) = [r.values for r in reports if isinstance(r, Measured)]
     assert last["val/loss"] < 0.1 * trial.task.baseline
     assert last["val/error"] == pytest.approx(last["val/loss"] ** 0.5, rel=1e-4)

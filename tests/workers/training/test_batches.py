@@ -8,7 +8,7 @@ import torch
 
 from tests.workers.training.test_metrics import Drawn, Letters, data_of
 from workers.tasks.copy_memory import Copy
-from workers.training.batches import Order, StreamOrder
+from workers.training.batches import ShuffledOrder, StreamOrder
 
 
 def test_lengths_and_masks_travel_with_their_sequences() -> None:
@@ -84,4 +84,4 @@ def test_a_stream_shorter_than_a_batch_is_refused() -> None:
 
 
 def test_other_tasks_are_shuffled() -> None:
-    assert isinstance(data_of(Drawn()).order(0, 4), Order)
+    assert isinstance(data_of(Drawn()).order(0, 4), ShuffledOrder)

@@ -15,16 +15,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.workers.examples import make_assignment, make_trial
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import CheckpointFolder
 from workers.models import start_of
-from workers.protocol import Checkpointed, Metrics, Report
+from workers.protocol import Checkpointed, Measured, Report
 from workers.runtime.train_pack import train
 from workers.spec.sweep import TrialSpec
 from workers.tasks import Sequences
 from workers.tasks.adding import Adding
 from workers.training.batches import TaskData
 from workers.training.trainer import Reported, Trainer
-from workers.training.trial_state import TrialState
+from workers.training.training_state import TrainingState
 
 CPU = torch.device("cpu")
 TEXT = "to be, or not to be: that is the question. whether 'tis nobler in the mind to suffer\n" * 3
@@ -48,9 +48,9 @@ def trial(kind: str, **fields: Any) -> TrialSpec:
     return make_trial(kind=kind, **(common | OWN[kind] | fields))
 
 
-def trainer(folder: Path, specs: list[TrialSpec], states: list[TrialState] | None = None) -> Trainer:
+def trainer(folder: Path, specs: list[TrialSpec], states: list[TrainingState] | None = None) -> Trainer:
     data = TaskData(specs[0].task, folder, CPU, torch.float64)
-    return Trainer(states or [TrialState.start(spec) for spec in specs], data, CPU)
+    return Trainer(states or [TrainingState.start(spec) for spec in specs], data, CPU)
 
 
 def run(found: Trainer, until: int = 10**9) -> list[Reported]:
@@ -60,7 +60,7 @@ def run(found: Trainer, until: int = 10**9) -> list[Reported]:
     return reports
 
 
-def assert_same_bits(a: TrialState, b: TrialState) -> None:
+def assert_same_bits(a: TrainingState, b: TrainingState) -> None:
     assert a.step == b.step
     for name, tensor in a.model.items():
         assert torch.equal(tensor, b.model[name]), name
@@ -117,10 +117,12 @@ def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(kind: str, stop_
 
     while done < stop_at:
         first.advance(stop)
-    stores = [Checkpoints(folder / str(i), spec) for i, spec in enumerate(specs)]
+    stores = [CheckpointFolder(folder / str(i), spec) for i, spec in enumerate(specs)]
     for i, store in enumerate(stores):
         first.state(i).save(store)
-    second = trainer(folder, specs, [TrialState.resume(store, spec) for store, spec in zip(stores, specs, strict=True)])
+    second = trainer(
+        folder, specs, [TrainingState.resume(store, spec) for store, spec in zip(stores, specs, strict=True)]
+    )
     assert second.step_of(0) == stop_at
     run(second)
     for i in range(2):
@@ -133,7 +135,7 @@ def test_trials_at_different_steps_share_a_pack(folder: Path) -> None:
     run(together)
     ahead = trainer(folder, specs[:2])
     run(ahead, until=8)
-    mixed = trainer(folder, specs, [ahead.state(0), TrialState.start(specs[1]), TrialState.start(specs[2])])
+    mixed = trainer(folder, specs, [ahead.state(0), TrainingState.start(specs[1]), TrainingState.start(specs[2])])
     assert [mixed.step_of(i) for i in range(3)] == [8, 0, 0]
     run(mixed)
     for i in range(3):
@@ -148,12 +150,12 @@ def test_a_killed_process_costs_nothing_of_what_is_learned(folder: Path) -> None
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    found = Checkpoints(folder / "killed" / "t0", specs[0]).newest()
+    found = CheckpointFolder(folder / "killed" / "t0", specs[0]).newest()
     assert found is not None
     assert 0 < found.manifest.step < 16
     assert _numbers(_trained(folder, "killed", specs)) == undisturbed
     for i, spec in enumerate(specs):
-        ends = [Checkpoints(folder / name / f"t{i}", spec).newest() for name in ("whole", "killed")]
+        ends = [CheckpointFolder(folder / name / f"t{i}", spec).newest() for name in ("whole", "killed")]
         assert ends[0] is not None
         assert ends[1] is not None
         for kind in ("model", "optimizer"):
@@ -182,7 +184,7 @@ def _numbers(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
     return {
         (r.trial_id, r.step): {k: v for k, v in r.values.items() if not k.startswith(("throughput/", "time/"))}
         for r in reports
-        if isinstance(r, Metrics)
+        if isinstance(r, Measured)
     }
 
 
@@ -216,7 +218,7 @@ def test_what_stands_behind_a_sequences_end_is_never_read(kind: str) -> None:
                 p -= 0.05 * g
         if kind == "spectral_rnn":
             model.recurrent.normalize_()  # type: ignore[union-attr,operator]
-    ours = Trainer([TrialState.start(spec)], data, CPU)
+    ours = Trainer([TrainingState.start(spec)], data, CPU)
     run(ours)
     for name, p in model.named_parameters():
         torch.testing.assert_close(ours.state(0).model[name], p.detach(), rtol=1e-9, atol=1e-11, msg=name)

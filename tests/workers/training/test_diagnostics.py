@@ -20,7 +20,7 @@ from workers.training.batches import Batch, TaskData
 from workers.training.diagnostics import _state, due, gradients, observe
 from workers.training.metrics import losses
 from workers.training.trainer import Failed, Reported, Trainer
-from workers.training.trial_state import TrialState
+from workers.training.training_state import TrainingState
 
 CPU = torch.device("cpu")
 ADDING = {"name": "adding", "length": 40}
@@ -152,7 +152,7 @@ def test_rank_counts_directions_and_saturation_counts_flat_units() -> None:
 
 def run(*specs: TrialSpec) -> tuple[Trainer, list[dict[str, float]]]:
     data = TaskData(specs[0].task, None, CPU, getattr(torch, specs[0].training.dtype))
-    trainer, found = Trainer([TrialState.start(spec) for spec in specs], data, CPU), []
+    trainer, found = Trainer([TrainingState.start(spec) for spec in specs], data, CPU), []
     while trainer.live:
         for event in trainer.advance():
             assert not isinstance(event, Failed), event
@@ -203,7 +203,7 @@ def test_what_is_not_finite_is_left_out_and_fails_no_trial(monkeypatch: pytest.M
 
 def test_an_end_that_the_loss_does_not_reach_has_no_ratio() -> None:
     spec = make_trial(kind="rnn", reflectors=None, steps=1, report_every=1)
-    state = TrialState.start(spec)
+    state = TrainingState.start(spec)
     state.model["head.weight"] *= 0
     (report,) = Trainer([state], TaskData(spec.task, None, CPU, torch.float32), CPU).advance()[:1]
     assert isinstance(report, Reported)

@@ -17,7 +17,7 @@ from workers.spec.sweep import ModelSpec
 from workers.tasks import METRICS, Sequences, Split, Task
 from workers.tasks.copy_memory import Copy
 from workers.tasks.language import LanguageTask, Streams
-from workers.tasks.task import Loss, Metrics, Readout
+from workers.tasks.task import Loss, MetricDirections, Readout
 from workers.tasks.vocabulary import Vocabulary
 from workers.training import metrics
 from workers.training.batches import Batch, TaskData
@@ -30,7 +30,7 @@ class Drawn(Task):
     """Random sequences of every shape that a task may have."""
 
     loss: ClassVar[Loss] = "cross_entropy"
-    metrics: ClassVar[Metrics] = {"loss": "minimize", "accuracy": "maximize"}
+    metrics: ClassVar[MetricDirections] = {"loss": "minimize", "accuracy": "maximize"}
 
     name: str = "drawn"
     every: bool = False
@@ -67,7 +67,7 @@ class Drawn(Task):
 
 class DrawnValues(Drawn):
     loss: ClassVar[Loss] = "mse"
-    metrics: ClassVar[Metrics] = {"loss": "minimize", "error": "minimize"}
+    metrics: ClassVar[MetricDirections] = {"loss": "minimize", "error": "minimize"}
 
     def targets(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
         return rng.standard_normal((*shape, CLASSES)).astype(np.float32)
@@ -76,7 +76,7 @@ class DrawnValues(Drawn):
 class Letters(LanguageTask):
     """One stream of 7 letters."""
 
-    metrics: ClassVar[Metrics] = {"loss": "minimize", "bpc": "minimize", "perplexity": "minimize"}
+    metrics: ClassVar[MetricDirections] = {"loss": "minimize", "bpc": "minimize", "perplexity": "minimize"}
     name: Literal["letters"] = "letters"
     size: int = 2_000
 
@@ -209,7 +209,7 @@ def test_a_trial_scores_the_same_alone_as_in_a_pack() -> None:
 
 def test_every_metric_can_be_scored() -> None:
     class All(Copy):
-        metrics: ClassVar[Metrics] = METRICS
+        metrics: ClassVar[MetricDirections] = METRICS
 
     found = scores(All(length=1), model_of(Copy(length=1)), data_of(Copy(length=1)).test)
     assert {name for name, value in found.items() if value.isfinite().all()} == set(METRICS)

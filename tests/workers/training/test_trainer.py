@@ -12,32 +12,32 @@ import torch
 from torch import Tensor
 
 from tests.workers.examples import make_trial
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import CheckpointFolder
 from workers.models import build, pack, start_of
 from workers.spec.sweep import TrialSpec
-from workers.training.batches import Order, TaskData
+from workers.training.batches import ShuffledOrder, TaskData
 from workers.training.optimizers import OPTIMIZERS
-from workers.training.trainer import Event, Failed, Finished, Reported, Trainer
-from workers.training.trial_state import TrialState
+from workers.training.trainer import Failed, Finished, Reported, Trainer, TrainerEvent
+from workers.training.training_state import TrainingState
 
 CPU = torch.device("cpu")
 TIMES = ("throughput/sequences_per_s", "time/wall_s")
 
 
-def trainer(specs: Sequence[TrialSpec], states: Sequence[TrialState] | None = None) -> Trainer:
+def trainer(specs: Sequence[TrialSpec], states: Sequence[TrainingState] | None = None) -> Trainer:
     dtype = getattr(torch, specs[0].training.parameter_dtype)
     data = TaskData(specs[0].task, None, CPU, dtype)
-    return Trainer(states or [TrialState.start(spec) for spec in specs], data, CPU)
+    return Trainer(states or [TrainingState.start(spec) for spec in specs], data, CPU)
 
 
-def run(found: Trainer) -> list[Event]:
-    events: list[Event] = []
+def run(found: Trainer) -> list[TrainerEvent]:
+    events: list[TrainerEvent] = []
     while found.live:
         events += found.advance()
     return events
 
 
-def values(events: Sequence[Event], trial: int) -> dict[int, dict[str, float]]:
+def values(events: Sequence[TrainerEvent], trial: int) -> dict[int, dict[str, float]]:
     """Step -> metrics of one trial, without what depends on the clock."""
     return {
         e.step: {name: value for name, value in e.values.items() if name not in TIMES}
@@ -46,12 +46,12 @@ def values(events: Sequence[Event], trial: int) -> dict[int, dict[str, float]]:
     }
 
 
-def tensors(state: TrialState) -> dict[str, Tensor]:
+def tensors(state: TrainingState) -> dict[str, Tensor]:
     moments = {f"{kind}.{n}": t for kind, own in state.optimizer.items() for n, t in own.items()}
     return state.model | moments
 
 
-def assert_same_bits(a: TrialState, b: TrialState) -> None:
+def assert_same_bits(a: TrainingState, b: TrainingState) -> None:
     assert a.step == b.step
     left, right = tensors(a), tensors(b)
     assert left.keys() == right.keys()
@@ -156,16 +156,16 @@ def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(stop_at: int, tm
         done += 1
         return done >= stop_at
 
-    events: list[Event] = []
+    events: list[TrainerEvent] = []
     while done < stop_at:
         events += first.advance(stop)
-    stores = [Checkpoints(tmp_path / str(i), spec) for i, spec in enumerate(specs)]
+    stores = [CheckpointFolder(tmp_path / str(i), spec) for i, spec in enumerate(specs)]
     for event in events:  # best ones are checkpointed as they come; here only the last would be
         if isinstance(event, Reported) and event.best and event.step < stop_at:
             _best_on_disk(specs[event.trial], stores[event.trial], event.step)
     for i, store in enumerate(stores):
         first.state(i).save(store)
-    second = trainer(specs, [TrialState.resume(store, spec) for store, spec in zip(stores, specs, strict=True)])
+    second = trainer(specs, [TrainingState.resume(store, spec) for store, spec in zip(stores, specs, strict=True)])
     assert [second.step_of(i) for i in range(2)] == [stop_at, stop_at]
     events += run(second)
     for i in range(2):
@@ -182,10 +182,10 @@ def test_every_optimizer_goes_on_from_a_checkpoint_bit_for_bit(optimizer: str, t
     run(undisturbed)
     while first.step_of(0) < 7:
         first.advance(lambda: next(calls) >= 6)
-    stores = [Checkpoints(tmp_path / str(i), spec) for i, spec in enumerate(specs)]
+    stores = [CheckpointFolder(tmp_path / str(i), spec) for i, spec in enumerate(specs)]
     for i, store in enumerate(stores):
         first.state(i).save(store)
-    second = trainer(specs, [TrialState.resume(store, spec) for store, spec in zip(stores, specs, strict=True)])
+    second = trainer(specs, [TrainingState.resume(store, spec) for store, spec in zip(stores, specs, strict=True)])
     assert second.step_of(0) == 7
     run(second)
     for i in range(2):
@@ -213,7 +213,7 @@ def test_mixed_precision_keeps_parameters_and_comes_near_float32(kind: str, own:
     assert found == pytest.approx(wanted, rel=0.05)
 
 
-def _best_on_disk(spec: TrialSpec, store: Checkpoints, step: int) -> None:
+def _best_on_disk(spec: TrialSpec, store: CheckpointFolder, step: int) -> None:
     again = trainer([spec])
     while again.step_of(0) < step:
         again.advance()
@@ -226,7 +226,7 @@ def test_trials_at_different_steps_share_a_pack() -> None:
     wanted = run(together)
     ahead = trainer(specs[:2])
     ahead.advance()
-    mixed = trainer(specs, [ahead.state(0), TrialState.start(specs[1]), TrialState.start(specs[2])])
+    mixed = trainer(specs, [ahead.state(0), TrainingState.start(specs[1]), TrainingState.start(specs[2])])
     events = run(mixed)
     for i in range(3):
         assert values(events, i) == {step: v for step, v in values(wanted, i).items() if i or step > 4}
@@ -237,7 +237,7 @@ def test_nan_in_one_slot_fails_it_and_leaves_the_others_bit_identical() -> None:
     specs = [make_trial(seed=s) for s in range(3)]
     undisturbed = trainer(specs)
     wanted = run(undisturbed)
-    states = [TrialState.start(spec) for spec in specs]
+    states = [TrainingState.start(spec) for spec in specs]
     states[1].model["head.bias"] += math.nan
     poisoned = trainer(specs, states)
     events = run(poisoned)
@@ -353,15 +353,15 @@ def test_every_report_has_every_metric() -> None:
 
 
 def test_a_pass_shows_every_example_once_and_passes_differ() -> None:
-    order = Order(seed=3, size=10, batch_size=4)
+    order = ShuffledOrder(seed=3, size=10, batch_size=4)
     seen = [i for step in range(5) for i in order.indices(step).tolist()]
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
-    assert Order(3, 10, 4).indices(3).tolist() == seen[12:16]
+    assert ShuffledOrder(3, 10, 4).indices(3).tolist() == seen[12:16]
 
 
 def test_a_batch_larger_than_the_set_runs_over_several_passes() -> None:
-    assert sorted(Order(seed=0, size=3, batch_size=9).indices(0).tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert sorted(ShuffledOrder(seed=0, size=3, batch_size=9).indices(0).tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_training_twice_gives_the_same_bits() -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from workers.tasks.readers.errors import DataWrong
 
 Missing = Literal["refuse", "interpolate"]
-Place = Callable[[int, int, int], str]
+PlaceWords = Callable[[int, int, int], str]
 """Words for where in the file a number stands, from the series, the step and the feature, each from 0."""
 
 
@@ -28,8 +28,8 @@ class Series:
     file: str
     values: list[npt.NDArray[np.float64]]
     targets: list[npt.NDArray[Any]]
-    place: Place
-    target_place: Place
+    place: PlaceWords
+    target_place: PlaceWords
     classes: list[str] | None = None
 
     def __len__(self) -> int:

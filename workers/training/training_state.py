@@ -9,19 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workers.checkpoints import Best, Checkpoint, Checkpoints, Point
+from workers.checkpoints import Best, Checkpoint, CheckpointFolder, MetricsAtStep
 from workers.errors import CheckpointInvalid
 from workers.models import SequenceModel, start_of
+from workers.models.packed_model import Tensors
 from workers.spec.sweep import TrialSpec
 from workers.training.optimizers import OPTIMIZERS
 
 log = logging.getLogger(__name__)
 
-Tensors = dict[str, Tensor]
-
 
 @dataclass
-class TrialState:
+class TrainingState:
     """One trial after ``step`` optimiser steps; tensors unpadded, named as in the network's state_dict.
 
     optimizer: what its method carries, by kind and parameter (``PackedOptimizer.STATE``). loss_sum: float64 scalar,
@@ -34,7 +33,7 @@ class TrialState:
     model: Tensors
     optimizer: dict[str, Tensors]
     loss_sum: Tensor
-    history: list[Point] = field(default_factory=list)
+    history: list[MetricsAtStep] = field(default_factory=list)
     best: Best | None = None
     best_model: Tensors | None = None
     carried: Tensor | None = None
@@ -65,7 +64,7 @@ class TrialState:
         return target is not None and (value == target or self.spec.objective.better(value, target))
 
     @classmethod
-    def start(cls, spec: TrialSpec) -> TrialState:
+    def start(cls, spec: TrialSpec) -> TrainingState:
         """The trial before its first step, a function of its seed."""
         model = {name: p.detach() for name, p in start_of(spec).named_parameters()}
         kinds = OPTIMIZERS[spec.training.optimizer].STATE
@@ -73,7 +72,7 @@ class TrialState:
         return cls(spec, 0, model, optimizer, torch.zeros((), dtype=torch.float64))
 
     @classmethod
-    def resume(cls, store: Checkpoints, spec: TrialSpec) -> TrialState:
+    def resume(cls, store: CheckpointFolder, spec: TrialSpec) -> TrainingState:
         """The trial at its newest whole checkpoint, or at its start. Raises CheckpointInvalid for another trial's."""
         found = store.newest()
         if found is None:
@@ -88,7 +87,7 @@ class TrialState:
         return state
 
     @classmethod
-    def _from(cls, found: Checkpoint, spec: TrialSpec) -> TrialState:
+    def _from(cls, found: Checkpoint, spec: TrialSpec) -> TrainingState:
         manifest, tensors = found.manifest, found.optimizer
         kinds = OPTIMIZERS[spec.training.optimizer].STATE
         return cls(
@@ -102,7 +101,7 @@ class TrialState:
             carried=tensors.get("carried"),
         )
 
-    def save(self, store: Checkpoints) -> Path:
+    def save(self, store: CheckpointFolder) -> Path:
         """Write this as a checkpoint. Raises OSError."""
         optimizer = {"loss_sum": self.loss_sum}
         optimizer |= {f"{kind}.{name}": t for kind, own in self.optimizer.items() for name, t in own.items()}
