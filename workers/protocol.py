@@ -1,10 +1,10 @@
 """What a controller and a pack runner say to each other (pydantic only; crosses Ray as plain dicts).
 
-The controller creates a ``PackRunner`` with an ``Assignment``, then pulls: ``poll(after_seq, epoch)`` returns a
-``Poll``, ``command(epoch, Command)`` changes what runs. Both may be repeated freely: reports have ascending sequence
+The controller creates a ``PackRunner`` with an ``Assignment``, then pulls: ``poll(after_seq, term)`` returns a
+``Poll``, ``command(term, Command)`` changes what runs. Both may be repeated freely: reports have ascending sequence
 numbers and are kept until a poll acknowledges them (they count from 1, so the first poll asks after 0), commands have
-numbers of their own and a repeated one changes nothing. A call with an epoch below the highest the runner has seen is
-refused (``StaleEpoch``): its sender has lost the lead.
+numbers of their own and a repeated one changes nothing. A call with a term below the highest the runner has seen is
+refused (``StaleTerm``): its sender has lost the lead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Outcome = Literal["succeeded", "failed", "pruned", "cancelled", "paused"]
 Cause = Literal["user", "infrastructure"]
 
 
-class StaleEpoch(RuntimeError):
+class StaleTerm(RuntimeError):
     """The caller is a controller that has lost the lead."""
 
 
@@ -40,7 +40,7 @@ class Assignment(_Message):
 
     pack_id: str
     attempt: int = Field(ge=0)
-    epoch: int = Field(ge=0)
+    term: int = Field(ge=0)
     slots: list[AssignedTrial] = Field(min_length=1)
     cpus: float
     gpus: float

@@ -47,13 +47,13 @@ class Controller:
     def _term(self) -> None:
         """One try to lead, and all the time it lasts. Whatever cuts it short is said once and tried again."""
         try:
-            epoch = self._lead.acquire()
-            if epoch is None:
+            term = self._lead.acquire()
+            if term is None:
                 self._say("another controller leads; waiting")
                 return
-            with self._lead.kept(epoch):
-                self._say(f"leading, epoch {epoch}")
-                self._rule(epoch)
+            with self._lead.kept(term):
+                self._say(f"leading, term {term}")
+                self._rule(term)
         except LeadLost as error:
             self._say(f"stepped down: {error}")
         except SQLAlchemyError as error:
@@ -61,26 +61,26 @@ class Controller:
         except Exception:
             log.exception("an error nobody foresaw; leading is begun anew")
 
-    def _rule(self, epoch: int) -> None:
-        projector = Projector(self._database, self._settings, epoch)
+    def _rule(self, term: int) -> None:
+        projector = Projector(self._database, self._settings, term)
         projector.start()
-        reconciler = Reconciler(self._database, self._cluster, self._settings, epoch)
+        reconciler = Reconciler(self._database, self._cluster, self._settings, term)
         try:
             while not self._stop.is_set():
                 started = time.monotonic()
                 self._lead.progress()
                 try:
-                    self._reach_ray(reconciler, epoch)
+                    self._reach_ray(reconciler, term)
                     if reconciler.tick(self._settings.tick_seconds / 2):
                         projector.wake()
                 except ClusterGone as error:
                     self._say(str(error))
-                self._note(epoch)
+                self._note(term)
                 self._stop.wait(max(0.0, self._settings.tick_seconds - (time.monotonic() - started)))
         finally:
             projector.stop()
 
-    def _reach_ray(self, reconciler: Reconciler, epoch: int) -> None:
+    def _reach_ray(self, reconciler: Reconciler, term: int) -> None:
         """Connected when this returns, or the tick goes on without Ray."""
         try:
             if self._cluster.connected:
@@ -90,26 +90,26 @@ class Controller:
         except ClusterGone as error:
             self._say(str(error))
             return
-        self._meet(reconciler, epoch)
+        self._meet(reconciler, term)
 
-    def _meet(self, reconciler: Reconciler, epoch: int) -> None:
+    def _meet(self, reconciler: Reconciler, term: int) -> None:
         """A cluster we had not met before has none of our runners: what ran on the last one is lost with it."""
         with self._database.read() as session:
             row = components.get(session, "ray")
             before = row.detail.get("identity") if row else None
         if before != self._cluster.identity:
             reconciler.lose_all("the Ray cluster it ran on is gone")
-            with self._database.write(epoch) as session:
+            with self._database.write(term) as session:
                 self._note_ray(session)
         self._say(f"connected to Ray ({', '.join(node.name for node in self._cluster.nodes())})")
 
-    def _note(self, epoch: int) -> None:
+    def _note(self, term: int) -> None:
         if time.monotonic() - self._noted_at < NOTE_SECONDS:
             return
-        with self._database.write(epoch) as session:
+        with self._database.write(term) as session:
             lease = leases.current(session)
-            detail = {"epoch": epoch, "holder": lease.holder if lease else ""}
-            components.note(session, "controller", True, f"leading, epoch {epoch}", detail)
+            detail = {"term": term, "holder": lease.holder if lease else ""}
+            components.note(session, "controller", True, f"leading, term {term}", detail)
             self._note_ray(session)
         self._noted_at = time.monotonic()
 

@@ -23,7 +23,7 @@ STUCK_SECONDS = 300.0
 
 
 class Leadership:
-    """``with lead.kept(epoch)`` renews from a thread of its own, so that a long tick does not cost the lead."""
+    """``with lead.kept(term)`` renews from a thread of its own, so that a long tick does not cost the lead."""
 
     def __init__(self, database: Database, seconds: float) -> None:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
@@ -32,7 +32,7 @@ class Leadership:
         self.lost = threading.Event()
 
     def acquire(self) -> int | None:
-        """The epoch to lead under, None while another leads."""
+        """The term to lead under, None while another leads."""
         with self._database.write() as session:
             return leases.acquire(session, self.holder, self._seconds)
 
@@ -43,12 +43,12 @@ class Leadership:
             raise LeadLost("another controller has taken the lead")
 
     @contextmanager
-    def kept(self, epoch: int) -> Iterator[None]:
+    def kept(self, term: int) -> Iterator[None]:
         """Lead while inside; handed on at the end, so that the next controller need not wait for the lease to end."""
         done = threading.Event()
         self.lost.clear()
         self.progress()
-        keeper = threading.Thread(target=self._keep, args=(epoch, done), name="lease", daemon=True)
+        keeper = threading.Thread(target=self._keep, args=(term, done), name="lease", daemon=True)
         keeper.start()
         try:
             yield
@@ -56,25 +56,25 @@ class Leadership:
             done.set()
             keeper.join()
             if not self.lost.is_set():
-                self._release(epoch)
+                self._release(term)
 
-    def _keep(self, epoch: int, done: threading.Event) -> None:
+    def _keep(self, term: int, done: threading.Event) -> None:
         while not done.wait(self._seconds / 3):
             if time.monotonic() - self._progress > STUCK_SECONDS:
                 log.critical("no progress for %.0f s: this controller ends, to be started again", STUCK_SECONDS)
                 os._exit(70)
             try:
                 with self._database.write() as session:
-                    leases.renew(session, epoch, self._seconds)
+                    leases.renew(session, term, self._seconds)
             except LeadLost:
                 self.lost.set()
                 return
             except SQLAlchemyError as error:
                 log.warning("could not renew the lead, trying again: %s", error)
 
-    def _release(self, epoch: int) -> None:
+    def _release(self, term: int) -> None:
         try:
             with self._database.write() as session:
-                leases.release(session, epoch)
+                leases.release(session, term)
         except SQLAlchemyError as error:
             log.warning("could not hand on the lead; the next controller waits until it runs out: %s", error)

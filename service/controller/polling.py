@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from service.store.database import LeadLost
-from workers.protocol import Command, Poll, StaleEpoch
+from workers.protocol import Command, Poll, StaleTerm
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +42,15 @@ class Polls:
         self._silent: dict[str, float] = {}
         self._commands: list[tuple[str, Any]] = []
 
-    def ask(self, pack_id: str, handle: Any, after_seq: int, epoch: int) -> None:
+    def ask(self, pack_id: str, handle: Any, after_seq: int, term: int) -> None:
         if pack_id not in self._open:
             now = time.monotonic()
-            ref = handle.poll.remote(after_seq, epoch)
+            ref = handle.poll.remote(after_seq, term)
             self._open[pack_id] = _Question(ref, self._silent.get(pack_id, now))
 
-    def tell(self, pack_id: str, handle: Any, epoch: int, command: Command) -> None:
+    def tell(self, pack_id: str, handle: Any, term: int, command: Command) -> None:
         """Send a command; a runner that cannot take it is found by the next poll, what went wrong is logged then."""
-        self._commands.append((pack_id, handle.command.remote(epoch, command.model_dump())))
+        self._commands.append((pack_id, handle.command.remote(term, command.model_dump())))
 
     def forget(self, pack_id: str) -> None:
         self._open.pop(pack_id, None)
@@ -75,7 +75,7 @@ class Polls:
         try:
             poll = Poll.model_validate(ray.get(ref))
         except RayError as error:
-            if isinstance(error, RayTaskError) and isinstance(error.cause, StaleEpoch):
+            if isinstance(error, RayTaskError) and isinstance(error.cause, StaleTerm):
                 raise LeadLost(f"the runner of pack {pack_id} follows a newer controller") from error
             if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
                 self._silent.pop(pack_id, None)

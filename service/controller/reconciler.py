@@ -46,9 +46,9 @@ class _Turn:
 class Reconciler:
     """The work of one term of leading. ``cluster`` may be out of reach: then what needs no runner goes on."""
 
-    def __init__(self, database: Database, cluster: Cluster, settings: ControllerSettings, epoch: int) -> None:
-        self._database, self._cluster, self._settings, self._epoch = database, cluster, settings, epoch
-        self._runners = Runners(cluster, epoch)
+    def __init__(self, database: Database, cluster: Cluster, settings: ControllerSettings, term: int) -> None:
+        self._database, self._cluster, self._settings, self._term = database, cluster, settings, term
+        self._runners = Runners(cluster, term)
         self._ledger = commands.Ledger()
         self._specs: dict[str, SweepSpec] = {}
         self._errors: Counter[tuple[str, str]] = Counter()
@@ -102,7 +102,7 @@ class Reconciler:
         for pack_id, name in running:
             if self._cluster.connected:
                 self._runners.end(pack_id, name)
-        with self._database.write(self._epoch) as session:
+        with self._database.write(self._term) as session:
             sweep_lifecycle.fail(session, sweep_id, reason)
         for key in [key for key in self._errors if key[0] == sweep_id]:
             del self._errors[key]
@@ -126,9 +126,9 @@ class Reconciler:
 
     def _start(self, pack: Pack) -> None:
         with self._database.read() as session:
-            given = assignment(session, pack, self._spec(session, pack.sweep_id), self._settings, self._epoch)
+            given = assignment(session, pack, self._spec(session, pack.sweep_id), self._settings, self._term)
         self._runners.start(given)
-        with self._database.write(self._epoch) as session:
+        with self._database.write(self._term) as session:
             session.get_one(Pack, pack.id).state = "started"
 
     def _poll(self, wait: float) -> None:
@@ -150,7 +150,7 @@ class Reconciler:
             return
         if not self._tells(answer, pack):
             return
-        with self._database.write(self._epoch) as session:
+        with self._database.write(self._term) as session:
             spec, row = self._spec(session, pack.sweep_id), session.get_one(Pack, pack.id)
             if ingest.take_in(session, row, answer.poll, objective(spec), spec.retries):
                 self._rung_news.add(pack.sweep_id)
@@ -177,7 +177,7 @@ class Reconciler:
         self._lose(pack, "cluster" if never_ran else "process", answer.message)
 
     def _lose(self, pack: Pack, loss: packs.LostCause, reason: str) -> None:
-        with self._database.write(self._epoch) as session:
+        with self._database.write(self._term) as session:
             spec = self._spec(session, pack.sweep_id)
             lost_packs.lose(session, session.get_one(Pack, pack.id), loss, _in_a_line(reason), spec.retries)
         self._ledger.forget(pack.id)
@@ -189,14 +189,14 @@ class Reconciler:
             spec, state = self._spec(session, sweep_id), sweeps.get(session, sweep_id).state
             expanded = session.scalar(select(Trial.id).where(Trial.sweep_id == sweep_id).limit(1)) is not None
         if state == "queued" or (state == "running" and not expanded):
-            with self._database.write(self._epoch) as session:
+            with self._database.write(self._term) as session:
                 sweep_lifecycle.expand(session, sweep_id, spec)
         self._judge(sweep_id, spec)
         self._command(sweep_id)
         with self._database.read() as session:
             due = sweep_lifecycle.due(session, sweeps.get(session, sweep_id))
         if due:
-            with self._database.write(self._epoch) as session:
+            with self._database.write(self._term) as session:
                 sweep_lifecycle.settle(session, sweep_id)
             self._ended = True
 
@@ -238,7 +238,7 @@ class Reconciler:
             return
         if not due or pack.state != "started":
             return
-        with self._database.write(self._epoch) as session:
+        with self._database.write(self._term) as session:
             row = session.get_one(Pack, pack.id)
             first = row.command_seq + 1
             row.command_seq += len(due)
@@ -267,11 +267,11 @@ class Reconciler:
             sound, unsound = scheduling.sorted_out(spec, waiting)
             groups = scheduling.groups(session, spec, sound, turn.room)
         if unsound:
-            with self._database.write(self._epoch) as session:
+            with self._database.write(self._term) as session:
                 scheduling.refuse(session, sweep_id, unsound)
         for group in groups:
-            with self._database.write(self._epoch) as session:
-                scheduling.launch(session, sweep_id, [t.id for t in group], spec, self._epoch)
+            with self._database.write(self._term) as session:
+                scheduling.launch(session, sweep_id, [t.id for t in group], spec, self._term)
             turn.room = turn.room.less(spec.resources)
         turn.full = len(sound) > sum(len(group) for group in groups)
 

@@ -26,14 +26,14 @@ def runner_name(pack_id: str, attempt: int) -> str:
     return f"pack-{pack_id}-a{attempt}"
 
 
-def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: ControllerSettings, epoch: int) -> Assignment:
+def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: ControllerSettings, term: int) -> Assignment:
     """What the runner of a pack is told to train."""
     folder = settings.checkpoint_dir.resolve() / pack.sweep_id
     trials = [session.get_one(Trial, trial_id) for trial_id in pack.trial_ids]
     return Assignment(
         pack_id=pack.id,
         attempt=packs.attempt_number(session, pack.id),
-        epoch=epoch,
+        term=term,
         slots=[
             AssignedTrial(trial_id=t.id, spec=resolve(spec, t.number, t.params), checkpoint_dir=str(folder / t.id))
             for t in trials
@@ -48,8 +48,8 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
 class Runners:
     """Handles and open questions; nothing here has to outlive the process, all of it is found again by name."""
 
-    def __init__(self, cluster: Cluster, epoch: int) -> None:
-        self._cluster, self._epoch = cluster, epoch
+    def __init__(self, cluster: Cluster, term: int) -> None:
+        self._cluster, self._term = cluster, term
         self._handles: dict[str, Any] = {}
         self._polls = Polls()
 
@@ -68,7 +68,7 @@ class Runners:
                 gone.append(Answer(pack.id, trouble="dead", message=f"Ray has no runner named {name} any more"))
                 continue
             self._handles[pack.id] = handle
-            self._polls.ask(pack.id, handle, pack.last_seq, self._epoch)
+            self._polls.ask(pack.id, handle, pack.last_seq, self._term)
         return [*gone, *self._polls.collect(wait), *self._silent(open_packs)]
 
     def _silent(self, open_packs: Sequence[tuple[Pack, str]]) -> list[Answer]:
@@ -84,7 +84,7 @@ class Runners:
     def tell(self, pack: Pack, command: Command) -> None:
         handle = self._handles.get(pack.id)
         if handle is not None:
-            self._polls.tell(pack.id, handle, self._epoch, command)
+            self._polls.tell(pack.id, handle, self._term, command)
 
     def end(self, pack_id: str, name: str) -> None:
         """End the runner's process, if there is one, and forget it."""

@@ -79,7 +79,7 @@ def groups(session: Session, spec: SweepSpec, sound: Resolved, free: Room) -> li
     return [*lost, *fresh_packs(fresh, spec.resources, free)][: free.count(spec.resources)]
 
 
-def launch(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, epoch: int) -> Pack | None:
+def launch(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, term: int) -> Pack | None:
     """Plan a pack, with attempts, and move its trials to running; None where a verb came in between."""
     sweeps.hold(session, sweep_id)
     sweep = session.get_one(Sweep, sweep_id)
@@ -89,7 +89,7 @@ def launch(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: Swee
     chosen = [trial for trial in chosen if trial.state == "waiting" and trial.wanted is None]
     if not chosen:
         return None
-    pack = packs.plan(session, chosen, spec.resources.cpus, spec.resources.gpus, epoch)
+    pack = packs.plan(session, chosen, spec.resources.cpus, spec.resources.gpus, term)
     for trial in chosen:
         trials.move(session, trial, "running")
     return pack

@@ -16,7 +16,7 @@ BUSY_SECONDS = 10
 
 
 class LeadLost(RuntimeError):
-    """A write under an epoch that is no longer the leader's; nothing of it was stored."""
+    """A write under a term that is no longer the leader's; nothing of it was stored."""
 
 
 class Database:
@@ -36,14 +36,14 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self, epoch: int | None = None) -> Iterator[Session]:
-        """A write transaction; with ``epoch``, only while that epoch leads (LeadLost otherwise)."""
+    def write(self, term: int | None = None) -> Iterator[Session]:
+        """A write transaction; with ``term``, only while that term leads (LeadLost otherwise)."""
         engine = self.engine.execution_options(write=True)
         with Session(engine, expire_on_commit=False) as session, session.begin():
-            if epoch is not None:
+            if term is not None:
                 lease = session.scalar(select(Lease).where(Lease.name == LEADER).with_for_update())
-                if lease is None or lease.epoch != epoch:
-                    raise LeadLost(f"epoch {epoch} no longer leads (now {lease.epoch if lease else 'none'})")
+                if lease is None or lease.term != term:
+                    raise LeadLost(f"term {term} no longer leads (now {lease.term if lease else 'none'})")
             yield session
 
     def close(self) -> None:

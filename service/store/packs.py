@@ -24,13 +24,13 @@ def open_packs(session: Session) -> list[Pack]:
     return list(session.scalars(select(Pack).where(Pack.state != "ended").order_by(Pack.created_at, Pack.id)))
 
 
-def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, epoch: int) -> Pack:
+def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, term: int) -> Pack:
     """A planned pack for these trials of one sweep, with one new attempt each."""
     sweep_id = trials[0].sweep_id
     count = session.scalar(select(func.count()).select_from(Pack).where(Pack.sweep_id == sweep_id)) or 0
     pack = Pack(
         id=f"{sweep_id}-{count + 1}", sweep_id=sweep_id, state="planned", trial_ids=[t.id for t in trials],
-        cpus=cpus, gpus=gpus, epoch=epoch, created_at=time.time(),
+        cpus=cpus, gpus=gpus, term=term, created_at=time.time(),
     )  # fmt: skip
     session.add(pack)
     session.flush()

@@ -1,7 +1,7 @@
 """The tables: what is true of every sweep. MLflow, Ray and the pages are derived from these rows.
 
-Times are seconds since the epoch, UTC. JSON columns hold plain documents. ``wanted`` on a trial is a user's verb that
-the controller has yet to carry out.
+Times are seconds since the Unix epoch, UTC. JSON columns hold plain documents. ``wanted`` on a trial is a verb that
+a user gave and the controller has yet to carry out.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Pack(Base):
     trial_ids: Mapped[list[Any]]
     cpus: Mapped[float]
     gpus: Mapped[float]
-    epoch: Mapped[int]
+    term: Mapped[int]
     last_seq: Mapped[int] = mapped_column(default=0)
     command_seq: Mapped[int] = mapped_column(default=0)
     reason: Mapped[str | None] = mapped_column(Text)
@@ -173,13 +173,13 @@ class IdempotencyKey(Base):
 
 
 class Lease(Base):
-    """Who leads. ``epoch`` grows with each new holder; writes under an older epoch are refused."""
+    """Who leads. ``term`` grows with each new holder; writes under an older term are refused."""
 
     __tablename__ = "leases"
 
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     holder: Mapped[str] = mapped_column(String(120))
-    epoch: Mapped[int]
+    term: Mapped[int]
     expires_at: Mapped[float]
 
 

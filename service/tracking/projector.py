@@ -53,13 +53,13 @@ class _Sick:
 
 
 class Projector:
-    """``start`` and ``stop``; between them a thread of its own drains the outbox while the epoch leads.
+    """``start`` and ``stop``; between them a thread of its own drains the outbox while the term leads.
 
     ``wake``: there is something that is not to wait for the end of a pause.
     """
 
-    def __init__(self, database: Database, settings: ControllerSettings, epoch: int) -> None:
-        self._database, self._url, self._epoch = database, settings.mlflow_url.rstrip("/"), epoch
+    def __init__(self, database: Database, settings: ControllerSettings, term: int) -> None:
+        self._database, self._url, self._term = database, settings.mlflow_url.rstrip("/"), term
         self._stop, self._woken = threading.Event(), threading.Event()
         self._http = httpx.Client(timeout=PROBE_SECONDS)  # a new one for each probe would load certificates each time
         self._reached_at = -NOTE_SECONDS
@@ -135,12 +135,12 @@ class Projector:
     def _tell(self, sweep_id: str, entries: list[OutboxEntry]) -> None:
         assert self._runs is not None
         try:
-            Telling(self._database, self._epoch, self._runs, sweep_id).tell(entries)
+            Telling(self._database, self._term, self._runs, sweep_id).tell(entries)
         except (LeadLost, SQLAlchemyError):
             raise
         except Untellable as error:
             log.error("MLflow is not told of sweep %s, whose spec is not valid: %s", sweep_id, error)
-            with self._database.write(self._epoch) as session:
+            with self._database.write(self._term) as session:
                 outbox.remove_all(session, sweep_id)
         except RunGone as error:
             log.warning("%s: sweep %s is told to it anew", error, sweep_id)
@@ -163,7 +163,7 @@ class Projector:
         self._sick[sweep_id] = _Sick(time.monotonic() + pause, pause, reason)
 
     def _refill(self, sweep_id: str) -> None:
-        with self._database.write(self._epoch) as session:
+        with self._database.write(self._term) as session:
             outbox.refill(session, sweep_id)
 
     def _reach(self) -> None:
@@ -210,7 +210,7 @@ class Projector:
     def _note(self, force: bool = False) -> None:
         if not force and time.monotonic() - self._noted_at < NOTE_SECONDS:
             return
-        with self._database.write(self._epoch) as session:
+        with self._database.write(self._term) as session:
             left = outbox.size(session)
             sick = {sweep_id: s.reason for sweep_id, s in self._sick.items()}
             message = self._down or (f"{len(sick)} sweeps not taken, see the controller's log" if sick else "answers")

@@ -36,8 +36,8 @@ class Untellable(RuntimeError):
 class Telling:
     """One sweep's entries. Entries are removed as soon as MLflow has taken them. Raises Untellable."""
 
-    def __init__(self, database: Database, epoch: int, runs: Runs, sweep_id: str) -> None:
-        self._database, self._epoch, self._runs, self._sweep_id = database, epoch, runs, sweep_id
+    def __init__(self, database: Database, term: int, runs: Runs, sweep_id: str) -> None:
+        self._database, self._term, self._runs, self._sweep_id = database, term, runs, sweep_id
         with database.read() as session:
             self._sweep = session.get_one(Sweep, sweep_id)
             known = projections.of_sweep(session, sweep_id)
@@ -70,7 +70,7 @@ class Telling:
 
     def _told(self, entries: Sequence[OutboxEntry]) -> None:
         if entries:
-            with self._database.write(self._epoch) as session:
+            with self._database.write(self._term) as session:
                 outbox.remove(session, [entry.id for entry in entries])
 
     # runs
@@ -111,7 +111,7 @@ class Telling:
                 run_id = self._runs.create(name, at, tags, params)
             else:
                 self._runs.set_params(run_id, params)
-            with self._database.write(self._epoch) as session:
+            with self._database.write(self._term) as session:
                 projections.put(session, subject, self._runs.experiment(), run_id)
             self._known[subject] = run_id
         return self._known[subject]

@@ -40,4 +40,4 @@ def make_assignment(folder: Path, trials: list[TrialSpec], **fields: Any) -> Ass
         for i, spec in enumerate(trials)
     ]
     own = {"cpus": 1.0, "gpus": 0.0} | fields
-    return Assignment(pack_id="pack", attempt=0, epoch=1, slots=slots, **own)
+    return Assignment(pack_id="pack", attempt=0, term=1, slots=slots, **own)

@@ -147,7 +147,7 @@ class LocalSweep:
         ]
         resources = self.sweep.resources
         return Assignment(
-            pack_id=f"pack-{number}", attempt=0, epoch=0, slots=slots, cpus=resources.cpus, gpus=resources.gpus,
+            pack_id=f"pack-{number}", attempt=0, term=0, slots=slots, cpus=resources.cpus, gpus=resources.gpus,
             data_dir=self._data_dir,
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from workers.protocol import Assignment, Command, Poll, Report, StaleEpoch
+from workers.protocol import Assignment, Command, Poll, Report, StaleTerm
 from workers.runtime.train_pack import train
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def start(assignment: Assignment, name: str, namespace: str) -> Any:
     """The actor handle of the pack's runner, created or, where one of this name already lives, adopted.
 
     Detached: it outlives the driver that started it. Never restarted by Ray: a further attempt is the controller's.
-    Then ``handle.poll.remote(after_seq, epoch)`` and ``handle.command.remote(epoch, command.model_dump())``.
+    Then ``handle.poll.remote(after_seq, term)`` and ``handle.command.remote(term, command.model_dump())``.
     """
     actor = ray.remote(PackRunnerActor).options(
         name=name, namespace=namespace, lifetime="detached", get_if_exists=True, max_restarts=0, max_task_retries=0,
@@ -45,7 +45,7 @@ class PackRunner:
 
     def __init__(self, assignment: dict[str, Any]) -> None:
         self._assignment = Assignment.model_validate(assignment)
-        self._epoch = self._assignment.epoch
+        self._term = self._assignment.term
         self._lock = threading.Lock()
         self._reports: list[Report] = []
         self._commands: list[Command] = []
@@ -57,12 +57,12 @@ class PackRunner:
         for run in (self._train, self._watch):
             threading.Thread(target=run, name=f"{self._assignment.pack_id}:{run.__name__}", daemon=True).start()
 
-    def poll(self, after_seq: int, epoch: int) -> dict[str, Any]:
+    def poll(self, after_seq: int, term: int) -> dict[str, Any]:
         """A ``Poll`` as a dict: the reports numbered above ``after_seq``, which acknowledges those up to it.
 
-        The first poll asks after 0. Raises StaleEpoch.
+        The first poll asks after 0. Raises StaleTerm.
         """
-        self._check_epoch(epoch)
+        self._check_term(term)
         self._polled = time.monotonic()
         trained, session = self._trained.is_set(), self._session
         with self._lock:
@@ -74,12 +74,12 @@ class PackRunner:
         )  # fmt: skip
         return reply.model_dump()
 
-    def command(self, epoch: int, command: dict[str, Any]) -> bool:
+    def command(self, term: int, command: dict[str, Any]) -> bool:
         """Take a ``Command``; it acts between two steps. False where one of its number was taken before.
 
-        Raises StaleEpoch, and pydantic's ValidationError for what is no command.
+        Raises StaleTerm, and pydantic's ValidationError for what is no command.
         """
-        self._check_epoch(epoch)
+        self._check_term(term)
         taken = Command.model_validate(command)
         with self._lock:
             if taken.seq in self._seen:
@@ -96,11 +96,11 @@ class PackRunner:
         """Wait until it has left; false where that takes longer than ``timeout`` seconds."""
         return self._left.wait(timeout)
 
-    def _check_epoch(self, epoch: int) -> None:
+    def _check_term(self, term: int) -> None:
         with self._lock:
-            if epoch < self._epoch:
-                raise StaleEpoch(f"epoch {epoch} has lost the lead to epoch {self._epoch}")
-            self._epoch = epoch
+            if term < self._term:
+                raise StaleTerm(f"term {term} has lost the lead to term {self._term}")
+            self._term = term
 
     def _train(self) -> None:
         try:

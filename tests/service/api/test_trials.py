@@ -120,7 +120,7 @@ def test_logs_tell_attempts_and_events_with_reasons(
 ) -> None:
     with database.write() as session:
         row = trials.get(session, trial.id)
-        pack = packs.plan(session, [row], 1.0, 0.0, epoch=1)
+        pack = packs.plan(session, [row], 1.0, 0.0, term=1)
         trials.move(session, row, "running")
         packs.end_attempt(packs.open_attempts(session, pack.id)[trial.id], "lost", "process", "its node went away")
         trials.move(session, row, "failed", "its node went away")

@@ -19,7 +19,7 @@ Launched = Callable[..., Pack]
 
 
 @pytest.fixture
-def epoch(database: Database) -> int:
+def term(database: Database) -> int:
     with database.write() as session:
         found = leases.acquire(session, "test", 600)
     assert found is not None
@@ -27,13 +27,13 @@ def epoch(database: Database) -> int:
 
 
 @pytest.fixture
-def expanded(database: Database, new_sweep: Callable[..., Sweep], epoch: int) -> Expanded:
+def expanded(database: Database, new_sweep: Callable[..., Sweep], term: int) -> Expanded:
     """A function that gives a running sweep with its trials."""
 
     def expand(**changes: Any) -> tuple[Sweep, SweepSpec]:
         sweep = new_sweep(**changes)
         spec = SweepSpec.model_validate(sweep.spec)
-        with database.write(epoch) as session:
+        with database.write(term) as session:
             sweep_lifecycle.expand(session, sweep.id, spec)
         return sweep, spec
 
@@ -41,13 +41,13 @@ def expanded(database: Database, new_sweep: Callable[..., Sweep], epoch: int) ->
 
 
 @pytest.fixture
-def launched(database: Database, epoch: int) -> Launched:
+def launched(database: Database, term: int) -> Launched:
     """A function that launches a pack of the given trial numbers."""
 
     def launch(sweep: Sweep, spec: SweepSpec, *numbers: int) -> Pack:
-        with database.write(epoch) as session:
+        with database.write(term) as session:
             ids = [f"{sweep.id}-{number:04d}" for number in numbers]
-            pack = scheduling.launch(session, sweep.id, ids, spec, epoch)
+            pack = scheduling.launch(session, sweep.id, ids, spec, term)
         assert pack is not None
         return pack
 

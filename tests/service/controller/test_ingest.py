@@ -17,10 +17,10 @@ from workers.spec.sweep import SweepSpec
 
 
 @pytest.fixture
-def take(database: Database, epoch: int) -> Callable[[Pack, SweepSpec, list[Report]], bool]:
+def take(database: Database, term: int) -> Callable[[Pack, SweepSpec, list[Report]], bool]:
     def store(pack: Pack, spec: SweepSpec, reports: list[Report]) -> bool:
         poll = Poll(state="running", reports=reports, progress={})
-        with database.write(epoch) as session:
+        with database.write(term) as session:
             return take_in(session, session.get_one(Pack, pack.id), poll, objective(spec), spec.retries)
 
     return store

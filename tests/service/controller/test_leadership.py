@@ -16,10 +16,10 @@ BACKENDS = pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 @BACKENDS
 def test_a_second_controller_waits_until_the_lease_is_given_up(database: Database, backend: str) -> None:
     first, second = Leadership(database, 60), Leadership(database, 60)
-    epoch = first.acquire()
-    assert epoch == 1
+    term = first.acquire()
+    assert term == 1
     assert second.acquire() is None
-    with first.kept(epoch):
+    with first.kept(term):
         assert second.acquire() is None
     assert second.acquire() == 2
 
@@ -39,13 +39,13 @@ def test_an_expired_lease_is_taken_and_its_holder_refused(database: Database, ba
 
 def test_the_lease_is_renewed_beside_a_long_tick(database: Database) -> None:
     lead = Leadership(database, 0.3)
-    epoch = lead.acquire()
-    assert epoch is not None
+    term = lead.acquire()
+    assert term is not None
     with database.read() as session:
         lease = leases.current(session)
         assert lease is not None
         expired = lease.expires_at
-    with lead.kept(epoch):
+    with lead.kept(term):
         for _ in range(500):
             with database.read() as session:
                 lease = leases.current(session)
@@ -58,13 +58,13 @@ def test_the_lease_is_renewed_beside_a_long_tick(database: Database) -> None:
 
 def test_a_leader_that_was_replaced_learns_it_from_its_keeper(database: Database) -> None:
     lead = Leadership(database, 0.3)
-    epoch = lead.acquire()
-    assert epoch is not None
-    with lead.kept(epoch):
+    term = lead.acquire()
+    assert term is not None
+    with lead.kept(term):
         with database.write() as session:
             lease = leases.current(session)
             assert lease is not None
-            lease.holder, lease.epoch, lease.expires_at = "other", epoch + 1, lease.expires_at + 600
+            lease.holder, lease.term, lease.expires_at = "other", term + 1, lease.expires_at + 600
         assert lead.lost.wait(10)
         with pytest.raises(LeadLost):
             lead.progress()
@@ -82,5 +82,5 @@ def test_many_who_try_at_once_get_one_leader(database: Database) -> None:
         thread.start()
     for thread in tries:
         thread.join()
-    assert sorted(epoch for epoch in found if epoch) == [1]
+    assert sorted(term for term in found if term) == [1]
     assert len(found) == 8

@@ -18,9 +18,9 @@ TrialsOf = Callable[[Sweep], list[Trial]]
 
 
 @pytest.fixture
-def lose(database: Database, epoch: int) -> Callable[..., None]:
+def lose(database: Database, term: int) -> Callable[..., None]:
     def store(pack: Pack, spec: SweepSpec, loss: packs.LostCause = "process") -> None:
-        with database.write(epoch) as session:
+        with database.write(term) as session:
             lost_packs.lose(session, session.get_one(Pack, pack.id), loss, "it is gone", spec.retries)
 
     return store
@@ -64,7 +64,7 @@ def test_a_lost_trial_of_a_cancelled_sweep_is_cancelled(
 
 @pytest.mark.parametrize("poison", range(8))
 def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
-    database: Database, epoch: int, expanded: Any, lose: Any, trials_of: TrialsOf, poison: int
+    database: Database, term: int, expanded: Any, lose: Any, trials_of: TrialsOf, poison: int
 ) -> None:
     space = {"training.seed": {"values": list(range(8))}}
     sweep, spec = expanded(space=space, resources={"pack_size": 8}, retries={"infrastructure": 1})
@@ -73,22 +73,22 @@ def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
     while any(trial.state == "waiting" for trial in trials_of(sweep)):
         rounds += 1
         assert rounds < 20
-        with database.write(epoch) as session:
+        with database.write(term) as session:
             sound, _ = scheduling.sorted_out(spec, scheduling.waiting(session, sweep.id))
             groups = scheduling.groups(session, spec, sound, scheduling.room(session, nodes))
-            started = [scheduling.launch(session, sweep.id, [t.id for t in group], spec, epoch) for group in groups]
+            started = [scheduling.launch(session, sweep.id, [t.id for t in group], spec, term) for group in groups]
         for pack in started:
             assert pack is not None
             if f"{sweep.id}-{poison:04d}" in pack.trial_ids:
                 lose(pack, spec)
                 continue
-            with database.write(epoch) as session:
+            with database.write(term) as session:
                 for trial_id, attempt in packs.open_attempts(session, pack.id).items():
                     packs.end_attempt(attempt, "succeeded", None, None)
                     trials.move(session, session.get_one(Trial, trial_id), "succeeded")
                 packs.end(session.get_one(Pack, pack.id))
     ended = {trial.number: trial.state for trial in trials_of(sweep)}
     assert ended == {number: "failed" if number == poison else "succeeded" for number in range(8)}
-    with database.write(epoch) as session:
+    with database.write(term) as session:
         sweep_lifecycle.settle(session, sweep.id)
         assert sweeps.get(session, sweep.id).state == "succeeded"

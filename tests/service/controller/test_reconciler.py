@@ -71,8 +71,8 @@ def settings(url: str, tmp_path: Path) -> ControllerSettings:
 
 
 @pytest.fixture
-def reconciler(database: Database, cluster: Cluster, settings: ControllerSettings, epoch: int) -> Reconciler:
-    return Reconciler(database, cluster, settings, epoch)
+def reconciler(database: Database, cluster: Cluster, settings: ControllerSettings, term: int) -> Reconciler:
+    return Reconciler(database, cluster, settings, term)
 
 
 def tick_until(reconciler: Reconciler, done: Callable[[], bool], seconds: float = 90.0) -> bool:
@@ -117,10 +117,10 @@ def test_a_runner_made_by_a_controller_that_died_is_adopted(
     reconciler._start(pack)
     with database.write() as session:  # as if it had died before this was written
         session.execute(update(Pack).values(state="planned"))
-        epoch = leases.acquire(session, "test", 600)
-    assert epoch is not None
+        term = leases.acquire(session, "test", 600)
+    assert term is not None
     assert cluster.runners().count(f"pack-{pack.id}-a1") == 1
-    successor = Reconciler(database, cluster, settings, epoch)
+    successor = Reconciler(database, cluster, settings, term)
     tick_until(successor, lambda: state(database, sweep) == "succeeded")
     assert outcomes(database) == ["succeeded"] * 4
     with pytest.raises(LeadLost):
@@ -226,11 +226,11 @@ def test_a_sweep_that_no_node_can_hold_waits_and_says_so_while_others_run(
         assert [p for p in packs.open_packs(session) if p.sweep_id == large.id] == []
 
 
-def test_a_verb_between_look_and_launch_wins(database: Database, epoch: int, expanded: Any) -> None:
+def test_a_verb_between_look_and_launch_wins(database: Database, term: int, expanded: Any) -> None:
     sweep, spec = expanded()
     with database.write() as session:
         sweeps.apply(session, sweep.id, "pause")
-    with database.write(epoch) as session:
-        assert scheduling.launch(session, sweep.id, [f"{sweep.id}-0000"], spec, epoch) is None
+    with database.write(term) as session:
+        assert scheduling.launch(session, sweep.id, [f"{sweep.id}-0000"], spec, term) is None
         sweep_lifecycle.settle(session, sweep.id)
         assert sweeps.get(session, sweep.id).state == "paused"

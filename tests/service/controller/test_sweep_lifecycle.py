@@ -13,11 +13,11 @@ from service.store.tables import Sweep, Trial
 
 
 @pytest.fixture
-def settle(database: Database, epoch: int) -> Any:
+def settle(database: Database, term: int) -> Any:
     """Bring the trials to their states, apply a verb, settle; gives the sweep."""
 
     def run(sweep: Sweep, states: list[str], verb: Any = None, objective: float | None = 0.5) -> Sweep:
-        with database.write(epoch) as session:
+        with database.write(term) as session:
             for number, state in enumerate(states):
                 trial = session.get_one(Trial, f"{sweep.id}-{number:04d}")
                 trial.objective = objective
@@ -26,7 +26,7 @@ def settle(database: Database, epoch: int) -> Any:
         if verb:
             with database.write() as session:
                 sweeps.apply(session, sweep.id, verb)
-        with database.write(epoch) as session:
+        with database.write(term) as session:
             sweep_lifecycle.settle(session, sweep.id)
         with database.read() as session:
             found = sweeps.get(session, sweep.id)
@@ -69,16 +69,16 @@ def test_pruned_without_a_result_is_no_success(expanded: Any, settle: Any) -> No
     assert settle(sweep, ["pruned"] * 4, objective=None).state == "failed"
 
 
-def test_expanding_twice_makes_each_trial_once(database: Database, epoch: int, expanded: Any, trials_of: Any) -> None:
+def test_expanding_twice_makes_each_trial_once(database: Database, term: int, expanded: Any, trials_of: Any) -> None:
     sweep, spec = expanded()
-    with database.write(epoch) as session:
+    with database.write(term) as session:
         sweep_lifecycle.expand(session, sweep.id, spec)
     assert [trial.number for trial in trials_of(sweep)] == [0, 1, 2, 3]
 
 
-def test_a_sweep_stopped_before_it_began_ends_without_trials(database: Database, epoch: int, new_sweep: Any) -> None:
+def test_a_sweep_stopped_before_it_began_ends_without_trials(database: Database, term: int, new_sweep: Any) -> None:
     sweep = new_sweep()
-    with database.write(epoch) as session:
+    with database.write(term) as session:
         sweeps.apply(session, sweep.id, "stop")
         sweep_lifecycle.settle(session, sweep.id)
         assert sweeps.get(session, sweep.id).state == "stopped"
@@ -86,11 +86,11 @@ def test_a_sweep_stopped_before_it_began_ends_without_trials(database: Database,
 
 @pytest.mark.parametrize("verb", [None, "pause", "stop", "cancel"])
 def test_a_sweep_that_cannot_go_on_ends_with_its_reason(
-    database: Database, epoch: int, expanded: Any, launched: Any, trials_of: Any, verb: Any
+    database: Database, term: int, expanded: Any, launched: Any, trials_of: Any, verb: Any
 ) -> None:
     sweep, spec = expanded()
     launched(sweep, spec, 0, 1)
-    with database.write(epoch) as session:
+    with database.write(term) as session:
         if verb:
             sweeps.apply(session, sweep.id, verb)
         sweep_lifecycle.fail(session, sweep.id, "its spec is broken")

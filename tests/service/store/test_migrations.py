@@ -48,7 +48,7 @@ def test_migrating_again_keeps_what_is_there(backend: str, url: str, database: D
         connection.execute(text("INSERT INTO leases VALUES ('controller', 'me', 7, 0)"))
     migrations.upgrade(url)
     with database.engine.connect() as connection:
-        assert connection.scalar(text("SELECT epoch FROM leases")) == 7
+        assert connection.scalar(text("SELECT term FROM leases")) == 7
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

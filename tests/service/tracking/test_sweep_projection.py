@@ -163,9 +163,9 @@ def projector(
     before = mlflow.get_tracking_uri()
     server = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with database.write() as session:
-        epoch = leases.acquire(session, "test", 600)
-    assert epoch is not None
-    yield lambda: Projector(database, ControllerSettings(database_url=url, mlflow_url=server), epoch)
+        term = leases.acquire(session, "test", 600)
+    assert term is not None
+    yield lambda: Projector(database, ControllerSettings(database_url=url, mlflow_url=server), term)
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(before)
 

@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import ActorDiedError, RayActorError
 
 from tests.workers.examples import make_assignment, make_trial
-from workers.protocol import Ended, Measured, Poll, Report, StaleEpoch
+from workers.protocol import Ended, Measured, Poll, Report, StaleTerm
 from workers.runtime import ray_actor
 
 PATIENCE = 120.0
@@ -39,8 +39,8 @@ def cluster() -> Iterator[str]:
     os.environ.update(kept)
 
 
-def poll(handle: Any, after: int, epoch: int = 1) -> Poll:
-    return Poll.model_validate(ray.get(handle.poll.remote(after, epoch), timeout=PATIENCE))
+def poll(handle: Any, after: int, term: int = 1) -> Poll:
+    return Poll.model_validate(ray.get(handle.poll.remote(after, term), timeout=PATIENCE))
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -110,7 +110,7 @@ def test_an_actor_is_adopted_by_name_obeys_and_leaves(cluster: str, tmp_path: Pa
     until(lambda: poll(handle, 0).progress["t0"] > 0)
     assert poll(again, 0).progress["t0"] > 0
     assert handle._actor_id == again._actor_id
-    with pytest.raises(StaleEpoch):
+    with pytest.raises(StaleTerm):
         ray.get(handle.poll.remote(0, 0))
     command = {"seq": 1, "verb": "prune", "trial_ids": ["t0"]}
     assert ray.get(handle.command.remote(1, command)) is True

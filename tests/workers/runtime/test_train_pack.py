@@ -13,7 +13,7 @@ import workers.training.pack_run
 from tests.workers.examples import make_assignment, make_trial
 from workers.checkpoints import CheckpointFolder, read
 from workers.files import write_whole
-from workers.protocol import Checkpointed, Command, Ended, Measured, Poll, Report, StaleEpoch
+from workers.protocol import Checkpointed, Command, Ended, Measured, Poll, Report, StaleTerm
 from workers.runtime.ray_actor import PackRunner
 from workers.runtime.train_pack import blame
 from workers.training.trainer import Trainer
@@ -47,7 +47,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
 
 
 def wait_for_end(runner: PackRunner) -> None:
-    until(lambda: poll(runner, 0, epoch=99).state == "ended")
+    until(lambda: poll(runner, 0, term=99).state == "ended")
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -57,8 +57,8 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def poll(runner: PackRunner, after: int, epoch: int = 1) -> Poll:
-    return Poll.model_validate(runner.poll(after, epoch))
+def poll(runner: PackRunner, after: int, term: int = 1) -> Poll:
+    return Poll.model_validate(runner.poll(after, term))
 
 
 def to_end(runner: PackRunner) -> list[Report]:
@@ -155,12 +155,12 @@ def test_a_command_acts_in_the_middle_of_a_long_interval(start: Callable[..., Wa
 
 def test_a_controller_that_lost_the_lead_is_refused(start: Callable[..., Watched]) -> None:
     runner = start(make_trial(**LONG))
-    poll(runner, 0, epoch=5)
-    with pytest.raises(StaleEpoch, match="epoch 4 has lost the lead to epoch 5"):
+    poll(runner, 0, term=5)
+    with pytest.raises(StaleTerm, match="term 4 has lost the lead to term 5"):
         runner.poll(0, 4)
-    with pytest.raises(StaleEpoch):
+    with pytest.raises(StaleTerm):
         runner.command(1, {"seq": 1, "verb": "cancel", "trial_ids": ["t0"]})
-    assert poll(runner, 0, epoch=6).state != "ended"
+    assert poll(runner, 0, term=6).state != "ended"
 
 
 def test_an_orphan_pauses_at_a_checkpoint_and_leaves(start: Callable[..., Watched], tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_an_error_in_training_fails_every_live_trial(
     def broken(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(workers.training.pack_run.Session, "advance", broken)
+    monkeypatch.setattr(workers.training.pack_run.PackRun, "advance", broken)
     found = ends(to_end(start(make_trial(seed=0), make_trial(seed=1))))
     assert [(end.outcome, end.cause) for end in found.values()] == [("failed", "user")] * 2
     assert all(reason in str(end.reason) for end in found.values())
