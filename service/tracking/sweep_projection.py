@@ -18,7 +18,8 @@ from service.tracking import diagnostic_plots, logged_models, plots, sweep_resul
 from service.tracking.mlflow_runs import SWEEP_TAG, TRIAL_TAG, Look, Runs
 from workers.spec.expand import objective
 from workers.spec.parameter_count import count
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 
 log = logging.getLogger(__name__)
 

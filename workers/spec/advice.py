@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, product
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from workers.errors import FieldError
-from workers.spec.expand import resolve, tasks_of
+from workers.spec.expand import plan_trial, tasks_of
 from workers.spec.model import ModelSpec
 from workers.spec.search_space import Range, Scalar, Values
 from workers.spec.sweep import SweepSpec
@@ -121,8 +119,8 @@ def _mixing(net: Net) -> Finding | None:
     """Measured at n = 128, T = 500, 64 + 64 reflectors: |dL/dh_0| / |dL/dh_T| is 1e-14 at the start; 16 + 16: 0.2."""
     model, (m1, m2) = net.model, net.model.reflector_counts
     rectified = model.kind in ("spectral_rnn", "ornn") and model.nonlinearity in ("relu", "leaky_relu")
-    rotates = model.first_values in LONG
-    if not (rectified and rotates and net.depth >= LONG[model.first_values] and 2 * (m1 + m2) > model.hidden_size):
+    rotates = model.start_name in LONG
+    if not (rectified and rotates and net.depth >= LONG[model.start_name] and 2 * (m1 + m2) > model.hidden_size):
         return None
     field = "model.reflectors" if model.reflectors_u is None else "model.reflectors_u"
     problem = (
@@ -145,7 +143,7 @@ def _copy(models: Sequence[ModelSpec], length: int) -> list[Finding]:
          lambda m: m.reflector_counts[0],
          f"leaves most of the state where it is: {DIAGRAM} at T = 120 none with (m1 + m2) / n <= 1/2 copied",
          "about hidden_size / 2 a side, or more, is advised"),
-        ("model.start", lambda m: m.first_values != "identity", lambda m: m.first_values,
+        ("model.start", lambda m: m.start_name != "identity", lambda m: m.start_name,
          f"turns nothing at first: {DIAGRAM} none that began so copied", "henaff, cayley or gaussian is advised"),
     )  # fmt: skip
     left = list(models)
@@ -169,9 +167,8 @@ def _models(sweep: SweepSpec) -> Iterable[tuple[ModelSpec, float | None]]:
     paths = [path for path in sweep.space if path.startswith("model.") or path == "training.singular_lr"]
     for point in islice(product(*(_ends(sweep.space[path]) for path in paths)), LOOKED_AT):
         params = dict(zip(paths, point, strict=True))
-        try:
-            trial = resolve(sweep, 0, params)
-        except ValidationError:
+        trial = plan_trial(sweep, 0, params).spec
+        if trial is None:
             continue
         rate = trial.training.singular_lr
         yield trial.model, None if rate is None else float(rate)

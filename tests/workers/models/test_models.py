@@ -18,7 +18,7 @@ from workers.models.deep import DeepModel
 from workers.models.recurrent import RecurrentModel
 from workers.spec.model import FEED_FORWARD, KINDS, REFLECTED, ModelSpec
 from workers.spec.parameter_count import count
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 from workers.tasks import Task
 from workers.tasks.adding import Adding
 from workers.training.batches import TaskData
