@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from study.errors import RecordWrong
 from study.records import PointRecord, Record
 from workers.spec.expand import plan_trial
-from workers.spec.parameter_count import Parameters, count
+from workers.spec.parameter_count import Parameters, count_parameters
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import TrialSpec
 
@@ -109,7 +109,7 @@ class Group:
 
     @property
     def parameters(self) -> Parameters:
-        return count(self.spec.model, self.spec.task)
+        return count_parameters(self.spec.model, self.spec.task)
 
     @property
     def size(self) -> str:
