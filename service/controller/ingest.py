@@ -7,7 +7,7 @@ import time
 from sqlalchemy.orm import Session
 
 from service.states import TRIAL_ENDED, TrialState
-from service.store import events, outbox, packs, reports, sweeps, trials
+from service.store import attempts, checkpoints, events, outbox, reports, sweeps, trials
 from service.store.tables import Attempt, Pack, Trial, TrialCheckpoint
 from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
 from workers.spec.sweep import Objective, RetriesSpec
@@ -15,12 +15,12 @@ from workers.spec.sweep import Objective, RetriesSpec
 
 def take_in(session: Session, pack: Pack, poll: Poll, objective: Objective, retries: RetriesSpec) -> bool:
     """Store what is new in a poll; True where a trial has new metrics. Taking a poll in again changes nothing."""
-    sweeps.hold(session, pack.sweep_id)
+    sweeps.lock(session, pack.sweep_id)
     fresh = [report for report in poll.reports if report.seq > pack.last_seq]
-    attempts = packs.open_attempts(session, pack.id)
+    open_attempts = attempts.open_of_pack(session, pack.id)
     told = False
     for trial_id in dict.fromkeys(report.trial_id for report in fresh):
-        attempt = attempts.get(trial_id)
+        attempt = open_attempts.get(trial_id)
         if attempt is not None:  # what an ended attempt still tells has been settled already
             own = [report for report in fresh if report.trial_id == trial_id]
             told |= _of_trial(session, session.get_one(Trial, trial_id), attempt, own, objective, retries)
@@ -46,13 +46,11 @@ def _of_trial(
 def _metrics(session: Session, trial: Trial, told: list[Measured]) -> bool:
     if not told:
         return False
-    at = time.time()
-    values = {report.step: report.values for report in reversed(told)}
-    fresh = reports.add(session, trial.id, [(report.step, report.values) for report in told], at)
-    for step in fresh:
-        trial.step = max(trial.step, step)
-        outbox.add(session, trial.sweep_id, "metrics", {"step": step, "values": values[step], "at": at}, trial.id)
-        data = {"number": trial.number, "step": step, "values": values[step]}
+    fresh = reports.add(session, trial.id, [(report.step, report.values) for report in told], time.time())
+    for row in fresh:
+        trial.step = max(trial.step, row.step)
+        outbox.trial_metrics(session, trial.sweep_id, row)
+        data = {"number": trial.number, "step": row.step, "values": row.values}
         data |= {"objective": trial.objective, "best_step": trial.best_step}
         events.record(session, trial.sweep_id, "trial.metrics", data, trial.id)
     return bool(fresh)
@@ -70,9 +68,8 @@ def _checkpoint(session: Session, trial: Trial, report: Checkpointed) -> None:
         trial_id=trial.id, step=report.step, path=report.path, best=report.best, objective=report.objective,
         at=time.time(),
     )  # fmt: skip
-    if reports.add_checkpoint(session, row):
-        payload = {"step": report.step, "path": report.path, "best": report.best}
-        outbox.add(session, trial.sweep_id, "checkpoint", payload, trial.id)
+    if checkpoints.add(session, row):
+        outbox.checkpoint_written(session, trial.sweep_id, row)
         data = {
             "number": trial.number, "step": report.step, "best": report.best, "objective": trial.objective,
             "best_step": trial.best_step,
@@ -81,7 +78,7 @@ def _checkpoint(session: Session, trial: Trial, report: Checkpointed) -> None:
 
 
 def _end(session: Session, trial: Trial, attempt: Attempt, report: Ended, retries: RetriesSpec) -> None:
-    packs.end_attempt(attempt, report.outcome, report.cause, report.reason)
+    attempts.end(attempt, report.outcome, report.cause, report.reason)
     if trial.state in TRIAL_ENDED:
         return
     to: TrialState

@@ -12,24 +12,24 @@ import logging
 from sqlalchemy.orm import Session
 
 from service.states import TRIAL_ENDED
-from service.store import packs, sweeps, trials
+from service.store import attempts, packs, sweeps, trials
 from service.store.tables import Attempt, Pack, Sweep, Trial
 from workers.spec.sweep import RetriesSpec
 
 log = logging.getLogger(__name__)
 
 
-def lose(session: Session, pack: Pack, loss: packs.LostCause, reason: str, retries: RetriesSpec) -> None:
+def lose(session: Session, pack: Pack, loss: attempts.FailureDomain, reason: str, retries: RetriesSpec) -> None:
     """End a pack whose runner is known to be gone, and settle each trial that had not ended."""
-    sweeps.hold(session, pack.sweep_id)
-    attempts = packs.open_attempts(session, pack.id)
+    sweeps.lock(session, pack.sweep_id)
+    open_attempts = attempts.open_of_pack(session, pack.id)
     packs.end(pack, reason)
-    if attempts:
-        log.warning("pack %s is lost with %d unfinished trials: %s", pack.id, len(attempts), reason)
+    if open_attempts:
+        log.warning("pack %s is lost with %d unfinished trials: %s", pack.id, len(open_attempts), reason)
     sweep = session.get_one(Sweep, pack.sweep_id)
-    for trial_id, attempt in attempts.items():
+    for trial_id, attempt in open_attempts.items():
         trial = session.get_one(Trial, trial_id)
-        packs.end_attempt(attempt, packs.LOST, loss, reason)
+        attempts.end(attempt, attempts.LOST, loss, reason)
         if trial.state not in TRIAL_ENDED:
             _settle(session, sweep, trial, attempt, loss == "process" and len(pack.trial_ids) == 1, retries)
 

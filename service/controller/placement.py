@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.controller.cluster import Node
-from service.store import packs
+from service.store import attempts
 from service.store.tables import Attempt, Pack, Trial
 from workers.runtime.pack_planner import plan
 from workers.spec.sweep import ResourcesSpec, TrialSpec
@@ -56,7 +56,7 @@ def suspects(waiting: Sequence[Trial], last: Mapping[str, Attempt], sizes: Mappi
     groups: dict[str, list[Trial]] = {}
     for trial in waiting:
         attempt = last.get(trial.id)
-        if attempt is not None and attempt.outcome == packs.LOST and attempt.cause == "process":
+        if attempt is not None and attempt.outcome == attempts.LOST and attempt.cause == "process":
             groups.setdefault(attempt.pack_id, []).append(trial)
     return [part for pack_id, group in groups.items() for part in _split(group, max(1, sizes[pack_id] // 2))]
 

@@ -11,7 +11,6 @@ from functools import partial
 
 from pydantic import ValidationError
 from ray.exceptions import RayError
-from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -21,10 +20,10 @@ from service.controller.placement import Room
 from service.controller.polling import Answer
 from service.controller.runners import Runners, assignment, runner_name
 from service.settings import ControllerSettings
-from service.states import SWEEP_ENDED
-from service.store import packs, reports, sweeps
+from service.states import SWEEP_ENDED, TrialState
+from service.store import attempts, open_trials, packs, reports, sweeps
 from service.store.database import Database, LeadLost
-from service.store.tables import Pack, Sweep, Trial
+from service.store.tables import Pack, Trial
 from workers.protocol import Command
 from workers.spec.expand import objective
 from workers.spec.sweep import SweepSpec
@@ -66,8 +65,7 @@ class Reconciler:
             self._start_planned()
             self._poll(wait)
         with self._database.read() as session:
-            query = select(Sweep.id).where(Sweep.state.not_in(SWEEP_ENDED)).order_by(Sweep.created_at, Sweep.id)
-            open_sweeps = list(session.scalars(query))
+            open_sweeps = sweeps.open_ids(session)
         for sweep_id in open_sweeps:
             self._guarded(sweep_id, "advance", self._advance)
         if self._cluster.connected:
@@ -98,7 +96,7 @@ class Reconciler:
     def _fail(self, sweep_id: str, reason: str) -> None:
         log.error("sweep %s fails: %s", sweep_id, reason)
         with self._database.read() as session:
-            running = [(p.id, self._name(session, p)) for p in packs.open_packs(session) if p.sweep_id == sweep_id]
+            running = [(p.id, self._name(session, p)) for p in packs.open_packs(session, sweep_id)]
         for pack_id, name in running:
             if self._cluster.connected:
                 self._runners.end(pack_id, name)
@@ -113,7 +111,7 @@ class Reconciler:
         return self._specs[sweep_id]
 
     def _name(self, session: Session, pack: Pack) -> str:
-        return runner_name(pack.id, packs.attempt_number(session, pack.id))
+        return runner_name(pack.id, attempts.number_of_pack(session, pack.id))
 
     # what the runners say
 
@@ -154,7 +152,7 @@ class Reconciler:
             spec, row = self._spec(session, pack.sweep_id), session.get_one(Pack, pack.id)
             if ingest.take_in(session, row, answer.poll, objective(spec), spec.retries):
                 self._rung_news.add(pack.sweep_id)
-            ended = answer.poll.state == "ended" and not packs.open_attempts(session, pack.id)
+            ended = answer.poll.state == "ended" and not attempts.open_of_pack(session, pack.id)
             if ended:
                 packs.end(row)
         if ended:  # the runner leaves by itself too, but the room it takes is wanted now
@@ -176,7 +174,7 @@ class Reconciler:
         never_ran = pack.seen_at is None and answer.trouble == "given up"
         self._lose(pack, "cluster" if never_ran else "process", answer.message)
 
-    def _lose(self, pack: Pack, loss: packs.LostCause, reason: str) -> None:
+    def _lose(self, pack: Pack, loss: attempts.FailureDomain, reason: str) -> None:
         with self._database.write(self._term) as session:
             spec = self._spec(session, pack.sweep_id)
             lost_packs.lose(session, session.get_one(Pack, pack.id), loss, _in_a_line(reason), spec.retries)
@@ -187,7 +185,7 @@ class Reconciler:
     def _advance(self, sweep_id: str) -> None:
         with self._database.read() as session:
             spec, state = self._spec(session, sweep_id), sweeps.get(session, sweep_id).state
-            expanded = session.scalar(select(Trial.id).where(Trial.sweep_id == sweep_id).limit(1)) is not None
+            expanded = open_trials.exist(session, sweep_id)
         if state == "queued" or (state == "running" and not expanded):
             with self._database.write(self._term) as session:
                 sweep_lifecycle.expand(session, sweep_id, spec)
@@ -206,7 +204,10 @@ class Reconciler:
             return
         self._rung_news.discard(sweep_id)
         with self._database.read() as session:
-            running, succeeded = (_steps(session, sweep_id, spec, state) for state in ("running", "succeeded"))
+            running, succeeded = (
+                _steps(session, sweep_id, spec, "running"),
+                _steps(session, sweep_id, spec, "succeeded"),
+            )
             goal = objective(spec)
             curves = reports.curves_of_sweep(session, sweep_id, goal.metric) if running else {}
         curves = pruning.to_their_ends(curves, succeeded)
@@ -217,10 +218,9 @@ class Reconciler:
     def _command(self, sweep_id: str) -> None:
         with self._database.read() as session:
             sweep = sweeps.get(session, sweep_id)
-            open_packs = [pack for pack in packs.open_packs(session) if pack.sweep_id == sweep_id]
             wanted = {}
-            for pack in open_packs:
-                trials = [session.get_one(Trial, trial_id) for trial_id in packs.open_attempts(session, pack.id)]
+            for pack in packs.open_packs(session, sweep_id):
+                trials = [session.get_one(Trial, trial_id) for trial_id in attempts.open_of_pack(session, pack.id)]
                 prune = self._prune.get(sweep_id, {})
                 orders = {t.id: o for t in trials if (o := commands.order(sweep, t, prune)) is not None}
                 wanted[pack.id] = (pack, orders, len(orders) == len(trials), self._name(session, pack))
@@ -283,10 +283,10 @@ class Reconciler:
             self._guarded(pack.sweep_id, f"lose {pack.id}", lambda _, p=pack: self._lose(p, "cluster", reason))  # type: ignore[misc]
 
 
-def _steps(session: Session, sweep_id: str, spec: SweepSpec, state: str) -> dict[str, int]:
+def _steps(session: Session, sweep_id: str, spec: SweepSpec, state: TrialState) -> dict[str, int]:
     """Of the trials in a state, how many steps each was to do."""
-    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == state)
-    return {t.id: int(t.params.get("training.steps", spec.training.steps)) for t in session.scalars(query)}
+    trials = open_trials.in_state(session, sweep_id, state)
+    return {trial.id: int(trial.params.get("training.steps", spec.training.steps)) for trial in trials}
 
 
 def _in_a_line(text: str) -> str:

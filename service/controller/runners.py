@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from service.controller.cluster import Cluster
 from service.controller.polling import Answer, Polls
 from service.settings import ControllerSettings
-from service.store import packs
+from service.store import attempts
 from service.store.tables import Pack, Trial
 from workers.protocol import AssignedTrial, Assignment, Command
 from workers.spec.expand import resolve
@@ -32,7 +32,7 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
     trials = [session.get_one(Trial, trial_id) for trial_id in pack.trial_ids]
     return Assignment(
         pack_id=pack.id,
-        attempt=packs.attempt_number(session, pack.id),
+        attempt=attempts.number_of_pack(session, pack.id),
         term=term,
         slots=[
             AssignedTrial(trial_id=t.id, spec=resolve(spec, t.number, t.params), checkpoint_dir=str(folder / t.id))

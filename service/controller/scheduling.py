@@ -6,12 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.controller.cluster import Node
 from service.controller.placement import Room, fresh_packs, suspects
-from service.store import packs, sweeps, trials
+from service.store import attempts, open_trials, packs, sweeps, trials
 from service.store.tables import Pack, Sweep, Trial
 from workers.spec.expand import resolve
 from workers.spec.sweep import SweepSpec, TrialSpec
@@ -33,8 +32,7 @@ def waiting(session: Session, sweep_id: str) -> list[Trial]:
     """The trials of a sweep that are to run now; of a stopping one those that were lost: ``settling`` ends the rest."""
     if session.get_one(Sweep, sweep_id).state not in ("running", "stopping"):
         return []
-    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "waiting", Trial.wanted.is_(None))
-    return list(session.scalars(query.order_by(Trial.number).limit(LOOK_AHEAD)))
+    return open_trials.ready(session, sweep_id, LOOK_AHEAD)
 
 
 Resolved = list[tuple[Trial, TrialSpec]]
@@ -60,7 +58,7 @@ def why(error: ValidationError) -> str:
 
 def refuse(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
     """End trials that cannot be trained, each with its reason; ``settling`` then ends a sweep that has no others."""
-    sweeps.hold(session, sweep_id)
+    sweeps.lock(session, sweep_id)
     for trial_id, reason in reasons.items():
         trial = session.get_one(Trial, trial_id)
         if trial.state == "waiting":
@@ -70,9 +68,8 @@ def refuse(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
 def groups(session: Session, spec: SweepSpec, sound: Resolved, free: Room) -> list[list[Trial]]:
     """The next packs, as many as there is room for: lost trials first, since they hold up their sweep's end."""
     candidates = [trial for trial, _ in sound]
-    last = packs.last_attempts(session, [trial.id for trial in candidates])
-    ids = {attempt.pack_id for attempt in last.values()}
-    sizes = {pack.id: len(pack.trial_ids) for pack in session.scalars(select(Pack).where(Pack.id.in_(ids)))}
+    last = attempts.latest(session, [trial.id for trial in candidates])
+    sizes = packs.sizes(session, {attempt.pack_id for attempt in last.values()})
     lost = suspects(candidates, last, sizes)
     known = {trial.id for group in lost for trial in group}
     fresh = [(trial, resolved) for trial, resolved in sound if trial.id not in known]
@@ -81,7 +78,7 @@ def groups(session: Session, spec: SweepSpec, sound: Resolved, free: Room) -> li
 
 def launch(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, term: int) -> Pack | None:
     """Plan a pack, with attempts, and move its trials to running; None where a verb came in between."""
-    sweeps.hold(session, sweep_id)
+    sweeps.lock(session, sweep_id)
     sweep = session.get_one(Sweep, sweep_id)
     if sweep.state not in ("running", "stopping"):
         return None
@@ -97,12 +94,11 @@ def launch(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: Swee
 
 def stalled(session: Session, nodes: Sequence[Node]) -> list[str]:
     """Sweeps whose packs no node could hold, for a message; they wait for a larger node."""
-    query = select(Sweep).where(Sweep.state == "running").order_by(Sweep.created_at)
     found = []
-    for sweep in session.scalars(query):
+    for sweep in sweeps.in_state(session, "running"):
         needs = sweep.spec.get("resources", {})
         cpus, gpus = float(needs.get("cpus", 1.0)), float(needs.get("gpus", 0.0))
-        open_trials = select(func.count()).where(Trial.sweep_id == sweep.id, Trial.state == "waiting")
-        if not any(n.cpus >= cpus and n.gpus >= gpus for n in nodes) and session.scalar(open_trials):
+        fits = any(node.cpus >= cpus and node.gpus >= gpus for node in nodes)
+        if not fits and open_trials.exist(session, sweep.id, "waiting"):
             found.append(f"{sweep.id} needs {cpus:g} CPUs and {gpus:g} GPUs on one node")
     return found

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.states import SWEEP_ENDED, TRIAL_ENDED, SweepState
-from service.store import outbox, packs, sweeps, trials
+from service.states import SWEEP_ENDED, SweepState
+from service.store import attempts, open_trials, packs, sweeps, trials
 from service.store.tables import Sweep, Trial
 from workers.spec.expand import params_of
 from workers.spec.sweep import SweepSpec
@@ -16,12 +13,11 @@ from workers.spec.sweep import SweepSpec
 
 def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
     """Make the trials of a sweep that has none, and let a queued one run. Paused ones are expanded when they go on."""
-    sweep = _locked(session, sweep_id)
+    sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state not in ("queued", "running"):
         return
-    if not session.scalar(select(func.count()).select_from(Trial).where(Trial.sweep_id == sweep_id)):
-        for trial in trials.create_all(session, sweep, params_of(spec)):
-            outbox.add(session, sweep_id, "trial", {"number": trial.number}, trial.id)
+    if not open_trials.exist(session, sweep_id):
+        trials.create_all(session, sweep, params_of(spec))
     if sweep.state == "queued":
         sweeps.move(session, sweep_id, "running")
 
@@ -30,65 +26,53 @@ def due(session: Session, sweep: Sweep) -> bool:
     """Whether ``settle`` would change anything; a look without a lock."""
     if sweep.state in SWEEP_ENDED:
         return False
-    return bool(_to_cancel(session, sweep)) or (_expanded(session, sweep) and not _open(session, sweep.id))
+    return bool(_to_cancel(session, sweep)) or (
+        _expanded(session, sweep) and not open_trials.unfinished(session, sweep.id)
+    )
 
 
 def settle(session: Session, sweep_id: str) -> None:
     """Cancel what waits and shall not run any more; end the sweep once all its trials have ended."""
-    sweep = _locked(session, sweep_id)
+    sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state in SWEEP_ENDED:
         return
     for trial in _to_cancel(session, sweep):
         trials.move(session, trial, "cancelled", _why(sweep, trial))
     session.flush()
-    if _expanded(session, sweep) and not _open(session, sweep_id):
+    if _expanded(session, sweep) and not open_trials.unfinished(session, sweep_id):
         _end(session, sweep)
 
 
 def fail(session: Session, sweep_id: str, reason: str) -> None:
     """End a sweep that cannot go on, with all of its trials; its runners must be gone already."""
-    sweep = _locked(session, sweep_id)
-    for pack in packs.open_packs(session):
-        if pack.sweep_id == sweep_id:
-            for attempt in packs.open_attempts(session, pack.id).values():
-                packs.end_attempt(attempt, "cancelled", None, reason)
-            packs.end(pack, reason)
-    for trial in _open(session, sweep_id):
+    sweep = sweeps.get_locked(session, sweep_id)
+    for pack in packs.open_packs(session, sweep_id):
+        for attempt in attempts.open_of_pack(session, pack.id).values():
+            attempts.end(attempt, "cancelled", None, reason)
+        packs.end(pack, reason)
+    for trial in open_trials.unfinished(session, sweep_id):
         trials.move(session, trial, "failed", reason)
     if sweep.state not in SWEEP_ENDED:
         for step in _way_to_failure(sweep.state):
             sweeps.move(session, sweep_id, step, reason)
 
 
-def _locked(session: Session, sweep_id: str) -> Sweep:
-    sweeps.hold(session, sweep_id)
-    sweep = sweeps.get(session, sweep_id)
-    session.refresh(sweep)
-    return sweep
-
-
 def _expanded(session: Session, sweep: Sweep) -> bool:
     """A sweep that is to end needs no trials for it."""
     if sweep.state in ("stopping", "cancelling"):
         return True
-    return session.scalar(select(Trial.id).where(Trial.sweep_id == sweep.id).limit(1)) is not None
-
-
-def _open(session: Session, sweep_id: str) -> Sequence[Trial]:
-    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state.not_in(TRIAL_ENDED))
-    return session.scalars(query.order_by(Trial.number)).all()
+    return open_trials.exist(session, sweep.id)
 
 
 def _to_cancel(session: Session, sweep: Sweep) -> list[Trial]:
     """Waiting trials that shall not run. A sweep that stops lets those finish that only wait because they were lost."""
-    query = select(Trial).where(Trial.sweep_id == sweep.id, Trial.state == "waiting").order_by(Trial.number)
     if sweep.state == "cancelling":
-        return list(session.scalars(query))
+        return open_trials.in_state(session, sweep.id, "waiting")
     if sweep.state == "stopping":
-        waiting = list(session.scalars(query))
-        last = packs.last_attempts(session, [trial.id for trial in waiting])
-        return [t for t in waiting if t.wanted or t.id not in last or last[t.id].outcome != packs.LOST]
-    return list(session.scalars(query.where(Trial.wanted.is_not(None))))
+        waiting = open_trials.in_state(session, sweep.id, "waiting")
+        last = attempts.latest(session, [trial.id for trial in waiting])
+        return [t for t in waiting if t.wanted or t.id not in last or last[t.id].outcome != attempts.LOST]
+    return open_trials.waiting_with_verb(session, sweep.id)
 
 
 def _why(sweep: Sweep, trial: Trial) -> str:
@@ -107,20 +91,13 @@ def _end(session: Session, sweep: Sweep) -> None:
     if sweep.state == "paused":  # its last trials ended before the pause came to them
         sweeps.move(session, sweep.id, "running")
     ended = trials.tally(session, [sweep.id])[sweep.id]
-    if "succeeded" in ended or _pruned_with_result(session, sweep.id):
+    if "succeeded" in ended or open_trials.any_pruned_with_result(session, sweep.id):
         sweeps.move(session, sweep.id, "succeeded")
         return
     counts = ", ".join(f"{count} {state}" for state, (count, _) in sorted(ended.items()))
-    first = session.scalar(
-        select(Trial).where(Trial.sweep_id == sweep.id, Trial.state == "failed").order_by(Trial.number).limit(1)
-    )
+    first = open_trials.first_failed(session, sweep.id)
     cause = f"; trial {first.number}: {first.reason}" if first else ""
     sweeps.move(session, sweep.id, "failed", f"no trial gave a result ({counts}){cause}")
-
-
-def _pruned_with_result(session: Session, sweep_id: str) -> bool:
-    query = select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "pruned", Trial.objective.is_not(None))
-    return session.scalar(query.limit(1)) is not None
 
 
 def _way_to_failure(state: str) -> list[SweepState]:

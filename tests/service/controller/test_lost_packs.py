@@ -9,7 +9,7 @@ import pytest
 
 from service.controller import lost_packs, scheduling, sweep_lifecycle
 from service.controller.cluster import Node
-from service.store import packs, sweeps, trials
+from service.store import attempts, packs, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Pack, Sweep, Trial
 from workers.spec.sweep import SweepSpec
@@ -19,7 +19,7 @@ TrialsOf = Callable[[Sweep], list[Trial]]
 
 @pytest.fixture
 def lose(database: Database, term: int) -> Callable[..., None]:
-    def store(pack: Pack, spec: SweepSpec, loss: packs.LostCause = "process") -> None:
+    def store(pack: Pack, spec: SweepSpec, loss: attempts.FailureDomain = "process") -> None:
         with database.write(term) as session:
             lost_packs.lose(session, session.get_one(Pack, pack.id), loss, "it is gone", spec.retries)
 
@@ -83,8 +83,8 @@ def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
                 lose(pack, spec)
                 continue
             with database.write(term) as session:
-                for trial_id, attempt in packs.open_attempts(session, pack.id).items():
-                    packs.end_attempt(attempt, "succeeded", None, None)
+                for trial_id, attempt in attempts.open_of_pack(session, pack.id).items():
+                    attempts.end(attempt, "succeeded", None, None)
                     trials.move(session, session.get_one(Trial, trial_id), "succeeded")
                 packs.end(session.get_one(Pack, pack.id))
     ended = {trial.number: trial.state for trial in trials_of(sweep)}

@@ -49,7 +49,7 @@ def test_an_unknown_sweep_is_named(backend: str, database: Database, id: str) ->
         sweeps.get(session, id)
     assert caught.value.id == id
     with database.write() as session, pytest.raises(NotFound):
-        sweeps.hold(session, "sw0000000000")
+        sweeps.lock(session, "sw0000000000")
 
 
 @pytest.mark.parametrize(("before", "to"), list(product(STATES, STATES)))
