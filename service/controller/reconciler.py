@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from service.controller import commands, ingest, lost_packs, pruning, scheduling, sweep_lifecycle
 from service.controller.cluster import Cluster, ClusterGone
 from service.controller.placement import Room
-from service.controller.polling import Answer
+from service.controller.runner_requests import Answer
 from service.controller.runners import Runners, assignment, runner_name
 from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED, TrialState

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from service.controller.cluster import Cluster
-from service.controller.polling import Answer, Polls
+from service.controller.runner_requests import Answer, Polls
 from service.settings import ControllerSettings
 from service.store import attempts
 from service.store.tables import Pack, Trial

@@ -1,4 +1,4 @@
-"""SQL is written in ``service/store/`` alone. The import linter cannot see single names, so this test reads the code."""
+"""All SQL is written in ``service/store/``. The import linter cannot see names, so this test reads the code."""
 
 from __future__ import annotations
 
