@@ -1,4 +1,4 @@
-"""Polling the runners: one question to each at a time, asked all at once, taken in as they answer."""
+"""Requests to the runners: polls and commands that Ray carries out in the background."""
 
 from __future__ import annotations
 
@@ -15,77 +15,96 @@ from workers.protocol import Command, Poll, StaleTerm
 
 log = logging.getLogger(__name__)
 
-Trouble = Literal["dead", "silent", "given up"]
+Problem = Literal["dead", "silent", "timed out"]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """``poll``, or what is wrong: dead (no process), silent (it may be training), given up (silent for too long)."""
+class PollResult:
+    """A runner's answer to a poll, or the problem that prevented it.
+
+    Attributes:
+        pack_id: The pack that the runner trains.
+        poll: The answer; None if there is a problem.
+        problem: ``dead`` if the process is gone, ``silent`` if it did not answer this poll but may still be training,
+            ``timed out`` if it has been silent for too long.
+        message: What Ray says about the problem.
+    """
 
     pack_id: str
     poll: Poll | None = None
-    trouble: Trouble | None = None
+    problem: Problem | None = None
     message: str = ""
 
 
 @dataclass
-class _Question:
+class _PendingPoll:
+    """A poll without an answer yet. ``silent_since`` is on the monotonic clock, in seconds."""
+
     ref: Any
     silent_since: float
 
 
-class Polls:
-    """The open questions. A question is not asked again while it is open, so a slow runner is not flooded."""
+class RunnerRequests:
+    """The polls and commands that have not been answered yet.
+
+    A runner gets no second poll while the first one is pending, so that a slow runner is not flooded.
+    """
 
     def __init__(self) -> None:
-        self._open: dict[str, _Question] = {}
-        self._silent: dict[str, float] = {}
+        self._pending: dict[str, _PendingPoll] = {}
+        self._silent_since: dict[str, float] = {}
         self._commands: list[tuple[str, Any]] = []
 
-    def ask(self, pack_id: str, handle: Any, after_seq: int, term: int) -> None:
-        if pack_id not in self._open:
+    def poll(self, pack_id: str, handle: Any, after_seq: int, term: int) -> None:
+        """Ask a runner for its reports after ``after_seq``, unless it has yet to answer an earlier poll."""
+        if pack_id not in self._pending:
             now = time.monotonic()
             ref = handle.poll.remote(after_seq, term)
-            self._open[pack_id] = _Question(ref, self._silent.get(pack_id, now))
+            self._pending[pack_id] = _PendingPoll(ref, self._silent_since.get(pack_id, now))
 
-    def tell(self, pack_id: str, handle: Any, term: int, command: Command) -> None:
-        """Send a command; a runner that cannot take it is found by the next poll, what went wrong is logged then."""
+    def command(self, pack_id: str, handle: Any, term: int, command: Command) -> None:
+        """Send a command. A failure to deliver it is logged later, by ``collect``."""
         self._commands.append((pack_id, handle.command.remote(term, command.model_dump())))
 
     def forget(self, pack_id: str) -> None:
-        self._open.pop(pack_id, None)
-        self._silent.pop(pack_id, None)
+        """Drop the pending poll of a pack and its time of silence."""
+        self._pending.pop(pack_id, None)
+        self._silent_since.pop(pack_id, None)
 
-    def collect(self, wait: float) -> list[Answer]:
-        """The answers that have come within ``wait`` seconds, and for how long the others have been silent."""
-        self._check_commands()
-        refs = {question.ref: pack_id for pack_id, question in self._open.items()}
+    def collect(self, wait: float) -> list[PollResult]:
+        """Return the results of the polls that are answered within ``wait`` seconds.
+
+        Raises:
+            LeadLost: If a runner obeys a controller with a newer term.
+        """
+        self._log_failed_commands()
+        refs = {pending.ref: pack_id for pack_id, pending in self._pending.items()}
         if not refs:
             return []
         ready, _ = ray.wait(list(refs), num_returns=len(refs), timeout=wait)
-        return [self._answer(refs[ref], ref) for ref in ready]
+        return [self._result(refs[ref], ref) for ref in ready]
 
     def silent_for(self, pack_id: str) -> float:
-        """Seconds since the runner was first found silent."""
-        question = self._open.get(pack_id)
-        return time.monotonic() - question.silent_since if question else 0.0
+        """Return for how many seconds a runner has left polls unanswered."""
+        pending = self._pending.get(pack_id)
+        return time.monotonic() - pending.silent_since if pending else 0.0
 
-    def _answer(self, pack_id: str, ref: Any) -> Answer:
-        question = self._open.pop(pack_id)
+    def _result(self, pack_id: str, ref: Any) -> PollResult:
+        pending = self._pending.pop(pack_id)
         try:
             poll = Poll.model_validate(ray.get(ref))
         except RayError as error:
             if isinstance(error, RayTaskError) and isinstance(error.cause, StaleTerm):
-                raise LeadLost(f"the runner of pack {pack_id} follows a newer controller") from error
+                raise LeadLost(f"the runner of pack {pack_id} obeys a controller with a newer term") from error
             if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
-                self._silent.pop(pack_id, None)
-                return Answer(pack_id, trouble="dead", message=str(error))
-            self._silent[pack_id] = question.silent_since
-            return Answer(pack_id, trouble="silent", message=str(error))
-        self._silent.pop(pack_id, None)
-        return Answer(pack_id, poll)
+                self._silent_since.pop(pack_id, None)
+                return PollResult(pack_id, problem="dead", message=str(error))
+            self._silent_since[pack_id] = pending.silent_since
+            return PollResult(pack_id, problem="silent", message=str(error))
+        self._silent_since.pop(pack_id, None)
+        return PollResult(pack_id, poll)
 
-    def _check_commands(self) -> None:
+    def _log_failed_commands(self) -> None:
         refs = {ref: pack_id for pack_id, ref in self._commands}
         if not refs:
             return
@@ -95,4 +114,4 @@ class Polls:
             try:
                 ray.get(ref)
             except RayError as error:
-                log.warning("pack %s did not take a command; it is sent again if still needed: %s", refs[ref], error)
+                log.warning("Pack %s refused a command; it is sent again if still needed: %s", refs[ref], error)

@@ -1,35 +1,33 @@
-"""Starting what waits: which sweeps and trials, in which packs, in one transaction per pack."""
+"""Scheduling: choose the waiting trials that run next, and plan each pack in one transaction."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from service.controller.cluster import Node
-from service.controller.placement import Room, fresh_packs, suspects
+from service.controller.placement import Capacity, fresh_packs, retry_packs
 from service.store import attempts, open_trials, packs, sweeps, trials
 from service.store.tables import Pack, Sweep, Trial
 from workers.spec.expand import resolve
 from workers.spec.sweep import SweepSpec, TrialSpec
 
 LOOK_AHEAD = 1_000
-"""Waiting trials looked at in a tick."""
-SEEN_SECONDS = 5.0
+"""The largest number of waiting trials of a sweep that one tick considers."""
 
 
-def long_ago(at: float | None) -> bool:
-    return at is None or time.time() - at > SEEN_SECONDS
-
-
-def room(session: Session, nodes: Sequence[Node]) -> Room:
-    return Room.left(nodes, packs.open_packs(session))
+def free_capacity(session: Session, nodes: Sequence[Node]) -> Capacity:
+    """Return the capacity of the cluster that the open packs leave free."""
+    return Capacity.free(nodes, packs.open_packs(session))
 
 
 def waiting(session: Session, sweep_id: str) -> list[Trial]:
-    """The trials of a sweep that are to run now; of a stopping one those that were lost: ``settling`` ends the rest."""
+    """Return the waiting trials of a sweep that should run.
+
+    In a sweep that is stopping only lost trials still wait, since ``sweep_lifecycle`` has cancelled the others.
+    """
     if session.get_one(Sweep, sweep_id).state not in ("running", "stopping"):
         return []
     return open_trials.ready(session, sweep_id, LOOK_AHEAD)
@@ -57,7 +55,7 @@ def why(error: ValidationError) -> str:
 
 
 def refuse(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
-    """End trials that cannot be trained, each with its reason; ``settling`` then ends a sweep that has no others."""
+    """Fail waiting trials whose specs are invalid, each with its reason, by the trial's id."""
     sweeps.lock(session, sweep_id)
     for trial_id, reason in reasons.items():
         trial = session.get_one(Trial, trial_id)
@@ -65,19 +63,29 @@ def refuse(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
             trials.move(session, trial, "failed", reason)
 
 
-def groups(session: Session, spec: SweepSpec, sound: Resolved, free: Room) -> list[list[Trial]]:
-    """The next packs, as many as there is room for: lost trials first, since they hold up their sweep's end."""
+def groups(session: Session, spec: SweepSpec, sound: Resolved, free: Capacity) -> list[list[Trial]]:
+    """Group trials into the next packs, as many as fit now.
+
+    Lost trials come first, because the end of their sweep waits for them.
+    """
     candidates = [trial for trial, _ in sound]
-    last = attempts.latest(session, [trial.id for trial in candidates])
-    sizes = packs.sizes(session, {attempt.pack_id for attempt in last.values()})
-    lost = suspects(candidates, last, sizes)
+    latest = attempts.latest(session, [trial.id for trial in candidates])
+    sizes = packs.sizes(session, {attempt.pack_id for attempt in latest.values()})
+    lost = retry_packs(candidates, latest, sizes)
     known = {trial.id for group in lost for trial in group}
     fresh = [(trial, resolved) for trial, resolved in sound if trial.id not in known]
-    return [*lost, *fresh_packs(fresh, spec.resources, free)][: free.count(spec.resources)]
+    return [*lost, *fresh_packs(fresh, spec.resources, free)][: free.free_packs(spec.resources)]
 
 
 def launch(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, term: int) -> Pack | None:
-    """Plan a pack, with attempts, and move its trials to running; None where a verb came in between."""
+    """Plan a pack and move its trials to running.
+
+    A user may have paused, stopped or cancelled the sweep or its trials since they were chosen. Trials that must not
+    run any more are left out.
+
+    Returns:
+        The planned pack; None if no trial is left.
+    """
     sweeps.lock(session, sweep_id)
     sweep = session.get_one(Sweep, sweep_id)
     if sweep.state not in ("running", "stopping"):
@@ -93,7 +101,7 @@ def launch(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: Swee
 
 
 def stalled(session: Session, nodes: Sequence[Node]) -> list[str]:
-    """Sweeps whose packs no node could hold, for a message; they wait for a larger node."""
+    """Return a message for each sweep that waits because no node is large enough for its packs."""
     found = []
     for sweep in sweeps.in_state(session, "running"):
         needs = sweep.spec.get("resources", {})

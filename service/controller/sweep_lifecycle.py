@@ -1,4 +1,4 @@
-"""What follows for a sweep from where its trials stand: waiting ones cancelled, the sweep expanded, ended or failed."""
+"""Sweep lifecycle: create a sweep's trials, cancel those that must not run, and end the sweep once all have ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from workers.spec.sweep import SweepSpec
 
 
 def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
-    """Make the trials of a sweep that has none, and let a queued one run. Paused ones are expanded when they go on."""
+    """Create the trials of a sweep that has none, and move a queued sweep to running.
+
+    A paused sweep stays as it is until it is resumed.
+    """
     sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state not in ("queued", "running"):
         return
@@ -22,29 +25,27 @@ def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
         sweeps.move(session, sweep_id, "running")
 
 
-def due(session: Session, sweep: Sweep) -> bool:
-    """Whether ``settle`` would change anything; a look without a lock."""
+def is_settled(session: Session, sweep: Sweep) -> bool:
+    """Return whether ``settle`` would change nothing. This only reads, and takes no lock."""
     if sweep.state in SWEEP_ENDED:
-        return False
-    return bool(_to_cancel(session, sweep)) or (
-        _expanded(session, sweep) and not open_trials.unfinished(session, sweep.id)
-    )
+        return True
+    return not _to_cancel(session, sweep) and not _all_ended(session, sweep)
 
 
 def settle(session: Session, sweep_id: str) -> None:
-    """Cancel what waits and shall not run any more; end the sweep once all its trials have ended."""
+    """Cancel the waiting trials that must not run, and end the sweep if all of its trials have ended."""
     sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state in SWEEP_ENDED:
         return
     for trial in _to_cancel(session, sweep):
-        trials.move(session, trial, "cancelled", _why(sweep, trial))
+        trials.move(session, trial, "cancelled", _cancel_reason(sweep, trial))
     session.flush()
-    if _expanded(session, sweep) and not open_trials.unfinished(session, sweep_id):
+    if _all_ended(session, sweep):
         _end(session, sweep)
 
 
 def fail(session: Session, sweep_id: str, reason: str) -> None:
-    """End a sweep that cannot go on, with all of its trials; its runners must be gone already."""
+    """End a sweep that cannot go on, together with its packs and trials. Its runners must have ended already."""
     sweep = sweeps.get_locked(session, sweep_id)
     for pack in packs.open_packs(session, sweep_id):
         for attempt in attempts.open_of_pack(session, pack.id).values():
@@ -53,29 +54,34 @@ def fail(session: Session, sweep_id: str, reason: str) -> None:
     for trial in open_trials.unfinished(session, sweep_id):
         trials.move(session, trial, "failed", reason)
     if sweep.state not in SWEEP_ENDED:
-        for step in _way_to_failure(sweep.state):
+        for step in _path_to_failure(sweep.state):
             sweeps.move(session, sweep_id, step, reason)
 
 
-def _expanded(session: Session, sweep: Sweep) -> bool:
-    """A sweep that is to end needs no trials for it."""
-    if sweep.state in ("stopping", "cancelling"):
-        return True
-    return open_trials.exist(session, sweep.id)
+def _all_ended(session: Session, sweep: Sweep) -> bool:
+    """Return whether no trial will run any more.
+
+    A sweep without trials has not been expanded yet, unless it is stopping or cancelling: then it ends without any.
+    """
+    ending = sweep.state in ("stopping", "cancelling")
+    return (ending or open_trials.exist(session, sweep.id)) and not open_trials.any_unfinished(session, sweep.id)
 
 
 def _to_cancel(session: Session, sweep: Sweep) -> list[Trial]:
-    """Waiting trials that shall not run. A sweep that stops lets those finish that only wait because they were lost."""
+    """Return the waiting trials that must not run.
+
+    A sweep that is stopping still finishes the trials that had begun and wait only because their pack was lost.
+    """
     if sweep.state == "cancelling":
         return open_trials.in_state(session, sweep.id, "waiting")
     if sweep.state == "stopping":
         waiting = open_trials.in_state(session, sweep.id, "waiting")
-        last = attempts.latest(session, [trial.id for trial in waiting])
-        return [t for t in waiting if t.wanted or t.id not in last or last[t.id].outcome != attempts.LOST]
+        latest = attempts.latest(session, [trial.id for trial in waiting])
+        return [t for t in waiting if t.wanted or t.id not in latest or latest[t.id].outcome != attempts.LOST]
     return open_trials.waiting_with_verb(session, sweep.id)
 
 
-def _why(sweep: Sweep, trial: Trial) -> str:
+def _cancel_reason(sweep: Sweep, trial: Trial) -> str:
     if trial.wanted:
         return f"{'cancelled' if trial.wanted == 'cancel' else 'stopped'} by the user"
     return f"its sweep was {'cancelled' if sweep.state == 'cancelling' else 'stopped'}"
@@ -88,7 +94,8 @@ def _end(session: Session, sweep: Sweep) -> None:
     if sweep.state == "stopping":
         sweeps.move(session, sweep.id, "stopped")
         return
-    if sweep.state == "paused":  # its last trials ended before the pause came to them
+    # the last trials of a paused sweep may end before the pause reaches their runners
+    if sweep.state == "paused":
         sweeps.move(session, sweep.id, "running")
     ended = trials.tally(session, [sweep.id])[sweep.id]
     if "succeeded" in ended or open_trials.any_pruned_with_result(session, sweep.id):
@@ -100,9 +107,11 @@ def _end(session: Session, sweep: Sweep) -> None:
     sweeps.move(session, sweep.id, "failed", f"no trial gave a result ({counts}){cause}")
 
 
-def _way_to_failure(state: str) -> list[SweepState]:
-    """A sweep on its way out keeps to it."""
-    ways: dict[str, list[SweepState]] = {
-        "paused": ["running", "failed"], "stopping": ["stopped"], "cancelling": ["cancelled"],
-    }  # fmt: skip
-    return ways.get(state, ["failed"])
+def _path_to_failure(state: str) -> list[SweepState]:
+    """Return the states that a failing sweep passes. One that is stopping or cancelling ends as it would have."""
+    paths: dict[str, list[SweepState]] = {
+        "paused": ["running", "failed"],
+        "stopping": ["stopped"],
+        "cancelling": ["cancelled"],
+    }
+    return paths.get(state, ["failed"])

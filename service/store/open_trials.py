@@ -28,6 +28,12 @@ def unfinished(session: Session, sweep_id: str) -> list[Trial]:
     return list(session.scalars(query.order_by(Trial.number)))
 
 
+def any_unfinished(session: Session, sweep_id: str) -> bool:
+    """Return whether a sweep has a trial that has not ended."""
+    query = select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state.not_in(TRIAL_ENDED))
+    return session.scalar(query.limit(1)) is not None
+
+
 def ready(session: Session, sweep_id: str, limit: int) -> list[Trial]:
     """Return the first ``limit`` waiting trials of a sweep that no user has stopped or cancelled."""
     query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "waiting", Trial.wanted.is_(None))

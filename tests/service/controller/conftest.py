@@ -28,7 +28,7 @@ def term(database: Database) -> int:
 
 @pytest.fixture
 def expanded(database: Database, new_sweep: Callable[..., Sweep], term: int) -> Expanded:
-    """A function that gives a running sweep with its trials."""
+    """A function that returns a running sweep with its trials."""
 
     def expand(**changes: Any) -> tuple[Sweep, SweepSpec]:
         sweep = new_sweep(**changes)

@@ -1,0 +1,80 @@
+"""The polling step: ask the runners of all started packs for their reports, and store what they answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+
+from service.controller import ingest
+from service.controller.context import ReconcileContext
+from service.controller.guard import SweepGuard
+from service.controller.runner_requests import PollResult
+from service.controller.runners import find_runner_name
+from service.store import attempts, packs
+from service.store.tables import Pack
+from workers.protocol import Poll
+from workers.spec.expand import objective
+
+log = logging.getLogger(__name__)
+
+SEEN_SECONDS = 5.0
+"""How often a pack's ``seen_at`` is written while its runner has nothing new to report."""
+
+
+class RunnerPoller:
+    """Polls the runners, stores their reports, and marks packs as lost whose runner is gone."""
+
+    def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
+        self._context, self._guard = context, guard
+
+    def poll(self, wait: float) -> None:
+        """Poll every started pack, and handle the answers that come within ``wait`` seconds."""
+        runners = self._context.runners
+        with self._context.read() as session:
+            started = [pack for pack in packs.open_packs(session) if pack.state == "started"]
+            named = [(pack, find_runner_name(session, pack)) for pack in started]
+        by_id = {pack.id: (pack, name) for pack, name in named}
+        for result in runners.poll(named, wait):
+            pack, name = by_id.get(result.pack_id, (None, ""))
+            if pack is None:
+                runners.forget(result.pack_id)
+                continue
+            self._guard.run(pack.sweep_id, f"answer {pack.id}", partial(self._handle, result, pack, name))
+
+    def _handle(self, result: PollResult, pack: Pack, name: str) -> None:
+        if result.poll is None:
+            self._handle_problem(result, pack, name)
+        elif _is_worth_storing(result.poll, pack):
+            self._store(result.poll, pack, name)
+
+    def _store(self, poll: Poll, pack: Pack, name: str) -> None:
+        context = self._context
+        with context.write() as session:
+            spec, row = context.spec(session, pack.sweep_id), session.get_one(Pack, pack.id)
+            if ingest.ingest(session, row, poll, objective(spec), spec.retries):
+                context.new_metrics.add(pack.sweep_id)
+            ended = poll.state == "ended" and not attempts.open_of_pack(session, pack.id)
+            if ended:
+                packs.end(row)
+        if ended:
+            # the runner would leave by itself, but the next pack needs its CPUs now
+            context.ended = True
+            context.runners.end(pack.id, name)
+            context.command_log.forget(pack.id)
+
+    def _handle_problem(self, result: PollResult, pack: Pack, name: str) -> None:
+        if result.problem == "silent":
+            log.warning("The runner of pack %s does not answer at the moment: %s", pack.id, result.message)
+            return
+        self._context.runners.end(pack.id, name)
+        # a runner that never answered never had its resources: that is the cluster's fault, and no trial's
+        never_ran = pack.seen_at is None and result.problem == "timed out"
+        self._context.mark_lost(pack, "cluster" if never_ran else "process", result.message)
+
+
+def _is_worth_storing(poll: Poll, pack: Pack) -> bool:
+    """Return whether an answer needs a transaction; most answers hold no new report."""
+    if poll.state == "ended" or any(report.seq > pack.last_seq for report in poll.reports):
+        return True
+    return pack.seen_at is None or time.time() - pack.seen_at > SEEN_SECONDS
