@@ -12,7 +12,7 @@ from service.controller.commands import Instruction
 from service.controller.context import ReconcileContext
 from service.controller.runners import find_runner_name
 from service.states import TrialState
-from service.store import attempts, open_trials, packs, reports, sweeps
+from service.store import attempts, open_trials, packs, reports, sweeps, trials
 from service.store.tables import Pack, Trial
 from workers.protocol import Command
 from workers.spec.expand import objective
@@ -40,9 +40,9 @@ class SweepAdvancer:
         """Bring a sweep as far as it can go without a new pack."""
         context = self._context
         with context.read() as session:
-            spec, state = context.spec(session, sweep_id), sweeps.get(session, sweep_id).state
-            expanded = open_trials.exist(session, sweep_id)
-        if state == "queued" or (state == "running" and not expanded):
+            spec, sweep = context.spec(session, sweep_id), sweeps.get(session, sweep_id)
+            complete = trials.count(session, sweep_id) >= sweep.trial_count
+        if sweep.state == "queued" or (sweep.state == "running" and not complete):
             with context.write() as session:
                 sweep_lifecycle.expand(session, sweep_id, spec)
         self._update_pruning(sweep_id, spec)
@@ -81,10 +81,10 @@ class SweepAdvancer:
 
     def _instructions(self, session: Session, pack: Pack) -> _PackInstructions:
         sweep, to_prune = sweeps.get(session, pack.sweep_id), self._to_prune.get(pack.sweep_id, {})
-        trials = [session.get_one(Trial, trial_id) for trial_id in attempts.open_of_pack(session, pack.id)]
-        by_trial = {trial.id: commands.instruction(sweep, trial, to_prune) for trial in trials}
+        running = [session.get_one(Trial, trial_id) for trial_id in attempts.open_of_pack(session, pack.id)]
+        by_trial = {trial.id: commands.instruction(sweep, trial, to_prune) for trial in running}
         given = {trial_id: found for trial_id, found in by_trial.items() if found is not None}
-        return _PackInstructions(pack, find_runner_name(session, pack), given, len(given) == len(trials))
+        return _PackInstructions(pack, find_runner_name(session, pack), given, len(given) == len(running))
 
     def _carry_out(self, wanted: _PackInstructions) -> None:
         """Send a pack's instructions to its runner, or end the runner if it never ran or does not obey."""
@@ -110,5 +110,5 @@ class SweepAdvancer:
 
 def _target_steps(session: Session, sweep_id: str, spec: SweepSpec, state: TrialState) -> dict[str, int]:
     """Return, for the trials in a state, the number of steps that each is to do, by the trial's id."""
-    trials = open_trials.in_state(session, sweep_id, state)
-    return {trial.id: int(trial.params.get("training.steps", spec.training.steps)) for trial in trials}
+    found = open_trials.in_state(session, sweep_id, state)
+    return {trial.id: int(trial.params.get("training.steps", spec.training.steps)) for trial in found}

@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from ray.exceptions import RayError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from service.controller import scheduling, sweep_lifecycle
+from service.controller import sweep_lifecycle
 from service.controller.cluster import ClusterUnreachable
 from service.controller.context import ReconcileContext
 from service.controller.runners import find_runner_name
 from service.store import packs
 from service.store.database import LeadLost
+from workers.spec.field_errors import field_errors
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class SweepGuard:
         except (LeadLost, ClusterUnreachable, RayError, OperationalError, InterfaceError):
             raise
         except ValidationError as error:
-            self._fail(sweep_id, f"its spec is not valid any more: {scheduling.why(error)}. Post it again, corrected")
+            self._fail(sweep_id, f"its spec is not valid any more: {field_errors(error)[0]}. Post it again, corrected")
         except Exception as error:
             self._errors[sweep_id, action] += 1
             if self._errors[sweep_id, action] == 1:

@@ -70,13 +70,13 @@ class PackLauncher:
             # no node is large enough for a pack of this sweep: it waits without holding up the younger ones
             if not waiting or not round_.capacity.can_ever_hold(spec.resources):
                 return
-            sound, unsound = scheduling.sorted_out(spec, waiting)
-            groups = scheduling.groups(session, spec, sound, round_.capacity)
-        if unsound:
+            trainable, reasons = scheduling.split_trainable(spec, waiting)
+            groups = scheduling.groups(session, spec, trainable, round_.capacity)
+        if reasons:
             with context.write() as session:
-                scheduling.refuse(session, sweep_id, unsound)
+                scheduling.refuse(session, sweep_id, reasons)
         for group in groups:
             with context.write() as session:
                 scheduling.launch(session, sweep_id, [trial.id for trial in group], spec, context.term)
             round_.capacity = round_.capacity.minus(spec.resources)
-        round_.full = len(sound) > sum(len(group) for group in groups)
+        round_.full = len(trainable) > sum(len(group) for group in groups)

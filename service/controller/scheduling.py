@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from service.controller.cluster import Node
 from service.controller.placement import Capacity, fresh_packs, retry_packs
 from service.store import attempts, open_trials, packs, sweeps, trials
 from service.store.tables import Pack, Sweep, Trial
-from workers.spec.expand import resolve
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.expand import plan_trial
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 
 LOOK_AHEAD = 1_000
 """The largest number of waiting trials of a sweep that one tick considers."""
@@ -33,29 +33,29 @@ def waiting(session: Session, sweep_id: str) -> list[Trial]:
     return open_trials.ready(session, sweep_id, LOOK_AHEAD)
 
 
-Resolved = list[tuple[Trial, TrialSpec]]
+TrainableTrial = tuple[Trial, TrialSpec]
 
 
-def sorted_out(spec: SweepSpec, candidates: Sequence[Trial]) -> tuple[Resolved, dict[str, str]]:
-    """The trials that can be trained, and by id why others cannot: values in the space that do not go together."""
-    sound, unsound = [], {}
+def split_trainable(spec: SweepSpec, candidates: Sequence[Trial]) -> tuple[list[TrainableTrial], dict[str, str]]:
+    """Split trials into those that can be trained and those that cannot.
+
+    Returns:
+        The trials that can be trained, each with its specification, and the reasons why the others cannot, by the
+        trial's id.
+    """
+    trainable: list[TrainableTrial] = []
+    reasons: dict[str, str] = {}
     for trial in candidates:
-        try:
-            sound.append((trial, resolve(spec, trial.number, trial.params)))
-        except ValidationError as error:
-            unsound[trial.id] = f"its parameters do not go together: {why(error)}"
-    return sound, unsound
-
-
-def why(error: ValidationError) -> str:
-    """The first thing wrong, in a line."""
-    first = error.errors(include_url=False)[0]
-    parts = [str(part) for part in (*first["loc"], first.get("ctx", {}).get("name", "")) if part != ""]
-    return f"{'.'.join(parts)}: {first['msg']}"[:300]
+        plan = plan_trial(spec, trial.number, trial.params)
+        if plan.spec is None:
+            reasons[trial.id] = plan.reason
+        else:
+            trainable.append((trial, plan.spec))
+    return trainable, reasons
 
 
 def refuse(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
-    """Fail waiting trials whose specs are invalid, each with its reason, by the trial's id."""
+    """Fail waiting trials that cannot be trained, each with its reason, by the trial's id."""
     sweeps.lock(session, sweep_id)
     for trial_id, reason in reasons.items():
         trial = session.get_one(Trial, trial_id)
@@ -63,17 +63,17 @@ def refuse(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
             trials.move(session, trial, "failed", reason)
 
 
-def groups(session: Session, spec: SweepSpec, sound: Resolved, free: Capacity) -> list[list[Trial]]:
+def groups(session: Session, spec: SweepSpec, trainable: Sequence[TrainableTrial], free: Capacity) -> list[list[Trial]]:
     """Group trials into the next packs, as many as fit now.
 
     Lost trials come first, because the end of their sweep waits for them.
     """
-    candidates = [trial for trial, _ in sound]
+    candidates = [trial for trial, _ in trainable]
     latest = attempts.latest(session, [trial.id for trial in candidates])
     sizes = packs.sizes(session, {attempt.pack_id for attempt in latest.values()})
     lost = retry_packs(candidates, latest, sizes)
     known = {trial.id for group in lost for trial in group}
-    fresh = [(trial, resolved) for trial, resolved in sound if trial.id not in known]
+    fresh = [(trial, resolved) for trial, resolved in trainable if trial.id not in known]
     return [*lost, *fresh_packs(fresh, spec.resources, free)][: free.free_packs(spec.resources)]
 
 

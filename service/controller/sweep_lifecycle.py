@@ -7,20 +7,21 @@ from sqlalchemy.orm import Session
 from service.states import SWEEP_ENDED, SweepState
 from service.store import attempts, open_trials, packs, sweeps, trials
 from service.store.tables import Sweep, Trial
-from workers.spec.expand import params_of
+from workers.spec.expand import next_points
 from workers.spec.sweep import SweepSpec
 
 
 def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
-    """Create the trials of a sweep that has none, and move a queued sweep to running.
+    """Create the trials that the sweep's sampler is ready to propose, and move a queued sweep to running.
 
-    A paused sweep stays as it is until it is resumed.
+    A sampler that does not learn from results proposes all trials at once. A paused sweep gets its trials when it
+    resumes.
     """
     sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state not in ("queued", "running"):
         return
-    if not open_trials.exist(session, sweep_id):
-        trials.create_all(session, sweep, params_of(spec))
+    earlier = trials.observations(session, sweep_id)
+    trials.create(session, sweep, len(earlier), next_points(spec, earlier))
     if sweep.state == "queued":
         sweeps.move(session, sweep_id, "running")
 
@@ -59,12 +60,9 @@ def fail(session: Session, sweep_id: str, reason: str) -> None:
 
 
 def _all_ended(session: Session, sweep: Sweep) -> bool:
-    """Return whether no trial will run any more.
-
-    A sweep without trials has not been expanded yet, unless it is stopping or cancelling: then it ends without any.
-    """
-    ending = sweep.state in ("stopping", "cancelling")
-    return (ending or open_trials.exist(session, sweep.id)) and not open_trials.any_unfinished(session, sweep.id)
+    """Return whether all trials have ended and none will be added. A sweep that is stopping adds none."""
+    complete = sweep.state in ("stopping", "cancelling") or trials.count(session, sweep.id) >= sweep.trial_count
+    return complete and not open_trials.any_unfinished(session, sweep.id)
 
 
 def _to_cancel(session: Session, sweep: Sweep) -> list[Trial]:

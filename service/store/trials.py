@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
@@ -15,6 +15,7 @@ from service.states import TRIAL_ENDED, TrialState
 from service.store import events, outbox, sweeps
 from service.store.errors import NotFound
 from service.store.tables import Sweep, Trial
+from workers.spec.samplers import Observation
 
 Direction = Literal["minimize", "maximize"]
 TrialVerb = Literal["stop", "cancel"]
@@ -24,27 +25,39 @@ RankPosition = tuple[float | None, int]
 _ID = re.compile(r"sw[0-9a-f]{10}-[0-9]{4,6}")
 
 
-def create_all(session: Session, sweep: Sweep, params: Sequence[dict[str, Any]]) -> list[Trial]:
-    """Store the sweep's trials, each with its outbox entry. Trials that exist already stay as they are.
+def create(session: Session, sweep: Sweep, first: int, points: Sequence[Mapping[str, Any]]) -> list[Trial]:
+    """Create waiting trials of a sweep, each with its outbox entry, and return them.
 
     Args:
         session: A session in a write transaction.
         sweep: The sweep that the trials belong to.
-        params: The swept values of each trial, by the trial's number.
+        first: The number of the first trial; the others follow it.
+        points: The values of the swept fields for each trial, by path.
 
-    Returns:
-        All trials of the sweep in order of number.
+    Raises:
+        sqlalchemy.exc.IntegrityError: If a trial with one of the numbers exists already.
     """
-    known = {trial.number: trial for trial in session.scalars(select(Trial).where(Trial.sweep_id == sweep.id))}
-    for number, point in enumerate(params):
-        if number not in known:
-            known[number] = Trial(
-                id=f"{sweep.id}-{number:04d}", sweep_id=sweep.id, number=number, params=dict(point), state="waiting"
-            )
-            session.add(known[number])
-            outbox.trial_created(session, known[number])
+    created = [
+        Trial(id=f"{sweep.id}-{number:04d}", sweep_id=sweep.id, number=number, params=dict(point), state="waiting")
+        for number, point in enumerate(points, first)
+    ]
+    session.add_all(created)
     session.flush()
-    return [known[number] for number in sorted(known)]
+    for trial in created:
+        outbox.trial_created(session, trial)
+    return created
+
+
+def observations(session: Session, sweep_id: str) -> list[Observation]:
+    """Return what a sampler may learn from: the trials of a sweep by number, with their results so far."""
+    query = select(Trial.number, Trial.params, Trial.objective, Trial.state).where(Trial.sweep_id == sweep_id)
+    rows = session.execute(query.order_by(Trial.number))
+    return [Observation(number, params, value, state in TRIAL_ENDED) for number, params, value, state in rows]
+
+
+def count(session: Session, sweep_id: str) -> int:
+    """Return how many trials of a sweep exist."""
+    return session.scalar(select(func.count()).select_from(Trial).where(Trial.sweep_id == sweep_id)) or 0
 
 
 def get(session: Session, trial_id: str) -> Trial:

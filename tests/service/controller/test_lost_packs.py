@@ -78,8 +78,8 @@ def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
         rounds += 1
         assert rounds < 20
         with database.write(term) as session:
-            sound, _ = scheduling.sorted_out(spec, scheduling.waiting(session, sweep.id))
-            groups = scheduling.groups(session, spec, sound, scheduling.free_capacity(session, nodes))
+            trainable, _ = scheduling.split_trainable(spec, scheduling.waiting(session, sweep.id))
+            groups = scheduling.groups(session, spec, trainable, scheduling.free_capacity(session, nodes))
             started = [scheduling.launch(session, sweep.id, [t.id for t in group], spec, term) for group in groups]
         for pack in started:
             assert pack is not None

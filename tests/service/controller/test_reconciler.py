@@ -160,23 +160,23 @@ def test_trials_whose_values_do_not_go_together_fail_alone(
         for trial in session.scalars(select(Trial).where(Trial.sweep_id == mixed.id)):
             wrong = trial.params == {"model.reflectors": 8, "model.hidden_size": 4}
             assert trial.state == ("failed" if wrong else "succeeded")
-            assert ("do not go together" in (trial.reason or "")) == wrong
+            assert ("8 reflectors exceed hidden_size" in (trial.reason or "")) == wrong
         reason = sweeps.get(session, hopeless.id).reason or ""
-    assert reason.startswith("no trial gave a result (8 failed); trial 0: its parameters do not go together: ")
+    assert reason.startswith("no trial gave a result (8 failed); trial 0: space.model.reflectors: 8 reflectors exceed ")
 
 
 def test_an_act_that_always_fails_ends_its_sweep_alone(
     database: Database, reconciler: Reconciler, new_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, sound = new_sweep(), new_sweep(**QUICK)
-    sort = scheduling.sorted_out
+    sort = scheduling.split_trainable
 
     def slip(spec: Any, candidates: Any) -> Any:
         if candidates[0].sweep_id == bad.id:
             raise KeyError("an unexpected error")
         return sort(spec, candidates)
 
-    monkeypatch.setattr(scheduling, "sorted_out", slip)
+    monkeypatch.setattr(scheduling, "split_trainable", slip)
     tick_until(reconciler, lambda: state(database, sound) == "succeeded" and state(database, bad) == "failed")
     with database.read() as session:
         assert "an unexpected error" in (sweeps.get(session, bad.id).reason or "")
