@@ -128,7 +128,7 @@ class Controller:
             return
         nodes = self._cluster.nodes()
         running = packs.open_packs(session)
-        stalled = scheduling.stalled(session, nodes)
+        stalled = scheduling.stalled_sweeps(session, nodes)
         detail = {
             "identity": self._cluster.identity,
             "nodes": [_as_json(node) for node in nodes],

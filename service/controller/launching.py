@@ -66,17 +66,17 @@ class PackLauncher:
             if sweeps.get(session, sweep_id).state in SWEEP_ENDED:
                 return
             spec = context.spec(session, sweep_id)
-            waiting = scheduling.waiting(session, sweep_id)
+            waiting = scheduling.trials_to_run(session, sweep_id)
             # no node is large enough for a pack of this sweep: it waits without holding up the younger ones
             if not waiting or not round_.capacity.can_ever_hold(spec.resources):
                 return
             trainable, reasons = scheduling.split_trainable(spec, waiting)
-            groups = scheduling.groups(session, spec, trainable, round_.capacity)
+            groups = scheduling.next_packs(session, spec, trainable, round_.capacity)
         if reasons:
             with context.write() as session:
-                scheduling.refuse(session, sweep_id, reasons)
+                scheduling.fail_waiting(session, sweep_id, reasons)
         for group in groups:
             with context.write() as session:
-                scheduling.launch(session, sweep_id, [trial.id for trial in group], spec, context.term)
+                scheduling.plan_pack(session, sweep_id, [trial.id for trial in group], spec, context.term)
             round_.capacity = round_.capacity.minus(spec.resources)
         round_.full = len(trainable) > sum(len(group) for group in groups)

@@ -14,6 +14,8 @@ from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import TrialSpec
 
+TrainableTrial = tuple[Trial, TrialSpec]
+
 LOOK_AHEAD = 1_000
 """The largest number of waiting trials of a sweep that one tick considers."""
 
@@ -23,7 +25,7 @@ def free_capacity(session: Session, nodes: Sequence[Node]) -> Capacity:
     return Capacity.free(nodes, packs.open_packs(session))
 
 
-def waiting(session: Session, sweep_id: str) -> list[Trial]:
+def trials_to_run(session: Session, sweep_id: str) -> list[Trial]:
     """Return the waiting trials of a sweep that should run.
 
     In a sweep that is stopping only lost trials still wait, since ``sweep_lifecycle`` has cancelled the others.
@@ -31,9 +33,6 @@ def waiting(session: Session, sweep_id: str) -> list[Trial]:
     if session.get_one(Sweep, sweep_id).state not in ("running", "stopping"):
         return []
     return open_trials.ready(session, sweep_id, LOOK_AHEAD)
-
-
-TrainableTrial = tuple[Trial, TrialSpec]
 
 
 def split_trainable(spec: SweepSpec, candidates: Sequence[Trial]) -> tuple[list[TrainableTrial], dict[str, str]]:
@@ -54,7 +53,7 @@ def split_trainable(spec: SweepSpec, candidates: Sequence[Trial]) -> tuple[list[
     return trainable, reasons
 
 
-def refuse(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
+def fail_waiting(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
     """Fail waiting trials that cannot be trained, each with its reason, by the trial's id."""
     sweeps.lock(session, sweep_id)
     for trial_id, reason in reasons.items():
@@ -63,7 +62,9 @@ def refuse(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
             trials.move(session, trial, "failed", reason)
 
 
-def groups(session: Session, spec: SweepSpec, trainable: Sequence[TrainableTrial], free: Capacity) -> list[list[Trial]]:
+def next_packs(
+    session: Session, spec: SweepSpec, trainable: Sequence[TrainableTrial], free: Capacity
+) -> list[list[Trial]]:
     """Group trials into the next packs, as many as fit now.
 
     Lost trials come first, because the end of their sweep waits for them.
@@ -72,12 +73,12 @@ def groups(session: Session, spec: SweepSpec, trainable: Sequence[TrainableTrial
     latest = attempts.latest(session, [trial.id for trial in candidates])
     sizes = packs.sizes(session, {attempt.pack_id for attempt in latest.values()})
     lost = retry_packs(candidates, latest, sizes)
-    known = {trial.id for group in lost for trial in group}
-    fresh = [(trial, resolved) for trial, resolved in trainable if trial.id not in known]
+    retried = {trial.id for group in lost for trial in group}
+    fresh = [(trial, trial_spec) for trial, trial_spec in trainable if trial.id not in retried]
     return [*lost, *fresh_packs(fresh, spec.resources, free)][: free.free_packs(spec.resources)]
 
 
-def launch(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, term: int) -> Pack | None:
+def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, term: int) -> Pack | None:
     """Plan a pack and move its trials to running.
 
     A user may have paused, stopped or cancelled the sweep or its trials since they were chosen. Trials that must not
@@ -100,7 +101,7 @@ def launch(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: Swee
     return pack
 
 
-def stalled(session: Session, nodes: Sequence[Node]) -> list[str]:
+def stalled_sweeps(session: Session, nodes: Sequence[Node]) -> list[str]:
     """Return a message for each sweep that waits because no node is large enough for its packs."""
     found = []
     for sweep in sweeps.in_state(session, "running"):

@@ -41,9 +41,10 @@ def test_a_poll_that_comes_twice_is_stored_once(database: Database, expanded: An
     pack = launched(sweep, spec, 0, 1)
     one, two = pack.trial_ids
     reported: list[Report] = [
-        metrics(1, one, 10, 0.5), metrics(2, two, 10, 0.7),
+        metrics(1, one, 10, 0.5),
+        metrics(2, two, 10, 0.7),
         Checkpointed(seq=3, trial_id=one, step=10, path="/c/10", best=True, objective=0.5),
-    ]  # fmt: skip
+    ]
     assert store(pack, spec, reported)
     after = counts(database)
     assert not store(pack, spec, reported)

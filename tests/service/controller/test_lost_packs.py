@@ -78,9 +78,9 @@ def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
         rounds += 1
         assert rounds < 20
         with database.write(term) as session:
-            trainable, _ = scheduling.split_trainable(spec, scheduling.waiting(session, sweep.id))
-            groups = scheduling.groups(session, spec, trainable, scheduling.free_capacity(session, nodes))
-            started = [scheduling.launch(session, sweep.id, [t.id for t in group], spec, term) for group in groups]
+            trainable, _ = scheduling.split_trainable(spec, scheduling.trials_to_run(session, sweep.id))
+            groups = scheduling.next_packs(session, spec, trainable, scheduling.free_capacity(session, nodes))
+            started = [scheduling.plan_pack(session, sweep.id, [t.id for t in group], spec, term) for group in groups]
         for pack in started:
             assert pack is not None
             if f"{sweep.id}-{poison:04d}" in pack.trial_ids:

@@ -222,7 +222,9 @@ def test_a_sweep_that_no_node_can_hold_waits_with_a_message_while_others_run(
     tick_until(reconciler, lambda: state(database, small) == "succeeded")
     assert state(database, large) == "running"
     with database.read() as session:
-        assert scheduling.stalled(session, cluster.nodes()) == [f"{large.id} needs 64 CPUs and 0 GPUs on one node"]
+        assert scheduling.stalled_sweeps(session, cluster.nodes()) == [
+            f"{large.id} needs 64 CPUs and 0 GPUs on one node"
+        ]
         assert [p for p in packs.open_packs(session) if p.sweep_id == large.id] == []
 
 
@@ -231,6 +233,6 @@ def test_a_verb_between_choice_and_launch_wins(database: Database, term: int, ex
     with database.write() as session:
         sweeps.apply(session, sweep.id, "pause")
     with database.write(term) as session:
-        assert scheduling.launch(session, sweep.id, [f"{sweep.id}-0000"], spec, term) is None
+        assert scheduling.plan_pack(session, sweep.id, [f"{sweep.id}-0000"], spec, term) is None
         sweep_lifecycle.settle(session, sweep.id)
         assert sweeps.get(session, sweep.id).state == "paused"
