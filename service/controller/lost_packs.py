@@ -1,9 +1,9 @@
 """Lost packs: the runner is gone, so its unfinished trials wait for another pack, or fail.
 
-Nobody can say which trial of a pack has ended its process. If several trials were lost together, the loss is therefore
-charged to none of them. They are packed again in packs of half the size (``placement.retry_packs``), until the one that
-ends its process is alone in its pack. Only a trial that was lost alone uses one of its retries. A lost cluster is
-charged to no trial at all.
+Nobody can say which trial of a pack has ended its process. If several trials were lost together, none of them is
+therefore charged. They are packed again in packs of half the size (``placement.retry_packs``), until the trial at fault
+is alone in its pack. Only a trial that was lost alone uses one of its retries. If the whole cluster was
+lost, no trial is charged.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class RunnerPoller:
             if pack is None:
                 runners.forget(result.pack_id)
                 continue
-            self._guard.run(pack.sweep_id, f"answer {pack.id}", partial(self._handle, result, pack, name))
+            self._guard.run(pack.sweep_id, f"poll {pack.id}", partial(self._handle, result, pack, name))
 
     def _handle(self, result: PollResult, pack: Pack, name: str) -> None:
         if result.poll is None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
+from service.controller import sweep_lifecycle
 from service.controller.ingest import ingest
+from service.store import outbox
 from service.store.database import Database
 from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialCheckpoint, TrialReport
 from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
@@ -159,3 +162,32 @@ def test_events_carry_what_the_page_shows(
         measured, kept = session.scalars(select(Event).where(Event.kind.in_(kinds)).order_by(Event.seq)).all()
     assert measured.data["values"] == {"val/loss": 0.5}
     assert kept.data["objective"] == trials_of(sweep)[0].objective == 0.5
+
+
+def test_a_refilled_outbox_holds_the_entries_that_were_written_first(
+    database: Database, term: int, expanded: Any, launched: Any, store: Any
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0, 1, 2, 3)
+    for seq, trial in enumerate(pack.trial_ids):
+        reports: list[Report] = [
+            metrics(5 * seq + 1, trial, 10, 0.5),
+            checkpointed(5 * seq + 2, trial, 10, 0.5, best=True),
+            metrics(5 * seq + 3, trial, 20, 0.6),
+            checkpointed(5 * seq + 4, trial, 20, 0.6, best=False),
+            Ended(seq=5 * seq + 5, trial_id=trial, step=20, outcome="succeeded", reason="done"),
+        ]
+        store(pack, spec, reports)
+    with database.write(term) as session:
+        sweep_lifecycle.settle(session, sweep.id)
+
+    def entries() -> list[tuple[str, str, str]]:
+        with database.read() as session:
+            found = outbox.oldest(session, 1000)
+            return sorted((e.kind, e.trial_id or "", json.dumps(e.payload, sort_keys=True)) for e in found)
+
+    first = entries()
+    assert len(first) == 2 + 4 * 6
+    with database.write(term) as session:
+        outbox.refill(session, sweep.id)
+    assert entries() == first

@@ -165,7 +165,7 @@ def test_trials_whose_values_do_not_go_together_fail_alone(
     assert reason.startswith("no trial gave a result (8 failed); trial 0: space.model.reflectors: 8 reflectors exceed ")
 
 
-def test_an_act_that_always_fails_ends_its_sweep_alone(
+def test_an_action_that_always_fails_ends_its_sweep_alone(
     database: Database, reconciler: Reconciler, new_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, sound = new_sweep(), new_sweep(**QUICK)
