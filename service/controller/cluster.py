@@ -16,8 +16,6 @@ from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 from workers.protocol import Assignment
 from workers.runtime import ray_actor
 
-log = logging.getLogger(__name__)
-
 IDENTITY = b"spectral-cluster"
 """The key in Ray's key-value store under which the cluster's identity lies."""
 PROBE_SECONDS = 3.0
@@ -74,6 +72,7 @@ class Cluster:
         finally:
             _restore(handlers)
         self._head = _split(ray.get_runtime_context().gcs_address)
+        # only the first controller to reach a new head sets its identity
         _internal_kv_put(IDENTITY, uuid.uuid4().hex.encode(), overwrite=False)
         self.identity = (_internal_kv_get(IDENTITY) or b"").decode()
 

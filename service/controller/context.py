@@ -61,7 +61,7 @@ class ReconcileContext:
         return self._specs[sweep_id]
 
     def mark_lost(self, pack: Pack, domain: FailureDomain, reason: str) -> None:
-        """Record in a transaction of its own that a pack's runner is gone."""
+        """Record, in a separate transaction, that a pack's runner is gone."""
         with self.write() as session:
             spec = self.spec(session, pack.sweep_id)
             lost_packs.mark_lost(session, session.get_one(Pack, pack.id), domain, reason, spec.retries)

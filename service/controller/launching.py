@@ -25,7 +25,7 @@ class _Round:
 
 
 class PackLauncher:
-    """Plans packs, and gives every planned pack its runner."""
+    """Plans packs of waiting trials, and starts the runner of each planned pack."""
 
     def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
         self._context, self._guard = context, guard
