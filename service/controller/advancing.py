@@ -48,8 +48,8 @@ class SweepAdvancer:
         self._update_pruning(sweep_id, spec)
         self._instruct_runners(sweep_id)
         with context.read() as session:
-            settled = sweep_lifecycle.is_settled(session, sweeps.get(session, sweep_id))
-        if not settled:
+            needs_settling = sweep_lifecycle.needs_settling(session, sweeps.get(session, sweep_id))
+        if needs_settling:
             with context.write() as session:
                 sweep_lifecycle.settle(session, sweep_id)
             context.ended = True

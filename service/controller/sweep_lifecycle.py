@@ -26,11 +26,11 @@ def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
         sweeps.move(session, sweep_id, "running")
 
 
-def is_settled(session: Session, sweep: Sweep) -> bool:
-    """Return whether ``settle`` would change nothing. This only reads, and takes no lock."""
+def needs_settling(session: Session, sweep: Sweep) -> bool:
+    """Return whether ``settle`` would change anything. This only reads, and takes no lock."""
     if sweep.state in SWEEP_ENDED:
-        return True
-    return not _to_cancel(session, sweep) and not _all_ended(session, sweep)
+        return False
+    return bool(_to_cancel(session, sweep)) or _all_ended(session, sweep)
 
 
 def settle(session: Session, sweep_id: str) -> None:

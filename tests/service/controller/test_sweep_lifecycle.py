@@ -30,7 +30,7 @@ def settle(database: Database, term: int) -> Any:
             sweep_lifecycle.settle(session, sweep.id)
         with database.read() as session:
             found = sweeps.get(session, sweep.id)
-            assert sweep_lifecycle.is_settled(session, found)
+            assert not sweep_lifecycle.needs_settling(session, found)
             return found
 
     return run
