@@ -19,8 +19,8 @@ from spectral.householder import normalize_reflectors_
 from spectral.init import rotation_angles
 from spectral.linear import SpectralLinear
 from spectral.lstm import SpectralLSTM
-from spectral.pack import Slot
-from spectral.packed import PackedLinear, stack_trials
+from spectral.pack import Slot, stack_trials
+from spectral.packed_linear import PackedLinear
 from spectral.parametrization import parametrize
 from spectral.recurrence import BACKENDS, Activation, dense_recurrence, last_state, layer, recurrence
 from spectral.rnn import SpectralRNN

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, settings
 from torch import Tensor
 
 from spectral import Activation, Transition
-from spectral.recurrence.activation import NAMES
-from spectral.recurrence.dispatch import ACTIVATIONS
+from spectral.recurrence.backends import activations_of
 
 LAW = settings(
     deadline=None, derandomize=True, max_examples=12, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -27,7 +26,7 @@ def named(backend: str, *others: str) -> Any:
 
 def activations(backend: str) -> tuple[str, ...]:
     """Those that the backend has."""
-    return ACTIVATIONS.get(backend, NAMES)
+    return activations_of(backend)
 
 
 def generator(seed: int = 0) -> torch.Generator:

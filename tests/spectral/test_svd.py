@@ -103,7 +103,7 @@ def test_from_dense_of_awkward_matrices():
 
 def test_from_dense_says_which_margin_would_hold():
     w = torch.diag(torch.tensor([1.2, 0.9], dtype=F64))
-    with pytest.raises(BandError, match=r"margin=0\.2002 would hold them all"):
+    with pytest.raises(BandError, match=r"margin=0\.2002 would include them all"):
         SVD.from_dense(w, margin=0.1)
     assert_near(SVD.from_dense(w, margin=0.2002).dense(), w, 16)
     with pytest.raises(BandError, match="no margin up to 1"):

@@ -10,12 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectral import BACKENDS, Activation, Transition, dense_recurrence, recurrence
+from spectral import BACKENDS, Activation, Transition, dense_recurrence, layer, recurrence
 from spectral.errors import OptionError, RangeError, ShapeError
 from spectral.recurrence import native, native_library
 from spectral.recurrence.activation import NAMES
+from spectral.recurrence.backends import LAYERS, Cell
+from spectral.recurrence.choice import choose, choose_on_gpu
 from spectral.recurrence.dense import DenseRecurrence
-from spectral.recurrence.dispatch import LAYERS, Cell, choose, choose_on_gpu, layer, stack
+from spectral.recurrence.stack import stack
 from spectral.recurrence.torch_loop import FactoredRecurrence
 from spectral.transition import LowRank, dense, dense_literal, factors
 from tests.spectral.agreement import LAW, activations, assert_near, draw, gradients, named, offset, there, transition
@@ -118,7 +120,7 @@ def test_the_last_state_without_gradients(backend, name, lead, layers):
     x, h0 = draw(*lead, 5, 9, features), draw(*lead, layers, 9, n)
     _, expected = stack(x, h0, parts, Activation(name), backend=backend)
     with torch.no_grad():
-        states, found = stack(x, h0, parts, Activation(name), backend=backend, wanted=False)
+        states, found = stack(x, h0, parts, Activation(name), backend=backend, keep_states=False)
     assert states is None
     assert_near(found, expected, 5 * 9 * n * n)
 
@@ -136,7 +138,7 @@ def test_states_too_many_for_the_caches(backend, lead, steps, n):
     expected = recurrence(z, h0, matrix, Activation("relu"), backend=backend)[..., -1, :, :]
     with torch.no_grad():
         cells = [Cell(None, None, matrix)]
-        _, found = stack(z, h0.unsqueeze(-3), cells, Activation("relu"), backend=backend, wanted=False)
+        _, found = stack(z, h0.unsqueeze(-3), cells, Activation("relu"), backend=backend, keep_states=False)
     assert torch.equal(found.squeeze(-3), expected)
 
 
@@ -307,7 +309,7 @@ def test_the_rule_on_a_gpu():
 def test_the_choice_is_logged_and_falls_back_where_nothing_is_built(caplog, monkeypatch, built):
     monkeypatch.setattr(native, "available", lambda device, dtype: built)
     z, h0 = inputs((), 2, 1, 4)
-    with caplog.at_level(logging.DEBUG, logger="spectral.recurrence.dispatch"):
+    with caplog.at_level(logging.DEBUG, logger="spectral.recurrence.choice"):
         recurrence(z, h0, transition(4, 1, 1), Activation("tanh"))
     assert f"backend {'native_dense' if built else 'dense'}" in caplog.text
     if not built:
@@ -432,7 +434,7 @@ def test_what_is_refused():
         recurrence(z, h0, matrix, Activation("modrelu"), offset=draw(1, 4))
     with pytest.raises(ShapeError, match="found None"):
         recurrence(z, h0, matrix, Activation("modrelu"))
-    with pytest.raises(OptionError, match="has no offset"):
+    with pytest.raises(OptionError, match="takes no offset"):
         recurrence(z, h0, matrix, Activation("tanh"), offset=draw(4))
     with pytest.raises(OptionError, match="tanh, relu alone"):
         recurrence(z, h0, matrix, Activation("modrelu"), offset=draw(4), backend="cudnn")
