@@ -35,7 +35,6 @@ class GatedRNN(RecurrentModule):
     """G, the number of gates."""
     _state_count: ClassVar[int]
     """How many states a layer has: 1 for h, 2 for h and c."""
-    _shared_options = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout")
 
     def __init__(
         self,

@@ -51,6 +51,14 @@ class RecurrentModule(PackableModule, ABC):
         ShapeError: If ``reflectors`` is neither one number nor two.
     """
 
+    _shared_options: ClassVar[tuple[str, ...]] = (
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "bias",
+        "batch_first",
+        "dropout",
+    )
     _state_names: ClassVar[str] = "h_0"
     """How error messages call the initial states."""
     weight_ih_l0: Tensor

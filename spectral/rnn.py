@@ -68,22 +68,8 @@ class SpectralRNN(RecurrentModule):
         RangeError: If a number is out of range; ReflectorCountError for a number of reflectors.
     """
 
-    _shared_options = (
-        "input_size",
-        "hidden_size",
-        "num_layers",
-        "activation",
-        "bias",
-        "batch_first",
-        "dropout",
-        "bidirectional",
-        "backend",
-        "checkpoint_every",
-    )
-    parameter_roles: ClassVar[Mapping[str, ParameterRole]] = {
-        **RecurrentModule.parameter_roles,
-        "offset": "threshold",
-    }
+    _shared_options = (*RecurrentModule._shared_options, "activation", "bidirectional", "backend", "checkpoint_every")
+    parameter_roles: ClassVar[Mapping[str, ParameterRole]] = {**RecurrentModule.parameter_roles, "offset": "threshold"}
 
     def __init__(
         self,
@@ -277,8 +263,8 @@ class SpectralRNN(RecurrentModule):
             top = layer + 1 == self.num_layers
             outputs: list[Any] = []
             for reverse in (False, True)[: self._directions]:
-                states_, last = self._run_direction(x, h0, layer, reverse, lengths, keep_states or not top)
-                outputs.append(states_)
+                output, last = self._run_direction(x, h0, layer, reverse, lengths, keep_states or not top)
+                outputs.append(output)
                 last_states.append(last)
             if top and not keep_states:
                 return None, torch.cat(last_states, -3)

@@ -1,4 +1,4 @@
-"""SpectralLSTM and SpectralGRU are torch's own over the same dense matrices; one suite for both."""
+"""SpectralLSTM and SpectralGRU compute what torch's modules compute with the same dense matrices."""
 
 import copy
 
@@ -34,7 +34,7 @@ def plain(made):
 
 
 def parts(result):
-    """output, h_n and for an LSTM c_n."""
+    """Return the output, h_n, and c_n of an LSTM, in one list."""
     out, last = result
     return [out, *(last if isinstance(last, tuple) else [last])]
 

@@ -1,4 +1,4 @@
-"""spectral.parametrize: any torch module with a weight held as U diag(sigma) V^T."""
+"""spectral.parametrize holds a weight of any torch module as U diag(sigma) V^T."""
 
 import copy
 
@@ -70,7 +70,7 @@ def test_the_weight_has_its_singular_values_in_the_band_through_training(case):
 
 @cases
 def test_it_computes_what_the_plain_module_does_over_the_same_weight(case):
-    """Outputs, and the gradients of every other parameter and of the weight, handed on to reflectors and sigma."""
+    """Compare outputs and all gradients; that of the weight is carried on to the reflectors and sigma."""
     module, name = made(case), CASES[case][1]
     own = plain(case)
     weight = getattr(module, name)

@@ -1,4 +1,4 @@
-"""One law suite for every backend in the dispatcher's table: outputs and every gradient against the reference."""
+"""The law suite of all backends in the registry: outputs and every gradient are compared with the reference."""
 
 import logging
 import os
@@ -49,7 +49,7 @@ def assert_backend(backend, z, h0, matrix: Transition, activation: Activation):
 @pytest.mark.parametrize("name", ["tanh", "identity"])
 @trial_axis
 def test_float32_is_near_the_reference_in_float64(backend, name, lead):
-    """No kinked activation: one sign flip of relu in float32 moves a gradient by far more than its rounding."""
+    """Only smooth activations: one flipped sign of relu in float32 changes a gradient by much more than rounding."""
     if name not in activations(backend):
         pytest.skip(f"{backend} has no {name}")
     n, steps, batch = 20, 12, 5
@@ -109,14 +109,13 @@ def test_backend_agrees_with_the_reference_on_drawn_shapes(backend, data):
 @trial_axis
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_last_state_without_gradients(backend, name, lead, layers):
-    """Where a backend then keeps no other."""
+    """Check the last state where a backend keeps no other state."""
     n, features = 6, 3
     matrices = [transition(n, 2, 3, lead=lead, seed=10 * i) for i in range(layers)]
-    parts = [
-        Cell(draw(*lead, n, features if i == 0 else n, seed=i), draw(*lead, n, seed=i + 3), matrix,
-             offset(name, n, lead=lead, seed=i))
-        for i, matrix in enumerate(matrices)
-    ]  # fmt: skip
+    parts = []
+    for i, matrix in enumerate(matrices):
+        weight, bias = draw(*lead, n, features if i == 0 else n, seed=i), draw(*lead, n, seed=i + 3)
+        parts.append(Cell(weight, bias, matrix, offset(name, n, lead=lead, seed=i)))
     x, h0 = draw(*lead, 5, 9, features), draw(*lead, layers, 9, n)
     _, expected = stack(x, h0, parts, Activation(name), backend=backend)
     with torch.no_grad():
@@ -129,7 +128,7 @@ def test_the_last_state_without_gradients(backend, name, lead, layers):
 @pytest.mark.parametrize(("lead", "steps"), [((), 48), ((2,), 24)], ids=["alone", "K=2"])
 @pytest.mark.parametrize("n", [64, 61])
 def test_states_too_many_for_the_caches(backend, lead, steps, n):
-    """Above 4 MiB the native loop writes whole vectors past the caches; n = 61 has others."""
+    """Above 4 MiB the native loop streams whole vectors past the caches; rows of n = 61 are not whole vectors."""
     batch = 180
     z, h0 = inputs(lead, steps, batch, n)
     assert z.numel() * z.element_size() > 2**22
@@ -152,7 +151,7 @@ def test_auto_runs_modrelu_wherever_it_is(monkeypatch, built):
 
 @pytest.mark.parametrize("offset_is", [-0.5, 0.0, 0.5])
 def test_modrelu_at_its_kinks_is_zero_with_gradient_zero(offset_is):
-    """At z = 0 and |z| = -b, in every direction: padded units rest on it."""
+    """At z = 0 and |z| = -b. Padded units rely on it."""
     x = torch.tensor([[0.0, -0.5, 0.5, 2.0, -2.0]], dtype=torch.float64, requires_grad=True)
     b = torch.full((5,), offset_is, dtype=torch.float64, requires_grad=True)
     phi, size = Activation("modrelu"), (x.detach().abs() + offset_is).clamp(min=0)
@@ -226,7 +225,7 @@ def test_only_some_gradients_are_wanted(backend):
 
 @pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop", "dense"])
 def test_a_second_derivative_is_refused(backend):
-    """Also where the gradient coming in is constant, which torch's own once_differentiable lets pass."""
+    """Also if the incoming gradient is constant, which torch's own once_differentiable does not notice."""
     z, h0 = inputs((), 3, 2, 4)
     states = recurrence(z, h0, transition(4, 1, 2), Activation("tanh"), backend=backend)
     with pytest.raises(RuntimeError, match="create_graph"):
@@ -234,7 +233,7 @@ def test_a_second_derivative_is_refused(backend):
 
 
 def test_the_reference_can_be_differentiated_twice():
-    """What the refusal advises."""
+    """The error message of the other backends advises it."""
     z, h0 = inputs((), 2, 1, 3)
     matrix = transition(3, 1, 1)
 
@@ -288,7 +287,7 @@ def test_the_factors_are_the_transition(n, data):
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_the_rule(native):
+def test_the_rule_on_the_cpu(native):
     names = ("native", "native_dense") if native else ("torch_loop", "dense")
     assert choose(512, 32, native=native) == names[0]
     assert choose(128, 128, native=native) == names[1]
