@@ -19,6 +19,9 @@ LAW = settings(
 NO_TRITON = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="the package triton is not installed")
 
 
+trial_axis = pytest.mark.parametrize("lead", [(), (1,), (3,)], ids=["alone", "K=1", "K=3"])
+
+
 def named(backend: str, *others: str) -> Any:
     """Return a test parameter that is skipped if the backend's package is not installed."""
     return pytest.param(backend, *others, marks=[NO_TRITON] if backend == "triton" else [])
@@ -85,3 +88,9 @@ def gradients(output: Tensor, inputs: list[Tensor], seed: int = 9) -> list[Tenso
     weight = draw(*output.shape, seed=seed)
     grads = torch.autograd.grad((output * weight).sum(), inputs, allow_unused=True)
     return [torch.zeros_like(x) if g is None else g for g, x in zip(grads, inputs, strict=True)]
+
+
+def inputs(lead: tuple[int, ...], steps: int, batch: int, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Draw z (..., T, B, n) and h0 (..., B, n), leaves that require their gradients."""
+    z, h0 = draw(*lead, steps, batch, n, seed=seed + 5), draw(*lead, batch, n, seed=seed + 6)
+    return z.requires_grad_(), h0.requires_grad_()

@@ -1,26 +1,32 @@
 """The law suite of all backends in the registry: outputs and every gradient are compared with the reference."""
 
-import logging
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectral import BACKENDS, Activation, Transition, dense_recurrence, layer, recurrence
+from spectral import BACKENDS, Activation, Transition, layer, recurrence
 from spectral.errors import OptionError, RangeError, ShapeError
-from spectral.recurrence import native, native_library
+from spectral.recurrence import native
 from spectral.recurrence.activation import NAMES
 from spectral.recurrence.backends import LAYERS, Cell
-from spectral.recurrence.choice import choose, choose_on_gpu
 from spectral.recurrence.dense import DenseRecurrence
 from spectral.recurrence.stack import stack
 from spectral.recurrence.torch_loop import FactoredRecurrence
-from spectral.transition import LowRank, dense, dense_literal, factors
-from tests.spectral.agreement import LAW, activations, assert_near, draw, gradients, named, offset, there, transition
+from spectral.transition import dense, factors
+from tests.spectral.agreement import (
+    LAW,
+    activations,
+    assert_near,
+    draw,
+    gradients,
+    inputs,
+    named,
+    offset,
+    there,
+    transition,
+    trial_axis,
+)
 
 FAST = sorted(set(BACKENDS) - {"reference"})
 backends = pytest.mark.parametrize("backend", [named(name) for name in FAST])
@@ -30,7 +36,6 @@ cells = pytest.mark.parametrize(
 layers = pytest.mark.parametrize(
     ("backend", "name"), [named(backend, name) for backend in sorted(LAYERS) for name in activations(backend)]
 )
-trial_axis = pytest.mark.parametrize("lead", [(), (1,), (3,)], ids=["alone", "K=1", "K=3"])
 
 
 def assert_backend(backend, z, h0, matrix: Transition, activation: Activation):
@@ -65,11 +70,6 @@ def test_float32_is_near_the_reference_in_float64(backend, name, lead):
     grads = torch.autograd.grad((found * weight.float()).sum(), [z, h0, *matrix])
     for f, e in zip(grads, torch.autograd.grad((expected * weight).sum(), exact), strict=True):
         assert_near(f, e.float(), size)
-
-
-def inputs(lead, steps, batch, n, seed=0):
-    z, h0 = draw(*lead, steps, batch, n, seed=seed + 5), draw(*lead, batch, n, seed=seed + 6)
-    return z.requires_grad_(), h0.requires_grad_()
 
 
 @cells
@@ -139,14 +139,6 @@ def test_states_too_many_for_the_caches(backend, lead, steps, n):
         cells = [Cell(None, None, matrix)]
         _, found = stack(z, h0.unsqueeze(-3), cells, Activation("relu"), backend=backend, keep_states=False)
     assert torch.equal(found.squeeze(-3), expected)
-
-
-@pytest.mark.parametrize("built", [True, False])
-def test_auto_runs_modrelu_wherever_it_is(monkeypatch, built):
-    if not built:
-        monkeypatch.setattr(native, "available", lambda device, dtype: False)
-    z, h0 = inputs((), 3, 2, 50)
-    assert_backend("auto", z, h0, transition(50, 2, 2), Activation("modrelu"))
 
 
 @pytest.mark.parametrize("offset_is", [-0.5, 0.0, 0.5])
@@ -272,97 +264,6 @@ def test_gradcheck_of_the_hand_written_backwards(name, lead):
     assert torch.autograd.gradcheck(DenseRecurrence.apply, (z, h0, w, b, Activation(name)))
 
 
-@trial_axis
-def test_gradcheck_of_the_factors(lead):
-    assert torch.autograd.gradcheck(LowRank.apply, tuple(transition(5, 2, 5, lead=lead)))
-
-
-@LAW
-@given(n=st.integers(1, 24), data=st.data())
-def test_the_factors_are_the_transition(n, data):
-    m1, m2 = data.draw(st.integers(0, n)), data.draw(st.integers(0, n))
-    matrix = transition(n, m1, m2)
-    assert factors(matrix).a.shape == (n, m1 + m2)
-    assert_near(dense(matrix), dense_literal(matrix), n * (m1 + m2 + 1))
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_the_rule_on_the_cpu(native):
-    names = ("native", "native_dense") if native else ("torch_loop", "dense")
-    assert choose(512, 32, native=native) == names[0]
-    assert choose(128, 128, native=native) == names[1]
-    assert choose(32, 4, native=native) == names[1]
-
-
-def test_the_rule_on_a_gpu():
-    assert choose_on_gpu(512, 32, "relu", can_triton=True) == "triton"
-    assert choose_on_gpu(512, 32, "relu", can_triton=True, pack=True) == "triton"
-    assert choose_on_gpu(512, 32, "relu", can_triton=False) == "cudnn"
-    assert choose_on_gpu(64, 64, "tanh", can_triton=True) == "cudnn"
-    assert choose_on_gpu(64, 64, "tanh", can_triton=True, pack=True) == "dense"
-    assert choose_on_gpu(64, 64, "leaky_relu", can_triton=True) == "dense"
-    assert choose_on_gpu(4096, 32, "relu", can_triton=True) == "cudnn"
-
-
-@pytest.mark.parametrize("built", [True, False])
-def test_the_choice_is_logged_and_falls_back_where_nothing_is_built(caplog, monkeypatch, built):
-    monkeypatch.setattr(native, "available", lambda device, dtype: built)
-    z, h0 = inputs((), 2, 1, 4)
-    with caplog.at_level(logging.DEBUG, logger="spectral.recurrence.choice"):
-        recurrence(z, h0, transition(4, 1, 1), Activation("tanh"))
-    assert f"backend {'native_dense' if built else 'dense'}" in caplog.text
-    if not built:
-        with pytest.raises(OptionError, match="C\\+\\+ compiler"):
-            recurrence(z, h0, transition(4, 1, 1), Activation("tanh"), backend="native")
-
-
-def test_without_a_compiler_the_library_is_absent_and_says_so_once(caplog, monkeypatch):
-    monkeypatch.setattr(native_library.shutil, "which", lambda name: None)
-    with caplog.at_level(logging.WARNING, logger=native_library.log.name):
-        assert native_library.library.__wrapped__(torch.float32) is None
-    assert caplog.text.count("no C++ compiler found") == 1
-
-
-@pytest.mark.parametrize(("value", "expected"), [(None, "native"), ("", "native"), ("avx2", "avx2")])
-def test_the_environment_chooses_the_instruction_set(monkeypatch, value, expected):
-    monkeypatch.delenv("SPECTRAL_NATIVE_ISA", raising=False)
-    if value is not None:
-        monkeypatch.setenv("SPECTRAL_NATIVE_ISA", value)
-    assert native_library.chosen_instruction_set() == expected
-
-
-def test_an_unknown_instruction_set_is_refused_by_name(monkeypatch):
-    monkeypatch.setenv("SPECTRAL_NATIVE_ISA", "avx9")
-    with pytest.raises(OptionError, match="native, avx2, baseline; found 'avx9'"):
-        native_library.library.__wrapped__(torch.float32)
-
-
-BASELINE = """
-import torch
-from spectral import Activation, Transition, recurrence
-torch.manual_seed(0)
-z, h0 = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((9, 13, 21), (13, 21)))
-u, v = (torch.randn(21, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
-transition = Transition(torch.full((21,), 0.9, dtype=torch.float64), u, v)
-found = []
-for backend in ("native", "native_dense", "reference"):
-    states = recurrence(z, h0, transition, Activation("tanh"), backend=backend)
-    found.append((states, *torch.autograd.grad(states.square().sum(), [z, h0, u, v])))
-for own in found[:-1]:
-    for one, expected in zip(own, found[-1], strict=True):
-        torch.testing.assert_close(one, expected, rtol=1e-10, atol=1e-10)
-"""
-
-
-@pytest.mark.skipif(not native.available(torch.device("cpu"), torch.float64), reason="needs a C++ compiler")
-def test_the_loop_agrees_without_any_vector_extension():
-    environment = {**os.environ, "SPECTRAL_NATIVE_ISA": "baseline", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", BASELINE], env=environment, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @layers
 @trial_axis
 @pytest.mark.parametrize("loss_reads", ["all states", "the last state", "both"])
@@ -445,39 +346,9 @@ def test_what_is_refused():
         recurrence(z[:0], h0, matrix, Activation("tanh"))
 
 
-@pytest.mark.parametrize("pack", [(), (2,)])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_recurrence_with_a_given_matrix_agrees_with_the_reference(name, pack):
-    generator = torch.Generator().manual_seed(3)
-    u, v = (torch.randn(*pack, 5, 2, dtype=torch.float64, generator=generator) for _ in range(2))
-    transition = Transition(torch.ones(*pack, 5, dtype=torch.float64), u, v)
-    z, h0 = torch.randn(*pack, 4, 3, 5, generator=generator), torch.randn(*pack, 3, 5, generator=generator)
-    activation = Activation(name)
-    offset = torch.randn(*pack, 5, dtype=torch.float64, generator=generator) if activation.has_offset else None
-    found = dense_recurrence(z, h0, transition.matrix(), activation, offset=offset)
-    expected = recurrence(z, h0, transition, activation, offset=offset, backend="reference")
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("z", "h0", "matrix"),
-    [
-        ((4, 3, 5), (3, 5), (5, 4)),
-        ((4, 3, 5), (3, 5), (2, 5, 5)),
-        ((0, 3, 5), (3, 5), (5, 5)),
-        ((4, 3, 4), (3, 5), (5, 5)),
-        ((4, 3, 5), (2, 5), (5, 5)),
-    ],
-)
-def test_a_given_matrix_that_does_not_fit_is_refused(z, h0, matrix):
-    with pytest.raises(ShapeError):
-        dense_recurrence(torch.zeros(z), torch.zeros(h0), torch.zeros(matrix), Activation("tanh"))
-
-
-def test_a_transition_has_its_matrix_and_knows_its_rounding():
-    transition = Transition(torch.ones(3, 6), torch.randn(3, 6, 2), torch.randn(3, 6, 6))
-    assert_close = torch.testing.assert_close
-    assert_close(transition.matrix(), dense(transition))
-    error = transition.orthogonality_error()
-    assert error.shape == (3,)
-    assert 0 < float(error.max()) < 1e-5
+@pytest.mark.parametrize("built", [True, False])
+def test_auto_runs_modrelu_wherever_it_is(monkeypatch, built):
+    if not built:
+        monkeypatch.setattr(native, "available", lambda device, dtype: False)
+    z, h0 = inputs((), 3, 2, 50)
+    assert_backend("auto", z, h0, transition(50, 2, 2), Activation("modrelu"))
