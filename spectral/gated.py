@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from spectral import init
 from spectral.errors import ShapeError
 from spectral.recurrence.cudnn import contiguous_weights
-from spectral.recurrent import RecurrentModule, States
+from spectral.recurrent_module import RecurrentModule, States
 from spectral.singular_values import Spectrum
 from spectral.svd import parameters_of
 from spectral.transition import Transition

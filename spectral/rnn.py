@@ -14,7 +14,7 @@ from spectral.recurrence.backends import Cell
 from spectral.recurrence.choice import check_backend
 from spectral.recurrence.shapes import check_checkpoint_every
 from spectral.recurrence.stack import stack
-from spectral.recurrent import RecurrentModule
+from spectral.recurrent_module import RecurrentModule
 from spectral.roles import ParameterRole
 from spectral.singular_values import Spectrum
 from spectral.svd import parameters_of

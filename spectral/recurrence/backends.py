@@ -37,12 +37,12 @@ FORMS: dict[str, Callable[[Matrix], Matrix]] = {
 The form is made once for a sequence, also if the sequence is cut into segments.
 """
 
-Layer = Callable[
+LayerFunction = Callable[
     [Tensor, Tensor | None, Tensor | None, Tensor, Matrix, Activation, Tensor | None], tuple[Tensor, Tensor]
 ]
 """(x, M, b, h0, matrix, activation, offset) -> all states and the last one. Without M, x is M x + b already."""
 
-LAYERS: dict[str, Layer] = {"native": native.layer, "native_dense": native.layer_dense, "cudnn": cudnn.layer}
+LAYERS: dict[str, LayerFunction] = {"native": native.layer, "native_dense": native.layer_dense, "cudnn": cudnn.layer}
 """Backends that form M x + b themselves, and that return the last state as a result beside all states."""
 
 LAST_STATES: dict[str, Callable[..., Tensor]] = {"native": native.last, "native_dense": native.last_dense}
