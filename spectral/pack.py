@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from spectral import init, singular_values
 from spectral.errors import PackError, ShapeError
 from spectral.householder import normalize_reflectors_
-from spectral.roles import ParameterRole
-from spectral.roles import parameter_roles as roles_of
+from spectral.roles import ParameterRole, direct_parameter_role
 
 
 @dataclass(frozen=True)
@@ -184,9 +183,8 @@ class PackableModule(nn.Module):
             normalize_reflectors_(raw)
 
     def _parameters_of(self, role: ParameterRole) -> Iterator[nn.Parameter]:
-        """Return the parameters of one role."""
-        roles = roles_of(self)
-        return (parameter for name, parameter in self.named_parameters() if roles[name] == role)
+        """Return the direct parameters of one role."""
+        return (p for name, p in self.named_parameters(recurse=False) if direct_parameter_role(self, name) == role)
 
     def _singular_map(self, raw: Tensor | None, size: int) -> Tensor:
         """Return the singular values, shape (size,) or (K, size), from their raw values."""

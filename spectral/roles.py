@@ -37,12 +37,12 @@ def parameter_roles(module: nn.Module) -> dict[str, ParameterRole]:
     roles: dict[str, ParameterRole] = {}
     for name, _ in module.named_parameters():
         path, _, own_name = name.rpartition(".")
-        roles[name] = _role(module.get_submodule(path), own_name)
+        roles[name] = direct_parameter_role(module.get_submodule(path), own_name)
     return roles
 
 
-def _role(owner: nn.Module, name: str) -> ParameterRole:
-    """Return the role of a direct parameter of ``owner``."""
+def direct_parameter_role(owner: nn.Module, name: str) -> ParameterRole:
+    """Return the role of a direct parameter of a module, that is of one that belongs to no submodule."""
     declared: Mapping[str, ParameterRole] = getattr(owner, "parameter_roles", {})
     stem = _LAYER.sub("", name)
     if stem in declared:
