@@ -12,9 +12,9 @@ from spectral.gated import GatedRNN
 class SpectralGRU(GatedRNN):
     """A GRU whose W_hr, W_hz and W_hn are each U diag(sigma) V^T.
 
-    Arguments, packs, ``lengths`` and errors are those of SpectralLSTM, with h in place of (h, c). Beside ``bias_l`` (3
-    n) there is ``bias_hn_l`` (n): torch's b_hn, which the reset gate multiplies. The other two parts of torch's
-    bias_hh would do the same as ``bias_l``.
+    Arguments, packs, ``lengths`` and errors are those of SpectralLSTM, with h in place of (h, c). Beside ``bias_l``,
+    of shape (3 n), there is ``bias_hn_l`` (n): torch's b_hn, which the reset gate multiplies. The other two parts of
+    torch's bias_hh would do the same as ``bias_l``.
     """
 
     gates = 3

@@ -71,12 +71,12 @@ def reflectors(
 ) -> tuple[Tensor, Tensor]:
     """Draw the initial reflectors of a square matrix.
 
-    ``gaussian``: every reflector is random. W is then a rotation of at most m1 + m2 dimensions, and near I if there are
-    few reflectors.
-    ``identity``: V = U, so that W = sigma* I; needs m1 = m2 (Le, Jaitly and Hinton 2015 for this initialisation).
-    ``henaff``: plane rotations with angles from U(-pi, pi) (Henaff, Szlam and LeCun 2016); needs m1 = m2 >= floor(n /
-    2).
-    ``cayley``: the same with angles from U(0, pi / 2) (Helfrich, Willmott and Ye 2018).
+    - ``gaussian``: every reflector is random. W is then a rotation of at most m1 + m2 dimensions, and near I if there
+      are few reflectors.
+    - ``identity``: V = U, so that W = sigma* I; needs m1 = m2 (Le, Jaitly and Hinton 2015 for this initialisation).
+    - ``henaff``: plane rotations with angles from U(-pi, pi); needs m1 = m2 >= floor(n / 2) (Henaff, Szlam and LeCun
+      2016).
+    - ``cayley``: the same with angles from U(0, pi / 2) (Helfrich, Willmott and Ye 2018).
 
     Args:
         start: The name of the initialisation.

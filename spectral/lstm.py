@@ -17,8 +17,8 @@ class SpectralLSTM(GatedRNN):
     are those of SpectralRNN. Parameters are listed at GatedRNN; there is one bias, (4 n), where torch has two.
 
     A pack (see ``pack``) holds K trials, which run one after another: the input is (K, T, B, I), or (K, B, T, I) with
-    ``batch_first``, and h and c are (K, layers, B, n). Everything is computed in the parameters' dtype, also under
-    autocast.
+    ``batch_first``, and h and c are (K, layers, B, n). Autocast has no effect: everything is computed in the dtype of
+    the parameters.
 
     Raises:
         OptionError: If an option has a value that is not in its table.

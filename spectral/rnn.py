@@ -57,9 +57,9 @@ class SpectralRNN(RecurrentModule):
             which costs one forward pass more. S near sqrt(T) needs the least memory.
         start: The initialisation; see init.py. ``gaussian`` is the paper's and is possible for every m1 and m2. With
             few reflectors W is the identity in all but m1 + m2 dimensions, so gradients of a relu net survive, and it
-            mixes units from the first step on. ``identity`` needs m1 = m2; on the adding problem (T = 100, n = 64, 8 +
-            8 reflectors, relu, Adam) it learned later than ``gaussian``. ``henaff`` and ``cayley`` are for nearly full
-            sets.
+            mixes units from the first step on. ``identity`` needs m1 = m2; it learned the adding problem (T = 100,
+            n = 64, 8 reflectors on each side, relu, Adam) later than ``gaussian``. ``henaff`` and ``cayley`` are for
+            nearly full sets of reflectors.
         negative_slope: The slope of leaky_relu below zero, in (0, 1].
         generator: The CPU generator that draws the first values.
 
@@ -156,8 +156,8 @@ class SpectralRNN(RecurrentModule):
     def free_parameters(self, k: int = 0) -> int:
         """Return how many numbers an optimiser can change in trial k.
 
-        For one layer this is the paper's count, (n_i + m1 + m2 + 2) n - (m1^2 + m2^2 - m1 - m2) / 2, and n more with
-        modReLU.
+        For one layer this is the paper's count, (n_i + m1 + m2 + 2) n - (m1^2 + m2^2 - m1 - m2) / 2. modReLU has n
+        more, its offsets.
         """
         vectors = (int(self.bias) + int(self.activation.has_offset)) * self.hidden_size
         layers = [self._input_width(layer) * self.hidden_size for layer, _ in self._layers_and_directions()]

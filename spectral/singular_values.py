@@ -40,11 +40,11 @@ def check_sigma(sigma: float) -> None:
 def singular_map(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, size: int) -> Tensor:
     """Return the singular values that belong to raw parameters.
 
-    ``sigmoid``: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2), written with tanh, which is the same and exact at p = 0.
-    Its slope there is r / 2, so the learning rate of p should be scaled with 1 / r.
-    ``clip``: sigma_i = p_i, clipped to the band.
-    ``penalty``: sigma_i = p_i, which ``penalty`` pulls back towards sigma*.
-    ``fixed``: sigma_i = sigma*, without a parameter; at sigma* = 1 this is the orthogonal case, oRNN.
+    - ``sigmoid``: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2), written with tanh, which is the same and exact at p = 0.
+      Its slope there is r / 2, so the learning rate of p should be scaled with 1 / r.
+    - ``clip``: sigma_i = p_i, clipped to the band.
+    - ``penalty``: sigma_i = p_i, which ``penalty`` pulls back towards sigma*.
+    - ``fixed``: sigma_i = sigma*, without a parameter; at sigma* = 1 this is the orthogonal case, oRNN.
 
     Args:
         kind: The name of the map.

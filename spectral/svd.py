@@ -111,8 +111,8 @@ class SVD(PackableModule):
     def set_dense(self, w: Tensor) -> None:
         """Set the parameters so that the matrix equals ``w``. Not for packs.
 
-        A reflector that ``w`` does not need becomes zero, which is the identity, and a zero reflector has zero
-        gradient.
+        A reflector that ``w`` does not need becomes zero, which is the identity. A zero reflector has zero gradient, so
+        training does not change it.
 
         Args:
             w: The matrix, shape (rows, cols).
