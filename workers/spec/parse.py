@@ -19,7 +19,7 @@ from workers.spec.resolve_data import described, with_first_values
 from workers.spec.search_space import MAX_TRIALS, Range, Values
 from workers.spec.sweep import SweepSpec, TrainingSpec, TrialSpec
 from workers.tasks import Task
-from workers.tasks.dataset_info import FileTask
+from workers.tasks.dataset_info import DatasetTask
 
 MAX_STEP_BYTES = 64 * 2**30
 """States that one step of one trial may keep for its backward: what the largest accelerators hold."""
@@ -55,7 +55,7 @@ def _validated(document: Any) -> SweepSpec:
 def swept_fields(task: Task) -> dict[str, FieldInfo]:
     """The paths that can stand in a space for this task, sorted."""
     parts: dict[str, type[BaseModel]] = {"model": ModelSpec, "task": type(task), "training": TrainingSpec}
-    fixed = {f"task.{field}" for field in ("name", *(task.decisive if isinstance(task, FileTask) else ()))}
+    fixed = {f"task.{field}" for field in ("name", *(task.info_fields if isinstance(task, DatasetTask) else ()))}
     found = {f"{part}.{name}": info for part, spec in parts.items() for name, info in spec.model_fields.items()}
     return {path: found[path] for path in sorted(found) if path not in fixed}
 

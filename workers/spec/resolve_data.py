@@ -9,7 +9,7 @@ from workers.errors import DataMissing, FieldError, SpecError
 from workers.spec.expand import tasks_of
 from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS
-from workers.tasks.dataset_info import Facts, FileTask
+from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 
 MAX_SHOWN = 20
 SWEPT = ("model", "task", "training")
@@ -46,14 +46,14 @@ def described(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
 
     Raises SpecError naming the field of each data set that cannot be read.
     """
-    if not isinstance(sweep.task, FileTask):
+    if not isinstance(sweep.task, DatasetTask):
         return sweep
-    facts: dict[str, Facts] = dict(sweep.task.facts)
+    facts: dict[str, DatasetInfo] = dict(sweep.task.facts)
     errors: list[FieldError] = []
-    sources = {task.source: task for task in reversed(tasks_of(sweep)) if isinstance(task, FileTask)}
+    sources = {task.dataset_name: task for task in reversed(tasks_of(sweep)) if isinstance(task, DatasetTask)}
     for source, task in sources.items():
         try:
-            facts[source] = facts.get(source) or task.read_facts(data_dir)
+            facts[source] = facts.get(source) or task.read_info(data_dir)
         except (OSError, ValueError) as error:
             errors.append(_unreadable(sweep, task, error))
     if errors:
@@ -61,11 +61,11 @@ def described(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
     return sweep.model_copy(update={"task": sweep.task.model_copy(update={"facts": facts})})
 
 
-def _unreadable(sweep: SweepSpec, task: FileTask, error: Exception) -> FieldError:
-    field = f"task.{task.source_field}"
+def _unreadable(sweep: SweepSpec, task: DatasetTask, error: Exception) -> FieldError:
+    field = f"task.{task.dataset_field}"
     if isinstance(error, DataMissing):
         problem = str(error)
     else:
         problem = f"its file cannot be read ({type(error).__name__}: {error})"
     allowed = "a data set that the server can read, or the sizes of this one in task.facts"
-    return FieldError(f"space.{field}" if field in sweep.space else field, task.source, problem, allowed)
+    return FieldError(f"space.{field}" if field in sweep.space else field, task.dataset_name, problem, allowed)
