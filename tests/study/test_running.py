@@ -81,8 +81,14 @@ class Service:
         made = self.made[sweep_id]
         total = len(made.trials)
         counts = {"total": total, "waiting": 0, "running": 0 if self.states[sweep_id] == "succeeded" else total}
-        return {"id": sweep_id, "state": self.states[sweep_id], "reason": None, "spec": made.spec, "trials": counts,
-                "progress": {"done": 0, "total": 100}}  # fmt: skip
+        return {
+            "id": sweep_id,
+            "state": self.states[sweep_id],
+            "reason": None,
+            "spec": made.spec,
+            "trials": counts,
+            "progress": {"done": 0, "total": 100},
+        }
 
 
 @pytest.fixture
@@ -92,7 +98,7 @@ def records(tmp_path: Path) -> Records:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(running, "POLL_SECONDS", 0.0)
 
 
 def run(service: Service, records: Records, *, chosen: list[SweepDocument] = DOCUMENTS) -> None:
