@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, limit, panels
 from study.records import PointRecord
-from study.tables import NONE, Bound, ResultTable, format_number, format_mean
+from study.tables import NONE, Bound, ResultTable, format_mean, format_number
 from study.trials import Group, TrialOutcome, best_of, groups
 
 

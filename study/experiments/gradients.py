@@ -17,7 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 from study.experiments.experiment import Experiment
 from study.plots import COLOURS, GREY, MAP
 from study.records import PointRecord
-from study.tables import NONE, Bound, ResultTable, at_least, format_number, format_mean
+from study.tables import NONE, Bound, ResultTable, at_least, format_mean, format_number
 from study.trials import TrialOutcome, label
 from workers.tasks.copy_memory import Copy
 from workers.training.probe_points import cuts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from study.experiments.phase_points import PhasePoint, share, group_by
+from study.experiments.phase_points import PhasePoint, group_by, share
 from study.statistics import Z95, fisher_greater, logistic, ratio_with_error, wilson
 from study.tables import format_number
 
@@ -68,8 +68,11 @@ def edge(points: Sequence[PhasePoint]) -> list[str]:
         place = "inside"
     elif high < EDGE[0] or EDGE[1] < low:
         place = "outside"
-    said = f"half of the trials succeed at r T = {format_number(middle)} (95 %: {format_number(low)} to {format_number(high)}), "
-    return [f"{name} {said}{place} {EDGE[0]:g} to {EDGE[1]:g} ({basis}).", _collapse(name, kept)]
+    interval = f"95 %: {format_number(low)} to {format_number(high)}"
+    half = (
+        f"half of the trials succeed at r T = {format_number(middle)} ({interval}), {place} {EDGE[0]:g} to {EDGE[1]:g}"
+    )
+    return [f"{name} {half} ({basis}).", _collapse(name, kept)]
 
 
 def _collapse(name: str, kept: Sequence[PhasePoint]) -> str:

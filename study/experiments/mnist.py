@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, panels, percent_of_errors
-from study.tables import NONE, Bound, ResultTable, at_least, at_most, format_number, format_mean
+from study.tables import NONE, Bound, ResultTable, at_least, at_most, format_mean, format_number
 from study.trials import Group, TrialOutcome, best_of, groups
 from workers.tasks.mnist import PIXELS, VALIDATION, Mnist
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from study.experiments import hypotheses, phase_plots
 from study.experiments.experiment import Experiment
-from study.experiments.phase_points import SUCCESS, PhasePoint, points_of, group_by
+from study.experiments.phase_points import SUCCESS, PhasePoint, group_by, points_of
 from study.statistics import wilson
 from study.tables import Bound, ResultTable, at_least, format_number
 from study.trials import TrialOutcome

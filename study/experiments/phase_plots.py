@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from study.experiments.hypotheses import ABLE, EDGE, able
-from study.experiments.phase_points import SUCCESS, PhasePoint, share, group_by
+from study.experiments.phase_points import SUCCESS, PhasePoint, group_by, share
 from study.plots import COLOURS, GREY, MAP
 from study.statistics import wilson
 
