@@ -14,6 +14,7 @@ import torch
 from benchmarks import timing
 from spectral import transition
 from spectral.recurrence import native
+from workers.training import pack as pack_module
 from workers.training.pack import TrainingPack
 
 REPEATS = 5
@@ -109,7 +110,7 @@ def _parts(pack: TrainingPack) -> list[tuple[Any, str, str | Callable[..., str]]
         (pack, "step", "step, the rest"),
         (pack._data, "batch", "batches"),
         (pack._model, "forward", "forward, the rest"),
-        (pack, "losses", "loss"),
+        (pack_module, "losses", "loss"),
         (torch.autograd, "grad", "autograd, the rest"),
         (pack._optimizer, "step", "Adam and clipping"),
         (pack._model, "after_step", "reflectors to length 1"),
