@@ -88,7 +88,7 @@ def _collect(client: Client, sweep_id: str, batch: int) -> tuple[dict[str, list[
 def _wait_for_mlflow(stack: Stack, sweep_id: str) -> None:
     """Wait until the sweep's own run in MLflow, which is written last, has ended."""
     own = f"tags.`spectral.sweep_id` = '{sweep_id}' and tags.`spectral.kind` = 'sweep'"
-    query = {"experiment_ids": ["1"], "filter": own}  # its trials' runs would keep the server busy with every look
+    query = {"experiment_ids": ["1"], "filter": own}  # listing the runs of all trials would keep the server busy
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         found = httpx.post(f"{stack.mlflow_url}/api/2.0/mlflow/runs/search", json=query, timeout=30).json()

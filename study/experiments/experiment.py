@@ -15,7 +15,7 @@ from study.trials import TrialOutcome
 
 @dataclass(frozen=True)
 class Experiment(ABC):
-    """A part of the study, with a section of its own in docs/results.md.
+    """A part of the study, with its own section in docs/results.md.
 
     Attributes:
         name: Name of the experiment. Its sweeps are the documents with this name, and those whose name continues with

@@ -63,15 +63,15 @@ class PhaseDiagram(Experiment):
 
 def _trained(trials: Sequence[TrialOutcome]) -> list[str]:
     """Return a sentence on how the trials of each task and length were trained."""
-    said: dict[str, set[int]] = {}
+    found: dict[str, set[int]] = {}
     for trial in trials:
         training = trial.spec.training
         what = (
             f"{trial.spec.task.model_dump()['name']}, T = {trial.spec.task.sequence_length}: "
             f"n = {trial.spec.model.hidden_size}, {training.steps:,} steps of {training.optimizer} at {training.lr:g}"
         )
-        said.setdefault(what, set()).add(training.seed)
-    return ["; ".join(f"{what}, {len(seeds)} seed(s) a setting" for what, seeds in sorted(said.items())) + "."]
+        found.setdefault(what, set()).add(training.seed)
+    return ["; ".join(f"{what}, {len(seeds)} seed(s) a setting" for what, seeds in sorted(found.items())) + "."]
 
 
 def _shares(

@@ -1,4 +1,4 @@
-"""The sweeps of the study are valid, hold what the study claims about them, and can be cut short."""
+"""The sweeps of the study are valid, have what the study claims about them, and can be shortened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands beside a comparison: how often each kind was tried, and where a baseline wins."""
+"""Sentences on the fairness of a comparison: how often each kind was tried, and where a baseline wins."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def parts_of(task: OwnData, folder: Path) -> list[Sequences]:
 
 
 def steps_of(task: OwnData, folder: Path) -> dict[tuple[float, ...], Any]:
-    """Targets of all series of the task by their values of feature 0, whatever set they are in."""
+    """Targets of all series of the task by their values of feature 0, in all three sets."""
     found = {}
     for part in parts_of(task, folder):
         lengths = part.lengths if part.lengths is not None else np.full(len(part), task.sequence_length)

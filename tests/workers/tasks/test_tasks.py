@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,14 @@ def test_a_task_reads_files_if_it_needs_a_data_directory(
             task.held_out("test", tmp_path)
     else:
         assert len(task.held_out("test", tmp_path))
+
+
+def test_pooch_is_imported_only_to_fetch_a_file() -> None:
+    code = (
+        "import sys, workers.tasks, workers.tasks.data_folder as folder; folder.folder_of(None); "
+        "assert 'workers.tasks.mnist' in sys.modules and 'pooch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))

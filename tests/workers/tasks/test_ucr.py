@@ -1,4 +1,4 @@
-"""The archive's two formats, the task's steps and splits, and the real sets where they are at hand."""
+"""The two formats of the archive, the steps and splits of the task, and real data sets if they are available."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TWO_DIMENSIONS = "@problemName Two\n@univariate false\n@dimensions 2\n@equalLeng
 @pytest.fixture
 def ucr_dir(data_dir: Path) -> Path:
     if not (data_dir / "ucr").is_dir():
-        pytest.skip("SPECTRAL_DATA_DIR holds no folder ucr/ with sets of the archive")
+        pytest.skip("SPECTRAL_DATA_DIR has no folder ucr/ with sets of the archive")
     return data_dir
 
 
