@@ -244,7 +244,9 @@ def _sequences(task: OwnData, series: Series) -> Sequences:
     info = task.info
     if series.features != info.features or series.length > info.length:
         found = Phrase(f"series of up to {series.length} steps of {series.features} features")
-        expected = f"at most {info.length} steps of {info.features} features, as task.facts says"
+        expected = (
+            f"at most {info.length} steps of {info.features} features, as task.facts says; or correct its entry there"
+        )
         raise DataWrong(series.file, "its series", found, expected)
     values = [standardised(one) for one in series.values] if task.normalize else series.values
     inputs, lengths = padded(values, info.length)
@@ -258,7 +260,7 @@ def _targets(task: OwnData, info: DatasetInfo, series: Series) -> npt.NDArray[np
         return filled[..., 0].astype(np.int64)
     found = numbers(series, masked=task.every_step)
     if found[0].shape[-1] != info.outputs:
-        expected = f"{info.outputs}, as task.facts says"
+        expected = f"{info.outputs}, as task.facts says; or correct its entry there"
         raise DataWrong(series.file, "its targets", Phrase(f"{found[0].shape[-1]} numbers"), expected)
     return (_filled(found, info.length, np.nan) if task.every_step else np.stack(found)).astype(np.float32)
 

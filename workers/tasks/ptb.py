@@ -113,7 +113,10 @@ def _streams(level: Level, train_on: TrainOn, data_dir: Path | None) -> Streams:
         ids, cut = known.ids(trained), len(trained) - len(trained) // 10
         return Streams(known, ids[:cut], ids[cut:], known.ids(test))
     except ValueError as error:
-        raise DataMissing(f"a file {_name(level, '*')} is not the one in common use: {error}") from error
+        raise DataMissing(
+            f"a file {_name(level, '*')} is not the one in common use: {error}. "
+            "Replace it by the file in Mikolov's simple-examples.tgz."
+        ) from error
 
 
 def _name(level: Level, part: str) -> str:

@@ -129,7 +129,9 @@ class Ucr(DatasetTask):
         series = complete(_series(self.dataset, part, data_dir), self.missing)
         if series.features != info.features or series.length > info.length:
             found = Phrase(f"series of up to {series.length} steps of {series.features} values")
-            expected = f"at most {info.length} steps of {info.features} values, as task.facts says"
+            expected = (
+                f"at most {info.length} steps of {info.features} values, as task.facts says; or correct its entry there"
+            )
             raise DataWrong(series.file, "its series", found, expected)
         values = [standardised(one) for one in series.values] if self.normalize else series.values
         inputs, lengths = padded([_steps(one, width) for one in values], task.sequence_length)

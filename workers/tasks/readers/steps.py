@@ -33,7 +33,7 @@ def check_steps(table: Table, column: str, rows: list[npt.NDArray[np.int64]], un
         if unsorted.any():
             at = int(np.argmax(unsorted)) + 1
             found, before = (str(table.cells(column)[one[i]]) for i in (at, at - 1))
-            expected = f"a step after {before}, that of row {one[at - 1] + table.first} of the same series"
+            expected = f"a step after {before}, which row {one[at - 1] + table.first} of the same series has"
             raise DataWrong(table.file, table.place(int(one[at]), column), found, expected)
         odd = np.zeros(0, bool) if uneven or not len(sizes) else np.abs(sizes - sizes[0]) > EVEN * sizes[0]
         if odd.any():
