@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from workers.models.mixed_precision import RECURRENCES, autocast_for
 from workers.models.packed_model import PackedModel, only, stacked_parameters
 from workers.models.recurrent import RecurrentModel
 from workers.models.sequence_model import SequenceModel
-
-FUSED = {"RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu, "GRU": torch.gru, "LSTM": torch.lstm}
 
 
 class TorchPack(PackedModel):
@@ -31,14 +29,17 @@ class TorchPack(PackedModel):
         self._names = [f"recurrent.{name}" for name, _ in like.named_parameters()]
 
     def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
-        found = [self._one(k, inputs[k], h0[k], None if lengths is None else lengths[k]) for k in range(self.trials)]
+        with autocast_for(self._mode, inputs.device):
+            found = [
+                self._one(k, inputs[k], h0[k], None if lengths is None else lengths[k]) for k in range(self.trials)
+            ]
         state = torch.stack([state for _, state in found])
         return (torch.stack([states for states, _ in found]) if every else self.top(state)), state
 
     def _one(self, k: int, inputs: Tensor, h0: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Of trial k: inputs (B, T, I), h0 (L, B, S), lengths (B) or None -> all states (B, T, H), state (L, B, S)."""
         weights = [self.parameters[name][k] for name in self._names]
-        run: Any = FUSED[self._mode]
+        run = RECURRENCES[self._mode]
         # biases, layers, dropout, training, both ways
         options = (True, self.layers, 0.0, False, False)
         if lengths is None:

@@ -377,20 +377,6 @@ def test_one_layer_has_the_papers_count() -> None:
     assert count(spec, ADDING).total == paper + outputs
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_every_kind_runs_in_mixed_precision(kind: str) -> None:
-    packed = pack([start_of(trial(kind, **own, dtype="float32")) for own in mixed(kind)])
-    inputs, h0 = drawn(3, 4, 8, 2).float(), packed.zeros(4).requires_grad_()
-    exact, _ = packed.forward(inputs, h0)
-    with torch.autocast("cpu", torch.bfloat16):
-        outputs, state = packed.forward(inputs, h0)
-    torch.testing.assert_close(outputs.float(), exact, rtol=0.05, atol=0.05)
-    assert state.dtype == h0.dtype
-    gradients = torch.autograd.grad(outputs.float().square().sum(), [*packed.parameters.values(), h0])
-    assert all(gradient.isfinite().all() for gradient in gradients)
-    assert gradients[-1].any()
-
-
 def test_only_packs_of_one_class_are_made() -> None:
     with pytest.raises(TypeError, match="holds"):
         pack([start_of(trial("rnn")), start_of(trial("mlp"))])

@@ -1,0 +1,63 @@
+"""What torch's recurrent nets can compute in reduced precision on a device, found out by trying."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+RECURRENCES: dict[str, Callable[..., Any]] = {
+    "RNN_TANH": torch.rnn_tanh,
+    "RNN_RELU": torch.rnn_relu,
+    "GRU": torch.gru,
+    "LSTM": torch.lstm,
+}
+"""torch's fused recurrences, by the ``mode`` of a ``torch.nn.RNNBase``."""
+
+_GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "GRU": 3, "LSTM": 4}
+
+
+def autocast_for(mode: str, device: torch.device) -> torch.autocast:
+    """Return the context in which the recurrence ``mode`` is to be computed on ``device``.
+
+    It is the autocast that is active, or none where torch cannot train this recurrence in its dtype; the recurrence is
+    then computed in the dtype of its parameters.
+    """
+    active = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type)
+    return torch.autocast(device.type, dtype, enabled=active and can_train(mode, device, dtype))
+
+
+@cache
+def can_train(mode: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether torch can train the recurrence ``mode`` under autocast to ``dtype`` on ``device``.
+
+    One forward and backward pass over a sequence of two steps is tried; a refusal is logged. Whether it works depends
+    on the processor: oneDNN, for example, has a bfloat16 LSTM only for processors with AVX-512.
+    """
+    gates = _GATES[mode]
+    # The trial may come first under no_grad or inference_mode, in an evaluation, and has to include a backward pass.
+    with torch.inference_mode(False), torch.autocast(device.type, dtype):
+        inputs = torch.zeros(1, 2, 1, device=device, requires_grad=True)
+        state = torch.zeros(1, 1, 1, device=device)
+        shapes = [(gates, 1), (gates, 1), (gates,), (gates,)]
+        weights = [torch.zeros(shape, device=device, requires_grad=True) for shape in shapes]
+        h0 = (state, state) if mode == "LSTM" else state
+        try:
+            # The options are: biases, layers, dropout, training, bidirectional, batch_first.
+            states, *_ = RECURRENCES[mode](inputs, h0, weights, True, 1, 0.0, False, False, True)
+            torch.autograd.grad(states.sum(), [inputs, *weights])
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            log.warning(
+                "torch cannot train its %s in %s on %s and computes it in float32 instead (%s)",
+                mode, dtype, device, error,
+            )  # fmt: skip
+            return False
+    return True
