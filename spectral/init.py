@@ -76,7 +76,7 @@ def _rotations(start: str, size: int, count: int, generator: torch.Generator | N
             f"start {start!r} needs m1 = m2 >= floor(n / 2) = {pairs}; found {count}. "
             "Use more reflectors, or start='identity' or 'gaussian'"
         )
-    angles = _ANGLES[start](torch.rand(pairs, dtype=torch.float64, generator=generator))
+    angles = rotation_angles(start, pairs, generator=generator)
     u = gaussian(size, count, generator=generator)
     u[:, :pairs] = 0
     v = u.clone()
@@ -86,7 +86,28 @@ def _rotations(start: str, size: int, count: int, generator: torch.Generator | N
     return u, v
 
 
-_ANGLES: dict[str, Callable[[Tensor], Tensor]] = {
-    "henaff": lambda unit: (2 * unit - 1) * math.pi,
-    "cayley": lambda unit: unit * (math.pi / 2),
+ANGLES: dict[str, Callable[[Tensor], Tensor]] = {
+    "henaff": lambda uniform: (2 * uniform - 1) * math.pi,
+    "cayley": lambda uniform: uniform * (math.pi / 2),
+    "identity": torch.zeros_like,
 }
+"""How a uniform number in [0, 1) becomes the angle of a plane rotation."""
+
+
+def rotation_angles(start: str, count: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Draw the angles of plane rotations.
+
+    Args:
+        start: ``henaff`` draws from U(-pi, pi), ``cayley`` from U(0, pi / 2); ``identity`` makes every angle 0.
+        count: How many angles.
+        generator: The CPU generator that draws the angles; None is torch's default. ``identity`` draws too.
+
+    Returns:
+        The angles in radians, shape (count,), float64 on the CPU.
+
+    Raises:
+        OptionError: If ``start`` is not one of these.
+    """
+    if start not in ANGLES:
+        raise OptionError(f"start must be one of {', '.join(ANGLES)}; found {start!r}")
+    return ANGLES[start](torch.rand(count, dtype=torch.float64, generator=generator))

@@ -3,7 +3,7 @@ sigma.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from spectral import init, packed, singular_values
 from spectral.errors import PackError, ShapeError
+from spectral.householder import wy
+from spectral.roles import ParameterRole
+from spectral.roles import parameter_roles as roles_of
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,12 @@ class Trials(nn.Module):
 
     _alike: ClassVar[tuple[str, ...]] = ()
     """Attributes in which the trials of a pack must agree."""
+    parameter_roles: ClassVar[Mapping[str, ParameterRole]] = {
+        "reflectors_u": "reflector",
+        "reflectors_v": "reflector",
+        "singular": "singular_value",
+    }
+    """The roles of the direct parameters, without a layer's suffix; see ``spectral.parameter_roles``."""
     _margin: Tensor
     _sigma: Tensor
 
@@ -91,13 +100,13 @@ class Trials(nn.Module):
 
     def reflector_parameters(self) -> Iterator[nn.Parameter]:
         """The raw reflectors: for a parameter group of their own."""
-        return (p for name, p in self.named_parameters() if name.startswith("reflectors_"))
+        return self._parameters_of("reflector")
 
     def singular_parameters(self) -> Iterator[nn.Parameter]:
         """The raw singular values: the sigmoid map's slope is margin / 2, so their step should grow as 1 /
         margin.
         """
-        return (p for name, p in self.named_parameters() if name.startswith("singular"))
+        return self._parameters_of("singular_value")
 
     @torch.no_grad()
     def normalize_(self) -> None:
@@ -108,11 +117,15 @@ class Trials(nn.Module):
         it.
         """
         for raw in self.reflector_parameters():
-            length = torch.linalg.vector_norm(raw, dim=-2, keepdim=True)
-            raw.div_(length.masked_fill(length == 0, 1.0))
+            wy.normalize_reflectors_(raw)
+
+    def _parameters_of(self, role: ParameterRole) -> Iterator[nn.Parameter]:
+        """Return the parameters of one role."""
+        roles = roles_of(self)
+        return (parameter for name, parameter in self.named_parameters() if roles[name] == role)
 
     def _spectrum_of(self, raw: Tensor | None, size: int) -> Tensor:
-        return singular_values.from_raw(self.spectrum, raw, self._sigma, self._margin, size)
+        return singular_values.singular_map(self.spectrum, raw, self._sigma, self._margin, size)
 
     def _first_singular(self, size: int) -> Tensor | None:
         """The raw value at which every singular value is sigma*."""

@@ -1,8 +1,8 @@
 """SpectralRNN: torch.nn.RNN with the transition held as reflectors and singular values."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from spectral.errors import ConversionError, PackError, RangeError, ShapeError
 from spectral.pack import Slot, Trials, counts
 from spectral.recurrence import Activation
 from spectral.recurrence.dispatch import Cell, check_backend, check_checkpoint_every, stack
+from spectral.roles import ParameterRole
 from spectral.singular_values import Spectrum
 from spectral.svd import values_of
 from spectral.transition import Transition
@@ -55,6 +56,7 @@ class SpectralRNN(Trials):
     weight_ih_l0: Tensor
     _alike = ("input_size", "hidden_size", "num_layers", "activation", "bias", "batch_first", "dropout",
               "bidirectional", "backend", "checkpoint_every")  # fmt: skip
+    parameter_roles: ClassVar[Mapping[str, ParameterRole]] = {**Trials.parameter_roles, "offset": "threshold"}
 
     def __init__(
         self,

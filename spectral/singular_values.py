@@ -37,7 +37,7 @@ def check_sigma(sigma: float) -> None:
         raise RangeError(f"sigma, the centre of the band, must be finite and >= 0; found {sigma}. The usual value is 1")
 
 
-def from_raw(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, size: int) -> Tensor:
+def singular_map(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, size: int) -> Tensor:
     """The singular values, shape (..., size).
 
     sigmoid: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2); written with tanh, which is the same
@@ -56,8 +56,8 @@ def from_raw(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, size:
     return raw
 
 
-def to_raw(kind: str, values: Tensor, sigma: Tensor, margin: Tensor) -> Tensor | None:
-    """The parameter that gives these singular values: the inverse of `from_raw`; None where it takes none.
+def inverse_singular_map(kind: str, values: Tensor, sigma: Tensor, margin: Tensor) -> Tensor | None:
+    """The parameter that gives these singular values: the inverse of `singular_map`; None where it takes none.
 
     Raises BandError when a value lies outside what the map reaches, with the margin that would hold it.
     """

@@ -161,7 +161,9 @@ def values_of(w: Tensor, slot: Slot, spectrum: str) -> tuple[Tensor, Tensor, Ten
     (rows, cols). Raises BandError with the margin that would hold w, ReflectorCountError.
     """
     u, sigma, v_t = torch.linalg.svd(w, full_matrices=False)
-    raw = singular_values.to_raw(spectrum, sigma, sigma.new_tensor(slot.sigma), sigma.new_tensor(slot.margin))
+    raw = singular_values.inverse_singular_map(
+        spectrum, sigma, sigma.new_tensor(slot.sigma), sigma.new_tensor(slot.margin)
+    )
     m1, m2 = slot.reflectors
     return reflectors_of(u, m1), reflectors_of(v_t.mT, m2), raw
 

@@ -29,6 +29,14 @@ class Transition(NamedTuple):
         """r = m1 + m2, the rank of W - diag(sigma) at most."""
         return self.u.shape[-1] + self.v.shape[-1]
 
+    def matrix(self) -> Tensor:
+        """Return W itself, shape (..., n, n). Cost: 2 n^2 (m1 + m2) flop."""
+        return dense(self)
+
+    def orthogonality_error(self) -> Tensor:
+        """Return the larger of max |U^T U - I| and max |V^T V - I|, shape (...): rounding errors of the reflectors."""
+        return torch.maximum(wy.orthogonality_error(self.u), wy.orthogonality_error(self.v))
+
 
 class Factors(NamedTuple):
     """W = diag(sigma) + a c^T."""

@@ -44,6 +44,31 @@ def unit_columns(raw: Tensor) -> Tensor:
     return columns.masked_fill(is_zero, 0.0) / length.masked_fill(is_zero, 1.0)
 
 
+@torch.no_grad()
+def normalize_reflectors_(raw: Tensor) -> None:
+    """Scale every reflector to length 1, in place; a zero reflector stays zero.
+
+    The product of the reflectors does not depend on their lengths, and so neither does a loss. An optimiser would let
+    the lengths grow, and the growing lengths would shrink its steps.
+
+    Args:
+        raw: Raw reflectors, shape (..., n, m).
+    """
+    length = torch.linalg.vector_norm(raw, dim=-2, keepdim=True)
+    raw.div_(length.masked_fill(length == 0, 1.0))
+
+
+def orthogonality_error(raw: Tensor) -> Tensor:
+    """Return max |Q^T Q - I| for the product Q of the reflectors, shape (...).
+
+    Args:
+        raw: Raw reflectors, shape (..., n, m).
+    """
+    q = dense(raw)
+    difference = q.mT @ q - torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
+    return difference.abs().flatten(-2).amax(-1)
+
+
 def factor(raw: Tensor) -> WY:
     """WY form of the reflectors raw, shape (..., n, m)."""
     y = unit_columns(raw)

@@ -1,6 +1,6 @@
 """The recurrence h_t = phi(z_t + W h_{t-1}) over time; see README.md in this folder."""
 
 from spectral.recurrence.activation import Activation
-from spectral.recurrence.dispatch import BACKENDS, choose, last_state, layer, recurrence
+from spectral.recurrence.dispatch import BACKENDS, choose, dense_recurrence, last_state, layer, recurrence
 
-__all__ = ["BACKENDS", "Activation", "choose", "last_state", "layer", "recurrence"]
+__all__ = ["BACKENDS", "Activation", "choose", "dense_recurrence", "last_state", "layer", "recurrence"]

@@ -138,6 +138,41 @@ def last_state(
     )[1].squeeze(-3)  # fmt: skip
 
 
+def dense_recurrence(
+    z: Tensor, h0: Tensor, matrix: Tensor, activation: Activation, *, offset: Tensor | None = None
+) -> Tensor:
+    """Return all states of h_t = phi(z_t + W h_{t-1}) for a matrix W that is given as it is.
+
+    The compiled loop runs where it can, else a loop in torch. Computes in the dtype of the matrix, also under autocast.
+
+    Args:
+        z: The summed inputs M x_t + b, shape (T, B, n), or (K, T, B, n) in a pack; T >= 1.
+        h0: The state before the first step, shape (B, n), or (K, B, n).
+        matrix: W, shape (n, n), or (K, n, n).
+        activation: The nonlinearity phi.
+        offset: The offset of modReLU, shape (n,), or (K, n); None for the other nonlinearities.
+
+    Returns:
+        The states, in the shape of z.
+
+    Raises:
+        ShapeError: If the shapes do not fit together.
+        OptionError: If an offset is given to a nonlinearity that has none.
+    """
+    lead, n = matrix.shape[:-2], matrix.shape[-1]
+    if matrix.dim() not in (2, 3) or matrix.shape[-2] != n:
+        raise ShapeError(f"the matrix must have shape (n, n) or (K, n, n); found {tuple(matrix.shape)}")
+    if z.dim() != 3 + len(lead) or z.shape[:-3] != lead or z.shape[-1] != n or z.shape[-3] < 1:
+        wanted = ", ".join([*map(str, lead), "T", "B", str(n)])
+        raise ShapeError(f"z must have shape ({wanted}), T >= 1; found {tuple(z.shape)}")
+    if h0.shape != (*lead, z.shape[-2], n):
+        raise ShapeError(f"h0 must have shape {(*lead, z.shape[-2], n)}; found {tuple(h0.shape)}")
+    _check_offset(offset, (*lead, n), activation)
+    name = "native_dense" if native.available(z.device, matrix.dtype) else "dense"
+    with torch.autocast(z.device.type, enabled=False):
+        return BACKENDS[name](z.to(matrix.dtype), h0.to(matrix.dtype).contiguous(), matrix, activation, offset)
+
+
 class Cell(NamedTuple):
     """One layer in one direction: h' = phi(M x + b + W h); without M, x is M x + b already. offset: modrelu's."""
 
@@ -296,8 +331,13 @@ def _check_cells(x: Tensor, cells: Sequence[Cell]) -> None:
 def _check_offsets(cells: Sequence[Cell], activation: Activation) -> None:
     for _, _, matrix, offset in cells:
         assert isinstance(matrix, Transition)
-        if activation.has_offset and (offset is None or offset.shape != matrix.sigma.shape):
-            found = None if offset is None else tuple(offset.shape)
-            raise ShapeError(f"modrelu needs an offset of shape {tuple(matrix.sigma.shape)}; found {found}")
-        if offset is not None and not activation.has_offset:
-            raise OptionError(f"nonlinearity {activation.name!r} has no offset; give none, or use 'modrelu'")
+        _check_offset(offset, tuple(matrix.sigma.shape), activation)
+
+
+def _check_offset(offset: Tensor | None, shape: tuple[int, ...], activation: Activation) -> None:
+    """Raise ShapeError or OptionError unless the offset is what the nonlinearity needs."""
+    if activation.has_offset and (offset is None or offset.shape != shape):
+        found = None if offset is None else tuple(offset.shape)
+        raise ShapeError(f"modrelu needs an offset of shape {shape}; found {found}")
+    if offset is not None and not activation.has_offset:
+        raise OptionError(f"nonlinearity {activation.name!r} has no offset; give none, or use 'modrelu'")
