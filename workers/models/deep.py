@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from spectral import Activation, PackedLinear, SpectralLinear, Transition
+from workers.models.linear import linear
 from workers.models.sequence_model import SequenceModel
 
 
@@ -69,10 +70,3 @@ def run(x: Tensor, weights: Tensor, biases: Tensor, activation: Activation, *, r
     for (weight1, bias1), (weight2, bias2) in zip(layers[::2], layers[1::2], strict=True):
         x = activation(x + linear(activation(linear(x, weight1, bias1)), weight2, bias2))
     return x
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x W^T + b: x (B, I), weight (n, I), bias (n), all with a leading K in a pack."""
-    if x.dim() == 2:
-        return nn.functional.linear(x, weight, bias)
-    return torch.baddbmm(bias.unsqueeze(1), x, weight.mT)

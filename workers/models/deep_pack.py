@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spectral import SpectralLinear, Transition, normalize_reflectors_, parameter_roles, singular_map
+from spectral import SpectralLinear, Transition, normalize_reflectors_, singular_map
 from workers.models import deep
 from workers.models.deep import DeepModel
+from workers.models.linear import linear
 from workers.models.packed_model import PackedModel, only, stacked_parameters
 from workers.models.sequence_model import SequenceModel
 
@@ -28,7 +29,6 @@ class DeepPack(PackedModel):
         self.parameters |= stacked_parameters([trial.first for trial in own], "first")
         self.parameters |= stacked_parameters([trial.layers for trial in own], "layers")
         self._takes(1, like.first.out_features)
-        self._roles = {f"layers.{name}": role for name, role in parameter_roles(like.layers).items()}
         self._activation, self._residual = like.activation, like.residual
         self._spectral = isinstance(like.layers, SpectralLinear)
         if self._spectral:
@@ -44,7 +44,7 @@ class DeepPack(PackedModel):
         if every:
             raise ValueError("a net that reads a sequence at once has no state at every step; read the last one")
         own, inputs = self.parameters, deep.within(inputs, lengths).flatten(2)
-        x = self._activation(deep.linear(inputs, own["first.weight"], own["first.bias"])) + h0[:, 0]
+        x = self._activation(linear(inputs, own["first.weight"], own["first.bias"])) + h0[:, 0]
         weights = deep.formed(self._transition()) if self._spectral else own["layers.weight"]
         top = deep.run(x, weights, own["layers.bias"], self._activation, residual=self._residual)
         return top, top.unsqueeze(1)
@@ -60,6 +60,6 @@ class DeepPack(PackedModel):
 
     def after_step(self) -> None:
         """Scale every reflector to length 1: the loss does not depend on it, and optimisers would let it grow."""
-        for name, role in self._roles.items():
+        for name, role in self.roles.items():
             if role == "reflector":
                 normalize_reflectors_(self.parameters[name])

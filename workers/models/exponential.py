@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from spectral import Activation, ParameterRole, dense_recurrence, rotation_angles
+from workers.models.linear import linear
 
 
 class ExponentialCell(NamedTuple):
@@ -77,17 +78,10 @@ def run(x: Tensor, h0: Tensor, cells: Iterable[ExponentialCell], activation: Act
     with torch.autocast(x.device.type, enabled=False):
         for cell, h in zip(cells, h0.unbind(-3), strict=True):
             dtype = cell.matrix.dtype
-            z = _linear(x.to(dtype), cell)
+            z = linear(x.to(dtype), cell.weight, cell.bias)
             found.append(dense_recurrence(z, h, cell.matrix, activation, offset=cell.offset))
             x = found[-1]
     return found
-
-
-def _linear(x: Tensor, cell: ExponentialCell) -> Tensor:
-    if x.dim() == 3:
-        return nn.functional.linear(x, cell.weight, cell.bias)
-    z = torch.baddbmm(cell.bias.unsqueeze(1), x.flatten(1, -2), cell.weight.mT)
-    return z.view(*x.shape[:-1], cell.weight.shape[-2])
 
 
 def _planes(size: int, start: str, generator: torch.Generator) -> Tensor:

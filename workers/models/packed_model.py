@@ -13,7 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from spectral import Slot, Transition, stack_trials
+from spectral import ParameterRole, Slot, Transition, parameter_roles, stack_trials
+from workers.models.linear import linear
 from workers.models.sequence_model import SequenceModel
 from workers.tasks.task import Readout
 
@@ -49,6 +50,7 @@ class PackedModel(ABC):
     """
 
     parameters: dict[str, Tensor]
+    roles: dict[str, ParameterRole]
     layers: int
     hidden_size: int
     state_size: int
@@ -57,6 +59,7 @@ class PackedModel(ABC):
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         self.readout = trials[0].readout
+        self.roles = parameter_roles(trials[0])
         self._embeds = trials[0].embedding is not None
         self.parameters = stacked_parameters([trial.head for trial in trials], "head")
         if self._embeds:
@@ -93,12 +96,10 @@ class PackedModel(ABC):
         """read (K, ..., H) -> outputs (K, ..., O). A single output is summed plainly: for a matrix of one column the
         library's route, and with it the rounding, depends on K."""
         weight, bias = self.parameters["head.weight"], self.parameters["head.bias"]
-        rows = read.flatten(1, -2)
-        if weight.shape[1] == 1:
-            outputs = (rows * weight).sum(-1, keepdim=True) + bias.unsqueeze(1)
-        else:
-            outputs = torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
-        return outputs.view(*read.shape[:-1], weight.shape[1])
+        if weight.shape[1] > 1:
+            return linear(read, weight, bias)
+        outputs = (read.flatten(1, -2) * weight).sum(-1, keepdim=True) + bias.unsqueeze(1)
+        return outputs.view(*read.shape[:-1], 1)
 
     def zeros(self, batch: int) -> Tensor:
         """The state before the first step, (K, L, B, S)."""

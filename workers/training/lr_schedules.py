@@ -8,34 +8,38 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from spectral import ParameterRole
 from workers.spec.sweep import TrialSpec
 
 LARGEST_SINGULAR_RATE = 0.1
 """Steps of a raw singular value beyond this overshoot the sigmoid's slope and freeze it at the band's edge."""
 SCHEDULE_FACTOR = 0.1
-UNDECAYED = ("reflectors", "singular", "offset", "parametrizations")
-"""Parameters drawn towards zero by nothing: directions, positions in a band, thresholds, coordinates of a rotation."""
 
 
-def rate(name: str, spec: TrialSpec) -> float:
-    """Full rate of the parameter ``name``: ``lr``, times reflector_lr for reflectors.
+def full_rate(role: ParameterRole, spec: TrialSpec) -> float:
+    """Return the learning rate of parameters of a role before the schedule's factor.
 
-    Raw singular values move at lr * singular_lr; without it at lr / margin, since the band map's slope there is
-    margin / 2 (at most LARGEST_SINGULAR_RATE, or lr where that is more).
+    It is ``lr``, for reflectors times ``reflector_lr`` and for raw singular values times ``singular_lr``. If a trial
+    has no ``singular_lr``, its singular values move at lr / margin, because the slope of the band map is margin / 2;
+    that rate is at most ``LARGEST_SINGULAR_RATE``, or ``lr`` if ``lr`` is larger.
     """
     training = spec.training
-    if "reflectors" in name:
+    if role == "reflector":
         return training.lr * training.reflector_lr
-    if "singular" not in name:
+    if role != "singular_value":
         return training.lr
     if training.singular_lr is not None:
         return training.lr * training.singular_lr
     return max(training.lr, min(training.lr / spec.model.band_margin, LARGEST_SINGULAR_RATE))
 
 
-def decays(name: str) -> bool:
-    """Whether weight decay acts on it: on weight matrices; not on biases nor on what UNDECAYED lists."""
-    return "weight" in name and not any(part in name for part in UNDECAYED)
+def decays(role: ParameterRole) -> bool:
+    """Return whether weight decay acts on parameters of a role: on weight matrices alone.
+
+    Zero means nothing for the length of a reflector, for a position in a band, for a threshold or for the coordinates
+    of a rotation.
+    """
+    return role == "weight"
 
 
 class PackedSchedule:

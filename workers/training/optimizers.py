@@ -11,8 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from spectral import ParameterRole
 from workers.spec.sweep import TrainingSpec, TrialSpec
-from workers.training.lr_schedules import PackedSchedule, decays, rate
+from workers.training.lr_schedules import PackedSchedule, decays, full_rate
 
 EPS = 1e-8
 BETA1, BETA2, ALPHA, MOMENTUM = 0.9, 0.999, 0.99, 0.9
@@ -32,6 +33,7 @@ class PackedOptimizer(ABC):
     def __init__(
         self,
         parameters: Mapping[str, Tensor],
+        roles: Mapping[str, ParameterRole],
         specs: Sequence[TrialSpec],
         steps: Sequence[int],
         *,
@@ -42,9 +44,10 @@ class PackedOptimizer(ABC):
         trainings = [spec.training for spec in specs]
         self.steps = torch.tensor(list(steps), dtype=torch.int64, device=like.device)
         self.state = {kind: {name: torch.zeros_like(p) for name, p in parameters.items()} for kind in self.STATE}
-        self._rates = {name: like.new_tensor([rate(name, s) for s in specs]) for name in parameters}
+        self._rates = {name: like.new_tensor([full_rate(roles[name], spec) for spec in specs]) for name in parameters}
         self._schedule = PackedSchedule(specs, train_size, like.device)
-        self._decayed = {name for name in parameters if decays(name)} if any(t.weight_decay for t in trainings) else ()
+        decayed = any(training.weight_decay for training in trainings)
+        self._decayed = {name for name in parameters if decayed and decays(roles[name])}
         self._decay = self._own(trainings, lambda t: t.weight_decay)
         limits = [t.clip_norm for t in trainings]
         clipped = any(limit is not None for limit in limits)

@@ -45,7 +45,9 @@ class TrainingPack:
         self._model = pack(networks)
         self._done = [state.step for state in states]
         method = OPTIMIZERS[self._training.optimizer]
-        self._optimizer = method(self._model.parameters, self._specs, self._done, train_size=data.train_size)
+        self._optimizer = method(
+            self._model.parameters, self._model.roles, self._specs, self._done, train_size=data.train_size
+        )
         for kind, stacked in self._optimizer.state.items():
             self._fill(stacked, [state.optimizer[kind] for state in states])
         self._best = {name: p.detach().clone() for name, p in self._model.parameters.items()}
