@@ -34,7 +34,7 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
         pack_id=pack.id,
         attempt=packs.attempt_number(session, pack.id),
         term=term,
-        slots=[
+        trials=[
             AssignedTrial(trial_id=t.id, spec=resolve(spec, t.number, t.params), checkpoint_dir=str(folder / t.id))
             for t in trials
         ],

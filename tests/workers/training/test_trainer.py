@@ -67,7 +67,11 @@ DIFFERENT: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", [{}, {"layers": 2, "activation": "tanh"}, {"activation": "leaky_relu"}])
+# Under ReLU and the identity start, gradients that are zero come out as rounding noise. Adam would divide the noise by
+# itself, so that the difference between two trials would depend on the processor; plain gradient descent does not.
+@pytest.mark.parametrize(
+    "kind", [{"optimizer": "sgd"}, {"layers": 2, "activation": "tanh"}, {"activation": "leaky_relu"}]
+)
 def test_a_packed_trial_equals_the_same_trial_alone(kind: dict[str, Any]) -> None:
     specs = [make_trial(dtype="float64", **(own | kind)) for own in DIFFERENT]
     together = trainer(specs)
