@@ -189,7 +189,8 @@ class CheckpointFolder:
     def _remove_old(self, newest: Manifest) -> None:
         """Remove all older checkpoints but the newest of them and the best ones that the two newest name."""
         manifests = [newest]
-        # A folder of a later step is a damaged checkpoint that was skipped; training will reach that step and replace it.
+        # The folder of a later step is a damaged checkpoint that was skipped. Training will reach that step and replace
+        # it.
         older = [path for path in self._folders() if path.name < self.path(newest.step).name]
         for folder in older:
             if len(manifests) < KEPT and (found := _manifest_or_none(folder)) is not None:
@@ -230,7 +231,9 @@ def _manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        raise CheckpointInvalid(f"{path} is not a valid manifest: {error.errors(include_url=False)[0]['msg']}") from error
+        raise CheckpointInvalid(
+            f"{path} is not a valid manifest: {error.errors(include_url=False)[0]['msg']}"
+        ) from error
 
 
 def _manifest_or_none(folder: Path) -> Manifest | None:

@@ -35,9 +35,9 @@ def make_trial(number: int = 0, *, task: dict[str, Any] | None = None, **fields:
 
 
 def make_assignment(folder: Path, trials: list[TrialSpec], **fields: Any) -> Assignment:
-    slots = [
+    assigned = [
         AssignedTrial(trial_id=f"t{i}", spec=spec, checkpoint_dir=str(folder / f"t{i}"))
         for i, spec in enumerate(trials)
     ]
     own = {"cpus": 1.0, "gpus": 0.0} | fields
-    return Assignment(pack_id="pack", attempt=0, term=1, slots=slots, **own)
+    return Assignment(pack_id="pack", attempt=0, term=1, trials=assigned, **own)

@@ -1,4 +1,4 @@
-"""Networks: one as users get it (``build``, ``load``), many at once as the trainer runs them (``pack``)."""
+"""The networks: single ones for users (``build``, ``load``), and packs of many for the trainer (``pack``)."""
 
 from workers.models.factory import build, start_of
 from workers.models.loading import load

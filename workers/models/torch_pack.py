@@ -1,4 +1,4 @@
-"""Packs of torch's own recurrent nets: for comparison, not for speed."""
+"""Packs of torch's own recurrent networks, for comparison and not for speed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from workers.models.sequence_model import SequenceModel
 
 
 class TorchPack(PackedModel):
-    """torch.nn.RNN, GRU or LSTM, one trial after another over the stacked parameters."""
+    """Stacked parameters of torch.nn.RNN, GRU or LSTM. The trials are computed one after another."""
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         super().__init__(trials)
         own = only(nn.RNNBase, [trial.recurrent for trial in only(RecurrentModel, trials)])
         like = own[0]
         self.parameters |= stacked_parameters(own, "recurrent")
-        self._takes(like.num_layers, like.hidden_size)
+        self._set_state_shape(like.num_layers, like.hidden_size)
         self._mode = like.mode
         if self._mode == "LSTM":
             self.state_size = 2 * self.hidden_size
@@ -37,10 +37,17 @@ class TorchPack(PackedModel):
         return (torch.stack([states for states, _ in found]) if every else self.top(state)), state
 
     def _one(self, k: int, inputs: Tensor, h0: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Of trial k: inputs (B, T, I), h0 (L, B, S), lengths (B) or None -> all states (B, T, H), state (L, B, S)."""
+        """Return all states of trial k, shape (B, T, H), and its last ones, shape (L, B, S).
+
+        Args:
+            k: The row of the trial.
+            inputs: Shape (B, T, I).
+            h0: The states before the first step, shape (L, B, S).
+            lengths: The steps of each sequence, shape (B,); None if all have T steps.
+        """
         weights = [self.parameters[name][k] for name in self._names]
         run = RECURRENCES[self._mode]
-        # biases, layers, dropout, training, both ways
+        # In torch's order: biases, layers, dropout, training, bidirectional.
         options = (True, self.layers, 0.0, False, False)
         if lengths is None:
             states, *state = run(inputs, self._parts(h0), weights, *options, True)
@@ -55,7 +62,7 @@ class TorchPack(PackedModel):
         return states, torch.cat(state, -1).index_select(1, back)
 
     def _parts(self, state: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The state as torch takes it: h, or (h, c)."""
+        """Return a state in the form that torch expects: h, or (h, c) for an LSTM."""
         if self._mode != "LSTM":
             return state.contiguous()
         return tuple(part.contiguous() for part in state.chunk(2, -1))

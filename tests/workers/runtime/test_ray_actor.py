@@ -1,4 +1,4 @@
-"""The runner as a Ray actor on a real local cluster: adopted, killed, taken up again, gone by itself."""
+"""The runner as a Ray actor on a real local cluster: adopted, killed, resumed, and gone by itself."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def test_a_killed_runner_is_taken_up_again_and_nothing_is_lost(cluster: str, tmp
     second = ray_actor.start(assignment.model_copy(update={"attempt": 1}), "pack-b-a1", cluster)
     after = to_end(second)
     assert not any(isinstance(report, Ended) for report in before)
-    told = [(r.trial_id, r.step) for r in after if isinstance(r, Measured)]
-    assert len(told) == len(set(told)) == 60
+    reported = [(r.trial_id, r.step) for r in after if isinstance(r, Measured)]
+    assert len(reported) == len(set(reported)) == 60
     assert recorded(before).items() <= recorded(after).items()
     assert recorded(after) == undisturbed
     assert {r.outcome for r in after if isinstance(r, Ended)} == {"succeeded"}
 
 
-def test_an_actor_is_adopted_by_name_obeys_and_leaves(cluster: str, tmp_path: Path) -> None:
+def test_an_actor_is_adopted_by_name_obeys_and_exits(cluster: str, tmp_path: Path) -> None:
     assignment = make_assignment(tmp_path, [make_trial(steps=1_000_000)])
     handle = ray_actor.start(assignment, "pack-c-a0", cluster)
     again = ray_actor.start(assignment, "pack-c-a0", cluster)

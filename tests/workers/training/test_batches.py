@@ -17,7 +17,7 @@ def test_lengths_and_masks_travel_with_their_sequences() -> None:
     orders = [data.order(seed, 5) for seed in (0, 1)]
     batch = data.batch(orders, [0, 1], [0, 3], 5)
     assert batch.lengths is not None
-    assert batch.fresh is None
+    assert batch.resets is None
     for k, step in enumerate((0, 3)):
         rows = orders[k].indices(step)
         np.testing.assert_array_equal(batch.inputs[k].numpy(), drawn.inputs[rows].astype(np.float64))
@@ -25,7 +25,7 @@ def test_lengths_and_masks_travel_with_their_sequences() -> None:
         np.testing.assert_array_equal(batch.lengths[k].numpy(), drawn.lengths[rows])  # type: ignore[index]
 
 
-def test_fresh_sequences_are_stacked_and_a_function_of_seed_and_step() -> None:
+def test_new_sequences_are_stacked_and_a_function_of_seed_and_step() -> None:
     data = data_of(Copy(length=2))
     orders = [data.order(seed, 3) for seed in (4, 5)]
     batch = data.batch(orders, [4, 5], [7, 0], 3)
@@ -52,10 +52,10 @@ def test_a_row_of_a_stream_goes_on_where_its_last_batch_ended() -> None:
         assert torch.equal(targets[b], ids[span.start + 1 : span.stop + 1])
 
 
-def test_a_pass_over_a_stream_starts_fresh_and_the_trials_apart() -> None:
+def test_a_pass_over_a_stream_resets_the_state_and_each_trial_has_its_own() -> None:
     data, batches = data_of(Letters()), 1_999 // 4 // 6
     orders = [data.order(seed, 4) for seed in (0, 1)]
-    flags = [data.batch(orders, [0, 1], [step, step + 1], 4).fresh for step in (0, batches - 1, batches)]
+    flags = [data.batch(orders, [0, 1], [step, step + 1], 4).resets for step in (0, batches - 1, batches)]
     assert [flag.tolist() for flag in flags if flag is not None] == [[True, False], [False, True], [True, False]]
 
 

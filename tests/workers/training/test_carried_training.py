@@ -78,9 +78,9 @@ def test_a_carried_state_is_that_of_a_plain_loop(kind: str, folder: Path) -> Non
     order, state, passes = data.order(0, 5), None, 0
     for step in range(16):
         batch = data.batch([order], [0], [step], 5)
-        assert batch.fresh is not None
-        passes += int(batch.fresh)
-        states, state = model.recurrent(_one_hot(model, batch.inputs[0]), None if batch.fresh else state)
+        assert batch.resets is not None
+        passes += int(batch.resets)
+        states, state = model.recurrent(_one_hot(model, batch.inputs[0]), None if batch.resets else state)
         state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         loss = functional.cross_entropy(model.head(states).flatten(0, 1), batch.targets[0].flatten())
         optimizer.zero_grad()

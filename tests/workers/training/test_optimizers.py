@@ -204,7 +204,7 @@ def test_steps_of_epochs_fall_after_whole_passes() -> None:
 
 def test_epochs_of_a_task_without_any_are_refused() -> None:
     spec = make_trial(task={"name": "digits"}, schedule="step", schedule_unit="epochs")
-    with pytest.raises(ValueError, match="schedule_unit is epochs and task digits draws fresh"):
+    with pytest.raises(ValueError, match="schedule_unit is epochs, but task digits draws new"):
         factors([spec], 1, train_size=None)
 
 
