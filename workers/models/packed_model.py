@@ -135,7 +135,7 @@ class PackedModel(ABC):
         """Return the vectors of token ids (K, B, T), shape (K, B, T, E); other inputs are returned unchanged."""
         if not self._embeds:
             return inputs
-        # One lookup serves all trials: their tables are joined, and the ids of trial k shifted to the rows of its table.
+        # One lookup serves all trials: their tables are joined, and the ids of trial k shifted to its table's rows.
         table = self.parameters["embedding.weight"]
         first = torch.arange(self.trials, device=inputs.device).view(-1, 1, 1) * table.shape[1]
         return nn.functional.embedding(inputs + first, table.flatten(0, 1))

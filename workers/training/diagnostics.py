@@ -24,7 +24,7 @@ from torch import Tensor
 
 from spectral import Transition
 from workers.models import PackedModel
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 from workers.tasks import Task
 from workers.training.batches import Batch
 from workers.training.gradient_flow import gradient_norms

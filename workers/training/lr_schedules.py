@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spectral import ParameterRole
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 LARGEST_SINGULAR_RATE = 0.1
 """Larger steps of a raw singular value carry it past the steep part of the sigmoid, to the edge of the band, where its

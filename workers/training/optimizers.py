@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from spectral import ParameterRole
-from workers.spec.sweep import TrainingSpec, TrialSpec
+from workers.spec.training import TrainingSpec
+from workers.spec.trial import TrialSpec
 from workers.training.lr_schedules import PackedSchedule, decays, full_rate
 
 EPS = 1e-8
