@@ -57,7 +57,10 @@ def can_train(mode: str, device: torch.device, dtype: torch.dtype) -> bool:
         except RuntimeError as error:
             log.warning(
                 "torch cannot train its %s in %s on %s and computes it in float32 instead (%s)",
-                mode, dtype, device, error,
-            )  # fmt: skip
+                mode,
+                dtype,
+                device,
+                error,
+            )
             return False
     return True

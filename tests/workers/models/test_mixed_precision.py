@@ -1,4 +1,4 @@
-"""Every kind under autocast to bfloat16: near its float32 result, in bfloat16 wherever torch itself can do that."""
+"""Every kind under autocast to bfloat16: close to its float32 result, and in bfloat16 wherever torch supports it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.workers.models.test_models import drawn, mixed, trial
+from tests.workers.models.networks import drawn, mixed, trial
 from workers.models import SequenceModel, pack, start_of
 from workers.models.mixed_precision import can_train
 from workers.models.recurrent import RecurrentModel
@@ -45,7 +45,7 @@ def test_every_kind_runs_in_mixed_precision(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", TORCH_KINDS)
-def test_torchs_nets_use_the_dtype_that_torch_can_and_say_once_if_it_is_another(
+def test_torchs_nets_run_in_the_dtype_that_torch_supports_and_log_a_fallback_once(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     models, inputs = built(kind), drawn(3, 4, 8, 2).float()
@@ -65,7 +65,7 @@ def test_torchs_nets_use_the_dtype_that_torch_can_and_say_once_if_it_is_another(
     assert len(refusals) == (wanted is None)
 
 
-def test_a_first_evaluation_without_gradients_finds_out_the_same() -> None:
+def test_the_trial_of_torch_works_without_gradients_too() -> None:
     packed = pack(built("lstm"))
     can_train.cache_clear()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -76,7 +76,7 @@ def test_a_first_evaluation_without_gradients_finds_out_the_same() -> None:
     assert can_train("LSTM", torch.device("cpu"), torch.bfloat16) == first
 
 
-def test_full_precision_asks_torch_for_nothing() -> None:
+def test_full_precision_tries_nothing() -> None:
     can_train.cache_clear()
     pack(built("lstm")).forward(drawn(3, 4, 8, 2).float())
     assert can_train.cache_info().currsize == 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spectral import ParameterRole
-from tests.workers.models.test_models import Tokens, mixed, trial
+from tests.workers.models.networks import Tokens, mixed, trial
 from workers.models import build, pack
 from workers.spec.model import KINDS, RESIDUAL
 

@@ -1,4 +1,4 @@
-"""A whole sweep on this machine: every trial's end, results on disk, going on where it was cut."""
+"""A whole sweep on this machine: every trial ends, results are on disk, and it resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def measured(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
     }
 
 
-def test_every_trial_ends_and_its_results_stand_on_disk(tmp_path: Path) -> None:
+def test_every_trial_ends_and_its_results_are_on_disk(tmp_path: Path) -> None:
     local = LocalSweep(sweep(), tmp_path, workers=2)
     reports = list(local.run())
     assert sorted(measured(reports)) == [(str(n), step) for n in range(4) for step in (4, 8, 12)]
@@ -102,7 +102,7 @@ def test_a_process_that_dies_every_time_fails_its_trials(tmp_path: Path) -> None
 
 
 def _kill_trainers() -> int:
-    """SIGKILL to the training processes that this test started."""
+    """Send SIGKILL to the training processes that this test started."""
     living = [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
     found = [p for p in living if "spawn_main" in " ".join(p.cmdline())]
     for process in found:

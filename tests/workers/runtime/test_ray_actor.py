@@ -25,14 +25,19 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """A cluster of its own for this file; its namespace."""
+    """Start a cluster for this file and yield its namespace."""
     kept = dict(os.environ)
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", RAY_AUTH_MODE="disabled")
     paths = {"PYTHONPATH": str(ROOT)}
     ray.init(
-        address="local", num_cpus=2, include_dashboard=False, namespace="spectral-test", log_to_driver=False,
-        runtime_env={"env_vars": paths}, logging_level=logging.ERROR,
-    )  # fmt: skip
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        namespace="spectral-test",
+        log_to_driver=False,
+        runtime_env={"env_vars": paths},
+        logging_level=logging.ERROR,
+    )
     yield "spectral-test"
     ray.shutdown()
     os.environ.clear()
@@ -63,7 +68,7 @@ def to_end(handle: Any) -> list[Report]:
 
 
 def actor_process() -> psutil.Process:
-    """The process of the one runner that lives in this test's own cluster, whose processes are our descendants."""
+    """Return the process of the only runner in this test's cluster, whose processes are descendants of this one."""
     living = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
     found = [p for p in living if "ray::PackRunnerActor" in "".join(p.cmdline())]
     (only,) = found
@@ -74,9 +79,10 @@ def recorded(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
     found: dict[tuple[str, int], dict[str, float]] = {}
     for report in reports:
         if isinstance(report, Measured):
-            found.setdefault((report.trial_id, report.step), {
-                k: v for k, v in report.values.items() if not k.startswith(("throughput/", "time/"))
-            })  # fmt: skip
+            found.setdefault(
+                (report.trial_id, report.step),
+                {k: v for k, v in report.values.items() if not k.startswith(("throughput/", "time/"))},
+            )
     return found
 
 

@@ -62,7 +62,7 @@ def poll(runner: PackRunner, after: int, term: int = 1) -> Poll:
 
 
 def to_end(runner: PackRunner) -> list[Report]:
-    """All reports, acknowledged as they come."""
+    """Return all reports of a runner, each acknowledged by the next poll."""
     reports: list[Report] = []
 
     def ended() -> bool:
@@ -190,7 +190,7 @@ def test_a_second_runner_tells_all_again_and_goes_on(start: Callable[..., Watche
 
 
 def metrics(reports: list[Report]) -> list[tuple[str, int, dict[str, float]]]:
-    """What must be the same in every attempt: all but the times."""
+    """Return the metrics that are the same in every attempt: all but the times."""
     return [
         (r.trial_id, r.step, {k: v for k, v in r.values.items() if not k.startswith(("throughput/", "time/"))})
         for r in reports
@@ -210,7 +210,7 @@ def test_a_finished_trial_is_reported_again_without_training(
     assert ends(again)["t0"].outcome == "succeeded"
 
 
-def test_a_trial_at_its_target_has_succeeded_and_says_so_again(start: Callable[..., Watched]) -> None:
+def test_a_trial_at_its_target_has_succeeded_and_reports_it_again(start: Callable[..., Watched]) -> None:
     spec = make_trial(steps=40, report_every=4, target=1e6)
     for _ in range(2):
         reports = to_end(start(spec))
@@ -220,7 +220,7 @@ def test_a_trial_at_its_target_has_succeeded_and_says_so_again(start: Callable[.
         assert [r.step for r in reports if isinstance(r, Checkpointed)] == [4]
 
 
-def test_a_slot_that_cannot_start_fails_and_the_others_go_on(start: Callable[..., Watched], tmp_path: Path) -> None:
+def test_a_trial_that_cannot_start_fails_and_the_others_continue(start: Callable[..., Watched], tmp_path: Path) -> None:
     to_end(start(make_trial(seed=0), make_trial(seed=1)))
     found = ends(to_end(start(make_trial(seed=7), make_trial(seed=1))))
     assert (found["t0"].outcome, found["t0"].cause) == ("failed", "user")
@@ -228,7 +228,7 @@ def test_a_slot_that_cannot_start_fails_and_the_others_go_on(start: Callable[...
     assert found["t1"].outcome == "succeeded"
 
 
-def test_missing_data_fails_every_slot_with_where_to_put_it(
+def test_missing_data_fails_every_trial_and_says_where_to_put_it(
     start: Callable[..., Watched], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.tasks.mnist.MIRROR", "http://127.0.0.1:9/")
@@ -250,7 +250,7 @@ def test_a_full_disk_fails_the_trial_as_infrastructure(
     assert "No space left on device" in str(end.reason)
 
 
-def test_a_trial_whose_folder_takes_no_file_fails_and_the_others_of_its_pack_do_not(
+def test_a_trial_whose_folder_cannot_be_written_fails_and_the_others_do_not(
     start: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full_for_one(path: Path, content: bytes) -> None:

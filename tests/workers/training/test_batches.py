@@ -1,4 +1,4 @@
-"""What each trial sees at a step: lengths and masks travel along, streams go on where they ended."""
+"""The batches of each trial: lengths and masks stay with their sequences, streams continue from batch to batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.tasks.copy_memory import Copy
 from workers.training.batches import ShuffledOrder, StreamOrder
 
 
-def test_lengths_and_masks_travel_with_their_sequences() -> None:
+def test_lengths_and_masks_stay_with_their_sequences() -> None:
     task = Drawn(every=True, unequal=True)
     data, drawn = data_of(task), task.drawn(12)
     orders = [data.order(seed, 5) for seed in (0, 1)]
@@ -36,7 +36,7 @@ def test_new_sequences_are_stacked_and_a_function_of_seed_and_step() -> None:
     assert not torch.equal(data.batch(orders[:1], [4], [8], 3).inputs, alone.inputs)
 
 
-def test_a_row_of_a_stream_goes_on_where_its_last_batch_ended() -> None:
+def test_a_row_of_a_stream_continues_where_its_last_batch_ended() -> None:
     task = Letters()
     data, ids = data_of(task), torch.from_numpy(task.streams(None).train)
     order, batches = data.order(3, 4), 1_999 // 4 // 6
@@ -85,3 +85,15 @@ def test_a_stream_shorter_than_a_batch_is_refused() -> None:
 
 def test_other_tasks_are_shuffled() -> None:
     assert isinstance(data_of(Drawn()).order(0, 4), ShuffledOrder)
+
+
+def test_a_pass_has_every_example_once_and_passes_differ() -> None:
+    order = ShuffledOrder(seed=3, size=10, batch_size=4)
+    seen = [i for step in range(5) for i in order.indices(step).tolist()]
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+    assert ShuffledOrder(3, 10, 4).indices(3).tolist() == seen[12:16]
+
+
+def test_a_batch_larger_than_the_set_runs_over_several_passes() -> None:
+    assert sorted(ShuffledOrder(seed=0, size=3, batch_size=9).indices(0).tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]

@@ -43,7 +43,7 @@ def packed(specs: Sequence[TrialSpec]) -> tuple[PackedModel, Batch]:
 
 
 def step_by_step(model: PackedModel, batch: Batch, specs: Sequence[TrialSpec], rows: int) -> list[Tensor]:
-    """|dL/dh_t| at every t from 0 to T, (K,), by autograd through one step after another."""
+    """Return |dL/dh_t| at every t from 0 to T, each of shape (K,), by autograd through one step after another."""
     task, size = specs[0].task, model.hidden_size
     lengths = None if batch.lengths is None else batch.lengths[:, :rows]
     states = [model.zeros(rows).requires_grad_()]
@@ -128,7 +128,7 @@ def _dense(transition: Transition, k: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("kind", "own"), [("rnn", {}), ("ornn", {"reflectors": 2})])
-def test_what_a_kind_does_not_have_is_left_out(kind: str, own: dict[str, Any]) -> None:
+def test_diagnostics_that_a_kind_does_not_have_are_left_out(kind: str, own: dict[str, Any]) -> None:
     spec = make_trial(kind=kind, dtype="float64", **({"reflectors": None} | own))
     model, batch = packed([spec])
     (row,) = measure(spec.task, model, [spec], diagnostics.LastStep(batch, model.zeros(4), torch.ones(1, 4, 6)))
@@ -161,20 +161,20 @@ def run(*specs: TrialSpec) -> tuple[Trainer, list[dict[str, float]]]:
     return trainer, found
 
 
-def test_they_come_with_the_first_report_past_every_so_many_steps_and_with_the_last() -> None:
+def test_diagnostics_come_with_the_first_report_of_each_interval_and_with_the_last_report() -> None:
     _, reports = run(make_trial(steps=46, report_every=6, diagnose_every=10))
     assert [r["step"] for r in reports if "grad_t/00" in r] == [12, 24, 30, 42, 46]
     assert [r["step"] for r in reports] == [6, 12, 18, 24, 30, 36, 42, 46]
 
 
-def test_small_nets_are_looked_at_less_often() -> None:
+def test_small_nets_are_diagnosed_less_often() -> None:
     small = make_trial(steps=1000, report_every=50)
     large = make_trial(steps=1000, report_every=50, hidden_size=256, batch_size=1024)
     assert [step for step in range(50, 1001, 50) if is_due(small, step)] == [250, 500, 750, 1000]
     assert [step for step in range(50, 1001, 50) if is_due(large, step)] == list(range(100, 1001, 100))
 
 
-def test_they_change_nothing_of_the_training() -> None:
+def test_diagnostics_do_not_change_the_training() -> None:
     often, _ = run(make_trial(diagnose_every=1), make_trial(seed=1, diagnose_every=4))
     never, _ = run(make_trial(diagnose_every=1000), make_trial(seed=1, diagnose_every=1000))
     for i in range(2):
@@ -195,14 +195,14 @@ def test_a_diagnostic_that_fails_does_not_fail_its_trial(broken: str, monkeypatc
         assert all((name in r) == (part != broken) for r in reports)
 
 
-def test_what_is_not_finite_is_left_out_and_fails_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diagnostic_that_is_not_finite_is_left_out_and_fails_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnostics, "_state", lambda *_: {"state/rank": torch.tensor([math.nan])})
     _, reports = run(make_trial(diagnose_every=4))
     assert len(reports) == 3
     assert not any("state/rank" in r for r in reports)
 
 
-def test_an_end_that_the_loss_does_not_reach_has_no_ratio() -> None:
+def test_a_last_state_without_gradient_has_no_ratio() -> None:
     spec = make_trial(kind="rnn", reflectors=None, steps=1, report_every=1)
     state = TrainingState.start(spec)
     state.model["head.weight"] *= 0

@@ -54,7 +54,7 @@ def drawn(seed: int, *lead: int) -> dict[str, Tensor]:
 
 
 def theirs(spec: TrialSpec, parameters: dict[str, Tensor]) -> torch.optim.Optimizer:
-    """torch.optim's own, with a group for each parameter."""
+    """Return the optimiser of torch.optim, with a group for each parameter."""
     training = spec.training
     groups = [
         {"params": [p], "lr": full_rate(ROLES[name], spec), "weight_decay": training.weight_decay if decays else 0.0}
@@ -64,8 +64,10 @@ def theirs(spec: TrialSpec, parameters: dict[str, Tensor]) -> torch.optim.Optimi
     given = {name: getattr(training, name) for name in ("alpha", "momentum")}
     options = {name: value for name, value in given.items() if value is not None}
     if training.optimizer in ("adam", "adamw"):
-        betas = tuple(0.9 if b is None and i == 0 else 0.999 if b is None else b
-                      for i, b in enumerate((training.beta1, training.beta2)))  # fmt: skip
+        betas = tuple(
+            0.9 if b is None and i == 0 else 0.999 if b is None else b
+            for i, b in enumerate((training.beta1, training.beta2))
+        )
         kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
         return kind(groups, betas=betas)  # type: ignore[arg-type]
     if training.optimizer == "rmsprop":
@@ -75,7 +77,7 @@ def theirs(spec: TrialSpec, parameters: dict[str, Tensor]) -> torch.optim.Optimi
 
 @pytest.mark.parametrize("schedule", [{}, {"schedule": "cosine", "warmup_steps": 3}])
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-def test_each_trial_moves_as_torchs_own_moves_it(optimizer: str, schedule: dict[str, Any]) -> None:
+def test_each_trial_is_updated_as_by_torchs_own_optimiser(optimizer: str, schedule: dict[str, Any]) -> None:
     specs = trials(optimizer, **schedule)
     stacked = drawn(0, len(specs))
     alone = [{name: p[k].clone().requires_grad_() for name, p in stacked.items()} for k in range(len(specs))]
@@ -99,7 +101,7 @@ def test_each_trial_moves_as_torchs_own_moves_it(optimizer: str, schedule: dict[
 
 
 def expected(spec: TrialSpec, step: int) -> float:
-    """The factor of the rate, read off the spec."""
+    """Return the factor of the learning rate, computed from the spec."""
     training = spec.training
     warmup = training.warmup_steps
     rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
@@ -111,7 +113,7 @@ def expected(spec: TrialSpec, step: int) -> float:
 
 
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-def test_the_state_is_all_that_a_method_carries(optimizer: str) -> None:
+def test_the_state_is_all_that_an_optimiser_needs_to_continue(optimizer: str) -> None:
     specs = trials(optimizer)
     first, whole = drawn(0, len(specs)), drawn(0, len(specs))
     undisturbed = OPTIMIZERS[optimizer](whole, ROLES, specs, [0] * len(specs))
@@ -157,9 +159,7 @@ def test_the_norm_before_clipping_is_returned() -> None:
         ({"margin": 0.5, "lr": 0.2}, "singular_value", 0.2),
     ],
 )
-def test_reflectors_and_singular_values_have_rates_of_their_own(
-    fields: dict[str, Any], role: ParameterRole, wanted: float
-) -> None:
+def test_each_role_has_its_learning_rate(fields: dict[str, Any], role: ParameterRole, wanted: float) -> None:
     assert full_rate(role, make_trial(**fields)) == pytest.approx(wanted)
 
 
@@ -178,7 +178,7 @@ def test_decay_is_for_weight_matrices_alone() -> None:
         {"schedule": "step", "schedule_factor": 0.5, "schedule_every": 2, "warmup_steps": 3},
     ],
 )
-def test_a_schedule_is_its_formula_alone_and_beside_others(fields: dict[str, Any]) -> None:
+def test_a_schedule_follows_its_formula_alone_and_beside_others(fields: dict[str, Any]) -> None:
     other = make_trial(schedule="step", schedule_factor=0.3, schedule_every=1, warmup_steps=2)
     spec = make_trial(**fields)
     together = factors([other, spec, other], 12)
@@ -194,9 +194,13 @@ def factors(specs: list[TrialSpec], steps: int, train_size: int | None = None) -
 
 def test_steps_of_epochs_fall_after_whole_passes() -> None:
     spec = make_trial(
-        task={"name": "digits"}, batch_size=4, schedule="step", schedule_unit="epochs", schedule_every=2,
+        task={"name": "digits"},
+        batch_size=4,
+        schedule="step",
+        schedule_unit="epochs",
+        schedule_every=2,
         schedule_factor=0.5,
-    )  # fmt: skip
+    )
     found = factors([spec], 12, train_size=9)[:, 0].tolist()
     # two passes over 9 examples in batches of 4 are over after 4.5 batches, four after 9
     assert found == pytest.approx([1.0] * 5 + [0.5] * 4 + [0.25] * 3)
@@ -228,7 +232,7 @@ def test_a_field_of_another_choice_is_refused(fields: dict[str, Any], field: str
     assert allowed in error.allowed
 
 
-def test_a_sweep_over_optimizers_drops_what_another_one_needs() -> None:
+def test_a_sweep_over_optimizers_drops_fields_of_other_optimizers() -> None:
     training = {"steps": 12, "optimizer": "sgd", "momentum": 0.7}
     space = {"training.optimizer": ["sgd", "adam"]}
     sweep = parse_sweep(sweep_document(training=training, space=space))
