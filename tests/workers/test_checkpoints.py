@@ -15,7 +15,7 @@ import workers.files
 from tests.workers.examples import make_trial
 from workers.checkpoints import MANIFEST, MODEL, OPTIMIZER, Best, CheckpointFolder, MetricsAtStep, read
 from workers.errors import CheckpointInvalid
-from workers.models import load, start_of
+from workers.models import initial_network, load
 from workers.training.training_state import TrainingState
 
 SPEC = make_trial()
@@ -173,7 +173,7 @@ def test_load_returns_the_module_that_was_saved(kind: str, tmp_path: Path) -> No
     spec = make_trial(kind=kind, seed=3, **own)
     state, other = (
         TrainingState.start(spec),
-        start_of(make_trial(**(spec.model.model_dump(exclude_unset=True)), seed=4)),
+        initial_network(make_trial(**(spec.model.model_dump(exclude_unset=True)), seed=4)),
     )
     state.model = {name: p.detach().clone() for name, p in other.named_parameters()}
     path = state.save(CheckpointFolder(tmp_path, spec))

@@ -11,7 +11,7 @@ from spectral import SpectralLinear, Transition, normalize_reflectors_, singular
 from workers.models import deep
 from workers.models.deep import DeepModel
 from workers.models.linear import linear
-from workers.models.packed_model import PackedModel, only, stacked_parameters
+from workers.models.packed_model import PackedModel, all_of_class, stacked_parameters
 from workers.models.sequence_model import SequenceModel
 
 
@@ -26,7 +26,7 @@ class DeepPack(PackedModel):
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         super().__init__(trials)
-        own = only(DeepModel, trials)
+        own = all_of_class(DeepModel, trials)
         like = own[0]
         self.parameters |= stacked_parameters([trial.first for trial in own], "first")
         self.parameters |= stacked_parameters([trial.layers for trial in own], "layers")

@@ -70,7 +70,7 @@ def build(
     return model
 
 
-def start_of(trial: TrialSpec) -> SequenceModel:
+def initial_network(trial: TrialSpec) -> SequenceModel:
     """Return the network of a trial as it is before the first optimiser step."""
     training = trial.training
     dtype: torch.dtype = getattr(torch, training.parameter_dtype)

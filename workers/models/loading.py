@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from workers.checkpoints import read
-from workers.models.factory import start_of
+from workers.models.factory import initial_network
 from workers.models.sequence_model import SequenceModel
 
 
@@ -26,6 +26,6 @@ def load(checkpoint: str | Path) -> SequenceModel:
         CheckpointInvalid: The checkpoint is incomplete or was altered.
     """
     found = read(Path(checkpoint), model_only=True)
-    model = start_of(found.manifest.spec)
+    model = initial_network(found.manifest.spec)
     model.load_state_dict(found.model)
     return model.eval()

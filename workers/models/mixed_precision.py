@@ -1,4 +1,7 @@
-"""What torch's recurrent nets can compute in reduced precision on a device, found out by trying."""
+"""Find out by trying whether torch can train its recurrent networks in reduced precision on a device.
+
+Where it cannot, they are computed in the dtype of their parameters, which is float32 in mixed precision.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,13 @@ _GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "GRU": 3, "LSTM": 4}
 
 
 def autocast_for(mode: str, device: torch.device) -> torch.autocast:
-    """Return the context in which the recurrence ``mode`` is to be computed on ``device``.
+    """Return the context in which a recurrence is to be computed.
 
-    It is the autocast that is active, or none where torch cannot train this recurrence in its dtype; the recurrence is
-    then computed in the dtype of its parameters.
+    It continues the autocast that is active, or switches it off if torch cannot train this recurrence in its dtype.
+
+    Args:
+        mode: One of ``RECURRENCES``.
+        device: The device of inputs and parameters.
     """
     active = torch.is_autocast_enabled(device.type)
     dtype = torch.get_autocast_dtype(device.type)
@@ -35,13 +41,18 @@ def autocast_for(mode: str, device: torch.device) -> torch.autocast:
 
 @cache
 def can_train(mode: str, device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether torch can train the recurrence ``mode`` under autocast to ``dtype`` on ``device``.
+    """Return whether torch can train a recurrence under autocast to a dtype.
 
-    One forward and backward pass over a sequence of two steps is tried; a refusal is logged. Whether it works depends
-    on the processor: oneDNN, for example, has a bfloat16 LSTM only for processors with AVX-512.
+    The first call tries one forward and backward pass over two steps, and logs a warning if it fails. The result can
+    depend on the processor: oneDNN, for example, has a bfloat16 LSTM only for processors with AVX-512.
+
+    Args:
+        mode: One of ``RECURRENCES``.
+        device: The device on which it is tried.
+        dtype: The dtype of autocast.
     """
     gates = _GATES[mode]
-    # The trial may come first under no_grad or inference_mode, in an evaluation, and has to include a backward pass.
+    # The first call may come from an evaluation, where gradients are switched off, but has to try a backward pass.
     with torch.inference_mode(False), torch.autocast(device.type, dtype):
         inputs = torch.zeros(1, 2, 1, device=device, requires_grad=True)
         state = torch.zeros(1, 1, 1, device=device)

@@ -1,7 +1,7 @@
 """K networks of one shape as one: parameters with a leading trial axis, and one forward pass for all.
 
 Parameters have the names of the ``state_dict`` of the ``SequenceModel`` from which they were stacked. So everything
-that has their shapes, such as an optimiser's moments, is stacked by ``stack`` and taken apart by ``take``.
+that has their shapes, such as an optimiser's moments, is stacked by ``stack`` and taken apart by ``unstack_trial``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def stack(trials: Sequence[Mapping[str, Tensor]]) -> Tensors:
     return {name: stack_trials([trial[name] for trial in trials]) for name in trials[0]}
 
 
-def take(stacked: Mapping[str, Tensor], k: int, like: Mapping[str, Tensor]) -> Tensors:
+def unstack_trial(stacked: Mapping[str, Tensor], k: int, like: Mapping[str, Tensor]) -> Tensors:
     """Return copies of the tensors of trial k without padding, in the shapes of ``like``."""
     own = {}
     for name, tensor in stacked.items():
@@ -174,7 +174,7 @@ class PackedModel(ABC):
             self._band_centre = self.parameters["head.bias"].new_tensor([slot.sigma for slot in slots])
 
 
-def only(kind: type[Module], found: Iterable[object]) -> list[Module]:
+def all_of_class(kind: type[Module], found: Iterable[object]) -> list[Module]:
     """Return the modules as a list of one class. Raises TypeError if one has another class."""
     modules = list(found)
     wrong = {type(module).__name__ for module in modules if not isinstance(module, kind)}

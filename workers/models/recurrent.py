@@ -27,10 +27,10 @@ class RecurrentModel(SequenceModel):
         if self.readout == "last" and isinstance(self.recurrent, SpectralRNN):
             return self.recurrent.last_state(inputs, lengths=lengths)[-1]
         states: Tensor = self.recurrent(inputs)[0]
-        return states if self.readout == "every" else last_of(states, lengths)
+        return states if self.readout == "every" else last_state_of(states, lengths)
 
 
-def last_of(states: Tensor, lengths: Tensor | None) -> Tensor:
+def last_state_of(states: Tensor, lengths: Tensor | None) -> Tensor:
     """Return the state after the last step of each sequence.
 
     Args:

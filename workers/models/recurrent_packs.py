@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from spectral import SpectralGRU, SpectralLSTM, SpectralRNN, Transition
 from workers.models import exponential
 from workers.models.exponential import ExponentialLayer, ExponentialRNN
-from workers.models.packed_model import PackedModel, only, stacked_parameters
-from workers.models.recurrent import RecurrentModel, last_of
+from workers.models.packed_model import PackedModel, all_of_class, stacked_parameters
+from workers.models.recurrent import RecurrentModel, last_state_of
 from workers.models.sequence_model import SequenceModel
 
 
@@ -20,14 +20,14 @@ class SpectralPack(PackedModel):
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         super().__init__(trials)
-        own = [trial.recurrent for trial in only(RecurrentModel, trials)]
+        own = [trial.recurrent for trial in all_of_class(RecurrentModel, trials)]
         self._recurrent: SpectralRNN | SpectralLSTM | SpectralGRU
         if isinstance(own[0], SpectralRNN):
-            self._recurrent = SpectralRNN.pack(only(SpectralRNN, own))
+            self._recurrent = SpectralRNN.pack(all_of_class(SpectralRNN, own))
         elif isinstance(own[0], SpectralLSTM):
-            self._recurrent = SpectralLSTM.pack(only(SpectralLSTM, own))
+            self._recurrent = SpectralLSTM.pack(all_of_class(SpectralLSTM, own))
         else:
-            self._recurrent = SpectralGRU.pack(only(SpectralGRU, own))
+            self._recurrent = SpectralGRU.pack(all_of_class(SpectralGRU, own))
         self._set_state_shape(self._recurrent.num_layers, self._recurrent.hidden_size)
         if isinstance(self._recurrent, SpectralLSTM):
             self.state_size = 2 * self.hidden_size
@@ -59,17 +59,17 @@ class ExponentialPack(PackedModel):
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         super().__init__(trials)
-        own = only(ExponentialRNN, [trial.recurrent for trial in only(RecurrentModel, trials)])
+        own = all_of_class(ExponentialRNN, [trial.recurrent for trial in all_of_class(RecurrentModel, trials)])
         like = own[0]
         self.parameters |= stacked_parameters(own, "recurrent")
         self._set_state_shape(like.num_layers, like.hidden_size)
         self._activation = like.activation
-        self._maps = [_map(layer) for layer in only(ExponentialLayer, like.layers)]
+        self._maps = [_map(layer) for layer in all_of_class(ExponentialLayer, like.layers)]
 
     def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
         cells = [self._cell(layer) for layer in range(self.layers)]
         layers = exponential.run(inputs.transpose(1, 2), h0, cells, self._activation)
-        state = torch.stack([last_of(states.transpose(1, 2), lengths) for states in layers], 1)
+        state = torch.stack([last_state_of(states.transpose(1, 2), lengths) for states in layers], 1)
         return (layers[-1].transpose(1, 2) if every else self.top(state)), state
 
     def _cell(self, layer: int) -> exponential.ExponentialCell:

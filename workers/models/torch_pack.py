@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from workers.models.mixed_precision import RECURRENCES, autocast_for
-from workers.models.packed_model import PackedModel, only, stacked_parameters
+from workers.models.packed_model import PackedModel, all_of_class, stacked_parameters
 from workers.models.recurrent import RecurrentModel
 from workers.models.sequence_model import SequenceModel
 
@@ -19,7 +19,7 @@ class TorchPack(PackedModel):
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         super().__init__(trials)
-        own = only(nn.RNNBase, [trial.recurrent for trial in only(RecurrentModel, trials)])
+        own = all_of_class(nn.RNNBase, [trial.recurrent for trial in all_of_class(RecurrentModel, trials)])
         like = own[0]
         self.parameters |= stacked_parameters(own, "recurrent")
         self._set_state_shape(like.num_layers, like.hidden_size)

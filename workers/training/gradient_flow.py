@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workers.models import PackedModel
-from workers.models.recurrent import last_of
+from workers.models.recurrent import last_state_of
 from workers.tasks import Task
 from workers.training import probe_points
 from workers.training.batches import Batch
@@ -90,7 +90,7 @@ def _add_direct(along: list[Tensor], direct: Tensor, points: list[int], lengths:
     for i, point in enumerate(points[1:-1], 1):
         top = along[i][:, -1:] + direct[:, :, point - 1].unsqueeze(1)
         along[i] = torch.cat([along[i][:, :-1], top], 1)
-    along.append(last_of(direct, lengths).unsqueeze(1))
+    along.append(last_state_of(direct, lengths).unsqueeze(1))
 
 
 @contextmanager

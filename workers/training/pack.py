@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.models import pack, stack, take
+from workers.models import pack, stack, unstack_trial
 from workers.models.packed_model import Tensors
-from workers.models.recurrent import last_of
+from workers.models.recurrent import last_state_of
 from workers.tasks import Split
 from workers.training.batches import Batch, TaskData
 from workers.training.diagnostics import LastStep, measure
@@ -110,7 +110,7 @@ class TrainingPack:
         if probe:
             self._top = self._model.top(state).detach()
             first, last = found[-2][..., : self._model.hidden_size], found[-1]
-            last = last_of(last, batch.lengths) if read.dim() == 4 else last
+            last = last_state_of(last, batch.lengths) if read.dim() == 4 else last
             self._h0_norm, self._hT_norm = (g.flatten(1).double().square().sum(1).sqrt() for g in (first, last))
         norm = self._optimizer.step(dict(zip(parameters, found, strict=False)))
         self._model.after_step()
@@ -194,4 +194,4 @@ class TrainingPack:
         state.carried = None if self._carried is None else self._carried[row].cpu().clone()
 
     def _row(self, stacked: Tensors, row: int, like: Tensors) -> Tensors:
-        return {name: tensor.cpu() for name, tensor in take(stacked, row, like).items()}
+        return {name: tensor.cpu() for name, tensor in unstack_trial(stacked, row, like).items()}

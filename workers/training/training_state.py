@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workers.checkpoints import Best, Checkpoint, CheckpointFolder, MetricsAtStep
 from workers.errors import CheckpointInvalid
-from workers.models import SequenceModel, start_of
+from workers.models import SequenceModel, initial_network
 from workers.models.packed_model import Tensors
 from workers.spec.trial import TrialSpec
 from workers.training.optimizers import OPTIMIZERS
@@ -74,7 +74,7 @@ class TrainingState:
     @classmethod
     def start(cls, spec: TrialSpec) -> TrainingState:
         """Return the state before the first step, which is a function of the spec."""
-        model = {name: p.detach() for name, p in start_of(spec).named_parameters()}
+        model = {name: p.detach() for name, p in initial_network(spec).named_parameters()}
         kinds = OPTIMIZERS[spec.training.optimizer].STATE
         optimizer = {kind: {name: torch.zeros_like(p) for name, p in model.items()} for kind in kinds}
         return cls(spec, 0, model, optimizer, torch.zeros((), dtype=torch.float64))
@@ -123,6 +123,6 @@ class TrainingState:
 
     def network(self) -> SequenceModel:
         """Return a network with the parameters of this state."""
-        model = start_of(self.spec)
+        model = initial_network(self.spec)
         model.load_state_dict(self.model)
         return model

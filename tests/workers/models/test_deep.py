@@ -14,14 +14,14 @@ from tests.workers.models.networks import (
     shaken,
     trial,
 )
-from workers.models import pack, start_of
+from workers.models import initial_network, pack
 from workers.models.deep import DeepModel
 from workers.spec.model import FEED_FORWARD
 
 
 @pytest.mark.parametrize("kind", sorted(FEED_FORWARD))
 def test_h0_of_a_deep_net_is_added_before_its_layers(kind: str) -> None:
-    packed = pack([start_of(trial(kind))])
+    packed = pack([initial_network(trial(kind))])
     inputs = drawn(1, 5, 8, 2)
     h0 = packed.zeros(5).requires_grad_()
     read, state = packed.read(inputs, h0, every=False)
@@ -36,7 +36,7 @@ def test_h0_of_a_deep_net_is_added_before_its_layers(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", sorted(FEED_FORWARD))
 def test_padding_after_a_sequences_end_is_not_read_by_deep_nets(kind: str) -> None:
-    models = shaken([start_of(trial(kind, **own)) for own in mixed(kind)])
+    models = shaken([initial_network(trial(kind, **own)) for own in mixed(kind)])
     inputs, lengths = drawn(3, 4, 8, 2), torch.tensor([[8, 3, 1, 5]] * 3)
     assert_packed_is_alone(models, inputs, lengths)
     behind = inputs.clone()
@@ -46,7 +46,7 @@ def test_padding_after_a_sequences_end_is_not_read_by_deep_nets(kind: str) -> No
 
 
 def test_a_residual_block_adds_two_layers_to_its_input() -> None:
-    (model,) = shaken([start_of(trial("resnet", layers=2))])
+    (model,) = shaken([initial_network(trial("resnet", layers=2))])
     assert isinstance(model, DeepModel)
     inputs, phi = drawn(5, 8, 2), torch.nn.functional.leaky_relu
     x = phi(model.first(inputs.flatten(1)))

@@ -12,7 +12,7 @@ from tests.workers.models.networks import (
     drawn,
     trial,
 )
-from workers.models import start_of
+from workers.models import initial_network
 from workers.models.deep import DeepModel
 from workers.models.recurrent import RecurrentModel
 from workers.spec.model import KINDS
@@ -20,15 +20,15 @@ from workers.spec.model import KINDS
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_initial_values_are_a_function_of_the_seed(kind: str) -> None:
-    first = start_of(trial(kind, seed=1)).state_dict()
+    first = initial_network(trial(kind, seed=1)).state_dict()
     torch.rand(3)
-    again, other = start_of(trial(kind, seed=1)).state_dict(), start_of(trial(kind, seed=2)).state_dict()
+    again, other = initial_network(trial(kind, seed=1)).state_dict(), initial_network(trial(kind, seed=2)).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
 def test_an_irnn_starts_from_the_identity_without_bias() -> None:
-    own = dict(start_of(trial("irnn", layers=1)).named_parameters())
+    own = dict(initial_network(trial("irnn", layers=1)).named_parameters())
     assert torch.equal(own["recurrent.weight_hh_l0"], torch.eye(6, dtype=torch.float64))
     assert not own["recurrent.bias_ih_l0"].any()
     assert not own["recurrent.bias_hh_l0"].any()
@@ -37,7 +37,7 @@ def test_an_irnn_starts_from_the_identity_without_bias() -> None:
 
 @pytest.mark.parametrize("kind", ["lstm", "spectral_lstm"])
 def test_forget_gates_start_open(kind: str) -> None:
-    own = dict(start_of(trial(kind)).named_parameters())
+    own = dict(initial_network(trial(kind)).named_parameters())
     for layer in range(2):
         biases = [p for name, p in own.items() if name.startswith("recurrent.bias") and name.endswith(f"_l{layer}")]
         assert torch.equal(sum(biases, torch.zeros(()))[6:12], torch.ones(6, dtype=torch.float64))
@@ -45,7 +45,7 @@ def test_forget_gates_start_open(kind: str) -> None:
 
 @pytest.mark.parametrize("start", ["henaff", "cayley", "identity"])
 def test_an_exprnn_starts_from_plane_rotations(start: str) -> None:
-    model = start_of(trial("exprnn", start=start, layers=1))
+    model = initial_network(trial("exprnn", start=start, layers=1))
     assert isinstance(model, RecurrentModel)
     net: Any = model.recurrent
     w = net.layers[0].weight_hh.detach()
@@ -61,7 +61,7 @@ def test_an_exprnn_starts_from_plane_rotations(start: str) -> None:
 
 
 def test_a_spectral_mlp_starts_as_the_identity_from_layer_to_layer() -> None:
-    model = start_of(trial("spectral_mlp", layers=40))
+    model = initial_network(trial("spectral_mlp", layers=40))
     assert isinstance(model, DeepModel)
     inputs = drawn(5, 8, 2)
     once = torch.nn.functional.leaky_relu(model.first(inputs.flatten(1)))

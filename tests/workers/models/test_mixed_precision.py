@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.workers.models.networks import drawn, mixed, trial
-from workers.models import SequenceModel, pack, start_of
+from workers.models import SequenceModel, initial_network, pack
 from workers.models.mixed_precision import can_train
 from workers.models.recurrent import RecurrentModel
 from workers.spec.model import KINDS
@@ -16,7 +16,7 @@ TORCH_KINDS = ["rnn", "irnn", "lstm", "gru"]
 
 
 def built(kind: str) -> list[SequenceModel]:
-    return [start_of(trial(kind, **own, dtype="float32")) for own in mixed(kind)]
+    return [initial_network(trial(kind, **own, dtype="float32")) for own in mixed(kind)]
 
 
 def dtype_of_torchs_own(module: nn.Module, inputs: Tensor) -> torch.dtype | None:
@@ -65,7 +65,7 @@ def test_torchs_nets_run_in_the_dtype_that_torch_supports_and_log_a_fallback_onc
     assert len(refusals) == (wanted is None)
 
 
-def test_the_trial_of_torch_works_without_gradients_too() -> None:
+def test_the_check_works_in_an_evaluation_without_gradients() -> None:
     packed = pack(built("lstm"))
     can_train.cache_clear()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -76,7 +76,7 @@ def test_the_trial_of_torch_works_without_gradients_too() -> None:
     assert can_train("LSTM", torch.device("cpu"), torch.bfloat16) == first
 
 
-def test_full_precision_tries_nothing() -> None:
+def test_full_precision_needs_no_check() -> None:
     can_train.cache_clear()
     pack(built("lstm")).forward(drawn(3, 4, 8, 2).float())
     assert can_train.cache_info().currsize == 0

@@ -22,7 +22,7 @@ from tests.workers.models.networks import (
     trial,
 )
 from workers.checkpoints import CheckpointFolder
-from workers.models import build, load, pack, start_of
+from workers.models import build, initial_network, load, pack
 from workers.models.recurrent import RecurrentModel
 from workers.spec.model import FEED_FORWARD, KINDS, ModelSpec
 from workers.spec.trial import TrialSpec
@@ -36,7 +36,7 @@ RECURRENT = sorted(KINDS - FEED_FORWARD)
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_pack_computes_what_its_modules_compute(kind: str) -> None:
-    models = shaken([start_of(trial(kind, **own)) for own in mixed(kind)])
+    models = shaken([initial_network(trial(kind, **own)) for own in mixed(kind)])
     assert_packed_is_alone(models, drawn(3, 5, 8, 2))
 
 
@@ -62,7 +62,7 @@ def test_packs_treat_lengths_and_readouts_as_the_modules_do(kind: str, task: Tas
 
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_a_carried_state_continues_a_sequence(kind: str) -> None:
-    packed = pack([start_of(trial(kind, **own)) for own in mixed(kind)])
+    packed = pack([initial_network(trial(kind, **own)) for own in mixed(kind)])
     inputs = drawn(3, 5, 8, 2)
     states, end = packed.read(inputs, every=True)
     first, middle = packed.read(inputs[:, :, :3], every=True)
@@ -75,7 +75,7 @@ def test_a_carried_state_continues_a_sequence(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_the_state_at_lengths_is_the_state_after_so_many_steps(kind: str) -> None:
-    packed = pack(shaken([start_of(trial(kind))]))
+    packed = pack(shaken([initial_network(trial(kind))]))
     inputs, lengths = drawn(1, 3, 8, 2), torch.tensor([[8, 2, 5]])
     read, state = packed.read(inputs, None, lengths, every=False)
     for b, length in enumerate(lengths[0].tolist()):
@@ -86,7 +86,7 @@ def test_the_state_at_lengths_is_the_state_after_so_many_steps(kind: str) -> Non
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_row_is_the_same_bits_in_any_pack(kind: str) -> None:
-    models = [start_of(trial(kind, seed=seed, hidden_size=16, dtype="float32")) for seed in range(3)]
+    models = [initial_network(trial(kind, seed=seed, hidden_size=16, dtype="float32")) for seed in range(3)]
     inputs = drawn(3, 5, 8, 2).float()
     for task_outputs in (1, 4):
         for model in models:
@@ -121,7 +121,7 @@ def test_every_kind_trains_and_is_loaded_as_saved(kind: str, tmp_path: Path) -> 
     while trainer.live:
         assert not [event for event in trainer.advance() if isinstance(event, Failed)]
     for i, spec in enumerate(specs):
-        state, start = trainer.state(i), start_of(spec)
+        state, start = trainer.state(i), initial_network(spec)
         still = [name for name, p in start.named_parameters() if torch.equal(p, state.model[name])]
         assert not still
         loaded = load(state.save(CheckpointFolder(tmp_path / str(i), spec)))
@@ -157,7 +157,7 @@ def test_orthogonal_kinds_stay_orthogonal_while_they_train(kind: str, fields: di
     trainer = Trainer([TrainingState.start(spec)], TaskData(spec.task, None, CPU, torch.float64), CPU)
     while trainer.live:
         trainer.advance()
-    model = start_of(spec)
+    model = initial_network(spec)
     model.load_state_dict(trainer.state(0).model)
     assert isinstance(model, RecurrentModel)
     net: Any = model.recurrent
@@ -168,7 +168,7 @@ def test_orthogonal_kinds_stay_orthogonal_while_they_train(kind: str, fields: di
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_singular_values_keep_to_the_band_of_each_trial(kind: str) -> None:
     specs = [trial(kind, **own) for own in mixed(kind)]
-    packed = pack(shaken([start_of(spec) for spec in specs]))
+    packed = pack(shaken([initial_network(spec) for spec in specs]))
     packed.after_step()
     found = packed.spectrum_distance()
     assert (found is not None) == specs[0].model.spectral
@@ -188,7 +188,7 @@ def test_recomputed_states_give_the_same_results() -> None:
     specs = [trial("spectral_rnn", recompute_every=every) for every in (None, 3)]
     inputs, gradients = drawn(1, 5, 8, 2), []
     for spec in specs:
-        packed = pack([start_of(spec)])
+        packed = pack([initial_network(spec)])
         outputs, _ = packed.forward(inputs)
         gradients.append(torch.autograd.grad(outputs.square().sum(), list(packed.parameters.values())))
     for a, b in zip(*gradients, strict=True):
@@ -197,4 +197,4 @@ def test_recomputed_states_give_the_same_results() -> None:
 
 def test_only_packs_of_one_class_are_made() -> None:
     with pytest.raises(TypeError, match="holds"):
-        pack([start_of(trial("rnn")), start_of(trial("mlp"))])
+        pack([initial_network(trial("rnn")), initial_network(trial("mlp"))])

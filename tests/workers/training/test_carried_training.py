@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from tests.workers.examples import make_assignment, make_trial
 from workers.checkpoints import CheckpointFolder
-from workers.models import start_of
+from workers.models import initial_network
 from workers.protocol import Checkpointed, Measured, Report
 from workers.runtime.train_pack import train
 from workers.spec.trial import TrialSpec
@@ -72,7 +72,7 @@ def assert_same_bits(a: TrainingState, b: TrainingState) -> None:
 @pytest.mark.parametrize("kind", ["spectral_rnn", "lstm"])
 def test_a_carried_state_is_that_of_a_plain_loop(kind: str, folder: Path) -> None:
     spec = trial(kind, clip_norm=None, optimizer="sgd", momentum=0.5, lr=0.2, reflector_lr=1.0, singular_lr=1.0)
-    model = start_of(spec)
+    model = initial_network(spec)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.5)
     data = TaskData(spec.task, folder, CPU, torch.float64)
     order, state, passes = data.order(0, 5), None, 0
@@ -206,7 +206,7 @@ def test_padding_after_a_sequences_end_is_never_read(kind: str) -> None:
     spec = make_trial(kind=kind, dtype="float64", singular_lr=1.0, **(OWN[kind] | fields))
     spec = spec.model_copy(update={"task": Ragged(length=8)})
     data = TaskData(spec.task, None, CPU, torch.float64)
-    model = start_of(spec)
+    model = initial_network(spec)
     for step in range(3):
         batch = data.batch([data.order(0, 4)], [0], [step], 4)
         assert batch.lengths is not None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spectral.transition import Transition, dense_literal
 from tests.workers.examples import make_trial
-from workers.models import pack, start_of
+from workers.models import initial_network, pack
 from workers.models.packed_model import PackedModel
 from workers.spec.trial import TrialSpec
 from workers.training import diagnostics, probe_points
@@ -39,7 +39,7 @@ def packed(specs: Sequence[TrialSpec]) -> tuple[PackedModel, Batch]:
     data = TaskData(specs[0].task, None, CPU, torch.float64)
     seeds, size = [spec.training.seed for spec in specs], specs[0].training.batch_size
     batch = data.batch([data.order(seed, size) for seed in seeds], seeds, [0] * len(specs), size)
-    return pack([start_of(spec) for spec in specs]), batch
+    return pack([initial_network(spec) for spec in specs]), batch
 
 
 def step_by_step(model: PackedModel, batch: Batch, specs: Sequence[TrialSpec], rows: int) -> list[Tensor]:

@@ -7,7 +7,7 @@ import torch
 
 from tests.workers.examples import make_trial
 from tests.workers.training.runs import CPU, TIMES, run, trainer, values
-from workers.models import start_of
+from workers.models import initial_network
 from workers.training.batches import TaskData
 from workers.training.trainer import Finished, Reported
 
@@ -23,7 +23,7 @@ def test_test_metrics_come_once_from_the_best_checkpointed_parameters() -> None:
     assert [step for step, metrics in reports.items() if "test/loss" in metrics] == [40]
     best = min(reports, key=lambda step: reports[step]["val/loss"])
     assert best < 40, "choose a rate at which the last step is not the best"
-    model = start_of(spec)
+    model = initial_network(spec)
     model.load_state_dict(snapshots[best])
     test = TaskData(spec.task, None, CPU, torch.float64).test
     with torch.no_grad():

@@ -10,7 +10,7 @@ import torch
 
 from tests.workers.examples import make_trial
 from tests.workers.training.runs import CPU, assert_same_bits, run, trainer, values
-from workers.models import build, pack, start_of
+from workers.models import build, initial_network, pack
 from workers.training.batches import TaskData
 from workers.training.trainer import Failed
 from workers.training.training_state import TrainingState
@@ -56,7 +56,7 @@ def test_a_packed_baseline_equals_the_same_trial_alone(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["spectral_rnn", "rnn", "lstm"])
 def test_a_pack_computes_what_its_modules_compute(kind: str) -> None:
     own = {"reflectors": 3} if kind == "spectral_rnn" else {"reflectors": None}
-    models = [start_of(make_trial(kind=kind, seed=s, layers=2, dtype="float64", **own)) for s in range(3)]
+    models = [initial_network(make_trial(kind=kind, seed=s, layers=2, dtype="float64", **own)) for s in range(3)]
     inputs = torch.randn(3, 5, 8, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     outputs, _ = pack(models).forward(inputs)
     for k, model in enumerate(models):
@@ -84,7 +84,7 @@ def test_one_step_of_a_baseline_is_torchs_own_adamw() -> None:
 
 def test_gradient_norms_are_those_of_the_first_and_last_state() -> None:
     spec = make_trial(dtype="float64", steps=1, report_every=1)
-    model = start_of(spec)
+    model = initial_network(spec)
     data = TaskData(spec.task, None, CPU, torch.float64)
     batch = data.batch([data.order(0, 4)], [0], [0], 4)
     h0 = torch.zeros(1, 4, 6, dtype=torch.float64, requires_grad=True)
