@@ -146,7 +146,8 @@ class LocalSweep:
         if attempt <= self.sweep.retries.infrastructure:
             waiting.append(pack.assignment.model_copy(update={"attempt": attempt, "trials": trials}))
             return
-        reason = f"its process was lost {attempt} times, the last time with exit code {pack.process.exitcode}"
+        code = pack.process.exitcode
+        reason = f"its process was lost in each of its attempts ({attempt}); the last exit code was {code}"
         for trial in trials:
             step = self.results[int(trial.trial_id)].step
             report = Ended(

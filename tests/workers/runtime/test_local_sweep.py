@@ -96,7 +96,7 @@ def test_a_process_that_dies_every_time_fails_its_trials(tmp_path: Path) -> None
         if isinstance(report, Ended):
             ends.append(report)
     assert [(end.outcome, end.cause) for end in ends] == [("failed", "infrastructure")] * 4
-    assert "exit code -9, 1 times" in str(ends[0].reason)
+    assert "attempts (1); the last exit code was -9" in str(ends[0].reason)
     states = [trial["state"] for trial in json.loads((tmp_path / RESULTS).read_text())["trials"]]
     assert states == ["failed"] * 4
 
