@@ -24,7 +24,7 @@ from benchmarks.service_peer_nets import PlainSpectral
 from benchmarks.service_peer_train import Data, Point, Settings, train
 from benchmarks.service_sweep import trials
 from study.machine import ROOT
-from workers.models import start_of
+from workers.models import initial_network
 from workers.tasks import Task
 
 NAMES = {
@@ -64,7 +64,7 @@ def starts_of(document: dict[str, Any]) -> dict[str, Any]:
     """Return the initial parameters of every trial, the same as ours for each seed."""
     found = {}
     for spec in trials(document):
-        state = start_of(spec).state_dict()
+        state = initial_network(spec).state_dict()
         found[key(config_of(spec.params))] = {short: state[name].numpy() for name, short in NAMES.items()}
     return found
 

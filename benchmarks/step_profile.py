@@ -114,7 +114,7 @@ def _parts(pack: TrainingPack) -> list[tuple[Any, str, str | Callable[..., str]]
         (torch.autograd, "grad", "autograd, the rest"),
         (pack._optimizer, "step", "Adam and clipping"),
         (pack._model, "after_step", "reflectors to length 1"),
-        (pack, "_note", "notes of loss and norm"),
+        (pack, "_record", "records of loss and norm"),
         (native, "_call", lambda back, *_: "native loop, backward" if back else "native loop, forward"),
         (native.NativeRecurrence, "forward", "native, around the loop, forward"),
         (native.NativeRecurrence, "backward", "native, around the loop, backward"),

@@ -20,8 +20,7 @@ from study.records import PointRecord
 from study.tables import NONE, Bound, ResultTable, at_least, format_mean, format_number
 from study.trials import TrialOutcome, label
 from workers.tasks.copy_memory import Copy
-from workers.training.probe_points import cuts
-from workers.training.probe_points import rows as probe_rows
+from workers.training.probe_points import sequence_count, time_points
 
 LOW, HIGH = 0.1, 10.0
 SHARE = 0.99
@@ -80,9 +79,9 @@ class Gradients(Experiment):
         found = []
         for silence, depth, batch in sorted({(_silence(t), t.spec.depth, t.spec.training.batch_size) for t in trials}):
             found += [
-                f"A probe is one step's gradient of the training loss, over {probe_rows(batch)} sequences, at "
-                f"{len(cuts(depth))} points of time. The ratio is |dL/dh_0| / |dL/dh_{silence}|, the last before the "
-                "recall begins.",
+                f"A probe is one step's gradient of the training loss, over {sequence_count(batch)} sequences, at "
+                f"{len(time_points(depth))} points of time. The ratio is |dL/dh_0| / |dL/dh_{silence}|, the last "
+                "before the recall begins.",
                 f"The last column is over |dL/dh_{depth}|, the state after the last step, and no bound is held to it: "
                 "that state feeds one output and h_0 feeds all, so it moves with how well the last symbol alone is "
                 "recalled, and nets whose gradients do not cross the silence stay in the band by it.",
@@ -121,7 +120,7 @@ def _ratio(point: PointRecord, end: int) -> float | None:
 
 
 def _times(trial: TrialOutcome) -> list[int]:
-    return cuts(trial.spec.depth)
+    return time_points(trial.spec.depth)
 
 
 def _silence(trial: TrialOutcome) -> int:
