@@ -4,18 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo up test check paper results bench bench-service bench-gpu clean setup containers
+.PHONY: help demo up test check paper results bench bench-service bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml requirements.lock deploy/dependencies.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) (a few minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -c "from spectral.recurrence.native_library import build_all; build_all()"
+	@echo "Installing the packages of requirements.lock into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python deploy/dependencies.py install
+	@$(BIN)/python -c "from spectral.recurrence.native_library import build_all; build_all()"
 	@touch $@
 
 setup: $(READY) ## create .venv with the pinned packages
@@ -45,16 +45,15 @@ bench: $(READY) ## P1-P5: the recurrence and packs against torch.nn.RNN and the 
 	$(BIN)/python -m benchmarks.recurrence
 	$(BIN)/python -m benchmarks.packs --trust --profile
 
-$(VENV)/.ready-bench: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-	@touch $@
-
-bench-service: $(VENV)/.ready-bench ## P6: a whole sweep through the service and through Ray Tune (half an hour)
+bench-service: $(READY) ## P6: a whole sweep through the service and through Ray Tune (half an hour)
 	$(BIN)/python -m benchmarks.service
 
 bench-gpu: ## G1-G3 on a CUDA device, with torch, triton and numpy alone; without one, the law check in the interpreter
 	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
 	then $(PYTHON) -m benchmarks.gpu; else TRITON_INTERPRET=1 $(PYTHON) -m benchmarks.gpu; fi
+
+lock: $(READY) ## requirements.lock again from pyproject.toml (newest versions: ARGS=--upgrade)
+	$(BIN)/python deploy/dependencies.py lock $(ARGS)
 
 containers: ## build the images and run a sweep through docker-compose.yml
 	deploy/try-compose
