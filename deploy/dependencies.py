@@ -1,8 +1,9 @@
-"""``python deploy/dependencies.py install | lock``: the packages of requirements.lock, into the environment that runs this.
+"""``python deploy/dependencies.py install | lock``: install the packages of requirements.lock, or write that file anew.
 
-``install`` installs the exact versions of the lock file, verifies their hashes, and then installs this project in
-editable mode. uv does it; pip does it, from the same file, where uv is not available. torch is pinned by its version
-alone, because its builds differ: a CPU build and a CUDA build of one version have different hashes and dependencies.
+``install`` installs the exact versions of the lock file into the environment that runs this script, verifies their
+hashes, and then installs this project in editable mode. uv does it; pip does it, from the same file, where uv is not
+available. torch is pinned by its version alone, because its builds differ: a CPU build and a CUDA build of one version
+have different hashes and dependencies.
 
 ``lock`` writes requirements.lock anew from pyproject.toml. Versions stay unless pyproject.toml rules them out; further
 arguments go to ``uv pip compile``: ``lock --upgrade`` takes the newest versions.
@@ -30,7 +31,8 @@ TORCH_METADATA = """\
 [[dependency-metadata]]
 name = "torch"
 requires-dist = [
-    "filelock", "typing-extensions>=4.10.0", "setuptools>=77.0.3", "sympy>=1.13.3", "networkx>=2.5.1", "jinja2", "fsspec>=0.8.5",
+    "filelock", "typing-extensions>=4.10.0", "setuptools>=77.0.3", "sympy>=1.13.3", "networkx>=2.5.1", "jinja2",
+    "fsspec>=0.8.5",
 ]
 """
 """What every build of torch needs. The CUDA libraries that some builds need are pinned by those builds themselves."""
@@ -77,7 +79,7 @@ def install() -> int:
 
 def install_uv() -> bool:
     """Install the locked uv by pip, and return whether that worked."""
-    return pip_install_hashed([block for block in locked_blocks() if name_of(block) == "uv"])
+    return pip_install_hashed([block for block in locked_blocks() if name_of(block) == "uv"], "--quiet", "--quiet")
 
 
 def install_with_pip() -> int:
@@ -96,12 +98,13 @@ def install_with_pip() -> int:
     return 0 if steps_succeeded else 1
 
 
-def pip_install_hashed(blocks: Iterable[str]) -> bool:
+def pip_install_hashed(blocks: Iterable[str], *options: str) -> bool:
     """Install blocks of the lock file by pip, hashes verified, and return whether that worked."""
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
         requirements.write_text("\n".join(blocks))
-        return pip("install", "--quiet", "--no-deps", "--require-hashes", "--requirement", str(requirements))
+        hashed = ("--no-deps", "--require-hashes", "--requirement", str(requirements))
+        return pip("install", "--quiet", *options, *hashed)
 
 
 def locked_blocks() -> list[str]:
