@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from service.store import idempotency, sweeps
 from service.store.database import Database
 from service.store.tables import Sweep
-from workers.spec.expand import grid_size
+from workers.spec.expand import trial_count
 from workers.spec.sweep import SweepSpec
 
 Key = Annotated[
@@ -20,11 +20,6 @@ Key = Annotated[
         description="the same key with the same body is the same sweep, however often it is sent",
     ),
 ]  # fmt: skip
-
-
-def trial_count(spec: SweepSpec) -> int:
-    """How many trials the sweep stands for."""
-    return grid_size(spec.space) if spec.search.sampler == "grid" else spec.search.trials or 0
 
 
 def stored(spec: SweepSpec) -> dict[str, Any]:

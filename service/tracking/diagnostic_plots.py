@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from service.tracking.plots import COLOURS, GREY, MAP, finish, label, png
 from service.tracking.sweep_results import SweepResults, TrialResult
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 SHOWN_DECADES = 12
 """Gradients smaller than the largest by more are shown as if they were 0."""

@@ -22,7 +22,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import Schema, TensorSpec
 
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 CODE = Path(__file__).with_name("pyfunc_model.py")
 FILES = ("manifest.json", "model.safetensors")

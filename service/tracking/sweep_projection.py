@@ -17,8 +17,9 @@ from service.store.tables import OutboxEntry, Sweep, Trial
 from service.tracking import diagnostic_plots, logged_models, plots, sweep_results
 from service.tracking.mlflow_runs import SWEEP_TAG, TRIAL_TAG, Look, Runs
 from workers.spec.expand import objective
-from workers.spec.parameter_count import count
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.parameter_count import count_parameters
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ def _params(spec: TrialSpec) -> dict[str, Any]:
         found["model.reflectors_u"], found["model.reflectors_v"] = spec.model.reflector_counts
     if spec.model.spectral:
         found |= {"model.margin": spec.model.band_margin, "model.sigma": spec.model.band_centre}
-    parameters = count(spec.model, spec.task)
+    parameters = count_parameters(spec.model, spec.task)
     found |= {"parameters.total": parameters.total, "parameters.recurrent": parameters.recurrent}
     return found
 
