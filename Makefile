@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadgroup
+LIKE_AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 SPECTRAL_NATIVE_ISA=avx2
 
-.PHONY: help demo up test check paper results bench bench-service bench-gpu clean setup lock containers
+.PHONY: help demo up test test-fast test-avx2 check fix paper results bench bench-service bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml requirements.lock deploy/dependencies.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -26,14 +28,27 @@ demo: $(READY) ## start everything, run a real sweep, show its result
 up: $(READY) ## start the service on this machine (data under spectral-home/)
 	$(BIN)/spectral up --home spectral-home
 
-test: $(READY) ## all tests
-	$(BIN)/python -m pytest
+test: $(READY) ## all tests, as many side by side as there are cores (a part: ARGS=tests/spectral)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-fast: $(READY) ## the tests without those marked slow and without whole services (under two minutes)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --ignore tests/end_to_end $(ARGS)
+
+test-avx2: $(READY) ## what depends on the processor, as on one without AVX-512
+	@case "$$(uname -m)" in \
+	x86_64) $(LIKE_AVX2) $(BIN)/python -m pytest $(PARALLEL) tests/spectral tests/workers/training tests/workers/models $(ARGS) ;; \
+	*) echo "Skipped: this processor is not an x86-64 one, so it has no AVX2 to be tested with." ;; \
+	esac
 
 check: $(READY) ## lint, types, layering
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fix: $(READY) ## repair what lint can repair, and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 paper: $(READY) ## the study: every claim as sweeps through the service, then docs/results.md (an hour; ARGS="--only mlp")
 	$(BIN)/python -m study $(ARGS)
