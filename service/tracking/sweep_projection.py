@@ -157,7 +157,7 @@ class Telling:
         return tags
 
     def _there(self, trial: Trial, path: Path) -> bool:
-        if (path / logged_models.FILES[0]).is_file():
+        if (path / logged_models.CHECKPOINT_FILES[0]).is_file():
             return True
         log.warning(
             "checkpoint %s of trial %s cannot be read here, so MLflow gets no copy of it; mount the checkpoint store "
