@@ -14,6 +14,7 @@ import json
 import time
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class ApiError(Exception):
 
 class ServiceUnreachable(ConnectionError):
     """No server answered at this address."""
+
+
+def timestamp(time: str) -> float:
+    """Return a time of the API, such as ``2026-11-26T11:04:05.123Z``, as seconds since 1970."""
+    return datetime.fromisoformat(time).timestamp()
 
 
 class Client:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from service.api import schemas
 from service.api.deps import Context, Ctx
 from service.api.strict_query import Known
 from service.states import SWEEP_ENDED
@@ -73,5 +73,5 @@ def _look(context: Context, sweep_id: str, seen: int) -> tuple[list[Event], bool
 
 
 def _encoded(event: Event) -> bytes:
-    data = {"seq": event.seq, "kind": event.kind, "trial_id": event.trial_id, "data": event.data, "at": event.at}
-    return format_sse_event(data_str=json.dumps(data), event=event.kind, id=str(event.seq))
+    view = schemas.EventView.model_validate(event, from_attributes=True)
+    return format_sse_event(data_str=view.model_dump_json(), event=event.kind, id=str(event.seq))

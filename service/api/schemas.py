@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from service.api.times import Time
 from service.states import SweepState, TrialState
 
 
@@ -79,9 +80,9 @@ class TrialView(BaseModel):
     objective: float | None
     best_step: int | None
     reason: str | None
-    created_at: float
-    started_at: float | None
-    ended_at: float | None
+    created_at: Time
+    started_at: Time | None
+    ended_at: Time | None
     links: dict[str, str] = {}
 
 
@@ -90,9 +91,9 @@ class SweepSummary(BaseModel):
     name: str
     state: SweepState
     reason: str | None
-    created_at: float
-    started_at: float | None
-    ended_at: float | None
+    created_at: Time
+    started_at: Time | None
+    ended_at: Time | None
     trials: Counts
     progress: Progress
     objective: ObjectiveView
@@ -120,7 +121,7 @@ class TrialPage(BaseModel):
 
 class MetricsPoint(BaseModel):
     step: int
-    at: float
+    at: Time
     values: dict[str, float | None]
 
 
@@ -138,7 +139,7 @@ class CheckpointView(BaseModel):
     step: int
     path: str
     objective: float | None
-    at: float
+    at: Time
     download: str
 
 
@@ -164,8 +165,8 @@ class AttemptView(BaseModel):
     outcome: str | None
     cause: str | None
     reason: str | None
-    started_at: float
-    ended_at: float | None
+    started_at: Time
+    ended_at: Time | None
 
 
 class EventView(BaseModel):
@@ -173,7 +174,7 @@ class EventView(BaseModel):
     kind: str
     trial_id: str | None
     data: dict[str, Any]
-    at: float
+    at: Time
 
 
 class Logs(BaseModel):
@@ -237,7 +238,7 @@ class ComponentView(BaseModel):
 
     healthy: bool
     message: str
-    at: float | None = None
+    at: Time | None = None
     detail: dict[str, Any] = {}
 
 
