@@ -1,4 +1,4 @@
-// Elements without innerHTML: names of sweeps are text, whatever stands in them.
+// Elements are built without innerHTML, so that the name of a sweep is text and never markup.
 
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);

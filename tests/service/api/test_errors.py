@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, make_url, select
 from sqlalchemy.event import listen
 
-from service.api.json_body import MAX_DEPTH, MAX_SHOWN
+from service.api.strict_json import MAX_DEPTH, MAX_SHOWN
 from service.settings import ApiSettings
 from service.store import database as database_module
 from service.store import sweeps
