@@ -87,7 +87,7 @@ def rewrite_imports(source: bytes, package: str) -> bytes:
 def _replacements(node: ast.AST, package: str) -> Iterator[tuple[ast.stmt | ast.expr | ast.alias, str, str]]:
     """Yield (place, old text, new text): the first occurrence of the old text from the place on is to be replaced."""
     if isinstance(node, ast.ImportFrom) and _is_ours(node.module, node.level):
-        yield node, f"{node.module}", f"{package}.{node.module}"
+        yield node, str(node.module), f"{package}.{node.module}"
     elif isinstance(node, ast.Import):
         for alias in node.names:
             if _is_ours(alias.name):
@@ -97,7 +97,8 @@ def _replacements(node: ast.AST, package: str) -> Iterator[tuple[ast.stmt | ast.
                     new = f"{new} as {top}" if alias.name == top else f"{new}, {package}.{top} as {top}"
                 yield alias, alias.name, new
     elif (literal := _dynamic_import(node)) is not None:
-        yield literal, str(literal.value), f"{package}.{literal.value}"
+        name = str(literal.value)
+        yield literal, name, f"{package}.{name}"
 
 
 def _dynamic_import(node: ast.AST) -> ast.Constant | None:
@@ -106,8 +107,9 @@ def _dynamic_import(node: ast.AST) -> ast.Constant | None:
         return None
     function, first = node.func, node.args[0]
     called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    literal = isinstance(first, ast.Constant) and isinstance(first.value, str) and _is_ours(first.value)
-    return first if literal and called in _DYNAMIC_IMPORTS else None
+    if called not in _DYNAMIC_IMPORTS or not isinstance(first, ast.Constant) or not isinstance(first.value, str):
+        return None
+    return first if _is_ours(first.value) else None
 
 
 def _is_ours(module: str | None, level: int = 0) -> bool:
