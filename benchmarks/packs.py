@@ -16,8 +16,9 @@ from torch import nn
 from benchmarks import laws, machine, results, step_profile, timing
 from benchmarks.results import Row, row
 from workers.runtime.pack_planner import plan
-from workers.spec.expand import params_of, resolve
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.expand import plan_trials
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 from workers.training.batches import TaskData
 from workers.training.pack import TrainingPack
 from workers.training.training_state import TrainingState
@@ -52,7 +53,7 @@ class Case:
                 "model.margin": {"values": [0.001, 0.003, 0.01, 0.03]},
             },
         })  # fmt: skip
-        return [resolve(sweep, number, params) for number, params in enumerate(params_of(sweep))]
+        return [plan.require_spec() for plan in plan_trials(sweep)]
 
 
 CASES = (

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.spec.expand import params_of, resolve
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.expand import plan_trials
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 
 REFLECTORS, MARGINS = (8, 16), (0.01, 0.1)
 
@@ -50,4 +51,4 @@ def document(size: Size, data_dir: Path | None) -> dict[str, Any]:
 
 def trials(document: dict[str, Any]) -> list[TrialSpec]:
     sweep = SweepSpec.model_validate(document)
-    return [resolve(sweep, number, params) for number, params in enumerate(params_of(sweep))]
+    return [plan.require_spec() for plan in plan_trials(sweep)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from study.records import Record
 from study.trials import TrialOutcome, trials_of
-from workers.spec.expand import params_of, resolve
+from workers.spec.expand import plan_trials
 from workers.spec.sweep import SweepSpec
 
 
@@ -21,7 +21,7 @@ def expected(sweep: SweepSpec, record: Record) -> float | None:
     if not known:
         return None
     a_step, a_report = sum(a for a, _ in known) / len(known), sum(b for _, b in known) / len(known)
-    trainings = [resolve(sweep, i, params).training for i, params in enumerate(params_of(sweep))]
+    trainings = [plan.require_spec().training for plan in plan_trials(sweep)]
     steps = sum(training.steps for training in trainings)
     reports = sum(-(-training.steps // training.report_interval) + 1 for training in trainings)
     return float(sweep.resources.cpus) * (steps * a_step + reports * a_report)

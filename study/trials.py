@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from study.errors import RecordWrong
 from study.records import PointRecord, Record
-from workers.spec.expand import resolve
-from workers.spec.parameter_count import Parameters, count
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.expand import plan_trial
+from workers.spec.parameter_count import Parameters, count_parameters
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 
 LearningCurve = list[tuple[int, float]]
 
@@ -108,7 +109,7 @@ class Group:
 
     @property
     def parameters(self) -> Parameters:
-        return count(self.spec.model, self.spec.task)
+        return count_parameters(self.spec.model, self.spec.task)
 
     @property
     def size(self) -> str:
@@ -155,7 +156,7 @@ def trials_of(record: Record) -> list[TrialOutcome]:
     sizes = Counter(trial.pack for trial in record.trials)
     return [
         TrialOutcome(
-            record.stem, resolve(sweep, t.number, t.params), t.state, t.cause, t.reason,
+            record.stem, plan_trial(sweep, t.number, t.params).require_spec(), t.state, t.cause, t.reason,
             t.points,             together=sizes[t.pack] if t.pack else 1,
         )
         for t in record.trials
@@ -193,7 +194,7 @@ def label(spec: TrialSpec) -> str:
     parts += ["{}+{} reflectors".format(*model.reflector_counts)] if model.reflected else []
     fixed = model.kind in ("lstm", "gru", "spectral_lstm", "spectral_gru", "irnn")
     parts += [] if fixed else [model.nonlinearity]
-    parts += [model.first_values] if model.reflected else []
+    parts += [model.start_name] if model.reflected else []
     parts += [f"r={model.band_margin:g}"] if model.spectral else []
     swept = {
         path.removeprefix("training."): value for path, value in spec.params.items() if path.startswith("training.")

@@ -12,7 +12,8 @@ from pydantic_settings import BaseSettings
 from service.settings import ApiSettings, ControllerSettings
 from workers.spec.model import ACTIVATIONS, KINDS, ModelSpec
 from workers.spec.parse import parse_sweep
-from workers.spec.sweep import ResourcesSpec, SearchSpec, SweepSpec, TrainingSpec
+from workers.spec.sweep import ResourcesSpec, SearchSpec, SweepSpec
+from workers.spec.training import TrainingSpec
 from workers.tasks import TASKS
 from workers.tasks.own_data import OwnData
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from workers.errors import CheckpointInvalid
 from workers.files import sync_folder, write_whole
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 Outcome = Literal["succeeded", "failed", "pruned", "cancelled", "paused"]
 Cause = Literal["user", "infrastructure"]

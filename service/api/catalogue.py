@@ -6,14 +6,10 @@ from fastapi import APIRouter
 
 from service.api import schemas
 from service.api.strict_query import Known
+from workers.spec.samplers import SAMPLERS
 from workers.tasks import TASKS
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Known])
-
-SAMPLERS = {
-    "grid": "every point of the space, the last dimension fastest",
-    "random": "search.trials independent draws, a function of search.seed and the trial's number alone",
-}
 
 
 @router.get("/tasks")
@@ -28,4 +24,4 @@ def list_tasks() -> list[schemas.TaskView]:
 @router.get("/samplers")
 def list_samplers() -> list[schemas.SamplerView]:
     """Return the ways to draw trials from a search space."""
-    return [schemas.SamplerView(name=name, summary=summary) for name, summary in SAMPLERS.items()]
+    return [schemas.SamplerView(name=name, summary=sampler.summary) for name, sampler in SAMPLERS.items()]

@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
-from workers.errors import FieldError, SpecError
+from workers.errors import FieldError
 from workers.runtime import pack_planner
 from workers.spec.advice import warnings
-from workers.spec.expand import params_of, resolve
-from workers.spec.field_errors import field_errors
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.expand import plan_trials
+from workers.spec.sweep import SweepSpec
 
 NodeSize = tuple[float, float]
 """The CPUs and GPUs of a node."""
@@ -29,7 +26,7 @@ def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
     Raises:
         SpecError: The values of a trial contradict each other.
     """
-    trials = [_resolved(spec, number, params) for number, params in enumerate(params_of(spec))]
+    trials = [plan.require_spec() for plan in plan_trials(spec)]
     packs = pack_planner.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus)
     return {
         "trials": len(trials),
@@ -37,17 +34,6 @@ def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
         "packs": sorted(map(len, packs), reverse=True),
         "warnings": [warning.as_dict() for warning in (*warnings(spec), *no_room(spec, nodes))],
     }
-
-
-def _resolved(spec: SweepSpec, number: int, params: dict[str, Any]) -> TrialSpec:
-    try:
-        return resolve(spec, number, params)
-    except ValidationError as error:
-        first = field_errors(error)[0]
-        field = f"space.{first.field}" if first.field in params else first.field
-        shown = ", ".join(f"{name} = {value}" for name, value in params.items())
-        problem = f"{first.problem} (trial {number}, at {shown})"
-        raise SpecError([FieldError(field, params.get(first.field, first.given), problem, first.allowed)]) from None
 
 
 def no_room(spec: SweepSpec, nodes: Sequence[NodeSize]) -> list[FieldError]:

@@ -14,7 +14,7 @@ from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import components, projections, trials
 from service.store.tables import Projection, Sweep, Trial
 from workers.spec.advice import warnings as warnings_of
-from workers.spec.expand import objective, params_of
+from workers.spec.expand import objective, points_of
 from workers.spec.sweep import SweepSpec
 
 TRAINING = "?workflowType=machine_learning"
@@ -92,4 +92,4 @@ def _progress(session: Session, row: Sweep, spec: SweepSpec, tally: dict[str, tu
 @lru_cache(maxsize=64)
 def _planned_steps(_sweep_id: str, spec: str) -> list[int]:
     """Return the number of steps of each trial, for a sweep over ``training.steps``."""
-    return [int(params["training.steps"]) for params in params_of(SweepSpec.model_validate_json(spec))]
+    return [int(params["training.steps"]) for params in points_of(SweepSpec.model_validate_json(spec))]

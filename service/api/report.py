@@ -8,7 +8,8 @@ from service.api import presenters, schemas
 from service.store import trials
 from service.store.tables import Sweep, Trial
 from workers.spec.expand import objective
-from workers.spec.sweep import Objective, SweepSpec
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import Objective
 
 LEADERS = 20
 MAX_AXIS = 16

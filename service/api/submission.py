@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from service.store import idempotency, sweeps
 from service.store.database import Database
 from service.store.tables import Sweep
-from workers.spec.expand import grid_size
+from workers.spec.expand import trial_count
 from workers.spec.sweep import SweepSpec
 
 Key = Annotated[
@@ -23,11 +23,6 @@ Key = Annotated[
         description="Retry-safe key: sending the same body again with the same key returns the existing sweep.",
     ),
 ]
-
-
-def trial_count(spec: SweepSpec) -> int:
-    """Return the number of trials that the sweep describes."""
-    return grid_size(spec.space) if spec.search.sampler == "grid" else spec.search.trials or 0
 
 
 def stored(spec: SweepSpec) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from service.store import events, projections, sweeps, trials
 from service.store.errors import NotFound
 from service.store.tables import Trial
 from service.store.trials import TrialVerb
-from workers.spec.expand import resolve
+from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
 
 router = APIRouter(prefix="/v1/trials", tags=["trials"], dependencies=[Known])
@@ -100,7 +100,7 @@ def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
 
 def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
     """Return a program that loads the model and runs it on a sequence of the task's own shape."""
-    own = resolve(spec, trial.number, trial.params)
+    own = plan_trial(spec, trial.number, trial.params).require_spec()
     steps, features = own.task.sequence_length, own.task.input_size
     shape, axes, dtype = f"(1, {steps})", "sequences, time steps; each value is a token's number", "int64"
     if own.task.tokens is None:

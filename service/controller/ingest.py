@@ -10,7 +10,8 @@ from service.states import TRIAL_ENDED, TrialState
 from service.store import events, outbox, packs, reports, sweeps, trials
 from service.store.tables import Attempt, Pack, Trial, TrialCheckpoint
 from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
-from workers.spec.sweep import Objective, RetriesSpec
+from workers.spec.sweep import RetriesSpec
+from workers.spec.trial import Objective
 
 
 def take_in(session: Session, pack: Pack, poll: Poll, objective: Objective, retries: RetriesSpec) -> bool:

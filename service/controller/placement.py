@@ -9,7 +9,8 @@ from service.controller.cluster import Node
 from service.store import packs
 from service.store.tables import Attempt, Pack, Trial
 from workers.runtime.pack_planner import plan
-from workers.spec.sweep import ResourcesSpec, TrialSpec
+from workers.spec.sweep import ResourcesSpec
+from workers.spec.trial import TrialSpec
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from itertools import takewhile
 from statistics import fmean, median
 
 from service.store.reports import Curve
-from workers.spec.sweep import EarlyStoppingSpec, Objective
+from workers.spec.sweep import EarlyStoppingSpec
+from workers.spec.trial import Objective
 
 MIN_PEERS = 3
 """The median of fewer says nothing."""

@@ -22,11 +22,12 @@ from service.controller.polling import Answer
 from service.controller.runners import Runners, assignment, runner_name
 from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED
-from service.store import packs, reports, sweeps
+from service.store import packs, reports, sweeps, trials
 from service.store.database import Database, LeadLost
 from service.store.tables import Pack, Sweep, Trial
 from workers.protocol import Command
 from workers.spec.expand import objective
+from workers.spec.field_errors import field_errors
 from workers.spec.sweep import SweepSpec
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Reconciler:
         except (LeadLost, ClusterGone, RayError, OperationalError, InterfaceError):
             raise
         except ValidationError as error:
-            self._fail(sweep_id, f"its spec is not valid any more: {scheduling.why(error)}. Post it again, corrected")
+            self._fail(sweep_id, f"its spec is not valid any more: {field_errors(error)[0]}. Post it again, corrected")
         except Exception as error:
             self._errors[sweep_id, what] += 1
             if self._errors[sweep_id, what] == 1:
@@ -187,8 +188,8 @@ class Reconciler:
     def _advance(self, sweep_id: str) -> None:
         with self._database.read() as session:
             spec, state = self._spec(session, sweep_id), sweeps.get(session, sweep_id).state
-            expanded = session.scalar(select(Trial.id).where(Trial.sweep_id == sweep_id).limit(1)) is not None
-        if state == "queued" or (state == "running" and not expanded):
+            complete = trials.count(session, sweep_id) >= sweeps.get(session, sweep_id).trial_count
+        if state == "queued" or (state == "running" and not complete):
             with self._database.write(self._term) as session:
                 sweep_lifecycle.expand(session, sweep_id, spec)
         self._judge(sweep_id, spec)
@@ -220,10 +221,10 @@ class Reconciler:
             open_packs = [pack for pack in packs.open_packs(session) if pack.sweep_id == sweep_id]
             wanted = {}
             for pack in open_packs:
-                trials = [session.get_one(Trial, trial_id) for trial_id in packs.open_attempts(session, pack.id)]
+                own = [session.get_one(Trial, trial_id) for trial_id in packs.open_attempts(session, pack.id)]
                 prune = self._prune.get(sweep_id, {})
-                orders = {t.id: o for t in trials if (o := commands.order(sweep, t, prune)) is not None}
-                wanted[pack.id] = (pack, orders, len(orders) == len(trials), self._name(session, pack))
+                orders = {t.id: o for t in own if (o := commands.order(sweep, t, prune)) is not None}
+                wanted[pack.id] = (pack, orders, len(orders) == len(own), self._name(session, pack))
         for pack, orders, all_of_it, name in wanted.values():
             if orders:
                 self._order(pack, orders, all_of_it, name)

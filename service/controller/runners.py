@@ -13,7 +13,7 @@ from service.settings import ControllerSettings
 from service.store import packs
 from service.store.tables import Pack, Trial
 from workers.protocol import AssignedTrial, Assignment, Command
-from workers.spec.expand import resolve
+from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
 
 SILENT_SECONDS = 120.0
@@ -35,7 +35,11 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
         attempt=packs.attempt_number(session, pack.id),
         term=term,
         slots=[
-            AssignedTrial(trial_id=t.id, spec=resolve(spec, t.number, t.params), checkpoint_dir=str(folder / t.id))
+            AssignedTrial(
+                trial_id=t.id,
+                spec=plan_trial(spec, t.number, t.params).require_spec(),
+                checkpoint_dir=str(folder / t.id),
+            )
             for t in trials
         ],
         cpus=pack.cpus,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -13,8 +12,9 @@ from service.controller.cluster import Node
 from service.controller.placement import Room, fresh_packs, suspects
 from service.store import packs, sweeps, trials
 from service.store.tables import Pack, Sweep, Trial
-from workers.spec.expand import resolve
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.expand import plan_trial
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 
 LOOK_AHEAD = 1_000
 """Waiting trials looked at in a tick."""
@@ -44,18 +44,12 @@ def sorted_out(spec: SweepSpec, candidates: Sequence[Trial]) -> tuple[Resolved, 
     """The trials that can be trained, and by id why others cannot: values in the space that do not go together."""
     sound, unsound = [], {}
     for trial in candidates:
-        try:
-            sound.append((trial, resolve(spec, trial.number, trial.params)))
-        except ValidationError as error:
-            unsound[trial.id] = f"its parameters do not go together: {why(error)}"
+        plan = plan_trial(spec, trial.number, trial.params)
+        if plan.spec is None:
+            unsound[trial.id] = plan.reason
+        else:
+            sound.append((trial, plan.spec))
     return sound, unsound
-
-
-def why(error: ValidationError) -> str:
-    """The first thing wrong, in a line."""
-    first = error.errors(include_url=False)[0]
-    parts = [str(part) for part in (*first["loc"], first.get("ctx", {}).get("name", "")) if part != ""]
-    return f"{'.'.join(parts)}: {first['msg']}"[:300]
 
 
 def refuse(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:

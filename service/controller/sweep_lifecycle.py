@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.states import SWEEP_ENDED, TRIAL_ENDED, SweepState
 from service.store import outbox, packs, sweeps, trials
 from service.store.tables import Sweep, Trial
-from workers.spec.expand import params_of
+from workers.spec.expand import next_points
 from workers.spec.sweep import SweepSpec
 
 
 def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
-    """Make the trials of a sweep that has none, and let a queued one run. Paused ones are expanded when they go on."""
+    """Create the trials that the sweep's sampler is ready to propose, and move a queued sweep to running.
+
+    A sampler that does not learn from results proposes all trials at once. A paused sweep gets its trials when it
+    resumes.
+    """
     sweep = _locked(session, sweep_id)
     if sweep.state not in ("queued", "running"):
         return
-    if not session.scalar(select(func.count()).select_from(Trial).where(Trial.sweep_id == sweep_id)):
-        for trial in trials.create_all(session, sweep, params_of(spec)):
-            outbox.add(session, sweep_id, "trial", {"number": trial.number}, trial.id)
+    earlier = trials.observations(session, sweep_id)
+    for trial in trials.create(session, sweep, len(earlier), next_points(spec, earlier)):
+        outbox.add(session, sweep_id, "trial", {"number": trial.number}, trial.id)
     if sweep.state == "queued":
         sweeps.move(session, sweep_id, "running")
 
@@ -68,10 +72,8 @@ def _locked(session: Session, sweep_id: str) -> Sweep:
 
 
 def _expanded(session: Session, sweep: Sweep) -> bool:
-    """A sweep that is to end needs no trials for it."""
-    if sweep.state in ("stopping", "cancelling"):
-        return True
-    return session.scalar(select(Trial.id).where(Trial.sweep_id == sweep.id).limit(1)) is not None
+    """Return whether the sweep has all of its trials, or needs no more since it is about to end."""
+    return sweep.state in ("stopping", "cancelling") or trials.count(session, sweep.id) >= sweep.trial_count
 
 
 def _open(session: Session, sweep_id: str) -> Sequence[Trial]:

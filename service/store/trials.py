@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
@@ -15,6 +15,7 @@ from service.states import TRIAL_ENDED, TrialState
 from service.store import events, sweeps
 from service.store.errors import NotFound
 from service.store.tables import Attempt, OutboxEntry, Sweep, Trial, TrialCheckpoint, TrialReport
+from workers.spec.samplers import Observation
 
 Direction = Literal["minimize", "maximize"]
 TrialVerb = Literal["stop", "cancel"]
@@ -23,17 +24,27 @@ RankPosition = tuple[float | None, int]  # objective and number
 _ID = re.compile(r"sw[0-9a-f]{10}-[0-9]{4,6}")
 
 
-def create_all(session: Session, sweep: Sweep, params: Sequence[dict[str, Any]]) -> list[Trial]:
-    """The sweep's trials in order of number; those that exist already are left as they are."""
-    known = {trial.number: trial for trial in session.scalars(select(Trial).where(Trial.sweep_id == sweep.id))}
-    for number, point in enumerate(params):
-        if number not in known:
-            known[number] = Trial(
-                id=f"{sweep.id}-{number:04d}", sweep_id=sweep.id, number=number, params=dict(point), state="waiting"
-            )
-            session.add(known[number])
+def create(session: Session, sweep: Sweep, first: int, points: Sequence[Mapping[str, Any]]) -> list[Trial]:
+    """Create waiting trials of a sweep at the given points, numbered from ``first``, and return them."""
+    created = [
+        Trial(id=f"{sweep.id}-{number:04d}", sweep_id=sweep.id, number=number, params=dict(point), state="waiting")
+        for number, point in enumerate(points, first)
+    ]
+    session.add_all(created)
     session.flush()
-    return [known[number] for number in sorted(known)]
+    return created
+
+
+def observations(session: Session, sweep_id: str) -> list[Observation]:
+    """Return what a sampler may learn from: the trials of a sweep by number, with their results so far."""
+    query = select(Trial.number, Trial.params, Trial.objective, Trial.state).where(Trial.sweep_id == sweep_id)
+    rows = session.execute(query.order_by(Trial.number))
+    return [Observation(number, params, value, state in TRIAL_ENDED) for number, params, value, state in rows]
+
+
+def count(session: Session, sweep_id: str) -> int:
+    """Return how many trials of a sweep exist."""
+    return session.scalar(select(func.count()).select_from(Trial).where(Trial.sweep_id == sweep_id)) or 0
 
 
 def get(session: Session, trial_id: str) -> Trial:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from service.tracking.plots import COLOURS, GREY, MAP, finish, label, png
 from service.tracking.sweep_results import SweepResults, TrialResult
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 SHOWN_DECADES = 12
 """Gradients below the largest one by more decades than this are drawn like 0."""

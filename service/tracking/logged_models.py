@@ -18,7 +18,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.types import Schema, TensorSpec
 
 from service.tracking.model_package import model_package
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 PYFUNC_FILE = Path(__file__).with_name("pyfunc_model.py")
 CHECKPOINT_FILES = ("manifest.json", "model.safetensors")

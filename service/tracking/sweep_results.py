@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.store import reports, sweeps, trials
 from service.store.reports import Curve
 from service.store.tables import Sweep, Trial
-from workers.spec.expand import objective, resolve
-from workers.spec.sweep import Objective, SweepSpec, TrialSpec
+from workers.spec.expand import objective, plan_trial
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import Objective, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,7 @@ def read(session: Session, sweep_id: str) -> SweepResults:
 
 def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:
     """Return what a trial trains, or None if its parameters contradict each other."""
-    try:
-        return resolve(spec, trial.number, trial.params)
-    except ValidationError:
-        return None
+    return plan_trial(spec, trial.number, trial.params).spec
 
 
 def leaderboard(found: SweepResults) -> dict[str, Any]:

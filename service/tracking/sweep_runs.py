@@ -9,8 +9,9 @@ from service.store.database import Database
 from service.store.tables import Sweep, Trial
 from service.tracking.mlflow_runs import SWEEP_TAG, TRIAL_TAG, Runs
 from workers.spec.expand import objective
-from workers.spec.parameter_count import count
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.parameter_count import count_parameters
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 
 SOURCE_TAGS = {"mlflow.source.name": "spectral", "mlflow.source.type": "JOB"}
 
@@ -93,6 +94,6 @@ def trial_params(spec: TrialSpec) -> dict[str, Any]:
         found["model.reflectors_u"], found["model.reflectors_v"] = spec.model.reflector_counts
     if spec.model.spectral:
         found |= {"model.margin": spec.model.band_margin, "model.sigma": spec.model.band_centre}
-    parameters = count(spec.model, spec.task)
+    parameters = count_parameters(spec.model, spec.task)
     found |= {"parameters.total": parameters.total, "parameters.recurrent": parameters.recurrent}
     return found

@@ -13,7 +13,7 @@ from service.store.tables import OutboxEntry, Trial
 from service.tracking import logged_models
 from service.tracking.mlflow_runs import Runs
 from service.tracking.sweep_runs import trial_params
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 log = logging.getLogger(__name__)
 

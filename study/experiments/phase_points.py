@@ -48,7 +48,7 @@ def _point(trial: TrialOutcome) -> PhasePoint:
     return PhasePoint(
         task.name, task.sequence_length, model.band_margin,
         sum(model.reflector_counts) / model.hidden_size, model.nonlinearity,
-        model.first_values, trial.spec.training.seed, best is not None and best <= SUCCESS * task.baseline,
+        model.start_name, trial.spec.training.seed, best is not None and best <= SUCCESS * task.baseline,
     )  # fmt: skip
 
 

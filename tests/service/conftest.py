@@ -24,7 +24,7 @@ from service.settings import ApiSettings
 from service.store import migrations, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial
-from workers.spec.expand import params_of
+from workers.spec.expand import points_of
 from workers.spec.parse import parse_sweep
 
 
@@ -151,5 +151,5 @@ def running(database: Database, new_sweep: Callable[..., Sweep]) -> tuple[Sweep,
     sweep = new_sweep()
     with database.write() as session:
         sweep = sweeps.move(session, sweep.id, "running")
-        points = params_of(parse_sweep(sweep.spec))
-        return sweep, trials.create_all(session, sweep, points)
+        points = list(points_of(parse_sweep(sweep.spec)))
+        return sweep, trials.create(session, sweep, 0, points)

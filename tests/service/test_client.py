@@ -113,7 +113,7 @@ def test_listings_go_through_every_page(client: Client, database: Database, new_
     made = [new_sweep().id for _ in range(3)]
     sweep = new_sweep(space={"training.seed": {"low": 0, "high": 249}})
     with database.write() as session:
-        trials.create_all(session, sweep, [{"training.seed": n} for n in range(250)])
+        trials.create(session, sweep, 0, [{"training.seed": n} for n in range(250)])
     assert [t["number"] for t in client.trials(sweep.id)] == list(range(250))
     assert [t["number"] for t in client.trials(sweep.id, limit=130)] == list(range(130))
     assert [s["id"] for s in client.sweeps(limit=2)] == [sweep.id, made[2]]

@@ -9,9 +9,9 @@ from pathlib import Path
 from study.documents import PAPER, SweepDocument, read
 from study.records import PointRecord, Record, TrialRecord
 from study.trials import TrialOutcome, trials_of
-from workers.spec.expand import params_of, resolve
+from workers.spec.expand import plan_trials
 from workers.spec.parse import parse_sweep
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 Values = dict[str, float | None]
 History = Callable[[TrialSpec], list[tuple[int, Values]] | None]
@@ -46,7 +46,7 @@ def history(spec: TrialSpec, *, better: float = 1.0, seconds: float = 60.0) -> l
 def record(document: SweepDocument, made: History = history, data_dir: Path | None = None) -> Record:
     """The document's sweep as if it had run; the trials of each shape in one pack."""
     sweep = parse_sweep(document.content, data_dir)
-    trials = [_trial(resolve(sweep, i, params), made) for i, params in enumerate(params_of(sweep))]
+    trials = [_trial(plan.require_spec(), made) for plan in plan_trials(sweep)]
     return Record(
         stem=document.stem, document=document.content, spec=sweep.model_dump(mode="json"),
         sweep_id=f"id-{document.stem}", state="succeeded", reason=None, machine=MACHINE, trials=trials,

@@ -8,7 +8,7 @@ from study.experiments import EXPERIMENTS
 from study.experiments.copy_memory import CONTROLS
 from study.tables import Bound, at_least, at_most
 from tests.study.examples import History, Values, history, trials
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 
 def bounds(name: str, made: History) -> list[Bound]:

@@ -12,10 +12,11 @@ from study.errors import DataNotThere, DocumentWrong
 from study.experiments import EXPERIMENTS
 from study.experiments.ptb import EQUAL
 from tests.study.examples import documents
-from workers.spec.expand import params_of, resolve
-from workers.spec.parameter_count import count
+from workers.spec.expand import plan_trials
+from workers.spec.parameter_count import count_parameters
 from workers.spec.parse import parse_sweep
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 from workers.tasks.language import LanguageTask
 from workers.tasks.mnist import Mnist
 
@@ -24,11 +25,11 @@ PATHS = sorted(PAPER.glob("*/*.json"))
 
 def first(document: SweepDocument) -> TrialSpec:
     sweep = parse_sweep(document.content)
-    return resolve(sweep, 0, params_of(sweep)[0])
+    return plan_trials(sweep)[0].require_spec()
 
 
 def specs(sweep: SweepSpec) -> list[TrialSpec]:
-    return [resolve(sweep, i, params) for i, params in enumerate(params_of(sweep))]
+    return [plan.require_spec() for plan in plan_trials(sweep)]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -52,7 +53,7 @@ def test_language_models_are_compared_at_equal_numbers_of_parameters(size: str) 
     for document in documents("ptb", size=size):
         spec = first(document)
         assert isinstance(spec.task, LanguageTask)
-        totals[repr(spec.task)].append(count(spec.model, spec.task).total)
+        totals[repr(spec.task)].append(count_parameters(spec.model, spec.task).total)
     assert len(totals) == 2
     for own in totals.values():
         assert max(own) / min(own) - 1 <= EQUAL
@@ -121,4 +122,4 @@ def test_the_small_mnist_net_is_as_small_as_the_published_one() -> None:
     (document,) = [found for found in documents("mnist") if found.stem == "mnist-28"]
     spec = first(document)
     assert isinstance(spec.task, Mnist)
-    assert count(spec.model, spec.task).recurrent <= 13_000
+    assert count_parameters(spec.model, spec.task).recurrent <= 13_000

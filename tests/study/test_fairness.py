@@ -5,7 +5,7 @@ from __future__ import annotations
 from study.fairness import sentences
 from study.trials import best_of, groups
 from tests.study.examples import Values, history, trials
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 
 def made(spec: TrialSpec) -> list[tuple[int, Values]]:

@@ -16,7 +16,7 @@ from study.experiments import EXPERIMENTS
 from study.records import PointRecord, Record, Records
 from study.trials import trials_of
 from tests.study.examples import documents, history, record
-from workers.spec.expand import params_of, resolve
+from workers.spec.expand import plan_trials
 from workers.spec.parse import parse_sweep
 from workers.training.batches import TaskData
 from workers.training.trainer import Trainer
@@ -88,7 +88,7 @@ def test_a_real_history_has_what_the_page_reads(tmp_path: Path) -> None:
     }
     content["training"].pop("checkpoint_every", None)
     sweep = parse_sweep(content)
-    states = [TrainingState.start(resolve(sweep, i, params)) for i, params in enumerate(params_of(sweep))]
+    states = [TrainingState.start(plan.require_spec()) for plan in plan_trials(sweep)]
     trainer = Trainer(states, TaskData(sweep.task, None, torch.device("cpu"), torch.float32), torch.device("cpu"))
     while trainer.live:
         trainer.advance()

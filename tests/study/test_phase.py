@@ -9,7 +9,7 @@ import pytest
 from study.experiments import EXPERIMENTS, hypotheses
 from study.experiments.phase_points import PhasePoint, points_of
 from tests.study.examples import Values, history, trials
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 PRODUCTS = (0.1, 1.0, 3.0, 10.0, 30.0)
 FILLINGS = (0.125, 0.5, 1.0, 2.0)

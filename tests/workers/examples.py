@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from workers.protocol import AssignedTrial, Assignment
-from workers.spec.expand import resolve
+from workers.spec.expand import plan_trial
 from workers.spec.parse import parse_sweep
-from workers.spec.sweep import TrainingSpec, TrialSpec
+from workers.spec.training import TrainingSpec
+from workers.spec.trial import TrialSpec
 
 
 def sweep_document(**parts: Any) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def make_trial(number: int = 0, *, task: dict[str, Any] | None = None, **fields:
     if task:
         document["task"] = task
     sweep = parse_sweep(document | {"space": {"training.seed": {"values": [document["training"].get("seed", 0)]}}})
-    return resolve(sweep, number, {"training.seed": document["training"].get("seed", 0)})
+    return plan_trial(sweep, number, {"training.seed": document["training"].get("seed", 0)}).require_spec()
 
 
 def make_assignment(folder: Path, trials: list[TrialSpec], **fields: Any) -> Assignment:

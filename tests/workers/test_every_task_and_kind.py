@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from workers.errors import SpecError
-from workers.spec.expand import params_of, resolve
+from workers.spec.expand import plan_trials
 from workers.spec.model import FEED_FORWARD, KINDS
 from workers.spec.parse import parse_sweep
 from workers.spec.sweep import SweepSpec
@@ -80,7 +80,7 @@ def test_two_steps_of_every_task_and_kind(variant: str, kind: str, files: Path, 
         assert kind in FEED_FORWARD
         assert task.readout == "every" or task.carried
         return
-    trials = [resolve(sweep, number, params) for number, params in enumerate(params_of(sweep))]
+    trials = [plan.require_spec() for plan in plan_trials(sweep)]
     data = TaskData(sweep.task, folder, CPU, torch.float32)
     trainer = Trainer([TrainingState.start(trial) for trial in trials], data, CPU)
     events = [*trainer.advance(), *trainer.advance()]

@@ -14,7 +14,7 @@ from workers.models.exponential import ExponentialRNN
 from workers.models.recurrent import Recurrent, RecurrentModel
 from workers.models.sequence_model import SequenceModel
 from workers.spec.model import RESIDUAL, ModelSpec
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 from workers.tasks import Task
 
 START_STREAM = 0x5EED
@@ -75,7 +75,7 @@ def _recurrent(
     if spec.kind in ("spectral_lstm", "spectral_gru"):
         return _gated(spec, width, dtype, generator)
     if spec.kind == "exprnn":
-        start, phi = spec.first_values, spec.nonlinearity
+        start, phi = spec.start_name, spec.nonlinearity
         return ExponentialRNN(width, size, layers, phi, start=start, generator=generator, dtype=dtype)
     plain: nn.RNN | nn.LSTM | nn.GRU
     if spec.kind == "lstm":
@@ -104,7 +104,7 @@ def _spectral(
         sigma=spec.band_centre,
         spectrum="fixed" if spec.kind == "ornn" else "sigmoid",
         checkpoint_every=recompute_every,
-        start=spec.first_values,
+        start=spec.start_name,
         generator=generator,
     )  # fmt: skip
 
@@ -118,7 +118,7 @@ def _gated(spec: ModelSpec, width: int, dtype: torch.dtype, generator: torch.Gen
         reflectors=spec.reflector_counts,
         margin=spec.band_margin,
         sigma=spec.band_centre,
-        start=spec.first_values,
+        start=spec.start_name,
         generator=generator,
     )  # fmt: skip
     if isinstance(net, SpectralLSTM):
@@ -148,7 +148,7 @@ def _spectral_layers(spec: ModelSpec, dtype: torch.dtype, generator: torch.Gener
     layers = SpectralLinear.pack([
         SpectralLinear(
             size, size, dtype=dtype, reflectors=spec.reflector_counts, margin=spec.band_margin,
-            sigma=spec.band_centre, start=spec.first_values, generator=generator,
+            sigma=spec.band_centre, start=spec.start_name, generator=generator,
         )
         for _ in range(spec.layers)
     ])  # fmt: skip

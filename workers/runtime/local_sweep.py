@@ -32,8 +32,9 @@ from workers.files import write_whole
 from workers.protocol import AssignedTrial, Assignment, Checkpointed, Ended, Measured, Report
 from workers.runtime.pack_planner import plan
 from workers.runtime.train_pack import train
-from workers.spec.expand import params_of, resolve
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.expand import plan_trials
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 
 _REPORT: TypeAdapter[Report] = TypeAdapter(Report)
 RESULTS, SWEEP = "results.json", "sweep.json"
@@ -70,7 +71,7 @@ class LocalSweep:
         self, sweep: SweepSpec, directory: Path, *, workers: int | None = None, data_dir: Path | None = None
     ) -> None:
         self.sweep, self.directory = sweep, directory
-        self.trials = [resolve(sweep, number, params) for number, params in enumerate(params_of(sweep))]
+        self.trials = [plan.require_spec() for plan in plan_trials(sweep)]
         self.results = [LocalResult(trial.number, dict(trial.params)) for trial in self.trials]
         self._workers = workers or _default_workers(sweep)
         self._data_dir = None if data_dir is None else str(data_dir)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 LARGEST_ON_CPU = 8
 LARGEST_SMALL_ON_CPU = 16

@@ -1,4 +1,4 @@
-"""What every part of a sweep's document is made from."""
+"""The base class of every part of a sweep document."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from pydantic_core import PydanticCustomError
 
 
 class SpecPart(BaseModel):
-    """A part of the document: no unknown fields, no silent conversion, never changed."""
+    """One part of a sweep document: unknown fields are refused, types are not converted, values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def wrong(name: str, problem: str, allowed: str) -> PydanticCustomError:
-    """The field ``name`` of the part at hand is wrong; braces in the texts stand for themselves."""
+def invalid_field(name: str, problem: str, allowed: str) -> PydanticCustomError:
+    """Return the error that a validator raises when a field of its own part is wrong.
+
+    Args:
+        name: The field, as a dotted path below the part.
+        problem: What is wrong with it, as a sentence without its subject. Braces are kept as they are.
+        allowed: What the user may give instead.
+    """
     return PydanticCustomError("wrong", "{problem}", {"problem": problem, "name": name, "expected": allowed})

@@ -1,93 +1,106 @@
-"""From a search space to trials: its size, its grid, its random draws (neither torch nor numpy's generators)."""
+"""From a sweep to its trials: one function makes a trial, or says why it cannot be trained."""
 
 from __future__ import annotations
 
-import math
-import random
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice, product
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from workers.errors import FieldError, SpecError
+from workers.spec.field_errors import field_errors
 from workers.spec.model import ModelSpec
-from workers.spec.search_space import Dimension, Range, Scalar, Values
-from workers.spec.sweep import RECOMPUTING, Objective, SweepSpec, TrainingSpec, TrialSpec
+from workers.spec.samplers import SAMPLERS, Observation, Sampler
+from workers.spec.search_space import Params, Scalar, Values
+from workers.spec.sweep import SweepSpec
+from workers.spec.training import RECOMPUTING_KINDS, TrainingSpec
+from workers.spec.trial import Objective, TrialSpec
 from workers.tasks import Task
 
-Params = dict[str, Scalar]
+MAX_STEP_BYTES = 64 * 2**30
+"""States that one step of one trial may keep for its backward pass: about what the largest accelerators hold."""
 
 
-def grid_values(dimension: Dimension) -> list[Scalar]:
-    """The points of one dimension in a grid; a range of whole numbers without ``grid`` takes every one."""
-    if isinstance(dimension, Values):
-        return list(dimension.values)
-    count = dimension.grid
-    if count is None:
-        return list(range(int(dimension.low), int(dimension.high) + 1))
-    if count == 1:
-        return [dimension.low]
-    points = [_between(dimension, i / (count - 1)) for i in range(count)]
-    return list(dict.fromkeys(points))
+@dataclass(frozen=True)
+class TrialPlan:
+    """One trial of a sweep: its point, and either its full specification or the reason why it cannot be trained.
 
-
-def grid_size(space: dict[str, Dimension]) -> int:
-    """How many points the grid has, without listing its points."""
-    size = 1
-    for dimension in space.values():
-        if isinstance(dimension, Values):
-            size *= len(dimension.values)
-        elif dimension.grid is not None:
-            size *= len(grid_values(dimension))  # points may fall together
-        else:
-            size *= int(dimension.high) - int(dimension.low) + 1
-    return size
-
-
-def grid(space: dict[str, Dimension], limit: int | None = None) -> list[Params]:
-    """Every point, the last dimension fastest."""
-    points = product(*(grid_values(d) for d in space.values()))
-    return [dict(zip(space, point, strict=True)) for point in islice(points, limit)]
-
-
-def draw(space: dict[str, Dimension], seed: int, number: int) -> Params:
-    """The random point of trial ``number``: a function of (seed, number) alone, whatever was drawn before."""
-    rng = random.Random(f"{seed}:{number}")
-    return {name: _draw(dimension, rng) for name, dimension in space.items()}
-
-
-def _draw(dimension: Dimension, rng: random.Random) -> Scalar:
-    if isinstance(dimension, Values):
-        return rng.choice(dimension.values)
-    if dimension.whole and not dimension.log:
-        return rng.randint(int(dimension.low), int(dimension.high))
-    return _between(dimension, rng.random())
-
-
-def _between(dimension: Range, fraction: float) -> int | float:
-    low, high = dimension.low, dimension.high
-    if fraction in (0.0, 1.0):
-        return high if fraction else low
-    if dimension.log:
-        value = math.exp(math.log(low) + fraction * (math.log(high) - math.log(low)))
-    else:
-        value = low + fraction * (high - low)
-    return min(max(round(value), int(low)), int(high)) if dimension.whole else float(f"{value:.12g}")
-
-
-def params_of(sweep: SweepSpec) -> list[Params]:
-    """The coordinates of every trial of the sweep, in order."""
-    if sweep.search.sampler == "grid":
-        return grid(sweep.space)
-    return [draw(sweep.space, sweep.search.seed, number) for number in range(sweep.search.trials or 0)]
-
-
-def resolve(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
-    """The trial at ``params``; raises pydantic's ValidationError where they do not go together.
-
-    With ``model.kind``, ``training.optimizer`` or ``training.schedule`` in the space, fields that another choice needs
-    are dropped for this one.
+    Exactly one of ``spec`` and ``error`` is None.
     """
+
+    number: int
+    params: Params
+    spec: TrialSpec | None
+    error: FieldError | None
+
+    @property
+    def reason(self) -> str:
+        """Why the trial cannot be trained, in one line; empty if it can."""
+        return "" if self.error is None else " ".join(str(self.error).split())[:300]
+
+    def require_spec(self) -> TrialSpec:
+        """Return the specification; raise SpecError if the trial cannot be trained."""
+        if self.spec is None:
+            assert self.error is not None
+            raise SpecError([self.error])
+        return self.spec
+
+
+def sampler_of(sweep: SweepSpec) -> Sampler:
+    """Return the sampler that the sweep asks for."""
+    search = sweep.search
+    direction = objective(sweep).direction
+    return SAMPLERS[search.sampler](sweep.space, seed=search.seed, trials=search.trials, direction=direction)
+
+
+def trial_count(sweep: SweepSpec) -> int:
+    """Return how many trials the sweep has, without listing them."""
+    return sampler_of(sweep).trial_count
+
+
+def points_of(sweep: SweepSpec) -> Iterator[Params]:
+    """Yield the point of every trial in order, as the sampler proposes it before any result is known."""
+    sampler = sampler_of(sweep)
+    return (sampler.propose(number, ()) for number in range(sampler.trial_count))
+
+
+def next_points(sweep: SweepSpec, earlier: Sequence[Observation]) -> list[Params]:
+    """Return the points of the next trials, as many as the sampler is ready to propose.
+
+    Args:
+        sweep: The sweep.
+        earlier: All trials that exist, by number from 0.
+    """
+    sampler, known = sampler_of(sweep), list(earlier)
+    while len(known) < sampler.trial_count and sampler.is_ready(len(known), known):
+        known.append(Observation(len(known), sampler.propose(len(known), known)))
+    return [observation.params for observation in known[len(earlier) :]]
+
+
+def plan_trials(sweep: SweepSpec) -> list[TrialPlan]:
+    """Return all trials of the sweep in order, as they are proposed before any result is known."""
+    return [plan_trial(sweep, number, params) for number, params in enumerate(points_of(sweep))]
+
+
+def plan_trial(sweep: SweepSpec, number: int, params: Mapping[str, Scalar]) -> TrialPlan:
+    """Return trial ``number`` at the point ``params``, or the reason why it cannot be trained.
+
+    This is the one place where a trial is made. If ``model.kind``, ``training.optimizer`` or ``training.schedule`` is
+    in the space, fields that another choice needs are dropped for this trial.
+    """
+    point = dict(params)
+    try:
+        spec = _build(sweep, number, point)
+    except ValidationError as misfit:
+        return TrialPlan(number, point, None, _describe_misfit(sweep, point, field_errors(misfit)[0]))
+    error = _unsupported(sweep, spec)
+    return TrialPlan(number, point, None if error else spec, error)
+
+
+def _build(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
+    """Build the trial; raise pydantic's ValidationError if its values cannot be combined."""
     parts: dict[str, dict[str, Any]] = {
         "model": sweep.model.model_dump(exclude_unset=True),
         "training": sweep.training.model_dump(exclude_unset=True),
@@ -96,36 +109,40 @@ def resolve(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
         part, field = path.split(".")
         if part != "task":
             parts[part][field] = value
-    if "model.kind" in params:
-        kind = params["model.kind"]
-        model = parts["model"]
-        for field, kinds in ModelSpec.APPLIES.items():
-            if kind not in kinds:
-                model.pop(field, None)
-        if kind not in RECOMPUTING:
-            parts["training"].pop("recompute_every", None)
-    for field, (chooser, kinds) in TrainingSpec.APPLIES.items():
-        if f"training.{chooser}" in params and params[f"training.{chooser}"] not in kinds:
-            parts["training"].pop(field, None)
+    _drop_unused(parts["model"], parts["training"], params)
     return TrialSpec.model_validate(
         {"number": number, "params": params, "task": task_at(sweep, params), "objective": objective(sweep), **parts}
     )
 
 
-def task_at(sweep: SweepSpec, params: Params) -> Task | dict[str, Any]:
-    """The sweep's task, or its document with the values of ``params``, still to be checked."""
+def _drop_unused(model: dict[str, Any], training: dict[str, Any], params: Params) -> None:
+    """Remove the fields that belong to another swept kind of model, optimiser or schedule than this trial's."""
+    if "model.kind" in params:
+        kind = params["model.kind"]
+        for field, kinds in ModelSpec.ONLY_FOR.items():
+            if kind not in kinds:
+                model.pop(field, None)
+        if kind not in RECOMPUTING_KINDS:
+            training.pop("recompute_every", None)
+    for field, (chooser, choices) in TrainingSpec.ONLY_FOR.items():
+        if f"training.{chooser}" in params and params[f"training.{chooser}"] not in choices:
+            training.pop(field, None)
+
+
+def task_at(sweep: SweepSpec, params: Mapping[str, Scalar]) -> Task | dict[str, Any]:
+    """Return the sweep's task, or its document with the task fields of ``params`` set, still to be validated."""
     own = {path.removeprefix("task."): value for path, value in params.items() if path.startswith("task.")}
     return sweep.task.model_dump() | own if own else sweep.task
 
 
 def tasks_of(sweep: SweepSpec) -> list[Task]:
-    """The sweep's task and the different ones of its trials, but for those that ``resolve`` would refuse."""
+    """Return the sweep's task and the other tasks that its trials have, without those that cannot be built."""
     found: list[Task] = [sweep.task]
     if not any(path.startswith("task.") for path in sweep.space):
         return found
     points = {
         tuple((path, value) for path, value in params.items() if path.startswith("task.")): None
-        for params in params_of(sweep)
+        for params in points_of(sweep)
     }
     for point in points:
         with suppress(ValidationError):
@@ -134,7 +151,60 @@ def tasks_of(sweep: SweepSpec) -> list[Task]:
 
 
 def objective(sweep: SweepSpec) -> Objective:
-    """The sweep's objective with the task's own defaults filled in."""
+    """Return the sweep's objective with the task's own defaults filled in."""
     metrics = sweep.task.metrics
     metric = sweep.objective.metric or ("val/accuracy" if "accuracy" in metrics else "val/loss")
-    return Objective(metric=metric, direction=sweep.objective.direction or metrics[metric.removeprefix("val/")])
+    direction = sweep.objective.direction or metrics.get(metric.removeprefix("val/"), "minimize")
+    return Objective(metric=metric, direction=direction)
+
+
+def _describe_misfit(sweep: SweepSpec, params: Params, found: FieldError) -> FieldError:
+    """Word the error of a trial whose values cannot be combined: which field, at which point, and the way out."""
+    field = f"space.{found.field}" if found.field in params else found.field
+    way_out = ""
+    if found.field.startswith("model.") and found.field != "model.kind" and _another_kind_fits(sweep, params):
+        way_out = f"; or a sweep of its own for kind {params['model.kind']}"
+    problem = f"{found.problem} (at {_show(params)})"
+    return FieldError(field, params.get(found.field, found.given), problem, f"{found.allowed}{way_out}")
+
+
+def _another_kind_fits(sweep: SweepSpec, params: Params) -> bool:
+    """Return whether another of the swept kinds of model can be combined with the trial's other values."""
+    kinds = sweep.space.get("model.kind")
+    for kind in kinds.values if isinstance(kinds, Values) else ():
+        with suppress(ValidationError):
+            _build(sweep, 0, params | {"model.kind": kind})
+            return True
+    return False
+
+
+def _unsupported(sweep: SweepSpec, trial: TrialSpec) -> FieldError | None:
+    """Return why a valid trial cannot be trained: too large, no GPU for its precision, or no such metric."""
+    if trial.step_bytes > MAX_STEP_BYTES:
+        return _too_large(trial)
+    if trial.training.dtype == "bfloat16" and not sweep.resources.gpus:
+        allowed = "float32, float64, or resources.gpus above 0"
+        return FieldError("training.dtype", "bfloat16", "needs a GPU, and resources.gpus is 0", allowed)
+    if trial.objective.metric.removeprefix("val/") not in trial.task.metrics:
+        known = ", ".join(f"val/{name}" for name in trial.task.metrics)
+        problem = f"is not a metric of the task at {_show(trial.params)}"
+        allowed = f"a metric of every trial's task: here one of {known}"
+        return FieldError("objective.metric", trial.objective.metric, problem, allowed)
+    return None
+
+
+def _too_large(trial: TrialSpec) -> FieldError:
+    """Word the error of a trial whose states no device could hold."""
+    model, training = trial.model, trial.training
+    return FieldError(
+        "training.batch_size",
+        training.batch_size,
+        f"one step would keep {trial.step_bytes / 2**30:,.0f} GiB of states: batch_size {training.batch_size} x "
+        f"{trial.task.sequence_length} steps x hidden_size {model.hidden_size} x {model.layers} layers",
+        f"at most {MAX_STEP_BYTES // 2**30} GiB; use a smaller batch_size, hidden_size or number of layers",
+    )
+
+
+def _show(params: Mapping[str, Scalar]) -> str:
+    """Return a point as text: ``model.margin = 0.1, model.reflectors = 4``."""
+    return ", ".join(f"{name} = {value}" for name, value in params.items())

@@ -1,4 +1,4 @@
-"""Pydantic's errors of a sweep's document as ours: the dotted path, what was given, what is allowed."""
+"""Turn pydantic's errors about a sweep document into ``FieldError``: dotted path, what was given, what is allowed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _DIMENSIONS = ("Values", "Range")
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
-    """Pydantic's errors as ours: dotted path, what was given, what is allowed."""
+    """Return at most ``MAX_SHOWN`` different errors of a sweep document."""
     found = [_field_error(item) for item in error.errors(include_url=False)[: 5 * MAX_SHOWN]]
     return list({str(one): one for one in found}.values())[:MAX_SHOWN]
 
 
 def _field_error(item: Any) -> FieldError:
+    """Return one of pydantic's errors as a FieldError."""
     context = item.get("ctx") or {}
     location = [str(part) for part in item["loc"]]
     task = location[1] if location[:1] == ["task"] and len(location) > 1 else None
@@ -35,23 +36,23 @@ def _field_error(item: Any) -> FieldError:
     if kind == "missing":
         return FieldError(field, None, "is missing", "give this field")
     if kind == "extra_forbidden":
-        return FieldError(field, short(given), "is not a known field", _near(path, task))
+        return FieldError(field, shorten(given), "is not a known field", _near(path, task))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         name = given.get("name") if isinstance(given, dict) else given
-        return FieldError("task.name", short(name), "is not a known task", f"one of {', '.join(TASKS)}")
+        return FieldError("task.name", shorten(name), "is not a known task", f"one of {', '.join(TASKS)}")
     if kind in ("model_type", "model_attributes_type") and path[:1] == ["space"]:
         allowed = 'a list, {"values": [...]}, or {"low": ..., "high": ...}'
-        return FieldError(field, short(given), "is not a dimension", allowed)
-    return FieldError(field, short(given), str(item["msg"]), what_is_allowed(kind, context, str(item["msg"])))
+        return FieldError(field, shorten(given), "is not a dimension", allowed)
+    return FieldError(field, shorten(given), str(item["msg"]), describe_error(kind, context, str(item["msg"])))
 
 
 def _is_tag(top: str, place: int, part: str) -> bool:
-    """Whether this part of pydantic's location is the name of a union's member rather than a key of the document."""
+    """Return whether a part of pydantic's location names a member of a union and not a key of the document."""
     return (top == "task" and place == 1 and part in TASKS) or (top == "space" and place == 2 and part in _DIMENSIONS)
 
 
 def _near(path: list[str], task: str | None) -> str:
-    """What could have been meant by an unknown field: the fields of the part it stands in."""
+    """Return the known fields of the part that an unknown field is in, the most similar one first."""
     parts: dict[str, type[BaseModel]] = {
         name: info.annotation
         for name, info in SweepSpec.model_fields.items()
@@ -77,22 +78,35 @@ _BOUNDS = {
 
 
 _KINDS = {
-    "int_type": "a whole number", "float_type": "a number", "finite_number": "a finite number", "string_type": "text",
-    "bool_type": "true or false", "dict_type": "an object", "model_type": "an object", "list_type": "a list",
-    "model_attributes_type": "an object", "string_pattern_mismatch": "text without control characters",
-}  # fmt: skip
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "list_type": "a list",
+    "string_pattern_mismatch": "text without control characters",
+}
 
 
-def what_is_allowed(kind: str, context: dict[str, Any], message: str) -> str:
-    """In the words of the field's own check, else from its bounds or type; ``message`` where nothing is known."""
+def describe_error(kind: str, context: dict[str, Any], message: str) -> str:
+    """Return what is allowed in place of a wrong value.
+
+    Args:
+        kind: The type of pydantic's error.
+        context: Its context: the field's own ``expected``, or bounds.
+        message: Pydantic's message, returned if nothing better is known.
+    """
     if "expected" in context:
         return str(context["expected"])
     bounds = [f"{words} {context[key]}" for key, words in _BOUNDS.items() if key in context]
     return ", ".join(bounds) or _KINDS.get(kind, message)
 
 
-def short(value: Any) -> Any:
-    """What was given, cut to a size that can be shown; NaN and infinity as text, since JSON has neither."""
+def shorten(value: Any) -> Any:
+    """Return a value as it can be shown: long ones are cut; NaN and infinity become text, since JSON has neither."""
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, str | int | float | bool | None) and len(str(value)) <= 200:

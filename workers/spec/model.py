@@ -1,4 +1,4 @@
-"""The network that a user asks for: ``ModelSpec`` (pydantic only, no torch)."""
+"""The network of a trial: its kind, its sizes, and how its transition matrices are parametrised."""
 
 from __future__ import annotations
 
@@ -7,12 +7,23 @@ from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from workers.spec.base_spec import SpecPart, wrong
+from workers.spec.base_spec import SpecPart, invalid_field
 
 ModelKind = Literal[
-    "spectral_rnn", "spectral_lstm", "spectral_gru", "spectral_mlp", "spectral_resnet",
-    "rnn", "irnn", "lstm", "gru", "ornn", "exprnn", "mlp", "resnet",
-]  # fmt: skip
+    "spectral_rnn",
+    "spectral_lstm",
+    "spectral_gru",
+    "spectral_mlp",
+    "spectral_resnet",
+    "rnn",
+    "irnn",
+    "lstm",
+    "gru",
+    "ornn",
+    "exprnn",
+    "mlp",
+    "resnet",
+]
 ActivationName = Literal["relu", "leaky_relu", "tanh", "identity", "modrelu"]
 StartName = Literal["gaussian", "identity", "henaff", "cayley"]
 
@@ -20,10 +31,10 @@ KINDS: frozenset[str] = frozenset(get_args(ModelKind))
 RESIDUAL = frozenset({"resnet", "spectral_resnet"})
 FEED_FORWARD = frozenset({"mlp", "spectral_mlp"}) | RESIDUAL
 BANDED = frozenset(kind for kind in KINDS if kind.startswith("spectral_"))
-"""Kinds whose singular values move within a band."""
+"""Kinds whose singular values are trained within a band around sigma."""
 
 REFLECTED = BANDED | {"ornn"}
-"""Kinds that hold reflectors."""
+"""Kinds whose transition matrix is a product that contains Householder reflectors."""
 
 MOST_RECURRENT_LAYERS = 16
 
@@ -34,13 +45,17 @@ ACTIVATIONS: dict[str, tuple[str, ...]] = {
     "rnn": ("relu", "tanh"),
     **dict.fromkeys(sorted(FEED_FORWARD), ("leaky_relu", "relu", "tanh")),
 }
-"""The nonlinearities a kind can have. The first is its default, but for exprnn: modrelu, as its authors chose."""
+"""The nonlinearities that each kind allows. The first is the default; exprnn's is modrelu, as its authors chose."""
 
 
 class ModelSpec(SpecPart):
-    """The network. Fields that its kind does not have must be left out, and are dropped where the kind is swept."""
+    """The network of a trial.
 
-    APPLIES: ClassVar[dict[str, frozenset[str]]] = {
+    A field that the chosen kind does not have must be left out. If the kind is swept, a trial ignores the fields that
+    its own kind does not have.
+    """
+
+    ONLY_FOR: ClassVar[dict[str, frozenset[str]]] = {
         "activation": frozenset(ACTIVATIONS),
         "reflectors": REFLECTED,
         "reflectors_u": REFLECTED,
@@ -49,76 +64,105 @@ class ModelSpec(SpecPart):
         "sigma": BANDED,
         "start": REFLECTED | {"exprnn"},
     }
+    """Fields that apply to some kinds alone."""
 
     kind: ModelKind = Field(
-        default="spectral_rnn", description="spectral_*: singular values in a band; ornn: all 1; exprnn: orthogonal; "
-        "irnn: starts from the identity; mlp, resnet: read a sequence at once",
-    )  # fmt: skip
-    hidden_size: int = Field(default=64, ge=1, le=4096, description="n, units of a layer")
+        default="spectral_rnn",
+        description="spectral_*: singular values within margin of sigma; ornn: all singular values 1; "
+        "exprnn: orthogonal by the matrix exponential; irnn: an RNN that starts from the identity; "
+        "rnn, lstm, gru: as in torch; mlp, resnet: read the whole sequence at once",
+    )
+    hidden_size: int = Field(default=64, ge=1, le=4096, description="n: units per layer")
     layers: int = Field(
-        default=1, ge=1, le=1000,
-        description=f"recurrent: at most {MOST_RECURRENT_LAYERS}; mlp, resnet: hidden n x n ones after the first",
-    )  # fmt: skip
+        default=1,
+        ge=1,
+        le=1000,
+        description=f"number of layers; recurrent kinds: at most {MOST_RECURRENT_LAYERS}; mlp, resnet: hidden n x n "
+        "layers after the first",
+    )
     embedding_size: int | None = Field(
-        default=None, ge=1, le=4096, description="of a token; default: 128, or the vocabulary's size if smaller"
+        default=None,
+        ge=1,
+        le=4096,
+        description="length of the vector that stands for a token; default: 128, or the size of a smaller vocabulary",
     )
     activation: ActivationName | None = Field(
-        default=None, description="default: relu; exprnn: modrelu; mlp and resnet: leaky_relu"
+        default=None, description="nonlinearity; default: relu; for exprnn modrelu, for mlp and resnet leaky_relu"
     )
     reflectors: int | None = Field(
-        default=None, ge=1, le=4096, description="m1 = m2; default: 8, or hidden_size if smaller"
+        default=None,
+        ge=1,
+        le=4096,
+        description="Householder reflectors on each side, m1 = m2; default: 8, or a smaller hidden_size",
     )
-    reflectors_u: int | None = Field(default=None, ge=1, le=4096, description="m1 alone; sets reflectors apart")
-    reflectors_v: int | None = Field(default=None, ge=1, le=4096, description="m2 alone; sets reflectors apart")
+    reflectors_u: int | None = Field(
+        default=None, ge=1, le=4096, description="reflectors on the left side (m1), if it differs from the right"
+    )
+    reflectors_v: int | None = Field(
+        default=None, ge=1, le=4096, description="reflectors on the right side (m2), if it differs from the left"
+    )
     margin: FiniteFloat | None = Field(
-        default=None, gt=0, le=1,
-        description="r: singular values within sigma +- r; default 0.01; spectral_resnet: 1 / sqrt(number of blocks)",
-    )  # fmt: skip
+        default=None,
+        gt=0,
+        le=1,
+        description="r: singular values stay within sigma - r and sigma + r; default 0.01; for spectral_resnet "
+        "1 / sqrt(number of blocks)",
+    )
     sigma: FiniteFloat | None = Field(
-        default=None, ge=0, le=2, description="sigma*: centre of the band; default 1; spectral_resnet: 0"
+        default=None, ge=0, le=2, description="centre of the band of singular values; default 1; for spectral_resnet 0"
     )
     start: StartName | None = Field(
-        default=None, description="default: gaussian; spectral_mlp: identity where m1 = m2; exprnn: henaff"
+        default=None,
+        description="initial transition matrix: gaussian (random reflectors), identity, henaff or cayley (rotations); "
+        "default: gaussian; for spectral_mlp with m1 = m2 identity, for exprnn henaff",
     )
 
     @model_validator(mode="after")
-    def _fits_kind(self) -> Self:
-        for name, kinds in self.APPLIES.items():
+    def _check_kind(self) -> Self:
+        for name, kinds in self.ONLY_FOR.items():
             if getattr(self, name) is not None and self.kind not in kinds:
                 allowed = f"leave it out; it is for kind {' or '.join(sorted(kinds))}"
-                raise wrong(name, f"{name} does not apply to kind {self.kind}", allowed)
+                raise invalid_field(name, f"{name} does not apply to kind {self.kind}", allowed)
         choices = ACTIVATIONS.get(self.kind, ())
         if self.activation is not None and self.activation not in choices:
-            raise wrong("activation", f"kind {self.kind} has no activation {self.activation}", ", ".join(choices))
-        self._layers_fit()
-        self._reflectors_fit()
-        self._start_fits()
+            raise invalid_field(
+                "activation", f"kind {self.kind} has no activation {self.activation}", ", ".join(choices)
+            )
+        self._check_layers()
+        self._check_reflectors()
+        self._check_start()
         return self
 
-    def _layers_fit(self) -> None:
+    def _check_layers(self) -> None:
+        """Raise if the kind cannot have this number of layers."""
         if self.recurrent and self.layers > MOST_RECURRENT_LAYERS:
-            allowed = (
-                f"1 to {MOST_RECURRENT_LAYERS} for a recurrent kind; kinds {', '.join(sorted(FEED_FORWARD))} go on"
-            )
-            raise wrong("layers", f"kind {self.kind} cannot have {self.layers} layers", allowed)
+            deep = ", ".join(sorted(FEED_FORWARD))
+            allowed = f"1 to {MOST_RECURRENT_LAYERS} for a recurrent kind; kinds {deep} can have more"
+            raise invalid_field("layers", f"kind {self.kind} cannot have {self.layers} layers", allowed)
         if self.kind in RESIDUAL and self.layers % 2:
-            raise wrong(
+            raise invalid_field(
                 "layers", f"kind {self.kind} has blocks of two layers, not {self.layers} layers", "an even number"
             )
 
-    def _reflectors_fit(self) -> None:
+    def _check_reflectors(self) -> None:
+        """Raise if reflectors are given twice or exceed the hidden size."""
         if self.reflectors is not None and (self.reflectors_u is not None or self.reflectors_v is not None):
             allowed = "either reflectors, or reflectors_u and reflectors_v"
-            raise wrong("reflectors", "reflectors are given twice, for both sides and for one", allowed)
+            raise invalid_field("reflectors", "reflectors are given twice, for both sides and for one", allowed)
         for name in ("reflectors", "reflectors_u", "reflectors_v"):
             count = getattr(self, name)
             if count is not None and count > self.hidden_size:
-                raise wrong(name, f"{count} reflectors exceed hidden_size", f"1 to {self.hidden_size}, the hidden_size")
+                raise invalid_field(
+                    name, f"{count} reflectors exceed hidden_size", f"1 to {self.hidden_size}, the hidden_size"
+                )
 
-    def _start_fits(self) -> None:
-        """Rotation and identity starts need as many reflectors on both sides, rotations one for every plane."""
+    def _check_start(self) -> None:
+        """Raise if the reflectors cannot represent the start.
+
+        The identity and rotations need as many reflectors on both sides, rotations one for every plane.
+        """
         if self.kind == "exprnn" and self.start == "gaussian":
-            raise wrong(
+            raise invalid_field(
                 "start", "kind exprnn starts from rotations and has no start gaussian", "henaff, cayley, identity"
             )
         if self.kind not in REFLECTED:
@@ -127,36 +171,38 @@ class ModelSpec(SpecPart):
         planes = self.hidden_size // 2
         if self.start in ("identity", "henaff", "cayley") and m1 != m2:
             allowed = "reflectors_u = reflectors_v, or start gaussian"
-            raise wrong(
+            raise invalid_field(
                 "start", f"start {self.start} needs as many reflectors on both sides, not {m1} and {m2}", allowed
             )
         if self.start in ("henaff", "cayley") and m1 < planes:
             allowed = f"reflectors of at least {planes}, or start identity or gaussian"
-            raise wrong("start", f"start {self.start} needs a reflector for each of {planes} planes, not {m1}", allowed)
+            raise invalid_field(
+                "start", f"start {self.start} needs a reflector for each of {planes} planes, not {m1}", allowed
+            )
 
     @property
     def recurrent(self) -> bool:
-        """Whether the net reads its input step by step; else it reads the whole sequence at once."""
+        """Whether the network reads its input step by step; any other kind reads the whole sequence at once."""
         return self.kind not in FEED_FORWARD
 
     @property
     def reflected(self) -> bool:
-        """Whether transitions are held as reflectors, ``reflector_counts`` of them."""
+        """Whether transition matrices are parametrised by reflectors, ``reflector_counts`` of them."""
         return self.kind in REFLECTED
 
     @property
     def spectral(self) -> bool:
-        """Whether singular values move within a band, which ``margin`` and ``sigma`` describe."""
+        """Whether singular values are trained within the band that ``margin`` and ``sigma`` describe."""
         return self.kind in BANDED
 
     @property
     def nonlinearity(self) -> str:
-        """The activation, with the default filled in; tanh for kinds that have gates."""
+        """The activation, with the default filled in; tanh for kinds with gates."""
         default = "modrelu" if self.kind == "exprnn" else ACTIVATIONS.get(self.kind, ("tanh",))[0]
         return self.activation or ("relu" if self.kind == "irnn" else default)
 
     @property
-    def first_values(self) -> StartName:
+    def start_name(self) -> StartName:
         """The start, with the default filled in."""
         if self.start is not None:
             return self.start
@@ -167,24 +213,28 @@ class ModelSpec(SpecPart):
 
     @property
     def reflector_counts(self) -> tuple[int, int]:
-        """(m1, m2) with defaults filled in."""
+        """The numbers of reflectors (m1, m2), with defaults filled in."""
         default = self.reflectors or min(8, self.hidden_size)
         return self.reflectors_u or default, self.reflectors_v or default
 
     @property
     def band_margin(self) -> float:
-        """r, with the default filled in. Residual blocks W_2 phi(W_1 x) then grow a state by (1 + r^2) at most each."""
+        """The margin r, with the default filled in.
+
+        The default of spectral_resnet lets all its blocks together grow a state by a factor of e at most, since a block
+        x + W_2 phi(W_1 x) grows it by at most 1 + r^2.
+        """
         if self.margin is not None:
             return float(self.margin)
         return 1 / math.sqrt(self.layers // 2) if self.kind == "spectral_resnet" else 0.01
 
     @property
     def band_centre(self) -> float:
-        """sigma*, with the default filled in."""
+        """The centre sigma* of the band, with the default filled in."""
         if self.sigma is not None:
             return float(self.sigma)
         return 0.0 if self.kind == "spectral_resnet" else 1.0
 
     def embedding_of(self, tokens: int) -> int:
-        """Size of a token's vector where there are ``tokens`` of them, with the default filled in."""
+        """Return the length of a token's vector for a vocabulary of ``tokens`` tokens, with the default filled in."""
         return self.embedding_size or min(tokens, 128)

@@ -1,4 +1,4 @@
-"""How many numbers a model can move, from its spec alone (no torch)."""
+"""Count the trainable parameters of a model from its specification alone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from workers.spec.model import ModelSpec
 from workers.tasks import Task
 
 GATES = {"lstm": 4, "spectral_lstm": 4, "gru": 3, "spectral_gru": 3}
+"""Number of gates, each with a transition matrix of its own; other kinds have one matrix."""
 
 
 class Parameters(NamedTuple):
-    """total: all. recurrent: of what takes h to h, or of the n -> n layers: transitions and biases, without input
+    """Numbers of trainable parameters.
+
+    ``recurrent`` counts the transitions from h to h, or the n -> n layers, with their biases. ``total`` adds input
     weights, embedding and head.
     """
 
@@ -19,15 +22,17 @@ class Parameters(NamedTuple):
     recurrent: int
 
 
-def count(model: ModelSpec, task: Task) -> Parameters:
-    """Entries of a reflector above its own coordinate and of a skew matrix's upper half are no parameters; a net's two
-    biases in torch are two. For one spectral_rnn layer and a head without bias ``total`` is the paper's count.
+def count_parameters(model: ModelSpec, task: Task) -> Parameters:
+    """Count the trainable parameters of a network for a task.
+
+    Fixed zeros of the reflectors and the lower half of a skew-symmetric matrix are not counted; both of torch's biases
+    are. For one layer of spectral_rnn and a head without bias, ``total`` is the count of the paper.
     """
     n, tokens = model.hidden_size, task.tokens
     width = task.input_size if tokens is None else model.embedding_of(tokens)
     embedding = 0 if tokens is None else tokens * width
     head = (n + 1) * task.output_size
-    recurrent = model.layers * _layer(model)
+    recurrent = model.layers * _count_layer(model)
     if not model.recurrent:
         first = n * (width * task.sequence_length + 1)
         return Parameters(embedding + first + recurrent + head, recurrent)
@@ -35,8 +40,8 @@ def count(model: ModelSpec, task: Task) -> Parameters:
     return Parameters(embedding + inputs + recurrent + head, recurrent)
 
 
-def _layer(model: ModelSpec) -> int:
-    """Of one layer, without its input weights."""
+def _count_layer(model: ModelSpec) -> int:
+    """Count the parameters of one layer without its input weights."""
     n, gates = model.hidden_size, GATES.get(model.kind, 1)
     offset = n if model.nonlinearity == "modrelu" else 0
     if model.reflected:

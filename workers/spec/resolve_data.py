@@ -1,4 +1,4 @@
-"""The facts of every data set that a sweep's trials read, put into the sweep where it is accepted."""
+"""Read the sizes of the data sets that a sweep uses, once, and keep them in the sweep."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from typing import Any
 
 from workers.errors import DataMissing, FieldError, SpecError
 from workers.spec.expand import tasks_of
+from workers.spec.field_errors import MAX_SHOWN
 from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS
 from workers.tasks.dataset_info import Facts, FileTask
 
-MAX_SHOWN = 20
-SWEPT = ("model", "task", "training")
-"""Parts of a sweep whose fields may stand in its space."""
+SWEPT_PARTS = ("model", "task", "training")
+"""Parts of a sweep whose fields can be in its space."""
 
 
-def with_first_values(document: Any, *, every: bool = False) -> Any:
-    """The document, where a required field of the task stands in the space alone, with its first value there.
+def fill_swept_fields(document: Any, *, every: bool = False) -> Any:
+    """Return the document with required task fields that only the space gives set to their first listed value.
 
-    every: so with any field. What does not go together with defaults may do so at every point of the space.
+    A field that the space sets may be left out of its part, and the document must validate all the same.
+
+    Args:
+        document: The decoded JSON document; anything that is not an object is returned as it is.
+        every: Do so with every swept field, also optional ones and those of model and training. Defaults that do not
+            go together may do so at every point of the space.
     """
     space = document.get("space") if isinstance(document, dict) else None
     if not isinstance(space, dict):
@@ -29,22 +34,26 @@ def with_first_values(document: Any, *, every: bool = False) -> Any:
         part, _, field = str(path).partition(".")
         values = dimension.get("values") if isinstance(dimension, dict) else dimension
         given = parts.get(part, document.get(part, {}))
-        if part not in SWEPT or not isinstance(given, dict) or not isinstance(values, list) or not values:
+        if part not in SWEPT_PARTS or not isinstance(given, dict) or not isinstance(values, list) or not values:
             continue
-        if every or (part == "task" and _required(given.get("name"), field)):
+        if every or (part == "task" and _is_required(given.get("name"), field)):
             parts[part] = {field: values[0]} | given
     return document | parts
 
 
-def _required(task: Any, field: str) -> bool:
+def _is_required(task: Any, field: str) -> bool:
+    """Return whether the task of this name requires the field."""
     fields = TASKS[task].model_fields if isinstance(task, str) and task in TASKS else {}
     return field in fields and fields[field].is_required()
 
 
-def described(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
-    """The sweep with the facts of its task's data sets, those that it came with left as they are.
+def add_dataset_info(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
+    """Return the sweep with ``task.facts``: the sizes of every data set that its trials read.
 
-    Raises SpecError naming the field of each data set that cannot be read.
+    Sizes that the document gave are kept. A sweep whose task reads no files is returned as it is.
+
+    Raises:
+        SpecError: A data set cannot be read; the error names its field.
     """
     if not isinstance(sweep.task, FileTask):
         return sweep
@@ -62,10 +71,8 @@ def described(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
 
 
 def _unreadable(sweep: SweepSpec, task: FileTask, error: Exception) -> FieldError:
+    """Word the error of a data set that cannot be read."""
     field = f"task.{task.source_field}"
-    if isinstance(error, DataMissing):
-        problem = str(error)
-    else:
-        problem = f"its file cannot be read ({type(error).__name__}: {error})"
-    allowed = "a data set that the server can read, or the sizes of this one in task.facts"
+    problem = str(error) if isinstance(error, DataMissing) else f"cannot be read ({type(error).__name__}: {error})"
+    allowed = f"fix the file, or choose another with {field}"
     return FieldError(f"space.{field}" if field in sweep.space else field, task.source, problem, allowed)

@@ -1,92 +1,119 @@
-"""The dimensions of a search space: listed values, or a range."""
+"""The dimensions of a search space: a list of values, or a range of numbers."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from workers.spec.base_spec import SpecPart, wrong
+from workers.spec.base_spec import SpecPart, invalid_field
 
 MAX_TRIALS = 10_000
 
 
 def _is_finite(value: int | float) -> bool:
-    """Also false for a whole number beyond what a float holds."""
+    """Return whether a number is finite; false for an integer too large for a float."""
     try:
         return math.isfinite(value)
     except OverflowError:
         return False
 
 
-def _scalar(value: Any) -> bool | int | float | str:
+def _check_scalar(value: Any) -> bool | int | float | str:
+    """Return ``value`` if it is a finite number, text or a boolean, and raise otherwise."""
     if isinstance(value, bool | str) or (isinstance(value, int | float) and _is_finite(value)):
         return value
     allowed = "a finite number, text, true or false"
     raise PydanticCustomError("scalar", "is not a finite number, text or true/false", {"expected": allowed})
 
 
-def _number(value: Any) -> int | float:
+def _check_number(value: Any) -> int | float:
+    """Return ``value`` if it is a finite number, and raise otherwise."""
     if isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
         return value
     raise PydanticCustomError("number", "is not a number that a range can end at", {"expected": "a finite number"})
 
 
 Scalar = Annotated[
-    bool | int | float | str, PlainValidator(_scalar), WithJsonSchema({"type": ["boolean", "number", "string"]})
+    bool | int | float | str, PlainValidator(_check_scalar), WithJsonSchema({"type": ["boolean", "number", "string"]})
 ]
-Number = Annotated[int | float, PlainValidator(_number), WithJsonSchema({"type": "number"})]
+Number = Annotated[int | float, PlainValidator(_check_number), WithJsonSchema({"type": "number"})]
+
+Params = dict[str, Scalar]
+"""The point of one trial: a value for every dimension, by the dotted path of the field that it sets."""
 
 
 class Values(SpecPart):
     """A dimension that takes each of the listed values."""
 
-    values: list[Scalar] = Field(min_length=1, max_length=MAX_TRIALS)
+    values: list[Scalar] = Field(min_length=1, max_length=MAX_TRIALS, description="the values, each listed once")
 
     @model_validator(mode="after")
-    def _distinct(self) -> Self:
+    def _check_distinct(self) -> Self:
         if len({(isinstance(v, bool), v) for v in self.values}) < len(self.values):
-            raise wrong("values", "a value is listed twice", "each value once")
+            raise invalid_field("values", "a value is listed twice", "each value once")
         return self
 
 
 class Range(SpecPart):
-    """A dimension between ``low`` and ``high``, even or logarithmic; whole numbers where both ends are."""
+    """A dimension between ``low`` and ``high``, both included. If both are integers, all values are integers."""
 
-    low: Number
-    high: Number
-    log: bool = False
+    low: Number = Field(description="the smallest value")
+    high: Number = Field(description="the largest value; greater than low")
+    log: bool = Field(default=False, description="true: space values evenly by their logarithm, which needs low > 0")
     grid: int | None = Field(
-        default=None, ge=1, le=MAX_TRIALS, description="points of a grid search, both ends included"
+        default=None,
+        ge=1,
+        le=MAX_TRIALS,
+        description="number of points that the grid sampler takes, low and high included; "
+        "a range of integers without it takes every integer",
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_order(self) -> Self:
         if not self.low < self.high:
-            raise wrong("low", f"low {self.low} is not below high {self.high}", "a number below high")
+            raise invalid_field("low", f"low {self.low} is not below high {self.high}", "a number below high")
         if self.log and self.low <= 0:
-            raise wrong("low", f"a logarithmic range starts above 0, not at {self.low}", "above 0, or log: false")
+            problem = f"a logarithmic range starts above 0, not at {self.low}"
+            raise invalid_field("low", problem, "above 0, or log: false")
         return self
 
     @property
-    def whole(self) -> bool:
+    def is_integer(self) -> bool:
+        """Whether the range holds integers alone."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    def at(self, fraction: float) -> int | float:
+        """Return the value a ``fraction`` (0 to 1) of the way from ``low`` to ``high``, on the range's scale."""
+        low, high = self.low, self.high
+        if fraction in (0.0, 1.0):
+            return high if fraction else low
+        if self.log:
+            value = math.exp(math.log(low) + fraction * (math.log(high) - math.log(low)))
+        else:
+            value = low + fraction * (high - low)
+        return min(max(round(value), int(low)), int(high)) if self.is_integer else float(f"{value:.12g}")
 
-def _dimension_kind(value: Any) -> str:
+
+def _dimension_tag(value: Any) -> str:
+    """Return the name of the class that a dimension's document is meant for."""
     given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
     return "Range" if "low" in given or "high" in given else "Values"
 
 
-def _listed(value: Any) -> Any:
-    """A plain list is short for its values."""
+def _expand_list(value: Any) -> Any:
+    """Turn a plain list into the document of ``Values``; leave everything else as it is."""
     return {"values": value} if isinstance(value, list) else value
 
 
 Dimension = Annotated[
     Annotated[Values, Tag("Values")] | Annotated[Range, Tag("Range")],
-    Discriminator(_dimension_kind),
-    BeforeValidator(_listed),
+    Discriminator(_dimension_tag),
+    BeforeValidator(_expand_list),
 ]
+
+SearchSpace = Mapping[str, Values | Range]
+"""The dimensions of a sweep, by the dotted path of the field that each one sets."""

@@ -28,7 +28,7 @@ from spectral import Transition
 from spectral.householder import wy
 from workers.models import PackedModel
 from workers.models.recurrent import last_of
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 from workers.tasks import Task
 from workers.training import probe_points
 from workers.training.batches import Batch

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 
 LARGEST_SINGULAR_RATE = 0.1
 """Steps of a raw singular value beyond this overshoot the sigmoid's slope and freeze it at the band's edge."""

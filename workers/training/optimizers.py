@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from workers.spec.sweep import TrainingSpec, TrialSpec
+from workers.spec.training import TrainingSpec
+from workers.spec.trial import TrialSpec
 from workers.training.lr_schedules import PackedSchedule, decays, rate
 
 EPS = 1e-8

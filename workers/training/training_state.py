@@ -13,7 +13,7 @@ from workers.checkpoints import Best, Checkpoint, CheckpointFolder, MetricsAtSte
 from workers.errors import CheckpointInvalid
 from workers.models import SequenceModel, start_of
 from workers.models.packed_model import Tensors
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 from workers.training.optimizers import OPTIMIZERS
 
 log = logging.getLogger(__name__)

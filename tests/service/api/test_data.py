@@ -12,7 +12,7 @@ from service.settings import ApiSettings
 from service.store import projections, sweeps, trials
 from service.store.database import Database
 from service.store.tables import TrialCheckpoint
-from workers.spec.expand import params_of
+from workers.spec.expand import points_of
 from workers.spec.sweep import SweepSpec
 
 SWEEP = {
@@ -74,7 +74,7 @@ def test_the_snippet_of_a_trial_has_the_shape_of_its_own_data_set(api: httpx.Cli
     posted: dict[str, Any] = api.post("/v1/sweeps", json=SWEEP | {"task": {"name": "ucr", "facts": FACTS}}).json()
     with database.write() as session:
         sweep = sweeps.get(session, posted["id"])
-        rows = trials.create_all(session, sweep, params_of(SweepSpec.model_validate(sweep.spec)))
+        rows = trials.create(session, sweep, 0, list(points_of(SweepSpec.model_validate(sweep.spec))))
         for row in rows:
             projections.put(session, row.id, "3", f"run{row.number}")
             session.add(TrialCheckpoint(trial_id=row.id, step=1, path="/x", best=True, objective=None))

@@ -201,7 +201,7 @@ def test_progress_of_a_sweep_over_steps(api: httpx.Client, database: Database, n
     sweep = new_sweep(space={"training.steps": {"values": [10, 1000]}})
     assert api.get(f"/v1/sweeps/{sweep.id}").json()["progress"] == {"done": 0, "total": 1010}
     with database.write() as session:
-        _, long = trials.create_all(session, sweep, [{"training.steps": 10}, {"training.steps": 1000}])
+        _, long = trials.create(session, sweep, 0, [{"training.steps": 10}, {"training.steps": 1000}])
         long.step = 7
         trials.move(session, long, "cancelled")
     assert api.get(f"/v1/sweeps/{sweep.id}").json()["progress"] == {"done": 7, "total": 17}
@@ -266,7 +266,7 @@ def test_report_has_the_grid_of_the_paper(api: httpx.Client, database: Database,
         for s in (0, 1)
     ]
     with database.write() as session:
-        for trial, value in zip(trials.create_all(session, sweep, points), (8, 7, 6, 5, 4, 2, 1, None), strict=True):
+        for trial, value in zip(trials.create(session, sweep, 0, points), (8, 7, 6, 5, 4, 2, 1, None), strict=True):
             trial.objective = value
     report = api.get(f"/v1/sweeps/{sweep.id}/report").json()
     assert report["objective"] == {"metric": "val/loss", "direction": "minimize"}
@@ -283,7 +283,7 @@ def test_report_has_the_grid_of_the_paper(api: httpx.Client, database: Database,
 def test_report_of_other_models_has_no_grid(api: httpx.Client, database: Database, new_sweep: NewSweep) -> None:
     sweep = new_sweep(model={"kind": "lstm", "hidden_size": 8}, space={"training.lr": {"values": [0.1]}})
     with database.write() as session:
-        (trial,) = trials.create_all(session, sweep, [{"training.lr": 0.1}])
+        (trial,) = trials.create(session, sweep, 0, [{"training.lr": 0.1}])
         trial.objective = 1.0
     report = api.get(f"/v1/sweeps/{sweep.id}/report").json()
     assert (report["grid"], report["places"], len(report["leaderboard"])) == (None, [], 1)

@@ -105,7 +105,7 @@ def test_how_to_load_the_model(api: httpx.Client, database: Database, trial: Tri
 def test_how_to_load_a_model_of_tokens(api: httpx.Client, database: Database, new_sweep: Callable[..., Sweep]) -> None:
     sweep = new_sweep(task={"name": "ptb_char", "length": 30}, space={"training.seed": [0]})
     with database.write() as session:
-        (trial,) = trials.create_all(session, sweeps.get(session, sweep.id), [{"training.seed": 0}])
+        (trial,) = trials.create(session, sweeps.get(session, sweep.id), 0, [{"training.seed": 0}])
         projections.put(session, trial.id, "3", "run7")
         session.add(TrialCheckpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
         name = trial.id

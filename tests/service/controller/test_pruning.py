@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from service.controller.pruning import asha, below_median, to_prune, to_their_ends
-from workers.spec.sweep import EarlyStoppingSpec, Objective
+from workers.spec.sweep import EarlyStoppingSpec
+from workers.spec.trial import Objective
 
 UP = Objective(metric="val/accuracy", direction="maximize")
 DOWN = Objective(metric="val/loss", direction="minimize")

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 
 from service.states import SWEEP_ENDED, SWEEP_MOVES, IllegalMove, SweepState
 from service.store import events, outbox, sweeps, trials
@@ -106,13 +107,27 @@ def test_a_verb_repeated_changes_nothing(backend: str, database: Database, new_s
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_trials_are_expanded_once(backend: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:
+def test_trials_are_numbered_after_those_that_exist(
+    backend: str, database: Database, running: tuple[Sweep, list[Trial]]
+) -> None:
     sweep, made = running
-    with database.write() as session:
-        again = trials.create_all(session, sweep, [{"other": 1}] * 4)
-    assert [t.id for t in again] == [t.id for t in made] == [f"{sweep.id}-{n:04d}" for n in range(4)]
-    assert [t.params for t in again] == [t.params for t in made]
+    assert [t.id for t in made] == [f"{sweep.id}-{n:04d}" for n in range(4)]
     assert made[1].params == {"model.reflectors": 2, "model.margin": 0.1}
+    with database.write() as session:
+        (more,) = trials.create(session, sweep, 4, [{"model.margin": 0.5}])
+        trials.move(session, more, "cancelled")
+    with database.read() as session:
+        found = trials.observations(session, sweep.id)
+        assert [(o.number, o.ended) for o in found] == [(0, False), (1, False), (2, False), (3, False), (4, True)]
+        assert found[4].params == {"model.margin": 0.5}
+        assert trials.count(session, sweep.id) == 5
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_trial_is_never_created_twice(backend: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:
+    sweep, _ = running
+    with pytest.raises(IntegrityError), database.write() as session:
+        trials.create(session, sweep, 3, [{"other": 1}])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -160,7 +175,7 @@ def test_ranking_pages_through_every_trial_once(
     sweep = new_sweep()
     values = [0.5, None, 0.1, 0.5, None, 0.9, -2.0]
     with database.write() as session:
-        for trial, value in zip(trials.create_all(session, sweep, [{}] * 7), values, strict=True):
+        for trial, value in zip(trials.create(session, sweep, 0, [{}] * 7), values, strict=True):
             trial.objective = value
     sign = 1 if direction == "minimize" else -1
     expected = sorted(range(7), key=lambda n: (values[n] is None, sign * (values[n] or 0), n))

@@ -24,9 +24,9 @@ from service.tracking.logged_models import log_model, signature
 from service.tracking.model_package import PACKAGES, ModelPackage, model_package, rewrite_imports
 from workers.checkpoints import CheckpointFolder
 from workers.models import load
-from workers.spec.expand import resolve
+from workers.spec.expand import plan_trial
 from workers.spec.parse import parse_sweep
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 from workers.training.training_state import TrainingState
 
 COPY = {"name": "copy", "length": 4}
@@ -35,9 +35,9 @@ LANGUAGE = {"name": "ptb_char", "length": 5}
 
 def trial(task: dict[str, Any], **model: Any) -> TrialSpec:
     model = {"hidden_size": 4} | model
-    return resolve(
+    return plan_trial(
         parse_sweep({"task": task, "model": model, "space": {"training.seed": [0]}}), 0, {"training.seed": 0}
-    )
+    ).require_spec()
 
 
 @pytest.fixture

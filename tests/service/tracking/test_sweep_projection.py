@@ -25,7 +25,7 @@ from service.tracking.mlflow_runs import STATUS, Runs
 from service.tracking.projector import Projector
 from service.tracking.sweep_projection import SweepProjection
 from workers.checkpoints import CheckpointFolder
-from workers.spec.expand import resolve
+from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
 from workers.training.training_state import TrainingState
 
@@ -233,7 +233,7 @@ def checkpointed(database: Database, ended: Any, tmp_path: Path) -> Sweep:
     spec = SweepSpec.model_validate(sweep.spec)
     with database.write() as session:
         for trial in trials.page(session, sweep.id):
-            whole = resolve(spec, trial.number, trial.params)
+            whole = plan_trial(spec, trial.number, trial.params).require_spec()
             path = TrainingState.start(whole).save(CheckpointFolder(tmp_path / trial.id, whole))
             for row in session.scalars(select(TrialCheckpoint).where(TrialCheckpoint.trial_id == trial.id)):
                 row.path = str(path)

@@ -17,8 +17,8 @@ from workers.models import SequenceModel, build, load, pack, start_of
 from workers.models.deep import DeepModel
 from workers.models.recurrent import RecurrentModel
 from workers.spec.model import FEED_FORWARD, KINDS, REFLECTED, ModelSpec
-from workers.spec.parameter_count import count
-from workers.spec.sweep import TrialSpec
+from workers.spec.parameter_count import count_parameters
+from workers.spec.trial import TrialSpec
 from workers.tasks import Task
 from workers.tasks.adding import Adding
 from workers.training.batches import TaskData
@@ -360,7 +360,7 @@ def test_parameters_are_counted_without_building(kind: str, task: Task) -> None:
         total = sum(_free(name, p) for name, p in parameters.items())
         outside = ("head", "embedding", "first", "recurrent.weight_ih")
         inner = {name: p for name, p in parameters.items() if not name.startswith(outside) and "weight_ih" not in name}
-        assert count(spec, task) == (total, sum(_free(name, p) for name, p in inner.items()))
+        assert count_parameters(spec, task) == (total, sum(_free(name, p) for name, p in inner.items()))
 
 
 def _free(name: str, parameter: Tensor) -> int:
@@ -374,7 +374,7 @@ def test_one_layer_has_the_papers_count() -> None:
     spec = ModelSpec(hidden_size=256, reflectors=16)
     n, m, inputs, outputs = 256, 16, 2, 1
     paper = (outputs + inputs + 2 * m + 2) * n - (2 * m * m - 2 * m) // 2
-    assert count(spec, ADDING).total == paper + outputs
+    assert count_parameters(spec, ADDING).total == paper + outputs
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

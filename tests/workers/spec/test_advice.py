@@ -25,7 +25,7 @@ def advised(task: dict[str, Any], model: dict[str, Any], **parts: Any) -> dict[s
 @pytest.mark.parametrize(("margin", "warned"), [(0.02, False), (0.021, True)])
 def test_margins_above_ten_over_t(kind: str, margin: float, warned: bool) -> None:
     found = advised(ADDING, {"kind": kind, "margin": margin})
-    assert found == ({"model.margin": "at most 1 / T = 0.002 is advised"} if warned else {})
+    assert found == ({"model.margin": "use at most 1 / T = 0.002"} if warned else {})
 
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "ornn", "exprnn"])
@@ -36,7 +36,7 @@ def test_kinds_without_a_band_get_no_advice_on_it(kind: str) -> None:
 def test_the_t_of_a_net_that_reads_a_sequence_at_once_is_its_layers() -> None:
     model = {"kind": "spectral_mlp", "layers": 200}
     assert advised(DIGITS, model) == {}
-    assert advised(DIGITS, model | {"margin": 0.06}) == {"model.margin": "at most 1 / T = 0.005 is advised"}
+    assert advised(DIGITS, model | {"margin": 0.06}) == {"model.margin": "use at most 1 / T = 0.005"}
 
 
 def test_the_end_of_a_swept_range_counts() -> None:
@@ -49,7 +49,7 @@ def test_the_end_of_a_swept_range_counts() -> None:
 def test_residual_blocks_have_a_margin_of_their_own() -> None:
     model = {"kind": "spectral_resnet", "layers": 200}
     assert advised(DIGITS, model) == {}
-    assert advised(DIGITS, model | {"margin": 0.5}) == {"model.margin": "at most 0.1 is advised"}
+    assert advised(DIGITS, model | {"margin": 0.5}) == {"model.margin": "use at most 0.1"}
 
 
 def test_a_band_below_one_lets_gradients_fade() -> None:
@@ -60,7 +60,7 @@ def test_a_band_below_one_lets_gradients_fade() -> None:
 
 def test_a_small_margin_at_the_plain_rate_freezes_singular_values() -> None:
     assert advised(ADDING, {"margin": 0.001}, training={"singular_lr": 1.0}) == {
-        "training.singular_lr": "leave it out, or about 1 / margin = 1e+03"
+        "training.singular_lr": "leave it out, or use about 1 / margin = 1e+03"
     }
     assert advised(ADDING, {"margin": 0.001}, training={"singular_lr": 500.0}) == {}
     assert advised(ADDING, {"margin": 0.001}) == {}
@@ -79,7 +79,7 @@ def test_a_small_margin_at_the_plain_rate_freezes_singular_values() -> None:
     ],
 )
 def test_many_random_reflectors_and_a_rectifier_over_long_sequences(model: dict[str, Any], warned: bool) -> None:
-    found = [advice for advice in advised(ADDING, model).values() if "at most n / 8 = 16 a side" in advice]
+    found = [advice for advice in advised(ADDING, model).values() if "at most n / 8 = 16 on each side" in advice]
     assert bool(found) == warned
     assert not advised(ADDING | {"length": 99}, model)
 

@@ -10,9 +10,10 @@ import pytest
 from tests.workers.examples import sweep_document
 from workers.errors import FieldError, SpecError
 from workers.runtime.pack_planner import plan
-from workers.spec.expand import params_of, resolve, tasks_of
+from workers.spec.expand import plan_trials, tasks_of
 from workers.spec.parse import parse_sweep
-from workers.spec.sweep import SweepSpec, TrialSpec
+from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 from workers.tasks.ucr import Ucr
 
 FACTS = {
@@ -22,7 +23,7 @@ FACTS = {
 
 
 def trials_of(sweep: SweepSpec) -> list[TrialSpec]:
-    return [resolve(sweep, number, params) for number, params in enumerate(params_of(sweep))]
+    return [plan.require_spec() for plan in plan_trials(sweep)]
 
 
 def wrong(document: Any, data_dir: Path | None = None) -> FieldError:

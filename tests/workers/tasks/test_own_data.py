@@ -15,7 +15,7 @@ from tests.workers.examples import make_assignment, sweep_document
 from workers.errors import DataMissing, SpecError
 from workers.protocol import Ended, Measured, Report
 from workers.runtime.train_pack import train
-from workers.spec.expand import resolve
+from workers.spec.expand import plan_trial
 from workers.spec.parse import parse_sweep
 from workers.tasks import Sequences
 from workers.tasks.own_data import OwnData
@@ -354,7 +354,7 @@ def test_a_net_learns_from_a_file(tmp_path: Path, every_step: bool) -> None:
         tmp_path,
     )  # fmt: skip
     reports: list[Report] = []
-    trial = resolve(sweep, 0, {"training.seed": 0})
+    trial = plan_trial(sweep, 0, {"training.seed": 0}).require_spec()
     train(make_assignment(tmp_path / "out", [trial], data_dir=str(tmp_path)), reports.append)
     assert [(r.outcome, r.reason) for r in reports if isinstance(r, Ended)] == [("succeeded", None)]
     (last,) = [r.values for r in reports if isinstance(r, Measured)]

@@ -19,7 +19,7 @@ from workers.checkpoints import CheckpointFolder
 from workers.models import start_of
 from workers.protocol import Checkpointed, Measured, Report
 from workers.runtime.train_pack import train
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 from workers.tasks import Sequences
 from workers.tasks.adding import Adding
 from workers.training.batches import TaskData

@@ -14,7 +14,7 @@ from spectral.transition import Transition, dense_literal
 from tests.workers.examples import make_trial
 from workers.models import pack, start_of
 from workers.models.packed_model import PackedModel
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 from workers.training import diagnostics, probe_points
 from workers.training.batches import Batch, TaskData
 from workers.training.diagnostics import _state, due, gradients, observe

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tests.workers.examples import make_trial, sweep_document
 from workers.errors import SpecError
-from workers.spec.expand import params_of, resolve
+from workers.spec.expand import plan_trials
 from workers.spec.parse import parse_sweep
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 from workers.training.lr_schedules import PackedSchedule, decays, rate
 from workers.training.optimizers import OPTIMIZERS, PackedOptimizer
 
@@ -220,6 +220,6 @@ def test_a_sweep_over_optimizers_drops_what_another_one_needs() -> None:
     training = {"steps": 12, "optimizer": "sgd", "momentum": 0.7}
     space = {"training.optimizer": ["sgd", "adam"]}
     sweep = parse_sweep(sweep_document(training=training, space=space))
-    sgd, adam = (resolve(sweep, number, params) for number, params in enumerate(params_of(sweep)))
+    sgd, adam = (plan.require_spec() for plan in plan_trials(sweep))
     assert (sgd.training.momentum, adam.training.momentum) == (0.7, None)
     assert sgd.shape_key != adam.shape_key

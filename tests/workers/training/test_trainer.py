@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.workers.examples import make_trial
 from workers.checkpoints import CheckpointFolder
 from workers.models import build, pack, start_of
-from workers.spec.sweep import TrialSpec
+from workers.spec.trial import TrialSpec
 from workers.training.batches import ShuffledOrder, TaskData
 from workers.training.optimizers import OPTIMIZERS
 from workers.training.trainer import Failed, Finished, Reported, Trainer, TrainerEvent

@@ -1,0 +1,87 @@
+"""One trial, fully specified: what a worker needs to train it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from workers.spec.base_spec import SpecPart, invalid_field
+from workers.spec.model import FEED_FORWARD, KINDS, ModelSpec
+from workers.spec.search_space import Scalar
+from workers.spec.training import RECOMPUTING_KINDS, TrainingSpec
+from workers.tasks import AnyTask
+
+
+class Objective(SpecPart):
+    """The metric by which trials are compared, with all defaults filled in."""
+
+    metric: str = Field(description="name of the metric, such as val/accuracy")
+    direction: Literal["minimize", "maximize"] = Field(description="which values are better")
+
+    def better(self, a: float, b: float) -> bool:
+        """Return whether the value ``a`` is better than ``b``."""
+        return a > b if self.direction == "maximize" else a < b
+
+
+class TrialSpec(SpecPart):
+    """One trial: its point in the search space, and the task, model and training that follow from it."""
+
+    number: int = Field(ge=0, description="position in the sweep, from 0")
+    params: dict[str, Scalar] = Field(description="the trial's point in the search space")
+    task: AnyTask
+    model: ModelSpec
+    training: TrainingSpec
+    objective: Objective
+
+    @model_validator(mode="after")
+    def _check_model_suits_task(self) -> Self:
+        model, task = self.model, self.task
+        if not model.recurrent and (task.readout == "every" or task.carried):
+            problem = f"kind {model.kind} reads a whole sequence once; task {task.name} reads every step"
+            raise invalid_field("model.kind", problem, f"one of {', '.join(sorted(KINDS - FEED_FORWARD))}")
+        if model.embedding_size is not None and task.tokens is None:
+            problem = f"embedding_size is for tokens; the inputs of task {task.name} are numbers"
+            raise invalid_field("model.embedding_size", problem, "leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_training_suits_model_and_task(self) -> Self:
+        """Refuse what the trainer cannot do: recompute states of other kinds, count epochs of endless data."""
+        model, training, task = self.model, self.training, self.task
+        if training.recompute_every is not None and model.kind not in RECOMPUTING_KINDS:
+            problem = f"kind {model.kind} keeps every state and cannot compute them again"
+            allowed = f"leave it out; it is for kind {' or '.join(sorted(RECOMPUTING_KINDS))}"
+            raise invalid_field("training.recompute_every", problem, allowed)
+        if training.schedule_unit == "epochs" and task.draws_fresh:
+            problem = f"task {task.name} draws fresh sequences at every step and has no epochs"
+            raise invalid_field("training.schedule_unit", problem, "steps")
+        return self
+
+    @property
+    def depth(self) -> int:
+        """Number of transitions that a gradient passes: T steps of a recurrent network, the layers of any other."""
+        return self.task.sequence_length if self.model.recurrent else self.model.layers
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of the states and outputs that one optimiser step keeps for its backward pass."""
+        training, model = self.training, self.model
+        width = 8 if training.dtype == "float64" else 4
+        every, length = training.recompute_every, self.depth
+        kept = length if every is None else min(length, -(-length // every) + every)
+        outputs = self.task.output_size * (length if self.task.readout == "every" else 1)
+        states = kept * model.hidden_size * (model.layers if model.recurrent else 1)
+        return training.batch_size * (states + outputs) * width
+
+    @property
+    def shape_key(self) -> str:
+        """The key that trials must share to be trained in one pack.
+
+        Reflector counts, margins, learning rates and seeds are not part of it: they may differ within a pack.
+        """
+        model, training = self.model, self.training
+        network = (model.kind, model.hidden_size, model.layers, model.nonlinearity, model.embedding_size)
+        length = (training.steps, training.report_interval, training.checkpoint_interval)
+        cost = (training.batch_size, training.optimizer, training.dtype, training.recompute_every)
+        return repr((self.task, *network, *length, *cost))
