@@ -30,7 +30,7 @@ STATUS = {
 """MLflow's status for each final state of a sweep or a trial."""
 
 
-MetricsPoint = tuple[int, float, Mapping[str, float]]
+RunMetrics = tuple[int, float, Mapping[str, float]]
 """The (step, time, values) of a report; the time in seconds since 1970."""
 
 
@@ -93,7 +93,7 @@ class Runs:
         for start in range(0, len(rows), PARAM_BATCH):
             self.client.log_batch(run_id, params=rows[start : start + PARAM_BATCH])
 
-    def log(self, run_id: str, points: list[MetricsPoint], tags: Mapping[str, Any] | None = None) -> None:
+    def log(self, run_id: str, points: list[RunMetrics], tags: Mapping[str, Any] | None = None) -> None:
         """Log metrics and set tags; tags whose value is None are left out.
 
         Repeating a call adds nothing, since MLflow keeps each (key, time, step, value) only once.

@@ -8,7 +8,7 @@ from typing import Any
 
 from service.store.database import Database
 from service.tracking import diagnostic_plots, logged_models, plots, sweep_results
-from service.tracking.mlflow_runs import MetricsPoint, Runs
+from service.tracking.mlflow_runs import RunMetrics, Runs
 from service.tracking.sweep_results import SweepResults
 from service.tracking.sweep_runs import SweepRuns
 from service.tracking.trial_projection import MODEL_TAG
@@ -43,7 +43,7 @@ def project_results(
             for name, content in drawn.items():
                 Path(folder, name).write_bytes(content)
             runs.client.log_artifacts(run_id, folder, "plots")
-    points: list[MetricsPoint] = []
+    points: list[RunMetrics] = []
     tags = {"spectral.state": end["state"], "spectral.reason": end["reason"]}
     if found.best is not None:
         trial = found.best.trial
