@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -126,7 +126,9 @@ def get_report(sweep_id: SweepId, context: Ctx) -> schemas.SweepReport:
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202)
-def steer(sweep_id: SweepId, verb: SweepVerb, context: Ctx) -> schemas.SweepView:
+def steer(
+    sweep_id: SweepId, verb: Annotated[SweepVerb, Path(description="What to do.")], context: Ctx
+) -> schemas.SweepView:
     """Pause, resume, stop or cancel a sweep. Repeating a verb is not an error.
 
     ``pause`` ends running trials at a checkpoint, and ``resume`` continues them from there. After ``stop`` running

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from service.api import checkpoint_files, presenters, schemas
@@ -37,7 +37,9 @@ def get_trial(trial_id: TrialId, context: Ctx) -> schemas.TrialView:
 
 
 @router.post("/{trial_id}/{verb}", status_code=202)
-def steer(trial_id: TrialId, verb: TrialVerb, context: Ctx) -> schemas.TrialView:
+def steer(
+    trial_id: TrialId, verb: Annotated[TrialVerb, Path(description="What to do.")], context: Ctx
+) -> schemas.TrialView:
     """Stop or cancel a trial. Repeating a verb is not an error.
 
     ``stop`` ends the trial at a checkpoint, and it counts as pruned; ``cancel`` ends it now. The controller carries

@@ -48,7 +48,7 @@ class Home:
         """Lock the folder until ``release`` or the end of this process.
 
         Args:
-            holder: What another stack is told about this one: its ``url``.
+            holder: What the error of another stack shows about this one: its ``url``.
 
         Raises:
             HomeBusy: Another stack runs in the folder.

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 LIMIT = 2_000
 """Entries read from the outbox in one round."""
 PAUSE_SECONDS = 1.0
-"""Between two looks into an empty outbox."""
+"""Between two reads of an empty outbox."""
 
 MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # MLflow's own retries would take minutes; ours notice that it is back

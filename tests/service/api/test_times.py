@@ -35,7 +35,7 @@ def test_seconds_become_utc_with_milliseconds(seconds: float, expected: str) -> 
 
 
 def times(document: Any) -> Iterator[tuple[str, Any]]:
-    """Every field of a document that holds a time, wherever it is."""
+    """Yield the name and value of every field that holds a time, at any depth."""
     if isinstance(document, list):
         for item in document:
             yield from times(item)

@@ -48,7 +48,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spectral(*arguments: str, url: str = "http://127.0.0.1:1", text: str = "") -> Done:
-    """One run of the command in this process; an exception that it lets through is the test's failure."""
+    """Run the command in this process; an exception that it lets through fails the test."""
     out, err = io.StringIO(), io.StringIO()
     given = io.TextIOWrapper(io.BytesIO(text.encode()))
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
@@ -218,7 +218,7 @@ def test_validate_says_what_would_run_and_warns(base_url: str, document: dict[st
     assert "warning space.model.margin = 0.9 is above 10 / T" in warned.stdout.replace("\n", " ")
 
 
-def test_a_wrong_field_is_told_with_what_is_allowed(base_url: str, document: dict[str, Any]) -> None:
+def test_a_wrong_field_is_named_with_what_is_allowed(base_url: str, document: dict[str, Any]) -> None:
     document["model"]["hidden_size"] = 0
     for command in ("submit", "validate"):
         done = spectral(command, "-", url=base_url, text=json.dumps(document))
@@ -238,13 +238,13 @@ def test_a_wrong_field_is_told_with_what_is_allowed(base_url: str, document: dic
         ('{"name": "a", "name": "b"}', "name is given twice"),
     ],
 )
-def test_a_file_that_is_no_sweep_is_told_without_a_traceback(text: str, words: str) -> None:
+def test_a_file_that_is_not_a_sweep_ends_in_a_message_without_a_traceback(text: str, words: str) -> None:
     done = spectral("submit", "-", text=text)
     assert done.returncode == 2
     assert words in done.stderr
 
 
-def test_a_missing_server_is_told_with_how_to_start_one(file: str) -> None:
+def test_a_missing_server_ends_in_a_message_that_says_how_to_start_one(file: str) -> None:
     alone = spectral("submit", file)
     assert alone.returncode == 2
     assert "no answer from http://127.0.0.1:1" in alone.stderr

@@ -1,4 +1,4 @@
-"""One stack per home, and what is in the way of it."""
+"""The start of a stack: one for each home, and what can prevent it."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def stranger(tmp_path: Path) -> Path:
 
 
 def elsewhere(script: str, folder: Path, *arguments: str) -> Any:
-    """Run a script with the stranger's packages first on the path, then the installed ones; give what it prints.
+    """Run a script with the stranger's packages first on the path, then the installed ones; return what it prints.
 
     Without ``site`` no .pth file is read, so a clone installed in editable mode is not found either.
     """

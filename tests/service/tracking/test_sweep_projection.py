@@ -1,4 +1,4 @@
-"""What goes to MLflow: plots of every kind of sweep, and all of it again where MLflow forgot."""
+"""Sweeps in MLflow: their plots, their runs, and writing them again after MLflow has lost them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture
 def ended(database: Database, new_sweep: Callable[..., Sweep]) -> Callable[..., Sweep]:
-    """A function that gives a sweep whose trials have run and ended, each better than the one before."""
+    """Return a function that makes a sweep whose trials have ended, each with a better result than the one before."""
 
     def run(**changes: Any) -> Sweep:
         sweep = new_sweep(**changes)
@@ -144,7 +144,7 @@ def test_registry_names_hold_nothing_the_registry_refuses(name: str, expected: s
     assert registry_name(name) == expected
 
 
-def test_projections_of_one_sweep_are_not_taken_for_anothers(database: Database, ended: Any) -> None:
+def test_the_projections_of_another_sweep_are_kept(database: Database, ended: Any) -> None:
     one, two = ended(), ended()
     with database.write() as session:
         for sweep in (one, two):
@@ -158,7 +158,7 @@ def test_projections_of_one_sweep_are_not_taken_for_anothers(database: Database,
 def projector(
     database: Database, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Projector]]:
-    """A function that gives a projector into an MLflow of our own, called without its server."""
+    """Return a function that makes a projector into an MLflow database of this test, without an MLflow server."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Probe, "check", lambda _: None)
     before = mlflow.get_tracking_uri()
@@ -209,9 +209,11 @@ def test_a_sweep_with_an_invalid_spec_or_invalid_trials_is_written_as_far_as_pos
 
 
 def test_the_reason_why_mlflow_does_not_take_a_sweep_is_one_line(
-    database: Database, new_sweep: Callable[..., Sweep], projector: Callable[[], Projector],
+    database: Database,
+    new_sweep: Callable[..., Sweep],
+    projector: Callable[[], Projector],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     def slip(*_: Any) -> None:
         raise ValueError("one\n  two\n" + "x" * 1000)
 
@@ -228,7 +230,7 @@ def test_the_reason_why_mlflow_does_not_take_a_sweep_is_one_line(
 
 @pytest.fixture
 def checkpointed(database: Database, ended: Any, tmp_path: Path) -> Sweep:
-    """An ended sweep of two trials whose checkpoints stand on disk."""
+    """Return an ended sweep of two trials that have checkpoints on disk."""
     sweep: Sweep = ended(space={"model.margin": {"values": [0.01, 0.1]}})
     spec = SweepSpec.model_validate(sweep.spec)
     with database.write() as session:
@@ -242,9 +244,12 @@ def checkpointed(database: Database, ended: Any, tmp_path: Path) -> Sweep:
 
 
 def test_trials_that_mlflow_has_taken_are_not_written_again_after_an_error(
-    database: Database, checkpointed: Sweep, projector: Callable[[], Projector], monkeypatch: pytest.MonkeyPatch,
+    database: Database,
+    checkpointed: Sweep,
+    projector: Callable[[], Projector],
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     second = f"{checkpointed.id}-0001"
     logged, log_model = [], logged_models.log_model
 
@@ -271,8 +276,9 @@ def test_trials_that_mlflow_has_taken_are_not_written_again_after_an_error(
     assert kept.data.tags["spectral.state"] == "succeeded"
     assert kept.data.metrics["val/loss"] == 1.0 / 21
     assert {found.path for found in runs.client.list_artifacts(own[second], "checkpoints")} == {
-        "checkpoints/best", "checkpoints/last",
-    }  # fmt: skip
+        "checkpoints/best",
+        "checkpoints/last",
+    }
     plots_ = {found.path for found in runs.client.list_artifacts(own[checkpointed.id], "plots")}
     assert plots_ == {"plots/results.png", "plots/learning_curves.png"}
     versions = runs.client.search_model_versions(f"name = '{registry_name(checkpointed.name)}'")
