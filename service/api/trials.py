@@ -10,7 +10,7 @@ from starlette.responses import Response
 from service.api import checkpoint_files, presenters, schemas
 from service.api.deps import Ctx, TrialId
 from service.api.strict_query import Known
-from service.store import events, projections, sweeps, trials
+from service.store import attempts, checkpoints, events, projections, reports, sweeps, trials
 from service.store.errors import NotFound
 from service.store.tables import Trial
 from service.store.trials import TrialVerb
@@ -59,7 +59,7 @@ def get_metrics(
     """Return the trial's metrics by step."""
     with context.database.read() as session:
         trials.get(session, trial_id)
-        rows = trials.reports(session, trial_id, after)
+        rows = reports.of_trial(session, trial_id, after, limit=10_000)
     known = sorted({key for row in rows for key in row.values})
     kept = [(row, {k: v for k, v in row.values.items() if keys is None or k in keys}) for row in rows]
     points = [schemas.MetricsPoint(step=row.step, at=row.at, values=values) for row, values in kept if values]
@@ -77,8 +77,8 @@ def get_checkpoint(
     with context.database.read() as session:
         trials.get(session, trial_id)
         if download:
-            return checkpoint_files.model_of(trials.checkpoint(session, trial_id, which), trial_id, which)
-        last, best = (trials.checkpoint(session, trial_id, w) for w in ("last", "best"))
+            return checkpoint_files.model_of(checkpoints.find(session, trial_id, which), trial_id, which)
+        last, best = (checkpoints.find(session, trial_id, w) for w in ("last", "best"))
     return schemas.TrialCheckpoints(
         trial_id=trial_id, last=checkpoint_files.shown(last, "last"), best=checkpoint_files.shown(best, "best")
     )
@@ -91,7 +91,7 @@ def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
         row = trials.get(session, trial_id)
         spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
         run = projections.get(session, trial_id)
-        if run is None or trials.checkpoint(session, trial_id, "last") is None:
+        if run is None or checkpoints.find(session, trial_id, "last") is None:
             raise NotFound(
                 "model of trial", trial_id, " yet: a trial's model is logged to MLflow once the trial has a checkpoint"
             )
@@ -116,7 +116,7 @@ def get_logs(trial_id: TrialId, context: Ctx) -> schemas.Logs:
     """Return the trial's history: its attempts, why each of them ended, and its events."""
     with context.database.read() as session:
         row = trials.get(session, trial_id)
-        tries = trials.attempts(session, trial_id)
+        tries = attempts.of_trial(session, trial_id)
         happened = events.of_trial(session, row.sweep_id, trial_id)
     return schemas.Logs(
         trial_id=trial_id,

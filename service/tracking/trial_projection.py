@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from service.store import trials
+from service.store import checkpoints
 from service.store.database import Database
 from service.store.tables import OutboxEntry, Trial
 from service.tracking import logged_models
@@ -52,8 +52,8 @@ def _upload(
 ) -> dict[str, Any]:
     """Copy an ended trial's checkpoints to its run, log its model if it succeeded, and return tags with the result."""
     with database.read() as session:
-        best = trials.checkpoint(session, trial.id, "best")
-        last = trials.checkpoint(session, trial.id, "last")
+        best = checkpoints.find(session, trial.id, "best")
+        last = checkpoints.find(session, trial.id, "last")
     run = runs.get(run_id)
     for which, checkpoint in (("best", best), ("last", last)):
         if checkpoint is not None and _is_readable(trial, Path(checkpoint.path)):

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from spectral import Activation, PackedLinear, SpectralLinear, Transition
-from spectral.transition import dense
 from workers.models.sequence_model import SequenceModel
 
 
@@ -57,7 +56,7 @@ def matrices(layers: PackedLinear | SpectralLinear) -> Tensor:
 def formed(transition: Transition) -> Tensor:
     """W, (..., n, n), in the dtype of its factors also under autocast: half precision has no triangular solver."""
     with torch.autocast(transition.u.device.type, enabled=False):
-        return dense(transition)
+        return transition.matrix()
 
 
 def run(x: Tensor, weights: Tensor, biases: Tensor, activation: Activation, *, residual: bool) -> Tensor:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spectral import SpectralLinear, Transition
-from spectral.singular_values import from_raw
+from spectral import SpectralLinear, Transition, normalize_reflectors_, parameter_roles, singular_map
 from workers.models import deep
 from workers.models.deep import DeepModel
 from workers.models.packed_model import PackedModel, only, stacked_parameters
@@ -29,6 +28,7 @@ class DeepPack(PackedModel):
         self.parameters |= stacked_parameters([trial.first for trial in own], "first")
         self.parameters |= stacked_parameters([trial.layers for trial in own], "layers")
         self._takes(1, like.first.out_features)
+        self._roles = {f"layers.{name}": role for name, role in parameter_roles(like.layers).items()}
         self._activation, self._residual = like.activation, like.residual
         self._spectral = isinstance(like.layers, SpectralLinear)
         if self._spectral:
@@ -52,16 +52,14 @@ class DeepPack(PackedModel):
     def _transition(self) -> Transition:
         """All layers of all trials: sigma (K, L, n)."""
         own = self.parameters
-        sigma = from_raw("sigmoid", own["layers.singular"], self._centre, self._margin, self.hidden_size)
+        sigma = singular_map("sigmoid", own["layers.singular"], self._centre, self._margin, self.hidden_size)
         return Transition(sigma, own["layers.reflectors_u"], own["layers.reflectors_v"])
 
     def transitions(self) -> list[Transition]:
         return [self._transition()] if self._spectral else []
 
-    @torch.no_grad()
     def after_step(self) -> None:
-        """The loss does not depend on a reflector's length, so its gradient would let it grow without end."""
-        for name, raw in self.parameters.items():
-            if "reflectors" in name:
-                length = torch.linalg.vector_norm(raw, dim=-2, keepdim=True)
-                raw.div_(length.masked_fill(length == 0, 1.0))
+        """Scale every reflector to length 1: the loss does not depend on it, and optimisers would let it grow."""
+        for name, role in self._roles.items():
+            if role == "reflector":
+                normalize_reflectors_(self.parameters[name])

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
-from spectral import BACKENDS, Activation
-from spectral.recurrence import native
-
-ANGLES: dict[str, Callable[[Tensor], Tensor]] = {
-    "henaff": lambda unit: (2 * unit - 1) * math.pi,
-    "cayley": lambda unit: unit * (math.pi / 2),
-    "identity": torch.zeros_like,
-}
-"""Angles of the planes that W turns at the start, from U(0, 1); as in spectral.init."""
+from spectral import Activation, ParameterRole, dense_recurrence, rotation_angles
 
 
 class ExponentialCell(NamedTuple):
@@ -33,6 +25,7 @@ class ExponentialCell(NamedTuple):
 class ExponentialLayer(nn.Module):
     """The parameters of one layer; ``weight_hh`` is exp(A) through torch's own orthogonal parametrisation."""
 
+    parameter_roles: ClassVar[Mapping[str, ParameterRole]] = {"offset": "threshold"}
     weight_hh: Tensor
 
     def __init__(
@@ -56,7 +49,7 @@ class ExponentialLayer(nn.Module):
 class ExponentialRNN(nn.Module):
     """h_t = phi(exp(A) h_{t-1} + M x_t + b) in layers: x (B, T, I) -> every state (B, T, n), last ones (L, B, n).
 
-    Starts: plane rotations, as ``ANGLES`` has them, M and b from U(-1/sqrt(n), 1/sqrt(n)).
+    Starts: plane rotations, as ``rotation_angles`` draws them, M and b from U(-1/sqrt(n), 1/sqrt(n)).
     """
 
     def __init__(
@@ -84,9 +77,8 @@ def run(x: Tensor, h0: Tensor, cells: Iterable[ExponentialCell], activation: Act
     with torch.autocast(x.device.type, enabled=False):
         for cell, h in zip(cells, h0.unbind(-3), strict=True):
             dtype = cell.matrix.dtype
-            backend = BACKENDS["native_dense" if native.available(x.device, dtype) else "dense"]
             z = _linear(x.to(dtype), cell)
-            found.append(backend(z, h.to(dtype).contiguous(), cell.matrix, activation, cell.offset))
+            found.append(dense_recurrence(z, h, cell.matrix, activation, offset=cell.offset))
             x = found[-1]
     return found
 
@@ -102,5 +94,5 @@ def _planes(size: int, start: str, generator: torch.Generator) -> Tensor:
     """The lower triangle of the A whose exponential turns the planes (2j, 2j+1) by random angles, (n, n)."""
     j = torch.arange(size // 2)
     lower = torch.zeros(size, size, dtype=torch.float64)
-    lower[2 * j + 1, 2 * j] = ANGLES[start](torch.rand(size // 2, dtype=torch.float64, generator=generator))
+    lower[2 * j + 1, 2 * j] = rotation_angles(start, size // 2, generator=generator)
     return lower

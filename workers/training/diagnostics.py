@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 from spectral import Transition
-from spectral.householder import wy
 from workers.models import PackedModel
 from workers.models.recurrent import last_of
 from workers.spec.trial import TrialSpec
@@ -147,7 +146,7 @@ def _spectrum(transitions: Sequence[Transition], specs: Sequence[TrialSpec]) -> 
         return {}
     with torch.no_grad():
         values = torch.cat([t.sigma.flatten(1) for t in transitions], 1)
-        errors = [_off_orthogonal(raw) for t in transitions for raw in (t.u, t.v)]
+        errors = [t.orthogonality_error().reshape(len(values), -1).amax(1) for t in transitions]
         found = {"spectral/min": values.amin(1), "spectral/max": values.amax(1)}
         found["spectral/orthogonality"] = torch.stack(errors).amax(0)
         if specs[0].model.spectral:
@@ -162,13 +161,6 @@ def _band(spec: TrialSpec) -> tuple[float, float]:
     """Lower end and width."""
     centre, margin = spec.model.band_centre, spec.model.band_margin
     return centre - margin, 2 * margin
-
-
-def _off_orthogonal(raw: Tensor) -> Tensor:
-    """max |Q^T Q - I| of the reflectors raw (K, ..., n, m), (K,)."""
-    q = wy.dense(raw)
-    off = q.mT @ q - torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
-    return off.abs().flatten(1).amax(1)
 
 
 @torch.no_grad()
