@@ -3,19 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadgroup
+LIKE_AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 SPECTRAL_NATIVE_ISA=avx2
 
-.PHONY: help demo up test check paper results bench bench-service bench-gpu clean setup containers
+.PHONY: help demo up test test-fast test-avx2 check fix paper results bench bench-service bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml requirements.lock deploy/dependencies.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) (a few minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -c "from spectral.recurrence.native_library import build_all; build_all()"
+	@echo "Installing the packages of requirements.lock into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python deploy/dependencies.py install
+	@$(BIN)/python -c "from spectral.recurrence.native_library import build_all; build_all()"
 	@touch $@
 
 setup: $(READY) ## create .venv with the pinned packages
@@ -26,14 +28,27 @@ demo: $(READY) ## start everything, run a real sweep, show its result
 up: $(READY) ## start the service on this machine (data under spectral-home/)
 	$(BIN)/spectral up --home spectral-home
 
-test: $(READY) ## all tests
-	$(BIN)/python -m pytest
+test: $(READY) ## all tests, as many side by side as there are cores (a part: ARGS=tests/spectral)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-fast: $(READY) ## the tests without those marked slow and without whole services (under two minutes)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --ignore tests/end_to_end $(ARGS)
+
+test-avx2: $(READY) ## what depends on the processor, as on one without AVX-512
+	@case "$$(uname -m)" in \
+	x86_64) $(LIKE_AVX2) $(BIN)/python -m pytest $(PARALLEL) tests/spectral tests/workers/training tests/workers/models $(ARGS) ;; \
+	*) echo "Skipped: this processor is not an x86-64 one, so it has no AVX2 to be tested with." ;; \
+	esac
 
 check: $(READY) ## lint, types, layering
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fix: $(READY) ## repair what lint can repair, and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 paper: $(READY) ## the study: every claim as sweeps through the service, then docs/results.md (an hour; ARGS="--only mlp")
 	$(BIN)/python -m study $(ARGS)
@@ -45,16 +60,15 @@ bench: $(READY) ## P1-P5: the recurrence and packs against torch.nn.RNN and the 
 	$(BIN)/python -m benchmarks.recurrence
 	$(BIN)/python -m benchmarks.packs --trust --profile
 
-$(VENV)/.ready-bench: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-	@touch $@
-
-bench-service: $(VENV)/.ready-bench ## P6: a whole sweep through the service and through Ray Tune (half an hour)
+bench-service: $(READY) ## P6: a whole sweep through the service and through Ray Tune (half an hour)
 	$(BIN)/python -m benchmarks.service
 
 bench-gpu: ## G1-G3 on a CUDA device, with torch, triton and numpy alone; without one, the law check in the interpreter
 	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
 	then $(PYTHON) -m benchmarks.gpu; else TRITON_INTERPRET=1 $(PYTHON) -m benchmarks.gpu; fi
+
+lock: $(READY) ## requirements.lock again from pyproject.toml (newest versions: ARGS=--upgrade)
+	$(BIN)/python deploy/dependencies.py lock $(ARGS)
 
 containers: ## build the images and run a sweep through docker-compose.yml
 	deploy/try-compose

@@ -1,5 +1,7 @@
 """Numerics of Spectral-RNNs: a transition held as Householder reflectors and singular values near one.
 
+Part of spectral-rnn-service; this part alone needs torch and numpy alone.
+
 Zhang, Lei & Dhillon, "Stabilizing Gradients for Deep Neural Networks via Efficient SVD Parameterization",
 ICML 2018.
 """

@@ -40,7 +40,7 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
         pack_id=pack.id,
         attempt=attempts.number_of_pack(session, pack.id),
         term=term,
-        slots=[
+        trials=[
             AssignedTrial(
                 trial_id=t.id,
                 spec=plan_trial(spec, t.number, t.params).require_spec(),
