@@ -1,0 +1,1 @@
+"""Benchmarks against torch and other peers; docs/benchmarks.md explains them and shows their results."""

@@ -1,7 +1,7 @@
-"""G1, G2 and G3 on one GPU with torch, triton and numpy alone. See docs/benchmarks.md.
+"""Benchmarks G1, G2 and G3 on one GPU; they need torch, triton and numpy alone. See docs/benchmarks.md.
 
 python -m benchmarks.gpu [--quick] [--write docs/benchmarks.md]
-TRITON_INTERPRET=1 python -m benchmarks.gpu     # no GPU: the law check alone, at tiny sizes
+TRITON_INTERPRET=1 python -m benchmarks.gpu     # without a GPU: only the comparison with the reference, at tiny sizes
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ from spectral.transition import Transition
 
 BACKEND = "triton"
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
-G1 = {Shape(128, 16, 784, 128): 1.0, Shape(256, 16, 784, 128): 1.0, Shape(512, 16, 784, 128): 0.33,
-      Shape(1024, 16, 784, 128): 0.33}  # fmt: skip
+G1 = {
+    Shape(128, 16, 784, 128): 1.0,
+    Shape(256, 16, 784, 128): 1.0,
+    Shape(512, 16, 784, 128): 0.33,
+    Shape(1024, 16, 784, 128): 0.33,
+}
+"""Shapes of G1, with the most time that ours may take relative to cuDNN."""
 G2 = (Shape(128, 16, 784, 128), Shape(256, 16, 784, 128), Shape(512, 16, 784, 128))
 MICROSECONDS_A_STEP, OVER_LITERAL = 1.0, 200.0
 G3 = Shape(128, 16, 784, 32)
@@ -41,14 +46,17 @@ Contenders = Mapping[str, Callable[[], object]]
 
 
 def main() -> None:
+    """Run the chosen benchmarks and save their results."""
     options = _options()
     if BACKEND not in BACKENDS:
-        raise SystemExit(f"there is no backend {BACKEND!r} here; there are {', '.join(BACKENDS)}")
+        raise SystemExit(f"the backend {BACKEND!r} is not available; available are {', '.join(BACKENDS)}")
     if not torch.cuda.is_available():
         if not INTERPRETED:
-            raise SystemExit("no GPU here. TRITON_INTERPRET=1 runs the kernels on the CPU, for correctness alone")
+            raise SystemExit(
+                "torch finds no GPU. Set TRITON_INTERPRET=1 to check the kernels on the CPU; nothing is timed."
+            )
         require_laws(TINY, torch.device("cpu"))
-        print("No GPU: the kernels ran in Triton's interpreter and agree with the reference. No times are meant.")
+        print("No GPU: the kernels ran in Triton's interpreter and agree with the reference. Nothing was timed.")
         return
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     device = torch.device("cuda")
@@ -69,8 +77,12 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short sequences: shows that it runs")
-    parser.add_argument("--only", nargs="+", choices=("G1", "G2", "G3"), default=("G1", "G2", "G3"))
+    parser.add_argument(
+        "--quick", action="store_true", help="short sequences, to show that everything runs; the times mean nothing"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=("G1", "G2", "G3"), default=("G1", "G2", "G3"), help="run these alone"
+    )
     parser.add_argument("--rounds", type=int, default=9, help="samples of each contender")
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results")
     parser.add_argument("--write", type=Path, help="put the results into this document")
@@ -78,15 +90,15 @@ def _options() -> argparse.Namespace:
 
 
 def require_laws(shapes: tuple[Shape, ...], device: torch.device) -> None:
-    """States and every gradient against the reference in float64, by norm; ends the program where they differ.
+    """Compare states and gradients with the float64 reference, alone and in a pack of two; exit if they differ.
 
-    tanh, since one flipped sign of a relu would move a gradient more than rounding does. A pack of two too.
+    The activation is tanh: one flipped sign of a relu would change a gradient more than rounding does.
     """
     for at in shapes:
         for lead in ((), (2,)):
             worst = _error(at, lead, device)
             if not worst < 2e-4:
-                raise SystemExit(f"{BACKEND} and the reference differ by {worst:.2g} at {at}: nothing is timed.")
+                raise SystemExit(f"{BACKEND} and the reference differ by {worst:.2g} at {at}, so nothing is timed.")
             print(f"  law: {at}{' pack of 2' if lead else ''}: {worst:.1e}", flush=True)
 
 
@@ -109,7 +121,7 @@ def _error(at: Shape, lead: tuple[int, ...], device: torch.device) -> float:
 
 
 def interleave(contenders: Contenders, rounds: int, calls: int = 3) -> dict[str, list[float]]:
-    """Milliseconds a call by CUDA events, in turns, after two calls of each to warm up."""
+    """Return samples of milliseconds per call by CUDA events; contenders take turns after two warm-up calls each."""
     for contender in contenders.values():
         contender()
         contender()
@@ -139,7 +151,7 @@ def _net(at: Shape, device: torch.device, backend: str = BACKEND) -> SpectralRNN
 
 
 def against_cudnn(rounds: int, device: torch.device, *, quick: bool) -> list[Row]:
-    """G1, and the dispatcher's own choice beside it."""
+    """Run G1: training steps against cuDNN, with the Triton backend and with the one that is chosen by default."""
     rows = []
     for at, bound in G1.items():
         at = at._replace(T=20) if quick else at
@@ -160,7 +172,7 @@ def against_cudnn(rounds: int, device: torch.device, *, quick: bool) -> list[Row
 
 
 def a_step(rounds: int, device: torch.device, *, quick: bool) -> list[Row]:
-    """G2: microseconds a step and direction, and the literal method in eager torch."""
+    """Run G2: microseconds per time step and direction, and the literal method in eager torch."""
     rows = []
     for at in G2:
         at = at._replace(T=20) if quick else at
@@ -189,7 +201,7 @@ def a_step(rounds: int, device: torch.device, *, quick: bool) -> list[Row]:
 
 
 def packed(rounds: int, device: torch.device, *, quick: bool) -> list[Row]:
-    """G3: trials packed, one after another, and spread over processes that share the GPU; each step with Adam."""
+    """Run G3: a step with Adam of trials in a pack, one after another, and in processes that share the GPU."""
     at = G3._replace(T=20) if quick else G3
     together, alone = gpu_sharing.pack(at, TRIALS, device), gpu_sharing.one_by_one(at, TRIALS, device)
     samples = interleave({"pack": together, "alone": alone}, rounds, 1)

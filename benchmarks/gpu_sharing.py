@@ -1,6 +1,6 @@
-"""G3's contenders: many trials on one GPU, as a pack, one after another, and from several processes at once.
+"""Contenders of G3: many trials on one GPU, as a pack, one after another, and in several processes at once.
 
-As a program it is one of those processes: it says "ready", waits for a line, and prints the seconds its steps took.
+Run as a program, this module is one of those processes: it prints "ready", waits for a line, trains, and prints "done".
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ LR = 1e-3
 
 
 def pack(at: Shape, trials: int, device: torch.device) -> Callable[[], None]:
-    """One step of all trials in one module."""
+    """Return a function that takes one training step of all trials in one module."""
     together = SpectralRNN.pack([at.net(device=device) for _ in range(trials)])
     x = at.input().to(device).expand(trials, -1, -1, -1).contiguous()
     return _step(together, x)
 
 
 def one_by_one(at: Shape, trials: int, device: torch.device) -> Callable[[], None]:
-    """One step of each trial, one after another."""
+    """Return a function that takes one training step of each trial, one after another."""
     x = at.input().to(device)
     steps = [_step(at.net(device=device), x) for _ in range(trials)]
 
@@ -50,7 +50,7 @@ def _step(net: SpectralRNN, x: torch.Tensor) -> Callable[[], None]:
 
 
 def processes(at: Shape, trials: int, count: int, rounds: int) -> float:
-    """Milliseconds for a step of all trials shared by ``count`` processes, from their start to the end of the last."""
+    """Return the milliseconds that ``count`` processes take for a step of all trials, until the last has finished."""
     command = [sys.executable, "-m", "benchmarks.gpu_sharing", *map(str, (*at, trials // count, rounds))]
     running = [
         subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -59,7 +59,7 @@ def processes(at: Shape, trials: int, count: int, rounds: int) -> float:
     for process in running:
         assert process.stdout is not None
         if process.stdout.readline().strip() != "ready":
-            raise SystemExit("a process that was to share the GPU did not start")
+            raise SystemExit("a process that should share the GPU did not start; its error is printed above")
     started = time.perf_counter()
     for process in running:
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""How time grows with n, m, T, B and K, each over a factor of 16 or more, with a plot."""
+"""Benchmark of how the time grows with n, m, T, B and K, each over a factor of 16 or more, with a plot."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ from spectral import SpectralRNN
 
 PLOT = "bench-growth.png"
 STEEPEST = 1.1
-"""Slope on log axes above which a growth is no longer called linear."""
+"""Slope on logarithmic axes up to which growth counts as linear."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One size that grows while the others stand; ``linear``: it is held to a slope of STEEPEST."""
+    """One size that grows while the others are fixed.
+
+    Attributes:
+        name: Name of the size.
+        values: Its values.
+        make: Function that returns the shape for a value.
+        fixed: The other sizes, in words.
+        linear: Whether the slope must be at most STEEPEST.
+    """
 
     name: str
     values: Sequence[int]
@@ -43,7 +51,7 @@ QUICK = (
 
 
 def measure(axes: Sequence[Axis], rounds: int, out: Path, backend: str = "auto") -> list[Row]:
-    """One row for each size: the slope on log axes, and how far the curve is from a straight line."""
+    """Return a row for each size with the slope on logarithmic axes and the distance from a straight line."""
     rows, curves = [], {}
     for axis in axes:
         names = {value: f"{axis.name}={value}" for value in axis.values}
@@ -82,7 +90,7 @@ def _step(axis: Axis, value: int, backend: str) -> timing.Contender:
 
 
 def _plot(curves: dict[str, tuple[Axis, list[float]]], out: Path) -> None:
-    """A panel for each size, with the line proportional to it through the largest value for the eye."""
+    """Plot a panel for each size, with a proportional line through the time at the largest value."""
     try:
         import matplotlib
     except ImportError:

@@ -1,4 +1,4 @@
-"""What is not proven right is not timed: the law suite of a backend, and agreement of the peers with ours."""
+"""Checks before anything is timed: the law suite of a backend, and agreement of the peers with our layer."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ NOT_THE_SAME_FUNCTION = "nn.LSTM"
 
 
 def require_law_suite(backends: Iterable[str]) -> None:
-    """Ends the program unless the law suite passes for these backends."""
+    """Run the law suite for these backends and exit the program if it fails."""
     names = sorted(set(backends) - {"reference"})
     if not names:
         return
     expression = " or ".join(names)
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", SUITE, "-k", expression]
-    print(f"Law suite of {', '.join(names)} ...", flush=True)
+    print(f"Running the law suite of {', '.join(names)} ...", flush=True)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     tail = "\n".join(done.stdout.splitlines()[-15:])
     if done.returncode:
-        raise SystemExit(f"{tail}\n{done.stderr[-2000:]}\nThe law suite of {expression} fails: nothing is timed.")
+        raise SystemExit(f"{tail}\n{done.stderr[-2000:]}\nThe law suite of {expression} fails, so nothing is timed.")
     print(tail.splitlines()[-1], flush=True)
 
 
 def require_agreement(layers: Mapping[str, Layer], reference: Layer, steps: int = 40, batch: int = 3) -> None:
-    """Ends the program unless ours and every peer give the reference's states, to what float32 leaves of them."""
+    """Exit the program unless our layer and every peer compute the reference's states up to float32 rounding."""
     like = layers["ours"].parameters[0]
     x = torch.randn(steps, batch, 1, dtype=like.dtype, device=like.device)
     with torch.no_grad():
@@ -41,4 +41,4 @@ def require_agreement(layers: Mapping[str, Layer], reference: Layer, steps: int 
                 continue
             error = float((layer.run(x)[0] - expected).abs().max() / expected.abs().max())
             if not error < 1e-3:
-                raise SystemExit(f"{name} and the reference differ by {error:.2g}: nothing is timed.")
+                raise SystemExit(f"{name} and the reference differ by {error:.2g}, so nothing is timed.")

@@ -1,4 +1,4 @@
-"""What a figure was measured on: processor, versions, source, date; nothing that names a person or a place."""
+"""Description of the machine that a benchmark ran on: processor, versions, source and date; no person or place."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 from study.machine import commit, memory, processor, version
 
-SOURCES = ("spectral", "workers", "service", "tests/benchmarks")
+SOURCES = ("spectral", "workers", "service", "benchmarks")
 
 
 def describe(*packages: str) -> dict[str, str]:
-    """Name -> value, in the order of showing; ``packages`` are installed ones whose versions matter."""
+    """Return the description as values by name; ``packages`` are further packages whose versions are shown."""
     found = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "source": commit(*SOURCES),

@@ -1,8 +1,8 @@
-"""P5: how much a training step grows this process, each figure from a process of its own.
+"""Benchmark P5: the memory that a training step adds to a process. Each result comes from a separate process.
 
-    python -m benchmarks.memory '{"net": "ours", "n": 256, "m": 16, "T": 784, "B": 128}'
+    python -m benchmarks.memory '{"net": "ours", "reads": "last", "n": 256, "m": 16, "T": 784, "B": 128}'
 
-prints what one step took. A second small step beforehand loads all that only a first step loads.
+prints what one step took. A small step beforehand loads everything that only a first step loads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LONG_BYTES = 2e9
 
 
 def measure(shapes: tuple[Shape, ...] = P5) -> list[Row]:
-    """Ours over nn.RNN at each shape, for either loss."""
+    """Return the memory of our layer relative to nn.RNN at each shape, for either loss."""
     rows = []
     for at in shapes:
         for reads, what in (("last", "last state"), ("all", "all states")):
@@ -42,7 +42,7 @@ def measure(shapes: tuple[Shape, ...] = P5) -> list[Row]:
 
 
 def measure_long(at: Shape = LONG, every: int = 200) -> Row:
-    """The run that only fits with checkpointing over time."""
+    """Return the peak memory of a run that only fits with checkpointing over time."""
     if "checkpoint_every" not in inspect.signature(SpectralRNN.__init__).parameters:
         return row("P5-long", str(at), None, None, None, "checkpoint_every is not available", at_most=1.0)
     found = _ask(net="ours", reads="last", every=every, **at._asdict())
@@ -57,7 +57,7 @@ def _ask(**question: Any) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.memory", json.dumps(question)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{done.stderr[-2000:]}\nmemory of {question} could not be measured")
+        raise SystemExit(f"{done.stderr[-2000:]}\nThe memory of {question} could not be measured.")
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -106,7 +106,7 @@ def _peak() -> int:
 
 
 def _forget_peak() -> None:
-    """Start the kernel's high-water mark anew; where that is not allowed, start-up counts into the peak."""
+    """Reset the kernel's high-water mark; if that is not allowed, the peak includes the start of the process."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

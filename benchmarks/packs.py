@@ -1,4 +1,4 @@
-"""P4: sixteen trials on one core, ours in packs against torch.nn.RNN trials one after another. See docs/benchmarks.md.
+"""Benchmark P4: sixteen trials on one core, ours in packs, torch.nn.RNN one by one. See docs/benchmarks.md.
 
 python -m benchmarks.packs [--quick] [--profile] [--write docs/benchmarks.md]
 """
@@ -31,7 +31,15 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Case:
-    """A sweep over reflectors and margin: 4 counts by 4 margins. ``steps``: optimiser steps of a trial in a sample."""
+    """A sweep over four counts of reflectors and four margins.
+
+    Attributes:
+        n: Hidden size.
+        T: Steps of a sequence.
+        counts: Counts of reflectors.
+        steps: Training steps of each trial in one sample.
+        bound: How many times faster than nn.RNN the planner's packs must be.
+    """
 
     n: int
     T: int
@@ -43,16 +51,18 @@ class Case:
         return results.shape(n=self.n, T=self.T, B=BATCH, m=",".join(map(str, self.counts)))
 
     def trials(self) -> list[TrialSpec]:
-        """Margins are small enough for no trial to leave the finite numbers while it is timed."""
-        sweep = SweepSpec.model_validate({
+        """Return the trials; their margins are so small that none diverges while it is timed."""
+        space = {
+            "model.reflectors": {"values": list(self.counts)},
+            "model.margin": {"values": [0.001, 0.003, 0.01, 0.03]},
+        }
+        document = {
             "task": {"name": "adding", "length": self.T},
             "model": {"hidden_size": self.n},
             "training": {"steps": 1_000_000, "batch_size": BATCH},
-            "space": {
-                "model.reflectors": {"values": list(self.counts)},
-                "model.margin": {"values": [0.001, 0.003, 0.01, 0.03]},
-            },
-        })  # fmt: skip
+            "space": space,
+        }
+        sweep = SweepSpec.model_validate(document)
         return [plan.require_spec() for plan in plan_trials(sweep)]
 
 
@@ -65,6 +75,7 @@ QUICK = (Case(32, 20, (2, 4, 6, 8), 1, 6.0),)
 
 
 def main() -> None:
+    """Run the benchmark and save its results."""
     options = _options()
     header = machine.describe("numpy") | {"torch threads": "1"}
     if not options.trust:
@@ -84,7 +95,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.packs", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs; its times mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, to show that everything runs; the times mean nothing"
+    )
     parser.add_argument("--trust", action="store_true", help="do not run the law suite first")
     parser.add_argument("--profile", action="store_true", help="also show where the time of a step goes")
     parser.add_argument("--rounds", type=int, default=7, help="samples of each contender")
@@ -94,7 +107,7 @@ def _options() -> argparse.Namespace:
 
 
 def measure(case: Case, rounds: int) -> list[Row]:
-    """The planner's packs with P4's bound, then every size of pack, so that the planner can be set by measurement."""
+    """Return a row for the planner's packs with P4's bound, and one for every size of pack to judge the planner by."""
     chosen = [len(pack) for pack in plan(case.trials(), "auto", 1, 0.0)]
     torch.manual_seed(0)
     contenders = {"planner": _ours(case, max(chosen)), "nn.RNN": _theirs(case)}
@@ -123,7 +136,7 @@ def _packs(case: Case, size: int) -> list[TrainingPack]:
 
 
 def _ours(case: Case, size: int) -> timing.Contender:
-    """Take ``case.steps`` training steps of every trial, pack by pack, as workers.training.trainer does."""
+    """Return a function that takes ``case.steps`` steps of every trial, pack by pack, as the trainer does."""
     packs = _packs(case, size)
 
     def run() -> None:
@@ -135,7 +148,7 @@ def _ours(case: Case, size: int) -> timing.Contender:
 
 
 class Baseline:
-    """One trial with torch.nn.RNN and torch.optim.Adam: batches, clipping and readout as ours."""
+    """One trial with torch.nn.RNN and torch.optim.Adam; batches, clipping and readout are the same as ours."""
 
     def __init__(self, trial: TrialSpec, data: TaskData) -> None:
         task, training = trial.task, trial.training
@@ -147,6 +160,7 @@ class Baseline:
         self._order, self._done = data.order(training.seed, training.batch_size), 0
 
     def step(self) -> None:
+        """Take one training step."""
         batch = self._data.batch([self._order], [self._seed], [self._done], self._batch)
         self._done += 1
         self._adam.zero_grad()

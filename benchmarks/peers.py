@@ -1,6 +1,6 @@
-"""The same layer as others compute it: each makes W from the same raw reflectors, or is a plain net of the same size.
+"""The same layer as others compute it: peers form W from the same raw reflectors, or are plain nets of the same size.
 
-A peer is (parameters, run): run(x) gives all states (T, B, n) and the last one (B, n).
+A peer is a ``Layer``: its parameters and a function that returns all states (T, B, n) and the last one (B, n).
 """
 
 from __future__ import annotations
@@ -19,21 +19,28 @@ Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Layer(NamedTuple):
-    """What a training step needs to know."""
+    """The parameters of a layer, and ``run``, which maps x (T, B, I) to all states (T, B, n) and the last (B, n)."""
 
     parameters: list[nn.Parameter]
     run: Run
 
 
 def spectral(net: SpectralRNN, backend: str = "auto") -> Layer:
-    """This project's layer; with backend "reference" the literal method as our tests know it, written to be read.
+    """Return this project's layer, with a copy of the parameters so that contenders do not share gradients.
 
-    The parameters are its own, so that contenders do not share gradients.
+    The backend ``reference`` is the literal method of the tests, which is written to be read and not to be fast.
     """
     own = SpectralRNN(
-        net.input_size, net.hidden_size, 1, net.activation.name, reflectors=net.slots[0].reflectors,
-        margin=net.slots[0].margin, backend=backend, device=net.weight_ih_l0.device, dtype=net.weight_ih_l0.dtype,
-    )  # fmt: skip
+        net.input_size,
+        net.hidden_size,
+        1,
+        net.activation.name,
+        reflectors=net.slots[0].reflectors,
+        margin=net.slots[0].margin,
+        backend=backend,
+        device=net.weight_ih_l0.device,
+        dtype=net.weight_ih_l0.dtype,
+    )
     own.load_state_dict(net.state_dict())
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,11 +51,13 @@ def spectral(net: SpectralRNN, backend: str = "auto") -> Layer:
 
 
 def elman(net: SpectralRNN) -> Layer:
-    """torch.nn.RNN with the same W as a free parameter."""
+    """Return torch.nn.RNN with the same W as a free parameter."""
     return plain(net.to_rnn())
 
 
 def plain(rnn: nn.RNN | nn.LSTM) -> Layer:
+    """Return one of torch's own recurrent nets as a layer."""
+
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
         states, last = rnn(x)
         return states, (last[0] if isinstance(last, tuple) else last)[0]
@@ -57,17 +66,17 @@ def plain(rnn: nn.RNN | nn.LSTM) -> Layer:
 
 
 def lstm(net: SpectralRNN) -> Layer:
-    """torch.nn.LSTM of the same hidden size: four times the weights, and another function."""
+    """Return torch.nn.LSTM of the same hidden size; it has four times the weights and computes another function."""
     like = net.weight_ih_l0
     return plain(nn.LSTM(net.input_size, net.hidden_size, device=like.device, dtype=like.dtype))
 
 
 Product = Callable[[Tensor], Tensor]
-"""Raw reflectors (n, m) -> the orthogonal matrix Q (n, n)."""
+"""A function from raw reflectors (n, m) to the orthogonal matrix Q (n, n)."""
 
 
 def householder_product(raw: Tensor) -> Tensor:
-    """torch.linalg.householder_product: wants unit diagonals (no y_kk may be zero) and n columns to give all of Q."""
+    """Return Q by torch.linalg.householder_product, which needs unit diagonals (no y_kk = 0) and n columns."""
     n, m = raw.shape
     y = raw.tril()
     y = y / y.diagonal()
@@ -77,7 +86,7 @@ def householder_product(raw: Tensor) -> Tensor:
 
 
 def wy_merge(raw: Tensor) -> Tensor:
-    """Log-depth merge of WY blocks, the idea of FastH (Mathiasen et al. 2020): a level's pairs in one batched product.
+    """Return Q by merging WY blocks in log2(m) levels, each with one batched product (FastH, Mathiasen et al. 2020).
 
     (I - W1 Y1^T) (I - W2 Y2^T) = I - [W1, W2 - W1 (Y1^T W2)] [Y1, Y2]^T, from m single reflectors up.
     """
@@ -94,10 +103,10 @@ def wy_merge(raw: Tensor) -> Tensor:
 
 
 def package_torch_householder() -> Product | None:
-    """The package torch-householder, where it is installed.
+    """Return the product of the package torch-householder, or None if it is not installed.
 
-    It gives as many columns as there are reflectors. The rest of Q comes from further ones along the axes, which turn
-    those columns' signs.
+    The package returns as many columns as there are reflectors. The other columns of Q come from further reflectors
+    along the axes, which change the signs of those columns.
     """
     try:
         from torch_householder import torch_householder_orgqr  # type: ignore[import-not-found]
@@ -116,19 +125,19 @@ def package_torch_householder() -> Product | None:
 
 
 def products() -> dict[str, Product]:
-    """Every way of making Q that is there."""
+    """Return every available way to form Q, by name."""
     found: dict[str, Product] = {"householder_product": householder_product, "WY merge": wy_merge}
     package = package_torch_householder()
     return found if package is None else found | {"torch-householder": package}
 
 
 def dense_transition(product: Product, sigma: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """W = U diag(sigma) V^T."""
+    """Return W = U diag(sigma) V^T."""
     return (product(u) * sigma) @ product(v).mT
 
 
 def dense(net: SpectralRNN, product: Product) -> Layer:
-    """W from raw reflectors by ``product`` at every training step, then torch's own recurrence over it."""
+    """Return a layer that forms W with ``product`` at every training step and runs torch's own recurrence with it."""
     names = ("weight_ih_l0", "bias_l0", "reflectors_u_l0", "reflectors_v_l0", "singular_l0")
     parameters = [nn.Parameter(getattr(net, name).detach().clone()) for name in names]
     weight, bias, u, v, raw = parameters
@@ -139,7 +148,7 @@ def dense(net: SpectralRNN, product: Product) -> Layer:
         sigma = 1 + 2 * margin * (torch.sigmoid(raw) - 0.5)
         w = dense_transition(product, sigma, u, v)
         h0 = x.new_zeros(1, x.shape[1], w.shape[0])
-        # biases, layers, dropout, training, both ways, batch first
+        # arguments: has biases, layers, dropout, training, bidirectional, batch first
         states, last = cell(x, h0, [weight, w, bias, zero], True, 1, 0.0, True, False, False)
         return states, last[0]
 
@@ -147,7 +156,7 @@ def dense(net: SpectralRNN, product: Product) -> Layer:
 
 
 def literal(net: SpectralRNN) -> Layer:
-    """Every reflector one after another at every step, in as few torch calls as that takes; relu."""
+    """Return a relu layer that applies every reflector one after another at every time step."""
     names = ("weight_ih_l0", "bias_l0", "reflectors_u_l0", "reflectors_v_l0", "singular_l0")
     parameters = [nn.Parameter(getattr(net, name).detach().clone()) for name in names]
     weight, bias, u, v, raw = parameters
@@ -163,14 +172,20 @@ def literal(net: SpectralRNN) -> Layer:
 
 
 def contenders(net: SpectralRNN, backend: str = "auto") -> dict[str, Layer]:
-    """All of them, ours first."""
+    """Return our layer and all peers by name, ours first."""
     found = {"ours": spectral(net, backend), "nn.RNN": elman(net), "nn.LSTM": lstm(net)}
     found["literal"] = literal(net)
     return found | {f"{name} + nn.RNN": dense(net, product) for name, product in products().items()}
 
 
 def training_step(layer: Layer, x: Tensor, *, reads: str) -> Callable[[], None]:
-    """Gradients cleared, forward, loss, backward to all raw parameters. reads: "last" state, or "all" states."""
+    """Return a function that clears the gradients, runs the layer and a loss, and computes all gradients.
+
+    Args:
+        layer: The layer.
+        x: Input, (T, B, I).
+        reads: Whether the loss reads the ``last`` state or ``all`` states.
+    """
 
     def step() -> None:
         for parameter in layer.parameters:

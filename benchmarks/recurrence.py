@@ -1,4 +1,4 @@
-"""The recurrence against torch.nn.RNN and its other peers: P1, P2, P3, P5 and growth. See docs/benchmarks.md.
+"""Benchmarks P1, P2, P3, P5 and growth: the recurrence against torch.nn.RNN and others. See docs/benchmarks.md.
 
 python -m benchmarks.recurrence [--quick] [--only P1 P3] [--write docs/benchmarks.md]
 """
@@ -25,6 +25,7 @@ READS = {"last": "last state", "all": "all states"}
 
 
 def main() -> None:
+    """Run the chosen benchmarks and save their results."""
     options = _options()
     table = QUICK if options.quick else P1
     header = machine.describe("numpy") | {"torch threads": "1 for CPU time, 2 for wall time"}
@@ -54,10 +55,14 @@ def _part(part: str, options: argparse.Namespace) -> list[Row]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recurrence", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs; its times mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, to show that everything runs; the times mean nothing"
+    )
     parser.add_argument("--trust", action="store_true", help="do not run the law suite first")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="P1 stands for P1 and P2")
-    parser.add_argument("--backend", default="auto", help="of ours, in place of what the dispatcher chooses")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="run these alone; P1 includes P2")
+    parser.add_argument(
+        "--backend", default="auto", help="backend of our layer (default: the one that is chosen for each shape)"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="samples of each contender")
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results and plots")
     parser.add_argument("--write", type=Path, help="put the results into this document")
@@ -65,7 +70,7 @@ def _options() -> argparse.Namespace:
 
 
 def steps(table: Mapping[Shape, float], rounds: int, backend: str) -> list[Row]:
-    """P1 against every peer and P2 over all shapes."""
+    """Return the rows of P1, for every peer, and of P2, over all shapes."""
     rows, over_literal = [], []
     for at, bound in table.items():
         for reads in READS:
@@ -92,7 +97,7 @@ def _time(at: Shape, reads: str, rounds: int, backend: str) -> timing.Samples:
 
 
 def _against(at: Shape, reads: str, samples: timing.Samples, bound: float, backend: str) -> list[Row]:
-    """nn.RNN with P1's bound, the others for information."""
+    """Return a row for nn.RNN with P1's bound, and one without a bound for every other peer."""
     used = at.backend() if backend == "auto" else backend
     rows = []
     for name in samples:
@@ -119,7 +124,7 @@ def _two_threads(at: Shape, rounds: int, backend: str) -> Row:
 
 
 def builds(shapes: tuple[Shape, ...], rounds: int, backend: str) -> list[Row]:
-    """P3: what the time loop needs, made from raw reflectors, with its gradient; and its share of a step."""
+    """Return the rows of P3: forming W and its gradient, against the peers and as a share of a training step."""
     rows = []
     for at in shapes:
         net = at.net(backend)

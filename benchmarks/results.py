@@ -1,4 +1,4 @@
-"""Rows of a benchmark: a table on the terminal, JSON under build/, a section of docs/benchmarks.md."""
+"""Results of benchmarks: a table on the terminal, JSON under build/, and a section of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -12,12 +12,23 @@ COLUMNS = ("id", "shape", "ours", "peer", "ratio", "target", "met", "method")
 
 
 WIDTH = 160
-"""Characters that the table needs."""
+"""Width of the table on the terminal, in characters."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. ``ours`` and ``peer`` are in the unit that ``method`` names; ``met`` is None without a target."""
+    """One result.
+
+    Attributes:
+        id: Name of the benchmark.
+        shape: The sizes, in words.
+        ours: Our result, in the unit that ``method`` names.
+        peer: The peer's result in the same unit.
+        ratio: The ratio of both, in the direction that ``method`` says.
+        target: The bound on the ratio, in words.
+        met: Whether the ratio meets the bound; None without a bound.
+        method: What was measured.
+    """
 
     id: str
     shape: str
@@ -30,10 +41,17 @@ class Row:
 
 
 def row(
-    id: str, shape: str, ours: float | None, peer: float | None, ratio: float | None, method: str,
-    *, at_most: float | None = None, at_least: float | None = None,
-) -> Row:  # fmt: skip
-    """A row whose ``ratio`` is held to a bound. No ratio: not measured, target not met."""
+    id: str,
+    shape: str,
+    ours: float | None,
+    peer: float | None,
+    ratio: float | None,
+    method: str,
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+) -> Row:
+    """Return a row, whose ``ratio`` may have a bound. A ratio of None was not measured and does not meet a bound."""
     if at_most is not None:
         return Row(id, shape, ours, peer, ratio, f"<= {at_most:g}", ratio is not None and ratio <= at_most, method)
     if at_least is not None:
@@ -42,11 +60,12 @@ def row(
 
 
 def shape(**sizes: int | str) -> str:
+    """Return sizes in words, such as ``n=128 T=784``."""
     return " ".join(f"{name}={value}" for name, value in sizes.items())
 
 
 def show(rows: Sequence[Row], header: Mapping[str, str] | None = None) -> None:
-    """On the terminal, with rich where it is installed."""
+    """Print the rows as a table, with rich if it is installed."""
     for name, value in (header or {}).items():
         print(f"{name}: {value}")
     try:
@@ -68,7 +87,17 @@ def show(rows: Sequence[Row], header: Mapping[str, str] | None = None) -> None:
 
 
 def save(rows: Iterable[Row], header: Mapping[str, str], path: Path, *, keep_others: bool = True) -> list[Row]:
-    """Write the rows as a JSON list, and the header beside them; rows of other ids stay. Returns all."""
+    """Write rows as a JSON list, and the header to a second file next to it.
+
+    Args:
+        rows: The rows.
+        header: Description of the machine.
+        path: File of the rows.
+        keep_others: Keep the rows in the file that belong to other benchmarks.
+
+    Returns:
+        All rows in the file.
+    """
     own = list(rows)
     ids = {line.id for line in own}
     before = load(path) if keep_others and path.exists() else []
@@ -80,16 +109,18 @@ def save(rows: Iterable[Row], header: Mapping[str, str], path: Path, *, keep_oth
 
 
 def load(path: Path) -> list[Row]:
+    """Read rows from a file."""
     return [Row(**document) for document in json.loads(path.read_text())]
 
 
 def load_header(path: Path) -> dict[str, str]:
+    """Read the description of the machine next to a file of rows; it is empty if there is none."""
     found: dict[str, str] = json.loads(_header(path).read_text()) if _header(path).exists() else {}
     return found
 
 
 def write_section(document: Path, name: str, path: Path, note: str = "") -> None:
-    """Replace what stands between the marks of section ``name`` by the header and the rows saved at ``path``."""
+    """Replace the section ``name`` of a document, between its marks, by the header and the rows saved at ``path``."""
     text = document.read_text()
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     if begin not in text or end not in text:

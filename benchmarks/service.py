@@ -1,4 +1,4 @@
-"""P6: a sweep through the service, and as a user of Ray Tune and MLflow runs it today. See docs/benchmarks.md.
+"""Benchmark P6: a sweep through the service, and the same with Ray Tune and MLflow. See docs/benchmarks.md.
 
 python -m benchmarks.service [--quick] [--write docs/benchmarks.md]
 """
@@ -21,6 +21,7 @@ TITLES = {"ours": "ours", "dense": "Ray Tune, dense", "literal": "Ray Tune, lite
 
 
 def main() -> None:
+    """Run the benchmark and save its results."""
     options = _options()
     size = QUICK if options.quick else Size(steps=options.steps, report_every=options.steps // 10, batch=options.batch)
     data_dir = Path(os.environ["SPECTRAL_DATA_DIR"]) if os.environ.get("SPECTRAL_DATA_DIR") else None
@@ -47,16 +48,21 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs; its times mean nothing")
-    parser.add_argument("--steps", type=int, default=500, help="optimiser steps of a trial; ten reports in all")
-    parser.add_argument("--batch", type=int, default=32, help="sequences a step")
-    parser.add_argument("--peers", nargs="*", choices=("dense", "literal"), default=["dense", "literal"])
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, to show that everything runs; the times mean nothing"
+    )
+    parser.add_argument("--steps", type=int, default=500, help="training steps per trial, with ten reports in all")
+    parser.add_argument("--batch", type=int, default=32, help="sequences per step")
+    parser.add_argument(
+        "--peers", nargs="*", choices=("dense", "literal"), default=["dense", "literal"], help="peers to run"
+    )
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results and homes")
     parser.add_argument("--write", type=Path, help="put the results into this document")
     return parser.parse_args()
 
 
 def figures(runs: dict[str, Run], size: Size) -> list[Row]:
+    """Return the rows: trials per hour, the time outside training steps, and the time to the first metric."""
     own = runs["ours"]
     at = results.shape(n=size.hidden, T=size.length, B=size.batch, steps=size.steps, trials=own.trials)
     rates = {name: _rate(run) for name, run in runs.items()}
@@ -65,7 +71,7 @@ def figures(runs: dict[str, Run], size: Size) -> list[Row]:
     rows: list[Row] = []
     for kind, bound in (("literal", 10.0), ("dense", 1.8)):
         if kind in runs:
-            method = f"trials an hour, {TITLES[kind]}" + (f"; {_reckoned(runs[kind])}" if kind == "literal" else "")
+            method = f"trials an hour, {TITLES[kind]}" + (f"; {_extrapolated(runs[kind])}" if kind == "literal" else "")
             rows.append(row("P6", at, rates["ours"], rates[kind], rates["ours"] / rates[kind], method, at_least=bound))
     for name, run in runs.items():
         share = 1 - run.training / (CORES * run.wall)
@@ -84,12 +90,12 @@ def figures(runs: dict[str, Run], size: Size) -> list[Row]:
 
 
 def _rate(run: Run) -> float:
-    """Trials an hour."""
+    """Return trials per hour."""
     return 3600 * run.trials / run.wall
 
 
 def _rate_in_full(run: Run, size: Size) -> float:
-    """Of a run of fewer trials and steps, had it done all steps and reports: what it measured, multiplied out."""
+    """Return the trials per hour of a shortened run, extrapolated to all steps and reports."""
     done = sum(points[-1]["step"] for points in run.points.values())
     beside = CORES * run.wall - run.training - run.scoring
     # a run of few steps scores twice at its end: validation and test
@@ -98,9 +104,9 @@ def _rate_in_full(run: Run, size: Size) -> float:
     return 3600 * CORES / a_trial
 
 
-def _reckoned(run: Run) -> str:
+def _extrapolated(run: Run) -> str:
     steps = next(iter(run.points.values()))[-1]["step"]
-    return f"reckoned from {run.trials} trials of {steps:.0f} steps"
+    return f"extrapolated from {run.trials} trials of {steps:.0f} steps"
 
 
 def _share(run: Run) -> float:
@@ -108,7 +114,7 @@ def _share(run: Run) -> float:
 
 
 def _compared(own: Run, peer: Run) -> str:
-    """How far apart both sides' best losses are in float32, where rounding decides which unit is active."""
+    """Say how far apart the best losses of both sides are in float32, where rounding may activate other units."""
     names = own.points.keys() & peer.points.keys()
     apart = [abs(_best(own, name) / _best(peer, name) - 1) for name in names]
     return f"best val/loss of {len(names)} trials in float32: {median(apart):.1%} apart, at most {max(apart):.1%}"

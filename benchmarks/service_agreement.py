@@ -1,4 +1,4 @@
-"""Both sides of P6 train the same trials: in float64 their losses agree step by step."""
+"""Check that both sides of P6 train the same trials: in float64 their losses agree step by step."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ LARGEST_ERROR = 1e-9
 
 
 def require_same_losses(size: Size, data_dir: Path | None) -> float:
-    """The largest relative difference in any training loss of the first steps; ends the program where it is large.
+    """Return the largest relative difference in the training losses of the first steps; exit if it is too large.
 
-    One seed of every pair of reflector count and margin, at the sweep's own sizes but for a shorter sequence.
+    One seed of every pair of reflector count and margin is compared, at the sizes of the sweep but with a shorter
+    sequence.
     """
     small = replace(size, steps=STEPS, report_every=1, seeds=1, dtype="float64", length=min(size.length, 98))
     document = service_sweep.document(small, data_dir)
@@ -35,7 +36,7 @@ def require_same_losses(size: Size, data_dir: Path | None) -> float:
             errors = [abs(a - b) / abs(b) for a, b in zip(losses, ours[name], strict=True)]
             worst = max(worst, *errors)
     if worst > LARGEST_ERROR:
-        raise SystemExit(f"losses of both sides differ by {worst:.2g}, relative: nothing is timed.")
+        raise SystemExit(f"the losses of both sides differ by a relative {worst:.2g}, so nothing is timed.")
     return worst
 
 

@@ -1,4 +1,4 @@
-"""One trial as a plain training function: what a user of Ray Tune hands to a Tuner. Numbers are to equal ours."""
+"""One trial as a plain training function, as a user of Ray Tune writes it. Its numbers must equal ours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST_SINGULAR_RATE = 0.1
 
 
 class Settings(NamedTuple):
-    """What all trials share. ``kind``: a key of NETS."""
+    """The settings that all trials share; ``kind`` is a key of NETS."""
 
     kind: str
     steps: int
@@ -34,7 +34,7 @@ class Settings(NamedTuple):
 
 
 class Data(NamedTuple):
-    """``train`` is None where every step draws fresh sequences."""
+    """The data of a task; ``train`` is None if every step draws new sequences."""
 
     task: Task
     train: Sequences | None
@@ -43,13 +43,14 @@ class Data(NamedTuple):
 
 
 class Stopwatch:
-    """Seconds spent in training steps and in scoring."""
+    """A stopwatch for the seconds spent in training steps and in scoring."""
 
     def __init__(self) -> None:
         self.training = self.scoring = 0.0
 
     @contextmanager
-    def around(self, what: str) -> Iterator[None]:
+    def measure(self, what: str) -> Iterator[None]:
+        """Add the time of a ``with`` block to ``training`` or ``scoring``."""
         started = time.perf_counter()
         yield
         setattr(self, what, getattr(self, what) + time.perf_counter() - started)
@@ -58,17 +59,25 @@ class Stopwatch:
 def train(
     config: Mapping[str, Any], settings: Settings, start: Mapping[str, np.ndarray[Any, Any]], data: Data, report: Report
 ) -> None:
-    """config: reflectors, margin, seed. ``report`` is called every ``report_every`` steps."""
+    """Train one trial.
+
+    Args:
+        config: Its reflectors, margin and seed.
+        settings: Settings of all trials.
+        start: Initial parameters.
+        data: Data of the task.
+        report: Function that is called with the metrics every ``report_every`` steps.
+    """
     torch.set_num_threads(1)
     net, watch, total = NETS[settings.kind](_start(start, settings), config["margin"]), Stopwatch(), 0.0
     adam, batches = _adam(net, settings.lr, config["margin"]), Batches(data, config["seed"], settings)
     scorer = Scorer(net, data, settings)
     for step in range(1, settings.steps + 1):
-        with watch.around("training"):
+        with watch.measure("training"):
             total += _step(net, adam, data.task, *batches.of(step - 1), settings.clip)
         if step % settings.report_every and step < settings.steps:
             continue
-        with watch.around("scoring"):
+        with watch.measure("scoring"):
             point = scorer.report(last=step == settings.steps)
         since = step % settings.report_every or settings.report_every
         point |= {"step": step, "train/loss": total / since, "training_s": watch.training, "scoring_s": watch.scoring}
@@ -81,7 +90,7 @@ def _start(start: Mapping[str, np.ndarray[Any, Any]], settings: Settings) -> dic
 
 
 def _adam(net: PlainSpectral, lr: float, margin: float) -> torch.optim.Adam:
-    """Raw singular values move at lr / margin: the slope of their map is margin / 2."""
+    """Return Adam with the rate lr / margin for the raw singular values, whose map has the slope margin / 2."""
     others: list[Any] = [p for name, p in net.named_parameters() if name != "raw"]
     rate = max(lr, min(lr / margin, LARGEST_SINGULAR_RATE))
     groups: list[dict[str, Any]] = [{"params": others}, {"params": [net.raw], "lr": rate}]
@@ -101,7 +110,7 @@ def _step(
 
 
 class Batches:
-    """The same ones that our trials see."""
+    """The same batches that our trials get."""
 
     def __init__(self, data: Data, seed: int, settings: Settings) -> None:
         self._task, self._seed, self._size = data.task, seed, settings.batch
@@ -110,6 +119,7 @@ class Batches:
         self._order = ShuffledOrder(seed, self._size if data.train is None else len(data.train), self._size)
 
     def of(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return inputs and targets of the batch of a step."""
         if self._train is None:
             fresh = self._task.fresh(np.random.default_rng([FRESH_STREAM, self._seed, step]), self._size)
             return _tensors(self._task, fresh, self._dtype)
@@ -118,7 +128,7 @@ class Batches:
 
 
 def _tensors(task: Task, sequences: Sequences, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Copies, since what comes out of Ray's object store may not be written to."""
+    """Copy sequences to tensors; arrays from Ray's object store are read-only."""
     inputs, targets = torch.tensor(sequences.inputs, dtype=dtype), torch.tensor(sequences.targets)
     return inputs, targets if task.loss == "cross_entropy" else targets.to(dtype)
 
@@ -128,11 +138,11 @@ def _loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 ROWS_AT_ONCE = 2**22
-"""(sequence, step, unit) values that are scored at once, as many as ours."""
+"""Values (sequences x steps x units) that are scored at once, the same number as ours."""
 
 
 class Scorer:
-    """Validation at every report; the test set at the last one, with the parameters that validated best."""
+    """Scores on the validation set at every report, and on the test set at the last, with the best parameters."""
 
     def __init__(self, net: PlainSpectral, data: Data, settings: Settings) -> None:
         self._net, self._task = net, data.task
@@ -141,6 +151,7 @@ class Scorer:
         self._best, self._kept = float("inf"), self._copy()
 
     def report(self, *, last: bool) -> Point:
+        """Return the metrics of a report, with those of the test set if it is the last."""
         found = self._score(*self._validation)
         if found["loss"] < self._best:
             self._best, self._kept = found["loss"], self._copy()

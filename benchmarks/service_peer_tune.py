@@ -1,8 +1,8 @@
-"""The sweep as a user of Ray Tune and MLflow runs it today: a Tuner, one trial per actor, MLflowLoggerCallback.
+"""The sweep as a user of Ray Tune and MLflow runs it: a Tuner, one trial per actor, and MLflowLoggerCallback.
 
     python -m benchmarks.service_peer_tune REQUEST.json RESULT.json
 
-A process of its own, so that nothing of it lives on beside ours. Its clock starts when Ray and MLflow are up.
+It runs in a separate process, so that nothing of it remains when ours runs. Its clock starts when Ray and MLflow run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.service_peer_nets import PlainSpectral
 from benchmarks.service_peer_train import Data, Point, Settings, train
 from benchmarks.service_sweep import trials
 from study.machine import ROOT
-from workers.models import start_of
+from workers.models import initial_network
 from workers.tasks import Task
 
 NAMES = {
@@ -36,11 +36,11 @@ NAMES = {
     "head.weight": "head_weight",
     "head.bias": "head_bias",
 }
-"""Our names of a trial's first values -> the peers'."""
+"""Names of a trial's initial parameters: ours, and those of the peers."""
 
 
 def trial(config: dict[str, Any], settings: Settings, starts: dict[str, Any], data: Data) -> None:
-    """What Ray runs in each actor."""
+    """Run one trial; Ray calls this in each actor."""
 
     def report(point: Point, net: PlainSpectral, adam: torch.optim.Optimizer) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -51,29 +51,32 @@ def trial(config: dict[str, Any], settings: Settings, starts: dict[str, Any], da
 
 
 def key(config: dict[str, Any]) -> str:
+    """Return a name for a configuration."""
     return f"{config['reflectors']} {config['margin']} {config['seed']}"
 
 
 def config_of(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the peers' configuration of a trial's parameters."""
     return {name.split(".")[1]: value for name, value in params.items()}
 
 
 def starts_of(document: dict[str, Any]) -> dict[str, Any]:
-    """Every trial's first values, which are ours: seed by seed the same."""
+    """Return the initial parameters of every trial, the same as ours for each seed."""
     found = {}
     for spec in trials(document):
-        state = start_of(spec).state_dict()
+        state = initial_network(spec).state_dict()
         found[key(config_of(spec.params))] = {short: state[name].numpy() for name, short in NAMES.items()}
     return found
 
 
 def data_of(task: Task, data_dir: Path | None) -> Data:
+    """Return the data of a task."""
     held_out = (task.held_out("validation", data_dir), task.held_out("test", data_dir))
     return Data(task, task.training_data(data_dir), *held_out)
 
 
 def settings_of(document: dict[str, Any], kind: str, steps: int | None = None) -> Settings:
-    """``steps``: fewer than the document's, with one report at their end."""
+    """Return the settings of a sweep; ``steps`` replaces its number of steps, with one report at the end."""
     training = document["training"]
     steps, every = (steps, steps) if steps else (training["steps"], training["report_every"])
     return Settings(
@@ -82,16 +85,25 @@ def settings_of(document: dict[str, Any], kind: str, steps: int | None = None) -
 
 
 class First(tune.Callback):
-    """When the first metric was there."""
+    """A callback that notes the time of the first metric."""
 
     at: float | None = None
 
     def on_trial_result(self, *_: Any, **__: Any) -> None:
+        """Note the time if this is the first result."""
         self.at = self.at or time.perf_counter()
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """request: document, kind, mlflow, cpus, storage, data_dir; steps and seeds, None for the document's own."""
+    """Run the sweep.
+
+    Args:
+        request: ``document``, ``kind`` of net, address of ``mlflow``, ``cpus``, ``storage``, ``data_dir``, and
+            ``steps`` and ``seeds``, which replace those of the document if they are not None.
+
+    Returns:
+        Seconds until all trials ended (``wall``) and until the first metric (``first``), and the ``trials``' metrics.
+    """
     document = request["document"]
     settings = settings_of(document, request["kind"], request["steps"])
     data = data_of(trials(document)[0].task, Path(request["data_dir"]) if request["data_dir"] else None)
@@ -104,10 +116,12 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         ),
         param_space={name: tune.grid_search(values) for name, values in space.items()},
         run_config=tune.RunConfig(
-            name="bench", storage_path=request["storage"], verbose=0,
+            name="bench",
+            storage_path=request["storage"],
+            verbose=0,
             callbacks=[MLflowLoggerCallback(tracking_uri=request["mlflow"], experiment_name="bench"), first],
         ),
-    )  # fmt: skip
+    )
     started = time.perf_counter()
     grid = tuner.fit()
     wall = time.perf_counter() - started
@@ -122,13 +136,17 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Read the request, run the sweep and write the result."""
     request = json.loads(Path(sys.argv[1]).read_text())
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     ray.init(
-        num_cpus=request["cpus"], include_dashboard=False, log_to_driver=False,
-        runtime_env={"env_vars": environment}, object_store_memory=600_000_000,
-    )  # fmt: skip
+        num_cpus=request["cpus"],
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": environment},
+        object_store_memory=600_000_000,
+    )
     try:
         result = run(request)
     finally:

@@ -1,4 +1,4 @@
-"""One run of the sweep on either side: how long it took, and what its trials reported."""
+"""Runs of the sweep on either side: how long they took, and what their trials reported."""
 
 from __future__ import annotations
 
@@ -27,9 +27,16 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds. ``wall``: from the request to the end of the last trial and MLflow's knowing it all; ``last_trial``: to
-    the former. ``training``, ``scoring``: of all processes together. ``points``: by trial, val/loss and train/loss by
-    step."""
+    """A run of the sweep; times are in seconds.
+
+    Attributes:
+        wall: Time from the request until the last trial has ended and MLflow has all results.
+        last_trial: Time from the request until the last trial has ended.
+        first_metric: Time from the request until the first metric.
+        training: Time in training steps, over all processes.
+        scoring: Time in scoring, over all processes.
+        points: Metrics of every report, by trial.
+    """
 
     wall: float
     last_trial: float
@@ -40,11 +47,12 @@ class Run:
 
     @property
     def trials(self) -> int:
+        """Number of trials."""
         return len(self.points)
 
 
 def ours(document: dict[str, Any], home: Path, cpus: int) -> Run:
-    """Through the service: a stack that is up, one POST, and the client's event stream."""
+    """Run the sweep through the service: one POST to a running stack, then the client's event stream."""
     shutil.rmtree(home, ignore_errors=True)
     with Stack(home, 0, 0, cpus=cpus) as stack, Client(stack.url) as client:
         started, first = time.perf_counter(), None
@@ -63,7 +71,7 @@ def ours(document: dict[str, Any], home: Path, cpus: int) -> Run:
 
 
 def _collect(client: Client, sweep_id: str, batch: int) -> tuple[dict[str, list[dict[str, float]]], float, float]:
-    """Points by trial; and of each pack once, since its trials share a clock, its seconds of training and the rest."""
+    """Return the points by trial, and the seconds of training and of scoring of all packs."""
     points, training, together = {}, {}, {}
     for trial in client.trials(sweep_id):
         pack = client.logs(trial["id"])["attempts"][-1]["pack_id"]
@@ -78,9 +86,9 @@ def _collect(client: Client, sweep_id: str, batch: int) -> tuple[dict[str, list[
 
 
 def _wait_for_mlflow(stack: Stack, sweep_id: str) -> None:
-    """Until the sweep's own run there has ended, which is written last."""
+    """Wait until the sweep's own run in MLflow, which is written last, has ended."""
     own = f"tags.`spectral.sweep_id` = '{sweep_id}' and tags.`spectral.kind` = 'sweep'"
-    query = {"experiment_ids": ["1"], "filter": own}  # its trials' runs would keep the server busy with every look
+    query = {"experiment_ids": ["1"], "filter": own}  # listing the runs of all trials would keep the server busy
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         found = httpx.post(f"{stack.mlflow_url}/api/2.0/mlflow/runs/search", json=query, timeout=30).json()
@@ -88,30 +96,44 @@ def _wait_for_mlflow(stack: Stack, sweep_id: str) -> None:
             if run["info"]["status"] != "RUNNING":
                 return
         time.sleep(0.2)
-    raise SystemExit(f"MLflow did not take the sweep within {PATIENCE:.0f} s; see {stack.home.logs}")
+    raise SystemExit(f"MLflow did not receive the sweep within {PATIENCE:.0f} s; see the logs in {stack.home.logs}")
 
 
 def peer(
-    document: dict[str, Any], kind: str, home: Path, cpus: int, data_dir: Path | None,
-    *, steps: int | None = None, seeds: int | None = None,
-) -> Run:  # fmt: skip
-    """Through Ray Tune in a process of its own, with an MLflow server as ours has it."""
+    document: dict[str, Any],
+    kind: str,
+    home: Path,
+    cpus: int,
+    data_dir: Path | None,
+    *,
+    steps: int | None = None,
+    seeds: int | None = None,
+) -> Run:
+    """Run the sweep with Ray Tune in a separate process, with an MLflow server as ours has it."""
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     with _mlflow(home) as address:
         request = {
-            "document": document, "kind": kind, "mlflow": address, "cpus": cpus, "steps": steps, "seeds": seeds,
-            "storage": str((home / "tune").resolve()), "data_dir": None if data_dir is None else str(data_dir),
-        }  # fmt: skip
+            "document": document,
+            "kind": kind,
+            "mlflow": address,
+            "cpus": cpus,
+            "steps": steps,
+            "seeds": seeds,
+            "storage": str((home / "tune").resolve()),
+            "data_dir": None if data_dir is None else str(data_dir),
+        }
         (home / "request.json").write_text(json.dumps(request))
         command = [sys.executable, "-m", "benchmarks.service_peer_tune"]
         with (home / "tune.log").open("w") as log:
             done = subprocess.run(
                 [*command, str((home / "request.json").resolve()), str((home / "result.json").resolve())],
-                cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         if done.returncode:
-            raise SystemExit(f"{(home / 'tune.log').read_text()[-3000:]}\nthe peer {kind} failed")
+            raise SystemExit(f"{(home / 'tune.log').read_text()[-3000:]}\nThe peer {kind} failed.")
     result = json.loads((home / "result.json").read_text())
     ends = [points[-1] for points in result["trials"].values()]
     training, scoring = (sum(end[name] for end in ends) for name in ("training_s", "scoring_s"))
@@ -120,13 +142,18 @@ def peer(
 
 @contextmanager
 def _mlflow(home: Path) -> Iterator[str]:
-    """A server of its own, called as the stack calls its own; yields its address."""
+    """Run an MLflow server with the options that the stack uses, and yield its address."""
     port = free(1)[0]
     address = f"http://127.0.0.1:{port}"
     command = [
-        str(Path(sys.executable).parent / "mlflow"), "server", f"--backend-store-uri=sqlite:///{home / 'mlflow.db'}",
-        f"--artifacts-destination={home / 'artifacts'}", "--host=127.0.0.1", f"--port={port}", "--workers=1",
-    ]  # fmt: skip
+        str(Path(sys.executable).parent / "mlflow"),
+        "server",
+        f"--backend-store-uri=sqlite:///{home / 'mlflow.db'}",
+        f"--artifacts-destination={home / 'artifacts'}",
+        "--host=127.0.0.1",
+        f"--port={port}",
+        "--workers=1",
+    ]
     with (home / "mlflow.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         try:
@@ -145,7 +172,7 @@ def _wait_until_up(address: str, server: subprocess.Popen[bytes]) -> None:
         except httpx.HTTPError:
             pass
         time.sleep(0.2)
-    raise SystemExit("the peer's MLflow server does not start")
+    raise SystemExit("the MLflow server of the peer did not start; see mlflow.log in its home")
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

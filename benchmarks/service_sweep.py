@@ -1,4 +1,4 @@
-"""P6: the sweep that both sides run, as a document for the service and as plain settings for its peers."""
+"""The sweep of P6 that both sides run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REFLECTORS, MARGINS = (8, 16), (0.01, 0.1)
 
 @dataclass(frozen=True)
 class Size:
-    """``seeds``: trials for each pair of reflector count and margin."""
+    """Sizes of the sweep; ``seeds`` is the number of trials for each pair of reflector count and margin."""
 
     hidden: int = 128
     length: int = 784
@@ -30,15 +30,19 @@ QUICK = Size(hidden=16, length=16, steps=40, report_every=10)
 
 
 def document(size: Size, data_dir: Path | None) -> dict[str, Any]:
-    """MNIST pixel by pixel where its files are at hand, else the adding problem of as many steps."""
+    """Return the sweep: MNIST by pixel if its files are in ``data_dir``, else the adding problem of equal length."""
     pixels = data_dir is not None and (data_dir / "mnist").is_dir() and 784 % size.length == 0
     return {
         "name": "bench",
         "task": {"name": "mnist", "steps": size.length} if pixels else {"name": "adding", "length": size.length},
         "model": {"hidden_size": size.hidden, "activation": "relu"},
         "training": {
-            "steps": size.steps, "batch_size": size.batch, "report_every": size.report_every, "lr": 0.001,
-            "clip_norm": 1.0, "dtype": size.dtype,
+            "steps": size.steps,
+            "batch_size": size.batch,
+            "report_every": size.report_every,
+            "lr": 0.001,
+            "clip_norm": 1.0,
+            "dtype": size.dtype,
         },
         "space": {
             "model.reflectors": {"values": list(REFLECTORS)},
@@ -46,9 +50,10 @@ def document(size: Size, data_dir: Path | None) -> dict[str, Any]:
             "training.seed": {"values": list(range(size.seeds))},
         },
         "resources": {"cpus": 1},
-    }  # fmt: skip
+    }
 
 
 def trials(document: dict[str, Any]) -> list[TrialSpec]:
+    """Return the trials of the sweep."""
     sweep = SweepSpec.model_validate(document)
     return [plan.require_spec() for plan in plan_trials(sweep)]

@@ -12,7 +12,7 @@ from spectral.recurrence import choose, native
 
 
 class Shape(NamedTuple):
-    """Hidden size, reflectors on each side, time steps, batch rows; input size 1, relu, float32."""
+    """A shape: hidden size n, m reflectors on each side, T time steps, B batch rows; input size 1, relu, float32."""
 
     n: int
     m: int
@@ -23,16 +23,18 @@ class Shape(NamedTuple):
         return results.shape(n=self.n, m=self.m, T=self.T, B=self.B)
 
     def net(self, backend: str = "auto", **options: Any) -> SpectralRNN:
+        """Return our layer of this shape, with the same initial parameters in every call."""
         generator = torch.Generator().manual_seed(0)
         return SpectralRNN(
             1, self.n, nonlinearity="relu", reflectors=self.m, backend=backend, generator=generator, **options
         )
 
     def input(self) -> torch.Tensor:
+        """Return an input (T, B, 1), the same in every call."""
         return torch.rand(self.T, self.B, 1, generator=torch.Generator().manual_seed(1))
 
     def backend(self) -> str:
-        """What ``backend="auto"`` runs here."""
+        """Return the backend that is chosen for this shape by default."""
         built = native.available(torch.device("cpu"), torch.float32)
         return choose(self.n, 2 * self.m, native=built)
 

@@ -1,4 +1,4 @@
-"""Where the time of a packed training step goes: stopwatches around its parts, each without what runs inside it."""
+"""Profile of a packed training step: the time of each part without the parts that run inside it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import torch
 from benchmarks import timing
 from spectral import transition
 from spectral.recurrence import native
+from workers.training import pack as pack_module
 from workers.training.pack import TrainingPack
 
 REPEATS = 5
 
 
 class Stopwatch:
-    """CPU seconds of this thread by label. A part's own time stops while a part inside it runs."""
+    """CPU seconds of this thread by label; the time of a part stops while another part runs inside it."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -28,10 +29,12 @@ class Stopwatch:
         self._since = 0.0
 
     def enter(self, label: str) -> None:
+        """Start the time of a part."""
         self._charge()
         self._running.append(label)
 
     def leave(self) -> None:
+        """Stop the time of the part that started last."""
         self._charge()
         self._running.pop()
 
@@ -42,8 +45,8 @@ class Stopwatch:
         self._since = now
 
     @contextmanager
-    def around(self, owner: Any, name: str, label: str | Callable[..., str]) -> Iterator[None]:
-        """Every call of ``owner.name`` counts under ``label``, or what ``label`` makes of its arguments."""
+    def wrap(self, owner: Any, name: str, label: str | Callable[..., str]) -> Iterator[None]:
+        """Time every call of ``owner.name`` under ``label``, or under what ``label`` returns for its arguments."""
         before = owner.__dict__.get(name, getattr(owner, name))
         call = getattr(owner, name)
 
@@ -66,7 +69,7 @@ class Stopwatch:
 
 
 def show(title: str, packs: Mapping[str, Sequence[TrainingPack]]) -> None:
-    """A column for each size of pack: ms a trial and step, part by part."""
+    """Print a table with milliseconds per trial and step: a row for each part, a column for each size of pack."""
     profiles = {name: profile(group) for name, group in packs.items()}
     columns = {name: found for name, (found, _) in profiles.items()}
     largest = {label: max(c.get(label, 0.0) for c in columns.values()) for found in columns.values() for label in found}
@@ -80,7 +83,7 @@ def show(title: str, packs: Mapping[str, Sequence[TrainingPack]]) -> None:
 
 
 def profile(packs: Sequence[TrainingPack]) -> tuple[dict[str, float], float]:
-    """Seconds a trial and step, by part, over all the packs; and pages that the kernel had to give for it."""
+    """Return the seconds per trial and step by part, over all packs, and the page faults per trial and step."""
     watch, trials, faults = Stopwatch(), 0, 0
     with timing.threads(1):
         for pack in packs:
@@ -89,7 +92,7 @@ def profile(packs: Sequence[TrainingPack]) -> tuple[dict[str, float], float]:
             with ExitStack() as stack:
                 for owner, name, label in _parts(pack):
                     if hasattr(owner, name):
-                        stack.enter_context(watch.around(owner, name, label))
+                        stack.enter_context(watch.wrap(owner, name, label))
                 before = _page_faults()
                 for _ in range(REPEATS):
                     pack.step(probe=False)
@@ -107,11 +110,11 @@ def _parts(pack: TrainingPack) -> list[tuple[Any, str, str | Callable[..., str]]
         (pack, "step", "step, the rest"),
         (pack._data, "batch", "batches"),
         (pack._model, "forward", "forward, the rest"),
-        (pack, "losses", "loss"),
+        (pack_module, "losses", "loss"),
         (torch.autograd, "grad", "autograd, the rest"),
         (pack._optimizer, "step", "Adam and clipping"),
         (pack._model, "after_step", "reflectors to length 1"),
-        (pack, "_note", "notes of loss and norm"),
+        (pack, "_record", "records of loss and norm"),
         (native, "_call", lambda back, *_: "native loop, backward" if back else "native loop, forward"),
         (native.NativeRecurrence, "forward", "native, around the loop, forward"),
         (native.NativeRecurrence, "backward", "native, around the loop, backward"),

@@ -1,4 +1,4 @@
-"""Contenders timed in turns in one process, so that whatever slows the machine slows all of them."""
+"""Timing of contenders in turns in one process, so that a slow machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Clock = Callable[[], float]
 Samples = dict[str, list[float]]
 
 LEAST_SECONDS = 0.02
-"""A sample holds as many calls as take this long, so that the clock's own steps do not matter."""
+"""A sample has as many calls as take this long, so that the resolution of the clock does not matter."""
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """torch, and the native recurrence with it, on this many threads."""
+    """Run a ``with`` block with this many threads of torch, which the native recurrence uses too."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -31,9 +31,9 @@ def threads(count: int) -> Iterator[None]:
 
 
 def interleave(contenders: Mapping[str, Contender], rounds: int, clock: Clock = time.process_time) -> Samples:
-    """Seconds a call, one sample per round and contender.
+    """Return seconds per call, one sample per round and contender.
 
-    Each is called once or twice beforehand to warm up. Every other round runs in the opposite order.
+    Contenders are called once or twice beforehand to warm up. Every other round runs in the opposite order.
     """
     calls = {name: _calls(contender) for name, contender in contenders.items()}
     samples: Samples = {name: [] for name in contenders}
@@ -52,7 +52,7 @@ def interleave(contenders: Mapping[str, Contender], rounds: int, clock: Clock = 
 
 
 def _calls(contender: Contender) -> int:
-    """Calls in a sample. The first call builds and allocates: only where it is short does a second one matter."""
+    """Return the number of calls in a sample. A short first call is repeated, since it also builds and allocates."""
     took = _wall(contender)
     if took < 50 * LEAST_SECONDS:
         took = _wall(contender)
@@ -73,25 +73,27 @@ def _sample(contender: Contender, calls: int, clock: Clock) -> float:
 
 
 def median(samples: Sequence[float]) -> float:
+    """Return the median of samples."""
     return statistics.median(samples)
 
 
 def ratio(ours: Sequence[float], peer: Sequence[float]) -> float:
-    """The median of the rounds' own ratios."""
+    """Return the median of the ratios of each round."""
     return statistics.median(a / b for a, b in zip(ours, peer, strict=True))
 
 
 def geometric_mean(values: Sequence[float]) -> float:
+    """Return the geometric mean of positive values."""
     return math.exp(statistics.fmean(map(math.log, values)))
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Of the straight line through log y over log x, least squares."""
+    """Return the slope of the least-squares line through log y over log x."""
     return statistics.linear_regression(list(map(math.log, x)), list(map(math.log, y))).slope
 
 
 def affine_misfit(x: Sequence[float], y: Sequence[float]) -> float:
-    """How far y is from a + b x at worst, relative to y: a step in a curve that should be straight shows here.
+    """Return the largest relative distance of y from a line a + b x, which shows a jump in a curve.
 
     The line is fitted to relative errors, so that small sizes count as much as large ones.
     """

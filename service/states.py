@@ -1,4 +1,4 @@
-"""States of sweeps and trials and the moves between them: one table each, pure functions."""
+"""The states of sweeps and trials, and the permitted moves between them, as tables with pure functions."""
 
 from __future__ import annotations
 
@@ -34,47 +34,58 @@ TRIAL_MOVES: dict[TrialState, frozenset[TrialState]] = {
 SWEEP_ENDED = frozenset(state for state, moves in SWEEP_MOVES.items() if not moves)
 TRIAL_ENDED = frozenset(state for state, moves in TRIAL_MOVES.items() if not moves)
 
-# where a verb leads; a verb that finds its own effect already there changes nothing
+# the state that each verb leads to; a verb whose effect is already there keeps the state
 _VERBS: dict[SweepVerb, dict[SweepState, SweepState]] = {
     "pause": {"queued": "paused", "running": "paused", "paused": "paused"},
     "resume": {"paused": "running", "running": "running", "queued": "queued"},
     "stop": {
-        "queued": "stopping", "running": "stopping", "paused": "stopping", "stopping": "stopping", "stopped": "stopped",
+        "queued": "stopping",
+        "running": "stopping",
+        "paused": "stopping",
+        "stopping": "stopping",
+        "stopped": "stopped",
     },
     "cancel": {
-        "queued": "cancelling", "running": "cancelling", "paused": "cancelling", "stopping": "cancelling",
-        "cancelling": "cancelling", "cancelled": "cancelled",
+        "queued": "cancelling",
+        "running": "cancelling",
+        "paused": "cancelling",
+        "stopping": "cancelling",
+        "cancelling": "cancelling",
+        "cancelled": "cancelled",
     },
-}  # fmt: skip
+}
 
 
 class IllegalMove(ValueError):
-    """A move that the table does not permit."""
+    """The requested move is not permitted from the current state."""
 
 
 def move_sweep(state: SweepState, to: SweepState) -> SweepState:
-    """``to``, where the table permits it from ``state``."""
+    """Return ``to``. Raise IllegalMove if a sweep may not go there from ``state``."""
     if to not in SWEEP_MOVES[state]:
         raise IllegalMove(f"a sweep that is {state} cannot become {to}; allowed: {_listed(SWEEP_MOVES[state])}")
     return to
 
 
 def move_trial(state: TrialState, to: TrialState) -> TrialState:
-    """``to``, where the table permits it from ``state``."""
+    """Return ``to``. Raise IllegalMove if a trial may not go there from ``state``."""
     if to not in TRIAL_MOVES[state]:
         raise IllegalMove(f"a trial that is {state} cannot become {to}; allowed: {_listed(TRIAL_MOVES[state])}")
     return to
 
 
 def after_verb(state: SweepState, verb: SweepVerb) -> SweepState:
-    """The state a user's verb leads to; repeating a verb is no error, a verb that comes too late is."""
+    """Return the state that a user's verb leads to from ``state``; a repeated verb keeps the state.
+
+    Raises:
+        IllegalMove: If the verb comes too late.
+    """
     targets = _VERBS[verb]
     if state not in targets:
-        raise IllegalMove(
-            f"cannot {verb} a sweep that is {state}; {verb} is for one that is {_listed(frozenset(targets))}"
-        )
+        why = "it has ended" if state in SWEEP_ENDED else f"possible while it is {_listed(frozenset(targets))}"
+        raise IllegalMove(f"cannot {verb} a sweep that is {state}: {why}")
     return targets[state]
 
 
 def _listed(states: frozenset[SweepState] | frozenset[TrialState]) -> str:
-    return ", ".join(sorted(states)) or "none, it has ended"
+    return ", ".join(sorted(states)) or "none, because it has ended"

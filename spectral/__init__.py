@@ -6,14 +6,28 @@ Zhang, Lei & Dhillon, "Stabilizing Gradients for Deep Neural Networks via Effici
 ICML 2018.
 """
 
+from spectral.errors import (
+    BandError,
+    ConversionError,
+    OptionError,
+    PackError,
+    RangeError,
+    ReflectorCountError,
+    ShapeError,
+    SpectralError,
+)
 from spectral.gru import SpectralGRU
+from spectral.householder import normalize_reflectors_
+from spectral.init import rotation_angles
 from spectral.linear import SpectralLinear
 from spectral.lstm import SpectralLSTM
-from spectral.pack import Slot
-from spectral.packed import PackedLinear, stack_trials
+from spectral.pack import Slot, stack_trials
+from spectral.packed_linear import PackedLinear
 from spectral.parametrization import parametrize
-from spectral.recurrence import BACKENDS, Activation, recurrence
+from spectral.recurrence import BACKENDS, Activation, dense_recurrence, last_state, layer, recurrence
 from spectral.rnn import SpectralRNN
+from spectral.roles import ParameterRole, parameter_roles
+from spectral.singular_values import singular_map
 from spectral.svd import SVD
 from spectral.transition import Transition
 
@@ -21,14 +35,30 @@ __all__ = [
     "BACKENDS",
     "SVD",
     "Activation",
+    "BandError",
+    "ConversionError",
+    "OptionError",
+    "PackError",
     "PackedLinear",
+    "ParameterRole",
+    "RangeError",
+    "ReflectorCountError",
+    "ShapeError",
     "Slot",
+    "SpectralError",
     "SpectralGRU",
     "SpectralLSTM",
     "SpectralLinear",
     "SpectralRNN",
     "Transition",
+    "dense_recurrence",
+    "last_state",
+    "layer",
+    "normalize_reflectors_",
+    "parameter_roles",
     "parametrize",
     "recurrence",
+    "rotation_angles",
+    "singular_map",
     "stack_trials",
 ]

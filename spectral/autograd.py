@@ -1,4 +1,4 @@
-"""Backwards written by hand, which can be differentiated once."""
+"""A guard for backward passes that are written by hand and can be differentiated once."""
 
 import functools
 from collections.abc import Callable
@@ -9,8 +9,10 @@ from torch.autograd.function import once_differentiable as _without_graph
 
 
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """As torch's, but refuses where torch's is silent: with a constant gradient coming in, a graph made of this one
-    would lack its part of a second derivative without a word. Raises RuntimeError under create_graph=True.
+    """Decorate a ``backward`` so that it raises RuntimeError under ``create_graph=True``.
+
+    ``torch.autograd.function.once_differentiable`` raises only if the incoming gradient itself requires a gradient. For
+    a constant one, torch would silently return a second derivative from which this function's part is missing.
     """
     run = _without_graph(backward)
 
@@ -18,8 +20,8 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
     def checked(ctx: Any, *gradients: Any) -> Any:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "this can be differentiated once, and create_graph=True asks for more; leave it out, or use "
-                "backend='reference' with a spectrum other than 'clip'"
+                "this function can be differentiated only once, but create_graph=True asks for a second derivative. "
+                "Leave it out, or use backend='reference' with a spectrum other than 'clip'"
             )
         return run(ctx, *gradients)
 

@@ -1,24 +1,24 @@
-"""What can be wrong with what a caller gave. Each class names the mistake."""
+"""The errors that this package raises on purpose. Each class names the caller's mistake."""
 
 
 class SpectralError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """The base class of all errors of this package."""
 
 
 class ShapeError(SpectralError, ValueError):
-    """A tensor has the wrong number of dimensions or the wrong size in one of them."""
+    """A tensor has the wrong number of dimensions, the wrong size in one of them, or the wrong dtype."""
 
 
 class RangeError(SpectralError, ValueError):
-    """A number lies outside the interval in which it means something."""
+    """A number lies outside the interval in which it is allowed."""
 
 
 class ReflectorCountError(RangeError):
-    """A number of reflectors that the matrix, or the chosen start, cannot have."""
+    """A number of reflectors is not possible for the matrix or for the chosen initialisation."""
 
 
 class OptionError(SpectralError, ValueError):
-    """A name that is not in the table of names: nonlinearity, backend, start or spectrum."""
+    """An option has a value that is not in its table, or that cannot be used here."""
 
 
 class BandError(RangeError):
@@ -26,7 +26,7 @@ class BandError(RangeError):
 
 
 class PackError(SpectralError, ValueError):
-    """Modules that cannot share a pack, or a pack used as if it were one trial."""
+    """Modules cannot share a pack, or a pack is used as if it were a single trial."""
 
 
 class ConversionError(SpectralError, ValueError):

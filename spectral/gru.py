@@ -1,6 +1,5 @@
 """SpectralGRU: torch.nn.GRU with every gate's recurrent matrix held as reflectors and singular values."""
 
-import math
 from typing import Any
 
 import torch
@@ -11,47 +10,52 @@ from spectral.gated import GatedRNN
 
 
 class SpectralGRU(GatedRNN):
-    """torch.nn.GRU whose W_hr, W_hz, W_hn are each U diag(sigma) V^T.
+    """A GRU whose W_hr, W_hz and W_hn are each U diag(sigma) V^T.
 
-    Arguments, packs, `lengths` and errors as SpectralLSTM's, with h alone for (h, c). Beside bias_l (3 n) there is
-    bias_hn_l (n), torch's b_hn, which the reset gate multiplies; the other two of bias_hh would do what bias_l does.
+    Arguments, packs, ``lengths`` and errors are those of SpectralLSTM, with h in place of (h, c). Beside ``bias_l``,
+    of shape (3 n), there is ``bias_hn_l`` (n): torch's b_hn, which the reset gate multiplies. The other two parts of
+    torch's bias_hh would do the same as ``bias_l``.
     """
 
     gates = 3
-    _kept = 1
+    _state_count = 1
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None, *, lengths: Tensor | None = None
     ) -> tuple[Any, Tensor]:
-        """output and h_n, as torch.nn.GRU gives them; output is zero past `lengths`, and h_n is the state after the
-        last step that counts.
+        """Return the output and h_n, as ``torch.nn.GRU`` does.
+
+        Args:
+            input: As in ``torch.nn.GRU``; with a leading axis K in a pack.
+            hx: The initial state h_0; None is zeros.
+            lengths: How many steps of each padded sequence count, shape (B,) or (K, B), each in [1, T]. The output is
+                zero past them, and h_n is the state after the last step that counts.
+
+        Raises:
+            ShapeError: If a shape does not fit.
+            RangeError: If a length is out of range.
         """
-        out, (h_n,) = self._run(input, None if hx is None else (hx,), lengths)
-        return out, h_n
+        output, (h_n,) = self._run(input, None if hx is None else (hx,), lengths)
+        return output, h_n
 
     def free_parameters(self, k: int = 0) -> int:
-        """Numbers that a trial can move."""
+        """Return how many numbers an optimiser can change in trial k."""
         return super().free_parameters(k) + int(self.bias) * self.num_layers * self.hidden_size
 
     def to_gru(self) -> nn.GRU:
-        """A plain torch.nn.GRU with the same outputs; W_hh is formed. Raises PackError."""
-        like = self.weight_ih_l0
-        return self._fill(
-            nn.GRU(
-                self.input_size, self.hidden_size, self.num_layers, self.bias, self.batch_first, self.dropout,
-                device=like.device, dtype=like.dtype,
-            )
-        )  # fmt: skip
+        """Return a plain ``torch.nn.GRU`` with the same outputs; W_hh is formed. Raise PackError for a pack."""
+        return self._to_plain(nn.GRU)
 
     def _kernel(self, *arguments: Any) -> tuple[Tensor, ...]:
         return torch.gru(*arguments)
 
     def _biases(self, layer: int) -> list[Tensor]:
+        """Return bias_ih and bias_hh; of the latter, only the part of the new gate is not zero."""
         bias, inner = getattr(self, f"bias_l{layer}"), getattr(self, f"bias_hn_l{layer}")
         return [bias, torch.cat([inner.new_zeros(*inner.shape[:-1], 2 * self.hidden_size), inner], -1)]
 
-    def _first_values(self, layer: int, start: str, generator: torch.Generator | None) -> dict[str, Tensor | None]:
-        values, n = super()._first_values(layer, start, generator), self.hidden_size
-        bound = 1 / math.sqrt(n)
-        inner = torch.empty(n, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
+    def _initial_values(self, layer: int, start: str, generator: torch.Generator | None) -> dict[str, Tensor | None]:
+        """Draw the parameters of one layer."""
+        values = super()._initial_values(layer, start, generator)
+        inner = self._uniform(self.hidden_size, generator=generator)
         return {**values, f"bias_hn_l{layer}": inner if self.bias else None}

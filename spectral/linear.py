@@ -11,13 +11,14 @@ from spectral.svd import SVD
 
 
 class SpectralLinear(SVD):
-    """x W^T + b, W (out_features, in_features) = U diag(sigma) V^T: x (..., in) -> (..., out).
+    """The linear layer x W^T + b with W (out_features, in_features) = U diag(sigma) V^T: x (..., in) -> (..., out).
 
-    Keyword arguments as in SVD. The bias, (out) or (K, out), starts from U(-1/sqrt(in), 1/sqrt(in)).
+    Positional arguments are those of ``torch.nn.Linear``, keyword arguments and errors those of SVD. The bias, (out) or
+    (K, out), starts from U(-1/sqrt(in), 1/sqrt(in)).
     """
 
     bias: Tensor | None
-    _alike = ("rows", "cols", "has_bias")
+    _shared_options = ("rows", "cols", "has_bias")
 
     def __init__(
         self,
@@ -35,20 +36,28 @@ class SpectralLinear(SVD):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(
-            out_features, in_features, reflectors=reflectors, margin=margin, sigma=sigma, spectrum=spectrum,
-            start=start, generator=generator, device=device, dtype=dtype,
-        )  # fmt: skip
+            out_features,
+            in_features,
+            reflectors=reflectors,
+            margin=margin,
+            sigma=sigma,
+            spectrum=spectrum,
+            start=start,
+            generator=generator,
+            device=device,
+            dtype=dtype,
+        )
         bound = 1 / math.sqrt(in_features)
         value = torch.empty(out_features, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
         self._set_parameters({"bias": value if bias else None}, device, dtype)
 
     @property
     def has_bias(self) -> bool:
-        """Whether b is there."""
+        """Whether the layer has a bias."""
         return self.bias is not None
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., in) -> (..., out), or (K, ..., in) -> (K, ..., out) in a pack."""
+        """Return x W^T + b: x (..., in) -> (..., out), or (K, ..., in) -> (K, ..., out) in a pack."""
         y = super().forward(x)
         if self.bias is None:
             return y

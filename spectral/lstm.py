@@ -10,19 +10,24 @@ from spectral.gated import GatedRNN
 
 
 class SpectralLSTM(GatedRNN):
-    """torch.nn.LSTM whose W_hi, W_hf, W_hg, W_ho are each U diag(sigma) V^T (Zhang et al. 2018, for the matrix; they
-    name LSTM gates as a use of it).
+    """An LSTM whose W_hi, W_hf, W_hg and W_ho are each U diag(sigma) V^T.
 
-    Arguments up to dtype, shapes and results are those of torch.nn.LSTM, without directions and projections;
-    keyword-only ones as in SpectralRNN. `lengths` (B,) or (K, B) as there. Parameters: see GatedRNN; one bias, (4 n),
-    where torch has two. A pack, see `pack`, holds K trials: x (K, T, B, I), or (K, B, T, I) with batch_first, and h, c
-    (K, layers, B, n); its trials run one after another. Computes in the parameters' dtype, also under autocast.
+    Zhang et al. 2018 have this form for the matrix and name the gates of an LSTM as a use of it. Arguments up to
+    ``dtype``, shapes and results are those of ``torch.nn.LSTM``, without directions and projections. Keyword arguments
+    are those of SpectralRNN. Parameters are listed at GatedRNN; there is one bias, (4 n), where torch has two.
 
-    Raises OptionError, RangeError, ReflectorCountError; forward raises ShapeError, RangeError.
+    A pack (see ``pack``) holds K trials, which run one after another: the input is (K, T, B, I), or (K, B, T, I) with
+    ``batch_first``, and h and c are (K, layers, B, n). Autocast has no effect: everything is computed in the dtype of
+    the parameters.
+
+    Raises:
+        OptionError: If an option has a value that is not in its table.
+        RangeError: If a number is out of range; ReflectorCountError for a number of reflectors.
     """
 
     gates = 4
-    _kept = 2
+    _state_count = 2
+    _state_names = "h_0 and c_0"
 
     def forward(
         self,
@@ -31,21 +36,24 @@ class SpectralLSTM(GatedRNN):
         *,
         lengths: Tensor | None = None,
     ) -> tuple[Any, tuple[Tensor, Tensor]]:
-        """output and (h_n, c_n), as torch.nn.LSTM gives them; output is zero past `lengths`, and h_n, c_n are those
-        after the last step that counts.
+        """Return the output and (h_n, c_n), as ``torch.nn.LSTM`` does.
+
+        Args:
+            input: As in ``torch.nn.LSTM``; with a leading axis K in a pack.
+            hx: The initial states h_0 and c_0; None is zeros.
+            lengths: How many steps of each padded sequence count, shape (B,) or (K, B), each in [1, T]. The output is
+                zero past them, and h_n and c_n are the states after the last step that counts.
+
+        Raises:
+            ShapeError: If a shape does not fit.
+            RangeError: If a length is out of range.
         """
-        out, (h_n, c_n) = self._run(input, hx, lengths)
-        return out, (h_n, c_n)
+        output, (h_n, c_n) = self._run(input, hx, lengths)
+        return output, (h_n, c_n)
 
     def to_lstm(self) -> nn.LSTM:
-        """A plain torch.nn.LSTM with the same outputs; W_hh is formed. Raises PackError."""
-        like = self.weight_ih_l0
-        return self._fill(
-            nn.LSTM(
-                self.input_size, self.hidden_size, self.num_layers, self.bias, self.batch_first, self.dropout,
-                device=like.device, dtype=like.dtype,
-            )
-        )  # fmt: skip
+        """Return a plain ``torch.nn.LSTM`` with the same outputs; W_hh is formed. Raise PackError for a pack."""
+        return self._to_plain(nn.LSTM)
 
     def _kernel(self, *arguments: Any) -> tuple[Tensor, ...]:
         return torch.lstm(*arguments)

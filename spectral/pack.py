@@ -1,29 +1,42 @@
-"""What SpectralRNN and SVD share: options that each trial of a pack has of its own, packing, and the band of
-sigma.
-"""
+"""Packs: several trials in one module, whose parameters have a leading trial axis of size K."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from spectral import init, packed, singular_values
+from spectral import init, singular_values
 from spectral.errors import PackError, ShapeError
+from spectral.householder import normalize_reflectors_
+from spectral.roles import ParameterRole, direct_parameter_role
 
 
 @dataclass(frozen=True)
 class Slot:
-    """What one trial of a pack has of its own."""
+    """The options in which the trials of a pack may differ."""
 
     reflectors: tuple[int, int]
+    """(m1, m2): the numbers of reflectors of U and of V."""
     margin: float
+    """r: how far a singular value may be from ``sigma``."""
     sigma: float
+    """sigma*: the centre of the band of singular values."""
 
     def check(self, size: int, spectrum: str) -> None:
-        """Raises OptionError, ReflectorCountError, RangeError."""
+        """Raise if an option is out of range.
+
+        Args:
+            size: The largest number of reflectors that the matrix can have.
+            spectrum: The name of the map of singular values.
+
+        Raises:
+            OptionError: If there is no map of that name.
+            ReflectorCountError: If a number of reflectors does not lie in [0, size].
+            RangeError: If the margin or sigma is out of range.
+        """
         singular_values.check_spectrum(spectrum)
         for count, name in zip(self.reflectors, ("m1", "m2"), strict=True):
             init.check_reflectors(size, count, name)
@@ -32,8 +45,12 @@ class Slot:
             singular_values.check_margin(self.margin)
 
 
-def counts(reflectors: int | tuple[int, int]) -> tuple[int, int]:
-    """(m1, m2) from one count or two. Raises ShapeError."""
+def reflector_counts(reflectors: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (m1, m2) from one number for both sides, or from two.
+
+    Raises:
+        ShapeError: If it is neither.
+    """
     if isinstance(reflectors, int):
         return reflectors, reflectors
     if not isinstance(reflectors, tuple | list) or len(reflectors) != 2:
@@ -41,14 +58,57 @@ def counts(reflectors: int | tuple[int, int]) -> tuple[int, int]:
     return reflectors[0], reflectors[1]
 
 
-class Trials(nn.Module):
-    """One trial, or a pack of K whose parameters have a leading trial axis.
+def stack_trials(tensors: Sequence[Tensor]) -> Tensor:
+    """Stack one tensor of each trial, and pad the shorter ones with zeros in the last dimension.
 
-    Parameters named reflectors_u... and reflectors_v... are raw reflectors, singular... raw singular values.
+    This fits every parameter of this package: only reflectors differ in size, in their number, and a zero column is the
+    identity. It fits whatever has a parameter's shape too, such as the moments of an optimiser.
+
+    Args:
+        tensors: K tensors that agree in dtype, in device and in all dimensions but the last.
+
+    Returns:
+        A tensor of shape (K, ...).
+
+    Raises:
+        PackError: If the tensors do not agree, or if there are none.
+    """
+    if not tensors:
+        raise PackError("a pack needs at least one trial; found none")
+    heads = {tuple(t.shape[:-1]) for t in tensors}
+    kinds = {(t.dtype, t.device) for t in tensors}
+    if len(heads) > 1 or len(kinds) > 1:
+        raise PackError(
+            "trials of a pack must agree in dtype, in device and in shape except for the last dimension; "
+            f"found {heads}, {kinds}"
+        )
+    width = max(t.shape[-1] if t.dim() else 0 for t in tensors)
+    return torch.stack([nn.functional.pad(t, (0, width - t.shape[-1])) if t.dim() else t for t in tensors])
+
+
+def check_trial(k: int, trials: int | None) -> None:
+    """Raise PackError unless ``k`` is a trial of a pack of ``trials``; None means that the module is no pack."""
+    if trials is None:
+        raise PackError("this module is a single trial, not a pack; use it directly")
+    if not 0 <= k < trials:
+        raise PackError(f"trial must be from 0 to {trials - 1}; found {k}")
+
+
+class PackableModule(nn.Module):
+    """A module with spectral matrices that holds one trial, or a pack of K trials.
+
+    In a pack every parameter has a leading trial axis of size K. Names of parameters that begin with ``reflectors_u``
+    and ``reflectors_v`` are raw reflectors, those that begin with ``singular`` are raw singular values.
     """
 
-    _alike: ClassVar[tuple[str, ...]] = ()
-    """Attributes in which the trials of a pack must agree."""
+    _shared_options: ClassVar[tuple[str, ...]] = ()
+    """Attributes in which all trials of a pack must agree."""
+    parameter_roles: ClassVar[Mapping[str, ParameterRole]] = {
+        "reflectors_u": "reflector",
+        "reflectors_v": "reflector",
+        "singular": "singular_value",
+    }
+    """The roles of the direct parameters, without a layer's suffix; see ``spectral.parameter_roles``."""
     _margin: Tensor
     _sigma: Tensor
 
@@ -56,83 +116,98 @@ class Trials(nn.Module):
         super().__init__()
         self.spectrum = spectrum
         self.slots: tuple[Slot, ...] = (slot,)
-        """What each trial has of its own; one entry where this is no pack."""
+        """The options of each trial; one entry if this is not a pack."""
         self.trials: int | None = None
-        """K for a pack, None for one trial."""
+        """K for a pack, None for a single trial."""
 
     @classmethod
     def pack(cls, trials: Sequence[Self]) -> Self:
-        """One module with a leading trial axis from separately built ones; values are copied.
+        """Make one pack of separately built modules; values are copied.
 
-        Reflector counts, margins and sigma may differ: shorter sets are padded with zero columns, which are
-        the identity and have gradient exactly 0. Everything else must agree. Raises PackError.
+        Numbers of reflectors, margins and sigma may differ. Shorter sets of reflectors are padded with zero columns,
+        which are the identity and get a gradient of exactly 0. Everything else must agree.
+
+        Args:
+            trials: Single trials, of which none is a pack.
+
+        Returns:
+            A module whose parameters have a leading axis of size ``len(trials)``.
+
+        Raises:
+            PackError: If there are no trials, if one is a pack, or if they do not agree.
         """
         if not trials:
             raise PackError("a pack needs at least one trial; found none")
         if any(trial.trials is not None for trial in trials):
             raise PackError("a pack is made of single trials; take them out of their packs first with .trial(k)")
-        for name in (*cls._alike, "spectrum", "training"):
+        for name in (*cls._shared_options, "spectrum", "training"):
             found = {getattr(trial, name) for trial in trials}
             if len(found) > 1:
                 raise PackError(f"trials of a pack must agree in {name}; found {sorted(map(str, found))}")
         named = [dict(trial.named_parameters()) for trial in trials]
-        values = {name: packed.stack_trials([one[name].detach() for one in named]) for name in named[0]}
-        return trials[0]._with(values, tuple(slot for trial in trials for slot in trial.slots), len(trials))
+        values = {name: stack_trials([parameters[name].detach() for parameters in named]) for name in named[0]}
+        return trials[0]._copy_with(values, tuple(slot for trial in trials for slot in trial.slots), len(trials))
 
     def trial(self, k: int) -> Self:
-        """Trial k of a pack as a module of its own, unpadded; values are copied. Raises PackError."""
-        packed.check_trial(k, self.trials)
+        """Return trial k of a pack as a separate module without padding; values are copied.
+
+        Raises:
+            PackError: If this is not a pack, or if it has no trial k.
+        """
+        check_trial(k, self.trials)
         m1, m2 = self.slots[k].reflectors
         values = {}
         for name, parameter in self.named_parameters():
             width = m1 if name.startswith("reflectors_u") else m2 if name.startswith("reflectors_v") else None
             values[name] = parameter.detach()[k, ..., :width].clone()
-        return self._with(values, (self.slots[k],), None)
+        return self._copy_with(values, (self.slots[k],), None)
 
     def reflector_parameters(self) -> Iterator[nn.Parameter]:
-        """The raw reflectors: for a parameter group of their own."""
-        return (p for name, p in self.named_parameters() if name.startswith("reflectors_"))
+        """Return the raw reflectors, for a parameter group with a learning rate for them alone."""
+        return self._parameters_of("reflector")
 
     def singular_parameters(self) -> Iterator[nn.Parameter]:
-        """The raw singular values: the sigmoid map's slope is margin / 2, so their step should grow as 1 /
-        margin.
+        """Return the raw singular values, for a parameter group with a learning rate for them alone.
+
+        The slope of the sigmoid map is margin / 2, so their learning rate should grow as 1 / margin.
         """
-        return (p for name, p in self.named_parameters() if name.startswith("singular"))
+        return self._parameters_of("singular_value")
 
-    @torch.no_grad()
     def normalize_(self) -> None:
-        """Every reflector scaled to length 1, which leaves the matrix as it is; for use after an optimiser
-        step.
+        """Scale every reflector to length 1, in place. Call it after an optimiser's step.
 
-        The loss does not depend on the length, so its gradient only lets it grow, and the steps shrink with
-        it.
+        The matrix does not change. The loss does not depend on the lengths, so an optimiser lets them grow, and the
+        growing lengths make its steps smaller.
         """
         for raw in self.reflector_parameters():
-            length = torch.linalg.vector_norm(raw, dim=-2, keepdim=True)
-            raw.div_(length.masked_fill(length == 0, 1.0))
+            normalize_reflectors_(raw)
 
-    def _spectrum_of(self, raw: Tensor | None, size: int) -> Tensor:
-        return singular_values.from_raw(self.spectrum, raw, self._sigma, self._margin, size)
+    def _parameters_of(self, role: ParameterRole) -> Iterator[nn.Parameter]:
+        """Return the direct parameters of one role."""
+        return (p for name, p in self.named_parameters(recurse=False) if direct_parameter_role(self, name) == role)
 
-    def _first_singular(self, size: int) -> Tensor | None:
-        """The raw value at which every singular value is sigma*."""
+    def _singular_map(self, raw: Tensor | None, size: int) -> Tensor:
+        """Return the singular values, shape (size,) or (K, size), from their raw values."""
+        return singular_values.singular_map(self.spectrum, raw, self._sigma, self._margin, size)
+
+    def _initial_singular(self, size: int) -> Tensor | None:
+        """Return the raw values at which every singular value is sigma*; None if the map takes none."""
         if self.spectrum == "fixed":
             return None
         start = 0.0 if self.spectrum == "sigmoid" else self.slots[0].sigma
         return torch.full((size,), start, dtype=torch.float64)
 
     def _set_parameters(
-        self,
-        values: dict[str, Tensor | None],
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
+        self, values: dict[str, Tensor | None], device: torch.device | str | None, dtype: torch.dtype | None
     ) -> None:
+        """Register a parameter for each name, in the given dtype or in torch's default one."""
         dtype = dtype or torch.get_default_dtype()
         for name, value in values.items():
             parameter = None if value is None else nn.Parameter(value.to(device=device, dtype=dtype))
             self.register_parameter(name, parameter)
 
-    def _with(self, values: dict[str, Tensor], slots: tuple[Slot, ...], trials: int | None) -> Self:
+    def _copy_with(self, values: dict[str, Tensor], slots: tuple[Slot, ...], trials: int | None) -> Self:
+        """Return a copy of this module that has other parameters and other trials."""
         other = copy.deepcopy(self)
         for name, value in values.items():
             setattr(other, name, nn.Parameter(value, requires_grad=getattr(self, name).requires_grad))
@@ -141,16 +216,18 @@ class Trials(nn.Module):
         return other
 
     def _set_band(self) -> None:
-        """margin and sigma* as tensors beside the parameters; the slots stay their source, so no cast rounds
-        them.
+        """Make the tensors of margin and sigma*, on the device and in the dtype of the parameters.
+
+        They are made from the slots each time, so that a cast to a lower precision and back does not round them.
         """
         like = next(self.parameters())
         for name in ("margin", "sigma"):
-            own = [getattr(slot, name) for slot in self.slots]
-            value = torch.tensor(own[0] if self.trials is None else own, dtype=like.dtype, device=like.device)
+            values = [getattr(slot, name) for slot in self.slots]
+            value = torch.tensor(values[0] if self.trials is None else values, dtype=like.dtype, device=like.device)
             self.register_buffer(f"_{name}", value, persistent=False)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Move or cast the module as torch does, and then the band."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._set_band()
         return self

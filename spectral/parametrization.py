@@ -1,4 +1,4 @@
-"""A weight of any torch module held as U diag(sigma) V^T, through torch.nn.utils.parametrize."""
+"""parametrize: a weight of any torch module held as U diag(sigma) V^T, through torch.nn.utils.parametrize."""
 
 import weakref
 from typing import Literal, TypeVar, get_args
@@ -13,9 +13,9 @@ from spectral.singular_values import Spectrum
 from spectral.svd import SVD
 
 WeightInitName = Literal["gaussian", "identity", "henaff", "cayley", "weight"]
-STARTS: tuple[str, ...] = get_args(WeightInitName)
+INITS: tuple[str, ...] = get_args(WeightInitName)
 GATES: dict[type[nn.Module], int] = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
-"""Blocks of rows in the weights of torch's gated modules."""
+"""The number of gates, that is of blocks of rows, in the weights of torch's gated modules."""
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
@@ -31,88 +31,122 @@ def parametrize(
     gates: bool = False,
     generator: torch.Generator | None = None,
 ) -> AnyModule:
-    """Replaces parameter `name` of the module, in place, by reflectors and singular values; returns the module.
+    """Replace a parameter of a module by reflectors and singular values, in place.
 
-    The weight is seen as a matrix: its first dimension against all others, so out x (in k k) for a convolution. Of an
-    LSTM or GRU it is all gates together, (G n, n_i), one reduced SVD as in Zhang et al. 2018, or with `gates` one SVD
-    for each gate. `reflectors`, `margin`, `sigma`, `spectrum` as in SVD: None is the full number, which reaches every
-    matrix. `start`: "weight" begins from the weight that is there, which must then fit the band and the number of
-    reflectors; the others are those of SVD, drawn from `generator` (identity, henaff, cayley: square matrices).
+    The weight is seen as a matrix: its first dimension against all others, so out x (in k k) for a convolution. The
+    weight of an LSTM or GRU is all gates together, (G n, n_i), with one reduced SVD as in Zhang et al. 2018.
 
-    What follows is torch's: `module.weight` forms the matrix (2 rows cols (m1 + m2) flop each time it is read;
-    `torch.nn.utils.parametrize.cached()` keeps it), assigning to it takes the values that give it, and
-    `remove_parametrizations` leaves the plain weight. `module.parametrizations.weight[0].svd` is the SVD, with
-    `normalize_()`, `singular_values()`, `penalty()`, and parameters reflectors_u, reflectors_v, singular: make the
-    optimiser afterwards. Raises OptionError, ShapeError, RangeError, ReflectorCountError.
+    The rest is torch's: ``module.weight`` forms the matrix, which costs 2 rows cols (m1 + m2) flop each time it is
+    read; ``torch.nn.utils.parametrize.cached()`` keeps it. Assigning to ``module.weight`` sets the parameters so that
+    the weight equals the value, and ``remove_parametrizations`` leaves the plain weight.
+    ``module.parametrizations.weight[0].svd`` is the SVD, with ``normalize_()``, ``singular_values()``, ``penalty()``
+    and the parameters reflectors_u, reflectors_v and singular. Make the optimiser afterwards.
+
+    Args:
+        module: Any torch module.
+        name: The name of the parameter, which must have two dimensions or more.
+        reflectors: As in SVD. None is the full number, which reaches every matrix.
+        margin: As in SVD.
+        sigma: As in SVD.
+        spectrum: As in SVD.
+        start: ``weight`` starts from the present weight, which must then fit the band and the number of reflectors. The
+            others are those of SVD; ``identity``, ``henaff`` and ``cayley`` need a square matrix.
+        gates: Whether each gate of an LSTM or GRU gets its own SVD.
+        generator: The CPU generator that draws the first values.
+
+    Returns:
+        The module.
+
+    Raises:
+        OptionError: If the parameter does not exist or is parametrized already, an option has a value that is not in
+            its table, or the present weight does not fit.
+        ShapeError: If the parameter has fewer than two dimensions.
+        RangeError: If a number is out of range; ReflectorCountError for a number of reflectors.
     """
     weight = _weight(module, name)
-    if start not in STARTS:
-        raise OptionError(f"start must be one of {', '.join(STARTS)}; found {start!r}")
+    if start not in INITS:
+        raise OptionError(f"start must be one of {', '.join(INITS)}; found {start!r}")
     first: init.InitName = "gaussian" if start == "weight" else start
     blocks = _blocks(module, name, weight, gates)
-    own = [
+    svds = [
         SVD(
-            block.shape[0], block.shape[1], reflectors=reflectors, margin=margin, sigma=sigma, spectrum=spectrum,
-            start=first, generator=generator, device=weight.device, dtype=weight.dtype,
+            *block.shape,
+            reflectors=reflectors,
+            margin=margin,
+            sigma=sigma,
+            spectrum=spectrum,
+            start=first,
+            generator=generator,
+            device=weight.device,
+            dtype=weight.dtype,
         )
         for block in blocks
-    ]  # fmt: skip
+    ]
     if start == "weight":
-        for one, block in zip(own, blocks, strict=True):
-            _take(one, block, name)
-    held = SpectralWeight(SVD.pack(own) if gates else own[0], weight.shape)
-    held.requires_grad_(weight.requires_grad)
-    torch_parametrize.register_parametrization(module, name, held)
-    if isinstance(module, nn.RNNBase) and _let_go not in module._forward_hooks.values():
-        module.register_forward_hook(_let_go)
+        for svd, block in zip(svds, blocks, strict=True):
+            _set_from_weight(svd, block, name)
+    spectral_weight = SpectralWeight(SVD.pack(svds) if gates else svds[0], weight.shape)
+    spectral_weight.requires_grad_(weight.requires_grad)
+    torch_parametrize.register_parametrization(module, name, spectral_weight)
+    if isinstance(module, nn.RNNBase) and _release_weights not in module._forward_hooks.values():
+        module.register_forward_hook(_release_weights)
     return module
 
 
 class SpectralWeight(nn.Module):
-    """A weight of the given shape whose rows are `svd`'s, or a pack of G of them one under another."""
+    """A parametrization in torch's sense: a weight of a given shape whose rows are those of an SVD.
+
+    If the SVD is a pack of G matrices, these lie one under another.
+    """
 
     def __init__(self, svd: SVD, shape: torch.Size) -> None:
         super().__init__()
         self.svd = svd
         self.shape = shape
-        self._holds_its_start = True
+        self._is_being_registered = True
 
     def forward(self) -> Tensor:
-        """The weight itself."""
+        """Return the weight itself."""
         like = self.svd.reflectors_u
         with torch.autocast(like.device.type, enabled=False):
             return self.svd.dense().reshape(self.shape)
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, ...]:
-        """Takes the values that give this weight; torch keeps none of its own, hence (). As SVD.set_dense."""
-        if self._holds_its_start:  # torch asks once on registration, where the start is set already
-            self._holds_its_start = False
+        """Set the parameters so that the weight equals a given one; errors as in ``SVD.set_dense``.
+
+        Returns:
+            (): torch keeps no tensor of the weight beside the SVD's parameters.
+        """
+        if self._is_being_registered:  # torch asks once on registration, when the first values are set already
+            self._is_being_registered = False
             return ()
         w = weight.flatten(1)
         if self.svd.trials is None:
             self.svd.set_dense(w)
             return ()
-        own = [self.svd.trial(k) for k in range(self.svd.trials)]
-        for one, block in zip(own, torch.chunk(w, len(own)), strict=True):
-            one.set_dense(block)
-        self.svd.load_state_dict(SVD.pack(own).state_dict())
+        gates = [self.svd.trial(k) for k in range(self.svd.trials)]
+        for gate, block in zip(gates, torch.chunk(w, len(gates)), strict=True):
+            gate.set_dense(block)
+        self.svd.load_state_dict(SVD.pack(gates).state_dict())
         return ()
 
 
 def _weight(module: nn.Module, name: str) -> Tensor:
+    """Return the parameter to replace. Raise OptionError or ShapeError if that is not possible."""
     if torch_parametrize.is_parametrized(module, name):
         raise OptionError(f"{name!r} is parametrized already; remove that first with remove_parametrizations")
-    found = dict(module.named_parameters(recurse=False))
-    if name not in found:
-        has = ", ".join(found) or "none of its own"
-        raise OptionError(f"{type(module).__name__} has no parameter {name!r}; it has {has}")
-    if found[name].dim() < 2:
-        raise ShapeError(f"{name!r} must have two dimensions or more; found shape {tuple(found[name].shape)}")
-    return found[name]
+    own_parameters = dict(module.named_parameters(recurse=False))
+    if name not in own_parameters:
+        names = ", ".join(own_parameters) or "no direct parameters"
+        raise OptionError(f"{type(module).__name__} has no parameter {name!r}; it has {names}")
+    weight = own_parameters[name]
+    if weight.dim() < 2:
+        raise ShapeError(f"{name!r} must have two dimensions or more; found shape {tuple(weight.shape)}")
+    return weight
 
 
 def _blocks(module: nn.Module, name: str, weight: Tensor, gates: bool) -> tuple[Tensor, ...]:
-    """The matrices that get an SVD each, (rows, cols)."""
+    """Return the matrices (rows, cols) that each get an SVD."""
     matrix = weight.detach().flatten(1)
     if not gates:
         return (matrix,)
@@ -123,19 +157,22 @@ def _blocks(module: nn.Module, name: str, weight: Tensor, gates: bool) -> tuple[
     return torch.chunk(matrix, count)
 
 
-def _take(svd: SVD, block: Tensor, name: str) -> None:
+def _set_from_weight(svd: SVD, block: Tensor, name: str) -> None:
+    """Start from a given matrix. Raise OptionError if it does not fit."""
     try:
         svd.set_dense(block)
     except (BandError, ReflectorCountError) as error:
         raise OptionError(
-            f"start='weight': {name!r} as it is does not fit. {error}. Or begin from a start of its own: 'gaussian'"
+            f"start='weight': {name!r} as it is does not fit. {error}. Or use another start, such as 'gaussian'"
         ) from error
 
 
-def _let_go(module: nn.RNNBase, *_: object) -> None:
-    """torch's recurrent modules keep the weights of the last call, and with them its graph, which cannot be copied.
-    Those left here are not the module's, and it sees that: it asks for them again at the next call.
+def _release_weights(module: nn.RNNBase, *_: object) -> None:
+    """Detach the weights that torch caches in ``_flat_weights``. This is a forward hook.
+
+    The module would otherwise keep the autograd graph of the last call, and could not be deep-copied. torch notices
+    that the cached weights are not the module's, and asks for them again at the next call.
     """
-    kept = module._flat_weights
-    module._flat_weights = [w if w is None or isinstance(w, nn.Parameter) else w.detach() for w in kept]
+    cached = module._flat_weights
+    module._flat_weights = [w if w is None or isinstance(w, nn.Parameter) else w.detach() for w in cached]
     module._flat_weight_refs = [None if w is None else weakref.ref(w) for w in module._flat_weights]

@@ -1,60 +1,75 @@
 """SpectralRNN: torch.nn.RNN with the transition held as reflectors and singular values."""
 
-import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from spectral import init, sequences, singular_values
-from spectral.errors import ConversionError, PackError, RangeError, ShapeError
-from spectral.pack import Slot, Trials, counts
+from spectral import init, sequences
+from spectral.errors import ConversionError, ShapeError
 from spectral.recurrence import Activation
-from spectral.recurrence.dispatch import Cell, check_backend, check_checkpoint_every, stack
+from spectral.recurrence.backends import Cell
+from spectral.recurrence.choice import check_backend
+from spectral.recurrence.shapes import check_checkpoint_every
+from spectral.recurrence.stack import stack
+from spectral.recurrent_module import RecurrentModule
+from spectral.roles import ParameterRole
 from spectral.singular_values import Spectrum
-from spectral.svd import values_of
+from spectral.svd import parameters_of
 from spectral.transition import Transition
-from spectral.transition import dense as dense_transition
 
 
-class SpectralRNN(Trials):
-    """An Elman RNN, h_t = phi(W h_{t-1} + M x_t + b), whose W = U diag(sigma) V^T (Zhang et al. 2018).
+class SpectralRNN(RecurrentModule):
+    """An Elman RNN, h_t = phi(W h_{t-1} + M x_t + b), with W = U diag(sigma) V^T (Zhang et al. 2018).
 
-    Arguments up to dtype, shapes and results are those of torch.nn.RNN; nonlinearity may also be
-    leaky_relu (slope `negative_slope`), identity or modrelu, sign(z) relu(|z| + b) with a learned b.
-    Keyword-only: `reflectors` m, or (m1, m2), each from 0 to hidden_size; `margin` r in (0, 1] and
-    `sigma` >= 0: singular values stay in [sigma - r, sigma + r]; over T steps a state grows at most by
-    (sigma + r)^T, so r <= 1/T is the default advice; `spectrum` the map that keeps them there
-    (singular_values.py); `backend` (recurrence/dispatch.py); `start` (init.py); `generator` for the
-    first values; `checkpoint_every` S for long sequences: backward keeps every S-th state alone and
-    computes those between again, one forward more; S near sqrt(T) needs the least memory. Where the last
-    states are all that is read, `last_state` then makes no array of the size of all states at all.
+    Arguments up to ``dtype``, shapes and results are those of ``torch.nn.RNN``.
 
-    `start="gaussian"`, the default, is the paper's and exists for every m1, m2. With few reflectors it is the
-    identity but for m1 + m2 dimensions, so gradients of a relu net live on, and it mixes units from the first
-    step on. `identity` (needs m1 = m2) is the IRNN start; on the adding problem (T = 100, n = 64, 8 + 8, relu,
-    Adam) it learned later than gaussian. Near-full sets: henaff or cayley.
+    Parameters of layer l, with the suffix ``_reverse`` for the second direction: ``weight_ih_l`` (n, n_i); ``bias_l``
+    (n), one bias where ``torch.nn.RNN`` has two; ``reflectors_u_l`` (n, m1), ``reflectors_v_l`` (n, m2),
+    ``singular_l`` (n); and with modReLU its ``offset_l`` (n). weight_ih and bias start from U(-1/sqrt(n), 1/sqrt(n))
+    as in ``torch.nn.RNN``. The offset starts at 0, where the module is linear and keeps gradients best. The first j
+    entries of column j of the reflectors are zero and have zero gradient; ``free_parameters`` does not count them.
 
-    Parameters of layer l (suffix _reverse for the second direction): weight_ih_l (n, n_i), bias_l (n),
-    one bias where torch.nn.RNN has two, reflectors_u_l (n, m1), reflectors_v_l (n, m2), singular_l (n),
-    and with modrelu its offset_l (n), which starts at 0: the net is linear then, and keeps gradients
-    best. The first j entries of column j of the reflectors are zero and have zero gradient; without them
-    the count is the paper's, (n_i + m1 + m2 + 2) n - (m1^2 + m2^2 - m1 - m2) / 2, and n more with
-    modrelu: see `free_parameters`. weight_ih and bias start from U(-1/sqrt(n), 1/sqrt(n)), as in
-    torch.nn.RNN.
+    A pack (see ``pack``) holds K trials. Every parameter has a leading axis K. The input is (K, T, B, I), or
+    (K, B, T, I) with ``batch_first``, and so is the output; h_0 and h_n are (K, layers * directions, B, n). Dropout
+    draws from torch's own generator, so trials of a pack get other masks than they would get alone.
 
-    A pack (see `pack`) holds K trials: every parameter has a leading axis K, input is (K, T, B, I), or (K, B,
-    T, I) with batch_first, output likewise, and h_0, h_n are (K, layers * directions, B, n). Dropout draws
-    from torch's own generator, so trials of a pack see other masks than they would alone.
+    Args:
+        input_size: As in ``torch.nn.RNN``.
+        hidden_size: As in ``torch.nn.RNN``; n below.
+        num_layers: As in ``torch.nn.RNN``.
+        nonlinearity: tanh or relu, or also leaky_relu, identity, or modrelu: sign(z) relu(|z| + b) with a learned b.
+        bias: As in ``torch.nn.RNN``.
+        batch_first: As in ``torch.nn.RNN``.
+        dropout: As in ``torch.nn.RNN``.
+        bidirectional: As in ``torch.nn.RNN``.
+        device: As in ``torch.nn.RNN``.
+        dtype: As in ``torch.nn.RNN``.
+        reflectors: m for both sides, or (m1, m2), each from 0 to ``hidden_size``.
+        margin: r in (0, 1]. Singular values stay in [sigma - r, sigma + r], so that over T steps a state grows by at
+            most (sigma + r)^T. r <= 1/T is the default advice.
+        sigma: The centre of that band, >= 0.
+        spectrum: The map that keeps singular values in the band; see singular_values.py.
+        backend: How the recurrence is computed: 'auto', or a name in ``spectral.BACKENDS``.
+        checkpoint_every: S, for long sequences: backward keeps only every S-th state and computes the others again,
+            which costs one forward pass more. S near sqrt(T) needs the least memory.
+        start: The initialisation; see init.py. ``gaussian`` is the paper's and is possible for every m1 and m2. With
+            few reflectors W is the identity in all but m1 + m2 dimensions, so gradients of a relu net survive, and it
+            mixes units from the first step on. ``identity`` needs m1 = m2; it learned the adding problem (T = 100,
+            n = 64, 8 reflectors on each side, relu, Adam) later than ``gaussian``. ``henaff`` and ``cayley`` are for
+            nearly full sets of reflectors.
+        negative_slope: The slope of leaky_relu below zero, in (0, 1].
+        generator: The CPU generator that draws the first values.
 
-    Raises OptionError, RangeError, ReflectorCountError; forward raises ShapeError, PackError.
+    Raises:
+        OptionError: If an option has a value that is not in its table.
+        RangeError: If a number is out of range; ReflectorCountError for a number of reflectors.
     """
 
-    weight_ih_l0: Tensor
-    _alike = ("input_size", "hidden_size", "num_layers", "activation", "bias", "batch_first", "dropout",
-              "bidirectional", "backend", "checkpoint_every")  # fmt: skip
+    _shared_options = (*RecurrentModule._shared_options, "activation", "bidirectional", "backend", "checkpoint_every")
+    parameter_roles: ClassVar[Mapping[str, ParameterRole]] = {**RecurrentModule.parameter_roles, "offset": "threshold"}
 
     def __init__(
         self,
@@ -79,129 +94,105 @@ class SpectralRNN(Trials):
         negative_slope: float = 0.01,
         generator: torch.Generator | None = None,
     ) -> None:
-        check_sizes(input_size, hidden_size, num_layers, dropout)
         check_backend(backend)
         check_checkpoint_every(checkpoint_every)
-        slot = Slot(counts(reflectors), float(margin), float(sigma))
-        slot.check(hidden_size, spectrum)
-        super().__init__(slot, spectrum)
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.dropout, self.bidirectional = (
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-        )
+        band: dict[str, Any] = {"margin": margin, "sigma": sigma, "spectrum": spectrum}
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, reflectors=reflectors, **band)
+        self.bidirectional = bidirectional
         self.activation = Activation(nonlinearity, negative_slope)
         self.backend, self.checkpoint_every = backend, checkpoint_every
-        for layer, reverse in self._places():
-            self._set_parameters(self._first_values(layer, reverse, start, generator), device, dtype)
+        for layer, reverse in self._layers_and_directions():
+            self._set_parameters(self._initial_values(layer, reverse, start, generator), device, dtype)
         self._set_band()
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None, *, lengths: Tensor | None = None
     ) -> tuple[Any, Tensor]:
-        """output and h_n, as torch.nn.RNN gives them.
+        """Return the output and h_n, as ``torch.nn.RNN`` does.
 
-        `lengths`, (B,) or (K, B), each in [1, T], says how many steps of each padded sequence count: output
-        is zero past them and h_n is the state after the last that counts. It does for packs what
-        PackedSequence does alone.
+        Args:
+            input: As in ``torch.nn.RNN``; with a leading axis K in a pack.
+            hx: The initial state h_0; None is zeros.
+            lengths: How many steps of each padded sequence count, shape (B,) or (K, B), each in [1, T]. The output is
+                zero past them, and h_n is the state after the last step that counts. It is for packs what
+                PackedSequence is for a single trial.
+
+        Raises:
+            ShapeError: If a shape does not fit.
+            RangeError: If a length is out of range.
         """
-        return self._forward(input, hx, lengths, wanted=True)
+        return self._forward(input, hx, lengths, keep_states=True)
 
     def last_state(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None, *, lengths: Tensor | None = None
     ) -> Tensor:
-        """h_n alone, as forward gives it. With checkpoint_every, one direction and no dropout between layers,
-        memory is T / S + S states h for each layer rather than T.
+        """Return h_n alone; arguments and errors as in ``forward``.
+
+        With ``checkpoint_every``, one direction and no dropout between layers, this needs memory for T / S + S states h
+        of each layer instead of T.
         """
-        h_n: Tensor = self._forward(input, hx, lengths, wanted=False)[1]
+        h_n: Tensor = self._forward(input, hx, lengths, keep_states=False)[1]
         return h_n
 
-    def _forward(
-        self, input: Tensor | PackedSequence, hx: Tensor | None, lengths: Tensor | None, *, wanted: bool
-    ) -> tuple[Any, Tensor]:
-        if isinstance(input, PackedSequence):
-            return self._forward_packed_sequence(input, hx, lengths, wanted)
-        lead = 0 if self.trials is None else 1
-        if input.dim() not in (lead + 2, lead + 3):
-            raise ShapeError(f"input must have {lead + 3} dimensions, or {lead + 2} unbatched; found {input.dim()}")
-        unbatched = input.dim() == lead + 2
-        if unbatched:
-            x, hx = input.unsqueeze(-2), None if hx is None else hx.unsqueeze(-2)
-        else:
-            x = input.transpose(-2, -3) if self.batch_first else input
-        if lengths is not None:
-            lengths = lengths.unsqueeze(-1) if unbatched else lengths
-            lengths = sequences.check_lengths(lengths, x.shape[-3], tuple(x.shape[:-3]), x.shape[-2]).to(x.device)
-        out, h_n = self._run(x, hx, lengths, wanted)
-        h_n = h_n.squeeze(-2) if unbatched else h_n
-        if out is None:
-            return None, h_n
-        if unbatched:
-            return out.squeeze(-2), h_n
-        return (out.transpose(-2, -3) if self.batch_first else out), h_n
-
     def transition(self, layer: int = 0, *, reverse: bool = False) -> Transition:
-        """sigma (n), u (n, m1), v (n, m2) of one layer and direction, with a leading K in a pack."""
+        """Return sigma (n), u (n, m1) and v (n, m2) of one layer and direction, with a leading K in a pack."""
         suffix = _suffix(layer, reverse)
-        sigma = self._spectrum_of(getattr(self, f"singular{suffix}"), self.hidden_size)
-        u, v = getattr(self, f"reflectors_u{suffix}"), getattr(self, f"reflectors_v{suffix}")
-        return Transition(sigma, u, v)
+        sigma = self._singular_map(getattr(self, f"singular{suffix}"), self.hidden_size)
+        return Transition(sigma, getattr(self, f"reflectors_u{suffix}"), getattr(self, f"reflectors_v{suffix}"))
 
     def transitions(self) -> Iterator[Transition]:
-        """All transitions: layer by layer, forward before reverse."""
-        for layer, reverse in self._places():
+        """Yield all transitions, layer by layer, the forward direction before the reverse one."""
+        for layer, reverse in self._layers_and_directions():
             yield self.transition(layer, reverse=reverse)
 
     def dense(self, layer: int = 0, *, reverse: bool = False) -> Tensor:
-        """W of one layer and direction: (n, n), or (K, n, n) in a pack."""
-        return dense_transition(self.transition(layer, reverse=reverse))
+        """Return W of one layer and direction, (n, n), or (K, n, n) in a pack."""
+        return self.transition(layer, reverse=reverse).matrix()
 
     def singular_values(self) -> Tensor:
-        """(layers * directions, n), or (K, layers * directions, n) in a pack."""
+        """Return all singular values, (layers * directions, n), or (K, layers * directions, n) in a pack."""
         return torch.stack([transition.sigma for transition in self.transitions()], dim=-2)
 
-    def penalty(self) -> Tensor:
-        """sum of |sigma - sigma*|^2 over all layers, shape () or (K,): add it to the loss with
-        spectrum='penalty'.
-        """
-        return singular_values.penalty(self.singular_values(), self._sigma.unsqueeze(-1)).sum(-1)
-
     def free_parameters(self, k: int = 0) -> int:
-        """Numbers that a trial can move: for one layer without readout, the paper's count; n more with modrelu."""
-        n, (m1, m2) = self.hidden_size, self.slots[k].reflectors
-        fixed = (m1 * m1 + m2 * m2 - m1 - m2) // 2
-        vectors = int(self.bias) + int(self.spectrum != "fixed") + int(self.activation.has_offset)
-        own = (m1 + m2 + vectors) * n - fixed
-        return sum(own + self._width(layer) * n for layer, _ in self._places())
+        """Return how many numbers an optimiser can change in trial k.
+
+        For one layer this is the paper's count, (n_i + m1 + m2 + 2) n - (m1^2 + m2^2 - m1 - m2) / 2. modReLU has n
+        more, its offsets.
+        """
+        vectors = (int(self.bias) + int(self.activation.has_offset)) * self.hidden_size
+        layers = [self._input_width(layer) * self.hidden_size for layer, _ in self._layers_and_directions()]
+        return sum(self._free_matrix_parameters(k) + vectors + inputs for inputs in layers)
 
     @torch.no_grad()
     def set_dense(self, w: Tensor, layer: int = 0, *, reverse: bool = False) -> None:
-        """Takes the values that give W = w (n, n) in one layer and direction. One trial only. Raises as
-        SVD.set_dense.
+        """Set the parameters of one layer and direction so that W equals ``w`` (n, n). Not for packs.
+
+        Raises:
+            ShapeError: If ``w`` has another shape, or if this is a pack.
+            BandError: If a singular value lies outside the band.
+            ReflectorCountError: If so few reflectors do not reach ``w``.
         """
-        n, suffix = self.hidden_size, _suffix(layer, reverse)
+        n = self.hidden_size
         if self.trials is not None or w.shape != (n, n):
             raise ShapeError(f"w must have shape {(n, n)}, for one trial; found {tuple(w.shape)}")
-        values = values_of(w.to(self.weight_ih_l0), self.slots[0], self.spectrum)
-        for name, value in zip(("reflectors_u", "reflectors_v", "singular"), values, strict=True):
-            if value is not None:
-                getattr(self, f"{name}{suffix}").copy_(value)
+        self._set_matrix(_suffix(layer, reverse), parameters_of(w.to(self.weight_ih_l0), self.slots[0], self.spectrum))
 
     def to_rnn(self) -> nn.RNN:
-        """A plain torch.nn.RNN with the same outputs; W is formed. Raises ConversionError, PackError."""
-        if self.trials is not None:
-            raise PackError("torch.nn.RNN holds one trial; take one out first with .trial(k)")
+        """Return a plain ``torch.nn.RNN`` with the same outputs; W is formed.
+
+        Raises:
+            ConversionError: If ``torch.nn.RNN`` does not have the nonlinearity.
+            PackError: If this is a pack.
+        """
+        self._check_converts(nn.RNN)
         if self.activation.name not in ("tanh", "relu"):
-            raise ConversionError(f"torch.nn.RNN has tanh and relu alone; this net uses {self.activation.name!r}")
+            raise ConversionError(f"torch.nn.RNN has only tanh and relu; this module uses {self.activation.name!r}")
+        sizes = (self.input_size, self.hidden_size, self.num_layers, self.activation.name)
+        options = (self.bias, self.batch_first, self.dropout, self.bidirectional)
         like = self.weight_ih_l0
-        rnn = nn.RNN(
-            self.input_size, self.hidden_size, self.num_layers, self.activation.name, self.bias,
-            self.batch_first, self.dropout, self.bidirectional, device=like.device, dtype=like.dtype,
-        )  # fmt: skip
+        rnn = nn.RNN(*sizes, *options, device=like.device, dtype=like.dtype)
         with torch.no_grad():
-            for layer, reverse in self._places():
+            for layer, reverse in self._layers_and_directions():
                 suffix = _suffix(layer, reverse)
                 getattr(rnn, f"weight_ih{suffix}").copy_(getattr(self, f"weight_ih{suffix}"))
                 getattr(rnn, f"weight_hh{suffix}").copy_(self.dense(layer, reverse=reverse))
@@ -211,133 +202,148 @@ class SpectralRNN(Trials):
         return rnn.train(self.training)
 
     def extra_repr(self) -> str:
-        """Sizes and options, for repr."""
-        own = self.slots[0] if self.trials is None else self.slots
-        return (
-            f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, "
-            f"nonlinearity={self.activation.name!r}, bias={self.bias}, batch_first={self.batch_first}, "
-            f"dropout={self.dropout}, bidirectional={self.bidirectional}, spectrum={self.spectrum!r}, "
-            f"backend={self.backend!r}, checkpoint_every={self.checkpoint_every}, trials={self.trials}, {own}"
+        """Return sizes and options, for ``repr``."""
+        return self._repr(
+            nonlinearity=self.activation.name,
+            bidirectional=self.bidirectional,
+            backend=self.backend,
+            checkpoint_every=self.checkpoint_every,
         )
 
-    def _run(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None, wanted: bool) -> tuple[Tensor | None, Tensor]:
-        """x (..., T, B, I) time major, lengths (..., B) -> all states (..., T, B, D n), None unless wanted, and
-        the last ones (..., L D, B, n).
+    def _forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None, lengths: Tensor | None, *, keep_states: bool
+    ) -> tuple[Any, Tensor]:
+        """Return the output, or None without ``keep_states``, and h_n, in the caller's layout."""
+        if isinstance(input, PackedSequence):
+            return self._forward_packed_sequence(input, hx, lengths, keep_states)
+        x, states, lengths, unbatched = self._time_major(input, None if hx is None else (hx,), lengths)
+        lengths = None if lengths is None else lengths.to(x.device)
+        output, h_n = self._run(x, states, lengths, keep_states)
+        h_n = h_n.squeeze(-2) if unbatched else h_n
+        return None if output is None else self._caller_layout(output, unbatched), h_n
+
+    def _forward_packed_sequence(
+        self, input: PackedSequence, hx: Tensor | None, lengths: Tensor | None, keep_states: bool
+    ) -> tuple[PackedSequence | None, Tensor]:
+        """Run on the padded sequences in their sorted order, and put the results back into the caller's order."""
+        self._check_packed_sequence(lengths)
+        x, lengths = sequences.pad(input)
+        if hx is not None and input.sorted_indices is not None:
+            hx = hx.index_select(-2, input.sorted_indices)
+        output, h_n = self._run(x, None if hx is None else (hx,), lengths, keep_states)
+        if input.unsorted_indices is not None:
+            h_n = h_n.index_select(-2, input.unsorted_indices)
+        return None if output is None else sequences.unpad(output, lengths, input), h_n
+
+    def _run(
+        self, x: Tensor, states: tuple[Tensor, ...] | None, lengths: Tensor | None, keep_states: bool
+    ) -> tuple[Tensor | None, Tensor]:
+        """Run all layers and directions over a time-major input.
+
+        Args:
+            x: Shape (..., T, B, I).
+            states: h_0, shape (..., layers * directions, B, n), in a tuple; or None for zeros.
+            lengths: Shape (B,) or (K, B), or None.
+            keep_states: Whether the output is wanted.
+
+        Returns:
+            The output, shape (..., T, B, directions * n), or None; and h_n, in the shape of h_0.
         """
-        h0 = self._check_input(x, hx)
-        here = None if lengths is None else sequences.mask(lengths, x.shape[-3])
+        (h0,) = self._initial_states(x, states, 1)
+        valid = None if lengths is None else sequences.mask(lengths, x.shape[-3])
         lengths = None if lengths is None else lengths.expand(*x.shape[:-3], x.shape[-2])
-        if self.checkpoint_every is not None and not self.bidirectional and not self._drops:
+        # With checkpoints, all layers run a segment together, so that no layer's states are ever whole. Layers of two
+        # directions, and dropout between layers, need the whole output of the layer below.
+        if self.checkpoint_every is not None and not self.bidirectional and not self._uses_dropout:
             cells = [self._cell(layer, False) for layer in range(self.num_layers)]
-            out, finals = self._stack(x, h0, cells, lengths, wanted)
-            return (out if out is None or here is None else torch.where(here, out, torch.zeros_like(out))), finals
-        lasts: list[Tensor] = []
+            output, h_n = self._stack(x, h0, cells, lengths, keep_states)
+            return None if output is None else _masked(output, valid), h_n
+        last_states: list[Tensor] = []
         for layer in range(self.num_layers):
             top = layer + 1 == self.num_layers
-            outputs = []
+            outputs: list[Any] = []
             for reverse in (False, True)[: self._directions]:
-                states, last = self._direction(x, h0, layer, reverse, lengths, wanted or not top)
-                outputs.append(states)
-                lasts.append(last)
-            if top and not wanted:
-                return None, torch.cat(lasts, -3)
-            x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
-            if here is not None:
-                x = torch.where(here, x, torch.zeros_like(x))
-            if self._drops and not top:
+                output, last = self._run_direction(x, h0, layer, reverse, lengths, keep_states or not top)
+                outputs.append(output)
+                last_states.append(last)
+            if top and not keep_states:
+                return None, torch.cat(last_states, -3)
+            x = _masked(torch.cat(outputs, -1) if self.bidirectional else outputs[0], valid)
+            if self._uses_dropout and not top:
                 x = nn.functional.dropout(x, self.dropout, self.training)
-        return x, torch.cat(lasts, -3)
+        return x, torch.cat(last_states, -3)
 
-    def _direction(
-        self, x: Tensor, h0: Tensor, layer: int, reverse: bool, lengths: Tensor | None, wanted: bool
-    ) -> tuple[Any, Tensor]:
-        x = sequences.backwards(x, lengths) if reverse else x
-        place = layer * self._directions + reverse
-        states, last = self._stack(x, h0[..., place : place + 1, :, :], [self._cell(layer, reverse)], lengths, wanted)
-        return (sequences.backwards(states, lengths) if reverse and states is not None else states), last
+    def _run_direction(
+        self, x: Tensor, h0: Tensor, layer: int, reverse: bool, lengths: Tensor | None, keep_states: bool
+    ) -> tuple[Tensor | None, Tensor]:
+        """Run one layer in one direction; each sequence is reversed within its length for the reverse one."""
+        x = sequences.reverse(x, lengths) if reverse else x
+        index = layer * self._directions + reverse
+        h = h0[..., index : index + 1, :, :]
+        states, last = self._stack(x, h, [self._cell(layer, reverse)], lengths, keep_states)
+        return (sequences.reverse(states, lengths) if reverse and states is not None else states), last
 
     def _stack(
-        self, x: Tensor, h0: Tensor, cells: list[Cell], lengths: Tensor | None, wanted: bool
+        self, x: Tensor, h0: Tensor, cells: list[Cell], lengths: Tensor | None, keep_states: bool
     ) -> tuple[Tensor | None, Tensor]:
+        """Run cells one upon another with this module's options."""
         return stack(
-            x, h0, cells, self.activation,
-            lengths=lengths, backend=self.backend, checkpoint_every=self.checkpoint_every, wanted=wanted,
-        )  # fmt: skip
+            x,
+            h0,
+            cells,
+            self.activation,
+            lengths=lengths,
+            backend=self.backend,
+            checkpoint_every=self.checkpoint_every,
+            keep_states=keep_states,
+        )
 
     def _cell(self, layer: int, reverse: bool) -> Cell:
+        """Return the parameters of one layer and direction as the recurrence takes them."""
         suffix = _suffix(layer, reverse)
         transition = self.transition(layer, reverse=reverse)
         offset = getattr(self, f"offset{suffix}") if self.activation.has_offset else None
         return Cell(getattr(self, f"weight_ih{suffix}"), getattr(self, f"bias{suffix}"), transition, offset)
 
-    def _forward_packed_sequence(
-        self, input: PackedSequence, hx: Tensor | None, lengths: Tensor | None, wanted: bool
-    ) -> tuple[PackedSequence | None, Tensor]:
-        if self.trials is not None or lengths is not None:
-            raise ShapeError("a PackedSequence has its own lengths and no trial axis; give padded input and `lengths`")
-        x, lengths = sequences.pad(input)
-        if hx is not None and input.sorted_indices is not None:
-            hx = hx.index_select(-2, input.sorted_indices)
-        out, h_n = self._run(x, hx, lengths, wanted)
-        if input.unsorted_indices is not None:
-            h_n = h_n.index_select(-2, input.unsorted_indices)
-        return None if out is None else sequences.unpad(out, lengths, input), h_n
-
-    def _check_input(self, x: Tensor, hx: Tensor | None) -> Tensor:
-        lead = () if self.trials is None else (self.trials,)
-        if x.shape[:-3] != lead or x.shape[-1] != self.input_size:
-            order = "B, T" if self.batch_first else "T, B"
-            wanted = ", ".join([*map(str, lead), order, str(self.input_size)])
-            raise ShapeError(f"input must have shape ({wanted}); found {tuple(x.shape)} (time major)")
-        shape = (*lead, self.num_layers * self._directions, x.shape[-2], self.hidden_size)
-        if hx is None:
-            return x.new_zeros(shape)
-        if hx.shape != shape:
-            raise ShapeError(f"h_0 must have shape {shape}; found {tuple(hx.shape)}")
-        return hx
-
-    def _first_values(
+    def _initial_values(
         self, layer: int, reverse: bool, start: str, generator: torch.Generator | None
     ) -> dict[str, Tensor | None]:
+        """Draw the parameters of one layer and direction."""
         n, suffix = self.hidden_size, _suffix(layer, reverse)
-        bound = 1 / math.sqrt(n)
-        weight = torch.empty(n, self._width(layer), dtype=torch.float64)
-        weight.uniform_(-bound, bound, generator=generator)
-        bias = torch.empty(n, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
+        weight = self._uniform(n, self._input_width(layer), generator=generator)
+        bias = self._uniform(n, generator=generator)
         u, v = init.reflectors(start, n, self.slots[0].reflectors, generator=generator)
-        offset = {f"offset{suffix}": torch.zeros(n, dtype=torch.float64)} if self.activation.has_offset else {}
-        return {
+        values: dict[str, Tensor | None] = {
             f"weight_ih{suffix}": weight,
             f"bias{suffix}": bias if self.bias else None,
             f"reflectors_u{suffix}": u,
             f"reflectors_v{suffix}": v,
-            f"singular{suffix}": self._first_singular(n),
-            **offset,
+            f"singular{suffix}": self._initial_singular(n),
         }
+        if self.activation.has_offset:
+            values[f"offset{suffix}"] = torch.zeros(n, dtype=torch.float64)
+        return values
 
     @property
-    def _drops(self) -> bool:
+    def _uses_dropout(self) -> bool:
+        """Whether dropout is applied between layers in this mode."""
         return self.training and self.dropout > 0 and self.num_layers > 1
 
     @property
     def _directions(self) -> int:
+        """The number of directions."""
         return 2 if self.bidirectional else 1
 
-    def _places(self) -> Iterator[tuple[int, bool]]:
+    def _layers_and_directions(self) -> Iterator[tuple[int, bool]]:
+        """Return (layer, reverse) for all layers and directions, in torch's order."""
         return ((layer, reverse) for layer in range(self.num_layers) for reverse in (False, True)[: self._directions])
-
-    def _width(self, layer: int) -> int:
-        return self.input_size if layer == 0 else self.hidden_size * self._directions
 
 
 def _suffix(layer: int, reverse: bool) -> str:
+    """Return the suffix of a parameter's name, as in ``torch.nn.RNN``."""
     return f"_l{layer}" + ("_reverse" if reverse else "")
 
 
-def check_sizes(input_size: int, hidden_size: int, num_layers: int, dropout: float) -> None:
-    """Raises RangeError."""
-    for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
-        if value < 1:
-            raise RangeError(f"{name} must be at least 1; found {value}")
-    if not 0 <= dropout <= 1:
-        raise RangeError(f"dropout must lie in [0, 1]; found {dropout}")
+def _masked(output: Tensor, valid: Tensor | None) -> Tensor:
+    """Return the output with zeros where ``valid`` is false."""
+    return output if valid is None else torch.where(valid, output, torch.zeros_like(output))

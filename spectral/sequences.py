@@ -1,8 +1,7 @@
-"""Sequences of different lengths as one padded tensor, time major: (..., T, B, features) and lengths (...,
-B).
+"""Sequences of different lengths in one padded tensor, time major: (..., T, B, features) with lengths (..., B).
 
-The recurrence is causal, so steps past a sequence's end cannot reach the steps before it: they are computed,
-then masked, and carry no gradient. Cost: T B steps rather than the sum of the lengths.
+The recurrence is causal, so steps past a sequence's end cannot change the steps before it. They are computed and then
+masked, and they carry no gradient. The cost is that of T B steps instead of the sum of the lengths.
 """
 
 import torch
@@ -13,7 +12,18 @@ from spectral.errors import RangeError, ShapeError
 
 
 def check_lengths(lengths: Tensor, steps: int, lead: tuple[int, ...], batch: int) -> Tensor:
-    """lengths, shape (B,) or (K, B). Raises ShapeError, and RangeError unless each is from 1 to T."""
+    """Return ``lengths`` if they fit the input.
+
+    Args:
+        lengths: Shape (B,), or (K, B) in a pack.
+        steps: T, the longest possible length.
+        lead: () for a single trial, (K,) for a pack.
+        batch: B.
+
+    Raises:
+        ShapeError: If the shape does not fit.
+        RangeError: If a length is not an integer in [1, T].
+    """
     if lengths.dim() < 1 or lengths.shape not in {(batch,), (*lead, batch)}:
         raise ShapeError(f"lengths must have shape {(*lead, batch)} or {(batch,)}; found {tuple(lengths.shape)}")
     if lengths.is_floating_point():
@@ -24,13 +34,13 @@ def check_lengths(lengths: Tensor, steps: int, lead: tuple[int, ...], batch: int
 
 
 def mask(lengths: Tensor, steps: int) -> Tensor:
-    """(..., T, B, 1), true where a step belongs to its sequence."""
+    """Return a mask (..., T, B, 1) that is true where a step belongs to its sequence."""
     time = torch.arange(steps, device=lengths.device).unsqueeze(-1)
     return (time < lengths.unsqueeze(-2)).unsqueeze(-1)
 
 
-def backwards(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Each sequence reversed within its own length; its own inverse."""
+def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return each sequence of x reversed within its length. Doing it twice restores x."""
     if lengths is None:
         return x.flip(-3)
     time = torch.arange(x.shape[-3], device=x.device).unsqueeze(-1)
@@ -39,8 +49,8 @@ def backwards(x: Tensor, lengths: Tensor | None) -> Tensor:
     return x.gather(-3, index.expand(x.shape))
 
 
-def last(states: Tensor, lengths: Tensor | None) -> Tensor:
-    """The state after each sequence's last step, (..., B, features)."""
+def last_state(states: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the state after each sequence's last step, (..., B, features); ``lengths`` None means T."""
     if lengths is None:
         return states[..., -1, :, :]
     index = (lengths - 1).unsqueeze(-2).unsqueeze(-1)
@@ -49,14 +59,14 @@ def last(states: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def pad(packed: PackedSequence) -> tuple[Tensor, Tensor]:
-    """(T, B, features) with zeros past the ends, in the packed (sorted) order, and lengths (B,)."""
+    """Return the sequences padded with zeros, (T, B, features) in their sorted order, and their lengths (B,)."""
     rows = torch.arange(int(packed.batch_sizes[0]))
-    here = (rows < packed.batch_sizes.unsqueeze(-1)).to(packed.data.device)
-    padded = packed.data.new_zeros(*here.shape, packed.data.shape[-1])
-    return padded.masked_scatter(here.unsqueeze(-1), packed.data), here.sum(0)
+    valid = (rows < packed.batch_sizes.unsqueeze(-1)).to(packed.data.device)
+    padded = packed.data.new_zeros(*valid.shape, packed.data.shape[-1])
+    return padded.masked_scatter(valid.unsqueeze(-1), packed.data), valid.sum(0)
 
 
 def unpad(states: Tensor, lengths: Tensor, like: PackedSequence) -> PackedSequence:
-    """states (T, B, features) as a PackedSequence laid out as `like`."""
-    here = mask(lengths, states.shape[-3]).squeeze(-1)
-    return PackedSequence(states[here], like.batch_sizes, like.sorted_indices, like.unsorted_indices)
+    """Return padded states (T, B, features) as a PackedSequence with the batch sizes and the order of ``like``."""
+    valid = mask(lengths, states.shape[-3]).squeeze(-1)
+    return PackedSequence(states[valid], like.batch_sizes, like.sorted_indices, like.unsorted_indices)

@@ -1,6 +1,6 @@
-"""From a free parameter to singular values near sigma*: the maps named by Zhang et al. 2018, and back.
+"""The maps from free parameters to singular values near sigma* that Zhang et al. 2018 name, and their inverses.
 
-raw and values have shape (n,) or (K, n); sigma and margin are scalars, or tensors of shape () or (K,).
+Raw and mapped values have shape (n,) or (K, n); sigma* and the margin r have shape () or (K,).
 """
 
 import math
@@ -17,13 +17,13 @@ SPECTRA: tuple[str, ...] = get_args(Spectrum)
 
 
 def check_spectrum(kind: str) -> None:
-    """Raises OptionError unless kind names a map."""
+    """Raise OptionError unless ``kind`` names a map."""
     if kind not in SPECTRA:
         raise OptionError(f"spectrum must be one of {', '.join(SPECTRA)}; found {kind!r}")
 
 
 def check_margin(margin: float) -> None:
-    """Raises RangeError unless 0 < margin <= 1."""
+    """Raise RangeError unless 0 < margin <= 1."""
     if not 0 < margin <= 1:
         raise RangeError(
             f"margin must lie in (0, 1]; found {margin}. "
@@ -32,18 +32,29 @@ def check_margin(margin: float) -> None:
 
 
 def check_sigma(sigma: float) -> None:
-    """Raises RangeError unless sigma is finite and not negative."""
+    """Raise RangeError unless ``sigma`` is finite and not negative."""
     if not (math.isfinite(sigma) and sigma >= 0):
         raise RangeError(f"sigma, the centre of the band, must be finite and >= 0; found {sigma}. The usual value is 1")
 
 
-def from_raw(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, size: int) -> Tensor:
-    """The singular values, shape (..., size).
+def singular_map(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, size: int) -> Tensor:
+    """Return the singular values that belong to raw parameters.
 
-    sigmoid: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2); written with tanh, which is the same
-    and exact at p = 0. Its slope is r / 2 there: scale the learning rate of p with 1 / r. clip: sigma_i = p_i
-    held to the band. penalty: sigma_i = p_i, to be drawn back by `penalty`. fixed: sigma_i = sigma*, no
-    parameter: the orthogonal case (oRNN) at sigma* = 1.
+    - ``sigmoid``: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2), written with tanh, which is the same and exact at p = 0.
+      Its slope there is r / 2, so the learning rate of p should be scaled with 1 / r.
+    - ``clip``: sigma_i = p_i, clipped to the band.
+    - ``penalty``: sigma_i = p_i, which ``penalty`` pulls back towards sigma*.
+    - ``fixed``: sigma_i = sigma*, without a parameter; at sigma* = 1 this is the orthogonal case, oRNN.
+
+    Args:
+        kind: The name of the map.
+        raw: The raw parameters p, shape (..., size); None for ``fixed``.
+        sigma: sigma*, the centre of the band, shape (...).
+        margin: r, half the width of the band, shape (...).
+        size: How many singular values there are.
+
+    Returns:
+        Shape (..., size).
     """
     sigma, margin = sigma.unsqueeze(-1), margin.unsqueeze(-1)
     if raw is None:
@@ -56,45 +67,45 @@ def from_raw(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, size:
     return raw
 
 
-def to_raw(kind: str, values: Tensor, sigma: Tensor, margin: Tensor) -> Tensor | None:
-    """The parameter that gives these singular values: the inverse of `from_raw`; None where it takes none.
+def inverse_singular_map(kind: str, values: Tensor, sigma: Tensor, margin: Tensor) -> Tensor | None:
+    """Return the raw parameters for which ``singular_map`` returns ``values``; None if the map takes none.
 
-    Raises BandError when a value lies outside what the map reaches, with the margin that would hold it.
+    Raises:
+        BandError: If a value lies outside the range of the map; the message has a margin that includes them all.
     """
-    offset = values - sigma.unsqueeze(-1)
+    distance = values - sigma.unsqueeze(-1)
     reach = torch.zeros_like(margin) if kind == "fixed" else margin
     if kind != "penalty":
-        _check_band(kind, values, offset, sigma, reach)
+        _check_band(kind, values, distance, sigma, reach)
     if kind == "fixed":
         return None
-    return 2 * torch.atanh(offset / margin.unsqueeze(-1)) if kind == "sigmoid" else values.clone()
+    return 2 * torch.atanh(distance / margin.unsqueeze(-1)) if kind == "sigmoid" else values.clone()
 
 
 def penalty(values: Tensor, sigma: Tensor) -> Tensor:
-    """|sigma - sigma*|^2, summed over the singular values: shape () or (K,)."""
+    """Return |sigma - sigma*|^2 summed over the singular values, shape () or (K,)."""
     return (values - sigma.unsqueeze(-1)).square().sum(-1)
 
 
-def _check_band(kind: str, values: Tensor, offset: Tensor, sigma: Tensor, reach: Tensor) -> None:
-    away = offset.abs()
+def _check_band(kind: str, values: Tensor, distance: Tensor, sigma: Tensor, reach: Tensor) -> None:
+    """Raise BandError if a value is further from sigma* than the map reaches."""
+    away = distance.abs()
     slack = 64 * torch.finfo(values.dtype).eps * values.abs().amax(-1) if kind == "fixed" and values.numel() else 0.0
     limit = (reach + slack).unsqueeze(-1)
     outside = away >= limit if kind == "sigmoid" else away > limit
     if not bool(outside.any()):
         return
     needed = 1.001 * float(away.max())
-    advice = f"margin={needed:.6g} would hold them all" if needed <= 1 else "no margin up to 1 holds them all"
+    advice = f"margin={needed:.6g} would include them all" if needed <= 1 else "no margin up to 1 includes them all"
     raise BandError(
-        f"the {kind} map holds singular values within {float(reach.max()):.6g} of sigma={float(sigma.max()):.6g}; "
+        f"the {kind} map keeps singular values within {float(reach.max()):.6g} of sigma={float(sigma.max()):.6g}; "
         f"found values from {float(values.min()):.6g} to {float(values.max()):.6g}. "
-        f"{advice}; or pass spectrum='penalty', which is free"
+        f"{advice}; or pass spectrum='penalty', which sets no bound"
     )
 
 
 class _Clip(torch.autograd.Function):
-    """Clamp whose gradient outside the band is kept where a descent step leads back in, so that no value
-    sticks.
-    """
+    """A clamp that keeps the gradient outside the band if a descent step leads back in, so that no value gets stuck."""
 
     @staticmethod
     def forward(ctx: Any, raw: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -10,59 +10,75 @@ from spectral.householder import reference, wy
 
 
 class Transition(NamedTuple):
-    """The square matrix U diag(sigma) V^T of Zhang et al. 2018. Leading dimensions are batch."""
+    """The square matrix W = U diag(sigma) V^T of Zhang et al. 2018. Leading dimensions are batch."""
 
     sigma: Tensor
-    """(..., n), singular values."""
+    """The singular values, shape (..., n)."""
     u: Tensor
-    """(..., n, m1), raw reflectors of U = H_n(u_0) H_{n-1}(u_1) ...; column j counts from coordinate j on."""
+    """The raw reflectors of U = H_n(u_0) H_{n-1}(u_1) ..., shape (..., n, m1). Column j counts from coordinate j on."""
     v: Tensor
-    """(..., n, m2), raw reflectors of V, likewise."""
+    """The raw reflectors of V, shape (..., n, m2), in the same way."""
 
     @property
     def size(self) -> int:
-        """n, the hidden size."""
+        """The hidden size n."""
         return self.sigma.shape[-1]
 
     @property
     def rank(self) -> int:
-        """r = m1 + m2, the rank of W - diag(sigma) at most."""
+        """The number of reflectors r = m1 + m2; W - diag(sigma) has at most this rank."""
         return self.u.shape[-1] + self.v.shape[-1]
+
+    def matrix(self) -> Tensor:
+        """Return W itself, shape (..., n, n). Cost: 2 n^2 (m1 + m2) flop."""
+        return dense(self)
+
+    def orthogonality_error(self) -> Tensor:
+        """Return the larger of max |U^T U - I| and max |V^T V - I|, shape (...): the reflectors' rounding error."""
+        return torch.maximum(wy.orthogonality_error(self.u), wy.orthogonality_error(self.v))
 
 
 class Factors(NamedTuple):
-    """W = diag(sigma) + a c^T."""
+    """The matrix W = diag(sigma) + a c^T."""
 
     sigma: Tensor
+    """The diagonal, shape (..., n)."""
     a: Tensor
-    """(..., n, r)"""
+    """A, shape (..., n, r)."""
     c: Tensor
-    """(..., n, r)"""
+    """C, shape (..., n, r)."""
 
 
 Matrix = Transition | Factors | Tensor
-"""The same matrix as reflectors, as factors, or as W itself."""
+"""One matrix in any of its three forms: reflectors, factors, or W itself."""
 
 
 def factors(matrix: Matrix) -> Factors:
-    """W as a diagonal plus a matrix of rank r = m1 + m2, exactly. Cost: O(n r^2), one triangular solve for each side.
+    """Return W as a diagonal plus a matrix of rank r = m1 + m2, which is exact.
 
-    U = I - Yu Zu and V^T = I - Yv Zv with Zu = Tu Yu^T, Zv = Tv^T Yv^T, so that
-    A = [-Yu, Yu (Zu S Yv) - S Yv] and C = [S Zu^T, Zv^T]. Can be differentiated once. Factors come back as they are.
+    U = I - Yu Zu and V^T = I - Yv Zv with Zu = Tu Yu^T and Zv = Tv^T Yv^T, so that A = [-Yu, Yu (Zu S Yv) - S Yv] and
+    C = [S Zu^T, Zv^T]. The result can be differentiated once. Cost: O(n r^2), with one triangular solve for each side.
+
+    Args:
+        matrix: A transition; factors are returned as they are.
     """
     if isinstance(matrix, Factors):
         return matrix
-    assert isinstance(matrix, Transition), "W alone does not tell its factors"
+    assert isinstance(matrix, Transition), "factors cannot be computed from W alone"
     sigma, u, v = matrix
     a, c = LowRank.apply(sigma, u, v)  # type: ignore[no-untyped-call]
     return Factors(sigma, a, c)
 
 
 class LowRank(torch.autograd.Function):
-    """(sigma, u, v) -> (A, C). The backward is written out because autograd's costs four times the forward here."""
+    """The autograd node (sigma, u, v) -> (A, C).
+
+    Its backward pass is written by hand because the one that autograd derives costs four times the forward pass here.
+    """
 
     @staticmethod
     def forward(ctx: Any, sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return A and C, both of shape (..., n, m1 + m2)."""
         left, right = wy.factor(u), wy.factor(v)
         zu, zv = left.z(), right.z_transposed()
         scaled_zu = zu * sigma.unsqueeze(-2)
@@ -74,14 +90,17 @@ class LowRank(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_a: Tensor, grad_c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradients of sigma, u and v."""
         sigma, u, v, yu, ru, yv, rv, zu, zv, inner = ctx.saved_tensors
         m1 = u.shape[-1]
+        # Through A = [-Yu, Yu inner - S Yv] and C = [(S Zu)^T, Zv^T], where inner = (Zu S) Yv.
         grad_a2, row = grad_a[..., m1:], sigma.unsqueeze(-2)
         grad_inner = yu.mT @ grad_a2
         grad_scaled_zu = grad_c[..., :m1].mT + grad_inner @ yv.mT
         grad_sigma = (grad_scaled_zu * zu).sum(-2) - (grad_a2 * yv).sum(-1)
         grad_yu = grad_a2 @ inner.mT - grad_a[..., :m1]
         grad_yv = (zu * row).mT @ grad_inner - row.mT * grad_a2
+        # Through the triangular solves Zu = Ru^-1 Yu^T and Zv = Rv^-T Yv^T, with R for T^-1.
         xu = torch.linalg.solve_triangular(ru.mT, grad_scaled_zu * row, upper=False)
         xv = torch.linalg.solve_triangular(rv, grad_c[..., m1:].mT, upper=True)
         grad_u = wy.gradient_of_raw(u, yu, grad_yu + xu.mT, -xu @ zu.mT)
@@ -90,7 +109,7 @@ class LowRank(torch.autograd.Function):
 
 
 def dense(matrix: Matrix) -> Tensor:
-    """W itself, shape (..., n, n). Cost: 2 n^2 r flop; none where the matrix is W already."""
+    """Return W itself, shape (..., n, n). Cost: 2 n^2 r flop, or none if the matrix is W already."""
     if isinstance(matrix, Tensor):
         return matrix
     sigma, a, c = factors(matrix)
@@ -98,6 +117,6 @@ def dense(matrix: Matrix) -> Tensor:
 
 
 def dense_literal(transition: Transition) -> Tensor:
-    """W from one reflector after another; for checking, not for use."""
+    """Return W, formed from one reflector after another. It is slow and serves to check ``dense``."""
     sigma, u, v = transition
     return (reference.dense(u) * sigma.unsqueeze(-2)) @ reference.dense(v).mT

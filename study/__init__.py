@@ -1,1 +1,1 @@
-"""The study of the paper's claims: sweeps of examples/paper run through the service, told in docs/results.md."""
+"""The study of the paper's claims: it runs the sweeps of examples/paper and writes docs/results.md."""

@@ -1,6 +1,6 @@
-"""``python -m study``: the sweeps of examples/paper through the service, then docs/results.md.
+"""Run the sweeps of examples/paper through the service, then write docs/results.md.
 
-Whatever stops it, the same command goes on where it was (without --again).
+If the study is interrupted, the same command, without --again, continues where it stopped.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> int:
+    """Run the command and return its exit status."""
     options = _options()
     try:
         experiments = _chosen(options.only)
@@ -38,22 +39,33 @@ def main() -> int:
         console.print(str(error), style="red", markup=False)
         return 2
     except KeyboardInterrupt:
-        console.print(f"Stopped. The same command{' without --again' if options.again else ''} goes on from here.")
+        console.print(f"Stopped. The same command{' without --again' if options.again else ''} continues from here.")
         return 130
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m study", description=__doc__)
-    parser.add_argument("--only", nargs="+", metavar="EXPERIMENT", help=f"of {', '.join(EXPERIMENTS)}")
-    parser.add_argument("--size", choices=SIZES, default="cpu", help="cpu: two cores; full: for a GPU")
-    parser.add_argument("--again", action="store_true", help="run also what has a record")
-    parser.add_argument("--render", action="store_true", help="run nothing: write the page from the records")
-    parser.add_argument("--steps", type=int, help="a dry run: so many steps a trial, one seed; its page is in --out")
-    parser.add_argument("--out", type=Path, help="of records and the service's home; default: build/paper")
+    parser.add_argument("--only", nargs="+", metavar="EXPERIMENT", help=f"run these alone, of {', '.join(EXPERIMENTS)}")
+    parser.add_argument(
+        "--size",
+        choices=SIZES,
+        default="cpu",
+        help="cpu: sweeps for two CPU cores; full: sweeps for a GPU (default: cpu)",
+    )
+    parser.add_argument("--again", action="store_true", help="also run sweeps that have a record already")
+    parser.add_argument("--render", action="store_true", help="run nothing; write the page from the records")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="dry run: at most this many steps per trial and one seed; the page is written to --out",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder of the records and of the service's data (default: build/paper)"
+    )
     options = parser.parse_args()
     if options.steps is not None and options.steps < 1:
-        parser.error(f"--steps {options.steps}: give at least 1")
+        parser.error(f"--steps {options.steps}: the number of steps must be at least 1")
     options.out = options.out or _folder(options.size, options.steps is not None)
     return options
 
@@ -65,22 +77,22 @@ def _folder(size: str, dry: bool) -> Path:
 def _chosen(names: Sequence[str] | None) -> list[Experiment]:
     unknown = [name for name in names or () if name not in EXPERIMENTS]
     if unknown:
-        raise NoSuchExperiment(f"--only {' '.join(unknown)}: no such experiment; there are {', '.join(EXPERIMENTS)}")
+        raise NoSuchExperiment(f"--only {' '.join(unknown)}: no such experiment; choose from {', '.join(EXPERIMENTS)}")
     return [experiment for name, experiment in EXPERIMENTS.items() if not names or name in names]
 
 
 def _documents(options: argparse.Namespace, names: Iterable[str]) -> list[SweepDocument]:
-    """The experiments' sweeps in this size, cut short for a dry run."""
+    """Read the sweeps of the experiments in the chosen size, and shorten them for a dry run."""
     found = documents.read(PAPER / options.size, names)
     return found if options.steps is None else [documents.shortened(document, options.steps) for document in found]
 
 
 def _run(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None:
-    """Those sweeps that have no record yet."""
+    """Run the sweeps that have no record yet."""
     found = _documents(options, [experiment.name for experiment in experiments])
     records = Records(options.out)
     pending = [document for document in found if options.again or not records.has(document)]
-    console.print(f"{len(found)} sweeps, {len(found) - len(pending)} of them recorded already.")
+    console.print(f"{len(found)} sweeps, of which {len(found) - len(pending)} have a record already.")
     if not pending:
         return
     _announce(pending, options, records)
@@ -88,26 +100,28 @@ def _run(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None
     stack = Stack(records.home, 0, 0, say=lambda line: console.print(line, style="yellow", markup=False))
     console.print("Starting Ray, MLflow, the API and the controller ...")
     with stack, Client(stack.url, patience=120.0, timeout=120.0) as client:
-        console.print(f"Up: {stack.url} (page), {stack.mlflow_url} (MLflow)")
+        console.print(f"Ready: {stack.url} (page), {stack.mlflow_url} (MLflow)")
         for document in pending if options.again else ():
-            records.again(document.stem)  # not before all is known to be in order
+            records.start_over(document.stem)  # only now, after the sweeps and their data have been checked
         running.run(client, pending, records, console)
     console.print(f"{len(pending)} sweeps took {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
 def _announce(pending: Sequence[SweepDocument], options: argparse.Namespace, records: Records) -> None:
-    """How much there is to do, and how long it will take by earlier records or by a dry run's."""
-    sweeps = documents.checked(pending, documents.data_dir())
+    """Print how long the sweeps will take, estimated from earlier records or those of a dry run."""
+    sweeps = documents.parse_all(pending, documents.data_dir())
     known = Records(_folder(options.size, dry=True)).all() | records.all()
     seconds, unknown = estimate.total(sweeps, known)
     cores = len(os.sched_getaffinity(0))
     if len(unknown) < len(sweeps):
-        rest = f"; {', '.join(unknown)} not among them" if unknown else ""
-        console.print(f"About {seconds / 60 / cores:.0f} minutes on {cores} cores, by earlier records{rest}.")
+        rest = f", without {', '.join(unknown)}" if unknown else ""
+        console.print(
+            f"Expected time, from earlier records: {seconds / 60 / cores:.0f} minutes on {cores} cores{rest}."
+        )
 
 
 def _current(options: argparse.Namespace) -> tuple[dict[str, Record], list[str]]:
-    """The records of the documents as they are now, and the names of the others."""
+    """Return the records of the current documents, and the names of records whose document has changed."""
     digests = {document.stem: document.digest for document in _documents(options, EXPERIMENTS)}
     found = Records(options.out).all()
     current = {stem: record for stem, record in found.items() if record.digest == digests.get(stem)}
@@ -115,7 +129,7 @@ def _current(options: argparse.Namespace) -> tuple[dict[str, Record], list[str]]
 
 
 def _render(options: argparse.Namespace) -> None:
-    """The page of all records, whatever was chosen now: docs/results.md, and a dry run's beside its records."""
+    """Write the page of all records: docs/results.md, or for a dry run a page in the folder of its records."""
     name = "results.md" if options.size == "cpu" else f"results-{options.size}.md"
     dry = options.steps is not None
     folder = options.out if dry or options.out != _folder(options.size, dry) else ROOT / "docs"
@@ -123,9 +137,9 @@ def _render(options: argparse.Namespace) -> None:
     arguments += f" --steps {options.steps}" if dry else ""
     found, stale = _current(options)
     if stale:
-        console.print(f"Left out, since they are of other documents than those of now: {', '.join(stale)}.")
+        console.print(f"Left out, since their documents have changed: {', '.join(stale)}.")
     written = page.write(folder / name, folder / "images", list(EXPERIMENTS.values()), found, options.size, arguments)
-    console.print(f"Written: {written[0]} and {len(written) - 1} plots.")
+    console.print(f"Wrote {written[0]} and {len(written) - 1} plots.")
 
 
 if __name__ == "__main__":

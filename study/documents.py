@@ -1,4 +1,4 @@
-"""The sweeps of the study: the documents under examples/paper, one folder for each size."""
+"""The sweep documents of the study under examples/paper, one folder for each size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.errors import DataNotThere, DocumentWrong
+from study.errors import DataUnavailable, DocumentWrong
 from study.machine import ROOT
 from workers.errors import DataMissing, SpecError
 from workers.spec.expand import tasks_of
@@ -21,32 +21,42 @@ from workers.spec.sweep import SweepSpec
 PAPER = ROOT / "examples" / "paper"
 SIZES = ("cpu", "full")
 DATA_VARIABLE = "SPECTRAL_DATA_DIR"
-READ_FROM_FILES = frozenset({"mnist", "ptb_char", "ptb_word", "ucr", "own_data", "text"})
 SHORT_REPORTS = 4
-"""Reports of a trial in a dry run."""
+"""Number of reports of a trial in a dry run."""
 
 
 @dataclass(frozen=True)
 class SweepDocument:
-    """A sweep as it is submitted; ``stem`` is the name of its file."""
+    """A sweep as it is submitted; ``stem`` is the name of its file without the suffix."""
 
     stem: str
     content: dict[str, Any]
 
     @property
     def digest(self) -> str:
-        """Of the content, whatever the order of its keys."""
+        """Hash of the content, independent of the order of its keys."""
         text = json.dumps(self.content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def belongs(stem: str, experiment: str) -> bool:
-    """Whether the sweep of this name is one of the experiment's: it has its name, or goes on with a hyphen."""
+    """Return whether a sweep belongs to an experiment: it has the same name, or that name, a hyphen and more."""
     return stem == experiment or stem.startswith(f"{experiment}-")
 
 
 def read(folder: Path, experiments: Iterable[str]) -> list[SweepDocument]:
-    """The experiments' sweeps, in the order of the experiments and then of their names. Raises DocumentWrong."""
+    """Read the sweeps of some experiments.
+
+    Args:
+        folder: Folder of the documents, one for each size.
+        experiments: Names of the experiments.
+
+    Returns:
+        The sweeps in the order of the experiments, and those of one experiment by name.
+
+    Raises:
+        DocumentWrong: If a file is not a JSON object.
+    """
     found = []
     paths = sorted(folder.glob("*.json"))
     for name in experiments:
@@ -62,12 +72,12 @@ def _content(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DocumentWrong(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
-        raise DocumentWrong(f"{path} holds a {type(content).__name__}; a sweep is an object")
+        raise DocumentWrong(f"{path} contains a JSON {type(content).__name__}; a sweep must be an object")
     return content
 
 
 def shortened(document: SweepDocument, steps: int) -> SweepDocument:
-    """The same sweep for a dry run: at most ``steps`` steps a trial, four reports, its first seed alone."""
+    """Return a short version of a sweep for a dry run: at most ``steps`` steps per trial, four reports, one seed."""
     content = copy.deepcopy(document.content)
     training, space = content.setdefault("training", {}), content["space"]
     training["steps"] = min(steps, training.get("steps", steps))
@@ -84,13 +94,25 @@ def shortened(document: SweepDocument, steps: int) -> SweepDocument:
 
 
 def data_dir() -> Path | None:
-    """The folder that SPECTRAL_DATA_DIR names."""
+    """Return the folder that SPECTRAL_DATA_DIR names, or None if it is not set."""
     given = os.environ.get(DATA_VARIABLE)
     return Path(given).expanduser().absolute() if given else None
 
 
-def checked(documents: Sequence[SweepDocument], folder: Path | None) -> dict[str, SweepSpec]:
-    """The sweeps by name, each a valid one whose data can be read. Raises DocumentWrong, DataNotThere."""
+def parse_all(documents: Sequence[SweepDocument], folder: Path | None) -> dict[str, SweepSpec]:
+    """Parse sweeps and check that their data can be read.
+
+    Args:
+        documents: The sweeps.
+        folder: Data directory.
+
+    Returns:
+        The parsed sweeps by name.
+
+    Raises:
+        DocumentWrong: If a sweep is not valid.
+        DataUnavailable: If the data of a task cannot be read.
+    """
     found = {}
     for document in documents:
         try:
@@ -102,10 +124,10 @@ def checked(documents: Sequence[SweepDocument], folder: Path | None) -> dict[str
 
 
 def _check_data(sweeps: Iterable[SweepSpec], folder: Path | None) -> None:
-    tasks = [task for sweep in sweeps for task in tasks_of(sweep)]
-    for task in {repr(task): task for task in tasks if task.name in READ_FROM_FILES}.values():  # type: ignore[attr-defined]
+    tasks = [task for sweep in sweeps for task in tasks_of(sweep) if task.reads_files]
+    for task in {repr(task): task for task in tasks}.values():
         try:
             task.held_out("test", folder)
         except DataMissing as error:
             where = f"{DATA_VARIABLE} is {folder}" if folder else f"{DATA_VARIABLE} is not set"
-            raise DataNotThere(f"{where}; it must name the folder of the data. {error}") from error
+            raise DataUnavailable(f"{where}; it must name the folder of the data. {error}") from error

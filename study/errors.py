@@ -1,27 +1,27 @@
-"""Why a study does not run, each with what to do."""
+"""Reasons why a study cannot run; each message says what to do."""
 
 from __future__ import annotations
 
 
 class StudyError(RuntimeError):
-    """Of all below."""
+    """The base class of all errors of the study."""
 
 
 class NoSuchExperiment(StudyError):
-    """A name that no experiment has."""
+    """No experiment has the given name."""
 
 
 class DocumentWrong(StudyError):
-    """A sweep of examples/paper that cannot be run as it stands."""
+    """A sweep of examples/paper is not valid."""
 
 
-class DataNotThere(StudyError):
+class DataUnavailable(StudyError):
     """Files that a sweep trains on cannot be read."""
 
 
 class RecordWrong(StudyError):
-    """A file of records that does not hold what it should."""
+    """A record file does not contain a record of this study."""
 
 
 class SweepEnded(StudyError):
-    """A sweep that somebody ended before its trials were done."""
+    """Somebody ended a sweep before its trials were done."""

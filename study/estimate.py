@@ -1,4 +1,4 @@
-"""How long a study takes, reckoned from records of it or of a dry run."""
+"""Estimates of how long a study takes, from records of earlier runs or of a dry run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,25 @@ from workers.spec.sweep import SweepSpec
 
 
 def core_seconds(record: Record, trials: Sequence[TrialOutcome]) -> float:
-    """What a sweep took of all cores it asked for: the packs' own clocks, training and scoring. trials: its own."""
-    return float(record.spec["resources"]["cpus"]) * sum(trial.seconds / trial.together for trial in trials)
+    """Return the core seconds that a sweep took: training and scoring, by the clocks of its packs.
+
+    Args:
+        record: Record of the sweep.
+        trials: Its trials.
+    """
+    return float(record.spec["resources"]["cpus"]) * sum(trial.seconds / trial.pack_size for trial in trials)
 
 
 def expected(sweep: SweepSpec, record: Record) -> float | None:
-    """The same of a sweep whose shorter or equal run is recorded; None where that has no times."""
+    """Estimate the core seconds of a sweep.
+
+    Args:
+        sweep: The sweep.
+        record: Record of a run of it that had as many steps or fewer.
+
+    Returns:
+        The core seconds, or None if the record has no times.
+    """
     known = [(a, b) for trial in trials_of(record) if (rates := _rates(trial)) is not None for a, b in [rates]]
     if not known:
         return None
@@ -28,7 +41,7 @@ def expected(sweep: SweepSpec, record: Record) -> float | None:
 
 
 def _rates(trial: TrialOutcome) -> tuple[float, float] | None:
-    """A trial's share of its pack's seconds for a step and for a report."""
+    """Return the trial's share of its pack's seconds per step and per report; None if it has no times."""
     before, training = 0, 0.0
     for point in trial.points:
         throughput = point.values.get("throughput/sequences_per_s")
@@ -38,11 +51,11 @@ def _rates(trial: TrialOutcome) -> tuple[float, float] | None:
     if not before or not training:
         return None
     reports = len(trial.points) + 1
-    return training / before / trial.together, max(0.0, trial.seconds - training) / reports / trial.together
+    return training / before / trial.pack_size, max(0.0, trial.seconds - training) / reports / trial.pack_size
 
 
 def total(sweeps: Mapping[str, SweepSpec], records: Mapping[str, Record]) -> tuple[float, list[str]]:
-    """Core seconds of the sweeps in all, and the names of those that nothing is known of."""
+    """Return the core seconds of all sweeps, and the names of those without a record, which are not counted."""
     seconds, unknown = 0.0, []
     for stem, sweep in sweeps.items():
         own = expected(sweep, records[stem]) if stem in records else None

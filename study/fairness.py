@@ -1,10 +1,10 @@
-"""What is said beside a comparison of kinds of models: which was tried how often, and where a baseline wins."""
+"""Sentences on the fairness of a comparison: how often each kind of model was tried, and where a baseline wins."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.tables import shown
+from study.tables import format_number
 from study.trials import Group, TrialOutcome, best_of, groups
 
 TUNED = (
@@ -13,8 +13,8 @@ TUNED = (
 )
 
 
-def sentences(trials: Sequence[TrialOutcome]) -> list[str]:
-    """None where one kind of model ran."""
+def fairness_sentences(trials: Sequence[TrialOutcome]) -> list[str]:
+    """Return the sentences, or none if all trials have the same kind of model."""
     found = groups(trials)
     kinds = list(dict.fromkeys(group.spec.model.kind for group in found))
     if len(kinds) < 2:
@@ -39,8 +39,8 @@ def _count(number: int, unit: str) -> str:
 
 
 def _beaten(found: Sequence[Group]) -> list[str]:
-    """Tasks on which the best setting of a baseline has the better mean of what both were selected by."""
-    said = []
+    """Return a sentence for each task on which a baseline has the better mean of the metric both were selected by."""
+    sentences = []
     for task in dict.fromkeys(repr(group.spec.task) for group in found):
         own = [group for group in found if repr(group.spec.task) == task]
         ours = best_of(group for group in own if group.spectral)
@@ -51,6 +51,6 @@ def _beaten(found: Sequence[Group]) -> list[str]:
         if theirs.mean(metric) == ours.mean(metric):
             continue
         share = metric.endswith(("accuracy", "recall"))
-        a, b = (shown(group.mean(metric), share) for group in (theirs, ours))
-        said.append(f"**{ours.task}**: {theirs.label} does better than ours on {metric}, {a} against {b}.")
-    return said
+        a, b = (format_number(group.mean(metric), share) for group in (theirs, ours))
+        sentences.append(f"**{ours.task}**: {theirs.label} does better than ours on {metric}, {a} against {b}.")
+    return sentences

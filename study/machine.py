@@ -1,6 +1,7 @@
-"""What a record was made on: processor, versions, source, date; nothing that names a person or a place.
+"""Description of the machine that a record was made on: processor, versions, source and date.
 
-The standard library alone, so that benchmarks on a bare machine can say the same of theirs.
+It names no person and no place. It uses the standard library alone, so that benchmarks can run where little is
+installed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ SOURCES = ("spectral", "workers", "service", "study")
 
 
 def describe() -> dict[str, str]:
-    """Name -> value, in the order of showing."""
+    """Return the description as values by name, in the order in which they are shown."""
     found = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "source": commit(*SOURCES),
@@ -32,7 +33,7 @@ def describe() -> dict[str, str]:
 
 
 def commit(*folders: str) -> str:
-    """The commit that ran, with a plus where the code of ``folders`` differs from it."""
+    """Return the short hash of the current commit, with a plus if the code in ``folders`` differs from it."""
     try:
         short = _git("rev-parse", "--short", "HEAD")
         changed = _git("status", "--porcelain", "--", *folders)
@@ -47,19 +48,19 @@ def _git(*arguments: str) -> str:
 
 
 def processor() -> str:
-    """The name of its model."""
+    """Return the model name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def memory() -> str:
-    """All of the machine's, in GiB."""
+    """Return the memory of the machine, in GiB."""
     return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
 
 
 def version(package: str) -> str | None:
-    """None where it is not installed."""
+    """Return the installed version of a package, or None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

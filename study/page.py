@@ -1,4 +1,4 @@
-"""docs/results.md: every experiment with tables, bounds, published figures, plots and the command that repeats it."""
+"""Writer of docs/results.md: tables, bounds, published results, plots and a command for every experiment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from study.documents import belongs
 from study.experiments import Experiment
 from study.plots import png
 from study.records import Record
-from study.tables import NONE, Bound, ResultTable, bound_table, minutes, published_table
+from study.tables import NONE, Bound, ResultTable, bound_table, format_minutes, published_table
 from study.trials import TrialOutcome, trials_of
 from workers.files import write_whole
 
@@ -27,14 +27,15 @@ Treebank and UCR are read from the folder that `SPECTRAL_DATA_DIR` names; what i
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A sweep that ran."""
+class CompletedSweep:
+    """A sweep that ran to its end: its record and its trials."""
 
     record: Record
     trials: Sequence[TrialOutcome]
 
     @property
     def core_seconds(self) -> float:
+        """Core seconds that its training and scoring took."""
         return estimate.core_seconds(self.record, self.trials)
 
 
@@ -46,19 +47,31 @@ def write(
     size: str,
     arguments: str = "",
 ) -> list[Path]:
-    """Write the page and its plots, named after the page; gives all files written. arguments: of the command."""
-    ran = {stem: Ran(record, trials_of(record)) for stem, record in records.items()}
+    """Write the page and its plots.
+
+    Args:
+        path: File of the page.
+        images: Folder of the plots, whose names start with that of the page.
+        experiments: The experiments, in the order of the page.
+        records: Records of sweeps, by name.
+        size: Size of the sweeps, ``cpu`` or ``full``.
+        arguments: Arguments of the command that repeats them.
+
+    Returns:
+        All files that were written, the page first.
+    """
+    completed = {stem: CompletedSweep(record, trials_of(record)) for stem, record in records.items()}
     files: list[Path] = []
     parts, bounds = [], []
     for experiment in experiments:
-        own = [one for stem, one in ran.items() if belongs(stem, experiment.name)]
+        own = [one for stem, one in completed.items() if belongs(stem, experiment.name)]
         part, found = section(experiment, own, size, arguments)
         if own:
             part += [_pictures(experiment, own, images, path, files)]
         parts.append("\n\n".join(part))
         bounds += [(experiment, bound) for bound in found]
     head = HEAD.format(command=_command(arguments))
-    text = "\n\n".join([head, _summary(bounds), *parts, _sweeps(ran, size), _machines(records)])
+    text = "\n\n".join([head, _summary(bounds), *parts, _sweeps(completed, size), _machines(records)])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, f"{text}\n".encode())
     return [path, *files]
@@ -68,8 +81,10 @@ def _command(arguments: str) -> str:
     return f'make paper ARGS="{arguments.strip()}"' if arguments.strip() else "make paper"
 
 
-def section(experiment: Experiment, own: Sequence[Ran], size: str, arguments: str) -> tuple[list[str], list[Bound]]:
-    """Its paragraphs and its bounds."""
+def section(
+    experiment: Experiment, own: Sequence[CompletedSweep], size: str, arguments: str
+) -> tuple[list[str], list[Bound]]:
+    """Return the paragraphs of an experiment's section, and its bounds."""
     repeat = f"    {_command(f'{arguments} --only {experiment.name} --again')}"
     head = [f"## {experiment.title}", experiment.about]
     if not own:
@@ -80,16 +95,18 @@ def section(experiment: Experiment, own: Sequence[Ran], size: str, arguments: st
     parts = [*head, *(table.markdown() for table in experiment.tables(trials))]
     parts += [bound_table(bounds).markdown()] if bounds else []
     parts += ["**Falls short.** " + "; ".join(short) + "."] if short else []
-    said = [*experiment.conclusions(trials, size), *fairness.sentences(trials)]
-    parts += ["\n".join(f"- {sentence}" for sentence in said)] if said else []
+    sentences = [*experiment.conclusions(trials, size), *fairness.fairness_sentences(trials)]
+    parts += ["\n".join(f"- {sentence}" for sentence in sentences)] if sentences else []
     parts += [published_table(experiment.published).markdown()] if experiment.published else []
     seconds = sum(one.core_seconds for one in own)
     seeds = sorted({trial.spec.training.seed for trial in trials})
-    facts = f"{len(trials)} trials; seeds {', '.join(map(str, seeds))}; {minutes(seconds)} core minutes."
+    facts = f"{len(trials)} trials; seeds {', '.join(map(str, seeds))}; {format_minutes(seconds)} core minutes."
     return [*parts, f"{facts} {experiment.SELECTED}", repeat], bounds
 
 
-def _pictures(experiment: Experiment, own: Sequence[Ran], images: Path, page: Path, files: list[Path]) -> str:
+def _pictures(
+    experiment: Experiment, own: Sequence[CompletedSweep], images: Path, page: Path, files: list[Path]
+) -> str:
     images.mkdir(parents=True, exist_ok=True)
     lines = []
     for name, figure in experiment.plots([trial for one in own for trial in one.trials]).items():
@@ -108,9 +125,9 @@ def _summary(bounds: Sequence[tuple[Experiment, Bound]]) -> str:
     return "\n\n".join(["## Bounds", head, ResultTable(("experiment", "bound", "asked", "found", ""), rows).markdown()])
 
 
-def _sweeps(ran: Mapping[str, Ran], size: str) -> str:
+def _sweeps(completed: Mapping[str, CompletedSweep], size: str) -> str:
     rows, core = [], 0.0
-    for stem, one in ran.items():
+    for stem, one in completed.items():
         record, seconds = one.record, one.core_seconds
         core += seconds
         starts = [trial.started_at for trial in record.trials if trial.started_at]
@@ -118,11 +135,11 @@ def _sweeps(ran: Mapping[str, Ran], size: str) -> str:
         wall = max(ends) - min(starts) if starts and ends else None
         failed = sum(trial.state in ("failed", "cancelled") for trial in record.trials)
         lost = sum(max(0, trial.attempts - 1) for trial in record.trials)
-        rows.append([stem, record.state, str(len(record.trials)), str(failed), str(lost), minutes(seconds),
-                     NONE if wall is None else minutes(wall), _versions(record)])  # fmt: skip
-    text = f"Training and scoring took {minutes(core)} core minutes, {core / 3600:.2f} core hours, in all."
+        times = [format_minutes(seconds), NONE if wall is None else format_minutes(wall)]
+        rows.append([stem, record.state, str(len(record.trials)), str(failed), str(lost), *times, _versions(record)])
+    text = f"Training and scoring took {format_minutes(core)} core minutes, {core / 3600:.2f} core hours, in all."
     if size == "cpu":
-        text += f" On two cores that are never idle that is {minutes(core / 2)} minutes."
+        text += f" On two cores that are never idle that is {format_minutes(core / 2)} minutes."
     headings = (
         "sweep",
         "state",
@@ -141,7 +158,7 @@ def _versions(record: Record) -> str:
 
 
 def _machines(records: Mapping[str, Record]) -> str:
-    """Each machine once, whatever the date and the source."""
+    """Return a list of the machines; records that differ in date and source alone share one."""
     found: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for stem, record in records.items():
         rest = tuple((name, value) for name, value in record.machine.items() if name not in ("date", "source"))

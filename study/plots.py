@@ -1,10 +1,11 @@
-"""What the plots of the study share: colours, axes, files. Drawn without a display."""
+"""The parts that the plots of the study share: colours, axes and files. They are drawn without a display."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from itertools import cycle
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,28 +20,29 @@ DPI = 150
 
 
 def coloured(groups: Iterable[Group]) -> list[tuple[str, Group]]:
-    """Each group with a colour, the spectral ones first."""
+    """Return each group with a colour, the spectral nets first."""
     ordered = sorted(groups, key=lambda group: not group.spectral)
     return list(zip(cycle(COLOURS), ordered, strict=False))
 
 
 def panels(count: int, *, width: float = 5.6, height: float = 4.2) -> tuple[Figure, list[Axes]]:
-    """``count`` axes in a row."""
+    """Return a figure with ``count`` axes in a row; width and height of each are in inches."""
     figure = Figure(figsize=(width * max(1, count), height), layout="constrained")
     axes = figure.subplots(1, max(1, count), squeeze=False)
     return figure, list(axes[0])
 
 
 def curves(axes: Axes, colour: str, label: str, found: Sequence[LearningCurve]) -> None:
-    """One line for each trial, the first of them named."""
+    """Draw one line for each trial, and name the first in the legend."""
     for i, curve in enumerate(curve for curve in found if curve):
         steps, values = zip(*curve, strict=True)
-        axes.plot(steps, values, "o-" if len(curve) < 12 else "-", color=colour, linewidth=1.4, markersize=3,
-                  alpha=0.85, label=label if i == 0 else None)  # fmt: skip
+        style = "o-" if len(curve) < 12 else "-"
+        name = label if i == 0 else None
+        axes.plot(steps, values, style, color=colour, linewidth=1.4, markersize=3, alpha=0.85, label=name)
 
 
 def percent_of_errors(axes: Axes) -> None:
-    """A logarithmic axis of errors in percent, with whole numbers on it."""
+    """Make the y axis a logarithmic axis of errors in percent, labelled with whole numbers."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 10, 20, 30, 40, 50, 60, 70, 80, 100]))
     axes.yaxis.set_major_formatter(ScalarFormatter())
@@ -48,14 +50,14 @@ def percent_of_errors(axes: Axes) -> None:
 
 
 def limit(axes: Axes, value: float, text: str) -> None:
-    """A dashed line with its meaning at its left end."""
+    """Draw a dashed horizontal line with its meaning at its left end."""
     axes.axhline(value, color=GREY, linestyle="--", linewidth=1.1)
-    axes.annotate(text, (0.01, value), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
-                  fontsize=7, color="#555555")  # fmt: skip
+    where: Any = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "textcoords": "offset points"}
+    axes.annotate(text, (0.01, value), fontsize=7, color="#555555", **where)
 
 
 def finish(axes: Axes, title: str, x: str, y: str, *, columns: int = 1) -> None:
-    """Title, names of the axes, a faint grid, a legend in so many columns below."""
+    """Add a title, the names of the axes, a faint grid, and a legend of ``columns`` columns below the axes."""
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -67,7 +69,7 @@ def finish(axes: Axes, title: str, x: str, y: str, *, columns: int = 1) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a file."""
+    """Return the figure as the content of a PNG file."""
     content = BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""Published figures that ours stand beside, with where each is from; "not found" where none was found."""
+"""Published results to compare with, and the source of each; "not found" if none was found."""
 
 from __future__ import annotations
 

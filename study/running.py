@@ -1,7 +1,7 @@
-"""Sweeps through the service: submitted together, followed with a bar each, kept as records when they end.
+"""Runs of sweeps through the service: submit them, show their progress, and save a record of each when it ends.
 
-Whatever is killed, the same call goes on: a sweep is found again by its idempotency key, its trials by their
-checkpoints.
+The process may be killed at any time. The same call then continues: a sweep is found by its idempotency key, and its
+trials continue from their checkpoints.
 """
 
 from __future__ import annotations
@@ -19,17 +19,24 @@ from study.documents import SweepDocument
 from study.errors import SweepEnded
 from study.records import PointRecord, Record, Records, TrialRecord
 
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 ENDED_BY_HAND = ("cancelled", "stopped")
 
 
 def run(client: Client, documents: Sequence[SweepDocument], records: Records, console: Console) -> None:
-    """Run them all to their end. Sweeps of the same service that are not among them wait meanwhile.
+    """Run sweeps to their end and save their records. Other sweeps of the same service are paused.
 
-    Raises SweepEnded where somebody ended one of them by hand.
+    Args:
+        client: Client of the service.
+        documents: The sweeps.
+        records: Where their records are saved.
+        console: Where the progress is shown.
+
+    Raises:
+        SweepEnded: If somebody cancels or stops one of the sweeps.
     """
-    made_on = machine.describe()  # before anything runs: the code may change meanwhile
-    sweeps = {document.stem: _submitted(client, document, records) for document in documents}
+    made_on = machine.describe()  # before anything runs, since the source may change meanwhile
+    sweeps = {document.stem: _submit(client, document, records) for document in documents}
     _pause_others(client, {sweep["id"] for sweep in sweeps.values()})
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
@@ -42,20 +49,20 @@ def run(client: Client, documents: Sequence[SweepDocument], records: Records, co
                 _show(bars, lines[stem], stem, sweep)
                 if sweep["state"] in SWEEP_ENDED:
                     del waiting[stem]
-                    _keep(client, client.sweep(sweep["id"]), document, records, made_on)
+                    _save(client, client.sweep(sweep["id"]), document, records, made_on)
                     left = f"{len(waiting)} to go" if waiting else "the last one"
                     console.print(f"{stem}: {sweep['state']}, {sweep['trials']['total']} trials recorded; {left}.")
             if waiting:
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
 
 
-def _submitted(client: Client, document: SweepDocument, records: Records) -> Json:
-    """The document's sweep: a new one, the one that was under way, or a new one where that did not end by itself."""
+def _submit(client: Client, document: SweepDocument, records: Records) -> Json:
+    """Return the document's sweep: the one that is under way, or a new one if there is none or it was ended by hand."""
     if records.load(document.stem) is not None:
-        records.again(document.stem)  # of another document, or with trials lost
+        records.start_over(document.stem)  # the record is of another document, or lacks trials
     sweep = client.submit(document.content, records.key(document))
     if sweep["state"] in ENDED_BY_HAND:
-        records.again(document.stem)
+        records.start_over(document.stem)
         sweep = client.submit(document.content, records.key(document))
     if sweep["state"] == "paused":
         sweep = client.resume(sweep["id"])
@@ -77,21 +84,26 @@ def _show(bars: Progress, line: TaskID, stem: str, sweep: Json) -> None:
         bars.stop_task(line)
 
 
-def _keep(client: Client, sweep: Json, document: SweepDocument, records: Records, made_on: Mapping[str, str]) -> None:
+def _save(client: Client, sweep: Json, document: SweepDocument, records: Records, made_on: Mapping[str, str]) -> None:
     if sweep["state"] in ENDED_BY_HAND:
         raise SweepEnded(
-            f"sweep {document.stem} ({sweep['id']}) was {sweep['state']} before its end; run the same again"
+            f"sweep {document.stem} ({sweep['id']}) was {sweep['state']} before its end. Run the same command again."
         )
-    records.save(collected(client, sweep, document, made_on))
+    records.save(collect(client, sweep, document, made_on))
 
 
-def collected(client: Client, sweep: Json, document: SweepDocument, made_on: Mapping[str, str]) -> Record:
-    """A sweep that has ended, with the whole history of its trials."""
+def collect(client: Client, sweep: Json, document: SweepDocument, made_on: Mapping[str, str]) -> Record:
+    """Return the record of a sweep that has ended, with the whole history of its trials."""
     return Record(
-        stem=document.stem, document=document.content, spec=sweep["spec"], sweep_id=sweep["id"], state=sweep["state"],
-        reason=sweep["reason"], machine=dict(made_on),
+        stem=document.stem,
+        document=document.content,
+        spec=sweep["spec"],
+        sweep_id=sweep["id"],
+        state=sweep["state"],
+        reason=sweep["reason"],
+        machine=dict(made_on),
         trials=[_trial(client, trial) for trial in client.trials(sweep["id"])],
-    )  # fmt: skip
+    )
 
 
 def _trial(client: Client, trial: Json) -> TrialRecord:
@@ -100,6 +112,9 @@ def _trial(client: Client, trial: Json) -> TrialRecord:
     names = ("number", "params", "state", "reason", "step", "objective", "best_step", "started_at", "ended_at")
     last = attempts[-1] if attempts else {"pack_id": None, "cause": None}
     return TrialRecord(
-        **{name: trial[name] for name in names}, pack=last["pack_id"], cause=last["cause"], attempts=len(attempts),
+        **{name: trial[name] for name in names},
+        pack=last["pack_id"],
+        cause=last["cause"],
+        attempts=len(attempts),
         points=points,
-    )  # fmt: skip
+    )

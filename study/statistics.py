@@ -1,4 +1,4 @@
-"""The few statistics that the study's sentences stand on."""
+"""The statistics of the study's sentences: intervals, tests, ranks, and a logistic regression."""
 
 from __future__ import annotations
 
@@ -9,37 +9,50 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats  # type: ignore[import-untyped]
 
 Z95 = 1.959964
+"""Half the width of a 95 % interval of a normal distribution, in standard deviations."""
 RIDGE = 1e-3
-"""Of the slopes: keeps a fit finite where the data are separated."""
+"""L2 penalty on the slopes of a logistic regression, which keeps a fit to separable data finite."""
 MOST_STEPS = 100
-
-
-def wilson(successes: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927); (0, 1) of nothing."""
-    if count == 0:
-        return 0.0, 1.0
-    share, z2 = successes / count, Z95**2
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = Z95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def fisher_greater(a: int, of_a: int, b: int, of_b: int) -> float:
-    """P value that the first share, a of ``of_a``, is not greater than the second (Fisher's exact test, one-sided)."""
-    successes, total = a + b, of_a + of_b
-    ways = math.comb(total, successes)
-    most = min(of_a, successes)
-    return sum(math.comb(of_a, k) * math.comb(of_b, successes - k) for k in range(a, most + 1)) / ways
-
+"""Most Newton steps of a logistic regression."""
 
 Numbers = npt.NDArray[np.floating[Any]]
 
 
+def wilson(successes: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share after Wilson (1927), or (0, 1) if ``count`` is 0."""
+    if count == 0:
+        return 0.0, 1.0
+    interval = stats.binomtest(successes, count).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def fisher_greater(a: int, of_a: int, b: int, of_b: int) -> float:
+    """Return the one-sided p-value of Fisher's exact test that the share a / of_a is greater than b / of_b."""
+    return float(stats.fisher_exact([[a, of_a - a], [b, of_b - b]], alternative="greater").pvalue)
+
+
+def ranks(values: Sequence[float]) -> list[float]:
+    """Return the rank of each value, 1 for the largest; equal values share the mean of their ranks."""
+    return [float(rank) for rank in stats.rankdata([-value for value in values])]
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Return the sample standard deviation, or 0 for fewer than two values."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
 @dataclass(frozen=True)
 class Fit:
-    """Logistic regression: ``coefficients`` with the intercept first, their covariance, the log likelihood."""
+    """A logistic regression.
+
+    Attributes:
+        coefficients: The intercept, then the slopes.
+        covariance: Covariance matrix of the coefficients.
+        log_likelihood: Log likelihood of the outcomes, without the penalty.
+    """
 
     coefficients: Numbers
     covariance: Numbers
@@ -47,7 +60,14 @@ class Fit:
 
 
 def logistic(columns: Sequence[Sequence[float]], outcomes: Sequence[bool]) -> Fit:
-    """Success on ``columns``, by Newton's method, slopes held back a little (``RIDGE``)."""
+    """Fit the probability of success to ``columns`` by Newton's method, with a small penalty on the slopes.
+
+    scipy has no logistic regression, and scikit-learn's returns no covariance.
+
+    Args:
+        columns: Explanatory variables, each with one value per outcome.
+        outcomes: Whether each trial succeeded.
+    """
     y = np.asarray(outcomes, dtype=np.float64)
     x = np.column_stack([np.ones(len(y)), *(np.asarray(column, dtype=np.float64) for column in columns)])
     penalty = np.diag([0.0, *[RIDGE] * len(columns)]) + 1e-9 * np.eye(x.shape[1])
@@ -56,6 +76,7 @@ def logistic(columns: Sequence[Sequence[float]], outcomes: Sequence[bool]) -> Fi
         p = _sigmoid(x @ w)
         hessian = x.T @ (x * (p * (1 - p))[:, None]) + penalty
         step = np.linalg.solve(hessian, x.T @ (y - p) - penalty @ w)
+        # A full step can overshoot where the data are nearly separable, so its size is limited.
         w += step * min(1.0, 5.0 / max(1e-12, float(np.abs(step).max())))
         if float(np.abs(step).max()) < 1e-9:
             break
@@ -70,18 +91,14 @@ def _sigmoid(z: Numbers) -> Numbers:
 
 
 def ratio_with_error(fit: Fit, numerator: int, denominator: int) -> tuple[float, float]:
-    """A ratio of two coefficients and its standard error by the delta method."""
+    """Return a ratio of two coefficients and its standard error by the delta method.
+
+    Args:
+        fit: The regression.
+        numerator: Index of the coefficient above the line; 0 is the intercept.
+        denominator: Index of the coefficient below the line.
+    """
     a, b = float(fit.coefficients[numerator]), float(fit.coefficients[denominator])
     gradient = np.zeros(len(fit.coefficients))
     gradient[numerator], gradient[denominator] = 1 / b, -a / b**2
     return a / b, math.sqrt(max(0.0, float(gradient @ fit.covariance @ gradient)))
-
-
-def ranks(values: Sequence[float]) -> list[float]:
-    """Of each value, 1 for the largest; equal ones share the mean of their ranks."""
-    return [1 + sum(other > value for other in values) + (values.count(value) - 1) / 2 for value in values]
-
-
-def deviation(values: Sequence[float]) -> float:
-    """Sample standard deviation, 0 of fewer than two."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -1,4 +1,4 @@
-"""Tables, bounds and numbers as they stand in docs/results.md."""
+"""Tables, bounds and numbers in the form that docs/results.md shows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ NONE = "-"
 
 @dataclass(frozen=True)
 class ResultTable:
-    """``caption``: a line above it."""
+    """A table of text; ``caption`` is a line above it."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
 
     def markdown(self) -> str:
+        """Return the table in Markdown."""
         lines = [f"| {' | '.join(self.headings)} |", "|" + "---|" * len(self.headings)]
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in self.rows]
         return "\n".join(([self.caption, ""] if self.caption else []) + lines)
@@ -24,7 +25,14 @@ class ResultTable:
 
 @dataclass(frozen=True)
 class Bound:
-    """A figure that the study is held to. ``met``: None where it was not measured, or nothing is asked of it."""
+    """A result that the study must reach.
+
+    Attributes:
+        what: What is measured.
+        asked: The bound, in words.
+        found: The result, in words.
+        met: Whether the result meets the bound; None if it was not measured.
+    """
 
     what: str
     asked: str
@@ -33,12 +41,13 @@ class Bound:
 
     @property
     def verdict(self) -> str:
+        """Whether the bound is met, in words."""
         return {True: "met", False: "**not met**", None: "not measured"}[self.met]
 
 
 @dataclass(frozen=True)
 class Published:
-    """A figure of somebody else's. ``figure`` is "not found" where none was found."""
+    """A published result of others and its source; ``figure`` is "not found" if none was found."""
 
     what: str
     figure: str
@@ -46,21 +55,27 @@ class Published:
 
 
 def bound_table(bounds: Iterable[Bound]) -> ResultTable:
+    """Return the table of bounds."""
     return ResultTable(("bound", "asked", "found", ""), [(b.what, b.asked, b.found, b.verdict) for b in bounds])
 
 
 def published_table(figures: Iterable[Published]) -> ResultTable:
+    """Return the table of published results."""
     return ResultTable(("published", "figure", "source"), [(p.what, p.figure, p.source) for p in figures])
 
 
 def at_least(what: str, value: float | None, limit: float, *, percent: bool = False, also: bool = True) -> Bound:
-    """A bound from below. also: what else has to hold."""
-    return Bound(what, f">= {shown(limit, percent)}", shown(value, percent), _met(value, also, value, limit))
+    """Return the bound ``value >= limit``, which is met only if ``also`` holds."""
+    return Bound(
+        what, f">= {format_number(limit, percent)}", format_number(value, percent), _met(value, also, value, limit)
+    )
 
 
 def at_most(what: str, value: float | None, limit: float, *, percent: bool = False, also: bool = True) -> Bound:
-    """A bound from above. also: what else has to hold."""
-    return Bound(what, f"<= {shown(limit, percent)}", shown(value, percent), _met(value, also, limit, value))
+    """Return the bound ``value <= limit``, which is met only if ``also`` holds."""
+    return Bound(
+        what, f"<= {format_number(limit, percent)}", format_number(value, percent), _met(value, also, limit, value)
+    )
 
 
 def _met(value: float | None, also: bool, larger: float | None, smaller: float | None) -> bool | None:
@@ -69,8 +84,14 @@ def _met(value: float | None, also: bool, larger: float | None, smaller: float |
     return also and larger >= smaller
 
 
-def shown(value: float | None, percent: bool = False, digits: int = 3) -> str:
-    """``digits`` of them, all where more than three are asked for; or percent with two decimals."""
+def format_number(value: float | None, percent: bool = False, digits: int = 3) -> str:
+    """Return a number as text, or ``-`` for None.
+
+    Args:
+        value: The number.
+        percent: Show a share in percent with two decimals.
+        digits: Significant digits; trailing zeros are shown only with more than three.
+    """
     if value is None:
         return NONE
     if percent:
@@ -80,16 +101,17 @@ def shown(value: float | None, percent: bool = False, digits: int = 3) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def spread(values: Sequence[float], percent: bool = False, digits: int = 3) -> str:
-    """The mean, and from least to greatest where they are several."""
+def format_mean(values: Sequence[float], percent: bool = False, digits: int = 3) -> str:
+    """Return the mean of the values as text, followed by the least and the greatest if there are several."""
     if not values:
         return NONE
-    mean = shown(sum(values) / len(values), percent, digits)
+    mean = format_number(sum(values) / len(values), percent, digits)
     if len(values) == 1:
         return mean
-    low, high = shown(min(values), percent, digits), shown(max(values), percent, digits)
+    low, high = format_number(min(values), percent, digits), format_number(max(values), percent, digits)
     return f"{mean} ({low.removesuffix(' %')} to {high})"
 
 
-def minutes(seconds: float) -> str:
+def format_minutes(seconds: float) -> str:
+    """Return seconds as minutes with one decimal."""
     return f"{seconds / 60:.1f}"

@@ -1,4 +1,4 @@
-"""Trials of a study as the experiments read them: resolved specs with their histories, and groups over seeds."""
+"""Trials as the experiments read them, with their specs and histories, and groups of trials that differ in seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ LearningCurve = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """``together``: trials of the pack it was trained in, itself among them; its seconds are the pack's."""
+    """A trial with its spec and its reports.
+
+    Attributes:
+        sweep: Name of its sweep.
+        spec: The trial as it was trained.
+        cause: Cause of the end of its last attempt, ``user`` or ``infrastructure``.
+        points: Its reports, by step.
+        pack_size: Number of trials in its pack. The trial's seconds are those of the whole pack.
+    """
 
     sweep: str
     spec: TrialSpec
@@ -28,143 +36,158 @@ class TrialOutcome:
     cause: str | None
     reason: str | None
     points: Sequence[PointRecord]
-    together: int
+    pack_size: int
 
     @property
     def diverged(self) -> bool:
-        """Whether its own numbers ended it."""
+        """Whether the trial itself failed, because its numbers were no longer finite."""
         return self.state == "failed" and self.cause == "user"
 
     @property
     def lost(self) -> bool:
-        """Whether it was ended from outside."""
+        """Whether the trial was cancelled or its process was lost."""
         return self.state in ("failed", "cancelled") and not self.diverged
 
     @property
     def spectral(self) -> bool:
+        """Whether the model is one of this project's spectral nets."""
         return self.spec.model.kind.startswith("spectral_")
 
     @property
     def seconds(self) -> float:
-        """Training and scoring up to the last report."""
+        """Seconds of training and scoring up to the last report."""
         return self.last("time/wall_s") or 0.0
 
     def curve(self, key: str) -> LearningCurve:
-        """(step, value) of the reports that have it."""
+        """Return (step, value) of every report that has the metric ``key``."""
         return [(point.step, value) for point in self.points if (value := point.values.get(key)) is not None]
 
     def last(self, key: str) -> float | None:
-        """Its newest value."""
+        """Return the newest value of the metric ``key``, or None."""
         found = self.curve(key)
         return found[-1][1] if found else None
 
     def best(self) -> PointRecord | None:
-        """The report with the best objective, the first of equals."""
+        """Return the report with the best objective, the first of equals, or None."""
         goal = self.spec.objective
         scored = [point for point in self.points if point.values.get(goal.metric) is not None]
         sign = 1.0 if goal.direction == "minimize" else -1.0
         return min(scored, key=lambda point: sign * (point.values[goal.metric] or 0.0), default=None)
 
     def value(self, key: str) -> float | None:
-        """At the best report. Test metrics, told once, are those of the best parameters."""
+        """Return the metric ``key`` at the best report. Test metrics are reported once, for the best parameters."""
         if key.startswith("test/"):
             return self.last(key)
         point = self.best()
         return None if point is None else point.values.get(key)
 
     def first(self, holds: Callable[[PointRecord], bool]) -> PointRecord | None:
-        """The first report for which this holds."""
+        """Return the first report for which ``holds`` returns True, or None."""
         return next((point for point in self.points if holds(point)), None)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Trials that differ in their seed alone, at least one."""
+    """One or more trials that differ only in their seed."""
 
     trials: Sequence[TrialOutcome]
 
     @property
     def spec(self) -> TrialSpec:
+        """Spec of the first trial."""
         return self.trials[0].spec
 
     @property
     def spectral(self) -> bool:
+        """Whether the model is one of this project's spectral nets."""
         return self.trials[0].spectral
 
     @property
     def label(self) -> str:
+        """The model in one line."""
         return label(self.spec)
 
     @property
     def task(self) -> str:
-        """The name of its task with what tells it from others of that name."""
+        """Name of the task and the fields that distinguish it from others of that name."""
         fields = self.spec.task.model_dump()
         own = [f"{key} {fields[key]}" for key in ("dataset", "length", "steps", "order") if fields.get(key) is not None]
         return ", ".join([fields["name"], *own])
 
     @property
-    def whole(self) -> bool:
-        """Whether every one of them came to its end: a mean of those that did is a mean of survivors."""
+    def complete(self) -> bool:
+        """Whether no trial diverged or was lost; otherwise a mean over the others would be a mean of survivors."""
         return not any(trial.diverged or trial.lost for trial in self.trials)
 
     @property
     def parameters(self) -> Parameters:
+        """Number of parameters."""
         return count_parameters(self.spec.model, self.spec.task)
 
     @property
     def size(self) -> str:
-        """Parameters in all, and of the recurrence or the layers."""
+        """Number of all parameters, and in brackets of those in the recurrence or the layers."""
         found = self.parameters
         return f"{found.total:,} ({found.recurrent:,})"
 
     @property
     def steps(self) -> str:
+        """Training steps, as text."""
         return f"{self.spec.training.steps:,}"
 
     @property
     def seconds(self) -> list[float]:
+        """Seconds of each trial."""
         return [trial.seconds for trial in self.trials]
 
     @property
-    def together(self) -> str:
-        """Trials of the fullest pack."""
-        return str(max(trial.together for trial in self.trials))
+    def pack_size(self) -> str:
+        """Number of trials in the largest pack, as text."""
+        return str(max(trial.pack_size for trial in self.trials))
 
     @property
     def seeds(self) -> str:
-        """How many, and how many of them gave no result."""
+        """Number of trials, and in brackets how many of them diverged or were lost."""
         diverged, lost = sum(trial.diverged for trial in self.trials), sum(trial.lost for trial in self.trials)
         parts = [f"{diverged} diverged"] if diverged else []
         parts += [f"{lost} lost"] if lost else []
         return f"{len(self.trials)}" + (f" ({', '.join(parts)})" if parts else "")
 
     def values(self, key: str) -> list[float]:
-        """``Trial.value`` of those that have it."""
+        """Return the metric ``key`` of every trial that has it, each at its best report."""
         return [value for trial in self.trials if (value := trial.value(key)) is not None]
 
     def mean(self, key: str) -> float | None:
+        """Return the mean of ``values``, or None if there are none."""
         found = self.values(key)
         return sum(found) / len(found) if found else None
 
 
 def trials_of(record: Record) -> list[TrialOutcome]:
-    """The trials of a record, by number."""
+    """Return the trials of a record, by number. Raises RecordWrong if it was made by another version."""
     try:
         sweep = SweepSpec.model_validate(record.spec)
     except ValidationError as error:
-        raise RecordWrong(f"the record {record.stem} is of another version: run its experiment again") from error
+        raise RecordWrong(
+            f"the record {record.stem} was made by another version. Run its experiment again with --again."
+        ) from error
     sizes = Counter(trial.pack for trial in record.trials)
     return [
         TrialOutcome(
-            record.stem, plan_trial(sweep, t.number, t.params).require_spec(), t.state, t.cause, t.reason,
-            t.points,             together=sizes[t.pack] if t.pack else 1,
+            record.stem,
+            plan_trial(sweep, t.number, t.params).require_spec(),
+            t.state,
+            t.cause,
+            t.reason,
+            t.points,
+            pack_size=sizes[t.pack] if t.pack else 1,
         )
         for t in record.trials
-    ]  # fmt: skip
+    ]
 
 
 def groups(trials: Iterable[TrialOutcome]) -> list[Group]:
-    """In the order of the trials."""
+    """Group trials that differ only in their seed, in the order of the trials."""
     found: dict[str, list[TrialOutcome]] = {}
     for trial in trials:
         spec = trial.spec
@@ -174,8 +197,10 @@ def groups(trials: Iterable[TrialOutcome]) -> list[Group]:
 
 
 def best_of(found: Iterable[Group]) -> Group | None:
-    """The group with the best mean of the objective that it was selected by, of equals the one with the least
-    validation loss; those without any come last."""
+    """Return the group with the best mean of its objective, or None if there are no groups.
+
+    Of equal groups it is the one with the least validation loss. Groups without an objective come last.
+    """
 
     def rank(group: Group) -> tuple[float, float]:
         goal = group.spec.objective
@@ -187,7 +212,7 @@ def best_of(found: Iterable[Group]) -> Group | None:
 
 
 def label(spec: TrialSpec) -> str:
-    """A model in a line: kind, sizes and what is its own."""
+    """Return a model in one line: its kind, its sizes and the fields that were swept."""
     model = spec.model
     parts = [f"n={model.hidden_size}"]
     parts += [f"{model.layers} layers"] if model.layers > 1 else []

@@ -1,14 +1,25 @@
-"""Checkpoints of one trial on disk: whole or not there at all, found again, verified before use.
+"""Checkpoints of one trial on disk: written atomically, verified before use.
 
-Layout of a trial's folder::
+Layout of a trial's folder, with one subfolder per checkpoint, named after the optimiser steps done, in nine digits::
 
     step-000000600/
-        model.safetensors        the network, named as in its state_dict
-        optimizer.safetensors    <kind>.<name> (PackedOptimizer.STATE), loss_sum; carried, of tasks that do
-        manifest.json            step, spec, metric history, best, sha256 and size of both files
+        model.safetensors        the network's parameters, unpadded, with the names and dtypes of its state_dict
+        optimizer.safetensors    the rest of the training state, see below
+        manifest.json            a ``Manifest``: step, spec, metric history, best, and both files' sizes and sha256
 
-Every file is written under a temporary name, synced and renamed; the manifest comes last, so a folder without one is
-no checkpoint. The two newest and the best ones they name are kept.
+Tensors of ``optimizer.safetensors``:
+
+- ``<kind>.<name>``: the optimiser's state of the parameter <name>, in the parameter's shape. The kinds depend on the
+  optimiser (``PackedOptimizer.STATE``), for example ``exp_avg`` and ``exp_avg_sq`` of Adam.
+- ``loss_sum``: a float64 scalar, the sum of the training losses since the last report.
+- ``carried``: only of tasks whose state is carried from batch to batch. The hidden state from which the next batch
+  goes on, shape (layers, batch, state size).
+
+Nothing else is needed to resume, because batches are a function of (seed, step).
+
+Every file is written under a temporary name, synced and renamed. The manifest is written last, so a folder without a
+manifest is an unfinished checkpoint and is ignored. The two newest checkpoints are kept, and those that their
+manifests name as the best.
 """
 
 from __future__ import annotations
@@ -34,6 +45,7 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 KEPT = 2
+"""How many of the newest checkpoints are kept."""
 MODEL, OPTIMIZER, MANIFEST = "model.safetensors", "optimizer.safetensors", "manifest.json"
 _PREFIX = "step-"
 
@@ -43,25 +55,33 @@ class _Record(BaseModel):
 
 
 class FileRecord(_Record):
+    """The checksum (in hexadecimal) and the size in bytes of one file of a checkpoint."""
+
     sha256: str
     size: int
 
 
 class MetricsAtStep(_Record):
-    """The metrics of one report."""
+    """The metrics of one report, by name."""
 
     step: int
     values: dict[str, float]
 
 
 class Best(_Record):
-    """The checkpointed step with the best objective so far."""
+    """The step of the checkpoint with the best objective so far, and that objective."""
 
     step: int
     objective: float
 
 
 class Manifest(_Record):
+    """The content of ``manifest.json``.
+
+    ``version`` is the version of the format, ``history`` has all reports up to ``step`` in ascending order, and
+    ``files`` has one record for each of the two safetensors files, by its name.
+    """
+
     version: Literal[1] = 1
     step: int
     spec: TrialSpec
@@ -72,7 +92,7 @@ class Manifest(_Record):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint, in memory. ``optimizer`` is empty where only the model was read."""
+    """A verified checkpoint in memory. ``optimizer`` is empty if only the model was read."""
 
     path: Path
     manifest: Manifest
@@ -81,13 +101,14 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """One trial's folder, ``directory``; made on the first write."""
+    """The folder of one trial's checkpoints. It is created by the first write."""
 
     def __init__(self, directory: Path, spec: TrialSpec) -> None:
         self.directory = directory
         self._spec = spec
 
     def path(self, step: int) -> Path:
+        """Return the path of the checkpoint at a step, whether it exists or not."""
         return self.directory / f"{_PREFIX}{step:09d}"
 
     def write(
@@ -98,62 +119,78 @@ class CheckpointFolder:
         history: list[MetricsAtStep],
         best: Best | None,
     ) -> Path:
-        """A whole checkpoint of ``step`` stands when this returns, and older ones beyond those kept are gone.
+        """Write the checkpoint of a step and remove older ones that are no longer needed.
 
-        Raises OSError (disk full, no permission): then the earlier checkpoints still stand.
+        Args:
+            step: Optimiser steps done.
+            model: The parameters of the network, by name.
+            optimizer: The tensors of ``optimizer.safetensors``, by name.
+            history: All reports of the trial so far.
+            best: The checkpoint with the best objective so far, this one included; None before the first.
+
+        Returns:
+            The folder of the new checkpoint.
+
+        Raises:
+            OSError: The disk is full or cannot be written to. Earlier checkpoints are left as they were.
         """
         folder = self.path(step)
         folder.mkdir(parents=True, exist_ok=True)
+        # A manifest left by an earlier attempt would vouch for files that are about to be replaced.
         (folder / MANIFEST).unlink(missing_ok=True)
         files = {name: _write(folder / name, save_tensors(t)) for name, t in ((MODEL, model), (OPTIMIZER, optimizer))}
         manifest = Manifest(step=step, spec=self._spec, history=history, best=best, files=files)
         _write(folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
         sync_folder(folder)
         sync_folder(self.directory)
-        self._drop_old(manifest)
+        self._remove_old(manifest)
         return folder
 
     def newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint, None where there is none; torn and altered ones are passed over.
+        """Return the newest complete checkpoint, or None. Incomplete and altered ones are skipped with a warning.
 
-        Raises CheckpointInvalid where the newest whole one is of another trial.
+        Raises:
+            CheckpointInvalid: The newest complete checkpoint belongs to another trial.
         """
         for folder in self._folders():
             try:
                 found = read(folder)
             except CheckpointInvalid as error:
-                log.warning("checkpoint passed over: %s", error)
+                log.warning("skipping a checkpoint: %s", error)
                 continue
             self._check_trial(found)
             return found
         return None
 
     def best(self, best: Best) -> Checkpoint:
-        """The checkpoint that ``best`` names. Raises CheckpointInvalid."""
+        """Return the model of the checkpoint that ``best`` names. Raises CheckpointInvalid."""
         found = read(self.path(best.step), model_only=True)
         self._check_trial(found)
         return found
 
     def _check_trial(self, found: Checkpoint) -> None:
         mine, other = self._spec, found.manifest.spec
+        # The trial's number is left out: the same trial may have another number in another sweep.
         parts = ("task", "model", "training", "objective")
         wrong = [part for part in parts if getattr(mine, part) != getattr(other, part)]
         if wrong:
             raise CheckpointInvalid(
-                f"{found.path} is of another trial: {', '.join(wrong)} differ from what is to be trained. "
-                "Use another directory, or remove this one"
+                f"{found.path} belongs to another trial: {', '.join(wrong)} differ from those of the trial to be "
+                "trained. Use another directory, or remove this one"
             )
 
     def _folders(self) -> list[Path]:
-        """Newest first, whole or not."""
+        """Return the folders of all checkpoints, also of incomplete ones, the newest first."""
         if not self.directory.is_dir():
             return []
         found = [path for path in self.directory.iterdir() if path.is_dir() and path.name.startswith(_PREFIX)]
         return sorted(found, key=lambda path: path.name, reverse=True)
 
-    def _drop_old(self, newest: Manifest) -> None:
-        """Keep the newest two at or below this step and the best ones that they name; the rest goes."""
+    def _remove_old(self, newest: Manifest) -> None:
+        """Remove all older checkpoints but the newest of them and the best ones that the two newest name."""
         manifests = [newest]
+        # The folder of a later step is a damaged checkpoint that was skipped. Training will reach that step and replace
+        # it.
         older = [path for path in self._folders() if path.name < self.path(newest.step).name]
         for folder in older:
             if len(manifests) < KEPT and (found := _manifest_or_none(folder)) is not None:
@@ -165,7 +202,15 @@ class CheckpointFolder:
 
 
 def read(folder: Path, *, model_only: bool = False) -> Checkpoint:
-    """The checkpoint in ``folder``, sizes and checksums verified. Raises CheckpointInvalid, saying what is wrong."""
+    """Read a checkpoint, with the sizes and checksums of its files verified.
+
+    Args:
+        folder: The folder of one checkpoint.
+        model_only: Read only the manifest and the model. The optimiser's file may then be missing.
+
+    Raises:
+        CheckpointInvalid: The checkpoint is incomplete or was altered; the message says where.
+    """
     manifest = _manifest(folder)
     names = [MODEL] if model_only else [MODEL, OPTIMIZER]
     tensors = [_tensors(folder / name, manifest.files.get(name)) for name in names]
@@ -177,16 +222,18 @@ def _manifest(folder: Path) -> Manifest:
     try:
         content: Any = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise CheckpointInvalid(f"{folder} has no {MANIFEST}: it was not written to its end") from None
+        raise CheckpointInvalid(f"{folder} has no {MANIFEST}: the checkpoint is incomplete") from None
     except (OSError, ValueError) as error:
         raise CheckpointInvalid(f"{path} cannot be read: {error}") from error
     version = content.get("version") if isinstance(content, dict) else None
     if version != VERSION:
-        raise CheckpointInvalid(f"{path} has format version {version!r}; this code reads version {VERSION}")
+        raise CheckpointInvalid(f"{path} has format version {version!r}; this release reads version {VERSION}")
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        raise CheckpointInvalid(f"{path} is not a manifest: {error.errors(include_url=False)[0]['msg']}") from error
+        raise CheckpointInvalid(
+            f"{path} is not a valid manifest: {error.errors(include_url=False)[0]['msg']}"
+        ) from error
 
 
 def _manifest_or_none(folder: Path) -> Manifest | None:
@@ -198,15 +245,15 @@ def _manifest_or_none(folder: Path) -> Manifest | None:
 
 def _tensors(path: Path, record: FileRecord | None) -> dict[str, Tensor]:
     if record is None:
-        raise CheckpointInvalid(f"the manifest beside {path} does not list it")
+        raise CheckpointInvalid(f"{path} is not listed in the manifest of its checkpoint")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointInvalid(f"{path} cannot be read: {error}") from error
     if len(content) != record.size:
-        raise CheckpointInvalid(f"{path} has {len(content)} bytes, its manifest says {record.size}")
+        raise CheckpointInvalid(f"{path} has {len(content)} bytes, but its manifest records {record.size}")
     if hashlib.sha256(content).hexdigest() != record.sha256:
-        raise CheckpointInvalid(f"{path} was altered: its sha256 is not the one in the manifest")
+        raise CheckpointInvalid(f"{path} was altered: its sha256 differs from the one in the manifest")
     return load_tensors(content)
 
 

@@ -1,4 +1,7 @@
-"""Mistakes in what a user asked for, each naming the field, what was given and what is allowed."""
+"""The errors that the workers raise.
+
+A mistake in a sweep names the field, what was given and what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from typing import Any
 class FieldError:
     """One wrong field of a sweep.
 
-    field: dotted path in the document, e.g. ``space.model.reflectors.values.2``.
-    given: what stood there (as JSON), None where the field is missing.
-    problem: what is wrong with it, in a sentence.
-    allowed: what may stand there, and so what to do.
+    Attributes:
+        field: The dotted path of the field in the document, for example ``space.model.reflectors.values.2``.
+        given: The value in the document, as parsed JSON; None if the field is missing.
+        problem: What is wrong with the value.
+        allowed: The values that are accepted, and so what to do.
     """
 
     field: str
@@ -22,6 +26,7 @@ class FieldError:
     allowed: str
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, ready for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -29,7 +34,7 @@ class FieldError:
 
 
 class SpecError(ValueError):
-    """A sweep that cannot run as asked; ``errors`` names every wrong field."""
+    """The sweep cannot run as requested; ``errors`` has one entry for every wrong field."""
 
     def __init__(self, errors: list[FieldError]) -> None:
         self.errors = errors
@@ -37,16 +42,16 @@ class SpecError(ValueError):
 
 
 class DataMissing(FileNotFoundError):
-    """A task's data is not in the data directory and could not be fetched."""
+    """The files of a task are not in the data directory and could not be downloaded."""
 
 
 class CheckpointInvalid(RuntimeError):
-    """A checkpoint that is torn, altered or of another trial; it is never loaded."""
+    """A checkpoint is incomplete, has been altered, or belongs to another trial, and so is not loaded."""
 
 
 class OtherSweep(ValueError):
-    """A directory that holds another sweep's results than the one to be run in it."""
+    """The directory for a sweep's results already holds the results of another sweep."""
 
 
 class NoGpu(RuntimeError):
-    """The node has no GPU that torch can use, and one was asked for."""
+    """A GPU was requested, but torch finds none that it can use on this node."""

@@ -1,4 +1,4 @@
-"""Files that stand whole under their name or not at all, whatever is killed or cut."""
+"""Atomic file writes: after a crash, a file has either its old content or its new content, never a part."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write, sync, rename. Raises OSError; then what stood at ``path`` before stands there still."""
+    """Write a file atomically: to a temporary name in the same folder, synced to disk, then renamed to ``path``.
+
+    Raises:
+        OSError: The file could not be written. ``path`` then has the content that it had before.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -21,7 +25,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable, not only the files' contents."""
+    """Flush a folder's list of names to disk, so that a renamed file is found again after a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

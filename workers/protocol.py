@@ -1,10 +1,15 @@
-"""What a controller and a pack runner say to each other (pydantic only; crosses Ray as plain dicts).
+"""The messages between the controller and a pack runner. They cross Ray as plain dicts.
 
-The controller creates a ``PackRunner`` with an ``Assignment``, then pulls: ``poll(after_seq, term)`` returns a
-``Poll``, ``command(term, Command)`` changes what runs. Both may be repeated freely: reports have ascending sequence
-numbers and are kept until a poll acknowledges them (they count from 1, so the first poll asks after 0), commands have
-numbers of their own and a repeated one changes nothing. A call with a term below the highest the runner has seen is
-refused (``StaleTerm``): its sender has lost the lead.
+The controller creates a runner from an ``Assignment`` and then pulls: ``poll(after_seq, term)`` returns a ``Poll``, and
+``command(term, command)`` changes which trials run.
+
+Both calls may be repeated safely. Reports are numbered from 1 in ascending order and kept until a poll acknowledges
+them with its ``after_seq``, so the first poll passes 0. Commands have numbers too, and a repeated number is ignored.
+
+Every call carries the term of the controller's lease. A runner remembers the highest term it has seen and raises
+``StaleTerm`` on a lower one, because the caller has been replaced by another leader.
+
+This module needs only pydantic: it imports neither torch nor ray.
 """
 
 from __future__ import annotations
@@ -17,10 +22,11 @@ from workers.spec.trial import TrialSpec
 
 Outcome = Literal["succeeded", "failed", "pruned", "cancelled", "paused"]
 Cause = Literal["user", "infrastructure"]
+"""Who can repair a failure: the user by changing the sweep, or another attempt on another machine."""
 
 
 class StaleTerm(RuntimeError):
-    """The caller is a controller that has lost the lead."""
+    """The caller's term is over: another controller has become the leader."""
 
 
 class _Message(BaseModel):
@@ -28,7 +34,10 @@ class _Message(BaseModel):
 
 
 class AssignedTrial(_Message):
-    """One trial of a pack. ``checkpoint_dir``: this trial's folder; a whole checkpoint in it is resumed from."""
+    """One trial of an assignment.
+
+    ``checkpoint_dir`` is the folder of this trial's checkpoints. Training resumes from the newest complete one in it.
+    """
 
     trial_id: str
     spec: TrialSpec
@@ -36,22 +45,26 @@ class AssignedTrial(_Message):
 
 
 class Assignment(_Message):
-    """A pack: its trials share one shape key."""
+    """The trials that one runner trains together as a pack. All of them have the same shape key."""
 
     pack_id: str
     attempt: int = Field(ge=0)
     term: int = Field(ge=0)
-    slots: list[AssignedTrial] = Field(min_length=1)
+    trials: list[AssignedTrial] = Field(min_length=1)
     cpus: float
     gpus: float
     data_dir: str | None = None
     orphan_ttl: float = Field(
-        default=600.0, gt=0, description="seconds without a poll until the runner pauses all and leaves"
+        default=600.0, gt=0, description="seconds without a poll after which the runner pauses all trials and exits"
     )
 
 
 class Measured(_Message):
-    """Values at a step, one message per (trial, step); the same again after a resume. Keys as in MLflow, NaN never."""
+    """A report of a trial's metrics at a step, by their MLflow names. Every value is finite.
+
+    A runner that resumes a trial sends the reports of earlier steps again, with the same values. The receiver
+    recognises them by trial and step.
+    """
 
     kind: Literal["metrics"] = "metrics"
     seq: int
@@ -61,7 +74,7 @@ class Measured(_Message):
 
 
 class Checkpointed(_Message):
-    """A whole checkpoint stands on disk. ``best``: it is also the best so far by the objective."""
+    """A report that a complete checkpoint is on disk. ``best`` is true if no earlier one has a better objective."""
 
     kind: Literal["checkpointed"] = "checkpointed"
     seq: int
@@ -73,7 +86,10 @@ class Checkpointed(_Message):
 
 
 class Ended(_Message):
-    """The trial is over for this runner. ``paused``: a checkpoint stands and it may be resumed elsewhere."""
+    """The last report of a trial from this runner.
+
+    The outcome ``paused`` means that a checkpoint was written and that another runner may resume the trial.
+    """
 
     kind: Literal["ended"] = "ended"
     seq: int
@@ -88,15 +104,21 @@ Report = Annotated[Measured | Checkpointed | Ended, Field(discriminator="kind")]
 
 
 class Poll(_Message):
-    """``state`` is starting until data and checkpoints are loaded, and ended when every slot is."""
+    """A runner's reply to a poll.
+
+    ``state`` is ``starting`` while data and checkpoints are loaded, and ``ended`` once every trial has ended.
+    """
 
     state: Literal["starting", "running", "ended"]
     reports: list[Report]
-    progress: dict[str, int] = Field(description="steps done per trial")
+    progress: dict[str, int] = Field(description="optimiser steps done, by trial")
 
 
 class Command(_Message):
-    """prune, cancel: the trial ends with that outcome. pause: it checkpoints at its step, then ends as paused."""
+    """A request to end trials early.
+
+    With ``prune`` and ``cancel`` a trial ends at once with that outcome. With ``pause`` it first writes a checkpoint.
+    """
 
     seq: int
     verb: Literal["prune", "pause", "cancel"]

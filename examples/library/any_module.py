@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Spectral weights in modules that you have
+# # Spectral weights in existing modules
 #
-# `spectral.parametrize` works on the weight of any torch module, through `torch.nn.utils.parametrize`: a convolution,
-# an LSTM and a linear layer here, in one small net that reads scikit-learn's 8 x 8 digits row by row.
+# `spectral.parametrize` works on the weight of any torch module, through `torch.nn.utils.parametrize`. Here it is used
+# on a convolution, an LSTM and a linear layer of one small net, which reads scikit-learn's 8 x 8 digits row by row.
 
 # %%
 import torch
@@ -20,7 +20,7 @@ train, test = slice(0, 1297), slice(1297, None)
 
 
 class Reader(nn.Module):
-    """Pictures (B, 1, 8, 8) -> scores (B, 10): a convolution, an LSTM over the rows, a linear layer."""
+    """A net from pictures (B, 1, 8, 8) to scores (B, 10): a convolution, an LSTM over the rows, a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,39 +29,40 @@ class Reader(nn.Module):
         self.head = nn.Linear(48, 10)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        seen = torch.relu(self.conv(pictures)).permute(0, 2, 1, 3).flatten(2)
-        scores: Tensor = self.head(self.rows(seen)[0][:, -1])
+        """Return the scores of each picture."""
+        features = torch.relu(self.conv(pictures)).permute(0, 2, 1, 3).flatten(2)
+        scores: Tensor = self.head(self.rows(features)[0][:, -1])
         return scores
 
 
-# %% The weights become reflectors and singular values; the rest of the net does not notice
+# %% The weights become reflectors and singular values; the rest of the net does not change
 net = Reader()
 parametrize(net.conv, "weight", margin=0.2)
-parametrize(net.rows, "weight_hh_l0", reflectors=8, margin=0.05, gates=True)  # each gate's matrix by itself
+parametrize(net.rows, "weight_hh_l0", reflectors=8, margin=0.05, gates=True)  # one SVD for each gate
 nn.init.orthogonal_(net.head.weight)
-parametrize(net.head, "weight", margin=0.1, start="weight")  # from the weight that is there, where it fits the band
+parametrize(net.head, "weight", margin=0.1, start="weight")  # keeps the present weight, which fits the band
 
-# %% Training as ever; the optimiser is made afterwards, for the parameters are new
+# %% Training is the same as always. Make the optimiser afterwards, since the parameters are new
 optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-held = [net.conv.parametrizations.weight[0].svd, net.rows.parametrizations.weight_hh_l0[0].svd]
+svds = [net.conv.parametrizations.weight[0].svd, net.rows.parametrizations.weight_hh_l0[0].svd]
 for _ in range(10):
     for rows in torch.randperm(1297).split(64):
-        with cached():  # W is formed once a step, however often it is read
+        with cached():  # forms W once a step, even if it is read several times
             loss = nn.functional.cross_entropy(net(pictures[train][rows]), labels[train][rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        for svd in held:
+        for svd in svds:
             svd.normalize_()
 
-# %% Singular values are where they were told to be
+# %% The singular values are inside their bands
 with torch.no_grad():
     accuracy = (net(pictures[test]).argmax(1) == labels[test]).float().mean().item()
     gates = net.rows.weight_hh_l0.chunk(4)
     spread = max((torch.linalg.svdvals(gate) - 1).abs().max().item() for gate in gates)
 print(f"test accuracy {accuracy:.3f}; gates' singular values within {spread:.4f} of 1, the margin is 0.05")
 
-# %% And back to a plain module, for whatever wants one
+# %% Back to a plain module
 before = net(pictures[test])
 remove_parametrizations(net.conv, "weight")
 remove_parametrizations(net.rows, "weight_hh_l0")

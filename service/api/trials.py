@@ -10,7 +10,7 @@ from starlette.responses import Response
 from service.api import checkpoint_files, presenters, schemas
 from service.api.deps import Ctx
 from service.api.strict_query import Known
-from service.store import events, projections, sweeps, trials
+from service.store import attempts, checkpoints, events, projections, reports, sweeps, trials
 from service.store.errors import NotFound
 from service.store.tables import Trial
 from service.store.trials import TrialVerb
@@ -53,7 +53,7 @@ def get_metrics(
     """The trial's metrics by step."""
     with context.database.read() as session:
         trials.get(session, trial_id)
-        rows = trials.reports(session, trial_id, after)
+        rows = reports.of_trial(session, trial_id, after, limit=10_000)
     known = sorted({key for row in rows for key in row.values})
     kept = [(row, {k: v for k, v in row.values.items() if keys is None or k in keys}) for row in rows]
     points = [schemas.MetricsPoint(step=row.step, at=row.at, values=values) for row, values in kept if values]
@@ -71,8 +71,8 @@ def get_checkpoint(
     with context.database.read() as session:
         trials.get(session, trial_id)
         if download:
-            return checkpoint_files.model_of(trials.checkpoint(session, trial_id, which), trial_id, which)
-        last, best = (trials.checkpoint(session, trial_id, w) for w in ("last", "best"))
+            return checkpoint_files.model_of(checkpoints.find(session, trial_id, which), trial_id, which)
+        last, best = (checkpoints.find(session, trial_id, w) for w in ("last", "best"))
     return schemas.TrialCheckpoints(
         trial_id=trial_id, last=checkpoint_files.shown(last, "last"), best=checkpoint_files.shown(best, "best")
     )
@@ -85,7 +85,7 @@ def get_model(trial_id: str, context: Ctx) -> schemas.ModelView:
         row = trials.get(session, trial_id)
         spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
         run = projections.get(session, trial_id)
-        if run is None or trials.checkpoint(session, trial_id, "last") is None:
+        if run is None or checkpoints.find(session, trial_id, "last") is None:
             raise NotFound("model of trial", trial_id, " yet: it is logged to MLflow when the trial has a checkpoint")
     uri, url = f"runs:/{run.run_id}/model", presenters.mlflow_url(context.settings, run)
     snippet = _snippet(context.settings.mlflow_public_url, uri, spec, row)
@@ -108,7 +108,7 @@ def get_logs(trial_id: str, context: Ctx) -> schemas.Logs:
     """What happened to the trial: its attempts and why each ended, and its events."""
     with context.database.read() as session:
         row = trials.get(session, trial_id)
-        tries = trials.attempts(session, trial_id)
+        tries = attempts.of_trial(session, trial_id)
         happened = events.of_trial(session, row.sweep_id, trial_id)
     return schemas.Logs(
         trial_id=trial_id, state=row.state, reason=row.reason,

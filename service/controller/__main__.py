@@ -1,4 +1,4 @@
-"""``python -m service.controller``: run the controller until SIGTERM or SIGINT."""
+"""Run the controller until SIGTERM or SIGINT, with ``python -m service.controller``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from service.settings import ControllerSettings
 
 
 def main() -> int:
+    """Run the controller; return 2 if the environment holds an invalid setting."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every look at MLflow
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request to MLflow
     try:
         settings = ControllerSettings()
     except ValidationError as error:
-        for found in error.errors(include_url=False):
-            print(
-                f"SPECTRAL_{str(found['loc'][0]).upper()}: {found['msg']} (given: {found['input']!r})", file=sys.stderr
-            )
+        for wrong in error.errors(include_url=False):
+            name = f"SPECTRAL_{str(wrong['loc'][0]).upper()}"
+            print(f"{name}: {wrong['msg']} (given: {wrong['input']!r})", file=sys.stderr)
         return 2
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""The Ray cluster as the controller sees it: reachable or gone, its nodes, its runners by name."""
+"""The connection to the Ray cluster: its nodes, and its runners by name."""
 
 from __future__ import annotations
 
@@ -16,109 +16,125 @@ from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 from workers.protocol import Assignment
 from workers.runtime import ray_actor
 
-log = logging.getLogger(__name__)
-
 IDENTITY = b"spectral-cluster"
+"""The key in Ray's key-value store under which the cluster's identity lies."""
 PROBE_SECONDS = 3.0
+"""How long the head has to accept a connection."""
 
 
-class ClusterGone(RuntimeError):
-    """Ray's head cannot be reached."""
+class ClusterUnreachable(RuntimeError):
+    """Ray's head does not accept a connection."""
 
 
 @dataclass(frozen=True)
 class Node:
+    """A living node of the cluster, with all of its CPUs and GPUs, used or not."""
+
     name: str
     cpus: float
     gpus: float
 
 
 class Cluster:
-    """One connection to Ray. ``identity`` is new whenever the cluster is: a head without its memory is another one."""
+    """One connection to Ray.
+
+    Args:
+        address: The head as ``host:port``, or ``auto`` for the one on this machine.
+        namespace: The Ray namespace of the runners.
+
+    Attributes:
+        identity: A random name of the cluster, empty while there is no connection. A restarted head, which has lost its
+            actors, gets a new one.
+    """
 
     def __init__(self, address: str, namespace: str) -> None:
-        self._wanted, self._namespace = address, namespace
+        self._address, self._namespace = address, namespace
         self._head: tuple[str, int] | None = None
         self.identity = ""
 
     @property
     def connected(self) -> bool:
+        """Whether there is a connection. The head may have gone since the last ``check``."""
         return bool(self.identity)
 
     def connect(self) -> None:
-        """Raises ClusterGone with what to do."""
-        if self._wanted != "auto":
-            self._probe(_split(self._wanted))
+        """Connect to the head. Raise ClusterUnreachable, with advice, if that fails."""
+        if self._address != "auto":
+            self._probe(_split(self._address))
         handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            ray.init(self._wanted, namespace=self._namespace, log_to_driver=False, logging_level=logging.WARNING)
+            ray.init(self._address, namespace=self._namespace, log_to_driver=False, logging_level=logging.WARNING)
         except Exception as error:
             ray.shutdown()
-            raise ClusterGone(
-                f"cannot connect to Ray at {self._wanted} ({error}). Start it, or set SPECTRAL_RAY_ADDRESS"
+            raise ClusterUnreachable(
+                f"cannot connect to Ray at {self._address} ({error}). Start Ray, or set SPECTRAL_RAY_ADDRESS"
             ) from error
         finally:
             _restore(handlers)
         self._head = _split(ray.get_runtime_context().gcs_address)
+        # only the first controller to reach a new head sets its identity
         _internal_kv_put(IDENTITY, uuid.uuid4().hex.encode(), overwrite=False)
         self.identity = (_internal_kv_get(IDENTITY) or b"").decode()
 
     def check(self) -> None:
-        """Raises ClusterGone, having let go of the connection, where the head does not answer any more."""
+        """Close the connection and raise ClusterUnreachable if the head no longer answers."""
         try:
             self._probe(self._head)
-        except ClusterGone:
+        except ClusterUnreachable:
             self.close()
             raise
 
     def close(self) -> None:
+        """Close the connection. The runners go on."""
         self.identity, self._head = "", None
         ray.shutdown()
 
     def nodes(self) -> list[Node]:
-        """The living nodes and what they have."""
+        """Return the living nodes."""
         found = []
         for node in ray.nodes():  # type: ignore[no-untyped-call]  # decorated without types
             if node["Alive"]:
-                has = node["Resources"]
-                found.append(Node(node["NodeManagerHostname"], float(has.get("CPU", 0)), float(has.get("GPU", 0))))
+                resources = node["Resources"]
+                found.append(
+                    Node(node["NodeManagerHostname"], float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
+                )
         return found
 
     def find(self, name: str) -> Any | None:
-        """The runner's handle; None where no living runner has the name."""
+        """Return a runner's handle; None if no living runner has the name."""
         try:
             return ray.get_actor(name, self._namespace)
         except ValueError:
             return None
 
     def start(self, assignment: Assignment, name: str) -> Any:
-        """The runner's handle, created unless it is there."""
+        """Return a runner's handle. The runner is created unless one with this name is alive."""
         return self.find(name) or ray_actor.start(assignment, name, self._namespace)
 
     def kill(self, name: str) -> None:
-        """End a runner's process; nothing happens where there is none."""
+        """End a runner's process. Do nothing if it has ended already."""
         handle = self.find(name)
         if handle is not None:
             ray.kill(handle, no_restart=True)
 
     def runners(self) -> list[str]:
-        """The names of all living runners of this namespace."""
+        """Return the names of all living runners in the namespace."""
         named = ray.util.list_named_actors(all_namespaces=True)
         return [actor["name"] for actor in named if actor["namespace"] == self._namespace]
 
     def _probe(self, head: tuple[str, int] | None) -> None:
         if head is None:
-            raise ClusterGone("not connected to Ray")
+            raise ClusterUnreachable("not connected to Ray")
         try:
             socket.create_connection(head, timeout=PROBE_SECONDS).close()
         except OSError as error:
-            raise ClusterGone(
-                f"no Ray head answers at {head[0]}:{head[1]} ({error}). Start it, or set SPECTRAL_RAY_ADDRESS"
+            raise ClusterUnreachable(
+                f"no Ray head answers at {head[0]}:{head[1]} ({error}). Start Ray, or set SPECTRAL_RAY_ADDRESS"
             ) from error
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:
-    """Ray takes the signals for itself, in Python and in C++; this process has its own way to end."""
+    """Take the signals back from Ray, which handles them in Python and in C++, so that this process can end cleanly."""
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What runners are to be told: pause, cancel, prune; by the sweep's state, the users' verbs and the pruning rules."""
+"""Instructions to the runners: pause, cancel or prune trials."""
 
 from __future__ import annotations
 
@@ -12,53 +12,82 @@ from service.store.tables import Pack, Sweep, Trial
 RunnerVerb = Literal["prune", "pause", "cancel"]
 
 RESEND_SECONDS = 5.0
+"""An instruction that has no effect yet is sent again after this time."""
 GRACE_SECONDS = 20.0
-"""A runner that has not carried out a cancel by then is ended with its process."""
+"""A runner that has not obeyed a cancel after this time is ended with its process."""
 
 
 @dataclass(frozen=True)
 class Instruction:
+    """What a runner has to do with a trial, and why."""
+
     verb: RunnerVerb
     reason: str
 
 
-def order(sweep: Sweep, trial: Trial, prune: Mapping[str, str]) -> Instruction | None:
-    """What a running trial's runner is to do with it now; None: go on. Stopping a trial keeps the result it has."""
+def instruction(sweep: Sweep, trial: Trial, to_prune: Mapping[str, str]) -> Instruction | None:
+    """Return what the runner has to do with a running trial now; None if the trial goes on.
+
+    A trial that a user stops is pruned, because it keeps the result that it has.
+
+    Args:
+        sweep: The trial's sweep.
+        trial: The running trial.
+        to_prune: The reasons of the pruning rule, by the trial's id.
+    """
     if sweep.state == "cancelling" or trial.wanted == "cancel":
         return Instruction("cancel", "cancelled by the user")
     if trial.wanted == "stop":
         return Instruction("prune", "stopped by the user")
     if sweep.state == "paused":
         return Instruction("pause", "its sweep is paused")
-    if trial.id in prune:
-        return Instruction("prune", prune[trial.id])
+    if trial.id in to_prune:
+        return Instruction("prune", to_prune[trial.id])
     return None
 
 
-class Ledger:
-    """What each runner was told and when: an order is sent again until it shows, not with every tick."""
+@dataclass(frozen=True)
+class _Sent:
+    """An instruction that was sent, with the monotonic times of its first and last sending."""
+
+    verb: RunnerVerb
+    first: float
+    last: float
+
+
+class CommandLog:
+    """What was sent to each runner and when, so that an instruction is repeated, but not in every tick."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[str, str], tuple[RunnerVerb, float, float]] = {}
+        self._sent: dict[tuple[str, str], _Sent] = {}
 
-    def due(self, pack: Pack, orders: Mapping[str, Instruction]) -> dict[Instruction, list[str]]:
-        """The orders to send to a pack now, each with its trials."""
-        now = time.monotonic()
-        found: dict[Instruction, list[str]] = {}
-        for trial_id, wanted in orders.items():
-            verb, first, last = self._told.get((pack.id, trial_id), (None, now, 0.0))
-            if verb != wanted.verb:
-                first, last = now, 0.0
-            if verb != wanted.verb or now - last >= RESEND_SECONDS:
-                found.setdefault(wanted, []).append(trial_id)
-                self._told[pack.id, trial_id] = (wanted.verb, first, now)
-        return found
+    def take_due(self, pack: Pack, instructions: Mapping[str, Instruction]) -> dict[Instruction, list[str]]:
+        """Return the instructions that must be sent now, each with its trials, and log them as sent.
 
-    def overdue(self, pack: Pack, open_trials: Iterable[str]) -> bool:
-        """Whether all that still runs in a pack should have been cancelled by now."""
+        Args:
+            pack: The pack that the trials belong to.
+            instructions: The instruction for each trial, by the trial's id.
+        """
         now = time.monotonic()
-        told = [self._told.get((pack.id, trial_id)) for trial_id in open_trials]
-        return bool(told) and all(t is not None and t[0] == "cancel" and now - t[1] > GRACE_SECONDS for t in told)
+        due: dict[Instruction, list[str]] = {}
+        for trial_id, wanted in instructions.items():
+            sent = self._sent.get((pack.id, trial_id))
+            repeated = sent is not None and sent.verb == wanted.verb
+            if sent is not None and repeated and now - sent.last < RESEND_SECONDS:
+                continue
+            due.setdefault(wanted, []).append(trial_id)
+            first = sent.first if sent is not None and repeated else now
+            self._sent[pack.id, trial_id] = _Sent(wanted.verb, first, now)
+        return due
+
+    def cancel_overdue(self, pack: Pack, open_trials: Iterable[str]) -> bool:
+        """Return whether the runner was told to cancel all open trials of a pack and has had time to obey."""
+        now = time.monotonic()
+        sent = [self._sent.get((pack.id, trial_id)) for trial_id in open_trials]
+        return bool(sent) and all(
+            found is not None and found.verb == "cancel" and now - found.first > GRACE_SECONDS for found in sent
+        )
 
     def forget(self, pack_id: str) -> None:
-        self._told = {key: value for key, value in self._told.items() if key[0] != pack_id}
+        """Drop the log of a pack that has ended."""
+        self._sent = {key: sent for key, sent in self._sent.items() if key[0] != pack_id}

@@ -1,4 +1,4 @@
-"""The controller's life: wait for the database, wait for the lead, then reconcile until told to stop."""
+"""The controller's main loop: wait for the database, acquire the leadership, then reconcile until it is stopped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.controller import scheduling
-from service.controller.cluster import Cluster, ClusterGone, Node
+from service.controller.cluster import Cluster, ClusterUnreachable, Node
 from service.controller.leadership import Leadership
 from service.controller.reconciler import Reconciler
 from service.settings import ControllerSettings
@@ -20,125 +20,136 @@ from service.tracking.projector import Projector
 
 log = logging.getLogger(__name__)
 
-NOTE_SECONDS = 3.0
+HEALTH_SECONDS = 3.0
+"""How often the health of the controller and of Ray is written to the database."""
 RETRY_SECONDS = 1.0
+"""The pause between two attempts to lead."""
 
 
 class Controller:
-    """``run`` returns once ``stop`` is set."""
+    """One controller process, which leads or waits for its turn."""
 
     def __init__(self, settings: ControllerSettings, stop: threading.Event) -> None:
         self._settings, self._stop = settings, stop
         self._database = Database(settings.database_url)
-        self._lead = Leadership(self._database, settings.lease_seconds)
+        self._leadership = Leadership(self._database, settings.lease_seconds)
         self._cluster = Cluster(settings.ray_address, settings.ray_namespace)
-        self._noted_at = 0.0
-        self._said = ""
+        self._health_at = 0.0
+        self._last_message = ""
 
     def run(self) -> None:
+        """Lead, or wait to lead, until ``stop`` is set."""
         try:
             while not self._stop.is_set():
-                self._term()
+                self._try_to_lead()
                 self._stop.wait(RETRY_SECONDS)
         finally:
             self._cluster.close()
             self._database.close()
 
-    def _term(self) -> None:
-        """One try to lead, and all the time it lasts. Whatever cuts it short is said once and tried again."""
+    def _try_to_lead(self) -> None:
+        """Try to acquire the leadership, and reconcile while it lasts. An error ends the term; ``run`` tries again."""
         try:
-            term = self._lead.acquire()
+            term = self._leadership.acquire()
             if term is None:
-                self._say("another controller leads; waiting")
+                self._log_once("Another controller leads; waiting")
                 return
-            with self._lead.kept(term):
-                self._say(f"leading, term {term}")
-                self._rule(term)
+            with self._leadership.held(term):
+                self._log_once(f"Leading in term {term}")
+                self._lead(term)
         except LeadLost as error:
-            self._say(f"stepped down: {error}")
+            self._log_once(f"No longer leading: {error}")
         except SQLAlchemyError as error:
-            self._say(f"the database cannot be used, waiting for it: {_first_line(error)}")
+            self._log_once(f"The database cannot be used; trying again: {_first_line(error)}")
         except Exception:
-            log.exception("an error nobody foresaw; leading is begun anew")
+            log.exception("Unexpected error; restarting the leadership term")
 
-    def _rule(self, term: int) -> None:
+    def _lead(self, term: int) -> None:
+        """Reconcile until the controller is stopped or the term ends."""
         projector = Projector(self._database, self._settings, term)
         projector.start()
         reconciler = Reconciler(self._database, self._cluster, self._settings, term)
         try:
             while not self._stop.is_set():
                 started = time.monotonic()
-                self._lead.progress()
+                self._leadership.report_progress()
                 try:
-                    self._reach_ray(reconciler, term)
+                    self._ensure_connected(reconciler, term)
                     if reconciler.tick(self._settings.tick_seconds / 2):
                         projector.wake()
-                except ClusterGone as error:
-                    self._say(str(error))
-                self._note(term)
+                except ClusterUnreachable as error:
+                    self._log_once(str(error))
+                self._write_health(term)
                 self._stop.wait(max(0.0, self._settings.tick_seconds - (time.monotonic() - started)))
         finally:
             projector.stop()
 
-    def _reach_ray(self, reconciler: Reconciler, term: int) -> None:
-        """Connected when this returns, or the tick goes on without Ray."""
+    def _ensure_connected(self, reconciler: Reconciler, term: int) -> None:
+        """Connect to Ray if necessary. If that fails, the tick goes on without Ray."""
         try:
             if self._cluster.connected:
                 self._cluster.check()
                 return
             self._cluster.connect()
-        except ClusterGone as error:
-            self._say(str(error))
+        except ClusterUnreachable as error:
+            self._log_once(str(error))
             return
-        self._meet(reconciler, term)
+        self._compare_identity(reconciler, term)
 
-    def _meet(self, reconciler: Reconciler, term: int) -> None:
-        """A cluster we had not met before has none of our runners: what ran on the last one is lost with it."""
+    def _compare_identity(self, reconciler: Reconciler, term: int) -> None:
+        """Mark all packs as lost if this is not the cluster that they run on.
+
+        The new identity is stored only afterwards, so that an interrupted comparison is repeated.
+        """
         with self._database.read() as session:
             row = components.get(session, "ray")
             before = row.detail.get("identity") if row else None
         if before != self._cluster.identity:
-            reconciler.lose_all("the Ray cluster it ran on is gone")
+            reconciler.mark_all_lost("the Ray cluster that it ran on is gone")
             with self._database.write(term) as session:
-                self._note_ray(session)
-        self._say(f"connected to Ray ({', '.join(node.name for node in self._cluster.nodes())})")
+                self._write_ray_health(session)
+        self._log_once(f"Connected to Ray ({', '.join(node.name for node in self._cluster.nodes())})")
 
-    def _note(self, term: int) -> None:
-        if time.monotonic() - self._noted_at < NOTE_SECONDS:
+    def _write_health(self, term: int) -> None:
+        if time.monotonic() - self._health_at < HEALTH_SECONDS:
             return
         with self._database.write(term) as session:
             lease = leases.current(session)
             detail = {"term": term, "holder": lease.holder if lease else ""}
-            components.note(session, "controller", True, f"leading, term {term}", detail)
-            self._note_ray(session)
-        self._noted_at = time.monotonic()
+            components.note(session, "controller", True, f"leading in term {term}", detail)
+            self._write_ray_health(session)
+        self._health_at = time.monotonic()
 
-    def _note_ray(self, session: Session) -> None:
+    def _write_ray_health(self, session: Session) -> None:
         if not self._cluster.connected:
             row = components.get(session, "ray")
             detail = {"identity": row.detail["identity"]} if row and "identity" in row.detail else {}
-            components.note(session, "ray", False, "no Ray head answers; training goes on where it can", detail)
+            components.note(session, "ray", False, "Ray's head does not answer; running packs continue", detail)
             return
         nodes = self._cluster.nodes()
         running = packs.open_packs(session)
-        stalled = scheduling.stalled(session, nodes)
+        stalled = scheduling.stalled_sweeps(session, nodes)
         detail = {
-            "identity": self._cluster.identity, "nodes": [_shown(node) for node in nodes],
-            "cpus": sum(n.cpus for n in nodes), "gpus": sum(n.gpus for n in nodes),
-            "cpus_used": sum(p.cpus for p in running), "gpus_used": sum(p.gpus for p in running),
-            "packs": len(running), "stalled": stalled,
-        }  # fmt: skip
+            "identity": self._cluster.identity,
+            "nodes": [_as_json(node) for node in nodes],
+            "cpus": sum(node.cpus for node in nodes),
+            "gpus": sum(node.gpus for node in nodes),
+            "cpus_used": sum(pack.cpus for pack in running),
+            "gpus_used": sum(pack.gpus for pack in running),
+            "packs": len(running),
+            "stalled": stalled,
+        }
         message = f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}, {len(running)} packs running"
         components.note(session, "ray", True, "; ".join([message, *stalled]), detail)
 
-    def _say(self, message: str) -> None:
-        """Once, until there is something else to say."""
-        if message != self._said:
+    def _log_once(self, message: str) -> None:
+        """Log a message unless it is the same as the last one."""
+        if message != self._last_message:
             log.info("%s", message)
-        self._said = message
+        self._last_message = message
 
 
-def _shown(node: Node) -> dict[str, str | float]:
+def _as_json(node: Node) -> dict[str, str | float]:
     return {"name": node.name, "cpus": node.cpus, "gpus": node.gpus}
 
 

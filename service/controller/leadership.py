@@ -1,4 +1,4 @@
-"""Leading: acquire the lease, keep it while the work makes progress, notice when it is lost."""
+"""Leadership: acquire the lease, renew it while the work makes progress, and notice when it is lost."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ from service.store.database import Database, LeadLost
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS = 300.0
-"""A tick that takes longer hangs in a call that cannot be broken off; only a new process helps."""
+"""A tick that takes longer than this hangs in a call that cannot be interrupted, so the process exits."""
 
 
 class Leadership:
-    """``with lead.kept(term)`` renews from a thread of its own, so that a long tick does not cost the lead."""
+    """This controller's part in the competition for the lease.
+
+    ``with leadership.held(term)`` renews the lease from a separate thread, so that a long tick does not lose it.
+
+    Attributes:
+        holder: The unique name of this controller.
+        lost: Set when another controller has taken over.
+    """
 
     def __init__(self, database: Database, seconds: float) -> None:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
@@ -32,36 +39,36 @@ class Leadership:
         self.lost = threading.Event()
 
     def acquire(self) -> int | None:
-        """The term to lead under, None while another leads."""
+        """Return the new term; None while another controller leads."""
         with self._database.write() as session:
             return leases.acquire(session, self.holder, self._seconds)
 
-    def progress(self) -> None:
-        """Called between ticks: the work goes on. Raises LeadLost where the keeper found the lead gone."""
+    def report_progress(self) -> None:
+        """Report, between ticks, that the work goes on. Raise LeadLost if another controller has taken over."""
         self._progress = time.monotonic()
         if self.lost.is_set():
-            raise LeadLost("another controller has taken the lead")
+            raise LeadLost("another controller has taken over")
 
     @contextmanager
-    def kept(self, term: int) -> Iterator[None]:
-        """Lead while inside; handed on at the end, so that the next controller need not wait for the lease to end."""
+    def held(self, term: int) -> Iterator[None]:
+        """Renew the lease during the block and release it at the end, so that the next controller need not wait."""
         done = threading.Event()
         self.lost.clear()
-        self.progress()
-        keeper = threading.Thread(target=self._keep, args=(term, done), name="lease", daemon=True)
-        keeper.start()
+        self.report_progress()
+        renewer = threading.Thread(target=self._renew, args=(term, done), name="lease", daemon=True)
+        renewer.start()
         try:
             yield
         finally:
             done.set()
-            keeper.join()
+            renewer.join()
             if not self.lost.is_set():
                 self._release(term)
 
-    def _keep(self, term: int, done: threading.Event) -> None:
+    def _renew(self, term: int, done: threading.Event) -> None:
         while not done.wait(self._seconds / 3):
             if time.monotonic() - self._progress > STUCK_SECONDS:
-                log.critical("no progress for %.0f s: this controller ends, to be started again", STUCK_SECONDS)
+                log.critical("No progress for %.0f s; this controller exits so that it can be restarted", STUCK_SECONDS)
                 os._exit(70)
             try:
                 with self._database.write() as session:
@@ -70,11 +77,11 @@ class Leadership:
                 self.lost.set()
                 return
             except SQLAlchemyError as error:
-                log.warning("could not renew the lead, trying again: %s", error)
+                log.warning("Cannot renew the lease; trying again: %s", error)
 
     def _release(self, term: int) -> None:
         try:
             with self._database.write() as session:
                 leases.release(session, term)
         except SQLAlchemyError as error:
-            log.warning("could not hand on the lead; the next controller waits until it runs out: %s", error)
+            log.warning("Cannot release the lease; the next controller has to wait until it expires: %s", error)

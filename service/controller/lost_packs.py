@@ -1,40 +1,66 @@
-"""Lost packs: the runner is gone, its unfinished trials go back to wait, or end where their patience is used up.
+"""Lost packs: the runner is gone, so its unfinished trials wait for another pack, or fail.
 
-Nobody can say which trial of a pack took the process down, so a loss in company is charged to none of them: the next
-packs are half as large (``planning``), until the one that does it stands alone. Only a loss alone counts against a
-trial's budget, and a loss of all of Ray counts against nobody's.
+Nobody can say which trial of a pack has ended its process. If several trials were lost together, none of them is
+therefore charged. They are packed again in packs of half the size (``placement.retry_packs``), until the trial at fault
+is alone in its pack. Only a trial that was lost alone uses one of its retries. If the whole cluster was
+lost, no trial is charged.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 
 from sqlalchemy.orm import Session
 
 from service.states import TRIAL_ENDED
-from service.store import packs, sweeps, trials
+from service.store import attempts, packs, sweeps, trials
+from service.store.attempts import FailureDomain
 from service.store.tables import Attempt, Pack, Sweep, Trial
 from workers.spec.sweep import RetriesSpec
 
 log = logging.getLogger(__name__)
 
+REASON_LENGTH = 300
+"""The largest number of characters that are kept of an error message."""
 
-def lose(session: Session, pack: Pack, loss: packs.LostCause, reason: str, retries: RetriesSpec) -> None:
-    """End a pack whose runner is known to be gone, and settle each trial that had not ended."""
-    sweeps.hold(session, pack.sweep_id)
-    attempts = packs.open_attempts(session, pack.id)
+
+def mark_lost(session: Session, pack: Pack, domain: FailureDomain, reason: str, retries: RetriesSpec) -> None:
+    """End a pack whose runner is gone, and move each of its unfinished trials on.
+
+    Args:
+        session: A session in a write transaction.
+        pack: The lost pack.
+        domain: What was lost: the runner's process alone, or the whole cluster.
+        reason: The error message, which may have many lines.
+        retries: How often a trial may be lost alone before it fails.
+    """
+    sweeps.lock(session, pack.sweep_id)
+    reason = one_line(reason)
+    open_attempts = attempts.open_of_pack(session, pack.id)
     packs.end(pack, reason)
-    if attempts:
-        log.warning("pack %s is lost with %d unfinished trials: %s", pack.id, len(attempts), reason)
+    if open_attempts:
+        log.warning("Pack %s is lost with %d unfinished trials: %s", pack.id, len(open_attempts), reason)
     sweep = session.get_one(Sweep, pack.sweep_id)
-    for trial_id, attempt in attempts.items():
+    charged = domain == "process" and len(pack.trial_ids) == 1
+    for trial_id, attempt in open_attempts.items():
         trial = session.get_one(Trial, trial_id)
-        packs.end_attempt(attempt, packs.LOST, loss, reason)
+        attempts.end(attempt, attempts.LOST, domain, reason)
         if trial.state not in TRIAL_ENDED:
-            _settle(session, sweep, trial, attempt, loss == "process" and len(pack.trial_ids) == 1, retries)
+            _move_on(session, sweep, trial, attempt, charged, retries)
 
 
-def _settle(
+def one_line(message: str) -> str:
+    """Return the essence of an error message in one line.
+
+    Ray's messages have many lines. Only what they say about the process's exit is kept.
+    """
+    line = " ".join(message.split())
+    found = re.search(r"Worker exit detail: (.*?)(\. Some common causes|$)", line)
+    return (f"its process ended: {found[1]}" if found else line)[:REASON_LENGTH]
+
+
+def _move_on(
     session: Session, sweep: Sweep, trial: Trial, attempt: Attempt, charged: bool, retries: RetriesSpec
 ) -> None:
     if sweep.state == "cancelling" or trial.wanted == "cancel":
@@ -43,8 +69,8 @@ def _settle(
     trial.infrastructure_failures += charged
     if trial.infrastructure_failures > retries.infrastructure:
         reason = (
-            f"its process was lost {trial.infrastructure_failures} times, {retries.infrastructure} retries are allowed "
-            f"(retries.infrastructure); the last time: {attempt.reason}"
+            f"its process was lost {trial.infrastructure_failures} times, and retries.infrastructure allows "
+            f"{retries.infrastructure}; the last time: {attempt.reason}"
         )
         trials.move(session, trial, "failed", reason)
     else:

@@ -1,4 +1,4 @@
-"""Which waiting trials go together into a pack, and when there is room for one."""
+"""Placement: which waiting trials share a pack, and how many packs the cluster can hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.controller.cluster import Node
-from service.store import packs
+from service.store import attempts
 from service.store.tables import Attempt, Pack, Trial
 from workers.runtime.pack_planner import plan
 from workers.spec.sweep import ResourcesSpec
@@ -14,32 +14,34 @@ from workers.spec.trial import TrialSpec
 
 
 @dataclass(frozen=True)
-class Room:
-    """What the cluster has and what is still free of it."""
+class Capacity:
+    """The nodes of the cluster, and the CPUs and GPUs that are free on all of them together."""
 
     nodes: Sequence[Node]
     cpus: float
     gpus: float
 
     @classmethod
-    def left(cls, nodes: Sequence[Node], running: Iterable[Pack]) -> Room:
-        packs_ = list(running)
-        cpus = sum(node.cpus for node in nodes) - sum(pack.cpus for pack in packs_)
-        return cls(nodes, cpus, sum(node.gpus for node in nodes) - sum(pack.gpus for pack in packs_))
+    def free(cls, nodes: Sequence[Node], running: Iterable[Pack]) -> Capacity:
+        """Return the capacity of ``nodes`` that the ``running`` packs leave free."""
+        open_packs = list(running)
+        cpus = sum(node.cpus for node in nodes) - sum(pack.cpus for pack in open_packs)
+        return cls(nodes, cpus, sum(node.gpus for node in nodes) - sum(pack.gpus for pack in open_packs))
 
-    def possible(self, needs: ResourcesSpec) -> bool:
-        """Whether a node could ever hold a pack."""
+    def can_ever_hold(self, needs: ResourcesSpec) -> bool:
+        """Return whether some node is large enough for one pack."""
         return any(node.cpus >= needs.cpus and node.gpus >= needs.gpus for node in self.nodes)
 
-    def less(self, needs: ResourcesSpec) -> Room:
-        return Room(self.nodes, self.cpus - needs.cpus, self.gpus - needs.gpus)
+    def minus(self, needs: ResourcesSpec) -> Capacity:
+        """Return the capacity that one more pack leaves."""
+        return Capacity(self.nodes, self.cpus - needs.cpus, self.gpus - needs.gpus)
 
-    def count(self, needs: ResourcesSpec) -> int:
-        """How many packs fit now."""
+    def free_packs(self, needs: ResourcesSpec) -> int:
+        """Return how many more packs fit now."""
         return max(0, _times(self.cpus, self.gpus, needs))
 
-    def most(self, needs: ResourcesSpec) -> int:
-        """How many packs fit where nothing else runs."""
+    def total_packs(self, needs: ResourcesSpec) -> int:
+        """Return how many packs fit into the cluster while it is idle."""
         return sum(_times(node.cpus, node.gpus, needs) for node in self.nodes)
 
 
@@ -48,16 +50,20 @@ def _times(cpus: float, gpus: float, needs: ResourcesSpec) -> int:
     return min(by_cpu, int(gpus // needs.gpus)) if needs.gpus else by_cpu
 
 
-def suspects(waiting: Sequence[Trial], last: Mapping[str, Attempt], sizes: Mapping[str, int]) -> list[list[Trial]]:
-    """Trials that went down with their process, in packs half as large as the one they were lost in.
+def retry_packs(waiting: Sequence[Trial], latest: Mapping[str, Attempt], sizes: Mapping[str, int]) -> list[list[Trial]]:
+    """Group the trials that were lost with their process into packs of half the size.
 
-    sizes: trials per pack, by pack. One of each group may be what kills the process; halving finds it, and the others
-    finish.
+    One trial of a lost pack may be what ends the process. Halving the packs isolates it, while the others finish.
+
+    Args:
+        waiting: The waiting trials, lost or not.
+        latest: The latest attempt of each trial that has had one, by the trial's id.
+        sizes: The number of trials of each lost pack, by the pack's id.
     """
     groups: dict[str, list[Trial]] = {}
     for trial in waiting:
-        attempt = last.get(trial.id)
-        if attempt is not None and attempt.outcome == packs.LOST and attempt.cause == "process":
+        attempt = latest.get(trial.id)
+        if attempt is not None and attempt.outcome == attempts.LOST and attempt.cause == "process":
             groups.setdefault(attempt.pack_id, []).append(trial)
     return [part for pack_id, group in groups.items() for part in _split(group, max(1, sizes[pack_id] // 2))]
 
@@ -66,8 +72,10 @@ def _split(group: list[Trial], size: int) -> list[list[Trial]]:
     return [group[start : start + size] for start in range(0, len(group), size)]
 
 
-def fresh_packs(waiting: Sequence[tuple[Trial, TrialSpec]], needs: ResourcesSpec, room: Room) -> list[list[Trial]]:
-    """Packs of the other trials, as large as pays where they run."""
+def fresh_packs(
+    waiting: Sequence[tuple[Trial, TrialSpec]], needs: ResourcesSpec, capacity: Capacity
+) -> list[list[Trial]]:
+    """Group trials that were not lost into packs, as large as is efficient on this cluster."""
     specs = [spec for _, spec in waiting]
-    packs_ = plan(specs, needs.pack_size, max(1, room.most(needs)), needs.gpus)
-    return [[waiting[position][0] for position in pack] for pack in packs_]
+    positions = plan(specs, needs.pack_size, max(1, capacity.total_packs(needs)), needs.gpus)
+    return [[waiting[position][0] for position in pack] for pack in positions]

@@ -1,98 +1,80 @@
-"""Polling the runners: one question to each at a time, asked all at once, taken in as they answer."""
+"""The polling step: ask the runners of all started packs for their reports, and store what they answer."""
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
 
-import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
-
-from service.store.database import LeadLost
-from workers.protocol import Command, Poll, StaleTerm
+from service.controller import ingest
+from service.controller.context import ReconcileContext
+from service.controller.guard import SweepGuard
+from service.controller.runner_requests import PollResult
+from service.controller.runners import find_runner_name
+from service.store import attempts, packs
+from service.store.tables import Pack
+from workers.protocol import Poll
+from workers.spec.expand import objective
 
 log = logging.getLogger(__name__)
 
-Trouble = Literal["dead", "silent", "given up"]
+SEEN_SECONDS = 5.0
+"""How often a pack's ``seen_at`` is written while its runner has nothing new to report."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """``poll``, or what is wrong: dead (no process), silent (it may be training), given up (silent for too long)."""
+class RunnerPoller:
+    """Polls the runners, stores their reports, and marks packs as lost whose runner is gone."""
 
-    pack_id: str
-    poll: Poll | None = None
-    trouble: Trouble | None = None
-    message: str = ""
+    def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
+        self._context, self._guard = context, guard
 
+    def poll(self, wait: float) -> None:
+        """Poll every started pack, and handle the answers that come within ``wait`` seconds."""
+        runners = self._context.runners
+        with self._context.read() as session:
+            started = [pack for pack in packs.open_packs(session) if pack.state == "started"]
+            named = [(pack, find_runner_name(session, pack)) for pack in started]
+        by_id = {pack.id: (pack, name) for pack, name in named}
+        for result in runners.poll(named, wait):
+            pack, name = by_id.get(result.pack_id, (None, ""))
+            if pack is None:
+                runners.forget(result.pack_id)
+                continue
+            self._guard.run(pack.sweep_id, f"poll {pack.id}", partial(self._handle, result, pack, name))
 
-@dataclass
-class _Question:
-    ref: Any
-    silent_since: float
+    def _handle(self, result: PollResult, pack: Pack, name: str) -> None:
+        if result.poll is None:
+            self._handle_problem(result, pack, name)
+        elif _is_worth_storing(result.poll, pack):
+            self._store(result.poll, pack, name)
 
+    def _store(self, poll: Poll, pack: Pack, name: str) -> None:
+        context = self._context
+        with context.write() as session:
+            spec, row = context.spec(session, pack.sweep_id), session.get_one(Pack, pack.id)
+            if ingest.ingest(session, row, poll, objective(spec), spec.retries):
+                context.new_metrics.add(pack.sweep_id)
+            ended = poll.state == "ended" and not attempts.open_of_pack(session, pack.id)
+            if ended:
+                packs.end(row)
+        if ended:
+            # the runner would leave by itself, but the next pack needs its CPUs now
+            context.ended = True
+            context.runners.end(pack.id, name)
+            context.command_log.forget(pack.id)
 
-class Polls:
-    """The open questions. A question is not asked again while it is open, so a slow runner is not flooded."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, _Question] = {}
-        self._silent: dict[str, float] = {}
-        self._commands: list[tuple[str, Any]] = []
-
-    def ask(self, pack_id: str, handle: Any, after_seq: int, term: int) -> None:
-        if pack_id not in self._open:
-            now = time.monotonic()
-            ref = handle.poll.remote(after_seq, term)
-            self._open[pack_id] = _Question(ref, self._silent.get(pack_id, now))
-
-    def tell(self, pack_id: str, handle: Any, term: int, command: Command) -> None:
-        """Send a command; a runner that cannot take it is found by the next poll, what went wrong is logged then."""
-        self._commands.append((pack_id, handle.command.remote(term, command.model_dump())))
-
-    def forget(self, pack_id: str) -> None:
-        self._open.pop(pack_id, None)
-        self._silent.pop(pack_id, None)
-
-    def collect(self, wait: float) -> list[Answer]:
-        """The answers that have come within ``wait`` seconds, and for how long the others have been silent."""
-        self._check_commands()
-        refs = {question.ref: pack_id for pack_id, question in self._open.items()}
-        if not refs:
-            return []
-        ready, _ = ray.wait(list(refs), num_returns=len(refs), timeout=wait)
-        return [self._answer(refs[ref], ref) for ref in ready]
-
-    def silent_for(self, pack_id: str) -> float:
-        """Seconds since the runner was first found silent."""
-        question = self._open.get(pack_id)
-        return time.monotonic() - question.silent_since if question else 0.0
-
-    def _answer(self, pack_id: str, ref: Any) -> Answer:
-        question = self._open.pop(pack_id)
-        try:
-            poll = Poll.model_validate(ray.get(ref))
-        except RayError as error:
-            if isinstance(error, RayTaskError) and isinstance(error.cause, StaleTerm):
-                raise LeadLost(f"the runner of pack {pack_id} follows a newer controller") from error
-            if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
-                self._silent.pop(pack_id, None)
-                return Answer(pack_id, trouble="dead", message=str(error))
-            self._silent[pack_id] = question.silent_since
-            return Answer(pack_id, trouble="silent", message=str(error))
-        self._silent.pop(pack_id, None)
-        return Answer(pack_id, poll)
-
-    def _check_commands(self) -> None:
-        refs = {ref: pack_id for pack_id, ref in self._commands}
-        if not refs:
+    def _handle_problem(self, result: PollResult, pack: Pack, name: str) -> None:
+        if result.problem == "silent":
+            log.warning("The runner of pack %s does not answer at the moment: %s", pack.id, result.message)
             return
-        ready, waiting = ray.wait(list(refs), num_returns=len(refs), timeout=0)
-        self._commands = [(refs[ref], ref) for ref in waiting]
-        for ref in ready:
-            try:
-                ray.get(ref)
-            except RayError as error:
-                log.warning("pack %s did not take a command; it is sent again if still needed: %s", refs[ref], error)
+        self._context.runners.end(pack.id, name)
+        # a runner that never answered never had its resources: that is the cluster's fault, and no trial's
+        never_ran = pack.seen_at is None and result.problem == "timed out"
+        self._context.mark_lost(pack, "cluster" if never_ran else "process", result.message)
+
+
+def _is_worth_storing(poll: Poll, pack: Pack) -> bool:
+    """Return whether an answer needs a transaction; most answers hold no new report."""
+    if poll.state == "ended" or any(report.seq > pack.last_seq for report in poll.reports):
+        return True
+    return pack.seen_at is None or time.time() - pack.seen_at > SEEN_SECONDS

@@ -1,8 +1,8 @@
-"""Which running trials do worse than their peers: pure functions of the report table.
+"""Pruning rules: which running trials do worse than their peers. Pure functions of the reported metrics.
 
-A curve is what a trial reported of the objective, (step, value) in order of step. The functions look at the table as
-it stands and keep no memory, so they say the same after a crash, and a trial kept today may go tomorrow when better
-peers have come to its rung.
+A curve is the objective that a trial has reported, as (step, value) pairs in order of step. The functions keep no
+memory, so that a new controller decides as the last one did. A trial that is kept now may be pruned later, when better
+peers have reached its rung.
 """
 
 from __future__ import annotations
@@ -16,13 +16,21 @@ from workers.spec.sweep import EarlyStoppingSpec
 from workers.spec.trial import Objective
 
 MIN_PEERS = 3
-"""The median of fewer says nothing."""
+"""The median rule needs at least this many peers."""
 
 
 def to_prune(
     rule: EarlyStoppingSpec, objective: Objective, curves: Mapping[str, Curve], running: Mapping[str, int]
 ) -> dict[str, str]:
-    """Trials to end now, each with the reason. ``running`` maps the trials in question to their number of steps."""
+    """Return the trials to prune now, each with the reason.
+
+    Args:
+        rule: The sweep's early stopping.
+        objective: The metric, and whether a small or a large value is better.
+        curves: The curves of all trials of the sweep, by the trial's id.
+        running: The target number of steps of each trial that may be pruned, by the trial's id. The rungs follow from
+            it, so trials with different targets are judged one group at a time.
+    """
     if rule.kind == "none":
         return {}
     found: dict[str, str] = {}
@@ -36,55 +44,86 @@ def to_prune(
     return found
 
 
-def to_their_ends(curves: Mapping[str, Curve], succeeded: Mapping[str, int]) -> dict[str, Curve]:
-    """The curves, those of ``succeeded`` trials (by their number of steps) drawn on at their last value.
+def extend_to_target(curves: Mapping[str, Curve], succeeded: Mapping[str, int]) -> dict[str, Curve]:
+    """Return the curves, with those of succeeded trials continued at their last value to their target step.
 
-    A trial that ended at its target stands beside its peers at every later step too: else they would be judged by the
-    worse of them alone.
+    A trial that reaches ``training.target`` ends early. Without the extension its peers would be compared, at later
+    steps, with the worse trials alone.
+
+    Args:
+        curves: The curves by the trial's id.
+        succeeded: The target numbers of steps of the succeeded trials, by the trial's id.
     """
-    longer = {t: curves[t] + [(steps, curves[t][-1][1])] for t, steps in succeeded.items()
-              if t in curves and curves[t][-1][0] < steps}  # fmt: skip
-    return {**curves, **longer}
+    extended = {
+        trial: curves[trial] + [(steps, curves[trial][-1][1])]
+        for trial, steps in succeeded.items()
+        if trial in curves and curves[trial][-1][0] < steps
+    }
+    return {**curves, **extended}
 
 
 def asha(
     curves: Mapping[str, Curve], running: Set[str], objective: Objective, *, first: int, reduction: int, steps: int
 ) -> dict[str, str]:
-    """Asynchronous successive halving (Li et al. 2020), the stopping form.
+    """Prune by asynchronous successive halving in its stopping form (Li et al. 2020).
 
-    Rungs are at ``first * reduction^k`` below ``steps``. Of the trials that have come to a rung the best
-    1/``reduction`` go on; a trial is judged at the highest rung it has come to. One that was ended for a rung is not
-    counted at those above, though it may have come to them before word of its end reached it.
+    The rungs are the steps ``first * reduction**k`` below ``steps``. Of the trials that have reached a rung, the best
+    1/``reduction`` go on. A trial is judged at the highest rung that it has reached. A trial that was pruned at a rung
+    does not count at the rungs above, which it may have reached before the command to end arrived.
+
+    Args:
+        curves: The curves by the trial's id.
+        running: The trials that may be pruned; the others count as peers alone.
+        objective: The metric, and whether a small or a large value is better.
+        first: The step of the lowest rung, at least 1.
+        reduction: The inverse of the share of trials that pass a rung, at least 2.
+        steps: The target number of steps.
+
+    Returns:
+        The trials to prune, each with the reason.
     """
     rungs = list(takewhile(lambda rung: rung < steps, (first * reduction**k for k in range(64))))
     found: dict[str, str] = {}
-    fallen: set[str] = set()
+    pruned: set[str] = set()
     for position, rung in enumerate(rungs):
-        come = {t: _best_at(curve, rung, objective) for t, curve in curves.items() if t not in fallen}
-        standing = {t: value for t, value in come.items() if value is not None}
-        keep = len(standing) // reduction
+        reached = {t: _best_at(curve, rung, objective) for t, curve in curves.items() if t not in pruned}
+        values = {t: value for t, value in reached.items() if value is not None}
+        # too few trials have reached the rung to tell which ones are the best
+        keep = len(values) // reduction
         if not keep:
             continue
-        order = sorted(standing.values(), reverse=objective.direction == "maximize")
-        fallen |= {
-            trial
-            for trial in standing.keys() - running
-            if objective.better(order[keep - 1], standing[trial]) and not _finished(curves[trial], steps)
-        }
-        for trial in running & standing.keys():
-            above = position + 1 < len(rungs) and _best_at(curves[trial], rungs[position + 1], objective) is not None
-            if not above and objective.better(order[keep - 1], standing[trial]) and not _finished(curves[trial], steps):
-                found[trial] = (
-                    f"{objective.metric} {standing[trial]:.6g} at step {rung} is not among the best {keep} of "
-                    f"{len(standing)} there (asha, cut at {order[keep - 1]:.6g})"
-                )
+        cut = sorted(values.values(), reverse=objective.direction == "maximize")[keep - 1]
+        below = {t for t, value in values.items() if objective.better(cut, value) and not _finished(curves[t], steps)}
+        # a trial that has ended below the cut was pruned here, whatever it has reported since
+        pruned |= below - running
+        for trial in below & running:
+            # a trial that has reached the next rung is judged there
+            if position + 1 < len(rungs) and _best_at(curves[trial], rungs[position + 1], objective) is not None:
+                continue
+            found[trial] = (
+                f"{objective.metric} {values[trial]:.6g} at step {rung} is not among the best {keep} of "
+                f"{len(values)} there (asha, cut at {cut:.6g})"
+            )
     return found
 
 
 def below_median(
     curves: Mapping[str, Curve], running: Set[str], objective: Objective, *, first: int, steps: int
 ) -> dict[str, str]:
-    """The median rule (Golovin et al. 2017): the best so far is worse than the median of the peers' averages so far."""
+    """Prune by the median rule (Golovin et al. 2017).
+
+    A trial is pruned if its best value so far is worse than the median of its peers' averages up to the same step.
+
+    Args:
+        curves: The curves by the trial's id.
+        running: The trials that may be pruned; the others count as peers alone.
+        objective: The metric, and whether a small or a large value is better.
+        first: The first step at which a trial may be pruned.
+        steps: The target number of steps.
+
+    Returns:
+        The trials to prune, each with the reason.
+    """
     found: dict[str, str] = {}
     for trial in running:
         curve = curves.get(trial)
@@ -94,10 +133,10 @@ def below_median(
         peers = [_average(other, step) for name, other in curves.items() if name != trial and other[-1][0] >= step]
         if len(peers) < MIN_PEERS:
             continue
-        middle, mine = median(peers), _best([value for _, value in curve], objective)
-        if objective.better(middle, mine):
+        middle, own = median(peers), _best([value for _, value in curve], objective)
+        if objective.better(middle, own):
             found[trial] = (
-                f"best {objective.metric} {mine:.6g} by step {step} is worse than {middle:.6g}, the median of "
+                f"best {objective.metric} {own:.6g} by step {step} is worse than {middle:.6g}, the median of "
                 f"{len(peers)} peers (median rule)"
             )
     return found
@@ -108,7 +147,7 @@ def _finished(curve: Curve, steps: int) -> bool:
 
 
 def _best_at(curve: Curve, rung: int, objective: Objective) -> float | None:
-    """The best value up to the first report at or past the rung; None for a trial that has not come to it."""
+    """Return the best value up to the first report at or past the rung; None if the curve does not reach the rung."""
     values = []
     for step, value in curve:
         values.append(value)
@@ -122,5 +161,5 @@ def _best(values: list[float], objective: Objective) -> float:
 
 
 def _average(curve: Curve, step: int) -> float:
-    """The average up to a step; of the first report where none is that early."""
+    """Return the average up to a step; the first value if the curve begins later."""
     return fmean([value for at, value in curve if at <= step] or [curve[0][1]])

@@ -1,4 +1,4 @@
-"""The runners of open packs: started or adopted by name, polled, told, ended."""
+"""The runners of the open packs: start or adopt them by name, poll them, send them commands, end them."""
 
 from __future__ import annotations
 
@@ -8,33 +8,39 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from service.controller.cluster import Cluster
-from service.controller.polling import Answer, Polls
+from service.controller.runner_requests import PollResult, RunnerRequests
 from service.settings import ControllerSettings
-from service.store import packs
+from service.store import attempts
 from service.store.tables import Pack, Trial
 from workers.protocol import AssignedTrial, Assignment, Command
 from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
 
 SILENT_SECONDS = 120.0
-"""A runner that has answered before and does not any more, for this long, is given up."""
+"""A runner that has answered before is given up after this time without an answer."""
 START_SECONDS = 900.0
-"""A runner that has not answered once may still wait for room, a node or a slow disk."""
+"""A runner that has never answered is given up after this time: it may wait for CPUs, a node or a slow disk."""
 
 
 def runner_name(pack_id: str, attempt: int) -> str:
+    """Return the name of a runner in Ray, which no other runner ever has."""
     return f"pack-{pack_id}-a{attempt}"
 
 
+def find_runner_name(session: Session, pack: Pack) -> str:
+    """Return the name of a stored pack's runner in Ray."""
+    return runner_name(pack.id, attempts.number_of_pack(session, pack.id))
+
+
 def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: ControllerSettings, term: int) -> Assignment:
-    """What the runner of a pack is told to train."""
+    """Return the work of a pack's runner: its trials, resources and folders."""
     folder = settings.checkpoint_dir.resolve() / pack.sweep_id
     trials = [session.get_one(Trial, trial_id) for trial_id in pack.trial_ids]
     return Assignment(
         pack_id=pack.id,
-        attempt=packs.attempt_number(session, pack.id),
+        attempt=attempts.number_of_pack(session, pack.id),
         term=term,
-        slots=[
+        trials=[
             AssignedTrial(
                 trial_id=t.id,
                 spec=plan_trial(spec, t.number, t.params).require_spec(),
@@ -50,51 +56,67 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
 
 
 class Runners:
-    """Handles and open questions; nothing here has to outlive the process, all of it is found again by name."""
+    """The handles of the running runners, and the requests that they have yet to answer.
+
+    Nothing here must survive the process: the next controller finds the runners again by their names.
+    """
 
     def __init__(self, cluster: Cluster, term: int) -> None:
         self._cluster, self._term = cluster, term
         self._handles: dict[str, Any] = {}
-        self._polls = Polls()
+        self._requests = RunnerRequests()
 
-    def start(self, given: Assignment) -> None:
-        """The pack has a runner when this returns: the one that was there, or a new one."""
-        name = runner_name(given.pack_id, given.attempt)
-        self._handles[given.pack_id] = self._cluster.start(given, name)
+    def start(self, work: Assignment) -> None:
+        """Start the runner of a pack, or adopt the one with its name."""
+        name = runner_name(work.pack_id, work.attempt)
+        self._handles[work.pack_id] = self._cluster.start(work, name)
 
-    def poll(self, open_packs: Sequence[tuple[Pack, str]], wait: float) -> list[Answer]:
-        """Ask every started pack (given with its runner's name) and give what has been answered within ``wait``."""
+    def poll(self, open_packs: Sequence[tuple[Pack, str]], wait: float) -> list[PollResult]:
+        """Poll the runners of started packs.
+
+        Args:
+            open_packs: Each pack with the name of its runner.
+            wait: How many seconds the runners have to answer.
+
+        Returns:
+            The answers that have come in time, also to earlier polls, and the runners that are dead or given up.
+
+        Raises:
+            LeadLost: If a runner obeys a controller with a newer term.
+        """
         gone = []
         for pack, name in open_packs:
             handle = self._handles.get(pack.id) or self._cluster.find(name)
             if handle is None:
                 self.forget(pack.id)
-                gone.append(Answer(pack.id, trouble="dead", message=f"Ray has no runner named {name} any more"))
+                gone.append(PollResult(pack.id, problem="dead", message=f"Ray no longer has a runner named {name}"))
                 continue
             self._handles[pack.id] = handle
-            self._polls.ask(pack.id, handle, pack.last_seq, self._term)
-        return [*gone, *self._polls.collect(wait), *self._silent(open_packs)]
+            self._requests.poll(pack.id, handle, pack.last_seq, self._term)
+        return [*gone, *self._requests.collect(wait), *self._timed_out(open_packs)]
 
-    def _silent(self, open_packs: Sequence[tuple[Pack, str]]) -> list[Answer]:
+    def _timed_out(self, open_packs: Sequence[tuple[Pack, str]]) -> list[PollResult]:
         found = []
         for pack, _ in open_packs:
             limit = START_SECONDS if pack.seen_at is None else SILENT_SECONDS
-            seconds = self._polls.silent_for(pack.id)
+            seconds = self._requests.silent_for(pack.id)
             if seconds > limit:
                 message = f"its runner has not answered for {seconds:.0f} s"
-                found.append(Answer(pack.id, trouble="given up", message=message))
+                found.append(PollResult(pack.id, problem="timed out", message=message))
         return found
 
-    def tell(self, pack: Pack, command: Command) -> None:
+    def command(self, pack: Pack, command: Command) -> None:
+        """Send a command to a pack's runner. Do nothing if the runner has not been found yet."""
         handle = self._handles.get(pack.id)
         if handle is not None:
-            self._polls.tell(pack.id, handle, self._term, command)
+            self._requests.command(pack.id, handle, self._term, command)
 
     def end(self, pack_id: str, name: str) -> None:
-        """End the runner's process, if there is one, and forget it."""
+        """End a runner's process, if it is still there, and forget the runner."""
         self._cluster.kill(name)
         self.forget(pack_id)
 
     def forget(self, pack_id: str) -> None:
+        """Drop the handle and the pending poll of a pack's runner."""
         self._handles.pop(pack_id, None)
-        self._polls.forget(pack_id)
+        self._requests.forget(pack_id)

@@ -1,81 +1,93 @@
-"""Starting what waits: which sweeps and trials, in which packs, in one transaction per pack."""
+"""Scheduling: choose the waiting trials that run next, and plan each pack in one transaction."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.controller.cluster import Node
-from service.controller.placement import Room, fresh_packs, suspects
-from service.store import packs, sweeps, trials
+from service.controller.placement import Capacity, fresh_packs, retry_packs
+from service.store import attempts, open_trials, packs, sweeps, trials
 from service.store.tables import Pack, Sweep, Trial
 from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import TrialSpec
 
+TrainableTrial = tuple[Trial, TrialSpec]
+
 LOOK_AHEAD = 1_000
-"""Waiting trials looked at in a tick."""
-SEEN_SECONDS = 5.0
+"""The largest number of waiting trials of a sweep that one tick considers."""
 
 
-def long_ago(at: float | None) -> bool:
-    return at is None or time.time() - at > SEEN_SECONDS
+def free_capacity(session: Session, nodes: Sequence[Node]) -> Capacity:
+    """Return the capacity of the cluster that the open packs leave free."""
+    return Capacity.free(nodes, packs.open_packs(session))
 
 
-def room(session: Session, nodes: Sequence[Node]) -> Room:
-    return Room.left(nodes, packs.open_packs(session))
+def trials_to_run(session: Session, sweep_id: str) -> list[Trial]:
+    """Return the waiting trials of a sweep that should run.
 
-
-def waiting(session: Session, sweep_id: str) -> list[Trial]:
-    """The trials of a sweep that are to run now; of a stopping one those that were lost: ``settling`` ends the rest."""
+    In a sweep that is stopping only lost trials still wait, since ``sweep_lifecycle`` has cancelled the others.
+    """
     if session.get_one(Sweep, sweep_id).state not in ("running", "stopping"):
         return []
-    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "waiting", Trial.wanted.is_(None))
-    return list(session.scalars(query.order_by(Trial.number).limit(LOOK_AHEAD)))
+    return open_trials.ready(session, sweep_id, LOOK_AHEAD)
 
 
-Resolved = list[tuple[Trial, TrialSpec]]
+def split_trainable(spec: SweepSpec, candidates: Sequence[Trial]) -> tuple[list[TrainableTrial], dict[str, str]]:
+    """Split trials into those that can be trained and those that cannot.
 
-
-def sorted_out(spec: SweepSpec, candidates: Sequence[Trial]) -> tuple[Resolved, dict[str, str]]:
-    """The trials that can be trained, and by id why others cannot: values in the space that do not go together."""
-    sound, unsound = [], {}
+    Returns:
+        The trials that can be trained, each with its specification, and the reasons why the others cannot, by the
+        trial's id.
+    """
+    trainable: list[TrainableTrial] = []
+    reasons: dict[str, str] = {}
     for trial in candidates:
         plan = plan_trial(spec, trial.number, trial.params)
         if plan.spec is None:
-            unsound[trial.id] = plan.reason
+            reasons[trial.id] = plan.reason
         else:
-            sound.append((trial, plan.spec))
-    return sound, unsound
+            trainable.append((trial, plan.spec))
+    return trainable, reasons
 
 
-def refuse(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
-    """End trials that cannot be trained, each with its reason; ``settling`` then ends a sweep that has no others."""
-    sweeps.hold(session, sweep_id)
+def fail_waiting(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
+    """Fail waiting trials that cannot be trained, each with its reason, by the trial's id."""
+    sweeps.lock(session, sweep_id)
     for trial_id, reason in reasons.items():
         trial = session.get_one(Trial, trial_id)
         if trial.state == "waiting":
             trials.move(session, trial, "failed", reason)
 
 
-def groups(session: Session, spec: SweepSpec, sound: Resolved, free: Room) -> list[list[Trial]]:
-    """The next packs, as many as there is room for: lost trials first, since they hold up their sweep's end."""
-    candidates = [trial for trial, _ in sound]
-    last = packs.last_attempts(session, [trial.id for trial in candidates])
-    ids = {attempt.pack_id for attempt in last.values()}
-    sizes = {pack.id: len(pack.trial_ids) for pack in session.scalars(select(Pack).where(Pack.id.in_(ids)))}
-    lost = suspects(candidates, last, sizes)
-    known = {trial.id for group in lost for trial in group}
-    fresh = [(trial, resolved) for trial, resolved in sound if trial.id not in known]
-    return [*lost, *fresh_packs(fresh, spec.resources, free)][: free.count(spec.resources)]
+def next_packs(
+    session: Session, spec: SweepSpec, trainable: Sequence[TrainableTrial], free: Capacity
+) -> list[list[Trial]]:
+    """Group trials into the next packs, as many as fit now.
+
+    Lost trials come first, because the end of their sweep waits for them.
+    """
+    candidates = [trial for trial, _ in trainable]
+    latest = attempts.latest(session, [trial.id for trial in candidates])
+    sizes = packs.sizes(session, {attempt.pack_id for attempt in latest.values()})
+    lost = retry_packs(candidates, latest, sizes)
+    retried = {trial.id for group in lost for trial in group}
+    fresh = [(trial, trial_spec) for trial, trial_spec in trainable if trial.id not in retried]
+    return [*lost, *fresh_packs(fresh, spec.resources, free)][: free.free_packs(spec.resources)]
 
 
-def launch(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, term: int) -> Pack | None:
-    """Plan a pack, with attempts, and move its trials to running; None where a verb came in between."""
-    sweeps.hold(session, sweep_id)
+def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, term: int) -> Pack | None:
+    """Plan a pack and move its trials to running.
+
+    A user may have paused, stopped or cancelled the sweep or its trials since they were chosen. Trials that must not
+    run any more are left out.
+
+    Returns:
+        The planned pack; None if no trial is left.
+    """
+    sweeps.lock(session, sweep_id)
     sweep = session.get_one(Sweep, sweep_id)
     if sweep.state not in ("running", "stopping"):
         return None
@@ -89,14 +101,13 @@ def launch(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: Swee
     return pack
 
 
-def stalled(session: Session, nodes: Sequence[Node]) -> list[str]:
-    """Sweeps whose packs no node could hold, for a message; they wait for a larger node."""
-    query = select(Sweep).where(Sweep.state == "running").order_by(Sweep.created_at)
+def stalled_sweeps(session: Session, nodes: Sequence[Node]) -> list[str]:
+    """Return a message for each sweep that waits because no node is large enough for its packs."""
     found = []
-    for sweep in session.scalars(query):
+    for sweep in sweeps.in_state(session, "running"):
         needs = sweep.spec.get("resources", {})
         cpus, gpus = float(needs.get("cpus", 1.0)), float(needs.get("gpus", 0.0))
-        open_trials = select(func.count()).where(Trial.sweep_id == sweep.id, Trial.state == "waiting")
-        if not any(n.cpus >= cpus and n.gpus >= gpus for n in nodes) and session.scalar(open_trials):
+        fits = any(node.cpus >= cpus and node.gpus >= gpus for node in nodes)
+        if not fits and open_trials.exist(session, sweep.id, "waiting"):
             found.append(f"{sweep.id} needs {cpus:g} CPUs and {gpus:g} GPUs on one node")
     return found

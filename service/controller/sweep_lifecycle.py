@@ -1,14 +1,11 @@
-"""What follows for a sweep from where its trials stand: waiting ones cancelled, the sweep expanded, ended or failed."""
+"""Sweep lifecycle: create a sweep's trials, cancel those that must not run, and end the sweep once all have ended."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.states import SWEEP_ENDED, TRIAL_ENDED, SweepState
-from service.store import outbox, packs, sweeps, trials
+from service.states import SWEEP_ENDED, SweepState
+from service.store import attempts, open_trials, packs, sweeps, trials
 from service.store.tables import Sweep, Trial
 from workers.spec.expand import next_points
 from workers.spec.sweep import SweepSpec
@@ -20,80 +17,69 @@ def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
     A sampler that does not learn from results proposes all trials at once. A paused sweep gets its trials when it
     resumes.
     """
-    sweep = _locked(session, sweep_id)
+    sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state not in ("queued", "running"):
         return
     earlier = trials.observations(session, sweep_id)
-    for trial in trials.create(session, sweep, len(earlier), next_points(spec, earlier)):
-        outbox.add(session, sweep_id, "trial", {"number": trial.number}, trial.id)
+    trials.create(session, sweep, len(earlier), next_points(spec, earlier))
     if sweep.state == "queued":
         sweeps.move(session, sweep_id, "running")
 
 
-def due(session: Session, sweep: Sweep) -> bool:
-    """Whether ``settle`` would change anything; a look without a lock."""
+def needs_settling(session: Session, sweep: Sweep) -> bool:
+    """Return whether ``settle`` would change anything. This only reads, and takes no lock."""
     if sweep.state in SWEEP_ENDED:
         return False
-    return bool(_to_cancel(session, sweep)) or (_expanded(session, sweep) and not _open(session, sweep.id))
+    return bool(_to_cancel(session, sweep)) or _all_ended(session, sweep)
 
 
 def settle(session: Session, sweep_id: str) -> None:
-    """Cancel what waits and shall not run any more; end the sweep once all its trials have ended."""
-    sweep = _locked(session, sweep_id)
+    """Cancel the waiting trials that must not run, and end the sweep if all of its trials have ended."""
+    sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state in SWEEP_ENDED:
         return
     for trial in _to_cancel(session, sweep):
-        trials.move(session, trial, "cancelled", _why(sweep, trial))
+        trials.move(session, trial, "cancelled", _cancel_reason(sweep, trial))
     session.flush()
-    if _expanded(session, sweep) and not _open(session, sweep_id):
+    if _all_ended(session, sweep):
         _end(session, sweep)
 
 
 def fail(session: Session, sweep_id: str, reason: str) -> None:
-    """End a sweep that cannot go on, with all of its trials; its runners must be gone already."""
-    sweep = _locked(session, sweep_id)
-    for pack in packs.open_packs(session):
-        if pack.sweep_id == sweep_id:
-            for attempt in packs.open_attempts(session, pack.id).values():
-                packs.end_attempt(attempt, "cancelled", None, reason)
-            packs.end(pack, reason)
-    for trial in _open(session, sweep_id):
+    """End a sweep that cannot go on, together with its packs and trials. Its runners must have ended already."""
+    sweep = sweeps.get_locked(session, sweep_id)
+    for pack in packs.open_packs(session, sweep_id):
+        for attempt in attempts.open_of_pack(session, pack.id).values():
+            attempts.end(attempt, "cancelled", None, reason)
+        packs.end(pack, reason)
+    for trial in open_trials.unfinished(session, sweep_id):
         trials.move(session, trial, "failed", reason)
     if sweep.state not in SWEEP_ENDED:
-        for step in _way_to_failure(sweep.state):
+        for step in _path_to_failure(sweep.state):
             sweeps.move(session, sweep_id, step, reason)
 
 
-def _locked(session: Session, sweep_id: str) -> Sweep:
-    sweeps.hold(session, sweep_id)
-    sweep = sweeps.get(session, sweep_id)
-    session.refresh(sweep)
-    return sweep
-
-
-def _expanded(session: Session, sweep: Sweep) -> bool:
-    """Return whether the sweep has all of its trials, or needs no more since it is about to end."""
-    return sweep.state in ("stopping", "cancelling") or trials.count(session, sweep.id) >= sweep.trial_count
-
-
-def _open(session: Session, sweep_id: str) -> Sequence[Trial]:
-    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state.not_in(TRIAL_ENDED))
-    return session.scalars(query.order_by(Trial.number)).all()
+def _all_ended(session: Session, sweep: Sweep) -> bool:
+    """Return whether all trials have ended and none will be added. A sweep that is stopping adds none."""
+    complete = sweep.state in ("stopping", "cancelling") or trials.count(session, sweep.id) >= sweep.trial_count
+    return complete and not open_trials.any_unfinished(session, sweep.id)
 
 
 def _to_cancel(session: Session, sweep: Sweep) -> list[Trial]:
-    """Waiting trials that shall not run. A sweep that stops lets those finish that only wait because they were lost."""
-    query = select(Trial).where(Trial.sweep_id == sweep.id, Trial.state == "waiting").order_by(Trial.number)
+    """Return the waiting trials that must not run.
+
+    A sweep that is stopping still finishes the trials that had begun and wait only because their pack was lost.
+    """
     if sweep.state == "cancelling":
-        return list(session.scalars(query))
+        return open_trials.in_state(session, sweep.id, "waiting")
     if sweep.state == "stopping":
-        waiting = list(session.scalars(query))
-        last = packs.last_attempts(session, [trial.id for trial in waiting])
-        return [t for t in waiting if t.wanted or t.id not in last or last[t.id].outcome != packs.LOST]
-    return list(session.scalars(query.where(Trial.wanted.is_not(None))))
+        waiting = open_trials.in_state(session, sweep.id, "waiting")
+        latest = attempts.latest(session, [trial.id for trial in waiting])
+        return [t for t in waiting if t.wanted or t.id not in latest or latest[t.id].outcome != attempts.LOST]
+    return open_trials.waiting_with_verb(session, sweep.id)
 
 
-def _why(sweep: Sweep, trial: Trial) -> str:
+def _cancel_reason(sweep: Sweep, trial: Trial) -> str:
     if trial.wanted:
         return f"{'cancelled' if trial.wanted == 'cancel' else 'stopped'} by the user"
     return f"its sweep was {'cancelled' if sweep.state == 'cancelling' else 'stopped'}"
@@ -106,28 +92,24 @@ def _end(session: Session, sweep: Sweep) -> None:
     if sweep.state == "stopping":
         sweeps.move(session, sweep.id, "stopped")
         return
-    if sweep.state == "paused":  # its last trials ended before the pause came to them
+    # the last trials of a paused sweep may end before the pause reaches their runners
+    if sweep.state == "paused":
         sweeps.move(session, sweep.id, "running")
     ended = trials.tally(session, [sweep.id])[sweep.id]
-    if "succeeded" in ended or _pruned_with_result(session, sweep.id):
+    if "succeeded" in ended or open_trials.any_pruned_with_result(session, sweep.id):
         sweeps.move(session, sweep.id, "succeeded")
         return
     counts = ", ".join(f"{count} {state}" for state, (count, _) in sorted(ended.items()))
-    first = session.scalar(
-        select(Trial).where(Trial.sweep_id == sweep.id, Trial.state == "failed").order_by(Trial.number).limit(1)
-    )
+    first = open_trials.first_failed(session, sweep.id)
     cause = f"; trial {first.number}: {first.reason}" if first else ""
     sweeps.move(session, sweep.id, "failed", f"no trial gave a result ({counts}){cause}")
 
 
-def _pruned_with_result(session: Session, sweep_id: str) -> bool:
-    query = select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "pruned", Trial.objective.is_not(None))
-    return session.scalar(query.limit(1)) is not None
-
-
-def _way_to_failure(state: str) -> list[SweepState]:
-    """A sweep on its way out keeps to it."""
-    ways: dict[str, list[SweepState]] = {
-        "paused": ["running", "failed"], "stopping": ["stopped"], "cancelling": ["cancelled"],
-    }  # fmt: skip
-    return ways.get(state, ["failed"])
+def _path_to_failure(state: str) -> list[SweepState]:
+    """Return the states that a failing sweep passes. One that is stopping or cancelling ends as it would have."""
+    paths: dict[str, list[SweepState]] = {
+        "paused": ["running", "failed"],
+        "stopping": ["stopped"],
+        "cancelling": ["cancelled"],
+    }
+    return paths.get(state, ["failed"])

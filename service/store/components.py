@@ -1,4 +1,4 @@
-"""What was last seen of each part of the system."""
+"""The health of each component of the system, as the controller last observed it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ from service.store.tables import Component
 
 
 def note(session: Session, name: str, healthy: bool, message: str, detail: dict[str, Any] | None = None) -> None:
-    """Write down the state of a part, in place of what stood there."""
+    """Store the state of a component and the current time, replacing its last state.
+
+    Args:
+        session: A session in a write transaction.
+        name: The component: ``controller``, ``ray`` or ``mlflow``.
+        healthy: Whether the component does its work.
+        message: One line for a person to read.
+        detail: Further facts for programs to read.
+    """
     session.merge(Component(name=name, healthy=healthy, message=message, detail=detail or {}, at=time.time()))
 
 
 def get(session: Session, name: str) -> Component | None:
+    """Return the last state of a component; None if it was never observed."""
     return session.get(Component, name)
 
 
 def nodes(session: Session) -> list[tuple[float, float]]:
-    """CPUs and GPUs of each node, as the controller last saw them; none where the cluster is not known."""
+    """Return the (CPUs, GPUs) of each node when the controller last saw the cluster; empty if Ray is not healthy."""
     row = get(session, "ray")
     found = row.detail.get("nodes") if row is not None and row.healthy else None
     if not isinstance(found, list):
@@ -30,4 +39,5 @@ def nodes(session: Session) -> list[tuple[float, float]]:
 
 
 def every(session: Session) -> list[Component]:
+    """Return all components in order of name."""
     return list(session.scalars(select(Component).order_by(Component.name)))

@@ -1,4 +1,4 @@
-"""Opening the database: SQLite in WAL mode or PostgreSQL, one transaction per ``with``."""
+"""The database connection: SQLite in WAL mode or PostgreSQL, with one transaction for each ``with`` block."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from sqlalchemy.orm import Session
 from service.store.tables import Lease
 
 LEADER = "controller"
+"""The name of the row in ``leases`` that the controllers compete for."""
 BUSY_SECONDS = 10
+"""How long a connection to SQLite waits for another writer."""
 
 
 class LeadLost(RuntimeError):
-    """A write under a term that is no longer the leader's; nothing of it was stored."""
+    """The controller no longer leads: another term has begun. The transaction was rolled back."""
 
 
 class Database:
-    """``read()`` and ``write()`` give a session in a transaction; an error rolls back all of it.
+    """A database whose ``read()`` and ``write()`` open a session in a transaction.
 
-    url: an SQLAlchemy URL, ``sqlite:///path`` or ``postgresql+psycopg://...``.
+    An exception inside the block rolls the whole transaction back.
+
+    Args:
+        url: An SQLAlchemy URL, ``sqlite:///path`` or ``postgresql+psycopg://...``.
     """
 
     def __init__(self, url: str) -> None:
@@ -32,21 +37,33 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
+        """Open a session for reading; its changes are not committed."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self, term: int | None = None) -> Iterator[Session]:
-        """A write transaction; with ``term``, only while that term leads (LeadLost otherwise)."""
+        """Open a session for writing and commit it at the end of the block.
+
+        Args:
+            term: The leadership term that the write belongs to; None for a write that needs no leadership.
+
+        Raises:
+            LeadLost: If ``term`` is no longer the leader's. The lease's row stays locked during the block, so that no
+                other controller can begin a new term before the commit.
+        """
         engine = self.engine.execution_options(write=True)
         with Session(engine, expire_on_commit=False) as session, session.begin():
             if term is not None:
                 lease = session.scalar(select(Lease).where(Lease.name == LEADER).with_for_update())
                 if lease is None or lease.term != term:
-                    raise LeadLost(f"term {term} no longer leads (now {lease.term if lease else 'none'})")
+                    raise LeadLost(
+                        f"leadership term {term} has ended (current term: {lease.term if lease else 'none'})"
+                    )
             yield session
 
     def close(self) -> None:
+        """Close all connections."""
         self.engine.dispose()
 
 
@@ -55,7 +72,7 @@ def _sqlite(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver's own BEGIN would come late and upgrade read locks
+        connection.isolation_level = None  # the driver's own BEGIN comes too late and upgrades read locks
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
@@ -63,7 +80,7 @@ def _sqlite(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # a writer takes the write lock at once: two transactions can then never deadlock on an upgrade
+        # a writer takes the write lock at once, so that two transactions never deadlock on an upgrade
         connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
 
     return engine

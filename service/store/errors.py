@@ -1,10 +1,15 @@
-"""What can be wrong with a request to the store, apart from the database itself."""
+"""Errors that the store raises because of what it was asked for."""
 
 from __future__ import annotations
 
 
 class NotFound(LookupError):
-    """No such row. ``noun`` is sweep, trial, ...; ``id`` is what was asked for."""
+    """The requested row does not exist.
+
+    Attributes:
+        noun: The kind of row, such as ``sweep`` or ``trial``.
+        id: The id that was asked for.
+    """
 
     def __init__(self, noun: str, id: str, hint: str = "") -> None:
         self.noun, self.id = noun, id
@@ -12,4 +17,4 @@ class NotFound(LookupError):
 
 
 class KeyReused(ValueError):
-    """An idempotency key that came before with another body."""
+    """An idempotency key was used before, with a different request body."""

@@ -1,4 +1,4 @@
-"""The events of a sweep: one ordered, gapless list, written in the transaction of the change they tell of."""
+"""The events of a sweep: one ordered list without gaps. Each is written in the transaction of the change itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from service.store.tables import Event, Sweep
 
 
 def record(session: Session, sweep_id: str, kind: str, data: dict[str, Any], trial_id: str | None = None) -> int:
-    """Append an event and return its number. Moving the number locks the sweep's row, so numbers commit in order."""
+    """Append an event to a sweep and return its number.
+
+    Increasing ``event_seq`` locks the sweep's row until the commit, so that events are committed in order of number.
+
+    Args:
+        session: A session in a write transaction.
+        sweep_id: The sweep that the event belongs to.
+        kind: The kind of event, such as ``sweep.running`` or ``trial.metrics``.
+        data: The event's facts; they depend on its kind.
+        trial_id: The trial that the event is about; None for an event of the sweep itself.
+    """
     seq: int = session.execute(
         update(Sweep).where(Sweep.id == sweep_id).values(event_seq=Sweep.event_seq + 1).returning(Sweep.event_seq)
     ).scalar_one()
@@ -20,12 +30,12 @@ def record(session: Session, sweep_id: str, kind: str, data: dict[str, Any], tri
 
 
 def after(session: Session, sweep_id: str, seq: int, limit: int = 500) -> list[Event]:
-    """The events after ``seq``, oldest first."""
+    """Return the first ``limit`` events with numbers above ``seq``, the oldest first."""
     query = select(Event).where(Event.sweep_id == sweep_id, Event.seq > seq).order_by(Event.seq).limit(limit)
     return list(session.scalars(query))
 
 
 def of_trial(session: Session, sweep_id: str, trial_id: str, limit: int = 1000) -> list[Event]:
-    """The first ``limit`` events of one trial, oldest first."""
+    """Return the first ``limit`` events of one trial, the oldest first."""
     query = select(Event).where(Event.sweep_id == sweep_id, Event.trial_id == trial_id)
     return list(session.scalars(query.order_by(Event.seq).limit(limit)))

@@ -1,7 +1,7 @@
-"""The lead of the controllers: one row, a holder, a term that grows with each new holder.
+"""The controllers' lease: one row with its holder, its expiry and a term that grows with each new leader.
 
-The lease decides who tries to lead; the term decides whose writes land (``Database.write``). So a clock that runs
-wrong, or a controller that wakes up late, can cost time but never correctness.
+The lease's expiry decides who may try to lead. The term decides whose writes are accepted (``Database.write``). A wrong
+clock, or a controller that wakes up late, can therefore cost time but never correctness.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from service.store.tables import Lease
 
 
 def acquire(session: Session, holder: str, seconds: float) -> int | None:
-    """The term under which ``holder`` leads from now on; None while another's lease runs."""
+    """Take the lease and return the new term; return None while another holder's lease has not expired.
+
+    Args:
+        session: A session in a write transaction.
+        holder: The unique name of this controller.
+        seconds: The time until the lease expires, unless it is renewed.
+    """
     now = time.time()
     lease = session.scalar(select(Lease).where(Lease.name == LEADER).with_for_update())
     if lease is None:
@@ -38,18 +44,18 @@ def _first(session: Session, holder: str, expires_at: float) -> int | None:
 
 
 def renew(session: Session, term: int, seconds: float) -> None:
-    """Lead for ``seconds`` more. Raises LeadLost where another has taken over."""
+    """Set the lease to expire in ``seconds``. Raise LeadLost if another term has begun."""
     mine = (Lease.name == LEADER) & (Lease.term == term)
     found = session.execute(update(Lease).where(mine).values(expires_at=time.time() + seconds).returning(Lease.term))
     if found.scalar_one_or_none() is None:
-        raise LeadLost(f"term {term} no longer leads")
+        raise LeadLost(f"leadership term {term} has ended")
 
 
 def release(session: Session, term: int) -> None:
-    """Let the next controller lead at once."""
+    """Expire the lease of ``term``, so that another controller can take it at once."""
     session.execute(update(Lease).where(Lease.name == LEADER, Lease.term == term).values(expires_at=0.0))
 
 
 def current(session: Session) -> Lease | None:
-    """Who leads, or led last."""
+    """Return the lease of the current or last leader; None if no controller has ever led."""
     return session.get(Lease, LEADER)

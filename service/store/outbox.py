@@ -1,4 +1,9 @@
-"""What MLflow has yet to be told: entries in order, deleted once told, rebuilt from the tables where MLflow forgot."""
+"""The outbox: facts that MLflow has yet to receive.
+
+An entry is written in the transaction that makes its fact true, is sent in order of its id, and is deleted once MLflow
+has it. One function for each kind of entry builds its payload. The transaction that stores a fact calls it, and so does
+``refill``, which writes all entries of a sweep again when MLflow has lost its runs.
+"""
 
 from __future__ import annotations
 
@@ -9,52 +14,88 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from service.states import SWEEP_ENDED, TRIAL_ENDED
-from service.store import projections, reports
-from service.store.tables import OutboxEntry, Sweep, Trial
+from service.store import checkpoints, projections, reports
+from service.store.tables import OutboxEntry, Sweep, Trial, TrialCheckpoint, TrialReport
 
 
-def add(session: Session, sweep_id: str, kind: str, payload: dict[str, Any], trial_id: str | None = None) -> None:
-    session.add(OutboxEntry(sweep_id=sweep_id, trial_id=trial_id, kind=kind, payload=payload))
+def sweep_created(session: Session, sweep: Sweep) -> None:
+    """Add the entry that makes MLflow create the sweep's run."""
+    _add(session, sweep.id, "sweep", {"name": sweep.name, "at": sweep.created_at})
+
+
+def trial_created(session: Session, trial: Trial) -> None:
+    """Add the entry that makes MLflow create the trial's run."""
+    _add(session, trial.sweep_id, "trial", {"number": trial.number}, trial.id)
+
+
+def trial_metrics(session: Session, sweep_id: str, report: TrialReport) -> None:
+    """Add the entry with the metrics of one step of a trial."""
+    payload = {"step": report.step, "values": report.values, "at": report.at}
+    _add(session, sweep_id, "metrics", payload, report.trial_id)
+
+
+def checkpoint_written(session: Session, sweep_id: str, checkpoint: TrialCheckpoint) -> None:
+    """Add the entry with the path of a trial's new checkpoint."""
+    payload = {"step": checkpoint.step, "path": checkpoint.path, "best": checkpoint.best}
+    _add(session, sweep_id, "checkpoint", payload, checkpoint.trial_id)
+
+
+def sweep_ended(session: Session, sweep: Sweep) -> None:
+    """Add the entry with the sweep's final state."""
+    _add(session, sweep.id, "ended", _end_of(sweep))
+
+
+def trial_ended(session: Session, trial: Trial) -> None:
+    """Add the entry with the trial's final state."""
+    _add(session, trial.sweep_id, "ended", _end_of(trial), trial.id)
 
 
 def oldest(session: Session, limit: int, skip: Sequence[str] = ()) -> list[OutboxEntry]:
-    """The first entries in order, those of the sweeps in ``skip`` left out."""
+    """Return the first ``limit`` entries in order, without those of the sweeps in ``skip``."""
     query = select(OutboxEntry).order_by(OutboxEntry.id).limit(limit)
     return list(session.scalars(query.where(OutboxEntry.sweep_id.not_in(skip)) if skip else query))
 
 
 def remove(session: Session, ids: Sequence[int]) -> None:
+    """Delete the entries with these ids."""
     session.execute(delete(OutboxEntry).where(OutboxEntry.id.in_(ids)))
 
 
 def remove_all(session: Session, sweep_id: str) -> None:
+    """Delete all entries of a sweep."""
     session.execute(delete(OutboxEntry).where(OutboxEntry.sweep_id == sweep_id))
 
 
 def size(session: Session) -> int:
+    """Return the number of entries."""
     return session.scalar(select(func.count()).select_from(OutboxEntry)) or 0
 
 
 def refill(session: Session, sweep_id: str) -> None:
-    """Forget what MLflow was told of a sweep and put all of it into the outbox again."""
+    """Forget a sweep's MLflow runs and write all of its entries again, from the other tables."""
     sweep = session.get_one(Sweep, sweep_id)
     projections.drop(session, sweep_id)
     remove_all(session, sweep_id)
-    add(session, sweep_id, "sweep", {"name": sweep.name, "at": sweep.created_at})
+    sweep_created(session, sweep)
     for trial in session.scalars(select(Trial).where(Trial.sweep_id == sweep_id).order_by(Trial.number)):
         _refill_trial(session, trial)
     if sweep.state in SWEEP_ENDED:
-        add(session, sweep_id, "ended", {"state": sweep.state, "reason": sweep.reason, "at": sweep.ended_at})
+        sweep_ended(session, sweep)
 
 
 def _refill_trial(session: Session, trial: Trial) -> None:
-    add(session, trial.sweep_id, "trial", {"number": trial.number}, trial.id)
+    trial_created(session, trial)
     for report in reports.of_trial(session, trial.id):
-        payload = {"step": report.step, "values": report.values, "at": report.at}
-        add(session, trial.sweep_id, "metrics", payload, trial.id)
-    for checkpoint in reports.checkpoints(session, trial.id):
-        payload = {"step": checkpoint.step, "path": checkpoint.path, "best": checkpoint.best}
-        add(session, trial.sweep_id, "checkpoint", payload, trial.id)
+        trial_metrics(session, trial.sweep_id, report)
+    for checkpoint in checkpoints.of_trial(session, trial.id):
+        checkpoint_written(session, trial.sweep_id, checkpoint)
     if trial.state in TRIAL_ENDED:
-        payload = {"state": trial.state, "reason": trial.reason, "at": trial.ended_at}
-        add(session, trial.sweep_id, "ended", payload, trial.id)
+        trial_ended(session, trial)
+
+
+def _end_of(subject: Sweep | Trial) -> dict[str, Any]:
+    return {"state": subject.state, "reason": subject.reason, "at": subject.ended_at}
+
+
+def _add(session: Session, sweep_id: str, kind: str, payload: dict[str, Any], trial_id: str | None = None) -> None:
+    session.add(OutboxEntry(sweep_id=sweep_id, trial_id=trial_id, kind=kind, payload=payload))

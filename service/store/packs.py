@@ -1,71 +1,61 @@
-"""Packs and the attempts of their trials. Pure functions of a session; the caller commits.
-
-An attempt is open while its ``ended_at`` is empty. ``lost`` attempts carry the cause ``process`` (the runner died or
-could not be reached) or ``cluster`` (all of Ray went; no trial is to blame).
-"""
+"""Packs: groups of trials of one sweep that one runner trains together. The caller commits."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from service.store import attempts
 from service.store.tables import Attempt, Pack, Trial
 
-LOST = "lost"
-LostCause = Literal["process", "cluster"]
+
+def open_packs(session: Session, sweep_id: str | None = None) -> list[Pack]:
+    """Return the planned and started packs, of one sweep or of all of them, the oldest first."""
+    query = select(Pack).where(Pack.state != "ended").order_by(Pack.created_at, Pack.id)
+    return list(session.scalars(query.where(Pack.sweep_id == sweep_id) if sweep_id else query))
 
 
-def open_packs(session: Session) -> list[Pack]:
-    """Those planned or started, the oldest first."""
-    return list(session.scalars(select(Pack).where(Pack.state != "ended").order_by(Pack.created_at, Pack.id)))
+def sizes(session: Session, pack_ids: Collection[str]) -> dict[str, int]:
+    """Return how many trials each of these packs has, by the pack's id."""
+    return {pack.id: len(pack.trial_ids) for pack in session.scalars(select(Pack).where(Pack.id.in_(pack_ids)))}
 
 
 def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, term: int) -> Pack:
-    """A planned pack for these trials of one sweep, with one new attempt each."""
+    """Store a planned pack, with a new attempt for each of its trials.
+
+    Args:
+        session: A session in a write transaction.
+        trials: The trials of the pack, at least one, all of one sweep.
+        cpus: The number of CPUs that the runner takes.
+        gpus: The number of GPUs that the runner takes.
+        term: The leadership term that the pack is planned in.
+    """
     sweep_id = trials[0].sweep_id
     count = session.scalar(select(func.count()).select_from(Pack).where(Pack.sweep_id == sweep_id)) or 0
     pack = Pack(
-        id=f"{sweep_id}-{count + 1}", sweep_id=sweep_id, state="planned", trial_ids=[t.id for t in trials],
-        cpus=cpus, gpus=gpus, term=term, created_at=time.time(),
-    )  # fmt: skip
+        id=f"{sweep_id}-{count + 1}",
+        sweep_id=sweep_id,
+        state="planned",
+        trial_ids=[trial.id for trial in trials],
+        cpus=cpus,
+        gpus=gpus,
+        term=term,
+        created_at=time.time(),
+    )
     session.add(pack)
     session.flush()
-    last = last_attempts(session, [t.id for t in trials])
+    latest = attempts.latest(session, [trial.id for trial in trials])
     for trial in trials:
-        number = last[trial.id].number + 1 if trial.id in last else 1
+        number = latest[trial.id].number + 1 if trial.id in latest else 1
         session.add(Attempt(trial_id=trial.id, number=number, pack_id=pack.id, from_step=trial.step))
         trial.pack_id = pack.id
     session.flush()
     return pack
 
 
-def attempts(session: Session, pack_id: str) -> list[Attempt]:
-    return list(session.scalars(select(Attempt).where(Attempt.pack_id == pack_id).order_by(Attempt.trial_id)))
-
-
-def open_attempts(session: Session, pack_id: str) -> dict[str, Attempt]:
-    """The attempts of a pack that have not ended, by trial."""
-    return {a.trial_id: a for a in attempts(session, pack_id) if a.ended_at is None}
-
-
-def last_attempts(session: Session, trial_ids: Iterable[str]) -> dict[str, Attempt]:
-    """The newest attempt of each trial that has had one."""
-    query = select(Attempt).where(Attempt.trial_id.in_(list(trial_ids))).order_by(Attempt.number)
-    return {attempt.trial_id: attempt for attempt in session.scalars(query)}
-
-
-def attempt_number(session: Session, pack_id: str) -> int:
-    """The pack's own attempt: the highest of its trials', so that no two runners ever share a name."""
-    return session.scalar(select(func.max(Attempt.number)).where(Attempt.pack_id == pack_id)) or 0
-
-
-def end_attempt(attempt: Attempt, outcome: str, cause: str | None, reason: str | None) -> None:
-    attempt.outcome, attempt.cause, attempt.reason, attempt.ended_at = outcome, cause, reason, time.time()
-
-
 def end(pack: Pack, reason: str | None = None) -> None:
+    """Mark a pack as ended now."""
     pack.state, pack.reason, pack.ended_at = "ended", reason, time.time()

@@ -1,4 +1,4 @@
-"""Where sweeps and trials stand in MLflow."""
+"""The MLflow run of each sweep and trial. A subject is the id of a sweep or of a trial."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from service.store.tables import Projection
 
 
 def get(session: Session, subject_id: str) -> Projection | None:
+    """Return the MLflow run of a sweep or trial; None if it has none yet."""
     return session.get(Projection, subject_id)
 
 
 def put(session: Session, subject_id: str, experiment_id: str, run_id: str) -> None:
+    """Store the MLflow experiment and run of a sweep or trial, replacing those it had."""
     session.merge(Projection(subject_id=subject_id, experiment_id=experiment_id, run_id=run_id))
 
 
 def of_sweep(session: Session, sweep_id: str) -> dict[str, Projection]:
-    """The sweep's own and its trials', by subject."""
+    """Return the runs of a sweep and of its trials, by the id of the sweep or trial."""
     return {p.subject_id: p for p in session.scalars(select(Projection).where(_of(sweep_id)))}
 
 
 def drop(session: Session, sweep_id: str) -> None:
-    """Forget where a sweep and its trials stood."""
+    """Delete the runs of a sweep and of its trials from the table."""
     session.execute(delete(Projection).where(_of(sweep_id)))
 
 
 def sweeps(session: Session) -> Sequence[str]:
-    """The sweeps that have a run."""
+    """Return the ids of the sweeps that have a run."""
     return session.scalars(select(Projection.subject_id).where(~Projection.subject_id.contains("-"))).all()
 
 

@@ -1,4 +1,4 @@
-"""What runners report of trials: metrics, each step once, and checkpoints."""
+"""Metrics that runners reported for trials. Each step of a trial is stored once."""
 
 from __future__ import annotations
 
@@ -8,43 +8,54 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.store.tables import Trial, TrialCheckpoint, TrialReport
+from service.store.tables import Trial, TrialReport
 
 Curve = list[tuple[int, float]]
+"""One metric of a trial as (step, value) pairs in order of step."""
 
 
-def add(session: Session, trial_id: str, points: Sequence[tuple[int, dict[str, Any]]], at: float) -> list[int]:
-    """Store the metrics of these steps and return the steps that were new.
+def add(session: Session, trial_id: str, points: Sequence[tuple[int, dict[str, Any]]], at: float) -> list[TrialReport]:
+    """Store the metrics of the steps that are not stored yet.
 
-    A step told before is left as it stands. Whoever writes holds the lead's lock, so nobody adds between the look
-    and the insert.
+    A step that is stored already keeps its values. The writer holds the lease's lock, so no other writer can add a
+    step between the query and the insert.
+
+    Args:
+        session: A session in a write transaction.
+        trial_id: The trial that the metrics belong to.
+        points: Pairs of step and metrics by name. If a step occurs twice, its first metrics are stored.
+        at: The time of the report, in seconds since the Unix epoch.
+
+    Returns:
+        The new rows in order of step.
     """
-    told = dict(reversed(points))
+    values = dict(reversed(points))
     known = set(
         session.scalars(
-            select(TrialReport.step).where(TrialReport.trial_id == trial_id, TrialReport.step.in_(list(told)))
+            select(TrialReport.step).where(TrialReport.trial_id == trial_id, TrialReport.step.in_(list(values)))
         )
     )
-    fresh = sorted(set(told) - known)
-    session.add_all(TrialReport(trial_id=trial_id, step=step, values=told[step], at=at) for step in fresh)
+    fresh = [
+        TrialReport(trial_id=trial_id, step=step, values=values[step], at=at)
+        for step in sorted(values)
+        if step not in known
+    ]
+    session.add_all(fresh)
     session.flush()
     return fresh
 
 
-def add_checkpoint(session: Session, checkpoint: TrialCheckpoint) -> bool:
-    """Store a checkpoint; False where it stood already. One that is the best is never made less."""
-    known = session.get(TrialCheckpoint, (checkpoint.trial_id, checkpoint.step))
-    if known is None:
-        session.add(checkpoint)
-        session.flush()
-        return True
-    changed = checkpoint.best and not known.best
-    known.path, known.best = checkpoint.path, known.best or checkpoint.best
-    return changed
+def of_trial(session: Session, trial_id: str, after: int = -1, limit: int | None = None) -> list[TrialReport]:
+    """Return a trial's reports at the steps above ``after``, in order of step, at most ``limit`` of them."""
+    query = select(TrialReport).where(TrialReport.trial_id == trial_id, TrialReport.step > after)
+    return list(session.scalars(query.order_by(TrialReport.step).limit(limit)))
 
 
 def curves(session: Session, trial_ids: Iterable[str], metric: str) -> dict[str, Curve]:
-    """One metric of several trials by step, in order; trials and steps without it are left out."""
+    """Return the curve of one metric for each of several trials.
+
+    Trials and steps without the metric are left out.
+    """
     query = select(TrialReport).where(TrialReport.trial_id.in_(list(trial_ids))).order_by(TrialReport.step)
     found: dict[str, Curve] = {}
     for report in session.scalars(query):
@@ -55,17 +66,5 @@ def curves(session: Session, trial_ids: Iterable[str], metric: str) -> dict[str,
 
 
 def curves_of_sweep(session: Session, sweep_id: str, metric: str) -> dict[str, Curve]:
-    """As ``curves``, for all trials of a sweep."""
+    """Return the curve of one metric for each trial of a sweep, by the trial's id."""
     return curves(session, session.scalars(select(Trial.id).where(Trial.sweep_id == sweep_id)), metric)
-
-
-def of_trial(session: Session, trial_id: str) -> list[TrialReport]:
-    return list(session.scalars(select(TrialReport).where(TrialReport.trial_id == trial_id).order_by(TrialReport.step)))
-
-
-def checkpoints(session: Session, trial_id: str) -> list[TrialCheckpoint]:
-    return list(
-        session.scalars(
-            select(TrialCheckpoint).where(TrialCheckpoint.trial_id == trial_id).order_by(TrialCheckpoint.step)
-        )
-    )

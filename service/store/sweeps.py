@@ -1,4 +1,4 @@
-"""Sweeps in the store: created, moved between states, listed. Pure functions of a session; the caller commits."""
+"""Sweeps: creating them, moving them between states and listing them. The caller commits."""
 
 from __future__ import annotations
 
@@ -13,53 +13,73 @@ from sqlalchemy.orm import Session
 
 from service import states
 from service.states import SWEEP_ENDED, SweepState, SweepVerb
-from service.store import events
+from service.store import events, outbox
 from service.store.errors import NotFound
-from service.store.tables import OutboxEntry, Sweep
+from service.store.tables import Sweep
 
 _ID = re.compile(r"sw[0-9a-f]{10}")
 
 
 def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) -> Sweep:
-    """A new queued sweep with its first event, and the word to MLflow that it needs a run."""
+    """Store a new queued sweep, with its first event and its outbox entry.
+
+    Args:
+        session: A session in a write transaction.
+        name: The user's name for the sweep.
+        spec: The validated sweep document.
+        trial_count: The number of trials that the sweep will have.
+    """
     sweep = Sweep(
-        id=f"sw{secrets.token_hex(5)}", name=name, state="queued", spec=spec, trial_count=trial_count,
+        id=f"sw{secrets.token_hex(5)}",
+        name=name,
+        state="queued",
+        spec=spec,
+        trial_count=trial_count,
         created_at=time.time(),
-    )  # fmt: skip
+    )
     session.add(sweep)
     session.flush()
     events.record(session, sweep.id, "sweep.queued", {"name": name, "trials": trial_count})
-    session.add(OutboxEntry(sweep_id=sweep.id, kind="sweep", payload={"name": name, "at": sweep.created_at}))
+    outbox.sweep_created(session, sweep)
     return sweep
 
 
 def get(session: Session, sweep_id: str) -> Sweep:
-    """The sweep; NotFound where there is none."""
+    """Return the sweep. Raise NotFound if there is none with this id."""
     sweep = session.get(Sweep, sweep_id) if _ID.fullmatch(sweep_id) else None
     if sweep is None:
         raise NotFound("sweep", sweep_id)
     return sweep
 
 
-def hold(session: Session, sweep_id: str) -> None:
-    """Lock the sweep's row until the transaction ends.
+def lock(session: Session, sweep_id: str) -> None:
+    """Lock the sweep's row until the transaction ends. Raise NotFound if there is none.
 
-    Everyone who changes a sweep or its trials takes this lock before any other row's, so that no two can deadlock:
-    that is why pending changes of trials are not flushed first.
+    Every transaction that changes a sweep or its trials takes this lock before it locks any other row. Two such
+    transactions can therefore never deadlock.
     """
+    # a flush would lock the rows of changed trials first, which is the wrong order
     with session.no_autoflush:
         if session.scalar(select(Sweep.id).where(Sweep.id == sweep_id).with_for_update()) is None:
             raise NotFound("sweep", sweep_id)
 
 
-def move(session: Session, sweep_id: str, to: SweepState, reason: str | None = None) -> Sweep:
-    """Move a sweep, with its times, its event and, where it ends, the word to MLflow.
-
-    Raises states.IllegalMove where the table does not permit it; the state that counts is the one in the database.
-    """
-    hold(session, sweep_id)
+def get_locked(session: Session, sweep_id: str) -> Sweep:
+    """Lock the sweep's row and return the sweep as the database holds it now. Raise NotFound if there is none."""
+    lock(session, sweep_id)
     sweep = get(session, sweep_id)
     session.refresh(sweep)
+    return sweep
+
+
+def move(session: Session, sweep_id: str, to: SweepState, reason: str | None = None) -> Sweep:
+    """Move a sweep to another state, with its times, its event and, if the sweep ends, its outbox entry.
+
+    Raises:
+        NotFound: If there is no such sweep.
+        states.IllegalMove: If the state in the database does not permit the move.
+    """
+    sweep = get_locked(session, sweep_id)
     before, now = sweep.state, time.time()
     sweep.state = states.move_sweep(before, to)  # type: ignore[arg-type]  # a column is plain text
     sweep.reason = reason
@@ -67,16 +87,19 @@ def move(session: Session, sweep_id: str, to: SweepState, reason: str | None = N
         sweep.started_at = now
     if to in SWEEP_ENDED:
         sweep.ended_at = now
-        session.add(OutboxEntry(sweep_id=sweep_id, kind="ended", payload={"state": to, "reason": reason, "at": now}))
+        outbox.sweep_ended(session, sweep)
     events.record(session, sweep_id, f"sweep.{to}", {"from": before, "reason": reason})
     return sweep
 
 
 def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:
-    """Carry out a user's verb; one that finds its effect already there changes nothing. Raises states.IllegalMove."""
-    hold(session, sweep_id)
-    sweep = get(session, sweep_id)
-    session.refresh(sweep)
+    """Carry out a user's verb on a sweep. A verb whose effect is already there changes nothing.
+
+    Raises:
+        NotFound: If there is no such sweep.
+        states.IllegalMove: If the sweep's state does not permit the verb.
+    """
+    sweep = get_locked(session, sweep_id)
     to = states.after_verb(sweep.state, verb)  # type: ignore[arg-type]  # a column is plain text
     return sweep if to == sweep.state else move(session, sweep_id, to)
 
@@ -84,15 +107,33 @@ def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:
 def page(
     session: Session, wanted: Sequence[str] = (), limit: int = 50, before: tuple[float, str] | None = None
 ) -> list[Sweep]:
-    """The newest sweeps first, in any of the ``wanted`` states (all if empty); ``before`` is (created_at, id)."""
+    """Return one page of sweeps, the newest first.
+
+    Args:
+        session: A session.
+        wanted: The states to include; all states if empty.
+        limit: The largest number of sweeps to return.
+        before: The (created_at, id) of the last sweep of the page before; None for the first page.
+    """
     query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit)
     if wanted:
         query = query.where(Sweep.state.in_(wanted))
     return list(session.scalars(query.where(_older(before)) if before else query))
 
 
+def open_ids(session: Session) -> list[str]:
+    """Return the ids of the sweeps that have not ended, the oldest first."""
+    query = select(Sweep.id).where(Sweep.state.not_in(SWEEP_ENDED))
+    return list(session.scalars(query.order_by(Sweep.created_at, Sweep.id)))
+
+
+def in_state(session: Session, state: SweepState) -> list[Sweep]:
+    """Return the sweeps in one state, the oldest first."""
+    return list(session.scalars(select(Sweep).where(Sweep.state == state).order_by(Sweep.created_at)))
+
+
 def counts(session: Session) -> dict[str, int]:
-    """How many sweeps there are in each state."""
+    """Return the number of sweeps in each state; a state without sweeps is left out."""
     rows = session.execute(select(Sweep.state, func.count()).group_by(Sweep.state))
     return dict(rows.all())
 

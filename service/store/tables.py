@@ -1,7 +1,6 @@
-"""The tables: what is true of every sweep. MLflow, Ray and the pages are derived from these rows.
+"""The tables, which are the source of truth. The state of Ray, of MLflow and of the web page follows from these rows.
 
-Times are seconds since the Unix epoch, UTC. JSON columns hold plain documents. ``wanted`` on a trial is a verb that
-a user gave and the controller has yet to carry out.
+Times are in seconds since the Unix epoch. JSON columns hold plain documents.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NAMING = {
+_NAMING = {
     "ix": "ix_%(column_0_label)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
     "fk": "fk_%(table_name)s_%(column_0_name)s",
@@ -21,12 +20,22 @@ NAMING = {
 
 
 class Base(DeclarativeBase):
-    metadata = MetaData(naming_convention=NAMING)
+    """The base of all tables. A ``dict`` or a ``list`` is stored as JSON."""
+
+    metadata = MetaData(naming_convention=_NAMING)
     type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, list[Any]: JSON}
 
 
 class Sweep(Base):
-    """``event_seq``: number of the sweep's last event, moved under the row's lock: events are never out of order."""
+    """A sweep, as it was submitted, and its state.
+
+    Attributes:
+        spec: The sweep document after validation.
+        trial_count: The number of trials that the document describes; the rows of ``trials`` are created later.
+        event_seq: The number of the sweep's last event. It is increased under the row's lock, which keeps the events in
+            order.
+        reason: Why the sweep is in its state, for a person to read.
+    """
 
     __tablename__ = "sweeps"
     __table_args__ = (Index("ix_sweeps_created", "created_at", "id"),)
@@ -44,7 +53,20 @@ class Sweep(Base):
 
 
 class Trial(Base):
-    """``objective``: the best value so far, at ``best_step``; ``step``: the last one reported."""
+    """One trial of a sweep.
+
+    Attributes:
+        number: The trial's place in its sweep, from 0.
+        params: The values of the swept fields, by path, such as ``model.margin``.
+        wanted: A verb, ``stop`` or ``cancel``, that a user gave and the controller has yet to carry out.
+        pack_id: The pack of the last attempt.
+        step: The last step that was reported.
+        objective: The objective of the trial's best checkpoint.
+        best_step: The step of that checkpoint.
+        user_failures: The number of attempts that failed because of what the user asked for.
+        infrastructure_failures: The number of attempts that failed because of a machine, a disk or a process.
+        reason: Why the trial is in its state, for a person to read.
+    """
 
     __tablename__ = "trials"
     __table_args__ = (Index("uq_trials_number", "sweep_id", "number", unique=True),)
@@ -68,7 +90,17 @@ class Trial(Base):
 
 
 class Pack(Base):
-    """One runner: planned -> started -> ended. ``last_seq``: reports taken in; ``command_seq``: last command given."""
+    """A group of trials that one runner trains together. Its state goes from planned over started to ended.
+
+    Attributes:
+        trial_ids: The ids of the pack's trials.
+        cpus: The number of CPUs that the runner takes.
+        gpus: The number of GPUs that the runner takes.
+        term: The leadership term in which the pack was planned.
+        last_seq: The number of the last report that was stored.
+        command_seq: The number of the last command that was sent.
+        seen_at: When the runner last answered a poll, to within a few seconds; None if it has not answered yet.
+    """
 
     __tablename__ = "packs"
 
@@ -88,7 +120,16 @@ class Pack(Base):
 
 
 class Attempt(Base):
-    """One try at a trial, in one pack; ``outcome`` as the runner said, or lost."""
+    """One attempt to train a trial, in one pack.
+
+    Attributes:
+        number: The attempt's place among the trial's attempts, from 1.
+        from_step: The trial's step when the attempt was planned.
+        outcome: How the attempt ended, as the runner reported it, or ``lost`` if the runner was gone.
+        cause: What a failure is charged to (``user`` or ``infrastructure``), or the failure domain of a lost attempt
+            (``process`` or ``cluster``).
+        reason: Why the attempt ended, for a person to read.
+    """
 
     __tablename__ = "attempts"
 
@@ -104,7 +145,7 @@ class Attempt(Base):
 
 
 class TrialReport(Base):
-    """Metrics of a trial at a step: each step once, whichever attempt told it first."""
+    """The metrics of a trial at one step, as the first attempt to reach the step reported them."""
 
     __tablename__ = "reports"
 
@@ -115,7 +156,13 @@ class TrialReport(Base):
 
 
 class TrialCheckpoint(Base):
-    """A whole checkpoint in the checkpoint store."""
+    """A complete checkpoint in the checkpoint store.
+
+    Attributes:
+        path: The checkpoint's folder.
+        best: Whether the checkpoint was the trial's best by the objective when it was written.
+        objective: The objective at this step; None if it was not measured.
+    """
 
     __tablename__ = "checkpoints"
 
@@ -128,7 +175,12 @@ class TrialCheckpoint(Base):
 
 
 class Event(Base):
-    """What happened in a sweep, in order; ``seq`` is the id of the event stream."""
+    """One change in a sweep or one of its trials.
+
+    Attributes:
+        seq: The event's number in its sweep, from 1 and without gaps; it is the id in the event stream.
+        kind: The kind of change, such as ``sweep.running`` or ``trial.metrics``.
+    """
 
     __tablename__ = "events"
 
@@ -141,7 +193,12 @@ class Event(Base):
 
 
 class OutboxEntry(Base):
-    """Something MLflow has yet to be told; deleted once told. Telling twice adds nothing."""
+    """A fact that MLflow has yet to receive. It may be sent more than once without harm, and is deleted afterwards.
+
+    Attributes:
+        trial_id: The trial that the fact is about; None for a fact about the sweep itself.
+        kind: ``sweep``, ``trial``, ``metrics``, ``checkpoint`` or ``ended``.
+    """
 
     __tablename__ = "outbox"
 
@@ -154,7 +211,11 @@ class OutboxEntry(Base):
 
 
 class Projection(Base):
-    """Where a sweep or trial stands in MLflow: experiment and run."""
+    """The MLflow experiment and run of a sweep or a trial.
+
+    Attributes:
+        subject_id: The id of the sweep or trial.
+    """
 
     __tablename__ = "projections"
 
@@ -164,6 +225,12 @@ class Projection(Base):
 
 
 class IdempotencyKey(Base):
+    """A key that a client sent with a new sweep. The same key again returns the same sweep.
+
+    Attributes:
+        body_hash: The hash of the request's body, which must be the same when the key comes again.
+    """
+
     __tablename__ = "idempotency_keys"
 
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
@@ -173,7 +240,12 @@ class IdempotencyKey(Base):
 
 
 class Lease(Base):
-    """Who leads. ``term`` grows with each new holder; writes under an older term are refused."""
+    """The controllers' lease: who leads, and until when.
+
+    Attributes:
+        holder: The unique name of the controller that leads.
+        term: A number that grows with each new leader. A write under an older term is refused.
+    """
 
     __tablename__ = "leases"
 
@@ -184,7 +256,12 @@ class Lease(Base):
 
 
 class Component(Base):
-    """What the controller last saw of a part of the system (controller, ray, mlflow); ``detail`` is for readers."""
+    """The health of a component (``controller``, ``ray`` or ``mlflow``), as the controller last observed it.
+
+    Attributes:
+        message: One line for a person to read.
+        detail: Further facts for programs to read.
+    """
 
     __tablename__ = "components"
 

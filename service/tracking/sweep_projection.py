@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.store import outbox, projections, trials
+from service.store import checkpoints, outbox, projections
 from service.store.database import Database
 from service.store.tables import OutboxEntry, Sweep, Trial
 from service.tracking import diagnostic_plots, logged_models, plots, sweep_results
@@ -143,8 +143,8 @@ class Telling:
     def _kept(self, trial: Trial, spec: TrialSpec | None, run_id: str, state: str) -> dict[str, Any]:
         """Copies a trial's checkpoints and logs its model where it has one; gives the tags that tell of its result."""
         with self._database.read() as session:
-            best = trials.checkpoint(session, trial.id, "best")
-            last = trials.checkpoint(session, trial.id, "last")
+            best = checkpoints.find(session, trial.id, "best")
+            last = checkpoints.find(session, trial.id, "last")
         run = self._runs.get(run_id)
         for which, checkpoint in (("best", best), ("last", last)):
             if checkpoint is not None and self._there(trial, Path(checkpoint.path)):

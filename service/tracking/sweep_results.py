@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.store import reports, sweeps, trials
@@ -52,8 +51,7 @@ def read(session: Session, sweep_id: str) -> SweepResults:
     count = max(1, sweep.trial_count)
     ranked = trials.ranked(session, sweep_id, goal.direction, limit=count)
     results = [TrialResult(t, resolved(spec, t), curves.get(t.id, [])) for t in ranked]
-    succeeded = session.scalars(select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "succeeded")).all()
-    best = next((r for r in results if r.trial.objective is not None and r.trial.id in succeeded), None)
+    best = next((r for r in results if r.trial.objective is not None and r.trial.state == "succeeded"), None)
     looks = [(row.step, row.values) for row in reports.of_trial(session, best.trial.id)] if best else []
     return SweepResults(sweep, spec, goal, results, best, looks)
 

@@ -1,7 +1,7 @@
 """The reflectors of a matrix with orthonormal columns: Householder QR with a positive diagonal of R.
 
-With that sign R is the identity, so the product of the reflectors is the matrix itself (Golub & Van Loan,
-section 5.1.3: the sign that cancels, made safe by their formula for the first entry).
+With that sign R is the identity, so that the product of the reflectors is the matrix itself. It is the sign for which
+the usual formula of the first entry cancels; Golub and Van Loan, section 5.1.3, have a formula that is safe.
 """
 
 import torch
@@ -11,10 +11,19 @@ from spectral.errors import ReflectorCountError
 
 
 def reflectors_of(q: Tensor, count: int) -> Tensor:
-    """raw (..., n, count) whose product's first k columns are q (..., n, k), count <= k <= n.
+    """Return raw reflectors whose product has the columns of a given matrix as its first columns.
 
-    A column that is already right gets a zero reflector. Raises ReflectorCountError where `count` reflectors
-    do not reach q; count = k always does. Cost: 4 n k count flop.
+    A column that is already right gets a zero reflector. Cost: 4 n k count flop.
+
+    Args:
+        q: A matrix with orthonormal columns, shape (..., n, k).
+        count: The number of reflectors, at most k.
+
+    Returns:
+        Raw reflectors, shape (..., n, count).
+
+    Raises:
+        ReflectorCountError: If so few reflectors do not reach the matrix; ``count`` = k always does.
     """
     n = q.shape[-2]
     remainder = q.clone()
@@ -32,7 +41,7 @@ def reflectors_of(q: Tensor, count: int) -> Tensor:
 
 
 def _reflector_to_first_axis(x: Tensor) -> Tensor:
-    """u, of largest entry 1 or all 0, with H(u) x = |x| e_1."""
+    """Return u with H(u) x = |x| e_1, scaled so that its largest entry is 1, or all zeros if x needs no reflection."""
     length = torch.linalg.vector_norm(x, dim=-1)
     rest = x[..., 1:].square().sum(-1)
     first = x[..., 0]
@@ -44,6 +53,7 @@ def _reflector_to_first_axis(x: Tensor) -> Tensor:
 
 
 def _check_reached(remainder: Tensor, count: int) -> None:
+    """Raise ReflectorCountError unless the reflectors have turned the matrix into the identity, up to rounding."""
     n, k = remainder.shape[-2:]
     eye = torch.eye(n, k, dtype=remainder.dtype, device=remainder.device)
     error = (remainder - eye).abs().amax() if remainder.numel() else remainder.new_zeros(())

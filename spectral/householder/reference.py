@@ -1,7 +1,7 @@
-"""The product of reflectors, one reflector after another: the meaning that every other way is held to.
+"""The product of reflectors, one reflector after another: the definition with which every faster way is compared.
 
-Leading dimensions are batch. `raw` has shape (..., n, m); the first j coordinates of column j are ignored.
-Rows of `x`, of shape (..., rows, n), are the vectors acted on. Cost: 4 n m rows flop, m steps in sequence.
+Leading dimensions are batch. ``raw`` has shape (..., n, m); the first j coordinates of column j are ignored. The rows
+of ``x``, of shape (..., rows, n), are the vectors that Q is applied to. Cost: 4 n m rows flop in m dependent steps.
 """
 
 import torch
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def trapezoid(raw: Tensor) -> Tensor:
-    """raw with the first j coordinates of column j set to zero, in value and in gradient.
+    """Return ``raw`` with the first j coordinates of column j set to zero, in value and in gradient.
 
-    A column with one free coordinate, the last of a full set, is a sign: its gradient is zero too, and is made so
-    exactly, lest rounding noise be taken for a gradient.
+    A column with one free coordinate, the last one of a full set, is a sign. Its gradient is zero too, and it is made
+    exactly zero here, so that rounding noise is not taken for a gradient.
     """
     n, m = raw.shape[-2:]
     columns = raw.tril()
@@ -22,10 +22,14 @@ def trapezoid(raw: Tensor) -> Tensor:
 
 
 def reflect(u: Tensor, x: Tensor) -> Tensor:
-    """H(u) applied to each row of x: x - 2 u (u.x) / (u.u); u = 0 is the identity.
+    """Apply H(u) to each row of x: x - 2 u (u.x) / (u.u), where u = 0 is the identity.
 
-    u (..., n), x (..., rows, n). The gradient with respect to a zero u is zero by definition: the map has no
-    derivative there, and a padded reflector must stay what it is.
+    The gradient with respect to a zero u is defined as zero: the map has no derivative there, and a padded reflector
+    must stay zero.
+
+    Args:
+        u: Shape (..., n).
+        x: Shape (..., rows, n).
     """
     square = (u * u).sum(-1, keepdim=True)
     is_zero = square == 0
@@ -36,7 +40,7 @@ def reflect(u: Tensor, x: Tensor) -> Tensor:
 
 
 def apply(raw: Tensor, x: Tensor) -> Tensor:
-    """Q x for each row, Q = H(u_0) H(u_1) ... H(u_{m-1})."""
+    """Return Q x for each row x, with Q = H(u_0) H(u_1) ... H(u_{m-1})."""
     columns = trapezoid(raw)
     for j in reversed(range(raw.shape[-1])):
         x = reflect(columns[..., j], x)
@@ -44,7 +48,7 @@ def apply(raw: Tensor, x: Tensor) -> Tensor:
 
 
 def apply_transposed(raw: Tensor, x: Tensor) -> Tensor:
-    """Q^T x for each row, Q = H(u_0) H(u_1) ... H(u_{m-1})."""
+    """Return Q^T x for each row x, with Q = H(u_0) H(u_1) ... H(u_{m-1})."""
     columns = trapezoid(raw)
     for j in range(raw.shape[-1]):
         x = reflect(columns[..., j], x)
@@ -52,7 +56,7 @@ def apply_transposed(raw: Tensor, x: Tensor) -> Tensor:
 
 
 def dense(raw: Tensor) -> Tensor:
-    """Q itself, shape (..., n, n)."""
+    """Return Q itself, shape (..., n, n)."""
     n = raw.shape[-2]
     eye = torch.eye(n, dtype=raw.dtype, device=raw.device).expand(*raw.shape[:-2], n, n)
     return apply_transposed(raw, eye)

@@ -1,8 +1,8 @@
 """The product of reflectors in compact WY form: Q = I - Y T Y^T with one small triangular solve.
 
-T^-1 = striu(Y^T Y) + diag(|y_k|^2 / 2) (Schreiber & Van Loan 1989 for the form;
-Joffrain, Low, Quintana-Orti, van de Geijn & Robson 2006 for the inverse).
-Columns are normalised first: Q does not depend on their lengths, and T^-1 is then well scaled.
+T^-1 = striu(Y^T Y) + diag(|y_k|^2 / 2). The form is from Schreiber and Van Loan 1989, the inverse from Joffrain, Low,
+Quintana-Orti, van de Geijn and Robson 2006. Columns are normalised first: Q does not depend on their lengths, and T^-1
+is then well scaled. Shapes are as in reference.py.
 """
 
 from typing import NamedTuple
@@ -14,29 +14,29 @@ from spectral.householder import reference
 
 
 class WY(NamedTuple):
-    """Q = I - y T y^T of m reflectors in R^n. Cost of building: n m^2 + m^3 flop."""
+    """The product Q = I - y T y^T of m reflectors in R^n. Building it costs n m^2 + m^3 flop."""
 
     y: Tensor
-    """(..., n, m), unit columns, or zero columns for identity reflectors."""
+    """Columns of length 1, or zero columns for zero reflectors; shape (..., n, m)."""
     t_inverse: Tensor
-    """(..., m, m), upper triangular, never singular."""
+    """T^-1, shape (..., m, m): upper triangular, never singular."""
 
     def z(self) -> Tensor:
-        """T y^T, shape (..., m, n): Q = I - y z."""
+        """Return z = T y^T, shape (..., m, n), with which Q = I - y z."""
         solved: Tensor = torch.linalg.solve_triangular(self.t_inverse, self.y.mT, upper=True)
         return solved
 
     def z_transposed(self) -> Tensor:
-        """T^T y^T, shape (..., m, n): Q^T = I - y z_transposed."""
+        """Return z' = T^T y^T, shape (..., m, n), with which Q^T = I - y z'."""
         solved: Tensor = torch.linalg.solve_triangular(self.t_inverse.mT, self.y.mT, upper=False)
         return solved
 
 
 def unit_columns(raw: Tensor) -> Tensor:
-    """Lower trapezoid of raw (..., n, m) with columns of length 1; a zero column stays zero, gradient exactly
-    0.
+    """Return the lower trapezoid of ``raw`` with columns of length 1, shape (..., n, m).
 
-    A column that holds NaN keeps it: a broken reflector must show, not pass for the identity.
+    A zero column stays zero, and its gradient is exactly 0. A column that contains NaN keeps it, so that a broken
+    reflector is noticed and does not count as the identity.
     """
     columns = reference.trapezoid(raw)
     length: Tensor = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
@@ -44,8 +44,33 @@ def unit_columns(raw: Tensor) -> Tensor:
     return columns.masked_fill(is_zero, 0.0) / length.masked_fill(is_zero, 1.0)
 
 
+@torch.no_grad()
+def normalize_reflectors_(raw: Tensor) -> None:
+    """Scale every reflector to length 1, in place; a zero reflector stays zero.
+
+    The product of the reflectors does not depend on their lengths, and so neither does a loss. An optimiser would let
+    the lengths grow, and the growing lengths would shrink its steps.
+
+    Args:
+        raw: Raw reflectors, shape (..., n, m).
+    """
+    length = torch.linalg.vector_norm(raw, dim=-2, keepdim=True)
+    raw.div_(length.masked_fill(length == 0, 1.0))
+
+
+def orthogonality_error(raw: Tensor) -> Tensor:
+    """Return max |Q^T Q - I| for the product Q of the reflectors, shape (...).
+
+    Args:
+        raw: Raw reflectors, shape (..., n, m).
+    """
+    q = dense(raw)
+    difference = q.mT @ q - torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
+    return difference.abs().flatten(-2).amax(-1)
+
+
 def factor(raw: Tensor) -> WY:
-    """WY form of the reflectors raw, shape (..., n, m)."""
+    """Return the WY form of raw reflectors of shape (..., n, m)."""
     y = unit_columns(raw)
     gram = y.mT @ y
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
@@ -54,9 +79,19 @@ def factor(raw: Tensor) -> WY:
 
 
 def gradient_of_raw(raw: Tensor, y: Tensor, grad_y: Tensor, grad_t_inverse: Tensor) -> Tensor:
-    """dL/draw from dL/dy and dL/dT^-1 (its upper triangle counts), for a backward written by hand.
+    """Return dL/draw from dL/dy and dL/dT^-1, for a backward pass written by hand.
 
-    The diagonal of T^-1 moves y_k along y_k alone, which the normalisation takes out again.
+    Only the upper triangle of dL/dT^-1 counts. The diagonal of T^-1 moves y_k only along y_k, and the normalisation
+    removes that part again.
+
+    Args:
+        raw: Raw reflectors, shape (..., n, m).
+        y: Their unit columns, shape (..., n, m).
+        grad_y: dL/dy, shape (..., n, m).
+        grad_t_inverse: dL/dT^-1, shape (..., m, m).
+
+    Returns:
+        Shape (..., n, m); zero above the diagonal and for zero reflectors.
     """
     upper = grad_t_inverse.triu(1)
     grad = grad_y + y @ (upper + upper.mT)
@@ -66,19 +101,19 @@ def gradient_of_raw(raw: Tensor, y: Tensor, grad_y: Tensor, grad_t_inverse: Tens
 
 
 def apply(raw: Tensor | WY, x: Tensor) -> Tensor:
-    """Q x for each row of x (..., rows, n), Q = H(u_0) H(u_1) ... H(u_{m-1}). Cost: 4 n m rows flop."""
+    """Return Q x for each row of x (..., rows, n), Q = H(u_0) H(u_1) ... H(u_{m-1}). Cost: 4 n m rows flop."""
     wy = raw if isinstance(raw, WY) else factor(raw)
     return x - (x @ wy.z().mT) @ wy.y.mT
 
 
 def apply_transposed(raw: Tensor | WY, x: Tensor) -> Tensor:
-    """Q^T x for each row of x (..., rows, n)."""
+    """Return Q^T x for each row of x (..., rows, n). Cost: 4 n m rows flop."""
     wy = raw if isinstance(raw, WY) else factor(raw)
     return x - (x @ wy.z_transposed().mT) @ wy.y.mT
 
 
 def dense(raw: Tensor | WY, columns: int | None = None) -> Tensor:
-    """Q itself, shape (..., n, n), or its first `columns` k, (..., n, k). Cost: 2 n k m flop."""
+    """Return Q itself, shape (..., n, n), or its first k = ``columns`` columns, (..., n, k). Cost: 2 n k m flop."""
     wy = raw if isinstance(raw, WY) else factor(raw)
     n = wy.y.shape[-2]
     k = n if columns is None else columns

@@ -1,4 +1,4 @@
-"""The nonlinearities of the recurrence, with the derivative read off the output, so that only h is kept."""
+"""The nonlinearities of the recurrence. Their derivative is computed from the output, so that only h is kept."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,19 @@ NAMES = ("tanh", "relu", "leaky_relu", "identity", "modrelu")
 
 @dataclass(frozen=True)
 class Activation:
-    """One of NAMES; slope > 0 is that of leaky_relu below zero. Raises OptionError, RangeError.
+    """A nonlinearity phi, one of NAMES.
 
-    modrelu, phi(z) = sign(z) relu(|z| + b), has a learned offset b for each unit (Arjovsky, Shah, Bengio 2016, for real
-    z): a tensor (n), or (K, n) in a pack, given beside z. At b = 0 it is the identity; phi(0) = 0 whatever b is.
+    modReLU is phi(z) = sign(z) relu(|z| + b) with a learned offset b for each unit (Arjovsky, Shah and Bengio 2016, for
+    real z). The offset is a tensor of shape (n,), or (K, n) in a pack, that is passed beside z. At b = 0 modReLU is the
+    identity, and phi(0) = 0 for every b.
+
+    Args:
+        name: One of NAMES.
+        slope: The slope of leaky_relu below zero, in (0, 1].
+
+    Raises:
+        OptionError: If there is no nonlinearity of that name.
+        RangeError: If the slope is out of range.
     """
 
     name: str
@@ -29,11 +38,11 @@ class Activation:
 
     @property
     def has_offset(self) -> bool:
-        """Whether it takes an offset b."""
+        """Whether the nonlinearity takes an offset b."""
         return self.name == "modrelu"
 
     def __call__(self, x: Tensor, offset: Tensor | None = None) -> Tensor:
-        """phi(x) of x (..., B, n), a new tensor."""
+        """Return phi(x) for x (..., B, n), as a new tensor."""
         if self.name == "tanh":
             return torch.tanh(x)
         if self.name == "relu":
@@ -41,11 +50,11 @@ class Activation:
         if self.name == "leaky_relu":
             return torch.nn.functional.leaky_relu(x, self.slope)
         if self.name == "modrelu":
-            return torch.sign(x) * torch.relu(x.abs() + _over_rows(offset))
+            return torch.sign(x) * torch.relu(x.abs() + _as_row(offset))
         return x
 
     def apply_(self, x: Tensor, offset: Tensor | None = None) -> None:
-        """phi in place."""
+        """Replace x by phi(x), in place."""
         if self.name == "tanh":
             x.tanh_()
         elif self.name == "relu":
@@ -53,12 +62,14 @@ class Activation:
         elif self.name == "leaky_relu":
             torch.nn.functional.leaky_relu(x, self.slope, inplace=True)
         elif self.name == "modrelu":
-            size = x.abs().add_(_over_rows(offset)).relu_()
-            x.sign_().mul_(size)
+            magnitude = x.abs().add_(_as_row(offset)).relu_()
+            x.sign_().mul_(magnitude)
 
     def derivative(self, h: Tensor) -> Tensor:
-        """phi' as a function of the output h = phi(x), a new tensor of h's shape; at the kinks of relu and modrelu it
-        is 0. That of modrelu with respect to b is sign(h): see rows.sum_of_signed.
+        """Return phi'(x) computed from the output h = phi(x), as a new tensor of the shape of h.
+
+        At the kinks of relu and modReLU it is 0. The derivative of modReLU with respect to its offset is sign(h); see
+        ``reductions.sum_of_signed``.
         """
         if self.name == "tanh":
             return torch.mul(h, h).neg_().add_(1)
@@ -71,6 +82,7 @@ class Activation:
         return torch.ones_like(h)
 
 
-def _over_rows(offset: Tensor | None) -> Tensor:
-    assert offset is not None, "dispatch gives modrelu its offset"
+def _as_row(offset: Tensor | None) -> Tensor:
+    """Return an offset (..., n) as (..., 1, n), which broadcasts over the rows of a batch."""
+    assert offset is not None, "the entry points check that modrelu has its offset"
     return offset.unsqueeze(-2)

@@ -1,4 +1,4 @@
-"""The dense recurrence: W formed once, one product a step, one for its gradient after the time loop."""
+"""The backend ``dense``: W formed once, one product a step, and one product for its gradient after the time loop."""
 
 from typing import Any
 
@@ -13,17 +13,24 @@ from spectral.transition import dense as dense_transition
 
 
 def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
-    """h_t = phi(z_t + W h_{t-1}); shapes as in reference.run. Cost: 6 n^2 B T flop."""
+    """Return all states of h_t = phi(z_t + W h_{t-1}).
+
+    Shapes are those of ``reference.run``. Cost: 6 n^2 B T flop for forward, backward and the gradient of W.
+    """
     w = dense_transition(matrix)
     states: Tensor = DenseRecurrence.apply(z, h0, w, offset, activation)  # type: ignore[no-untyped-call]
     return states
 
 
 class DenseRecurrence(torch.autograd.Function):
-    """z (T, B, n) or (K, T, B, n); h0 (B, n); w (n, n); offset (n) of modrelu; those with K too where z has it."""
+    """The autograd node of ``run``.
+
+    z (T, B, n), h0 (B, n), w (n, n), modReLU's offset (n); all of them with a leading K in a pack.
+    """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, h0: Tensor, w: Tensor, offset: Tensor | None, activation: Activation) -> Tensor:
+        """Return the states, in the shape of z. Every step writes into one array."""
         states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
         _, addmm = products(z)
         w_t, h = w.mT.contiguous(), h0
@@ -38,6 +45,7 @@ class DenseRecurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of z, h0, w and the offset."""
         states, h0, w = ctx.saved_tensors
         delta = ctx.activation.derivative(states)
         grad_h0 = _backward_loop(grad, h0, w, delta)
@@ -50,7 +58,7 @@ class DenseRecurrence(torch.autograd.Function):
 
 
 def _backward_loop(grad: Tensor, h0: Tensor, w: Tensor, delta: Tensor) -> Tensor:
-    """Turns delta from phi'(x_t) into dL/dx_t in place; returns dL/dh_0."""
+    """Turn ``delta`` from phi'(x_t) into dL/dx_t in place, and return dL/dh_0."""
     _, addmm = products(grad)
     carried = torch.empty_like(h0, memory_format=torch.contiguous_format)
     grads = grad.unbind(-3)

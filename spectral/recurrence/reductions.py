@@ -1,4 +1,4 @@
-"""Sums over all rows (time x batch) of a recurrence, with or without the trial axis."""
+"""Sums over all rows (time x batch) of a recurrence, with or without a trial axis."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,25 +7,23 @@ import torch
 from torch import Tensor
 
 CHUNK_ELEMENTS = 1 << 18
-"""Elements of a temporary in the sums below: a few MB at most, so that backward needs no second copy of h.
-"""
+"""Elements of a temporary array in the sums below: a few MB, so that backward needs no second copy of all states."""
 
 
 def products(z: Tensor) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The product and the product-and-add that fit one step of z: (T, B, n), or (K, T, B, n) with a trial
-    axis.
-    """
+    """Return torch's product, and product with addition, for one step of z (T, B, n), or (K, T, B, n)."""
     return (torch.mm, torch.addmm) if z.dim() == 3 else (torch.bmm, torch.baddbmm)
 
 
 def rows(x: Tensor) -> Tensor:
-    """(..., T, B, n) as (..., T B, n)."""
+    """Return (..., T, B, n) as (..., T B, n)."""
     return x.flatten(-3, -2)
 
 
 def product_over_rows(first_left: Tensor, first_right: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """first_left^T first_right + left^T right; the first step stands apart because h_0 is no part of the
-    states.
+    """Return first_left^T first_right + left^T right.
+
+    The first step is a separate pair because h_0 is not part of the array of states.
     """
     total = first_left.mT @ first_right
     if left.dim() == 2:
@@ -34,7 +32,7 @@ def product_over_rows(first_left: Tensor, first_right: Tensor, left: Tensor, rig
 
 
 def sum_of_products(delta: Tensor, states: Tensor, h0: Tensor) -> Tensor:
-    """sum over t and rows of delta_t * h_{t-1}: shape (..., n)."""
+    """Return the sum over time and rows of delta_t * h_{t-1}, shape (..., n): the gradient of sigma."""
     total = (delta[..., 0, :, :] * h0).sum(-2)
     for start, stop in _chunks(1, delta):
         now, before = delta[..., start:stop, :, :], states[..., start - 1 : stop - 1, :, :]
@@ -43,7 +41,7 @@ def sum_of_products(delta: Tensor, states: Tensor, h0: Tensor) -> Tensor:
 
 
 def sum_of_signed(delta: Tensor, states: Tensor) -> Tensor:
-    """sum over t and rows of delta_t * sign(h_t), shape (..., n): the gradient of modrelu's offset."""
+    """Return the sum over time and rows of delta_t * sign(h_t), shape (..., n): the gradient of modReLU's offset."""
     total = delta.new_zeros(*delta.shape[:-3], delta.shape[-1])
     for start, stop in _chunks(0, delta):
         total += rows(delta[..., start:stop, :, :] * states[..., start:stop, :, :].sign()).sum(-2)
@@ -51,7 +49,7 @@ def sum_of_signed(delta: Tensor, states: Tensor) -> Tensor:
 
 
 def _chunks(first: int, delta: Tensor) -> Iterator[tuple[int, int]]:
-    """Steps from `first` on, so many at a time that a temporary has CHUNK_ELEMENTS at most."""
+    """Cut the steps from ``first`` on into ranges for which a temporary has at most CHUNK_ELEMENTS elements."""
     steps, per_step = delta.shape[-3], max(1, delta[..., 0, :, :].numel())
     size = max(1, CHUNK_ELEMENTS // per_step)
     return ((start, min(steps, start + size)) for start in range(first, steps, size))

@@ -1,9 +1,8 @@
-"""The factored recurrence in plain torch: W = diag(sigma) + A C^T, two skinny products a step, in either
-direction.
+"""The backend ``torch_loop``: the factored recurrence, W = diag(sigma) + A C^T, as a loop of torch calls.
 
-Only the states are kept for backward. The gradients of A, C and sigma need nothing that the time loop
-carries, so they are formed after it, each by one product over all T B rows. Derivation: README.md in this
-folder.
+A step takes two skinny products in either direction of time. Only the states are kept for backward. The gradients of A,
+C and sigma need nothing that the loop carries, so they are formed after it, each by one product over all T B rows. The
+derivation is in README.md in this folder.
 """
 
 from typing import Any
@@ -14,29 +13,38 @@ from torch import Tensor
 from spectral.autograd import once_differentiable
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.reductions import product_over_rows, products, rows, sum_of_products, sum_of_signed
-from spectral.transition import Matrix, factors
+from spectral.transition import Factors, Matrix, factors
 
 
 def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
-    """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in
-    all.
+    """Return all states of h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})).
+
+    Shapes are those of ``reference.run``. Cost: 12 n r B T flop for forward, backward and the gradients of W.
     """
     sigma, a, c = factors(matrix)
-    found: Tensor = FactoredRecurrence.apply(z, h0, sigma, a, c, offset, activation)  # type: ignore[no-untyped-call]
-    return found
+    states: Tensor = FactoredRecurrence.apply(z, h0, sigma, a, c, offset, activation)  # type: ignore[no-untyped-call]
+    return states
 
 
 class FactoredRecurrence(torch.autograd.Function):
-    """z (T, B, n) or (K, T, B, n); h0 (B, n); sigma (n); a, c (n, r); offset (n) of modrelu; those
-    with K too where z has it."""
+    """The autograd node of ``run``.
+
+    z (T, B, n), h0 (B, n), sigma (n), a and c (n, r), modReLU's offset (n); all of them with a leading K in a pack.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, offset: Tensor | None,
+        ctx: Any,
+        z: Tensor,
+        h0: Tensor,
+        sigma: Tensor,
+        a: Tensor,
+        c: Tensor,
+        offset: Tensor | None,
         activation: Activation,
-    ) -> Tensor:  # fmt: skip
-        states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
-        _forward_loop(z, h0, sigma, a, c, offset, activation, states)
+    ) -> Tensor:
+        """Return the states, in the shape of z."""
+        states = _forward_loop(z, h0, Factors(sigma, a, c), offset, activation)
         ctx.save_for_backward(states, h0, sigma, a, c)
         ctx.activation = activation
         return states
@@ -44,25 +52,27 @@ class FactoredRecurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of z, h0, sigma, a, c and the offset."""
         states, h0, sigma, a, c = ctx.saved_tensors
         delta = ctx.activation.derivative(states)
-        q, grad_h0 = _backward_loop(grad, h0, sigma, a, c, delta)
+        q, grad_h0 = _backward_loop(grad, h0, Factors(sigma, a, c), delta)
         grad_offset = sum_of_signed(delta, states) if ctx.needs_input_grad[5] else None
         if not any(ctx.needs_input_grad[2:5]):
             return delta, grad_h0, None, None, None, grad_offset, None
         previous = rows(states[..., :-1, :, :])
         grad_sigma = sum_of_products(delta, states, h0)
         grad_c = product_over_rows(h0, q[..., 0, :, :], previous, rows(q[..., 1:, :, :]))
+        # h C is computed again here for all steps at once, which is cheaper than keeping it from the forward pass.
         first, rest = h0 @ c, previous @ c
         grad_a = product_over_rows(delta[..., 0, :, :], first, rows(delta[..., 1:, :, :]), rest)
         return delta, grad_h0, grad_sigma, grad_a, grad_c, grad_offset, None
 
 
-def _forward_loop(
-    z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, offset: Tensor | None, activation: Activation,
-    states: Tensor,
-) -> None:  # fmt: skip
+def _forward_loop(z: Tensor, h0: Tensor, matrix: Factors, offset: Tensor | None, activation: Activation) -> Tensor:
+    """Return all states. Every step writes into one array, so that the loop allocates nothing."""
+    sigma, a, c = matrix
     mm, addmm = products(z)
+    states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
     a_t, diagonal = a.mT.contiguous(), sigma.unsqueeze(-2)
     skinny = torch.empty(*h0.shape[:-1], c.shape[-1], dtype=z.dtype, device=z.device)
     h = h0
@@ -72,12 +82,22 @@ def _forward_loop(
         h_t.addcmul_(diagonal, h)
         activation.apply_(h_t, offset)
         h = h_t
+    return states
 
 
-def _backward_loop(
-    grad: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, delta: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Turns delta from phi'(x_t) into dL/dx_t in place; returns q_t = delta_t A for all t, and dL/dh_0."""
+def _backward_loop(grad: Tensor, h0: Tensor, matrix: Factors, delta: Tensor) -> tuple[Tensor, Tensor]:
+    """Run backwards through time.
+
+    Args:
+        grad: dL/dh_t from outside, shape (..., T, B, n).
+        h0: The state before the first step.
+        matrix: W in factors.
+        delta: phi'(x_t), which is turned into dL/dx_t in place.
+
+    Returns:
+        q_t = delta_t A for all t, shape (..., T, B, r), and dL/dh_0.
+    """
+    sigma, a, c = matrix
     mm, addmm = products(grad)
     c_t, diagonal = c.mT.contiguous(), sigma.unsqueeze(-2)
     q = torch.empty(*delta.shape[:-1], a.shape[-1], dtype=delta.dtype, device=delta.device)

@@ -1,11 +1,12 @@
-"""The backend `triton`: the factored recurrence on a GPU, one kernel launch for each direction of time.
+"""The backend ``triton``: the factored recurrence on a GPU, one kernel launch for each direction of time.
 
-The kernels are in persistent_kernel.py, the budget on chip in README.md here. triton is imported on first use.
+The kernels are in triton_kernels.py. What they keep on the chip is in README.md in this folder. The package triton is
+imported on first use.
 
-Precision. float32 products are plain float32 where torch.get_float32_matmul_precision() is "highest", torch's own
-default; "high" allows three TF32 products in place of one (error near float32's), "medium" one. That concerns tiles of
-16 rows alone: a row by itself is always summed in float32. Under autocast to bfloat16, z and the states are stored as
-bfloat16; sigma, A, C, the carried state and every sum stay float32.
+Products in float32 follow ``torch.get_float32_matmul_precision()``. "highest", torch's default, is plain float32.
+"high" uses three TF32 products in place of one, with an error near that of float32. "medium" uses one TF32 product.
+This concerns only tiles of 16 rows: a single row is always summed in float32. Under autocast to bfloat16, z and the
+states are stored as bfloat16, while sigma, A, C, the carried state and every sum stay in float32.
 """
 
 import contextlib
@@ -24,25 +25,34 @@ from spectral.recurrence.reductions import product_over_rows, rows, sum_of_signe
 from spectral.transition import Matrix, factors
 
 RESIDENT = 1 << 15
-"""Numbers in A up to which A and C are read once for the whole sequence. In float32 2^14 leave them in registers, half
-of a multiprocessor's; at 2^15 the compiler keeps some 50 of a thread's 128 in its stack, that is in L1."""
+"""Entries of A up to which A and C are read once for the whole sequence.
+
+In float32, 2^14 entries stay in registers, half of those of a multiprocessor. At 2^15 the compiler keeps about 50 of a
+thread's 128 numbers in its stack, that is in the L1 cache.
+"""
 
 READ_AGAIN = 1 << 13
-"""Above RESIDENT: numbers of A, and as many of C, that stay; the rest comes from L1 or L2 at every step, so many at
-once."""
+"""Entries of A, and as many of C, that stay on the chip above RESIDENT.
+
+The others are read from L1 or L2 at every step, so many at a time.
+"""
 
 LARGEST_SIZE, LARGEST_RANK = 1024, 64
-"""n and r up to which `backend="auto"` takes this backend."""
+"""The largest n and r for which ``backend="auto"`` chooses this backend."""
 
 ROWS_IN_A_TILE = 16
-"""Rows of a matrix product; the least that tensor cores take."""
+"""Rows of a matrix product: the smallest number that tensor cores take."""
 
 TILE_BYTES = 20
-"""Shared memory that a tile takes at most for each number in A, over float32, TF32 and three-pass TF32: read off
-compiled kernels."""
+"""The most bytes of shared memory that a tile takes for each entry of A, in float32, TF32 or three-pass TF32.
 
-ROWS_APART = 4
-"""Rows for each multiprocessor up to which every row is a program of its own: the shortest step while programs are few.
+It was read off compiled kernels.
+"""
+
+SINGLE_ROWS = 4
+"""Rows for each multiprocessor up to which every row is a separate program.
+
+A step of a single row is the shortest one, as long as there are few programs.
 """
 
 PRECISIONS = {"highest": "ieee", "high": "tf32x3", "medium": "tf32"}
@@ -50,74 +60,102 @@ PRECISIONS = {"highest": "ieee", "high": "tf32x3", "medium": "tf32"}
 
 @functools.cache
 def installed() -> bool:
-    """Whether the package triton is there."""
+    """Return whether the package triton is installed."""
     return importlib.util.find_spec("triton") is not None
 
 
 def _interpreted() -> bool:
+    """Return whether Triton's interpreter runs the kernels, on any device."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
 def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why this backend cannot run, None where it can: on CUDA with triton, or anywhere under TRITON_INTERPRET=1."""
+    """Return why this backend cannot run, or None if it can.
+
+    It runs on CUDA with the package triton, and on any device under TRITON_INTERPRET=1.
+    """
     if not installed():
         return "needs the package triton, which is not installed"
     if device.type != "cuda" and not _interpreted():
-        return f"needs a CUDA device; found {device}. Elsewhere it runs, slowly, under TRITON_INTERPRET=1 alone"
+        return f"needs a CUDA device; found {device}. On other devices it runs, slowly, only under TRITON_INTERPRET=1"
     if dtype not in (torch.float32, torch.float64):
         return f"needs parameters in float32 or float64; found {dtype}. For bfloat16 states use autocast"
     return None
 
 
 def fits(size: int, rank: int) -> bool:
-    """Whether `auto` takes this backend for n and r on a GPU."""
+    """Return whether ``backend="auto"`` chooses this backend for n and r on a GPU."""
     return size <= LARGEST_SIZE and rank <= LARGEST_RANK
 
 
 class TilePlan(NamedTuple):
-    """How a problem is cut: rows of a program, n and r padded, columns of A and C that stay on chip, columns read at
-    once of those that do not, warps of a program.
-    """
+    """How a problem is divided among programs."""
 
     rows: int
+    """Batch rows of a program."""
     n: int
+    """The hidden size, padded to a power of two."""
     r: int
+    """The rank, padded to a power of two."""
     held: int
+    """Columns of A and C that stay on the chip."""
     chunk: int
+    """How many of the other columns are read at a time."""
     warps: int
+    """Warps of a program."""
 
 
 def plan(size: int, rank: int, rows: int, processors: int, shared: int) -> TilePlan:
-    """For n, r, `rows` in all (K B), and a device with so many multiprocessors and bytes of shared memory in each."""
+    """Divide a problem among programs.
+
+    Args:
+        size: The hidden size n.
+        rank: r, the number of columns of A and C.
+        rows: K B, the batch rows of all trials.
+        processors: The number of multiprocessors of the device.
+        shared: Bytes of shared memory that a program can have.
+    """
     n, r = _power_of_two(size), _power_of_two(rank)
     tile_n, tile_r = max(16, n), max(16, r)
-    if rows > ROWS_APART * processors and TILE_BYTES * tile_n * tile_r <= shared:
+    if rows > SINGLE_ROWS * processors and TILE_BYTES * tile_n * tile_r <= shared:
         return TilePlan(ROWS_IN_A_TILE, tile_n, tile_r, tile_r, tile_r, 8 if tile_n * tile_r > 2048 else 4)
     held = r if n * r <= RESIDENT else min(r, max(1, READ_AGAIN // n))
-    # some 32 numbers of A and as many of C in a thread
+    # about 32 entries of A and as many of C for each thread
     return TilePlan(1, n, r, held, held, min(16, max(1, n * r // 1024)))
 
 
 def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
-    """h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})); shapes as in reference.run. Cost: 12 n r B T flop in all."""
-    given = (z, h0, *factors(matrix), offset, activation)
-    states: Tensor = PersistentRecurrence.apply(*given)  # type: ignore[no-untyped-call]
+    """Return all states of h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})).
+
+    Shapes are those of ``reference.run``. Cost: 12 n r B T flop for forward, backward and the gradients of W.
+    """
+    arguments = (z, h0, *factors(matrix), offset, activation)
+    states: Tensor = TritonRecurrence.apply(*arguments)  # type: ignore[no-untyped-call]
     return states
 
 
-class PersistentRecurrence(torch.autograd.Function):
-    """z (T, B, n) or (K, T, B, n); h0 (B, n); sigma (n); a, c (n, r); offset (n) of modrelu; those with K too
-    where z has it. z may have another dtype than the rest: it is that of the states.
+class TritonRecurrence(torch.autograd.Function):
+    """The autograd node of ``run``.
+
+    z (T, B, n), h0 (B, n), sigma (n), a and c (n, r), modReLU's offset (n); all of them with a leading K in a pack. z
+    may have another dtype than the others; the states then have it too.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, offset: Tensor | None,
+        ctx: Any,
+        z: Tensor,
+        h0: Tensor,
+        sigma: Tensor,
+        a: Tensor,
+        c: Tensor,
+        offset: Tensor | None,
         activation: Activation,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
+        """Return the states, in the shape and the dtype of z."""
         states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
         skinny = torch.empty(*z.shape[:-1], a.shape[-1], dtype=z.dtype, device=z.device)
-        # without an offset the kernel reads none; it wants an address all the same
+        # A kernel without an offset does not read it, but it needs a valid address for it.
         _launch("forward", [z, h0, sigma if offset is None else offset, sigma, a, c], [states, skinny], activation)
         ctx.save_for_backward(states, skinny, h0, sigma, a, c)
         ctx.activation = activation
@@ -126,6 +164,7 @@ class PersistentRecurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of z, h0, sigma, a, c and the offset."""
         states, skinny, h0, sigma, a, c = ctx.saved_tensors
         delta, q = torch.empty_like(states), torch.empty_like(skinny)
         grad_h0, sums = h0.new_empty(h0.shape), sigma.new_empty(h0.shape)
@@ -139,38 +178,50 @@ class PersistentRecurrence(torch.autograd.Function):
         return delta, grad_h0, sums.sum(-2), grad_a.to(a.dtype), grad_c.to(c.dtype), grad_offset, None
 
 
-def _launch(name: str, given: list[Tensor], made: list[Tensor], activation: Activation) -> None:
-    """One kernel over the whole sequence; `given` ends in sigma, a, c and begins with an array like the states."""
-    like, (sigma, a, c) = given[0], given[-3:]
+def _launch(name: str, inputs: list[Tensor], outputs: list[Tensor], activation: Activation) -> None:
+    """Run one kernel over the whole sequence.
+
+    Args:
+        name: ``forward`` or ``backward``.
+        inputs: The kernel's inputs: first an array in the shape of the states, last sigma, a and c.
+        outputs: The arrays that the kernel fills.
+        activation: The nonlinearity.
+    """
+    like, (sigma, a, c) = inputs[0], inputs[-3:]
     *lead, steps, batch, n = like.shape
     trials, r = lead[0] if lead else 1, a.shape[-1]
     if batch == 0 or trials == 0:
         return
-    cut = plan(n, r, trials * batch, *_device(like.device))
-    padding = (0, cut.r - r, 0, cut.n - n)
-    laid = [x.contiguous() for x in (*given[:-2], *(torch.nn.functional.pad(x, padding) for x in (a, c)))]
+    tiles = plan(n, r, trials * batch, *_device(like.device))
+    padding = (0, tiles.r - r, 0, tiles.n - n)
+    arrays = [x.contiguous() for x in (*inputs[:-2], *(torch.nn.functional.pad(x, padding) for x in (a, c)))]
     kernels = importlib.import_module("spectral.recurrence.triton_kernels")
     language = kernels.tl
     number = language.float64 if sigma.dtype == torch.float64 else language.float32
-    # Triton's interpreter multiplies the bits of bfloat16 as if they were integers
-    halved = like.dtype == torch.bfloat16 and not _interpreted()
+    # Triton's interpreter multiplies the bits of bfloat16 as if they were integers, so products stay in float32 there.
+    bfloat16_products = like.dtype == torch.bfloat16 and not _interpreted()
+    sizes = {"ROWS": tiles.rows, "N": tiles.n, "R": tiles.r, "HELD": tiles.held, "CHUNK": tiles.chunk}
     options = {
-        "ROWS": cut.rows, "N": cut.n, "R": cut.r, "HELD": cut.held, "CHUNK": cut.chunk,
-        "ACTIVATION": activation.name, "SLOPE": activation.slope, "NUMBER": number,
-        "PRECISION": PRECISIONS[torch.get_float32_matmul_precision()], "DOT": language.bfloat16 if halved else number,
-    }  # fmt: skip
+        "ACTIVATION": activation.name,
+        "SLOPE": activation.slope,
+        "NUMBER": number,
+        "PRECISION": PRECISIONS[torch.get_float32_matmul_precision()],
+        "DOT": language.bfloat16 if bfloat16_products else number,
+    }
     with torch.cuda.device(like.device) if like.device.type == "cuda" else contextlib.nullcontext():
-        kernel = getattr(kernels, name)[(-(-batch // cut.rows), trials)]
-        kernel(*laid, *made, steps, batch, n, r, num_warps=cut.warps, **options)
+        kernel = getattr(kernels, name)[(-(-batch // tiles.rows), trials)]
+        kernel(*arrays, *outputs, steps, batch, n, r, num_warps=tiles.warps, **sizes, **options)
 
 
 def _power_of_two(size: int) -> int:
+    """Return the smallest power of two that is at least ``size``."""
     return 1 << max(size - 1, 0).bit_length()
 
 
 @functools.cache
 def _device(device: torch.device) -> tuple[int, int]:
-    if device.type != "cuda":  # interpreted: as small as a device can be, so that small problems take every path
+    """Return the number of multiprocessors, and the bytes of shared memory that a program can have."""
+    if device.type != "cuda":  # interpreted: a device as small as possible, so that small problems take every path
         return 1, 1 << 17
     properties = torch.cuda.get_device_properties(device)
     shared: int = getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)

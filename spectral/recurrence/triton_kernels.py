@@ -1,13 +1,14 @@
 # mypy: ignore-errors
-# (Triton's language is no typed Python, and its package is optional; persistent.py imports this file where it is there)
-"""The factored recurrence as one GPU kernel for each direction; what it keeps on chip and why: README.md here.
+# (Triton's language is not typed Python, and its package is optional; triton.py imports this file if it is installed)
+"""The factored recurrence as one GPU kernel for each direction; see README.md in this folder.
 
-A program owns ROWS batch rows of one trial and runs through all time steps; rows do not depend on each other, so
+A program owns ROWS batch rows of one trial and runs through all time steps. Rows do not depend on each other, so
 programs never wait for one another. sigma and the first HELD columns of A and C are loaded once; the others are read at
-every step, CHUNK at a time, from L1 or L2. With ROWS = 1 both products
-are sums of elementwise products over (N, R) arrays whose layout both share, so that a step moves nothing but the two
-sums between threads; with ROWS >= 16 they are matrix products. A and C come padded with zeros to (N, R), N and R
-powers of two; padded units stay exactly zero because phi(0) = 0.
+every step from L1 or L2, CHUNK at a time.
+
+With ROWS = 1 both products are sums of elementwise products over (N, R) arrays of one layout, so that a step moves only
+the two sums between threads. With ROWS >= 16 they are matrix products. A and C are padded with zeros to (N, R), where N
+and R are powers of two. Padded units stay exactly zero because phi(0) = 0.
 """
 
 import triton
@@ -16,7 +17,7 @@ import triton.language as tl
 
 @triton.jit
 def into_rank(x, m, ROWS: tl.constexpr, PRECISION: tl.constexpr, DOT: tl.constexpr):
-    """(ROWS, N) x (N, R) -> (ROWS, R); without the row axis where ROWS is 1."""
+    """Return the product (ROWS, N) x (N, R) -> (ROWS, R), without the row axis if ROWS is 1."""
     if ROWS == 1:
         return tl.sum(x[:, None] * m, 0)
     else:
@@ -25,7 +26,7 @@ def into_rank(x, m, ROWS: tl.constexpr, PRECISION: tl.constexpr, DOT: tl.constex
 
 @triton.jit
 def out_of_rank(q, m, ROWS: tl.constexpr, PRECISION: tl.constexpr, DOT: tl.constexpr):
-    """(ROWS, R) x (N, R)^T -> (ROWS, N); without the row axis where ROWS is 1."""
+    """Return the product (ROWS, R) x (N, R)^T -> (ROWS, N), without the row axis if ROWS is 1."""
     if ROWS == 1:
         return tl.sum(q[None, :] * m, 1)
     else:
@@ -34,7 +35,7 @@ def out_of_rank(q, m, ROWS: tl.constexpr, PRECISION: tl.constexpr, DOT: tl.const
 
 @triton.jit
 def places(first, columns, width, batch, ROWS: tl.constexpr):
-    """Offsets in a (B, width) array of one step, and which of them exist."""
+    """Return offsets in a (B, width) array of one step, and a mask of those that exist."""
     if ROWS == 1:
         return first * width + columns, columns < width
     else:
@@ -44,7 +45,7 @@ def places(first, columns, width, batch, ROWS: tl.constexpr):
 
 @triton.jit
 def over_rows(x, ROWS: tl.constexpr):
-    """(N) as something that multiplies (ROWS, N)."""
+    """Return a vector (N) in a shape that broadcasts over (ROWS, N)."""
     if ROWS == 1:
         return x
     else:
@@ -53,7 +54,7 @@ def over_rows(x, ROWS: tl.constexpr):
 
 @triton.jit
 def phi(x, offset, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
-    """NaN stays NaN; tanh to an absolute error of a few eps."""
+    """Apply the nonlinearity. NaN stays NaN; tanh has an absolute error of a few eps."""
     if ACTIVATION == "tanh":
         e = tl.exp(-2 * tl.abs(x))
         size = (1 - e) / (1 + e)
@@ -72,7 +73,7 @@ def phi(x, offset, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
 
 @triton.jit
 def descend(g, h, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
-    """g * phi'(x), phi' read off h = phi(x)."""
+    """Return g * phi'(x), with phi' computed from h = phi(x)."""
     if ACTIVATION == "tanh":
         return g * (1 - h * h)
     elif ACTIVATION == "relu":
@@ -87,12 +88,34 @@ def descend(g, h, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
 
 @triton.jit
 def forward(
-    z, h0, offset, sigma, a, c, states, skinny, steps, batch, n, r,
-    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, HELD: tl.constexpr, CHUNK: tl.constexpr,
-    ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, PRECISION: tl.constexpr, NUMBER: tl.constexpr, DOT: tl.constexpr,
-):  # fmt: skip
-    """Grid (row tiles, trials). z, states (K, T, B, n); h0 (K, B, n); skinny = h C (K, T, B, r); offset of
-    modrelu and sigma (K, n); a, c (K, N, R)."""
+    z,
+    h0,
+    offset,
+    sigma,
+    a,
+    c,
+    states,
+    skinny,
+    steps,
+    batch,
+    n,
+    r,
+    ROWS: tl.constexpr,
+    N: tl.constexpr,
+    R: tl.constexpr,
+    HELD: tl.constexpr,
+    CHUNK: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+    SLOPE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    NUMBER: tl.constexpr,
+    DOT: tl.constexpr,
+):
+    """Run forward through time; the grid is (row tiles, trials).
+
+    Reads z (K, T, B, n), h0 (K, B, n), the offset of modReLU and sigma (K, n), a and c (K, N, R). Writes the states
+    (K, T, B, n) and skinny = h C (K, T, B, r).
+    """
     first, trial = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1).to(tl.int64)
     units, ranks, held = tl.arange(0, N), tl.arange(0, CHUNK), tl.arange(0, HELD)
     at, here = places(first, units, n, batch, ROWS)
@@ -112,7 +135,7 @@ def forward(
     for t in range(steps):
         x = z_next.to(NUMBER) + diagonal * h
         z += step
-        # asked for a step ahead, so that it has a step's time to arrive
+        # Loaded a step ahead, so that it has the time of a step to arrive.
         z_next = tl.load(z + at, mask=here & (t + 1 < steps), other=0.0)
         at_r, here_r = places(first, held, r, batch, ROWS)
         q = into_rank(h, c_held, ROWS, PRECISION, DOT)
@@ -132,12 +155,35 @@ def forward(
 
 @triton.jit
 def backward(
-    grad, states, h0, sigma, a, c, delta, q_all, grad_h0, grad_sigma, steps, batch, n, r,
-    ROWS: tl.constexpr, N: tl.constexpr, R: tl.constexpr, HELD: tl.constexpr, CHUNK: tl.constexpr,
-    ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, PRECISION: tl.constexpr, NUMBER: tl.constexpr, DOT: tl.constexpr,
-):  # fmt: skip
-    """Writes delta (K, T, B, n), q = delta A (K, T, B, r), grad_h0 (K, B, n) and the sum over time of
-    delta_t h_{t-1}, (K, B, n).
+    grad,
+    states,
+    h0,
+    sigma,
+    a,
+    c,
+    delta,
+    q_all,
+    grad_h0,
+    grad_sigma,
+    steps,
+    batch,
+    n,
+    r,
+    ROWS: tl.constexpr,
+    N: tl.constexpr,
+    R: tl.constexpr,
+    HELD: tl.constexpr,
+    CHUNK: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+    SLOPE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    NUMBER: tl.constexpr,
+    DOT: tl.constexpr,
+):
+    """Run backward through time; the grid is (row tiles, trials).
+
+    Reads what forward does, and grad (K, T, B, n). Writes delta (K, T, B, n), q = delta A (K, T, B, r), grad_h0
+    (K, B, n), and grad_sigma (K, B, n): the sum over time of delta_t h_{t-1}, before it is summed over the batch.
     """
     first, trial = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1).to(tl.int64)
     units, ranks, held = tl.arange(0, N), tl.arange(0, CHUNK), tl.arange(0, HELD)

@@ -1,4 +1,4 @@
-"""The adding problem at several lengths: squared error and the time it takes."""
+"""The adding problem at several lengths: the squared error, and the time to reach it."""
 
 from __future__ import annotations
 
@@ -10,39 +10,56 @@ from matplotlib.figure import Figure
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, limit, panels
 from study.records import PointRecord
-from study.tables import NONE, Bound, ResultTable, shown, spread
+from study.tables import NONE, Bound, ResultTable, format_mean, format_number
 from study.trials import Group, TrialOutcome, best_of, groups
 
 
 @dataclass(frozen=True)
 class AddingExperiment(Experiment):
-    """``error``: squared error to be reached within ``seconds``, by length."""
+    """The adding problem; a squared error of ``error`` must be reached within ``seconds``, given by length."""
 
     error: float = 2e-3
     seconds: dict[int, float] = field(default_factory=dict)
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
+        """Return one table: squared error and time to reach ``error``, for each length and model."""
         headings = (
-            "T", "model", "parameters (recurrent)", "steps", "seeds", "best validation MSE", "test MSE",
-            f"steps to {self.error:g}", f"seconds to {self.error:g}", "seconds in all", "trained together",
-        )  # fmt: skip
+            "T",
+            "model",
+            "parameters (recurrent)",
+            "steps",
+            "seeds",
+            "best validation MSE",
+            "test MSE",
+            f"steps to {self.error:g}",
+            f"seconds to {self.error:g}",
+            "seconds in all",
+            "trained together",
+        )
         found = sorted(groups(trials), key=_length)
         return [ResultTable(headings, [self._row(group) for group in found])]
 
     def _row(self, group: Group) -> list[str]:
         reached = [point for trial in group.trials if (point := self._reached(trial)) is not None]
         return [
-            str(_length(group)), group.label, group.size, group.steps,
-            group.seeds, spread(group.values("val/loss")), spread(group.values("test/loss")),
-            spread([point.step for point in reached]) if reached else "never",
-            spread([point.values.get("time/wall_s") or 0.0 for point in reached]) if reached else NONE,
-            spread(group.seconds), group.together,
-        ]  # fmt: skip
+            str(_length(group)),
+            group.label,
+            group.size,
+            group.steps,
+            group.seeds,
+            format_mean(group.values("val/loss")),
+            format_mean(group.values("test/loss")),
+            format_mean([point.step for point in reached]) if reached else "never",
+            format_mean([point.values.get("time/wall_s") or 0.0 for point in reached]) if reached else NONE,
+            format_mean(group.seconds),
+            group.pack_size,
+        ]
 
     def _reached(self, trial: TrialOutcome) -> PointRecord | None:
         return trial.first(lambda point: (loss := point.values.get("val/loss")) is not None and loss <= self.error)
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
+        """Return one bound for each length: every seed reaches ``error`` within ``seconds``."""
         found = groups(trials)
         return [self._bound(length, most, found) for length, most in self.seconds.items()]
 
@@ -55,10 +72,11 @@ class AddingExperiment(Experiment):
             (point := self._reached(trial)) is not None and (point.values.get("time/wall_s") or 0.0) <= most
             for trial in own.trials
         ]
-        text = f"{sum(done)} of {len(done)} seeds; best {spread(own.values('val/loss'))}"
+        text = f"{sum(done)} of {len(done)} seeds; best {format_mean(own.values('val/loss'))}"
         return Bound(f"T = {length}: {own.label}", asked, text, all(done))
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
+        """Return the validation error over training steps, with a panel for each length."""
         found = groups(trials)
         lengths = sorted({_length(group) for group in found})
         figure, all_axes = panels(len(lengths), height=5.0)
@@ -73,8 +91,9 @@ class AddingExperiment(Experiment):
         return {self.name: figure}
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
+        """Return the baseline."""
         bases = {trial.spec.task.baseline for trial in trials}
-        return [f"Baseline at every length: {shown(base)}, the error of the answer 1." for base in bases]
+        return [f"Baseline at every length: {format_number(base)}, the error of the answer 1." for base in bases]
 
 
 def _length(group: Group) -> int:

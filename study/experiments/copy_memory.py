@@ -1,4 +1,4 @@
-"""The copy task at one length: how far below the baseline, how soon, and whether controls leave it at all."""
+"""The copy task at one length: how far and how soon nets get below the baseline, and whether controls do at all."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from matplotlib.figure import Figure
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, limit, panels
 from study.records import PointRecord
-from study.tables import NONE, Bound, ResultTable, at_least, shown, spread
+from study.tables import NONE, Bound, ResultTable, at_least, format_mean, format_number
 from study.trials import Group, TrialOutcome, best_of, groups
 
 CONTROLS = ("rnn", "lstm")
-"""Kinds that are not to get below the baseline; of others that ran it is not asked."""
+"""Kinds that must not get below the baseline; nothing is asked of other kinds."""
 STUCK = 0.9
 """Share of the baseline above which a control has learned nothing."""
 
 
 @dataclass(frozen=True)
 class CopyMemory(Experiment):
-    """``ratio``: validation loss over baseline, to be reached with ``recall`` within ``steps`` and ``seconds``."""
+    """The copy task at one length.
+
+    Attributes:
+        ratio: Validation loss relative to the baseline that every seed must reach.
+        recall: Recall that must be reached at the same report.
+        steps: Training steps within which it must be reached; None for any number.
+        seconds: Seconds within which it must be reached; None for any time.
+    """
 
     ratio: float = 0.05
     recall: float = 0.0
@@ -29,22 +36,37 @@ class CopyMemory(Experiment):
     seconds: float | None = None
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
+        """Return one table: loss relative to the baseline, and the time to reach ``ratio``, for each model."""
         headings = (
-            "model", "parameters (recurrent)", "steps", "seeds", "best loss / baseline", "recall",
-            "test loss / baseline", f"steps to {self.ratio:g}x", f"seconds to {self.ratio:g}x", "seconds in all",
+            "model",
+            "parameters (recurrent)",
+            "steps",
+            "seeds",
+            "best loss / baseline",
+            "recall",
+            "test loss / baseline",
+            f"steps to {self.ratio:g}x",
+            f"seconds to {self.ratio:g}x",
+            "seconds in all",
             "trained together",
-        )  # fmt: skip
+        )
         return [ResultTable(headings, [self._row(group) for group in groups(trials)])]
 
     def _row(self, group: Group) -> list[str]:
         reached = [point for trial in group.trials if (point := self._reached(trial)) is not None]
         return [
-            group.label, group.size, group.steps, group.seeds,
-            spread(_ratios(group, "val/loss")), spread(group.values("val/recall"), percent=True),
-            spread(_ratios(group, "test/loss")), spread([point.step for point in reached]) if reached else "never",
-            spread([point.values.get("time/wall_s") or 0.0 for point in reached]) if reached else NONE,
-            spread(group.seconds), group.together,
-        ]  # fmt: skip
+            group.label,
+            group.size,
+            group.steps,
+            group.seeds,
+            format_mean(_ratios(group, "val/loss")),
+            format_mean(group.values("val/recall"), percent=True),
+            format_mean(_ratios(group, "test/loss")),
+            format_mean([point.step for point in reached]) if reached else "never",
+            format_mean([point.values.get("time/wall_s") or 0.0 for point in reached]) if reached else NONE,
+            format_mean(group.seconds),
+            group.pack_size,
+        ]
 
     def _reached(self, trial: TrialOutcome) -> PointRecord | None:
         most = self.ratio * trial.spec.task.baseline
@@ -70,6 +92,7 @@ class CopyMemory(Experiment):
         return " and ".join(parts) + (f", within {' and '.join(within)}" if within else "") + ", every seed"
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
+        """Return the bound on the spectral net, and that the controls do not learn."""
         found = groups(trials)
         own = best_of(group for group in found if group.spectral)
         controls = [self._control(kind, [g for g in found if g.spec.model.kind == kind]) for kind in CONTROLS]
@@ -79,12 +102,12 @@ class CopyMemory(Experiment):
         if own is None:
             return Bound("spectral", self._asked, NONE, None)
         done = [self._in_time(trial) for trial in own.trials]
-        recall = f", recall {spread(own.values('val/recall'), percent=True)}" if self.recall else ""
-        text = f"{sum(done)} of {len(done)} seeds; best {spread(_ratios(own, 'val/loss'))}{recall}"
+        recall = f", recall {format_mean(own.values('val/recall'), percent=True)}" if self.recall else ""
+        text = f"{sum(done)} of {len(done)} seeds; best {format_mean(_ratios(own, 'val/loss'))}{recall}"
         return Bound(own.label, self._asked, text, all(done))
 
     def _control(self, kind: str, found: Sequence[Group]) -> Bound:
-        """All settings of a kind. A trial that diverges has not got below the baseline either."""
+        """Return the bound on all settings of a kind; a trial that diverges does not get below the baseline either."""
         ratios = [ratio for group in found for ratio in _ratios(group, "val/loss")]
         what = f"control: {kind} does not get below the baseline, every trial"
         if found and not ratios and all(trial.diverged for group in found for trial in group.trials):
@@ -92,11 +115,16 @@ class CopyMemory(Experiment):
         return at_least(what, min(ratios) if ratios else None, STUCK)
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
+        """Return the validation loss relative to the baseline over training steps."""
         figure, (axes,) = panels(1, width=7.5, height=5.2)
         for colour, group in coloured(groups(trials)):
             base = group.spec.task.baseline
-            curves(axes, colour, group.label,
-                   [[(step, value / base) for step, value in t.curve("val/loss")] for t in group.trials])  # fmt: skip
+            curves(
+                axes,
+                colour,
+                group.label,
+                [[(step, value / base) for step, value in t.curve("val/loss")] for t in group.trials],
+            )
         axes.set_yscale("log")
         limit(axes, 1.0, "baseline")
         limit(axes, self.ratio, f"bound, {self.ratio:g}")
@@ -104,8 +132,9 @@ class CopyMemory(Experiment):
         return {self.name: figure}
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
+        """Return the baselines."""
         bases = sorted({(trial.spec.task.sequence_length, trial.spec.task.baseline) for trial in trials})
-        return [f"Baseline for {length:,} steps: {shown(base)} nats." for length, base in bases]
+        return [f"Baseline for {length:,} steps: {format_number(base)} nats." for length, base in bases]
 
 
 def _ratios(group: Group, key: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""Deep nets on flat MNIST: spectral, plain and residual ones of the same depth."""
+"""Deep nets on flat MNIST: spectral, plain and residual nets of the same depth."""
 
 from __future__ import annotations
 
@@ -10,27 +10,36 @@ from matplotlib.figure import Figure
 
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, limit, panels, percent_of_errors
-from study.tables import NONE, Bound, ResultTable, at_least, at_most, shown, spread
+from study.tables import NONE, Bound, ResultTable, at_least, at_most, format_mean, format_number
 from study.trials import Group, TrialOutcome, best_of, groups
 
 ONE_CLASS = 0.1135
-"""Share of the commonest digit among the test images: what a net that learned nothing gets."""
+"""Share of the most frequent digit among the test images, which a net that learned nothing gets right."""
 
 
 @dataclass(frozen=True)
 class DeepNets(Experiment):
-    """Test accuracy asked of the spectral net, by its number of layers."""
+    """Deep nets; ``ASKED`` is the test accuracy asked of the spectral net, by its number of layers."""
 
     ASKED: ClassVar[dict[int, float]] = {100: 0.97, 200: 0.95}
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
+        """Return one table: accuracy for each depth and model."""
         headings = (
-            "layers", "model", "parameters (of the layers)", "steps", "seeds", "validation accuracy", "test accuracy",
-            "seconds in all", "trained together",
-        )  # fmt: skip
+            "layers",
+            "model",
+            "parameters (of the layers)",
+            "steps",
+            "seeds",
+            "validation accuracy",
+            "test accuracy",
+            "seconds in all",
+            "trained together",
+        )
         return [ResultTable(headings, [_row(group) for group in sorted(groups(trials), key=_depth)])]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
+        """Return for each depth the accuracy asked of the spectral net and what its controls must not reach."""
         found = groups(trials)
         return [bound for depth, asked in self.ASKED.items() for bound in self._bounds(depth, asked, found)]
 
@@ -43,13 +52,14 @@ class DeepNets(Experiment):
         first = kinds["spectral_mlp"]
         named = f"{depth} layers: {first.label}" if first else f"{depth} layers: spectral_mlp"
         stuck = at_most(f"{depth} layers: mlp stays at one class", plain, ONE_CLASS + 5e-5, percent=True)
-        below = Bound(f"{depth} layers: resnet is below ours", f"< {shown(own, percent=True)}", NONE, None)
+        below = Bound(f"{depth} layers: resnet is below ours", f"< {format_number(own, percent=True)}", NONE, None)
         if own is not None and residual is not None:
-            below = Bound(below.what, below.asked, shown(residual, percent=True), residual < own)
-        whole = first is not None and first.whole
+            below = Bound(below.what, below.asked, format_number(residual, percent=True), residual < own)
+        whole = first is not None and first.complete
         return [at_least(f"{named}, mean of the seeds", own, asked, percent=True, also=whole), stuck, below]
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
+        """Return what was not tried."""
         return [
             "The plain net starts as torch's linear layers do, U(-1/sqrt(n), 1/sqrt(n)), which fades with depth by "
             "itself; the spectral net starts at the identity, the residual one has its shortcuts. No other start "
@@ -57,6 +67,7 @@ class DeepNets(Experiment):
         ]
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
+        """Return the validation error over training steps, with a panel for each depth."""
         found = groups(trials)
         depths = sorted({_depth(group) for group in found})
         figure, all_axes = panels(len(depths), height=4.8)
@@ -72,10 +83,16 @@ class DeepNets(Experiment):
 
 def _row(group: Group) -> list[str]:
     return [
-        str(_depth(group)), group.label, group.size, group.steps, group.seeds,
-        spread(group.values("val/accuracy"), percent=True), spread(group.values("test/accuracy"), percent=True),
-        spread(group.seconds), group.together,
-    ]  # fmt: skip
+        str(_depth(group)),
+        group.label,
+        group.size,
+        group.steps,
+        group.seeds,
+        format_mean(group.values("val/accuracy"), percent=True),
+        format_mean(group.values("test/accuracy"), percent=True),
+        format_mean(group.seconds),
+        group.pack_size,
+    ]
 
 
 def _depth(group: Group) -> int:

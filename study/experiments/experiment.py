@@ -1,4 +1,4 @@
-"""What an experiment is: its sweeps' trials in; tables, bounds, sentences and plots out."""
+"""The base class of experiments, which turn the trials of their sweeps into tables, bounds, sentences and plots."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ from study.trials import TrialOutcome
 
 @dataclass(frozen=True)
 class Experiment(ABC):
-    """``name``: its sweeps are the documents of this name and those that go on with a hyphen.
+    """A part of the study, with its own section in docs/results.md.
 
-    ``SELECTED``: by what the best of several settings is chosen, never by what is reported.
+    Attributes:
+        name: Name of the experiment. Its sweeps are the documents with this name, and those whose name continues with
+            a hyphen.
+        title: Heading of the section.
+        about: First paragraph of the section.
+        published: Published results to compare with.
+        SELECTED: Sentence that says how the best of several settings is chosen, which is never by what is reported.
     """
 
     name: str
@@ -29,16 +35,16 @@ class Experiment(ABC):
 
     @abstractmethod
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        """The figures. trials: of all its sweeps that ran, perhaps none of some."""
+        """Return the tables of results. Sweeps that have not run have no trials in ``trials``."""
 
     @abstractmethod
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """What is asked of them in this size."""
+        """Return the bounds of this size with the results that are compared with them."""
 
     @abstractmethod
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
-        """By name, which begins with the experiment's own."""
+        """Return the figures by name; every name starts with the experiment's."""
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
-        """Sentences that the numbers decide."""
+        """Return sentences that depend on the results."""
         return []

@@ -1,7 +1,7 @@
-"""Gradients through the copy task over training: whether |dL/dh_0| stays near |dL/dh_T|.
+"""Gradients through the copy task during training: whether |dL/dh_0| stays near |dL/dh_T|.
 
-T is the task's: at h_T every output that has to be recalled is still ahead, so what is lost since h_0 was lost on the
-way. The state after the last step of all, which the ratio is also shown over, is the source of one output alone.
+T is the length of the task. At h_T the net still has to recall every symbol, so a gradient that is smaller at h_0 was
+lost on the way. The ratio is also computed with the state after the last step, which affects one output alone.
 """
 
 from __future__ import annotations
@@ -17,47 +17,54 @@ from matplotlib.figure import Figure, SubFigure
 from study.experiments.experiment import Experiment
 from study.plots import COLOURS, GREY, MAP
 from study.records import PointRecord
-from study.tables import NONE, Bound, ResultTable, at_least, shown, spread
+from study.tables import NONE, Bound, ResultTable, at_least, format_mean, format_number
 from study.trials import TrialOutcome, label
 from workers.tasks.copy_memory import Copy
-from workers.training.probe_points import cuts
-from workers.training.probe_points import rows as looked_at
+from workers.training.probe_points import sequence_count, time_points
 
 LOW, HIGH = 0.1, 10.0
 SHARE = 0.99
 CONTROL_MARGIN = 0.1
 DECADES = 12
-"""Gradients smaller than the largest by more are drawn as none."""
+"""Gradients that are smaller than the largest by more decades than this are not drawn."""
 
 
 @dataclass(frozen=True)
 class GradientRatios:
-    """The ratios of a trial's reports; one that had none, since a norm was 0 or not finite, lies outside the band."""
+    """The gradient ratios at a trial's reports; None if a norm was 0 or not finite, which lies outside the band."""
 
     ratios: Sequence[float | None]
 
     @property
     def share(self) -> float | None:
+        """Share of the ratios that lie in the band; None if there are none."""
         if not self.ratios:
             return None
         return sum(ratio is not None and LOW <= ratio <= HIGH for ratio in self.ratios) / len(self.ratios)
 
     @property
     def known(self) -> list[float]:
+        """The ratios that are numbers."""
         return [ratio for ratio in self.ratios if ratio is not None]
 
 
 @dataclass(frozen=True)
 class Gradients(Experiment):
+    """Gradients through the copy task during training."""
+
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        headings = ("model", "r T", "looks", f"share in [{LOW:g}, {HIGH:g}]", "median ratio", "least", "greatest",
-                    "share, over the last state of all", "end")  # fmt: skip
+        """Return one table: the gradient ratios of each trial."""
+        band = f"share in [{LOW:g}, {HIGH:g}]"
+        ratios = ("probes", band, "median ratio", "least", "greatest", "share, over the last state of all")
+        headings = ("model", "r T", *ratios, "end")
         return [ResultTable(headings, [_row(trial) for trial in trials])]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
+        """Return the bound on spectral nets with r <= 1/T, and that the controls leave the band."""
         kept = [trial for trial in trials if _kept_small(trial)]
         bounds = [
-            at_least(f"{_named(t)}, r <= 1/T, over h_{_silence(t)}", looks(t).share, SHARE, percent=True) for t in kept
+            at_least(f"{_named(t)}, r <= 1/T, over h_{_silence(t)}", gradient_ratios(t).share, SHARE, percent=True)
+            for t in kept
         ]
         if not bounds:
             bounds = [Bound("spectral with r <= 1/T", f">= {SHARE:.0%}", NONE, None)]
@@ -68,12 +75,13 @@ class Gradients(Experiment):
         return bounds + [_leaves(what, own) for what, own in controls.items()]
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
+        """Return how the ratios are measured."""
         found = []
         for silence, depth, batch in sorted({(_silence(t), t.spec.depth, t.spec.training.batch_size) for t in trials}):
             found += [
-                f"A look is one step's gradient of the training loss, over {looked_at(batch)} sequences, at "
-                f"{len(cuts(depth))} points of time. The ratio is |dL/dh_0| / |dL/dh_{silence}|, the last before the "
-                "recall begins.",
+                f"A probe is one step's gradient of the training loss, over {sequence_count(batch)} sequences, at "
+                f"{len(time_points(depth))} points of time. The ratio is |dL/dh_0| / |dL/dh_{silence}|, the last "
+                "before the recall begins.",
                 f"The last column is over |dL/dh_{depth}|, the state after the last step, and no bound is held to it: "
                 "that state feeds one output and h_0 feeds all, so it moves with how well the last symbol alone is "
                 "recalled, and nets whose gradients do not cross the silence stay in the band by it.",
@@ -81,6 +89,7 @@ class Gradients(Experiment):
         return found
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
+        """Return one figure: gradients over training and time, and the ratios."""
         drawn = [trial for trial in trials if trial.points]
         figure = Figure(figsize=(4.6 * max(1, len(drawn)), 6.2), layout="constrained")
         halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 2))
@@ -89,33 +98,33 @@ class Gradients(Experiment):
         return {self.name: figure}
 
 
-def looks(trial: TrialOutcome) -> GradientRatios:
-    """|dL/dh_0| over that of the last look before the recall, one for each report that looked."""
-    return _looks(trial, _times(trial).index(_silence(trial)))
+def gradient_ratios(trial: TrialOutcome) -> GradientRatios:
+    """Return |dL/dh_0| / |dL/dh_t| at every report with gradients, for the last probed time t before the recall."""
+    return _ratios_up_to(trial, _times(trial).index(_silence(trial)))
 
 
 def _over_last_state(trial: TrialOutcome) -> GradientRatios:
-    return _looks(trial, len(_times(trial)) - 1)
+    return _ratios_up_to(trial, len(_times(trial)) - 1)
 
 
-def _looks(trial: TrialOutcome, end: int) -> GradientRatios:
-    """One that diverged has one more, where it did."""
-    found = [_over(point, end) for point in trial.points if any(name.startswith("grad_t/") for name in point.values)]
+def _ratios_up_to(trial: TrialOutcome, end: int) -> GradientRatios:
+    """Return the ratios with the gradient at probe point ``end``; a trial that diverged gets a further None."""
+    found = [_ratio(point, end) for point in trial.points if any(name.startswith("grad_t/") for name in point.values)]
     return GradientRatios([*found, None] if trial.diverged else found)
 
 
-def _over(point: PointRecord, end: int) -> float | None:
-    """None where a norm was 0 or not finite, which is not recorded."""
+def _ratio(point: PointRecord, end: int) -> float | None:
+    """Return the ratio at one report, or None if a norm was 0, or was not finite and so is not recorded."""
     first, last = point.values.get("grad_t/00"), point.values.get(f"grad_t/{end:02d}")
     return first / last if first is not None and last else None
 
 
 def _times(trial: TrialOutcome) -> list[int]:
-    return cuts(trial.spec.depth)
+    return time_points(trial.spec.depth)
 
 
 def _silence(trial: TrialOutcome) -> int:
-    """The last time at or before T that is looked at."""
+    """Return the last probed time at or before T."""
     task = trial.spec.task
     assert isinstance(task, Copy)
     return max(time for time in _times(trial) if time <= task.length)
@@ -130,29 +139,35 @@ def _kept_small(trial: TrialOutcome) -> bool:
 
 
 def _leaves(what: str, found: Sequence[TrialOutcome]) -> Bound:
-    """Whether what is asked of ours is beyond a control, whichever of its trials stays longest."""
-    shares = [share for trial in found if (share := looks(trial).share) is not None]
+    """Return the bound that no trial of a control has the share asked of the spectral nets."""
+    shares = [share for trial in found if (share := gradient_ratios(trial).share) is not None]
     what, asked = f"control: {what} leaves it, every seed", f"< {SHARE:.0%}"
     if not shares:
         return Bound(what, asked, NONE, None)
-    return Bound(what, asked, spread(shares, percent=True), max(shares) < SHARE)
+    return Bound(what, asked, format_mean(shares, percent=True), max(shares) < SHARE)
 
 
 def _row(trial: TrialOutcome) -> list[str]:
-    found = looks(trial)
+    found = gradient_ratios(trial)
     known = found.known
-    r_t = shown(trial.spec.model.band_margin * trial.spec.task.sequence_length) if trial.spectral else NONE
+    r_t = format_number(trial.spec.model.band_margin * trial.spec.task.sequence_length) if trial.spectral else NONE
     end = f"diverged: {trial.reason}" if trial.diverged else f"{trial.spec.training.steps:,} steps"
     median = statistics.median(known) if known else None
     return [
-        _named(trial), r_t, str(len(found.ratios)),
-        shown(found.share, percent=True), shown(median), shown(min(known, default=None)),
-        shown(max(known, default=None)), shown(_over_last_state(trial).share, percent=True), end,
-    ]  # fmt: skip
+        _named(trial),
+        r_t,
+        str(len(found.ratios)),
+        format_number(found.share, percent=True),
+        format_number(median),
+        format_number(min(known, default=None)),
+        format_number(max(known, default=None)),
+        format_number(_over_last_state(trial).share, percent=True),
+        end,
+    ]
 
 
 def _profile(trial: TrialOutcome) -> tuple[list[int], list[list[float]]]:
-    """Steps of the looks, and for each point of time |dL/dh_t| at those."""
+    """Return the training steps of the probes, and for each probed time |dL/dh_t| at those steps."""
     names = sorted({name for point in trial.points for name in point.values if name.startswith("grad_t/")})
     whole = [point for point in trial.points if names and all(point.values.get(name) is not None for name in names)]
     rows = [[float(point.values[name] or 0.0) for point in whole] for name in names]
@@ -182,7 +197,7 @@ def _heatmaps(figure: SubFigure, trials: Sequence[TrialOutcome]) -> None:
 
 
 def _edges(count: int, steps: int) -> list[float]:
-    """Half-way between ``count`` points from 0 to ``steps``."""
+    """Return the edges of the cells around ``count`` evenly spaced points from 0 to ``steps``."""
     points = [i * steps / max(1, count - 1) for i in range(count)]
     return [points[0], *((a + b) / 2 for a, b in pairwise(points)), float(steps)]
 
@@ -191,7 +206,7 @@ def _ratios(figure: SubFigure, trials: Sequence[TrialOutcome]) -> None:
     axes = figure.subplots()
     for colour, trial in zip(COLOURS, trials, strict=False):
         end = _times(trial).index(_silence(trial))
-        curve = [(point.step, ratio) for point in trial.points if (ratio := _over(point, end))]
+        curve = [(point.step, ratio) for point in trial.points if (ratio := _ratio(point, end))]
         if curve:
             axes.plot(*zip(*curve, strict=True), color=colour, linewidth=1.3, label=_named(trial))
     axes.axhspan(LOW, HIGH, color=GREY, alpha=0.2, linewidth=0)

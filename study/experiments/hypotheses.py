@@ -1,42 +1,47 @@
-"""Two hypotheses about the phase diagram, tested; each sentence is chosen by the numbers in it."""
+"""Tests of two hypotheses about the phase diagram; the results decide which sentences are written."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from study.experiments.phase_points import PhasePoint, share, together
+from study.experiments.phase_points import PhasePoint, group_by, share
 from study.statistics import Z95, fisher_greater, logistic, ratio_with_error, wilson
-from study.tables import shown
+from study.tables import format_number
 
 SAFE = 1.0
-"""r T up to which the margin is not what a trial fails for."""
+"""r T up to which a trial does not fail because of its margin."""
 EDGE = (1.0, 10.0)
+"""Range of r T in which the first hypothesis expects the edge of success."""
 FEW, NEAR_FULL = 0.5, 1.0
-"""(m1 + m2) / n: at most the first is few; from the second on every rotation can be reached."""
+"""(m1 + m2) / n: up to ``FEW`` there are few reflectors; from ``NEAR_FULL`` on every rotation can be reached."""
 DECISIVE = 2.0
-"""Difference of log likelihoods of two models with as many parameters that speaks for the better one."""
+"""Difference in log likelihood above which the better of two models with equally many parameters is preferred."""
 SIGNIFICANT = 0.05
+"""P-value below which a difference is significant."""
 RARELY = 0.25
-"""Upper end of the interval of a share below which something hardly ever succeeds."""
+"""A setting hardly ever succeeds if the upper end of its share's interval is below this."""
 LEAST = 20
-"""Trials below which nothing is said."""
+"""Number of trials below which a hypothesis is not tested."""
 
 
 ABLE = "settings that mostly train at the least r T, whose own trials are not counted"
 
 
 def able(points: Sequence[PhasePoint]) -> list[PhasePoint]:
-    """Points of settings and lengths of which most trials succeed at the least r T: if others of them fail, it is for
-    the margin. The trials that chose them are not among the points, since they would succeed by construction."""
+    """Return the points of settings and lengths of which most trials succeed at the least r T.
+
+    If other trials of them fail, the margin is the reason. The trials at the least r T are left out, since they succeed
+    by construction.
+    """
     least = min((point.r_t for point in points), default=0.0)
-    choosing = together([point for point in points if point.r_t == least], lambda p: (p.setting, p.length))
+    choosing = group_by([point for point in points if point.r_t == least], lambda p: (p.setting, p.length))
     kept = {key for key, own in choosing.items() if share(own) > 0.5}
     return [point for point in points if point.r_t > least and (point.setting, point.length) in kept]
 
 
 def edge(points: Sequence[PhasePoint]) -> list[str]:
-    """H1 for one task: success ends at r T of 1 to 10, whatever T is. points: of that task."""
+    """Test for the points of one task whether success ends at an r T of 1 to 10, at every T (hypothesis H1)."""
     task = points[0].task
     kept = able(points)
     name = f"**H1, {task}** (the edge of success collapses in r T near {EDGE[0]:g} to {EDGE[1]:g}):"
@@ -52,10 +57,10 @@ def edge(points: Sequence[PhasePoint]) -> list[str]:
     error = math.sqrt(float(by_product.covariance[1, 1]))
     clear = abs(slope) > Z95 * error
     steep = f"slope {slope:.2f} +- {Z95 * error:.2f} per e-fold of r T" + ("" if clear else ", not clearly below 0")
-    basis = f"{steep}; {found} trials of {len(together(kept, lambda p: (p.setting, p.length)))} {ABLE}"
+    basis = f"{steep}; {found} trials of {len(group_by(kept, lambda p: (p.setting, p.length)))} {ABLE}"
     most = max(point.r_t for point in kept)
     if middle > most:
-        by_length = together([point for point in kept if point.r_t == most], lambda p: p.length).items()
+        by_length = group_by([point for point in kept if point.r_t == most], lambda p: p.length).items()
         ends = ", ".join(f"{_interval([p.success for p in own])} at T = {length}" for length, own in by_length)
         return [f"{name} not supported: at r T = {most:g}, the largest here, {ends} still succeed ({basis})."]
     place = "across an end of"
@@ -63,12 +68,15 @@ def edge(points: Sequence[PhasePoint]) -> list[str]:
         place = "inside"
     elif high < EDGE[0] or EDGE[1] < low:
         place = "outside"
-    said = f"half of the trials succeed at r T = {shown(middle)} (95 %: {shown(low)} to {shown(high)}), "
-    return [f"{name} {said}{place} {EDGE[0]:g} to {EDGE[1]:g} ({basis}).", _collapse(name, kept)]
+    interval = f"95 %: {format_number(low)} to {format_number(high)}"
+    half = (
+        f"half of the trials succeed at r T = {format_number(middle)} ({interval}), {place} {EDGE[0]:g} to {EDGE[1]:g}"
+    )
+    return [f"{name} {half} ({basis}).", _collapse(name, kept)]
 
 
 def _collapse(name: str, kept: Sequence[PhasePoint]) -> str:
-    """Whether r T orders the outcomes of different lengths better than r alone."""
+    """Say whether r T explains the outcomes of different lengths better than r alone."""
     lengths = sorted({point.length for point in kept})
     outcomes = [point.success for point in kept]
     if len(lengths) < 2:
@@ -92,30 +100,32 @@ def _collapse(name: str, kept: Sequence[PhasePoint]) -> str:
 
 
 def reflectors(points: Sequence[PhasePoint]) -> list[str]:
-    """H2: few reflectors are enough for leaky ReLU on adding, while copy needs near-full sets.
+    """Test whether few reflectors are enough for leaky ReLU on adding, while copy needs near-full sets (hypothesis H2).
 
-    Of activations that train at all, and of starts that exist for few reflectors and for many.
+    Only activations that train at all are compared, and only starts that exist for few reflectors and for many.
     """
     safe = [point for point in points if point.r_t <= SAFE]
     both = {
         start
-        for start, own in together(safe, lambda p: p.start).items()
+        for start, own in group_by(safe, lambda p: p.start).items()
         if {p.filling <= FEW for p in own} == {True, False}
     }
     adding = [p for p in safe if p.start in both and p.task == "adding" and p.activation == "leaky_relu"]
     copying = [p for p in safe if p.start in both and p.task == "copy"]
-    train = {activation for activation, own in together(copying, lambda p: p.activation).items() if share(own) > 0}
+    train = {activation for activation, own in group_by(copying, lambda p: p.activation).items() if share(own) > 0}
     return [
         _compared("leaky ReLU does better on adding with few reflectors", "adding, leaky_relu", adding, more=False),
         _compared(
-            "copy needs near-full sets", f"copy, {' and '.join(sorted(train)) or 'no activation that trained'}",
-            [p for p in copying if p.activation in train], more=True,
+            "copy needs near-full sets",
+            f"copy, {' and '.join(sorted(train)) or 'no activation that trained'}",
+            [p for p in copying if p.activation in train],
+            more=True,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _compared(claim: str, what: str, points: Sequence[PhasePoint], *, more: bool) -> str:
-    """more: whether the claim says that few reflectors are not enough; else that they do better."""
+    """Compare few reflectors with many; ``more``: the claim says that few are not enough, else that they are better."""
     few = [point.success for point in points if point.filling <= FEW]
     many = [point.success for point in points if point.filling >= NEAR_FULL]
     name = f"**H2** ({claim}; r T <= {SAFE:g}, starts that exist for both):"
@@ -143,10 +153,10 @@ def _interval(outcomes: Sequence[bool]) -> str:
 
 
 def advice(points: Sequence[PhasePoint]) -> list[str]:
-    """For each task the choice of activation, start and reflectors that succeeded most where the margin is safe."""
+    """Name for each task the activation, start and number of reflectors with the largest share of successes."""
     found = []
-    for task, own in together([p for p in points if p.r_t <= SAFE], lambda p: p.task).items():
-        choices = together(own, lambda p: (p.activation, p.start, p.filling))
+    for task, own in group_by([p for p in points if p.r_t <= SAFE], lambda p: p.task).items():
+        choices = group_by(own, lambda p: (p.activation, p.start, p.filling))
         ranked = sorted(choices.items(), key=lambda item: (-share(item[1]), item[0][2]))
         (activation, start, filling), best = ranked[0]
         if not any(point.success for point in best):

@@ -10,22 +10,23 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from study.experiments.hypotheses import ABLE, EDGE, able
-from study.experiments.phase_points import SUCCESS, PhasePoint, share, together
+from study.experiments.phase_points import SUCCESS, PhasePoint, group_by, share
 from study.plots import COLOURS, GREY, MAP
 from study.statistics import wilson
 
 STARTS = ("identity", "gaussian", "cayley", "henaff")
 NAMES = {"leaky_relu": "leaky ReLU", "modrelu": "modReLU", "relu": "ReLU"}
 DARK = 0.6
-"""Shares above it are written in black, since viridis is light there."""
+"""Shares above this are written in black, since the colour map is light there."""
 
 
 def diagram(points: Sequence[PhasePoint]) -> Figure:
-    """A heatmap of the share of successes for each activation with length (rows) and start (columns); of one task.
+    """Draw the share of successes of one task's trials as a heatmap for each activation, length and start.
 
-    Across: r T; upwards: (m1 + m2) / n. How many trials succeeded, and of how many, stands in the cell.
+    Rows of panels are activations and lengths, columns are starts. In a panel, r T grows to the right and (m1 + m2) / n
+    upwards. Each cell shows how many trials succeeded, and of how many.
     """
-    rows = list(together(points, lambda p: (p.activation, p.length)))
+    rows = list(group_by(points, lambda p: (p.activation, p.length)))
     starts = [start for start in STARTS if any(p.start == start for p in points)]
     products, fillings = sorted({p.r_t for p in points}), sorted({p.filling for p in points})
     figure = Figure(figsize=(2.75 * max(1, len(starts)) + 1.6, 2.25 * max(1, len(rows)) + 0.9), layout="constrained")
@@ -46,7 +47,7 @@ def diagram(points: Sequence[PhasePoint]) -> Figure:
 
 
 def _heatmap(axes: Axes, points: Sequence[PhasePoint], products: Sequence[float], fillings: Sequence[float]) -> None:
-    cells = together(points, lambda p: (p.filling, p.r_t))
+    cells = group_by(points, lambda p: (p.filling, p.r_t))
     values = [[share(cells.get((filling, product), [])) for product in products] for filling in fillings]
     axes.set_facecolor("#E8E8E8")
     axes.imshow(values, cmap=MAP, vmin=0, vmax=1, origin="lower", aspect="auto")
@@ -65,12 +66,12 @@ def _heatmap(axes: Axes, points: Sequence[PhasePoint], products: Sequence[float]
 
 
 def edge(points: Sequence[PhasePoint]) -> Figure:
-    """Success over r T and over r, a line for each length with its 95 % interval; a row for each task.
+    """Draw the share of successes over r T and over r, with a line for each length and a row for each task.
 
-    Of the settings that mostly train where the margin is safe. If the edge collapses in r T, the lines meet on the
-    left and not on the right.
+    The bands are 95 % intervals. Only settings that mostly train at a safe margin are drawn. If the edge collapses in
+    r T, the lines meet on the left and not on the right.
     """
-    tasks = together(points, lambda p: p.task)
+    tasks = group_by(points, lambda p: p.task)
     figure = Figure(figsize=(9.0, 3.3 * max(1, len(tasks))), layout="constrained")
     if not tasks:
         return figure
@@ -79,7 +80,7 @@ def edge(points: Sequence[PhasePoint]) -> Figure:
         kept = able(own)
         line[0].axvspan(*EDGE, color=GREY, alpha=0.18, linewidth=0)
         for axes, name, by_product in ((line[0], r"$r\,T$", True), (line[1], r"$r$", False)):
-            for colour, (length, of_length) in zip(COLOURS, together(kept, lambda p: p.length).items(), strict=False):
+            for colour, (length, of_length) in zip(COLOURS, group_by(kept, lambda p: p.length).items(), strict=False):
                 _line(axes, colour, length, of_length, by_product=by_product)
             axes.set_xscale("log")
             axes.set_ylim(-0.03, 1.03)
@@ -95,7 +96,7 @@ def edge(points: Sequence[PhasePoint]) -> Figure:
 
 
 def _line(axes: Axes, colour: str, length: int, points: Sequence[PhasePoint], *, by_product: bool) -> None:
-    cells = sorted(together(points, lambda p: p.r_t if by_product else p.margin).items())
+    cells = sorted(group_by(points, lambda p: p.r_t if by_product else p.margin).items())
     shares = [share(own) for _, own in cells]
     bands = [wilson(sum(p.success for p in own), len(own)) for _, own in cells]
     places = [place for place, _ in cells]

@@ -1,4 +1,4 @@
-"""A trial as a point of the phase diagram."""
+"""The points of the phase diagram, each made of one trial."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from typing import NamedTuple, TypeVar
 from study.trials import TrialOutcome
 
 SUCCESS = 0.5
-"""Share of the baseline that the best validation loss of a trial that trains is below."""
+"""A trial succeeds if its best validation loss is at most this share of the baseline."""
 
 K = TypeVar("K", bound=Hashable)
 
 
 class PhasePoint(NamedTuple):
-    """``length``: T, steps of a sequence. ``filling``: (m1 + m2) / n; 2 holds every matrix, 1 every rotation."""
+    """A trial in the coordinates of the phase diagram.
+
+    Attributes:
+        length: Steps T of a sequence.
+        filling: (m1 + m2) / n. With 2 every matrix can be reached, with 1 every rotation.
+        success: Whether the trial succeeded.
+    """
 
     task: str
     length: int
@@ -27,18 +33,20 @@ class PhasePoint(NamedTuple):
 
     @property
     def r_t(self) -> float:
-        """r T to three digits, so that those of different lengths are the same number."""
+        """Margin times length, r T, rounded to three digits so that equal products of different lengths are equal."""
         return float(f"{self.margin * self.length:.3g}")
 
     @property
     def setting(self) -> tuple[str, float, str, str]:
-        """All but margin, length and seed."""
+        """The coordinates without margin, length and seed."""
         return self.task, self.filling, self.activation, self.start
 
 
 def points_of(trials: Iterable[TrialOutcome]) -> list[PhasePoint]:
-    """In the order of task, length, r T, filling, activation, start. One that diverged counts by its best report, one
-    that was ended from outside not at all."""
+    """Return the points of the trials, sorted by their coordinates.
+
+    A trial that diverged counts by its best report. A trial that was cancelled or lost is left out.
+    """
     return sorted(_point(trial) for trial in trials if not trial.lost)
 
 
@@ -46,14 +54,19 @@ def _point(trial: TrialOutcome) -> PhasePoint:
     model, task = trial.spec.model, trial.spec.task
     best = trial.value("val/loss")
     return PhasePoint(
-        task.name, task.sequence_length, model.band_margin,
-        sum(model.reflector_counts) / model.hidden_size, model.nonlinearity,
-        model.start_name, trial.spec.training.seed, best is not None and best <= SUCCESS * task.baseline,
-    )  # fmt: skip
+        task.name,
+        task.sequence_length,
+        model.band_margin,
+        sum(model.reflector_counts) / model.hidden_size,
+        model.nonlinearity,
+        model.start_name,
+        trial.spec.training.seed,
+        best is not None and best <= SUCCESS * task.baseline,
+    )
 
 
-def together(points: Sequence[PhasePoint], key: Callable[[PhasePoint], K]) -> dict[K, list[PhasePoint]]:
-    """The points by ``key``, in the order of their first ones."""
+def group_by(points: Sequence[PhasePoint], key: Callable[[PhasePoint], K]) -> dict[K, list[PhasePoint]]:
+    """Return the points by ``key``, in the order in which the keys first appear."""
     found: dict[K, list[PhasePoint]] = {}
     for point in points:
         found.setdefault(key(point), []).append(point)
@@ -61,5 +74,5 @@ def together(points: Sequence[PhasePoint], key: Callable[[PhasePoint], K]) -> di
 
 
 def share(points: Sequence[PhasePoint]) -> float:
-    """Of successes; NaN of nothing."""
+    """Return the share of successes, or NaN if there are no points."""
     return sum(point.success for point in points) / len(points) if points else float("nan")

@@ -9,41 +9,47 @@ from matplotlib.figure import Figure
 
 from study.experiments.experiment import Experiment
 from study.plots import coloured, curves, finish, panels
-from study.tables import NONE, Bound, ResultTable, spread
+from study.tables import NONE, Bound, ResultTable, format_mean
 from study.trials import Group, TrialOutcome, best_of, groups
 from workers.tasks.language import LanguageTask
 
 TASKS = ("ptb_char", "ptb_word")
 EQUAL = 0.02
-"""How far numbers of parameters that count as equal may be apart."""
+"""Relative difference up to which two numbers of parameters count as equal."""
 
 
 @dataclass(frozen=True)
 class PennTreebank(Experiment):
+    """Language modelling on the Penn Treebank."""
+
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        headings = ("task", "model", "parameters (recurrent)", "steps", "seeds", "validation", "test", "seconds in all",
-                    "trained together")  # fmt: skip
+        """Return one table: bits per character or perplexity of each model."""
+        sizes = ("parameters (recurrent)", "steps", "seeds")
+        headings = ("task", "model", *sizes, "validation", "test", "seconds in all", "trained together")
         return [ResultTable(headings, [_row(group) for group in groups(trials)])]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
+        """Return the bound that the spectral net is better than a plain one of the same size."""
         found = groups(trials)
         names = list(dict.fromkeys(_name(group) for group in found))
         missing = [task for task in TASKS if not any(name.startswith(task) for name in names)]
         return [_beats(name, found) for name in [*names, *missing]]
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
+        """Return what the results can be compared with."""
         found = groups(trials)
         sizes = ", ".join(f"{size:,}" for size in sorted({group.parameters.total for group in found}))
-        said = [f"Nets of {sizes} parameters: figures of larger ones are not comparable."]
+        sentences = [f"Nets of {sizes} parameters: figures of larger ones are not comparable."]
         if any(group.spec.task.model_dump()["train_on"] == "valid" for group in found):
-            said.append(
+            sentences.append(
                 "Trained on nine tenths of the valid file, about 7 % of the usual text. The words are the 6,022 of the "
                 "whole valid file, all others of the test file are one symbol, which makes its perplexity lower: these "
                 "figures are comparable with each other and not with published ones."
             )
-        return said
+        return sentences
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
+        """Return the validation metric over training steps, with a panel for each task."""
         found = groups(trials)
         names = list(dict.fromkeys(_name(group) for group in found))
         figure, all_axes = panels(len(names), height=4.8)
@@ -64,21 +70,27 @@ def _beats(name: str, found: Sequence[Group]) -> Bound:
     ours, theirs = own.mean(metric), plain.mean(metric)
     apart = abs(plain.parameters.total / own.parameters.total - 1)
     what = f"{name}, {metric}: spectral below rnn, parameters {apart:.1%} apart (at most {EQUAL:.0%})"
-    met = None if ours is None or theirs is None else ours < theirs and apart <= EQUAL and own.whole
+    met = None if ours is None or theirs is None else ours < theirs and apart <= EQUAL and own.complete
     return Bound(what, f"< {_spread(plain, metric)}", _spread(own, metric), met)
 
 
 def _row(group: Group) -> list[str]:
     metric = _metric(group)
     return [
-        _name(group), group.label, group.size, group.steps, group.seeds,
-        f"{_spread(group, f'val/{metric}')} {metric}", f"{_spread(group, f'test/{metric}')} {metric}",
-        spread(group.seconds), group.together,
-    ]  # fmt: skip
+        _name(group),
+        group.label,
+        group.size,
+        group.steps,
+        group.seeds,
+        f"{_spread(group, f'val/{metric}')} {metric}",
+        f"{_spread(group, f'test/{metric}')} {metric}",
+        format_mean(group.seconds),
+        group.pack_size,
+    ]
 
 
 def _spread(group: Group, metric: str) -> str:
-    return spread(group.values(metric), digits=4)
+    return format_mean(group.values(metric), digits=4)
 
 
 def _name(group: Group) -> str:

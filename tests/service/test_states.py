@@ -1,4 +1,4 @@
-"""Every pair of states, and every verb in every state."""
+"""Every move between two states, and every verb in every state."""
 
 from __future__ import annotations
 
@@ -25,18 +25,25 @@ SWEEPS: tuple[SweepState, ...] = get_args(SweepState)
 TRIALS: tuple[TrialState, ...] = get_args(TrialState)
 VERBS: tuple[SweepVerb, ...] = get_args(SweepVerb)
 
-# written out here a second time on purpose: a slip in the table shows as a difference
-SWEEP_PERMITTED = {
-    ("queued", "running"), ("queued", "paused"), ("queued", "stopping"), ("queued", "cancelling"),
-    ("queued", "failed"), ("running", "paused"), ("running", "stopping"), ("running", "cancelling"),
-    ("running", "succeeded"), ("running", "failed"), ("paused", "queued"), ("paused", "running"),
-    ("paused", "stopping"), ("paused", "cancelling"), ("stopping", "stopped"), ("stopping", "cancelling"),
-    ("cancelling", "cancelled"),
-}  # fmt: skip
-TRIAL_PERMITTED = {
-    ("waiting", "running"), ("waiting", "cancelled"), ("waiting", "failed"), ("running", "waiting"),
-    ("running", "succeeded"), ("running", "pruned"), ("running", "failed"), ("running", "cancelled"),
-}  # fmt: skip
+
+def pairs(*moves: str) -> set[tuple[str, str]]:
+    """Return the pairs of states of lines such as ``running: paused failed``."""
+    rows = [line.split(": ") for line in moves]
+    return {(before, to) for before, targets in rows for to in targets.split()}
+
+
+# the tables are written here a second time on purpose, so that a slip in them shows as a difference
+SWEEP_PERMITTED = pairs(
+    "queued: running paused stopping cancelling failed",
+    "running: paused stopping cancelling succeeded failed",
+    "paused: queued running stopping cancelling",
+    "stopping: stopped cancelling",
+    "cancelling: cancelled",
+)
+TRIAL_PERMITTED = pairs(
+    "waiting: running cancelled failed",
+    "running: waiting succeeded pruned failed cancelled",
+)
 TOO_LATE = {
     *product(("stopping", "cancelling", *SWEEP_ENDED), ("pause", "resume")),
     *product(("cancelling", *(SWEEP_ENDED - {"stopped"})), ("stop",)),

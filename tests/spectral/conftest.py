@@ -1,5 +1,6 @@
-"""Triton's kernels run in its interpreter here; it reads this when they are first imported. On a GPU they are checked
-by test_on_a_gpu.py, in a process of its own.
+"""Let Triton's interpreter run the kernels in these tests; Triton reads the variable when they are first imported.
+
+On a GPU the kernels are checked by test_on_a_gpu.py, in a separate process.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What runs on a GPU alone: every backend there against the reference on the CPU in float64."""
+"""On a GPU, every backend is compared with the reference on the CPU in float64."""
 
 import os
 import subprocess

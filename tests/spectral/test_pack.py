@@ -1,4 +1,4 @@
-"""A packed trial is the same trial alone."""
+"""A trial in a pack computes what it computes alone."""
 
 import pytest
 import torch

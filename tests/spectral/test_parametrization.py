@@ -1,4 +1,4 @@
-"""spectral.parametrize: any torch module with a weight held as U diag(sigma) V^T."""
+"""spectral.parametrize holds a weight of any torch module as U diag(sigma) V^T."""
 
 import copy
 
@@ -70,7 +70,7 @@ def test_the_weight_has_its_singular_values_in_the_band_through_training(case):
 
 @cases
 def test_it_computes_what_the_plain_module_does_over_the_same_weight(case):
-    """Outputs, and the gradients of every other parameter and of the weight, handed on to reflectors and sigma."""
+    """Compare outputs and all gradients; that of the weight is carried on to the reflectors and sigma."""
     module, name = made(case), CASES[case][1]
     own = plain(case)
     weight = getattr(module, name)
@@ -102,7 +102,7 @@ def test_start_weight_within_a_band():
 
 
 def test_start_weight_that_does_not_fit_says_why():
-    with pytest.raises(OptionError, match=r"sigmoid map holds .* margin") as found:
+    with pytest.raises(OptionError, match=r"sigmoid map keeps .* margin") as found:
         parametrize(nn.Linear(6, 6), start="weight")
     assert isinstance(found.value.__cause__, BandError)
     layer = nn.Linear(6, 6)
@@ -204,7 +204,7 @@ def test_two_weights_of_one_module():
 def test_what_is_refused():
     with pytest.raises(OptionError, match="no parameter 'weights'; it has weight, bias"):
         parametrize(nn.Linear(3, 3), "weights")
-    with pytest.raises(OptionError, match="none of its own"):
+    with pytest.raises(OptionError, match="no direct parameters"):
         parametrize(nn.Sequential(nn.Linear(3, 3)))
     with pytest.raises(ShapeError, match="two dimensions"):
         parametrize(nn.Linear(3, 3), "bias")

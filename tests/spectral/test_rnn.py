@@ -30,7 +30,7 @@ def net(*sizes, seed=0, **options):
 
 
 def assert_like_torch(made, x, h0=None, size=2000):
-    """Outputs, last states and the gradients of what both have: input weights, first bias, W."""
+    """Compare outputs, last states, and the gradients of what both modules have: input weights, first bias, W."""
     plain = made.to_rnn()
     found, expected = made(x, h0), plain(x, h0)
     for f, e in zip(found, expected, strict=True):
@@ -120,9 +120,8 @@ def test_state_dict_round_trip():
     made, other = net(3, 6, 2, bidirectional=True), net(3, 6, 2, bidirectional=True, seed=7)
     other.load_state_dict(made.state_dict())
     assert torch.equal(made(draw(4, 2, 3))[0], other(draw(4, 2, 3))[0])
-    assert set(net().state_dict()) == {
-        "weight_ih_l0", "bias_l0", "reflectors_u_l0", "reflectors_v_l0", "singular_l0"
-    }  # fmt: skip
+    names = {"weight_ih_l0", "bias_l0", "reflectors_u_l0", "reflectors_v_l0", "singular_l0"}
+    assert set(net().state_dict()) == names
 
 
 def test_modrelu_has_an_offset_for_each_unit_of_each_layer_and_direction():

@@ -31,9 +31,13 @@ def history(spec: TrialSpec, *, better: float = 1.0, seconds: float = 60.0) -> l
         share = (1 - i / 4) + i / 4 * better
         loss = spec.task.baseline * share
         known = {
-            "loss": loss, "error": math.sqrt(loss), "bpc": loss / math.log(2), "perplexity": math.exp(loss),
-            "accuracy": 1 - share, "recall": 1 - share,
-        }  # fmt: skip
+            "loss": loss,
+            "error": math.sqrt(loss),
+            "bpc": loss / math.log(2),
+            "perplexity": math.exp(loss),
+            "accuracy": 1 - share,
+            "recall": 1 - share,
+        }
         values: Values = {f"val/{name}": known[name] for name in spec.task.metrics}
         if i == 4:
             values |= {f"test/{name}": known[name] for name in spec.task.metrics}
@@ -48,22 +52,35 @@ def record(document: SweepDocument, made: History = history, data_dir: Path | No
     sweep = parse_sweep(document.content, data_dir)
     trials = [_trial(plan.require_spec(), made) for plan in plan_trials(sweep)]
     return Record(
-        stem=document.stem, document=document.content, spec=sweep.model_dump(mode="json"),
-        sweep_id=f"id-{document.stem}", state="succeeded", reason=None, machine=MACHINE, trials=trials,
-    )  # fmt: skip
+        stem=document.stem,
+        document=document.content,
+        spec=sweep.model_dump(mode="json"),
+        sweep_id=f"id-{document.stem}",
+        state="succeeded",
+        reason=None,
+        machine=MACHINE,
+        trials=trials,
+    )
 
 
 def _trial(spec: TrialSpec, made: History) -> TrialRecord:
     points = made(spec)
     metric = spec.objective.metric
     return TrialRecord(
-        number=spec.number, params=dict(spec.params), state="failed" if points is None else "succeeded",
-        reason="train/loss was nan at step 2" if points is None else None, cause="user" if points is None else None,
-        step=points[-1][0] if points else 0, objective=points[-1][1][metric] if points else None,
-        best_step=points[-1][0] if points else None, started_at=1000.0, ended_at=1100.0,
-        pack=spec.shape_key, attempts=1,
+        number=spec.number,
+        params=dict(spec.params),
+        state="failed" if points is None else "succeeded",
+        reason="train/loss was nan at step 2" if points is None else None,
+        cause="user" if points is None else None,
+        step=points[-1][0] if points else 0,
+        objective=points[-1][1][metric] if points else None,
+        best_step=points[-1][0] if points else None,
+        started_at=1000.0,
+        ended_at=1100.0,
+        pack=spec.shape_key,
+        attempts=1,
         points=[PointRecord(step=step, values=values) for step, values in points or []],
-    )  # fmt: skip
+    )
 
 
 def trials(*experiments: str, made: History = history, size: str = "cpu") -> list[TrialOutcome]:

@@ -96,7 +96,7 @@ def test_controls_and_tasks_that_did_not_run_are_not_measured() -> None:
     assert all(b.met is None for b in EXPERIMENTS["ucr"].bounds(three, "cpu"))
 
 
-def test_a_look_whose_norms_are_not_finite_lies_outside() -> None:
+def test_a_probe_whose_norms_are_not_finite_lies_outside() -> None:
     def made(spec: TrialSpec) -> list[tuple[int, Values]] | None:
         found = good(spec)
         if found is not None:

@@ -1,4 +1,4 @@
-"""The sweeps of the study are valid, hold what the study claims about them, and can be cut short."""
+"""The sweeps of the study are valid, have what the study claims about them, and can be shortened."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from study.documents import PAPER, SIZES, SweepDocument, belongs, checked, read, shortened
-from study.errors import DataNotThere, DocumentWrong
+from study.documents import PAPER, SIZES, SweepDocument, belongs, parse_all, read, shortened
+from study.errors import DataUnavailable, DocumentWrong
 from study.experiments import EXPERIMENTS
 from study.experiments.ptb import EQUAL
 from tests.study.examples import documents
@@ -110,12 +110,12 @@ def test_a_wrong_document_is_named(tmp_path: Path) -> None:
     with pytest.raises(DocumentWrong, match=r"mlp\.json"):
         read(tmp_path, ["mlp"])
     with pytest.raises(DocumentWrong, match=r"mlp-wide\.json.*model\.margin"):
-        checked([SweepDocument("mlp-wide", {"task": {"name": "adding"}, "space": {"model.margin": [2]}})], None)
+        parse_all([SweepDocument("mlp-wide", {"task": {"name": "adding"}, "space": {"model.margin": [2]}})], None)
 
 
 def test_missing_data_says_which_folder_and_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DataNotThere, match=r"SPECTRAL_DATA_DIR is .*ptb\.char\."):
-        checked([found for found in documents("ptb") if found.stem == "ptb-char"], tmp_path)
+    with pytest.raises(DataUnavailable, match=r"SPECTRAL_DATA_DIR is .*ptb\.char\."):
+        parse_all([found for found in documents("ptb") if found.stem == "ptb-char"], tmp_path)
 
 
 def test_the_small_mnist_net_is_as_small_as_the_published_one() -> None:

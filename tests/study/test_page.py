@@ -57,7 +57,7 @@ def test_the_page_of_every_sweep(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "phase"])
 def test_a_section_of_the_full_size(name: str) -> None:
-    own = [page.Ran(found, trials_of(found)) for found in map(record, documents(name, size="full"))]
+    own = [page.CompletedSweep(found, trials_of(found)) for found in map(record, documents(name, size="full"))]
     parts, bounds = page.section(EXPERIMENTS[name], own, "full", "--size full")
     assert parts[-1] == f'    make paper ARGS="--size full --only {name} --again"'
     assert bounds

@@ -1,4 +1,4 @@
-"""The phase diagram says of its hypotheses what the points say."""
+"""The sentences on the hypotheses of the phase diagram follow from its points."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_again_forgets_the_record_and_makes_a_new_key_each_time(records: Records
     records.save(record(DOCUMENT))
     keys = [records.key(DOCUMENT)]
     for _ in range(2):
-        records.again("gradients")
+        records.start_over("gradients")
         keys.append(Records(records.folder).key(DOCUMENT))
     assert records.load("gradients") is None
     assert len(set(keys)) == 3
@@ -62,5 +62,5 @@ def test_again_forgets_the_record_and_makes_a_new_key_each_time(records: Records
 def test_a_file_that_is_no_record_is_named(records: Records) -> None:
     records.save(record(DOCUMENT))
     records.path("gradients").write_text('{"stem": "gradients"}')
-    with pytest.raises(RecordWrong, match=r"gradients\.json .* delete it"):
+    with pytest.raises(RecordWrong, match=r"gradients\.json .* Delete it"):
         records.load("gradients")

@@ -22,10 +22,10 @@ Json = dict[str, Any]
 
 
 class Service:
-    """Sweeps in memory, as the API shows them: each ends at the ``looks``-th look at all of them."""
+    """Sweeps in memory, as the API shows them: each ends when all have been listed ``polls`` times."""
 
-    def __init__(self, looks: int = 2) -> None:
-        self.looks, self.seen = looks, 0
+    def __init__(self, polls: int = 2) -> None:
+        self.polls, self.seen = polls, 0
         self.keys: dict[str, str] = {}
         self.states: dict[str, str] = {}
         self.made: dict[str, Record] = {}
@@ -43,15 +43,15 @@ class Service:
 
     def sweeps(self, state: Sequence[str] = ()) -> Iterator[Json]:
         if not state:
-            self._look()
+            self._list()
         return (self._shown(name) for name, own in list(self.states.items()) if not state or own in state)
 
-    def _look(self) -> None:
+    def _list(self) -> None:
         self.seen += 1
         if self.seen == self.killed_at:
             raise KeyboardInterrupt
         for name, state in self.states.items():
-            if state == "running" and self.seen >= self.looks:
+            if state == "running" and self.seen >= self.polls:
                 self.states[name] = "succeeded"
 
     def pause(self, sweep_id: str) -> Json:
@@ -81,8 +81,14 @@ class Service:
         made = self.made[sweep_id]
         total = len(made.trials)
         counts = {"total": total, "waiting": 0, "running": 0 if self.states[sweep_id] == "succeeded" else total}
-        return {"id": sweep_id, "state": self.states[sweep_id], "reason": None, "spec": made.spec, "trials": counts,
-                "progress": {"done": 0, "total": 100}}  # fmt: skip
+        return {
+            "id": sweep_id,
+            "state": self.states[sweep_id],
+            "reason": None,
+            "spec": made.spec,
+            "trials": counts,
+            "progress": {"done": 0, "total": 100},
+        }
 
 
 @pytest.fixture
@@ -92,7 +98,7 @@ def records(tmp_path: Path) -> Records:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(running, "POLL_SECONDS", 0.0)
 
 
 def run(service: Service, records: Records, *, chosen: list[SweepDocument] = DOCUMENTS) -> None:
@@ -112,7 +118,7 @@ def test_every_sweep_becomes_the_record_of_all_its_trials(records: Records) -> N
 
 
 def test_a_killed_run_goes_on_with_the_same_sweeps(records: Records) -> None:
-    service = Service(looks=20)
+    service = Service(polls=20)
     service.killed_at = 5
     with pytest.raises(KeyboardInterrupt):
         run(service, records)
@@ -123,7 +129,7 @@ def test_a_killed_run_goes_on_with_the_same_sweeps(records: Records) -> None:
 
 
 def test_sweeps_that_were_not_asked_for_wait_and_go_on_when_they_are(records: Records) -> None:
-    service = Service(looks=20)
+    service = Service(polls=20)
     service.killed_at = 1
     with pytest.raises(KeyboardInterrupt):
         run(service, records)
@@ -143,13 +149,13 @@ def test_a_sweep_ended_by_hand_is_no_record_and_starts_anew(records: Records) ->
 
 
 def test_a_sweep_ended_by_hand_while_it_is_followed_is_said(records: Records) -> None:
-    service = Service(looks=100)
+    service = Service(polls=100)
     service.submit(DOCUMENTS[0].content, records.key(DOCUMENTS[0]))
 
     def cancelled() -> None:
         service.states["s0"] = "cancelled"
 
-    service._look = cancelled  # type: ignore[method-assign]
+    service._list = cancelled  # type: ignore[method-assign]
     with pytest.raises(SweepEnded, match="cancelled before its end"):
         run(service, records)
     assert not records.all()

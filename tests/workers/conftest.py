@@ -1,4 +1,4 @@
-"""One thread, and the data directory where there is one."""
+"""Fixtures of all tests of the workers: a single thread, and the data directory if one is set."""
 
 from __future__ import annotations
 

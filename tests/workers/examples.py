@@ -13,7 +13,7 @@ from workers.spec.trial import TrialSpec
 
 
 def sweep_document(**parts: Any) -> dict[str, Any]:
-    """A good sweep; parts given replace its own."""
+    """Return a valid sweep document in which the given parts replace the defaults."""
     document: dict[str, Any] = {
         "task": {"name": "adding", "length": 8},
         "model": {"hidden_size": 6, "reflectors": 2},
@@ -24,7 +24,7 @@ def sweep_document(**parts: Any) -> dict[str, Any]:
 
 
 def make_trial(number: int = 0, *, task: dict[str, Any] | None = None, **fields: Any) -> TrialSpec:
-    """A trial on a short adding task; fields are of the model or the training, by name."""
+    """Return a trial on a short adding task, with the given fields of its model or its training."""
     document = sweep_document()
     for name, value in fields.items():
         part = "training" if name in TrainingSpec.model_fields else "model"
@@ -36,9 +36,9 @@ def make_trial(number: int = 0, *, task: dict[str, Any] | None = None, **fields:
 
 
 def make_assignment(folder: Path, trials: list[TrialSpec], **fields: Any) -> Assignment:
-    slots = [
+    assigned = [
         AssignedTrial(trial_id=f"t{i}", spec=spec, checkpoint_dir=str(folder / f"t{i}"))
         for i, spec in enumerate(trials)
     ]
     own = {"cpus": 1.0, "gpus": 0.0} | fields
-    return Assignment(pack_id="pack", attempt=0, term=1, slots=slots, **own)
+    return Assignment(pack_id="pack", attempt=0, term=1, trials=assigned, **own)

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or it is not there: torn, altered and foreign ones are never loaded."""
+"""Checkpoints: incomplete, altered and foreign ones are never loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import workers.files
 from tests.workers.examples import make_trial
 from workers.checkpoints import MANIFEST, MODEL, OPTIMIZER, Best, CheckpointFolder, MetricsAtStep, read
 from workers.errors import CheckpointInvalid
-from workers.models import load, start_of
+from workers.models import initial_network, load
 from workers.training.training_state import TrainingState
 
 SPEC = make_trial()
@@ -39,11 +39,11 @@ def steps(store: CheckpointFolder) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in store.directory.iterdir())
 
 
-def test_nothing_is_found_where_nothing_was_written(store: CheckpointFolder) -> None:
+def test_an_empty_folder_has_no_newest_checkpoint(store: CheckpointFolder) -> None:
     assert store.newest() is None
 
 
-def test_what_was_written_is_read_bit_for_bit(store: CheckpointFolder) -> None:
+def test_a_checkpoint_is_read_as_it_was_written_bit_for_bit(store: CheckpointFolder) -> None:
     path = write(store, 7, Best(step=7, objective=0.1))
     found = store.newest()
     assert found is not None
@@ -64,7 +64,7 @@ def test_the_last_two_and_the_best_are_kept(store: CheckpointFolder) -> None:
     assert steps(store) == [2, 5, 6]
 
 
-def test_the_best_that_the_last_but_one_names_outlives_a_newer_best(store: CheckpointFolder) -> None:
+def test_the_best_of_the_last_but_one_is_kept_beside_a_newer_best(store: CheckpointFolder) -> None:
     write(store, 1, Best(step=1, objective=0.5))
     for step in (2, 3):
         write(store, step, Best(step=1, objective=0.5))
@@ -80,9 +80,7 @@ def test_the_best_that_the_last_but_one_names_outlives_a_newer_best(store: Check
 
 @pytest.mark.parametrize("name", [MODEL, OPTIMIZER, MANIFEST])
 @pytest.mark.parametrize("damage", ["missing", "cut", "empty", "altered"])
-def test_a_damaged_checkpoint_is_passed_over_and_refused_by_name(
-    store: CheckpointFolder, name: str, damage: str
-) -> None:
+def test_a_damaged_checkpoint_is_skipped_and_refused_by_name(store: CheckpointFolder, name: str, damage: str) -> None:
     write(store, 1)
     newest = write(store, 2)
     path = newest / name
@@ -115,7 +113,7 @@ def test_a_folder_of_another_trial_is_refused(store: CheckpointFolder) -> None:
         CheckpointFolder(store.directory, make_trial(lr=0.5)).newest()
 
 
-def test_the_same_trial_under_another_number_goes_on(store: CheckpointFolder) -> None:
+def test_the_same_trial_under_another_number_resumes(store: CheckpointFolder) -> None:
     write(store, 1)
     assert CheckpointFolder(store.directory, make_trial(number=9)).newest() is not None
 
@@ -147,7 +145,7 @@ def test_a_write_cut_short_leaves_the_last_checkpoint_the_newest(
     assert found.manifest.step == 2
 
 
-def test_leftovers_of_a_killed_process_are_no_checkpoint(store: CheckpointFolder) -> None:
+def test_leftovers_of_a_killed_process_are_ignored(store: CheckpointFolder) -> None:
     folder = store.path(3)
     folder.mkdir(parents=True)
     (folder / f".{MODEL}.123.tmp").write_bytes(b"half")
@@ -170,12 +168,12 @@ def test_a_lost_best_does_not_stop_a_trial(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["spectral_rnn", "rnn", "lstm"])
-def test_load_gives_the_module_back(kind: str, tmp_path: Path) -> None:
+def test_load_returns_the_module_that_was_saved(kind: str, tmp_path: Path) -> None:
     own: dict[str, Any] = {} if kind == "spectral_rnn" else {"reflectors": None}
     spec = make_trial(kind=kind, seed=3, **own)
     state, other = (
         TrainingState.start(spec),
-        start_of(make_trial(**(spec.model.model_dump(exclude_unset=True)), seed=4)),
+        initial_network(make_trial(**(spec.model.model_dump(exclude_unset=True)), seed=4)),
     )
     state.model = {name: p.detach().clone() for name, p in other.named_parameters()}
     path = state.save(CheckpointFolder(tmp_path, spec))
@@ -187,6 +185,6 @@ def test_load_gives_the_module_back(kind: str, tmp_path: Path) -> None:
     assert model(inputs).shape == (5, 1)
 
 
-def test_load_refuses_what_is_no_checkpoint(tmp_path: Path) -> None:
+def test_load_refuses_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointInvalid, match=MANIFEST):
         load(tmp_path)

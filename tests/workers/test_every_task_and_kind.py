@@ -1,4 +1,4 @@
-"""Every task with every kind of model: two steps of a pack and all that is measured, or a refusal of the kind."""
+"""Every task with every kind of model: two steps of a pack with all metrics, or a refusal of the kind."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with a little of everything but MNIST. Series of the tables differ in length."""
+    """Return a data directory with small files for every task but MNIST. Series of the tables differ in length."""
     folder = tmp_path_factory.mktemp("data")
     steps = [(s, step) for s in range(16) for step in range(2 + s % 3)]
     walks = [f"{s},{step * (-1) ** s},{'up' if s % 2 == 0 else 'down'}" for s, step in steps]
@@ -63,7 +63,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_task_is_walked_over() -> None:
+def test_every_task_has_a_variant() -> None:
     assert {document["name"] for document in VARIANTS.values()} == set(TASKS)
 
 

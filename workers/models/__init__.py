@@ -1,9 +1,9 @@
-"""Networks: one as users get it (``build``, ``load``), many at once as the trainer runs them (``pack``)."""
+"""The networks: single ones for users (``build``, ``load``), and packs of many for the trainer (``pack``)."""
 
-from workers.models.factory import build, start_of
+from workers.models.factory import build, initial_network
 from workers.models.loading import load
 from workers.models.pack_factory import pack
-from workers.models.packed_model import PackedModel, stack, take
+from workers.models.packed_model import PackedModel, stack, unstack_trial
 from workers.models.sequence_model import SequenceModel
 
-__all__ = ["PackedModel", "SequenceModel", "build", "load", "pack", "stack", "start_of", "take"]
+__all__ = ["PackedModel", "SequenceModel", "build", "initial_network", "load", "pack", "stack", "unstack_trial"]

@@ -1,4 +1,4 @@
-"""Nets that read a whole sequence at once: n -> n layers one upon another, plain or residual."""
+"""Networks that read a whole sequence at once through a stack of n -> n layers, plain or residual."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ import torch
 from torch import Tensor, nn
 
 from spectral import Activation, PackedLinear, SpectralLinear, Transition
-from spectral.transition import dense
+from workers.models.linear import linear
 from workers.models.sequence_model import SequenceModel
 
 
 class DeepModel(SequenceModel):
-    """x = phi(A x + a), L layers x = phi(W x + b), and a linear readout; the input is flattened (Zhang et al. 2018),
-    with zeros past a shorter sequence's end.
+    """A deep feed-forward network on flattened sequences (Zhang et al. 2018), and a linear readout.
 
-    residual: blocks x = phi(x + W_2 phi(W_1 x + b_1) + b_2) of two layers (He et al. 2016). The L layers are one pack,
-    so that their matrices are formed at once: PackedLinear, or SpectralLinear with L trials.
+    The first layer x = phi(A x + a) maps the sequence to n units; steps after a sequence's end are set to zero. Then
+    come L layers x = phi(W x + b), or with ``residual`` L / 2 blocks x = phi(x + W_2 phi(W_1 x + b_1) + b_2) of two
+    layers each (He et al. 2016).
+
+    Args:
+        first: The first layer, from T I inputs to n units.
+        layers: The L layers as one pack, so that all their matrices are formed at once: a ``PackedLinear``, or a
+            ``SpectralLinear`` with L trials.
+        head: The readout.
+        activation: The nonlinearity phi.
+        residual: Whether the layers form residual blocks.
+        embedding: The vectors of token ids; None if the inputs are numbers.
     """
 
     def __init__(
@@ -33,35 +42,52 @@ class DeepModel(SequenceModel):
         self.activation, self.residual = Activation(activation), residual
 
     def read(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
-        x = self.activation(self.first(within(inputs, lengths).flatten(1)))
-        weights, biases = matrices(self.layers), self.layers.bias
+        """Return the activations of the last layer, shape (B, n)."""
+        x = self.activation(self.first(zero_padding(inputs, lengths).flatten(1)))
+        weights, biases = layer_matrices(self.layers), self.layers.bias
         assert biases is not None
-        return run(x, weights, biases, self.activation, residual=self.residual)
+        return run_layers(x, weights, biases, self.activation, residual=self.residual)
 
 
-def within(inputs: Tensor, lengths: Tensor | None) -> Tensor:
-    """Zeros past each sequence's end: inputs (..., B, T, I), lengths (..., B), all T if None."""
+def zero_padding(inputs: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the inputs with zeros after the end of each sequence.
+
+    Args:
+        inputs: Shape (..., B, T, I).
+        lengths: The steps of each sequence, shape (..., B); None if all have T steps.
+    """
     if lengths is None:
         return inputs
-    here = torch.arange(inputs.shape[-2], device=inputs.device) < lengths.unsqueeze(-1)
-    return torch.where(here.unsqueeze(-1), inputs, torch.zeros_like(inputs))
+    valid = torch.arange(inputs.shape[-2], device=inputs.device) < lengths.unsqueeze(-1)
+    return torch.where(valid.unsqueeze(-1), inputs, torch.zeros_like(inputs))
 
 
-def matrices(layers: PackedLinear | SpectralLinear) -> Tensor:
-    """W of every layer, (L, n, n)."""
+def layer_matrices(layers: PackedLinear | SpectralLinear) -> Tensor:
+    """Return the matrix W of every layer, shape (L, n, n)."""
     if isinstance(layers, PackedLinear):
         return layers.weight
-    return formed(Transition(layers.singular_values(), layers.reflectors_u, layers.reflectors_v))
+    return form_matrices(Transition(layers.singular_values(), layers.reflectors_u, layers.reflectors_v))
 
 
-def formed(transition: Transition) -> Tensor:
-    """W, (..., n, n), in the dtype of its factors also under autocast: half precision has no triangular solver."""
+def form_matrices(transition: Transition) -> Tensor:
+    """Return the matrices W of a transition, shape (..., n, n), in the dtype of its factors.
+
+    Autocast is switched off, because torch has no triangular solver in half precision.
+    """
     with torch.autocast(transition.u.device.type, enabled=False):
-        return dense(transition)
+        return transition.matrix()
 
 
-def run(x: Tensor, weights: Tensor, biases: Tensor, activation: Activation, *, residual: bool) -> Tensor:
-    """The top activation: x (B, n), weights (L, n, n), biases (L, n), all with a leading K in a pack."""
+def run_layers(x: Tensor, weights: Tensor, biases: Tensor, activation: Activation, *, residual: bool) -> Tensor:
+    """Return the activations of the last layer, in the shape of ``x``.
+
+    Args:
+        x: The activations of the first layer, shape (B, n), or (K, B, n) in a pack.
+        weights: The matrices of the L layers, shape (L, n, n), or (K, L, n, n).
+        biases: Shape (L, n), or (K, L, n).
+        activation: The nonlinearity phi.
+        residual: Whether each two layers form a residual block.
+    """
     layers = list(zip(weights.unbind(-3), biases.unbind(-2), strict=True))
     if not residual:
         for weight, bias in layers:
@@ -70,10 +96,3 @@ def run(x: Tensor, weights: Tensor, biases: Tensor, activation: Activation, *, r
     for (weight1, bias1), (weight2, bias2) in zip(layers[::2], layers[1::2], strict=True):
         x = activation(x + linear(activation(linear(x, weight1, bias1)), weight2, bias2))
     return x
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x W^T + b: x (B, I), weight (n, I), bias (n), all with a leading K in a pack."""
-    if x.dim() == 2:
-        return nn.functional.linear(x, weight, bias)
-    return torch.baddbmm(bias.unsqueeze(1), x, weight.mT)

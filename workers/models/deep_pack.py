@@ -1,4 +1,4 @@
-"""Packs of the nets that read a sequence at once."""
+"""Packs of the networks that read a whole sequence at once."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spectral import SpectralLinear, Transition
-from spectral.singular_values import from_raw
+from spectral import SpectralLinear, Transition, normalize_reflectors_, singular_map
 from workers.models import deep
 from workers.models.deep import DeepModel
-from workers.models.packed_model import PackedModel, only, stacked_parameters
+from workers.models.linear import linear
+from workers.models.packed_model import PackedModel, all_of_class, stacked_parameters
 from workers.models.sequence_model import SequenceModel
 
 
 class DeepPack(PackedModel):
-    """K nets of L layers: the matrices of all K L layers formed in one call, then L products of the whole pack.
+    """K networks of L layers.
 
-    The state has one layer, the top activation. h0 is added to the activation that enters the first n -> n layer, so
-    that dL/dh0 is the gradient there.
+    The matrices of all K L layers are formed in one call, and each of the L layers is one product for the whole pack.
+
+    The state, which has a single layer, is the activation of the last layer. ``h0`` is added to the activation that
+    enters the first n -> n layer, so that dL/dh0 is the gradient there.
     """
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         super().__init__(trials)
-        own = only(DeepModel, trials)
+        own = all_of_class(DeepModel, trials)
         like = own[0]
         self.parameters |= stacked_parameters([trial.first for trial in own], "first")
         self.parameters |= stacked_parameters([trial.layers for trial in own], "layers")
-        self._takes(1, like.first.out_features)
+        self._set_state_shape(1, like.first.out_features)
         self._activation, self._residual = like.activation, like.residual
         self._spectral = isinstance(like.layers, SpectralLinear)
         if self._spectral:
             slots = [trial.layers.slots[0] for trial in own if isinstance(trial.layers, SpectralLinear)]
-            self._banded_by(slots, "sigmoid")
+            self._set_bands(slots, "sigmoid")
             raw = self.parameters["layers.singular"]
             self._centre, self._margin = (
                 torch.tensor(each, dtype=raw.dtype, device=raw.device).unsqueeze(1)
@@ -42,26 +44,27 @@ class DeepPack(PackedModel):
 
     def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
         if every:
-            raise ValueError("a net that reads a sequence at once has no state at every step; read the last one")
-        own, inputs = self.parameters, deep.within(inputs, lengths).flatten(2)
-        x = self._activation(deep.linear(inputs, own["first.weight"], own["first.bias"])) + h0[:, 0]
-        weights = deep.formed(self._transition()) if self._spectral else own["layers.weight"]
-        top = deep.run(x, weights, own["layers.bias"], self._activation, residual=self._residual)
+            raise ValueError(
+                "a network that reads a whole sequence at once has no state at every step; use the readout last"
+            )
+        own, inputs = self.parameters, deep.zero_padding(inputs, lengths).flatten(2)
+        x = self._activation(linear(inputs, own["first.weight"], own["first.bias"])) + h0[:, 0]
+        weights = deep.form_matrices(self._transition()) if self._spectral else own["layers.weight"]
+        top = deep.run_layers(x, weights, own["layers.bias"], self._activation, residual=self._residual)
         return top, top.unsqueeze(1)
 
     def _transition(self) -> Transition:
-        """All layers of all trials: sigma (K, L, n)."""
+        """Return the transition of all layers of all trials; sigma has shape (K, L, n)."""
         own = self.parameters
-        sigma = from_raw("sigmoid", own["layers.singular"], self._centre, self._margin, self.hidden_size)
+        sigma = singular_map("sigmoid", own["layers.singular"], self._centre, self._margin, self.hidden_size)
         return Transition(sigma, own["layers.reflectors_u"], own["layers.reflectors_v"])
 
     def transitions(self) -> list[Transition]:
+        """Return the transition of all layers, or nothing for the kinds with plain matrices."""
         return [self._transition()] if self._spectral else []
 
-    @torch.no_grad()
     def after_step(self) -> None:
-        """The loss does not depend on a reflector's length, so its gradient would let it grow without end."""
-        for name, raw in self.parameters.items():
-            if "reflectors" in name:
-                length = torch.linalg.vector_norm(raw, dim=-2, keepdim=True)
-                raw.div_(length.masked_fill(length == 0, 1.0))
+        """Scale every reflector to length 1: the loss does not depend on it, and an optimiser would let it grow."""
+        for name, role in self.roles.items():
+            if role == "reflector":
+                normalize_reflectors_(self.parameters[name])

@@ -1,28 +1,28 @@
-"""The expRNN of Lezcano-Casado and Martinez-Rubio 2019: an orthogonal transition W = exp(A), A skew-symmetric."""
+"""The expRNN: an orthogonal transition W = exp(A) with a skew-symmetric A (Lezcano-Casado and Martinez-Rubio 2019)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
-from spectral import BACKENDS, Activation
-from spectral.recurrence import native
-
-ANGLES: dict[str, Callable[[Tensor], Tensor]] = {
-    "henaff": lambda unit: (2 * unit - 1) * math.pi,
-    "cayley": lambda unit: unit * (math.pi / 2),
-    "identity": torch.zeros_like,
-}
-"""Angles of the planes that W turns at the start, from U(0, 1); as in spectral.init."""
+from spectral import Activation, ParameterRole, dense_recurrence, rotation_angles
+from workers.models.linear import linear
 
 
 class ExponentialCell(NamedTuple):
-    """One layer, with a leading K everywhere in a pack: M (n, I), b (n), W (n, n), modrelu's offset (n)."""
+    """The tensors of one layer; in a pack all of them have a leading axis K.
+
+    Attributes:
+        weight: M, shape (n, I).
+        bias: b, shape (n,).
+        matrix: W, shape (n, n).
+        offset: The offset of modReLU, shape (n,); None for other nonlinearities.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -31,8 +31,9 @@ class ExponentialCell(NamedTuple):
 
 
 class ExponentialLayer(nn.Module):
-    """The parameters of one layer; ``weight_hh`` is exp(A) through torch's own orthogonal parametrisation."""
+    """The parameters of one layer. ``weight_hh`` is exp(A), by torch's own orthogonal parametrization."""
 
+    parameter_roles: ClassVar[Mapping[str, ParameterRole]] = {"offset": "threshold"}
     weight_hh: Tensor
 
     def __init__(
@@ -49,20 +50,37 @@ class ExponentialLayer(nn.Module):
 
     @property
     def cell(self) -> ExponentialCell:
-        """What the recurrence takes."""
+        """The tensors that the recurrence needs."""
         return ExponentialCell(self.weight_ih, self.bias, self.weight_hh, self.offset)
 
 
 class ExponentialRNN(nn.Module):
-    """h_t = phi(exp(A) h_{t-1} + M x_t + b) in layers: x (B, T, I) -> every state (B, T, n), last ones (L, B, n).
+    """h_t = phi(exp(A) h_{t-1} + M x_t + b), in layers.
 
-    Starts: plane rotations, as ``ANGLES`` has them, M and b from U(-1/sqrt(n), 1/sqrt(n)).
+    exp(A) starts as rotations in planes by random angles (``spectral.rotation_angles``), M and b from
+    U(-1/sqrt(n), 1/sqrt(n)).
+
+    Args:
+        input_size: The size I of an input.
+        hidden_size: The size n of a state.
+        num_layers: The number L of layers.
+        nonlinearity: The name of phi.
+        start: How the angles are drawn: ``henaff``, ``cayley`` or ``identity``.
+        generator: The generator of all random numbers.
+        dtype: The dtype of the parameters.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int, nonlinearity: str, *,
-        start: str, generator: torch.Generator, dtype: torch.dtype,
-    ) -> None:  # fmt: skip
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        nonlinearity: str,
+        *,
+        start: str,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+    ) -> None:
         super().__init__()
         self.hidden_size, self.num_layers, self.activation = hidden_size, num_layers, Activation(nonlinearity)
         widths = [input_size, *[hidden_size] * (num_layers - 1)]
@@ -71,7 +89,7 @@ class ExponentialRNN(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Every state of the top layer, and the last of each layer."""
+        """Return every state of the top layer, shape (B, T, n), and the last one of each layer, shape (L, B, n)."""
         cells = [layer.cell for layer in self.layers if isinstance(layer, ExponentialLayer)]
         h0 = cells[0].weight.new_zeros(len(cells), len(inputs), self.hidden_size)
         layers = [states.transpose(0, 1) for states in run(inputs.transpose(0, 1), h0, cells, self.activation)]
@@ -79,28 +97,27 @@ class ExponentialRNN(nn.Module):
 
 
 def run(x: Tensor, h0: Tensor, cells: Iterable[ExponentialCell], activation: Activation) -> list[Tensor]:
-    """Every layer's states (T, B, n): x (T, B, I), h0 (L, B, n), all with a leading K in a pack."""
+    """Return the states of every layer, each of shape (T, B, n), or (K, T, B, n) in a pack.
+
+    Args:
+        x: The inputs, shape (T, B, I), or (K, T, B, I).
+        h0: The states before the first step, shape (L, B, n), or (K, L, B, n).
+        cells: The tensors of the L layers.
+        activation: The nonlinearity phi.
+    """
     found: list[Tensor] = []
     with torch.autocast(x.device.type, enabled=False):
         for cell, h in zip(cells, h0.unbind(-3), strict=True):
             dtype = cell.matrix.dtype
-            backend = BACKENDS["native_dense" if native.available(x.device, dtype) else "dense"]
-            z = _linear(x.to(dtype), cell)
-            found.append(backend(z, h.to(dtype).contiguous(), cell.matrix, activation, cell.offset))
+            z = linear(x.to(dtype), cell.weight, cell.bias)
+            found.append(dense_recurrence(z, h, cell.matrix, activation, offset=cell.offset))
             x = found[-1]
     return found
 
 
-def _linear(x: Tensor, cell: ExponentialCell) -> Tensor:
-    if x.dim() == 3:
-        return nn.functional.linear(x, cell.weight, cell.bias)
-    z = torch.baddbmm(cell.bias.unsqueeze(1), x.flatten(1, -2), cell.weight.mT)
-    return z.view(*x.shape[:-1], cell.weight.shape[-2])
-
-
 def _planes(size: int, start: str, generator: torch.Generator) -> Tensor:
-    """The lower triangle of the A whose exponential turns the planes (2j, 2j+1) by random angles, (n, n)."""
+    """Return the lower triangle of an A whose exponential rotates the planes (2j, 2j + 1); float64 of shape (n, n)."""
     j = torch.arange(size // 2)
     lower = torch.zeros(size, size, dtype=torch.float64)
-    lower[2 * j + 1, 2 * j] = ANGLES[start](torch.rand(size // 2, dtype=torch.float64, generator=generator))
+    lower[2 * j + 1, 2 * j] = rotation_angles(start, size // 2, generator=generator)
     return lower

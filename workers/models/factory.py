@@ -1,4 +1,4 @@
-"""From a spec to a network: the one factory."""
+"""Build a network from its spec."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from workers.spec.trial import TrialSpec
 from workers.tasks import Task
 
 START_STREAM = 0x5EED
-"""Set apart from the streams that draw batches, so that a seed's start and its data order are independent."""
+"""Keeps the random stream of initial parameters apart from those of batches, so that the two are independent."""
 
 IRNN_INPUT = 1e-3
-"""Deviation of an irnn's input weights (Le, Jaitly and Hinton 2015)."""
+"""The standard deviation of the input weights of an irnn (Le, Jaitly and Hinton 2015)."""
 
 
 def build(
@@ -32,14 +32,25 @@ def build(
     seed: int = 0,
     recompute_every: int | None = None,
 ) -> SequenceModel:
-    """The network of ``spec`` for ``task`` on the CPU, its start a function of ``seed`` alone.
+    """Return the network of a spec for a task, on the CPU. Its initial parameters are a function of the seed.
 
-    Spectral kinds and exprnn start as ``spec.start`` says. rnn, gru, mlp and resnet as in torch.nn, from
-    U(-1/sqrt(n), 1/sqrt(n)); lstm and spectral_lstm too, with 1 as the forget gate's bias (Jozefowicz, Zaremba and
-    Sutskever 2015); irnn from the identity with no bias (Le, Jaitly and Hinton 2015); spectral_mlp has no bias at
-    first, and spectral_resnet singular values all over its band, since at sigma* = 0 nothing reaches a block's first
-    layer. Heads: U(-1/sqrt(n), 1/sqrt(n)). Embeddings: N(0, 1). recompute_every: as SpectralRNN's checkpoint_every;
-    other kinds keep every state.
+    Initial parameters:
+
+    - The transitions of spectral kinds, of ornn and of exprnn are initialised as ``spec.start`` says.
+    - rnn, gru, lstm, mlp and resnet are initialised as in torch.nn, from U(-1/sqrt(n), 1/sqrt(n)). lstm and
+      spectral_lstm have 1 as the bias of the forget gate (Jozefowicz, Zaremba and Sutskever 2015).
+    - irnn starts from the identity, without biases (Le, Jaitly and Hinton 2015).
+    - spectral_mlp and spectral_resnet start without biases. The singular values of spectral_resnet are drawn over its
+      whole band: with sigma* = 0 in all of them, no gradient would reach the first layer of a block.
+    - Heads are drawn from U(-1/sqrt(n), 1/sqrt(n)), embeddings from N(0, 1).
+
+    Args:
+        spec: The model's spec.
+        task: The task, which decides the sizes of inputs and outputs and the readout.
+        dtype: The dtype of the parameters.
+        seed: The seed of all initial parameters.
+        recompute_every: The ``checkpoint_every`` of ``SpectralRNN``: steps between two states that are kept for the
+            backward pass. The other kinds keep every state.
     """
     generator = torch.Generator().manual_seed((seed << 16) + START_STREAM)
     embedding, width = None, task.input_size
@@ -53,14 +64,14 @@ def build(
         model = RecurrentModel(recurrent, head, readout=task.readout, embedding=embedding)
     else:
         model = _deep(spec, head, width * task.sequence_length, embedding, dtype, generator)
-    _draw(head.parameters(), spec.hidden_size, generator)
+    _init_uniform(head.parameters(), spec.hidden_size, generator)
     if embedding is not None:
         nn.init.normal_(embedding.weight, generator=generator)
     return model
 
 
-def start_of(trial: TrialSpec) -> SequenceModel:
-    """The network of a trial before its first step."""
+def initial_network(trial: TrialSpec) -> SequenceModel:
+    """Return the network of a trial as it is before the first optimiser step."""
     training = trial.training
     dtype: torch.dtype = getattr(torch, training.parameter_dtype)
     return build(trial.model, trial.task, dtype=dtype, seed=training.seed, recompute_every=training.recompute_every)
@@ -84,7 +95,7 @@ def _recurrent(
         plain = nn.GRU(width, size, layers, batch_first=True, dtype=dtype)
     else:
         plain = nn.RNN(width, size, layers, spec.nonlinearity, batch_first=True, dtype=dtype)
-    _draw(plain.parameters(), size, generator)
+    _init_uniform(plain.parameters(), size, generator)
     if spec.kind == "irnn":
         _start_at_identity(plain, generator)
     if spec.kind == "lstm":
@@ -96,7 +107,10 @@ def _spectral(
     spec: ModelSpec, width: int, dtype: torch.dtype, generator: torch.Generator, recompute_every: int | None
 ) -> SpectralRNN:
     return SpectralRNN(
-        width, spec.hidden_size, spec.layers, spec.nonlinearity,
+        width,
+        spec.hidden_size,
+        spec.layers,
+        spec.nonlinearity,
         batch_first=True,
         dtype=dtype,
         reflectors=spec.reflector_counts,
@@ -106,13 +120,15 @@ def _spectral(
         checkpoint_every=recompute_every,
         start=spec.start_name,
         generator=generator,
-    )  # fmt: skip
+    )
 
 
 def _gated(spec: ModelSpec, width: int, dtype: torch.dtype, generator: torch.Generator) -> SpectralLSTM | SpectralGRU:
     kind = SpectralLSTM if spec.kind == "spectral_lstm" else SpectralGRU
     net = kind(
-        width, spec.hidden_size, spec.layers,
+        width,
+        spec.hidden_size,
+        spec.layers,
         batch_first=True,
         dtype=dtype,
         reflectors=spec.reflector_counts,
@@ -120,19 +136,23 @@ def _gated(spec: ModelSpec, width: int, dtype: torch.dtype, generator: torch.Gen
         sigma=spec.band_centre,
         start=spec.start_name,
         generator=generator,
-    )  # fmt: skip
+    )
     if isinstance(net, SpectralLSTM):
         _open_forget_gates(net, spec.hidden_size)
     return net
 
 
 def _deep(
-    spec: ModelSpec, head: nn.Linear, width: int, embedding: nn.Embedding | None,
-    dtype: torch.dtype, generator: torch.Generator,
-) -> DeepModel:  # fmt: skip
+    spec: ModelSpec,
+    head: nn.Linear,
+    width: int,
+    embedding: nn.Embedding | None,
+    dtype: torch.dtype,
+    generator: torch.Generator,
+) -> DeepModel:
     size = spec.hidden_size
     first = nn.Linear(width, size, dtype=dtype)
-    _draw(first.parameters(), width, generator)
+    _init_uniform(first.parameters(), width, generator)
     layers: PackedLinear | SpectralLinear
     if spec.spectral:
         layers = _spectral_layers(spec, dtype, generator)
@@ -145,13 +165,20 @@ def _deep(
 @torch.no_grad()
 def _spectral_layers(spec: ModelSpec, dtype: torch.dtype, generator: torch.Generator) -> SpectralLinear:
     size = spec.hidden_size
-    layers = SpectralLinear.pack([
+    single = [
         SpectralLinear(
-            size, size, dtype=dtype, reflectors=spec.reflector_counts, margin=spec.band_margin,
-            sigma=spec.band_centre, start=spec.start_name, generator=generator,
+            size,
+            size,
+            dtype=dtype,
+            reflectors=spec.reflector_counts,
+            margin=spec.band_margin,
+            sigma=spec.band_centre,
+            start=spec.start_name,
+            generator=generator,
         )
         for _ in range(spec.layers)
-    ])  # fmt: skip
+    ]
+    layers = SpectralLinear.pack(single)
     assert layers.bias is not None
     assert layers.singular is not None
     layers.bias.zero_()
@@ -160,7 +187,7 @@ def _spectral_layers(spec: ModelSpec, dtype: torch.dtype, generator: torch.Gener
     return layers
 
 
-def _draw(parameters: Iterable[Tensor], size: int, generator: torch.Generator) -> None:
+def _init_uniform(parameters: Iterable[Tensor], size: int, generator: torch.Generator) -> None:
     for parameter in parameters:
         nn.init.uniform_(parameter, -1 / math.sqrt(size), 1 / math.sqrt(size), generator=generator)
 
@@ -178,7 +205,10 @@ def _start_at_identity(net: nn.Module, generator: torch.Generator) -> None:
 
 @torch.no_grad()
 def _open_forget_gates(net: nn.Module, size: int) -> None:
-    """Gates stand in torch's order: input, forget, cell, output. torch.nn.LSTM adds two biases; one becomes 0."""
+    """Set the bias of every forget gate to 1.
+
+    Gates are in torch's order: input, forget, cell, output. torch.nn.LSTM adds two biases, of which one becomes 0.
+    """
     for name, parameter in net.named_parameters():
         if name.startswith("bias"):
             parameter[size : 2 * size] = 0.0 if name.startswith("bias_hh") else 1.0

@@ -1,23 +1,31 @@
-"""A trained trial's network from its checkpoint."""
+"""Load the network of a trained trial from its checkpoint."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from workers.checkpoints import read
-from workers.models.factory import start_of
+from workers.models.factory import initial_network
 from workers.models.sequence_model import SequenceModel
 
 
 def load(checkpoint: str | Path) -> SequenceModel:
-    """The network saved in a checkpoint folder (``.../step-000000600``), on the CPU in eval mode.
+    """Return the network saved in a checkpoint, on the CPU and in eval mode.
 
-    Takes (B, T, input_size) in the dtype of the trial's parameters, or token ids (B, T). Reads safetensors and JSON,
-    never a pickle. The optimiser's file may be missing: a folder with ``manifest.json`` and ``model.safetensors`` alone
-    is a model that can be handed on.
-    Raises CheckpointInvalid where the folder is no whole checkpoint.
+    Only safetensors and JSON are read, never a pickle. The optimiser's file may be missing: ``manifest.json`` and
+    ``model.safetensors`` are enough to pass a model on.
+
+    Args:
+        checkpoint: The folder of one checkpoint, for example ``.../step-000000600``.
+
+    Returns:
+        The network. Its inputs have shape (B, T, input_size) and the dtype of the trial's parameters, or are token ids
+        of shape (B, T).
+
+    Raises:
+        CheckpointInvalid: The checkpoint is incomplete or was altered.
     """
     found = read(Path(checkpoint), model_only=True)
-    model = start_of(found.manifest.spec)
+    model = initial_network(found.manifest.spec)
     model.load_state_dict(found.model)
     return model.eval()

@@ -1,4 +1,4 @@
-"""Which pack holds which networks: the one table."""
+"""The choice of a pack for a kind of network."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ PACKS: dict[type[nn.Module], Callable[[Sequence[SequenceModel]], PackedModel]] =
     nn.LSTM: TorchPack,
     nn.GRU: TorchPack,
 }
+"""The pack for each recurrent module. Networks that are not recurrent are packed by ``DeepPack``."""
 
 
 def pack(trials: Sequence[SequenceModel]) -> PackedModel:
-    """The pack of separately built networks of one kind and shape; values are copied."""
+    """Return the pack of separately built networks of one kind and shape. Their values are copied."""
     first = trials[0]
     return PACKS[type(first.recurrent)](trials) if isinstance(first, RecurrentModel) else DeepPack(trials)

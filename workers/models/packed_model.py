@@ -1,7 +1,7 @@
-"""K networks of one shape computed at once: parameters with a leading trial axis, one forward for all.
+"""K networks of one shape as one: parameters with a leading trial axis, and one forward pass for all.
 
-Parameters are named as in the ``state_dict`` of the ``SequenceModel`` they were stacked from, so that whatever has
-their shapes (moments of an optimiser, best values so far) is taken apart and put together by the same two functions.
+Parameters have the names of the ``state_dict`` of the ``SequenceModel`` from which they were stacked. So everything
+that has their shapes, such as an optimiser's moments, is stacked by ``stack`` and taken apart by ``unstack_trial``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from spectral import Slot, Transition, stack_trials
+from spectral import ParameterRole, Slot, Transition, parameter_roles, stack_trials
+from workers.models.linear import linear
 from workers.models.sequence_model import SequenceModel
 from workers.tasks.task import Readout
 
@@ -22,12 +23,15 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def stack(trials: Sequence[Mapping[str, Tensor]]) -> Tensors:
-    """One set of tensors with a leading trial axis; reflectors of the shorter sets are padded with zero columns."""
+    """Return the tensors of K trials with a leading trial axis, by name.
+
+    If trials differ in their numbers of reflectors, the smaller sets are padded with zero columns.
+    """
     return {name: stack_trials([trial[name] for trial in trials]) for name in trials[0]}
 
 
-def take(stacked: Mapping[str, Tensor], k: int, like: Mapping[str, Tensor]) -> Tensors:
-    """Trial k without its padding: copies, in the shapes of ``like``."""
+def unstack_trial(stacked: Mapping[str, Tensor], k: int, like: Mapping[str, Tensor]) -> Tensors:
+    """Return copies of the tensors of trial k without padding, in the shapes of ``like``."""
     own = {}
     for name, tensor in stacked.items():
         shape = like[name].shape
@@ -36,19 +40,25 @@ def take(stacked: Mapping[str, Tensor], k: int, like: Mapping[str, Tensor]) -> T
 
 
 def stacked_parameters(modules: Sequence[nn.Module], prefix: str) -> Tensors:
-    """The parameters of one module of each trial, stacked: ``prefix.name`` -> (K, ...), leaves."""
+    """Return the stacked parameters of one module of each trial, as leaves of shape (K, ...) under ``prefix.name``."""
     states = [{name: p.detach() for name, p in module.named_parameters()} for module in modules]
     return {f"{prefix}.{name}": nn.Parameter(tensor) for name, tensor in stack(states).items()}
 
 
 class PackedModel(ABC):
-    """What the trainer sees of a pack. ``parameters``: name -> (K, ...), the tensors that an optimiser moves.
+    """The base class of packs, as the trainer uses them. The results of a trial do not depend on K.
 
-    ``layers`` L and ``state_size`` S give the state's shape (K, L, B, S): the hidden state h of every layer, and for
-    an LSTM h then c, so that S = 2 H there. A row's numbers do not depend on K.
+    Attributes:
+        parameters: The tensors that an optimiser changes, by name, each of shape (K, ...).
+        roles: The role of each parameter.
+        layers: The number L of layers of the state, which has shape (K, L, B, S).
+        hidden_size: The size H of the hidden state h.
+        state_size: The size S of the state of a layer: h, or for an LSTM h followed by c, so that S = 2 H.
+        readout: "last" if there is one output for each sequence, "every" if there is one for each step.
     """
 
     parameters: dict[str, Tensor]
+    roles: dict[str, ParameterRole]
     layers: int
     hidden_size: int
     state_size: int
@@ -57,6 +67,7 @@ class PackedModel(ABC):
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         self.readout = trials[0].readout
+        self.roles = parameter_roles(trials[0])
         self._embeds = trials[0].embedding is not None
         self.parameters = stacked_parameters([trial.head for trial in trials], "head")
         if self._embeds:
@@ -65,68 +76,86 @@ class PackedModel(ABC):
 
     @property
     def trials(self) -> int:
+        """The number K of trials."""
         return len(next(iter(self.parameters.values())))
 
     def forward(self, inputs: Tensor, h0: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Outputs as the task reads them, (K, B, O) or (K, B, T, O), and the state (K, L, B, S)."""
+        """Return the outputs and the last state, with the arguments of ``read``.
+
+        Returns:
+            The outputs, shape (K, B, O), or (K, B, T, O) for the readout "every", and the state, shape (K, L, B, S).
+        """
         read, state = self.read(inputs, h0, lengths, every=self.readout == "every")
         return self.read_out(read), state
 
     def read(
         self, inputs: Tensor, h0: Tensor | None = None, lengths: Tensor | None = None, *, every: bool
     ) -> tuple[Tensor, Tensor]:
-        """What the head reads, and the state after the last step.
+        """Return the input of the head and the state after the last step.
 
-        inputs (K, B, T, I), or token ids (K, B, T); h0 (K, L, B, S), zeros if None; lengths (K, B), T if None -> the
-        top layer's h, (K, B, H) after T or ``lengths`` steps or (K, B, T, H) after every one, and the state there,
-        (K, L, B, S). Past ``lengths`` the states read are of no meaning.
+        Args:
+            inputs: Shape (K, B, T, I), or token ids of shape (K, B, T).
+            h0: The state before the first step, shape (K, L, B, S); zeros if None.
+            lengths: The steps of each sequence, shape (K, B); None if all have T steps.
+            every: Whether the head reads every state, or the last one only.
+
+        Returns:
+            The h of the top layer after the last step of each sequence, shape (K, B, H), or with ``every`` after every
+            step, shape (K, B, T, H), where values after the end of a sequence are meaningless. And the state after the
+            last step of each sequence, shape (K, L, B, S).
         """
         h0 = self.zeros(inputs.shape[1]) if h0 is None else h0
         read, state = self._read(self._embedded(inputs), h0, lengths, every)
-        return read, state.to(h0.dtype)  # autocast lowers some kinds' states, which go on into the next batch
+        # Under autocast some kinds return states in lower precision; the next batch may go on from them.
+        return read, state.to(h0.dtype)
 
     @abstractmethod
     def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
-        """``read`` of inputs (K, B, T, I)."""
+        """Compute ``read`` for inputs of shape (K, B, T, I)."""
 
     def read_out(self, read: Tensor) -> Tensor:
-        """read (K, ..., H) -> outputs (K, ..., O). A single output is summed plainly: for a matrix of one column the
-        library's route, and with it the rounding, depends on K."""
+        """Return the head's outputs, shape (K, ..., O), for its input ``read``, shape (K, ..., H)."""
         weight, bias = self.parameters["head.weight"], self.parameters["head.bias"]
-        rows = read.flatten(1, -2)
-        if weight.shape[1] == 1:
-            outputs = (rows * weight).sum(-1, keepdim=True) + bias.unsqueeze(1)
-        else:
-            outputs = torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
-        return outputs.view(*read.shape[:-1], weight.shape[1])
+        if weight.shape[1] > 1:
+            return linear(read, weight, bias)
+        # For a single output the library chooses an algorithm, and so the rounding, by K. A plain sum does not.
+        outputs = (read.flatten(1, -2) * weight).sum(-1, keepdim=True) + bias.unsqueeze(1)
+        return outputs.view(*read.shape[:-1], 1)
 
     def zeros(self, batch: int) -> Tensor:
-        """The state before the first step, (K, L, B, S)."""
+        """Return the state before the first step, zeros of shape (K, L, B, S)."""
         like = next(iter(self.parameters.values()))
         return like.new_zeros(self.trials, self.layers, batch, self.state_size)
 
     def top(self, state: Tensor) -> Tensor:
-        """state (K, L, B, S) -> the top layer's h, (K, B, H)."""
+        """Return the h of the top layer, shape (K, B, H), of a state of shape (K, L, B, S)."""
         return state[:, -1, :, : self.hidden_size]
 
     def _embedded(self, inputs: Tensor) -> Tensor:
-        """Token ids (K, B, T) as rows of each trial's own table, (K, B, T, E); other inputs as they are."""
+        """Return the vectors of token ids (K, B, T), shape (K, B, T, E); other inputs are returned unchanged."""
         if not self._embeds:
             return inputs
+        # One lookup serves all trials: their tables are joined, and the ids of trial k shifted to its table's rows.
         table = self.parameters["embedding.weight"]
         first = torch.arange(self.trials, device=inputs.device).view(-1, 1, 1) * table.shape[1]
         return nn.functional.embedding(inputs + first, table.flatten(0, 1))
 
     def after_step(self) -> None:  # noqa: B027  most packs have nothing to do here
-        """What must hold again once an optimiser has moved the parameters."""
+        """Restore the constraints on the parameters after a step of the optimiser."""
 
     def transitions(self) -> list[Transition]:
-        """Every transition held as reflectors, (K, ..., n) and (K, ..., n, m); none for kinds without."""
+        """Return every transition that consists of reflectors and singular values; nothing for other kinds.
+
+        Singular values have shape (K, ..., n), reflectors (K, ..., n, m).
+        """
         return []
 
     @torch.no_grad()
     def spectrum_distance(self) -> Tensor | None:
-        """max |s_i - sigma*| over layers and singular values, (K,); None where they cannot move within a band."""
+        """Return max |s_i - sigma*| over all singular values s_i of each trial, shape (K,).
+
+        None for kinds whose singular values are fixed or that have none.
+        """
         if self._band_centre is None:
             return None
         distances = [
@@ -135,17 +164,18 @@ class PackedModel(ABC):
         ]
         return torch.stack(distances).amax(0)
 
-    def _takes(self, layers: int, hidden_size: int) -> None:
-        """The state's shape, h alone."""
+    def _set_state_shape(self, layers: int, hidden_size: int) -> None:
+        """Set the shape of a state that consists of h only."""
         self.layers, self.hidden_size, self.state_size = layers, hidden_size, hidden_size
 
-    def _banded_by(self, slots: Sequence[Slot], spectrum: str) -> None:
+    def _set_bands(self, slots: Sequence[Slot], spectrum: str) -> None:
+        """Set the centres sigma* of the trials' bands, unless their singular values are fixed."""
         if spectrum != "fixed":
             self._band_centre = self.parameters["head.bias"].new_tensor([slot.sigma for slot in slots])
 
 
-def only(kind: type[Module], found: Iterable[object]) -> list[Module]:
-    """The modules, all of one class. Raises TypeError."""
+def all_of_class(kind: type[Module], found: Iterable[object]) -> list[Module]:
+    """Return the modules as a list of one class. Raises TypeError if one has another class."""
     modules = list(found)
     wrong = {type(module).__name__ for module in modules if not isinstance(module, kind)}
     if wrong:

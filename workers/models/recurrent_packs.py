@@ -1,4 +1,4 @@
-"""Packs of recurrent nets whose trials run in one call: SpectralRNN, SpectralLSTM, SpectralGRU, ExponentialRNN."""
+"""Packs of recurrent networks whose trials run in one call: SpectralRNN, SpectralLSTM, SpectralGRU, ExponentialRNN."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from torch import Tensor, nn
 from spectral import SpectralGRU, SpectralLSTM, SpectralRNN, Transition
 from workers.models import exponential
 from workers.models.exponential import ExponentialLayer, ExponentialRNN
-from workers.models.packed_model import PackedModel, only, stacked_parameters
-from workers.models.recurrent import RecurrentModel, last_of
+from workers.models.packed_model import PackedModel, all_of_class, stacked_parameters
+from workers.models.recurrent import RecurrentModel, last_state_of
 from workers.models.sequence_model import SequenceModel
 
 
 class SpectralPack(PackedModel):
-    """A packed SpectralRNN, SpectralLSTM or SpectralGRU and a packed readout."""
+    """A packed SpectralRNN, SpectralLSTM or SpectralGRU, and a packed readout."""
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         super().__init__(trials)
-        own = [trial.recurrent for trial in only(RecurrentModel, trials)]
+        own = [trial.recurrent for trial in all_of_class(RecurrentModel, trials)]
         self._recurrent: SpectralRNN | SpectralLSTM | SpectralGRU
         if isinstance(own[0], SpectralRNN):
-            self._recurrent = SpectralRNN.pack(only(SpectralRNN, own))
+            self._recurrent = SpectralRNN.pack(all_of_class(SpectralRNN, own))
         elif isinstance(own[0], SpectralLSTM):
-            self._recurrent = SpectralLSTM.pack(only(SpectralLSTM, own))
+            self._recurrent = SpectralLSTM.pack(all_of_class(SpectralLSTM, own))
         else:
-            self._recurrent = SpectralGRU.pack(only(SpectralGRU, own))
-        self._takes(self._recurrent.num_layers, self._recurrent.hidden_size)
+            self._recurrent = SpectralGRU.pack(all_of_class(SpectralGRU, own))
+        self._set_state_shape(self._recurrent.num_layers, self._recurrent.hidden_size)
         if isinstance(self._recurrent, SpectralLSTM):
             self.state_size = 2 * self.hidden_size
         self.parameters |= {f"recurrent.{name}": p for name, p in self._recurrent.named_parameters()}
-        self._banded_by(self._recurrent.slots, self._recurrent.spectrum)
+        self._set_bands(self._recurrent.slots, self._recurrent.spectrum)
 
     def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
         if isinstance(self._recurrent, SpectralLSTM):
@@ -46,40 +46,42 @@ class SpectralPack(PackedModel):
         return (states if every else self.top(state)), state
 
     def transitions(self) -> list[Transition]:
+        """Return the transition of every layer."""
         return list(self._recurrent.transitions())
 
     def after_step(self) -> None:
+        """Scale every reflector to length 1: the loss does not depend on it, and an optimiser would let it grow."""
         self._recurrent.normalize_()
 
 
 class ExponentialPack(PackedModel):
-    """expRNNs: every trial's exponential by itself, so that its rounding does not depend on the others."""
+    """Packed expRNNs. The exponential of each trial is computed by itself, so that rounding does not depend on K."""
 
     def __init__(self, trials: Sequence[SequenceModel]) -> None:
         super().__init__(trials)
-        own = only(ExponentialRNN, [trial.recurrent for trial in only(RecurrentModel, trials)])
+        own = all_of_class(ExponentialRNN, [trial.recurrent for trial in all_of_class(RecurrentModel, trials)])
         like = own[0]
         self.parameters |= stacked_parameters(own, "recurrent")
-        self._takes(like.num_layers, like.hidden_size)
+        self._set_state_shape(like.num_layers, like.hidden_size)
         self._activation = like.activation
-        self._maps = [_map(layer) for layer in only(ExponentialLayer, like.layers)]
+        self._maps = [_map(layer) for layer in all_of_class(ExponentialLayer, like.layers)]
 
     def _read(self, inputs: Tensor, h0: Tensor, lengths: Tensor | None, every: bool) -> tuple[Tensor, Tensor]:
         cells = [self._cell(layer) for layer in range(self.layers)]
         layers = exponential.run(inputs.transpose(1, 2), h0, cells, self._activation)
-        state = torch.stack([last_of(states.transpose(1, 2), lengths) for states in layers], 1)
+        state = torch.stack([last_state_of(states.transpose(1, 2), lengths) for states in layers], 1)
         return (layers[-1].transpose(1, 2) if every else self.top(state)), state
 
     def _cell(self, layer: int) -> exponential.ExponentialCell:
-        own = {name.removeprefix(start): p for name, p in self.parameters.items()
-               if name.startswith(start := f"recurrent.layers.{layer}.")}  # fmt: skip
+        prefix = f"recurrent.layers.{layer}."
+        own = {name.removeprefix(prefix): p for name, p in self.parameters.items() if name.startswith(prefix)}
         raw = own["parametrizations.weight_hh.original"]
         matrix = torch.stack([self._maps[layer](raw[k]) for k in range(self.trials)])
         return exponential.ExponentialCell(own["weight_ih"], own["bias"], matrix, own.get("offset"))
 
 
 def _map(layer: ExponentialLayer) -> nn.Module:
-    """The parametrisation itself: from a raw matrix (n, n) to an orthogonal one."""
+    """Return the module of a layer's parametrization, which maps a raw matrix (n, n) to an orthogonal one."""
     parametrizations = layer.parametrizations
     assert isinstance(parametrizations, nn.ModuleDict)
     chain = parametrizations["weight_hh"]

@@ -1,4 +1,4 @@
-"""One trained network as users get it: a plain module, sequences in, one output per sequence or per step."""
+"""A single network as users get it: a module from sequences to one output per sequence or per step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from workers.tasks.task import Readout
 
 
 class SequenceModel(nn.Module, ABC):
-    """A net and a linear readout: ``embedding`` (for token ids as inputs, else None), the net, ``head``."""
+    """The base class of networks: an embedding, the part that a subclass adds, and a linear readout.
+
+    Attributes:
+        embedding: The vectors of token ids; None if the inputs are numbers.
+        head: The linear readout.
+        readout: "last" if there is one output for each sequence, "every" if there is one for each step.
+    """
 
     def __init__(self, head: nn.Linear, *, readout: Readout = "last", embedding: nn.Embedding | None = None) -> None:
         super().__init__()
@@ -19,8 +25,14 @@ class SequenceModel(nn.Module, ABC):
         self.readout: Readout = readout
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """inputs (B, T, input_size), or token ids (B, T) -> (B, output_size), or (B, T, output_size) where every step
-        is read: logits, or predicted values. lengths (B,): steps of each sequence that count, each from 1 to T.
+        """Return logits, or predicted values.
+
+        Args:
+            inputs: Shape (B, T, input_size), or token ids of shape (B, T).
+            lengths: The steps of each sequence, from 1 to T, shape (B,); None if all have T steps.
+
+        Returns:
+            Shape (B, output_size), or (B, T, output_size) for the readout "every".
         """
         inputs = inputs if self.embedding is None else self.embedding(inputs)
         outputs: Tensor = self.head(self.read(inputs, lengths))
@@ -28,4 +40,12 @@ class SequenceModel(nn.Module, ABC):
 
     @abstractmethod
     def read(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
-        """What the head reads: (B, H), or (B, T, H) where every step is read. inputs (B, T, I)."""
+        """Return the input of the head.
+
+        Args:
+            inputs: Numbers or embedded tokens, shape (B, T, I).
+            lengths: The steps of each sequence, shape (B,); None if all have T steps.
+
+        Returns:
+            Shape (B, H), or (B, T, H) for the readout "every".
+        """

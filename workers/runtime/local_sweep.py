@@ -1,13 +1,13 @@
-"""One whole sweep on this machine with no service: packs in processes of their own, results in a directory.
+"""Run one sweep on this machine without the service: every pack in a process, the results in a directory.
 
-Layout::
+Layout of the directory::
 
     sweep.json          the sweep
-    results.json        every trial's state, objective and last metrics; rewritten whenever a trial ends
-    trials/00003/       checkpoints of trial 3 (workers.checkpoints)
+    results.json        the state, objective and last metrics of every trial; rewritten whenever a trial ends
+    trials/00003/       the checkpoints of trial 3 (workers.checkpoints)
 
-Run again in the same directory it goes on from the checkpoints. Early stopping is the service's: here every trial
-runs to its end.
+A sweep that is run again in the same directory resumes from its checkpoints. There is no early stopping here, because
+it belongs to the service: every trial runs to its end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RESULTS, SWEEP = "results.json", "sweep.json"
 
 @dataclass
 class LocalResult:
-    """What is known of one trial. ``checkpoint``: the best one, relative to the directory."""
+    """The state and results of one trial. ``checkpoint`` is the best one, relative to the sweep's directory."""
 
     number: int
     params: dict[str, Any]
@@ -55,16 +55,26 @@ class LocalResult:
 
 
 @dataclass
-class _Running:
+class _PackProcess:
+    """A running pack. ``unfinished`` holds the ids of its trials that have not ended yet."""
+
     process: BaseProcess
     assignment: Assignment
-    left: set[str]
+    unfinished: set[str]
 
 
 class LocalSweep:
-    """A sweep and the directory it runs in. Raises OtherSweep where that holds another one's results.
+    """A sweep and the directory in which it runs.
 
-    workers: processes at a time, by default one for every ``resources.cpus`` of this machine (one in all on a GPU).
+    Args:
+        sweep: The sweep.
+        directory: The directory for checkpoints and results; it is created if needed.
+        workers: The number of processes at a time. By default one for every ``resources.cpus`` CPUs of this machine,
+            or a single one if the sweep uses a GPU.
+        data_dir: The directory of the data sets that are read from files.
+
+    Raises:
+        OtherSweep: The directory holds the results of another sweep.
     """
 
     def __init__(
@@ -75,25 +85,28 @@ class LocalSweep:
         self.results = [LocalResult(trial.number, dict(trial.params)) for trial in self.trials]
         self._workers = workers or _default_workers(sweep)
         self._data_dir = None if data_dir is None else str(data_dir)
-        self._told: set[tuple[str, int, str]] = set()
-        self._claim()
+        self._seen: set[tuple[str, int, str]] = set()
+        self._claim_directory()
 
     @property
     def best(self) -> LocalResult | None:
-        """The trial with the best objective so far; one that failed never counts."""
+        """The trial with the best objective so far; None before the first. Failed trials do not count."""
         found = [result for result in self.results if result.objective is not None and result.state != "failed"]
         sign = 1 if self.trials[0].objective.direction == "maximize" else -1
         return max(found, key=lambda result: sign * (result.objective or 0.0), default=None)
 
     def run(self) -> Generator[Report, None, None]:
-        """Train; yields reports of all trials as they come, each once; ``trial_id`` is the trial's number in decimal.
+        """Train all trials.
 
-        A process that is lost is started again from its checkpoints, ``retries.infrastructure`` times. Closing the
-        iterator (or an exception, Ctrl-C) ends the processes; what is checkpointed stays.
+        A process that is lost is started again from its checkpoints, up to ``retries.infrastructure`` times. If the
+        iterator is closed, or an exception such as Ctrl-C comes through it, the processes are ended; checkpoints stay.
+
+        Yields:
+            The reports of all trials as they come, each once. ``trial_id`` is the trial's number in decimal.
         """
         packs = plan(self.trials, self.sweep.resources.pack_size, self._workers, self.sweep.resources.gpus)
         waiting = deque(self._assignment(i, [self.trials[j] for j in pack]) for i, pack in enumerate(packs))
-        running: dict[Connection, _Running] = {}
+        running: dict[Connection, _PackProcess] = {}
         try:
             while waiting or running:
                 while waiting and len(running) < self._workers:
@@ -105,61 +118,72 @@ class LocalSweep:
         finally:
             for pack in running.values():
                 pack.process.terminate()
-            self._write()
+            self._write_results()
 
     def _receive(
-        self, ready: Connection, running: dict[Connection, _Running], waiting: deque[Assignment]
+        self, ready: Connection, running: dict[Connection, _PackProcess], waiting: deque[Assignment]
     ) -> Iterator[Report]:
         pack = running[ready]
         try:
             report = _REPORT.validate_json(ready.recv_bytes())
         except (EOFError, OSError):
+            # The process has ended, by itself or by a signal: only the trials without an Ended report tell which.
             del running[ready]
             ready.close()
             pack.process.join()
-            if pack.left:
-                yield from self._lost(pack, waiting)
+            if pack.unfinished:
+                yield from self._retry_or_fail(pack, waiting)
             return
         if isinstance(report, Ended):
-            pack.left.discard(report.trial_id)
-        if self._is_news(report):
-            self._note(report)
+            pack.unfinished.discard(report.trial_id)
+        if self._is_new(report):
+            self._record(report)
             yield report
 
-    def _lost(self, pack: _Running, waiting: deque[Assignment]) -> Iterator[Report]:
+    def _retry_or_fail(self, pack: _PackProcess, waiting: deque[Assignment]) -> Iterator[Report]:
         attempt = pack.assignment.attempt + 1
-        slots = [slot for slot in pack.assignment.slots if slot.trial_id in pack.left]
+        trials = [trial for trial in pack.assignment.trials if trial.trial_id in pack.unfinished]
         if attempt <= self.sweep.retries.infrastructure:
-            waiting.append(pack.assignment.model_copy(update={"attempt": attempt, "slots": slots}))
+            waiting.append(pack.assignment.model_copy(update={"attempt": attempt, "trials": trials}))
             return
-        reason = f"its process ended with exit code {pack.process.exitcode}, {attempt} times"
-        for slot in slots:
-            step = self.results[int(slot.trial_id)].step
+        code = pack.process.exitcode
+        reason = f"its process was lost in each of its attempts ({attempt}); the last exit code was {code}"
+        for trial in trials:
+            step = self.results[int(trial.trial_id)].step
             report = Ended(
-                seq=0, trial_id=slot.trial_id, step=step, outcome="failed", cause="infrastructure", reason=reason
-            )  # fmt: skip
-            self._note(report)
+                seq=0,
+                trial_id=trial.trial_id,
+                step=step,
+                outcome="failed",
+                cause="infrastructure",
+                reason=reason,
+            )
+            self._record(report)
             yield report
 
     def _assignment(self, number: int, trials: list[TrialSpec]) -> Assignment:
-        slots = [
+        assigned = [
             AssignedTrial(trial_id=str(t.number), spec=t, checkpoint_dir=str(self.directory / _folder(t.number)))
             for t in trials
         ]
-        resources = self.sweep.resources
         return Assignment(
-            pack_id=f"pack-{number}", attempt=0, term=0, slots=slots, cpus=resources.cpus, gpus=resources.gpus,
+            pack_id=f"pack-{number}",
+            attempt=0,
+            term=0,
+            trials=assigned,
+            cpus=self.sweep.resources.cpus,
+            gpus=self.sweep.resources.gpus,
             data_dir=self._data_dir,
-        )  # fmt: skip
+        )
 
-    def _is_news(self, report: Report) -> bool:
-        """A resumed trial tells all again; only the first time counts."""
+    def _is_new(self, report: Report) -> bool:
+        """Return whether a report comes for the first time: a resumed trial repeats its earlier ones."""
         key = (report.trial_id, report.step, report.kind)
-        news = key not in self._told
-        self._told.add(key)
-        return news
+        new = key not in self._seen
+        self._seen.add(key)
+        return new
 
-    def _note(self, report: Report) -> None:
+    def _record(self, report: Report) -> None:
         result = self.results[int(report.trial_id)]
         result.step = max(result.step, report.step)
         if isinstance(report, Measured):
@@ -169,16 +193,16 @@ class LocalSweep:
             result.checkpoint = str(Path(report.path).relative_to(self.directory))
         elif isinstance(report, Ended):
             result.state, result.reason = report.outcome, report.reason
-            self._write()
+            self._write_results()
 
-    def _claim(self) -> None:
+    def _claim_directory(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         path, document = self.directory / SWEEP, self.sweep.model_dump(mode="json")
         if path.exists() and json.loads(path.read_bytes()) != json.loads(json.dumps(document)):
-            raise OtherSweep(f"{self.directory} holds another sweep ({SWEEP}); give another directory or remove it")
+            raise OtherSweep(f"{self.directory} holds another sweep ({SWEEP}); use another directory, or remove it")
         write_whole(path, json.dumps(document, indent=1).encode())
 
-    def _write(self) -> None:
+    def _write_results(self) -> None:
         best = self.best
         document = {
             "name": self.sweep.name,
@@ -199,17 +223,21 @@ def _default_workers(sweep: SweepSpec) -> int:
     return max(1, int(len(os.sched_getaffinity(0)) / sweep.resources.cpus))
 
 
-def _spawn(assignment: Assignment) -> tuple[Connection, _Running]:
+def _spawn(assignment: Assignment) -> tuple[Connection, _PackProcess]:
+    # Not forked: a forked process would inherit torch's and CUDA's state, and cannot use CUDA.
     context = get_context("spawn")
     mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(assignment.model_dump_json(), theirs), daemon=True)
+    process = context.Process(target=_run_pack, args=(assignment.model_dump_json(), theirs), daemon=True)
     process.start()
     theirs.close()
-    return mine, _Running(process, assignment, {slot.trial_id for slot in assignment.slots})
+    return mine, _PackProcess(process, assignment, {trial.trial_id for trial in assignment.trials})
 
 
-def _work(document: str, connection: Connection) -> None:
-    """The process of one pack. Ctrl-C is the parent's to handle; a parent that is gone ends it at the next report."""
+def _run_pack(document: str, connection: Connection) -> None:
+    """Train one pack, in a process that the sweep has spawned.
+
+    Ctrl-C is ignored here, because the parent handles it. If the parent is gone, the next report ends this process.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def send(report: Report) -> None:

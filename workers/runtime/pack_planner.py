@@ -1,4 +1,4 @@
-"""Which trials are trained together, decided from their specs alone."""
+"""Decide which trials are trained together as a pack, from their specs alone."""
 
 from __future__ import annotations
 
@@ -13,21 +13,35 @@ from workers.spec.trial import TrialSpec
 LARGEST_ON_CPU = 8
 LARGEST_SMALL_ON_CPU = 16
 SMALL = 2**18
-"""States of a step (T x B x n) up to which a trial's own arithmetic is less than what packing saves: measured."""
+"""A trial is small if one optimiser step has at most this many numbers in its states (T x B x n). Its arithmetic then
+costs less than the overhead that packing saves; measured."""
 
 LARGEST_ON_GPU = 64
-"""One small net leaves a GPU waiting on launches: packing is nearly free until the pack fills it."""
+"""A single small net leaves a GPU waiting for kernel launches, so packing is nearly free until the pack fills it."""
 
 GPU_STATES = 8 * 2**30
-"""Bytes of states that a pack may keep on a whole GPU for its backward: half of what the smaller ones in use hold."""
+"""Bytes of states that a pack may keep on a whole GPU for its backward pass: half the memory of the smaller GPUs in
+use."""
 
 
 def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers: int, gpus: float) -> list[list[int]]:
-    """Packs of positions in ``trials``: each position once, one shape key per pack, in order.
+    """Divide trials into packs, each of one shape key.
 
-    workers: packs that can run at the same time, at least 1. gpus: per pack; 0 is a CPU pack. With "auto" the trials
-    of a shape are spread evenly over the workers, and packs are as large as pays on the device. Where trials differ in
-    their reflectors, packs get about the same work: the last of them to end is what a sweep waits for.
+    With ``pack_size`` "auto", the trials of a shape are spread evenly over the workers, and a pack is at most as large
+    as is worth while on its device. If trials of a shape differ in their numbers of reflectors, their packs get about
+    the same amount of work, because a sweep waits for the last of them.
+
+    Args:
+        trials: The trials, in the order of their numbers.
+        pack_size: The largest size of a pack, or "auto".
+        workers: How many packs can run at the same time, at least 1.
+        gpus: GPUs per pack, possibly a fraction; 0 for packs that run on CPUs.
+
+    Returns:
+        The packs, each a list of positions in ``trials`` in ascending order. Every position is in one pack.
+
+    Raises:
+        ValueError: ``workers`` is below 1.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1; found {workers}")
@@ -37,13 +51,14 @@ def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers:
     packs: list[list[int]] = []
     for positions in shapes.values():
         first = trials[positions[0]]
-        size = pack_size if pack_size != "auto" else _auto(first, len(positions), workers, gpus)
+        size = pack_size if pack_size != "auto" else _automatic_size(first, len(positions), workers, gpus)
         work = {position: _work(trials[position]) for position in positions}
         packs += _balanced(work, size) if len(set(work.values())) > 1 else _even(positions, size)
     return packs
 
 
-def _auto(trial: TrialSpec, count: int, workers: int, gpus: float) -> int:
+def _automatic_size(trial: TrialSpec, count: int, workers: int, gpus: float) -> int:
+    """Return the size of packs of ``count`` trials of one shape."""
     states = trial.depth * trial.training.batch_size * trial.model.hidden_size
     fitting = max(1, int(gpus * GPU_STATES) // max(1, trial.step_bytes))
     on_cpu = LARGEST_SMALL_ON_CPU if states <= SMALL else LARGEST_ON_CPU
@@ -53,14 +68,21 @@ def _auto(trial: TrialSpec, count: int, workers: int, gpus: float) -> int:
 
 
 def _even(positions: list[int], size: int) -> list[list[int]]:
-    """As few packs as hold everything with none above ``size``, and no pack more than one trial larger than another."""
+    """Divide positions into as few packs of at most ``size`` as possible; their sizes differ by at most one."""
     packs = math.ceil(len(positions) / size)
     cuts = [i * len(positions) // packs for i in range(packs + 1)]
     return [positions[start:stop] for start, stop in pairwise(cuts)]
 
 
 def _balanced(work: dict[int, int], size: int) -> list[list[int]]:
-    """As few packs as ``_even`` makes; the largest trials first, each to the pack that has least to do and room."""
+    """Divide positions into as many packs as ``_even`` does, with about the same work in each.
+
+    The trials with the most work are placed first, each in the pack with the least work that is not full.
+
+    Args:
+        work: The work of each position.
+        size: The largest size of a pack.
+    """
     count = math.ceil(len(work) / size)
     packs: list[list[int]] = [[] for _ in range(count)]
     open_packs = [(0, number) for number in range(count)]
@@ -73,5 +95,5 @@ def _balanced(work: dict[int, int], size: int) -> list[list[int]]:
 
 
 def _work(trial: TrialSpec) -> int:
-    """What a step of the recurrence costs, up to a factor: its products with the reflectors, and all else as eight."""
+    """Return the relative cost of one step of the recurrence: m1 + m2 reflector products, and 8 for all the rest."""
     return sum(trial.model.reflector_counts) + 8 if trial.model.reflected else 8

@@ -1,6 +1,6 @@
-"""The Ray actor that runs one pack: trains in a thread of its own, answers polls and commands beside it.
+"""The Ray actor that runs one pack. It trains in one thread and answers polls and commands in others.
 
-This module imports ray and nothing heavier: torch is loaded in the actor's process alone, by its training thread.
+This module imports ray and nothing heavier: torch is imported only in the actor's process, by its training thread.
 """
 
 from __future__ import annotations
@@ -17,132 +17,160 @@ from workers.runtime.train_pack import train
 if TYPE_CHECKING:
     from workers.training.pack_run import PackRun
 
-LAST_REPLY = 1.0
-"""Seconds between the poll that acknowledges the last report and the exit, so that the poll's reply gets out."""
-WATCH = 0.2
-"""Seconds between looks at whether it is time to leave."""
+LAST_REPLY_SECONDS = 1.0
+"""Seconds between the poll that acknowledges the last report and the exit, so that the poll's reply is still sent."""
+WATCH_SECONDS = 0.2
+"""Seconds between two checks whether the runner can exit."""
 
 
 def start(assignment: Assignment, name: str, namespace: str) -> Any:
-    """The actor handle of the pack's runner, created or, where one of this name already lives, adopted.
+    """Start the actor of a pack's runner, or find the one that has this name already.
 
-    Detached: it outlives the driver that started it. Never restarted by Ray: a further attempt is the controller's.
-    Then ``handle.poll.remote(after_seq, term)`` and ``handle.command.remote(term, command.model_dump())``.
+    The actor is detached, so it outlives the process that started it. Ray never restarts it: whether there is a
+    further attempt is the controller's decision.
+
+    Returns:
+        The actor's handle. Call ``handle.poll.remote(after_seq, term)`` and
+        ``handle.command.remote(term, command.model_dump())``.
     """
     actor = ray.remote(PackRunnerActor).options(
-        name=name, namespace=namespace, lifetime="detached", get_if_exists=True, max_restarts=0, max_task_retries=0,
-        max_concurrency=4, num_cpus=assignment.cpus, num_gpus=assignment.gpus,
-    )  # fmt: skip
+        name=name,
+        namespace=namespace,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=0,
+        max_task_retries=0,
+        max_concurrency=4,
+        num_cpus=assignment.cpus,
+        num_gpus=assignment.gpus,
+    )
     return actor.remote(assignment.model_dump())
 
 
 class PackRunner:
-    """One pack; usable without Ray. Starts training at once; ``leave`` is called, once, when nothing is left to do.
+    """Trains one pack in a thread, from its creation on; usable without Ray.
 
-    Reports are kept until a poll acknowledges them (by its ``after_seq``). A runner that no one has polled for
-    ``orphan_ttl`` seconds pauses every trial at a checkpoint and leaves.
+    Reports are kept until a poll acknowledges them with its ``after_seq``. A runner that is not polled for
+    ``orphan_ttl`` seconds pauses all trials, which writes their checkpoints, and exits.
     """
 
     def __init__(self, assignment: dict[str, Any]) -> None:
         self._assignment = Assignment.model_validate(assignment)
         self._term = self._assignment.term
+        # The lock guards the reports, commands and term, which several of Ray's threads use beside the trainer's.
         self._lock = threading.Lock()
         self._reports: list[Report] = []
         self._commands: list[Command] = []
-        self._seen: set[int] = set()
-        self._interrupt, self._trained, self._left = threading.Event(), threading.Event(), threading.Event()
+        self._command_seqs: set[int] = set()
+        self._interrupt, self._trained, self._exited = threading.Event(), threading.Event(), threading.Event()
         self._orphaned = False
-        self._polled = time.monotonic()
-        self._session: PackRun | None = None
-        for run in (self._train, self._watch):
-            threading.Thread(target=run, name=f"{self._assignment.pack_id}:{run.__name__}", daemon=True).start()
+        self._polled_at = time.monotonic()
+        self._pack_run: PackRun | None = None
+        for target in (self._train, self._watch):
+            thread_name = f"{self._assignment.pack_id}:{target.__name__}"
+            threading.Thread(target=target, name=thread_name, daemon=True).start()
 
     def poll(self, after_seq: int, term: int) -> dict[str, Any]:
-        """A ``Poll`` as a dict: the reports numbered above ``after_seq``, which acknowledges those up to it.
+        """Return a ``Poll``, as a dict, with the reports numbered above ``after_seq``.
 
-        The first poll asks after 0. Raises StaleTerm.
+        The call acknowledges the reports up to ``after_seq``, which are then dropped. The first poll passes 0.
+
+        Raises:
+            StaleTerm: Another controller has become the leader.
         """
         self._check_term(term)
-        self._polled = time.monotonic()
-        trained, session = self._trained.is_set(), self._session
+        self._polled_at = time.monotonic()
+        # Read before the reports: a state of "ended" must not come before the last report.
+        trained, pack_run = self._trained.is_set(), self._pack_run
         with self._lock:
             self._reports = [report for report in self._reports if report.seq > after_seq]
             reports = list(self._reports)
-        steps = session.progress() if session else {slot.trial_id: 0 for slot in self._assignment.slots}
+        steps = pack_run.progress() if pack_run else {trial.trial_id: 0 for trial in self._assignment.trials}
         reply = Poll(
-            state="ended" if trained else "running" if session else "starting", reports=reports, progress=steps
-        )  # fmt: skip
+            state="ended" if trained else "running" if pack_run else "starting",
+            reports=reports,
+            progress=steps,
+        )
         return reply.model_dump()
 
     def command(self, term: int, command: dict[str, Any]) -> bool:
-        """Take a ``Command``; it acts between two steps. False where one of its number was taken before.
+        """Accept a ``Command``, given as a dict. It takes effect before the next optimiser step.
 
-        Raises StaleTerm, and pydantic's ValidationError for what is no command.
+        Returns:
+            False if a command of this number was accepted before.
+
+        Raises:
+            StaleTerm: Another controller has become the leader.
+            pydantic.ValidationError: The dict is not a command.
         """
         self._check_term(term)
-        taken = Command.model_validate(command)
+        accepted = Command.model_validate(command)
         with self._lock:
-            if taken.seq in self._seen:
+            if accepted.seq in self._command_seqs:
                 return False
-            self._seen.add(taken.seq)
-            self._commands.append(taken)
+            self._command_seqs.add(accepted.seq)
+            self._commands.append(accepted)
         self._interrupt.set()
         return True
 
-    def leave(self) -> None:
-        """Called at the end: the actor exits here, a plain object just goes quiet."""
+    def exit(self) -> None:
+        """End the process of the runner. Called once, when nothing is left to do; here it does nothing."""
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until it has left; false where that takes longer than ``timeout`` seconds."""
-        return self._left.wait(timeout)
+        """Wait until the runner has exited; return false if that takes longer than ``timeout`` seconds."""
+        return self._exited.wait(timeout)
 
     def _check_term(self, term: int) -> None:
         with self._lock:
             if term < self._term:
-                raise StaleTerm(f"term {term} has lost the lead to term {self._term}")
+                raise StaleTerm(f"term {term} is over: the controller of term {self._term} leads now")
             self._term = term
 
     def _train(self) -> None:
         try:
-            train(self._assignment, self._emit, attend=self._attend, stop=self._interrupt.is_set)
+            train(
+                self._assignment, self._append_report, callback=self._run_commands, should_stop=self._interrupt.is_set
+            )
         finally:
             self._trained.set()
 
-    def _attend(self, session: PackRun) -> None:
-        self._session = session
+    def _run_commands(self, run: PackRun) -> None:
+        self._pack_run = run
+        # Cleared before the commands are taken: one that arrives in between interrupts again and is not missed.
         self._interrupt.clear()
         with self._lock:
             commands, self._commands = self._commands, []
         for command in commands:
-            session.end(command.verb, command.trial_ids, command.reason)
+            run.end(command.verb, command.trial_ids, command.reason)
         if self._orphaned:
-            session.end("pause", session.live, "no controller has asked for this pack")
+            run.end("pause", run.live, "no controller has polled this pack")
 
-    def _emit(self, report: Report) -> None:
+    def _append_report(self, report: Report) -> None:
         with self._lock:
             self._reports.append(report)
 
     def _watch(self) -> None:
-        """Leave once all is told and acknowledged, or once no one asks any more."""
+        """Exit once every report is acknowledged, or once the runner is not polled any more."""
         ttl = self._assignment.orphan_ttl
         while True:
-            time.sleep(min(WATCH, ttl / 4))
+            time.sleep(min(WATCH_SECONDS, ttl / 4))
             with self._lock:
-                told = self._trained.is_set() and not self._reports
-            if told:
-                time.sleep(LAST_REPLY)
+                finished = self._trained.is_set() and not self._reports
+            if finished:
+                time.sleep(LAST_REPLY_SECONDS)
                 break
-            if time.monotonic() - self._polled > ttl:
+            if time.monotonic() - self._polled_at > ttl:
                 self._orphaned = True
                 self._interrupt.set()
                 self._trained.wait()
                 break
-        self._left.set()
-        self.leave()
+        self._exited.set()
+        self.exit()
 
 
 class PackRunnerActor(PackRunner):
-    """The same in a Ray worker process, which ends with it."""
+    """A runner in a Ray worker process, which ends with the runner."""
 
-    def leave(self) -> None:
+    def exit(self) -> None:
+        """End the actor's process."""
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)

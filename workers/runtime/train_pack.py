@@ -1,4 +1,7 @@
-"""An assignment trained to its end, come what may: every trial gets its ``Ended``, with whose fault it was and why."""
+"""Train a pack until every one of its trials has ended.
+
+Any exception is turned into an ``Ended`` report of each remaining trial, with its cause and reason.
+"""
 
 from __future__ import annotations
 
@@ -25,45 +28,58 @@ def train(
     assignment: Assignment,
     emit: Emit,
     *,
-    attend: Callable[[PackRun], None] = lambda session: None,
-    stop: Callable[[], bool] = lambda: False,
+    callback: Callable[[PackRun], None] = lambda run: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train until every trial has ended; torch is loaded here.
+    """Train the trials of an assignment until all of them have ended.
 
-    attend: called with the session once it has started and again whenever it pauses for a report or for ``stop``,
-    which is asked after every step. Anything raised in between ends the trials that are left as failed; only what
-    ``emit`` itself raises comes out.
+    An exception from anything but ``emit`` ends the remaining trials as failed and is not raised. Torch is imported
+    here and not with this module, so that importing this module is cheap.
+
+    Args:
+        assignment: The trials, their checkpoint folders and their resources.
+        emit: Called with every report, in order. What it raises is raised to the caller.
+        callback: Called with the pack's run after it has started and after every advance. It may end trials.
+        should_stop: Called after every optimiser step. If it returns true, the run advances no further before
+            ``callback`` has been called.
     """
-    told = _Told(emit)
+    reports = _ReportLog(emit)
     try:
-        session = _open(assignment, told)
-        session.start()
-        attend(session)
-        while not session.ended:
-            session.advance(stop)
-            attend(session)
-    except BaseException as error:  # whoever called may be a bare thread: there is no one above to see it
-        if told.broken:
+        run = _open(assignment, reports)
+        run.start()
+        callback(run)
+        while not run.ended:
+            run.advance(should_stop)
+            callback(run)
+    except BaseException as error:  # the caller may be a bare thread, where an exception would be seen by nobody
+        if reports.broken:
             raise
-        log.exception("pack %s: training broke off", assignment.pack_id)
-        _give_up(assignment, told, *blame(error))
+        log.exception("pack %s: training was ended by an exception", assignment.pack_id)
+        _fail_remaining(assignment, reports, *cause_of(error))
 
 
-class _Told:
-    """Passes reports on and remembers what a last word needs."""
+class _ReportLog:
+    """Passes reports on and remembers what the last report of a failed trial needs.
+
+    Attributes:
+        seq: The number of the last report.
+        steps: The step of each trial's last report.
+        ended: The trials that have ended.
+        broken: Whether a report could not be passed on.
+    """
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self.seq = 0
         self.steps: dict[str, int] = {}
-        self.over: set[str] = set()
+        self.ended: set[str] = set()
         self.broken = False
 
     def __call__(self, report: Report) -> None:
         self.seq = report.seq
         self.steps[report.trial_id] = report.step
         if isinstance(report, Ended):
-            self.over.add(report.trial_id)
+            self.ended.add(report.trial_id)
         try:
             self._emit(report)
         except BaseException:
@@ -72,8 +88,8 @@ class _Told:
 
 
 @contextmanager
-def _many_imports() -> Iterator[None]:
-    """Without looks for garbage, of which importing makes none: a sixth of the time that torch takes to load."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Suspend the garbage collector, which takes a sixth of the time of importing torch and finds nothing."""
     gc.disable()
     try:
         yield
@@ -82,28 +98,28 @@ def _many_imports() -> Iterator[None]:
 
 
 def _open(assignment: Assignment, emit: Emit) -> PackRun:
-    with _many_imports():
+    with _without_garbage_collection():
         import torch
 
         from workers.training.pack_run import PackRun
 
     if assignment.gpus and not torch.cuda.is_available():
-        raise NoGpu(f"the pack asks for {assignment.gpus:g} GPU and torch sees none on this node")
+        raise NoGpu(f"the pack needs {assignment.gpus:g} GPU, but torch finds none on this node")
     torch.set_num_threads(max(1, int(assignment.cpus)))
     data_dir = None if assignment.data_dir is None else Path(assignment.data_dir)
-    return PackRun(assignment.slots, emit, data_dir=data_dir, device="cuda" if assignment.gpus else "cpu")
+    return PackRun(assignment.trials, emit, data_dir=data_dir, device="cuda" if assignment.gpus else "cpu")
 
 
-def _give_up(assignment: Assignment, told: _Told, cause: Cause, reason: str) -> None:
-    for slot in assignment.slots:
-        name = slot.trial_id
-        if name not in told.over:
-            step = told.steps.get(name, 0)
-            told(Ended(seq=told.seq + 1, trial_id=name, step=step, outcome="failed", cause=cause, reason=reason))
+def _fail_remaining(assignment: Assignment, reports: _ReportLog, cause: Cause, reason: str) -> None:
+    for trial in assignment.trials:
+        name = trial.trial_id
+        if name not in reports.ended:
+            step = reports.steps.get(name, 0)
+            reports(Ended(seq=reports.seq + 1, trial_id=name, step=step, outcome="failed", cause=cause, reason=reason))
 
 
-def blame(error: BaseException) -> tuple[Cause, str]:
-    """Whose fault an error in training is, and the reason in a line."""
+def cause_of(error: BaseException) -> tuple[Cause, str]:
+    """Return the cause of an exception in training, and a reason of one line for the user."""
     text = traceback.format_exception_only(error)[-1].strip()
     if isinstance(error, NoGpu):
         return "infrastructure", str(error)

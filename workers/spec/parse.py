@@ -21,7 +21,7 @@ from workers.spec.search_space import MAX_TRIALS, Range, Values
 from workers.spec.sweep import SweepSpec
 from workers.spec.training import TrainingSpec
 from workers.tasks import Task
-from workers.tasks.dataset_info import FileTask
+from workers.tasks.dataset_info import DatasetTask
 
 
 def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
@@ -58,7 +58,7 @@ def _validate(document: Any) -> SweepSpec:
 def swept_fields(task: Task) -> dict[str, FieldInfo]:
     """Return the fields that can be searched for this task, by dotted path, sorted."""
     parts: dict[str, type[BaseModel]] = {"model": ModelSpec, "task": type(task), "training": TrainingSpec}
-    fixed = {f"task.{field}" for field in ("name", *(task.decisive if isinstance(task, FileTask) else ()))}
+    fixed = {f"task.{field}" for field in ("name", *(task.info_fields if isinstance(task, DatasetTask) else ()))}
     found = {f"{part}.{name}": info for part, spec in parts.items() for name, info in spec.model_fields.items()}
     return {path: found[path] for path in sorted(found) if path not in fixed}
 

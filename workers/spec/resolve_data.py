@@ -10,7 +10,7 @@ from workers.spec.expand import tasks_of
 from workers.spec.field_errors import MAX_SHOWN
 from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS
-from workers.tasks.dataset_info import Facts, FileTask
+from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 
 SWEPT_PARTS = ("model", "task", "training")
 """Parts of a sweep whose fields can be in its space."""
@@ -55,14 +55,14 @@ def add_dataset_info(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
     Raises:
         SpecError: A data set cannot be read; the error names its field.
     """
-    if not isinstance(sweep.task, FileTask):
+    if not isinstance(sweep.task, DatasetTask):
         return sweep
-    facts: dict[str, Facts] = dict(sweep.task.facts)
+    facts: dict[str, DatasetInfo] = dict(sweep.task.facts)
     errors: list[FieldError] = []
-    sources = {task.source: task for task in reversed(tasks_of(sweep)) if isinstance(task, FileTask)}
+    sources = {task.dataset_name: task for task in reversed(tasks_of(sweep)) if isinstance(task, DatasetTask)}
     for source, task in sources.items():
         try:
-            facts[source] = facts.get(source) or task.read_facts(data_dir)
+            facts[source] = facts.get(source) or task.read_info(data_dir)
         except (OSError, ValueError) as error:
             errors.append(_unreadable(sweep, task, error))
     if errors:
@@ -70,9 +70,9 @@ def add_dataset_info(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
     return sweep.model_copy(update={"task": sweep.task.model_copy(update={"facts": facts})})
 
 
-def _unreadable(sweep: SweepSpec, task: FileTask, error: Exception) -> FieldError:
+def _unreadable(sweep: SweepSpec, task: DatasetTask, error: Exception) -> FieldError:
     """Word the error of a data set that cannot be read."""
-    field = f"task.{task.source_field}"
+    field = f"task.{task.dataset_field}"
     problem = str(error) if isinstance(error, DataMissing) else f"cannot be read ({type(error).__name__}: {error})"
     allowed = f"fix the file, or choose another with {field}"
-    return FieldError(f"space.{field}" if field in sweep.space else field, task.source, problem, allowed)
+    return FieldError(f"space.{field}" if field in sweep.space else field, task.dataset_name, problem, allowed)

@@ -1,4 +1,7 @@
-"""The tasks: one line each. A new task is a file of its own and a line in ``TASKS`` and in ``AnyTask``."""
+"""The tasks that a sweep can train on.
+
+A new task is a file in this folder, an entry in ``TASKS`` and a member of ``AnyTask``.
+"""
 
 from typing import Annotated
 
@@ -15,17 +18,10 @@ from workers.tasks.text import Text
 from workers.tasks.ucr import Ucr
 
 AnyTask = Annotated[
-    Adding
-    | Copy
-    | Digits
-    | Mnist
-    | PtbChar
-    | PtbWord
-    | Text
-    | OwnData
-    | Ucr,
-    Field(discriminator="name"),
-]  # fmt: skip
+    Adding | Copy | Digits | Mnist | PtbChar | PtbWord | Text | OwnData | Ucr, Field(discriminator="name")
+]
+"""Any of the tasks; its field ``name`` says which."""
+
 TASKS: dict[str, type[Task]] = {
     "adding": Adding,
     "copy": Copy,
@@ -37,5 +33,6 @@ TASKS: dict[str, type[Task]] = {
     "own_data": OwnData,
     "ucr": Ucr,
 }
+"""The task classes by name."""
 
 __all__ = ["MASKED", "METRICS", "TASKS", "AnyTask", "Sequences", "Split", "Task"]

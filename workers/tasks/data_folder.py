@@ -1,25 +1,26 @@
-"""Where task data lies, and files of the user's own in there."""
+"""The data directory, and files of the user's own in it."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from platformdirs import user_cache_path
 from pydantic_core import PydanticCustomError
 
 from workers.errors import DataMissing
 
 
 def folder_of(data_dir: Path | None) -> Path:
-    """The data directory; the user's cache folder where none is set."""
-    if data_dir is not None:
-        return data_dir
-    import pooch
-
-    return Path(pooch.os_cache("spectral"))
+    """Return the data directory, or the folder ``spectral`` of the user's cache if ``data_dir`` is None."""
+    return user_cache_path("spectral") if data_dir is None else data_dir
 
 
 def inside(name: str) -> str:
-    """The relative path ``name`` of a file in the data directory. Raises a validation error for one outside of it."""
+    """Return ``name`` unchanged if it is a relative path of a file inside the data directory.
+
+    Raises:
+        PydanticCustomError: If the path is empty, absolute, or leads out of the directory.
+    """
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name:
         expected = "a path relative to the data directory and inside of it, such as books/mine.txt"
@@ -28,11 +29,17 @@ def inside(name: str) -> str:
 
 
 def file_in(data_dir: Path | None, name: str) -> Path:
-    """The file, links followed. Raises DataMissing where it is not there or lies outside of the data directory."""
+    """Return the path of the file ``name`` in the data directory, with symbolic links followed.
+
+    Raises:
+        DataMissing: If there is no such file, or a link leads out of the data directory.
+    """
     folder = folder_of(data_dir).resolve()
     path = (folder / name).resolve()
     if not path.is_relative_to(folder):
         raise DataMissing(f"{name} leads out of the data directory {folder}. Put the file itself into it.")
     if not path.is_file():
-        raise DataMissing(f"{name} is not in {folder}. Put it there, or set SPECTRAL_DATA_DIR to the folder it is in.")
+        raise DataMissing(
+            f"{name} is not in {folder}. Put it there, or set SPECTRAL_DATA_DIR to the folder that contains it."
+        )
     return path

@@ -1,7 +1,7 @@
-"""What has to be known of a data set to build a network for it, kept in the sweep beside the data set's name.
+"""What has to be known about a data set to build a network for it, stored in the sweep by the name of the data set.
 
-The files are read once, where a sweep is accepted: then every process, and whoever loads a trained model later, knows
-the sizes of the network without them.
+The files are read once, when a sweep is accepted. From then on every process, and everybody who loads a trained model,
+knows the sizes of the network without the files.
 """
 
 from __future__ import annotations
@@ -9,26 +9,36 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from pydantic_core import PydanticCustomError
 
 from workers.errors import DataMissing
-from workers.tasks.task import Task
+from workers.tasks.task import SampleView, Task
 
 
-class Facts(BaseModel):
-    """Sizes of a data set. Either ``classes`` or ``outputs``."""
+class DatasetInfo(BaseModel):
+    """Sizes of a data set, either with ``classes`` (classification) or with ``outputs`` (regression)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     length: int = Field(ge=1, le=10_000_000, description="steps of the longest series")
     features: int = Field(ge=1, le=1_000_000, description="values per step")
-    classes: list[str] | None = Field(default=None, min_length=1, max_length=100_000, description="labels, by number")
-    outputs: int | None = Field(default=None, ge=1, le=1_000_000, description="numbers to predict, for regression")
+    classes: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100_000,
+        description="labels of the classes, in the order of their numbers",
+    )
+    outputs: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="how many numbers are predicted, for regression"
+    )
     baseline: FiniteFloat | None = Field(
-        default=None, ge=0, description="loss of the best constant answer; default: that of equally frequent classes"
+        default=None,
+        ge=0,
+        description="loss of the best constant answer; if omitted, that of equally frequent classes",
     )
 
     @model_validator(mode="after")
@@ -40,64 +50,80 @@ class Facts(BaseModel):
 
     @property
     def size(self) -> int:
-        """Of the network's output."""
+        """Size of the network's output: the number of classes or of predicted numbers."""
         return len(self.classes) if self.classes is not None else self.outputs or 0
 
     @property
     def constant_loss(self) -> float:
-        """NaN for regression where the baseline was not given."""
+        """Loss of the best constant answer; NaN for regression without a ``baseline``."""
         if self.baseline is not None:
             return float(self.baseline)
         return math.nan if self.classes is None else math.log(len(self.classes))
 
 
-class FileTask(Task):
-    """A task whose sizes depend on files of the data directory.
+class DatasetTask(Task):
+    """A task whose sizes depend on a data set in the data directory.
 
-    ``source_field`` names the field that says which; ``decisive`` are the further fields that facts depend on: they
-    cannot be swept, so that one source has one set of facts.
+    Attributes:
+        dataset_field: Name of the field that says which data set.
+        info_fields: Names of the other fields that the sizes depend on. They cannot be swept, so that a data set has
+            the same sizes in all trials of a sweep.
     """
 
-    source_field: ClassVar[str]
-    decisive: ClassVar[frozenset[str]] = frozenset({"facts"})
+    reads_files: ClassVar[bool] = True
+    dataset_field: ClassVar[str]
+    info_fields: ClassVar[frozenset[str]] = frozenset({"facts"})
 
-    facts: dict[str, Facts] = Field(
-        default={}, max_length=1_000,
-        description="sizes by data set, read from the files where the server sees them",
-    )  # fmt: skip
+    facts: dict[str, DatasetInfo] = Field(
+        default={},
+        max_length=1_000,
+        description="sizes of each data set by its name; the server reads them from the files if it has them",
+    )
 
     @property
-    def source(self) -> str:
-        """The data set's name."""
-        return str(getattr(self, self.source_field))
+    def dataset_name(self) -> str:
+        """Name of the data set, the value of the field ``dataset_field``."""
+        return str(getattr(self, self.dataset_field))
 
     @abstractmethod
-    def read_facts(self, data_dir: Path | None) -> Facts:
-        """Read from the files. Raises DataMissing, or DataWrong for what a file should not hold."""
+    def read_info(self, data_dir: Path | None) -> DatasetInfo:
+        """Read the sizes from the files.
 
-    def described(self, data_dir: Path | None) -> Self:
-        """The same task with its facts. Raises as ``read_facts``."""
-        if self.source in self.facts:
+        Raises:
+            DataMissing: If a file is missing.
+            DataWrong: If a file contains something that its format or the task does not allow.
+        """
+
+    def with_info(self, data_dir: Path | None) -> Self:
+        """Return the same task with the sizes of its data set, read from the files unless they are known already.
+
+        Raises:
+            DataMissing: If a file is missing or wrong.
+        """
+        if self.dataset_name in self.facts:
             return self
-        return self.model_copy(update={"facts": self.facts | {self.source: self.read_facts(data_dir)}})
+        return self.model_copy(update={"facts": self.facts | {self.dataset_name: self.read_info(data_dir)}})
 
     @property
-    def known(self) -> Facts:
-        """The facts of this task's data set. Raises DataMissing where nobody has read them."""
-        if self.source not in self.facts:
+    def info(self) -> DatasetInfo:
+        """The sizes of this task's data set. Raises DataMissing if they have not been read."""
+        if self.dataset_name not in self.facts:
             raise DataMissing(
-                f"the sizes of {self.source} are not known: build the task with described(data_dir), "
+                f"the sizes of {self.dataset_name} are not known: build the task with with_info(data_dir), "
                 "parse its sweep with parse_sweep(document, data_dir), or give task.facts"
             )
-        return self.facts[self.source]
+        return self.facts[self.dataset_name]
 
-    def labels(self, data_dir: Path | None) -> list[str] | None:
-        return self.described(data_dir).known.classes
+    def sample_view(self, inputs: npt.NDArray[Any], data_dir: Path | None) -> SampleView:
+        """Return the steps over time and the labels of the classes."""
+        return SampleView(inputs, class_names=self.with_info(data_dir).info.classes)
 
     @property
     def output_size(self) -> int:
-        return self.known.size
+        """Number of classes or of predicted numbers in the data set."""
+        return self.info.size
 
     @property
     def baseline(self) -> float:
-        return self.known.constant_loss
+        """Loss of the best constant answer on the data set."""
+        return self.info.constant_loss

@@ -1,4 +1,4 @@
-"""Handwritten digits that ship with scikit-learn (UCI optdigits test set): 1,797 images of 8 x 8, by pixel."""
+"""Handwritten digits that come with scikit-learn (UCI optdigits test set): 1,797 images of 8 x 8, read by pixel."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from workers.tasks.task import Loss, MetricDirections, Sequences, Split, Task, scored
+from workers.tasks.task import Loss, MetricDirections, SampleView, Sequences, Split, Task, scored
 
 TRAIN, VALIDATION = 1_197, 300
 
@@ -25,41 +26,51 @@ def _images() -> Sequences:
 
 
 class Digits(Task):
-    """64 steps of one pixel, row by row; ten classes; 1,197 images to train, 300 to validate, 300 to test.
+    """Scanned digits as sequences of pixels: say which of ten digits an image shows.
 
-    Cross-entropy after the last step; metrics loss and accuracy; baseline ln 10, a uniform guess.
+    Inputs (64, 1) are the pixels of an 8 x 8 image, row by row, scaled to [0, 1]. The target is one class of ten. The
+    loss is the cross-entropy in nats after the last step; metrics are loss and accuracy. 1,197 images train, 300
+    validate and 300 test. The baseline is ln 10, a uniform guess. The images are the test set of UCI optdigits
+    (Alpaydin and Kaynak 1998), which scikit-learn contains.
     """
 
     loss: ClassVar[Loss] = "cross_entropy"
     metrics: ClassVar[MetricDirections] = scored("loss", "accuracy")
     summary: ClassVar[str] = "Scanned digits of 8 x 8 pixels as sequences of 64 steps; needs no download."
 
-    name: Literal["digits"] = "digits"
+    name: Literal["digits"] = Field(default="digits", description="name of the task")
 
     @property
     def sequence_length(self) -> int:
+        """64 steps, one for each pixel."""
         return 64
 
     @property
     def input_size(self) -> int:
+        """1: the pixel."""
         return 1
 
     @property
     def output_size(self) -> int:
+        """10 classes."""
         return 10
 
     @property
     def baseline(self) -> float:
+        """Loss of a uniform guess, ln 10."""
         return float(np.log(10))
 
-    def image(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        return inputs.reshape(8, 8)
+    def sample_view(self, inputs: npt.NDArray[Any], data_dir: Path | None) -> SampleView:
+        """Return the pixels over time and the image."""
+        return SampleView(inputs, image=inputs.reshape(8, 8))
 
     def training_data(self, data_dir: Path | None) -> Sequences | None:
+        """Return 1,197 images."""
         images = _images()
         return Sequences(images.inputs[:TRAIN], images.targets[:TRAIN])
 
     def held_out(self, split: Split, data_dir: Path | None) -> Sequences:
+        """Return 300 images."""
         images = _images()
         start, stop = (TRAIN, TRAIN + VALIDATION) if split == "validation" else (TRAIN + VALIDATION, len(images))
         return Sequences(images.inputs[start:stop], images.targets[start:stop])

@@ -1,27 +1,26 @@
-"""Language modelling over one stream of tokens: predict the next one at every step, the state carried along."""
+"""Language modelling over one stream of tokens: predict the next token at every step, with the state carried along."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from workers.tasks.task import MASKED, Loss, Readout, Sequences, Split, Task
+from workers.tasks.task import MASKED, Loss, Readout, SampleView, Sequences, Split, Task
 from workers.tasks.vocabulary import Vocabulary
 
 Ids = npt.NDArray[np.int64]
 HELD_OUT_ROWS = 32
-"""Rows that a held-out stream is read in: more are faster, and each but the first starts without its past."""
+"""Rows that a held-out stream is cut into. More rows are faster; each row but the first starts without its past."""
 
 
 @dataclass(frozen=True)
 class Streams:
-    """Token ids of the three parts, each (M,), and what they stand for."""
+    """Token ids of the training, validation and test text, each (M,), and the vocabulary that they number."""
 
     vocabulary: Vocabulary
     train: Ids
@@ -30,57 +29,75 @@ class Streams:
 
 
 class LanguageTask(Task):
-    """Input: a token; target: the next one, at every step. Subclasses say where the text is and what its tokens are.
+    """A language model over a text: predict the next token from all tokens so far.
 
-    Loss: cross-entropy in nats per token. A held-out part is read from beginning to end in 32 rows, every token but the
-    first predicted once.
+    Inputs (T,) are token ids; the target at every step is the next token, a class of the vocabulary. The loss is the
+    cross-entropy in nats per token. The training text is one stream, and the state is carried from one update to the
+    next. A held-out text is read from its beginning to its end in 32 rows, and every token but the first is predicted
+    once. Subclasses say where the text is and what its tokens are.
     """
 
     loss: ClassVar[Loss] = "cross_entropy"
+    reads_files: ClassVar[bool] = True
 
     @property
     def input_size(self) -> int:
+        """Size of the vocabulary."""
         return self.vocabulary_size
 
     @property
     def output_size(self) -> int:
+        """Size of the vocabulary."""
         return self.vocabulary_size
 
     @property
     def tokens(self) -> int | None:
+        """Size of the vocabulary."""
         return self.vocabulary_size
 
     @property
     def readout(self) -> Readout:
+        """``every``: each step has a target."""
         return "every"
 
     @property
     def carried(self) -> bool:
+        """True: the state is carried from batch to batch."""
         return True
 
     @property
     @abstractmethod
     def vocabulary_size(self) -> int:
-        """Tokens there are; known from the fields alone, whatever the text holds."""
+        """Number of tokens in the vocabulary. It follows from the fields alone, without the text."""
 
     @abstractmethod
     def streams(self, data_dir: Path | None) -> Streams:
-        """The three parts. Raises DataMissing where a file is not there."""
+        """Return the training, validation and test text.
 
-    def labels(self, data_dir: Path | None) -> Sequence[str]:
-        return self.streams(data_dir).vocabulary.symbols
+        Raises:
+            DataMissing: If a file is missing or cannot be used.
+        """
+
+    def sample_view(self, inputs: npt.NDArray[Any], data_dir: Path | None) -> SampleView:
+        """Return the token ids with the symbols of the vocabulary."""
+        return SampleView(inputs, class_names=self.streams(data_dir).vocabulary.symbols)
 
     def training_data(self, data_dir: Path | None) -> Sequences | None:
+        """Return the training text as one sequence."""
         ids = self.streams(data_dir).train
         return Sequences(ids[None, :-1], ids[None, 1:])
 
     def held_out(self, split: Split, data_dir: Path | None) -> Sequences:
+        """Return the validation or test text, cut into rows."""
         streams = self.streams(data_dir)
         return in_rows(streams.validation if split == "validation" else streams.test)
 
 
 def in_rows(ids: Ids) -> Sequences:
-    """A stream (M,) as rows that follow each other, (rows, steps); the rest of the last row is masked."""
+    """Cut a stream (M,) into at most 32 rows that follow each other, (rows, steps).
+
+    The last row is padded, and the padding has no target.
+    """
     count = len(ids) - 1
     rows = min(HELD_OUT_ROWS, count)
     rest = -count % rows

@@ -1,4 +1,4 @@
-"""MNIST read as a sequence: pixel by pixel (784 steps), or rows and patches by ``steps``; in order or permuted."""
+"""MNIST (LeCun et al. 1998) read as a sequence of pixels, patches or rows, in order or permuted."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pydantic_core import PydanticCustomError
 
 from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
-from workers.tasks.task import Loss, MetricDirections, Sequences, Split, Task, scored
+from workers.tasks.task import Loss, MetricDirections, SampleView, Sequences, Split, Task, scored
 
 PIXELS = 784
 VALIDATION = 5_000
 PERMUTATION = 92916
-"""Seed of the order of pixels that published figures on permuted MNIST share."""
+"""Seed of the permutation of the pixels that published results on permuted MNIST use."""
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-# name: sha256 of the published archive, sha256 of its content
+# name of the file: SHA-256 of the published archive, SHA-256 of its content
 FILES = {
     "train-images-idx3-ubyte.gz": (
         "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
@@ -46,22 +46,22 @@ FILES = {
 
 
 def _content(name: str, data_dir: Path | None) -> bytes:
-    """The decompressed IDX file ``data_dir/mnist/name``, checksum verified; fetched there where it is missing.
+    """Return the decompressed IDX file ``data_dir/mnist/name`` after a check of its checksum; fetch it if missing.
 
-    The content's checksum counts, not the archive's: the same images recompressed are the same images.
+    The checksum of the content is compared, not that of the archive, so that a recompressed file is accepted.
     """
-    import pooch
-
     archive, content = FILES[name]
     folder = folder_of(data_dir) / "mnist"
     path = folder / name
     if not path.exists():
         try:
+            import pooch
+
             pooch.retrieve(MIRROR + name, f"sha256:{archive}", fname=name, path=folder)
         except Exception as error:
             raise DataMissing(
                 f"MNIST file {name} is not in {folder} and could not be fetched ({error}). Put the four files "
-                f"{', '.join(FILES)} there, or set SPECTRAL_DATA_DIR to the folder that holds mnist/."
+                f"{', '.join(FILES)} there, or set SPECTRAL_DATA_DIR to the folder that contains mnist/."
             ) from error
     try:
         data = gzip.decompress(path.read_bytes())
@@ -82,9 +82,13 @@ def _images(
 
 
 class Mnist(Task):
-    """Official split, 5,000 training images held out to validate; pixels / 255; ``steps`` chunks of 784 / steps.
+    """MNIST as a sequence: say which of ten digits an image of 28 x 28 pixels shows.
 
-    Ten classes, cross-entropy after the last step; metrics loss and accuracy; baseline ln 10, a uniform guess.
+    Inputs (steps, 784 / steps) are the pixels, row by row, scaled to [0, 1]: one pixel per step by default, a row with
+    28 steps. With ``order`` permuted, one fixed permutation is applied to the pixels of all images. The target is one
+    class of ten. The loss is the cross-entropy in nats after the last step; metrics are loss and accuracy. The split is
+    the official one; the last 5,000 training images validate. The baseline is ln 10, a uniform guess. As a test of
+    recurrent nets: Le, Jaitly and Hinton 2015.
     """
 
     loss: ClassVar[Loss] = "cross_entropy"
@@ -93,11 +97,15 @@ class Mnist(Task):
         "MNIST as a sequence of pixels, patches or rows; fetched once or read from the data directory."
     )
 
-    name: Literal["mnist"] = "mnist"
-    steps: int = Field(default=PIXELS, ge=1, le=PIXELS, description="time steps; each reads 784 / steps pixels")
+    reads_files: ClassVar[bool] = True
 
+    name: Literal["mnist"] = Field(default="mnist", description="name of the task")
+    steps: int = Field(
+        default=PIXELS, ge=1, le=PIXELS, description="steps T of a sequence, a divisor of 784; each has 784 / T pixels"
+    )
     order: Literal["rows", "permuted"] = Field(
-        default="rows", description="of the pixels; permuted: one fixed random order, the same for every image"
+        default="rows",
+        description="order of the pixels: row by row, or permuted by one fixed random order for every image",
     )
 
     @field_validator("steps")
@@ -114,31 +122,38 @@ class Mnist(Task):
 
     @property
     def sequence_length(self) -> int:
+        """The field ``steps``."""
         return self.steps
 
     @property
     def input_size(self) -> int:
+        """Pixels per step, 784 / ``steps``."""
         return PIXELS // self.steps
 
     @property
     def output_size(self) -> int:
+        """10 classes."""
         return 10
 
     @property
     def baseline(self) -> float:
+        """Loss of a uniform guess, ln 10."""
         return float(np.log(10))
 
-    def image(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def sample_view(self, inputs: npt.NDArray[Any], data_dir: Path | None) -> SampleView:
+        """Return the steps over time and the image, its pixels in their original order."""
         pixels = inputs.ravel()
         if self.order == "permuted":
             pixels = pixels[np.argsort(permutation())]
-        return pixels.reshape(28, 28)
+        return SampleView(inputs, image=pixels.reshape(28, 28))
 
     def training_data(self, data_dir: Path | None) -> Sequences | None:
+        """Return the first 55,000 training images."""
         pixels, labels = _images("train", data_dir)
         return self._sequences(pixels[:-VALIDATION], labels[:-VALIDATION])
 
     def held_out(self, split: Split, data_dir: Path | None) -> Sequences:
+        """Return the last 5,000 training images, or the 10,000 test images."""
         if split == "test":
             return self._sequences(*_images("t10k", data_dir))
         pixels, labels = _images("train", data_dir)
@@ -151,5 +166,5 @@ class Mnist(Task):
 
 
 def permutation() -> npt.NDArray[np.int64]:
-    """Which pixel of the image each pixel of a permuted sequence is, (784,)."""
+    """Return the fixed permutation (784,): entry i is the pixel of the image that is read as pixel i."""
     return np.random.RandomState(PERMUTATION).permutation(PIXELS).astype(np.int64)

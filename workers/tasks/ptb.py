@@ -1,4 +1,8 @@
-"""Penn Treebank as prepared by Mikolov et al. (2010), by character and by word, from the six files in common use."""
+"""Penn Treebank (Marcus et al. 1993) as Mikolov et al. (2010) prepared it, by character and by word.
+
+The task reads the six files in common use: ``ptb.train.txt``, ``ptb.valid.txt``, ``ptb.test.txt``, and the same by
+character as ``ptb.char.train.txt`` and so on.
+"""
 
 from __future__ import annotations
 
@@ -16,76 +20,86 @@ from workers.tasks.task import MetricDirections, scored
 from workers.tasks.vocabulary import LINE_END, Level, Vocabulary
 
 TrainOn = Literal["train", "valid"]
-WHERE = "valid: train on the valid file, its last tenth held out; needs no train file"
 
 CHARACTERS = Vocabulary((LINE_END, *"#$&'*-./0123456789<>N\\_abcdefghijklmnopqrstuvwxyz"))
-"""All that the character files hold: 49 and the end of a line. ``_`` is a space, ``<unk>`` is spelled out."""
+"""All symbols of the character files: 49 characters and the end of a line. ``_`` is a space, ``<unk>`` is spelled."""
 
 WORDS: dict[TrainOn, int] = {"train": 10_000, "valid": 6_022}
-"""Different words of the file trained on, ``<unk>`` and the end of a line among them."""
+"""Number of different words in the file trained on, including ``<unk>`` and the end of a line."""
 
-CHAR_BASELINE = 3.0115
-WORD_BASELINES: dict[TrainOn, float] = {"train": 6.3303, "valid": 5.9750}
-"""Entropy of the test file's single tokens in nats, as seen through the vocabulary of the file trained on."""
+SIZES: dict[Level, dict[TrainOn, int]] = {
+    "char": {"train": len(CHARACTERS.symbols), "valid": len(CHARACTERS.symbols)},
+    "word": WORDS,
+}
+BASELINES: dict[Level, dict[TrainOn, float]] = {
+    "char": {"train": 3.0115, "valid": 3.0115},
+    "word": {"train": 6.3303, "valid": 5.9750},
+}
+"""Entropy in nats of the single tokens of the test file, with the vocabulary of the file trained on."""
 
 
-class PtbChar(LanguageTask):
-    """50 characters, the end of a line among them. Metrics: loss in nats, ``bpc`` in bits per character.
+class PennTreebank(LanguageTask):
+    """Penn Treebank with the official split; ``level`` says whether a token is a character or a word."""
 
-    Baseline: the entropy of the test file's single characters, what the best constant answer reaches; 4.34 bits.
+    level: ClassVar[Level]
+
+    name: str
+    length: int = Field(default=150, ge=1, le=100_000, description="steps between two updates; the state is carried")
+    train_on: TrainOn = Field(
+        default="train",
+        description="valid: train on the valid file and validate on its last tenth, so that no train file is needed",
+    )
+
+    @property
+    def sequence_length(self) -> int:
+        """The field ``length``."""
+        return self.length
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of different tokens in the file trained on."""
+        return SIZES[self.level][self.train_on]
+
+    @property
+    def baseline(self) -> float:
+        """Entropy in nats of the single tokens of the test file: the loss of the best constant answer."""
+        return BASELINES[self.level][self.train_on]
+
+    def streams(self, data_dir: Path | None) -> Streams:
+        """Read the training, validation and test text."""
+        return _streams(self.level, self.train_on, data_dir)
+
+
+class PtbChar(PennTreebank):
+    """Penn Treebank by character: predict the next of 50 symbols, one of which is the end of a line.
+
+    Inputs (T,) are character ids and the target at every step is the next character. Metrics are the loss, a
+    cross-entropy in nats, and ``bpc``, bits per character. The baseline, 3.01 nats or 4.34 bits, is the entropy of the
+    test file's single characters, which the best constant answer reaches. Data: Mikolov et al. 2010.
     """
 
+    level: ClassVar[Level] = "char"
     metrics: ClassVar[MetricDirections] = scored("loss", "bpc")
     summary: ClassVar[str] = "Penn Treebank by character: predict the next of 50; bits per character."
 
-    name: Literal["ptb_char"] = "ptb_char"
-    length: int = Field(default=150, ge=1, le=100_000, description="steps between two updates; the state is carried")
-    train_on: TrainOn = Field(default="train", description=WHERE)
-
-    @property
-    def sequence_length(self) -> int:
-        return self.length
-
-    @property
-    def vocabulary_size(self) -> int:
-        return len(CHARACTERS.symbols)
-
-    @property
-    def baseline(self) -> float:
-        return CHAR_BASELINE
-
-    def streams(self, data_dir: Path | None) -> Streams:
-        return _streams("char", self.train_on, data_dir)
+    name: Literal["ptb_char"] = Field(default="ptb_char", description="name of the task")
 
 
-class PtbWord(LanguageTask):
-    """10,000 words, 6,022 where trained on the valid file; others are ``<unk>``. Metrics: loss in nats, ``perplexity``.
+class PtbWord(PennTreebank):
+    """Penn Treebank by word: predict the next of 10,000 words, or of 6,022 when trained on the valid file.
 
-    Baseline: the entropy of the test file's single words, what the best constant answer reaches: perplexity 561, or 393
-    through the smaller vocabulary, whose perplexities cannot be set beside published ones.
+    Inputs (T,) are word ids and the target at every step is the next word; words outside the vocabulary are ``<unk>``.
+    Metrics are the loss, a cross-entropy in nats, and ``perplexity``. The baseline is the entropy of the test file's
+    single words, which the best constant answer reaches: perplexity 561, or 393 with the smaller vocabulary, whose
+    perplexities cannot be compared with published ones. Data: Mikolov et al. 2010.
     """
 
+    level: ClassVar[Level] = "word"
     metrics: ClassVar[MetricDirections] = scored("loss", "perplexity")
     summary: ClassVar[str] = "Penn Treebank by word: predict the next of 10,000; perplexity."
 
-    name: Literal["ptb_word"] = "ptb_word"
+    name: Literal["ptb_word"] = Field(default="ptb_word", description="name of the task")
     length: int = Field(default=300, ge=1, le=100_000, description="steps between two updates; the state is carried")
-    train_on: TrainOn = Field(default="train", description=WHERE)
-
-    @property
-    def sequence_length(self) -> int:
-        return self.length
-
-    @property
-    def vocabulary_size(self) -> int:
-        return WORDS[self.train_on]
-
-    @property
-    def baseline(self) -> float:
-        return WORD_BASELINES[self.train_on]
-
-    def streams(self, data_dir: Path | None) -> Streams:
-        return _streams("word", self.train_on, data_dir)
 
 
 @lru_cache(maxsize=2)
@@ -99,7 +113,10 @@ def _streams(level: Level, train_on: TrainOn, data_dir: Path | None) -> Streams:
         ids, cut = known.ids(trained), len(trained) - len(trained) // 10
         return Streams(known, ids[:cut], ids[cut:], known.ids(test))
     except ValueError as error:
-        raise DataMissing(f"a file {_name(level, '*')} is not the one in common use: {error}") from error
+        raise DataMissing(
+            f"a file {_name(level, '*')} is not the one in common use: {error}. "
+            "Replace it by the file in Mikolov's simple-examples.tgz."
+        ) from error
 
 
 def _name(level: Level, part: str) -> str:
@@ -107,7 +124,7 @@ def _name(level: Level, part: str) -> str:
 
 
 def _text(level: Level, part: Literal["train", "valid", "test"], data_dir: Path | None) -> Sequence[str]:
-    """Tokens of a file, which has a space between any two and a line's end for a token of its own."""
+    """Return the tokens of a file, which are separated by spaces; the end of a line is a token too."""
     folder = folder_of(data_dir) / "ptb"
     path = folder / _name(level, part)
     try:
@@ -117,7 +134,7 @@ def _text(level: Level, part: Literal["train", "valid", "test"], data_dir: Path 
         instead = " Or set task.train_on to valid, which needs no train file." if part == "train" else ""
         raise DataMissing(
             f"Penn Treebank file {path.name} cannot be read from {folder} ({why}). Put it there (Mikolov's "
-            f"simple-examples.tgz holds it in its folder data), or set SPECTRAL_DATA_DIR to the folder that holds "
+            f"simple-examples.tgz has it in its folder data), or set SPECTRAL_DATA_DIR to the folder that contains "
             f"ptb/.{instead}"
         ) from error
     return [token for line in text.splitlines() for token in (*line.split(), LINE_END)]

@@ -1,4 +1,4 @@
-"""Parts of a data set held out by a fixed seed."""
+"""Random choice of the sequences that are held out of training, by a fixed seed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ STREAM = 0x5917
 
 
 def stratified(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Which of N are held out, (N,): of every class the same fraction, rounded, and never all of it.
+    """Choose the same fraction of every class to be held out.
 
-    At least one is held out where any class has two; where none has, none is.
+    The number is rounded, and never a whole class. At least one sequence is held out if any class has two; none is if
+    every class has one.
+
+    Args:
+        labels: Class of each sequence, (N,).
+        fraction: Fraction to hold out, between 0 and 1.
+        seed: Seed of the choice.
+
+    Returns:
+        A mask (N,), True for the sequences that are held out.
     """
     rng = np.random.default_rng([STREAM, seed])
     held = np.zeros(len(labels), bool)
@@ -25,7 +34,11 @@ def stratified(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> npt
 
 
 def drawn(count: int, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Which of ``count`` are held out, (count,): at least one, and never all."""
+    """Choose a fraction of ``count`` sequences to be held out: at least one if there are two, and never all.
+
+    Returns:
+        A mask (count,), True for the sequences that are held out.
+    """
     held = np.zeros(count, bool)
     take = min(max(1, round(fraction * count)), count - 1)
     held[np.random.default_rng([STREAM, seed]).permutation(count)[:take]] = True

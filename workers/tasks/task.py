@@ -1,7 +1,7 @@
-"""What a task is: parameters, data as numpy arrays, a loss and metrics by name.
+"""The base class of all tasks: fields, data as numpy arrays, a loss and metrics.
 
-A new task is one file beside this one (a ``Task`` subclass) and one line in the table of ``workers/tasks/__init__.py``.
-Tasks make numpy arrays only: the trainer moves them to a device, so describing a task never loads torch.
+A new task is a ``Task`` subclass in a file of this folder, with an entry in the table of ``workers/tasks/__init__.py``.
+Tasks return numpy arrays and the trainer moves them to a device, so that describing a task never loads torch.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ Readout = Literal["last", "every"]
 Split = Literal["validation", "test"]
 
 MASKED = -100
-"""Class of a position that has no target; for mse it is NaN."""
+"""The class of a step that has no target. For the loss ``mse`` the mark is NaN."""
 
 METRICS: MetricDirections = {
-    "loss": "minimize",  # mean over the positions that have a target: nats, or squared error
-    "accuracy": "maximize",  # share of those positions whose likeliest class is right
-    "recall": "maximize",  # the same over the last ``Task.recalled`` steps
+    "loss": "minimize",  # mean over the steps that have a target: nats, or squared error
+    "accuracy": "maximize",  # share of those steps whose most likely class is right
+    "recall": "maximize",  # the same share over the last ``Task.recalled`` steps
     "bpc": "minimize",  # bits per symbol, loss / ln 2
     "perplexity": "minimize",  # exp(loss)
     "error": "minimize",  # root of the mean squared error
 }
-"""Every metric that can be scored, with the direction that is better."""
+"""Every metric that can be computed, with the direction that is better."""
 
 T = TypeVar("T")
 
 
 def scored(*names: str) -> MetricDirections:
-    """These metrics with their directions."""
+    """Return the metrics of these names with the direction that is better for each."""
     return {name: METRICS[name] for name in names}
 
 
@@ -51,7 +51,12 @@ class _Decided(Generic[T]):
 
 
 def decided_by(decide: Callable[[Any], T], listed: T) -> T:
-    """A class attribute (``loss``, ``metrics``) that a task's fields decide; on the class itself it is ``listed``."""
+    """Return a class attribute whose value depends on the fields of the task, such as ``loss`` or ``metrics``.
+
+    Args:
+        decide: Function that computes the value from a task.
+        listed: Value that the attribute has on the class itself, as listings of all tasks show it.
+    """
     return cast(T, _Decided(decide, listed))
 
 
@@ -59,11 +64,13 @@ def decided_by(decide: Callable[[Any], T], listed: T) -> T:
 class Sequences:
     """N sequences of T steps with their targets.
 
-    inputs: float32 (N, T, input_size), or int64 token ids (N, T) where ``Task.tokens`` is a number.
-    targets: of the last state, int64 (N,) for cross_entropy or float32 (N, output_size) for mse; of every state,
-    int64 (N, T) or float32 (N, T, output_size), where -100 (cross_entropy) or NaN (mse) marks what has no target.
-    lengths: int64 (N,), steps that each sequence really has, 1 to T; None where all have T. What stands behind them is
-    never read, and has no target.
+    Attributes:
+        inputs: float32 (N, T, input_size), or int64 token ids (N, T) if ``Task.tokens`` is a number.
+        targets: One target per sequence, for the last state: int64 (N,) for ``cross_entropy``, float32
+            (N, output_size) for ``mse``. Or one per step: int64 (N, T) or float32 (N, T, output_size), where -100
+            (cross_entropy) or NaN (mse) marks a step without a target.
+        lengths: int64 (N,), the number of steps of each sequence, 1 to T; None if all have T. Steps after the end of
+            a sequence are padding: no net reads them and they have no target.
     """
 
     inputs: npt.NDArray[np.float32] | npt.NDArray[np.int64]
@@ -73,12 +80,38 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def subset(self, chosen: npt.NDArray[np.bool_]) -> Sequences:
+        """Return the sequences that the mask ``chosen`` (N,) selects."""
+        lengths = None if self.lengths is None else self.lengths[chosen]
+        return Sequences(self.inputs[chosen], self.targets[chosen], lengths)
+
+
+@dataclass(frozen=True)
+class SampleView:
+    """How a picture shows one sequence of a task.
+
+    Attributes:
+        values: Values over time, (T', D). They are the inputs (T, input_size), unless the task made its steps out of
+            several values each: then T' is longer.
+        feature_names: Names of the D features; None to number them.
+        class_names: Names of the classes or tokens by number; None to show the numbers.
+        image: The picture (height, width) that the sequence was made from; None for other data.
+    """
+
+    values: npt.NDArray[Any]
+    feature_names: Sequence[str] | None = None
+    class_names: Sequence[str] | None = None
+    image: npt.NDArray[np.float32] | None = None
+
 
 class Task(BaseModel, ABC):
-    """The parameters of a task and where its data comes from.
+    """A task: its fields, its sizes and its data.
 
-    Class attributes: ``loss``; ``metrics`` maps each reported metric to the direction that is better;
-    ``summary`` is one sentence for listings.
+    Attributes:
+        loss: The loss that is trained on, ``cross_entropy`` in nats or ``mse``.
+        metrics: The metrics that are reported, with the direction that is better for each.
+        summary: One sentence for listings.
+        reads_files: Whether the data comes from files of the data directory.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -86,81 +119,89 @@ class Task(BaseModel, ABC):
     loss: ClassVar[Loss]
     metrics: ClassVar[MetricDirections]
     summary: ClassVar[str]
+    reads_files: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def sequence_length(self) -> int:
-        """T, time steps per sequence (the longest one's); of a carried task, steps between two updates."""
+        """Steps T of the longest sequence; for a task that carries its state, steps between two updates."""
 
     @property
     @abstractmethod
     def input_size(self) -> int:
-        """Features per time step; the size of the vocabulary where inputs are tokens."""
+        """Features per step; the size of the vocabulary if inputs are tokens."""
 
     @property
     @abstractmethod
     def output_size(self) -> int:
-        """Classes (cross_entropy) or target dimensions (mse)."""
+        """Number of classes (cross_entropy) or of predicted numbers (mse)."""
 
     @property
     @abstractmethod
     def baseline(self) -> float:
-        """The loss of the best constant answer: what a model that learned nothing reaches."""
+        """Loss of the best constant answer, which a net reaches that has learned nothing."""
 
     @property
     def readout(self) -> Readout:
-        """Whether targets belong to the last state or to every state."""
+        """``last`` if targets belong to the last state, ``every`` if each step has one."""
         return "last"
 
     @property
     def tokens(self) -> int | None:
-        """Size of the vocabulary where inputs are token ids, None where they are numbers."""
+        """Size of the vocabulary if inputs are token ids; None if they are numbers."""
         return None
 
     @property
     def carried(self) -> bool:
-        """Whether the training set is one stream whose state is carried on from batch to batch.
+        """Whether the training set is one stream whose state is carried from batch to batch.
 
-        ``training_data`` then has N = 1 and all of the stream in T, cut into batch rows later. A held-out set has
-        rows that are each read from their first step to their last with the state carried.
+        ``training_data`` then has N = 1 and the whole stream in T; the trainer cuts it into batch rows. Each row of a
+        held-out set is read from its first step to its last with the state carried.
         """
         return False
 
     @property
     def draws_fresh(self) -> bool:
-        """Whether every step of training has new sequences: ``training_data`` is None, and there are no epochs."""
+        """Whether every training step draws new sequences with ``fresh``; such a task has no epochs."""
         return False
 
     @property
     def recalled(self) -> int:
-        """Last steps of a sequence that metric ``recall`` counts."""
+        """Number of steps at the end of a sequence that the metric ``recall`` counts."""
         return 0
 
-    @property
-    def features(self) -> Sequence[str] | None:
-        """Names of the input features, for people; None where they have none."""
-        return None
+    def sample_view(self, inputs: npt.NDArray[Any], data_dir: Path | None) -> SampleView:
+        """Return how a picture shows the sequence ``inputs``.
 
-    def labels(self, data_dir: Path | None) -> Sequence[str] | None:
-        """Names of the classes, for people; None where they are just numbers. Raises as ``held_out``."""
-        return None
+        Args:
+            inputs: One sequence, (T, input_size), or its token ids (T,).
+            data_dir: Data directory, which names of classes may be read from.
 
-    def uncut(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The values over time, (T', D), that ``inputs`` (T, input_size) was cut from; most tasks cut none."""
-        return inputs
-
-    def image(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32] | None:
-        """The picture, (height, width), that the sequence ``inputs`` (T, input_size) was made of; None for others."""
-        return None
+        Raises:
+            DataMissing: If a file that holds the names cannot be read.
+        """
+        return SampleView(inputs)
 
     @abstractmethod
     def training_data(self, data_dir: Path | None) -> Sequences | None:
-        """The fixed training set, or None where every step draws fresh sequences with ``fresh``."""
+        """Return the fixed training set, or None if every step draws new sequences with ``fresh``.
+
+        Raises:
+            DataMissing: If the data cannot be read or fetched.
+        """
 
     @abstractmethod
     def held_out(self, split: Split, data_dir: Path | None) -> Sequences:
-        """The fixed validation or test set, the same for every trial."""
+        """Return the validation or test set, which is the same for every trial.
+
+        Raises:
+            DataMissing: If the data cannot be read or fetched.
+        """
 
     def fresh(self, rng: np.random.Generator, count: int) -> Sequences:
-        """``count`` new training sequences; only for tasks whose ``training_data`` is None."""
+        """Return ``count`` new training sequences drawn with ``rng``.
+
+        Raises:
+            TypeError: If the task has a fixed training set.
+        """
         raise TypeError(f"task {type(self).__name__} has a fixed training set")

@@ -1,4 +1,4 @@
-"""Your own plain text for language modelling, by character or by word."""
+"""A plain text of the user's own for language modelling, by character or by word."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ SIZES: dict[Level, int] = {"char": 256, "word": 10_000}
 
 
 class Text(LanguageTask):
-    """A UTF-8 file; its most frequent tokens, counted in the part trained on, are the vocabulary, others ``<unk>``.
+    """A plain text file of the user's own: predict the next character or word.
 
-    Words stand between white space; a line's end is a token too. From the end of the text the last tokens test, those
-    before them validate. Metrics: loss in nats; ``bpc`` by character, ``perplexity`` by word.
-    Baseline: a uniform guess, ln of the vocabulary's size, since the file is not read where a sweep is checked.
+    The file is UTF-8. Inputs (T,) are token ids and the target at every step is the next token. Words are separated by
+    white space, and the end of a line is a token too. The last tokens of the text test, those before them validate,
+    and the rest trains. The vocabulary is the most frequent tokens of the training part; all others are ``<unk>``.
+    Metrics are the loss, a cross-entropy in nats, and ``bpc`` by character or ``perplexity`` by word. The baseline is a
+    uniform guess, ln of the vocabulary's size, since the file is not read when a sweep is checked.
     """
 
     metrics: ClassVar[MetricDirections] = decided_by(
@@ -32,38 +34,47 @@ class Text(LanguageTask):
     )
     summary: ClassVar[str] = "A plain text file of your own: predict the next character or word."
 
-    name: Literal["text"] = "text"
+    name: Literal["text"] = Field(default="text", description="name of the task")
     file: Annotated[str, AfterValidator(inside)] = Field(
-        min_length=1, max_length=1_000, description="path of the text, relative to the data directory"
+        min_length=1, max_length=1_000, description="path of the text file, relative to the data directory"
     )
-    level: Level = "char"
+    level: Level = Field(default="char", description="whether a token is a character or a word")
     length: int = Field(default=150, ge=1, le=100_000, description="steps between two updates; the state is carried")
     vocabulary: int | None = Field(
-        default=None, ge=2, le=1_000_000, description="tokens told apart; default: 256 by character, 10,000 by word"
+        default=None,
+        ge=2,
+        le=1_000_000,
+        description="size of the vocabulary, in tokens; if omitted, 256 by character and 10,000 by word",
     )
-    validation: FiniteFloat = Field(default=0.1, gt=0, le=0.4, description="share of the text, before the test part")
-    test: FiniteFloat = Field(default=0.1, gt=0, le=0.4, description="share of the text, at its end")
+    validation: FiniteFloat = Field(
+        default=0.1, gt=0, le=0.4, description="fraction of the text that validates, before the test part"
+    )
+    test: FiniteFloat = Field(default=0.1, gt=0, le=0.4, description="fraction of the text that tests, at its end")
 
     @property
     def sequence_length(self) -> int:
+        """The field ``length``."""
         return self.length
 
     @property
     def vocabulary_size(self) -> int:
+        """The field ``vocabulary``, or the default for the level."""
         return self.vocabulary or SIZES[self.level]
 
     @property
     def baseline(self) -> float:
+        """Loss of a uniform guess, ln of the vocabulary's size."""
         return math.log(self.vocabulary_size)
 
     def streams(self, data_dir: Path | None) -> Streams:
+        """Read the file, cut it into the three parts and number its tokens."""
         path = file_in(data_dir, self.file)
         return _streams(self, path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
 def _streams(task: Text, path: Path, changed: int) -> Streams:
-    """``changed``: when the file was, so that a new text is read anew."""
+    """Read a text; ``changed``, the time of its last change, keeps the cache from returning an older text."""
     tokens = _tokens(path, task.level)
     test = len(tokens) - int(len(tokens) * task.test)
     validation = test - int(len(tokens) * task.validation)
@@ -79,7 +90,9 @@ def _tokens(path: Path, level: Level) -> list[str]:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise DataMissing(f"{path} is not UTF-8 text: line {line}, byte {error.start:,} ({error.reason}).") from error
+        raise DataMissing(
+            f"{path} is not UTF-8 text: line {line}, byte {error.start:,} ({error.reason}). Save it as UTF-8."
+        ) from error
     if level == "char":
         return list(text)
     return [token for line in text.splitlines() for token in (*line.split(), LINE_END)]

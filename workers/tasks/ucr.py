@@ -1,4 +1,4 @@
-"""The UCR archive of time series (Dau et al. 2019) with its official split, and sets of the UEA archive beside it."""
+"""Classification of time series from the UCR archive (Dau et al. 2019) or the UEA archive (Bagnall et al. 2018)."""
 
 from __future__ import annotations
 
@@ -13,118 +13,138 @@ from pydantic import Field, FiniteFloat
 
 from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
-from workers.tasks.dataset_info import Facts, FileTask
+from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 from workers.tasks.readers import ts, tsv
-from workers.tasks.readers.errors import DataWrong
+from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.labels import class_numbers, of_all, ordered
 from workers.tasks.readers.series import Missing, Series, complete, padded, standardised
 from workers.tasks.splits import stratified
-from workers.tasks.task import Loss, MetricDirections, Sequences, Split, scored
+from workers.tasks.task import Loss, MetricDirections, SampleView, Sequences, Split, scored
 
 ARCHIVE = "https://timeseriesclassification.com/dataset.php"
 READERS = {".ts": ts.read_ts, ".tsv": tsv.read_tsv}
 UcrFile = Literal["TRAIN", "TEST"]
 
 
-class Ucr(FileTask):
-    """Series cut into steps of ``width`` values; validation is a part of the official training set.
+class Ucr(DatasetTask):
+    """A data set of the UCR or UEA archive by its name: say which class a time series belongs to.
 
-    ``DATASET_TRAIN`` and ``DATASET_TEST``, ``.ts`` or ``.tsv``, lie in the data directory's folder ``ucr``, or in a
-    folder DATASET of it. The last step of a series that ``width`` does not divide is filled up with zeros.
+    Inputs are the series, cut into steps of ``width`` values of each dimension; zeros fill up the last step if
+    ``width`` does not divide the length. The target is one class. The loss is the cross-entropy in nats after the last
+    step; metrics are loss and accuracy. The split is the official one, and a part of every class of the training set
+    validates. The baseline is that of equally frequent classes, ln of their number.
+
+    The files ``DATASET_TRAIN`` and ``DATASET_TEST``, ``.ts`` or ``.tsv``, are read from the folder ``ucr`` of the data
+    directory, or from a folder ``DATASET`` in it.
     """
 
     loss: ClassVar[Loss] = "cross_entropy"
     metrics: ClassVar[MetricDirections] = scored("loss", "accuracy")
     summary: ClassVar[str] = "A set of the UCR archive by name, read from the data directory; the official split."
-    source_field: ClassVar[str] = "dataset"
+    dataset_field: ClassVar[str] = "dataset"
 
-    name: Literal["ucr"] = "ucr"
+    name: Literal["ucr"] = Field(default="ucr", description="name of the task")
     dataset: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100, description="the archive's name of it, e.g. ArrowHead"
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        max_length=100,
+        description="name of the data set in the archive, e.g. ArrowHead",
     )
     width: int | None = Field(
-        default=None, ge=1, le=100_000,
-        description="values per step; default: the largest divisor of the length up to its square root",
-    )  # fmt: skip
-    normalize: bool = Field(default=False, description="scale each series to mean 0, deviation 1; most already are")
-    missing: Missing = Field(default="refuse", description="what to do with missing values")
-    validation: FiniteFloat = Field(default=0.2, gt=0, le=0.5, description="part of every class held out of training")
-    split_seed: int = Field(default=0, ge=0, le=2**31 - 1, description="which series are held out")
+        default=None,
+        ge=1,
+        le=100_000,
+        description="values per step; if omitted, the largest divisor of the length up to its square root",
+    )
+    normalize: bool = Field(
+        default=False,
+        description="scale each series to mean 0 and standard deviation 1; most series of the archive already are",
+    )
+    missing: Missing = Field(default="refuse", description="whether missing values are refused or interpolated")
+    validation: FiniteFloat = Field(
+        default=0.2, gt=0, le=0.5, description="fraction of every class of the training set that validates"
+    )
+    split_seed: int = Field(default=0, ge=0, le=2**31 - 1, description="seed of the choice of series that validate")
 
     @property
     def step_width(self) -> int:
-        """Values of one dimension that a step reads (the paper's rule, by its examples: section 4.2)."""
+        """Values of one dimension in a step: ``width``, or the default that follows the paper's section 4.2."""
         if self.width is not None:
             return self.width
-        length = self.known.length
+        length = self.info.length
         return next(width for width in range(isqrt(length), 0, -1) if length % width == 0)
 
     @property
     def sequence_length(self) -> int:
-        return -(-self.known.length // self.step_width)
+        """Steps of the longest series."""
+        return -(-self.info.length // self.step_width)
 
     @property
     def input_size(self) -> int:
-        return self.step_width * self.known.features
+        """Values per step, over all dimensions."""
+        return self.step_width * self.info.features
 
-    def uncut(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return inputs.reshape(-1, self.known.features)
+    def sample_view(self, inputs: npt.NDArray[Any], data_dir: Path | None) -> SampleView:
+        """Return the values over time as they were before they were cut into steps, and the labels of the classes."""
+        info = self.with_info(data_dir).info
+        return SampleView(inputs.reshape(-1, info.features), class_names=info.classes)
 
-    def read_facts(self, data_dir: Path | None) -> Facts:
+    def read_info(self, data_dir: Path | None) -> DatasetInfo:
+        """Read the sizes from the header of the training file, or from both files if it does not give them all."""
         paths = [_path(self.dataset, part, data_dir) for part in ("TRAIN", "TEST")]
         if all(path.suffix == ".ts" for path in paths):
-            header = ts.read_header(paths[0], _shown(paths[0]))
+            header = ts.read_header(paths[0], paths[0].name)
             if header.length and header.dimensions and header.classes:
-                return Facts(length=header.length, features=header.dimensions, classes=ordered(header.classes))
+                return DatasetInfo(length=header.length, features=header.dimensions, classes=ordered(header.classes))
         train, test = (_read(path) for path in paths)
         classes = ordered(train.classes or of_all(train))
         class_numbers(test, classes, masked=False)
-        return Facts(length=max(train.length, test.length), features=train.features, classes=classes)
+        return DatasetInfo(length=max(train.length, test.length), features=train.features, classes=classes)
 
     def training_data(self, data_dir: Path | None) -> Sequences | None:
+        """Return the official training set without the series that validate."""
         train, held = self._halves(data_dir)
-        return _part(train, ~held)
+        return train.subset(~held)
 
     def held_out(self, split: Split, data_dir: Path | None) -> Sequences:
+        """Return the part of the training set that validates, or the official test set."""
         if split == "test":
             return self._sequences("TEST", data_dir)
         train, held = self._halves(data_dir)
-        return _part(train, held)
+        return train.subset(held)
 
     def _halves(self, data_dir: Path | None) -> tuple[Sequences, npt.NDArray[np.bool_]]:
-        """The official training set, and which of it validates."""
+        """Return the official training set and a mask of the series in it that validate."""
         train = self._sequences("TRAIN", data_dir)
         held = stratified(train.targets.astype(np.int64), self.validation, self.split_seed)
         if not held.any():
-            file = _shown(_path(self.dataset, "TRAIN", data_dir))
-            raise DataWrong(file, "all of it", "one series of every class", "two of some class, to hold one out")
+            file = _path(self.dataset, "TRAIN", data_dir).name
+            raise DataWrong(
+                file, "its series", Phrase("one series of each class"), "two of some class, so that one can validate"
+            )
         return train, held
 
     def _sequences(self, part: UcrFile, data_dir: Path | None) -> Sequences:
-        task = self.described(data_dir)
-        facts, width = task.known, task.step_width
+        task = self.with_info(data_dir)
+        info, width = task.info, task.step_width
         series = complete(_series(self.dataset, part, data_dir), self.missing)
-        if series.features != facts.features or series.length > facts.length:
-            found = f"series of up to {series.length} steps of {series.features}"
-            expected = f"at most {facts.length} steps of {facts.features}, as task.facts says"
-            raise DataWrong(series.file, "all of it", found, expected)
+        if series.features != info.features or series.length > info.length:
+            found = Phrase(f"series of up to {series.length} steps of {series.features} values")
+            expected = (
+                f"at most {info.length} steps of {info.features} values, as task.facts says; or correct its entry there"
+            )
+            raise DataWrong(series.file, "its series", found, expected)
         values = [standardised(one) for one in series.values] if self.normalize else series.values
         inputs, lengths = padded([_steps(one, width) for one in values], task.sequence_length)
-        targets = np.concatenate(class_numbers(series, facts.classes or [], masked=False))
+        targets = np.concatenate(class_numbers(series, info.classes or [], masked=False))
         return Sequences(inputs, targets, lengths)
 
 
 def _steps(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
-    """(T, features) -> (T / width rounded up, width * features), the last one filled up with zeros."""
+    """Cut (T, features) into (T / width rounded up, width * features), with zeros at the end of the last step."""
     steps = -(-len(values) // width)
     filled = np.zeros((steps * width, values.shape[1]))
     filled[: len(values)] = values
     return filled.reshape(steps, -1)
-
-
-def _part(sequences: Sequences, which: npt.NDArray[np.bool_]) -> Sequences:
-    lengths = None if sequences.lengths is None else sequences.lengths[which]
-    return Sequences(sequences.inputs[which], sequences.targets[which], lengths)
 
 
 def _path(dataset: str, part: UcrFile, data_dir: Path | None) -> Path:
@@ -136,16 +156,12 @@ def _path(dataset: str, part: UcrFile, data_dir: Path | None) -> Path:
                 return place / f"{name}{suffix}"
     raise DataMissing(
         f"neither {name}.ts nor {name}.tsv is in {folder / dataset} or {folder}. Put {dataset}_TRAIN and "
-        f"{dataset}_TEST there (the archive: {ARCHIVE}), or set SPECTRAL_DATA_DIR to the folder that holds ucr/."
+        f"{dataset}_TEST there (the archive: {ARCHIVE}), or set SPECTRAL_DATA_DIR to the folder that contains ucr/."
     )
 
 
-def _shown(path: Path) -> str:
-    return path.name
-
-
 def _read(path: Path) -> Series:
-    return READERS[path.suffix](path, _shown(path))
+    return READERS[path.suffix](path, path.name)
 
 
 @lru_cache(maxsize=2)

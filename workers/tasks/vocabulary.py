@@ -1,4 +1,4 @@
-"""Symbols of a text, words or characters, and the numbers they have as a task's tokens."""
+"""The vocabulary of a text: its symbols, which are words or characters, and their numbers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,35 @@ import numpy.typing as npt
 UNKNOWN, LINE_END = "<unk>", "<eos>"
 
 Level = Literal["char", "word"]
-"""What one symbol of a text is."""
+"""Whether the symbols of a text are characters or words."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """``symbols[i]`` has id i. What is not among them has the id of ``<unk>``, where that is one of them."""
+    """The symbols of a text: ``symbols[i]`` has the id i.
+
+    If ``<unk>`` is one of them, every other symbol gets its id.
+    """
 
     symbols: tuple[str, ...]
 
     @classmethod
     def most_frequent(cls, text: Iterable[str], size: int) -> Vocabulary:
-        """``<unk>`` and up to ``size`` - 1 others, by falling frequency, equal ones in their own order."""
+        """Return the vocabulary of ``<unk>`` and the ``size`` - 1 most frequent other symbols of a text.
+
+        Symbols are ordered by falling frequency, and those of equal frequency alphabetically.
+        """
         counts = Counter(text)
         counts.pop(UNKNOWN, None)
         ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
         return cls((UNKNOWN, *ranked[: size - 1]))
 
     def ids(self, text: Iterable[str]) -> npt.NDArray[np.int64]:
-        """Token ids. Raises ValueError for a symbol that is not known where there is no ``<unk>``."""
+        """Return the ids of a text's symbols, (M,).
+
+        Raises:
+            ValueError: If a symbol is not in the vocabulary, and neither is ``<unk>``.
+        """
         found, unknown = [], self._numbers.get(UNKNOWN)
         for position, symbol in enumerate(text):
             number = self._numbers.get(symbol, unknown)

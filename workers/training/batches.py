@@ -1,7 +1,7 @@
-"""A task's data as tensors on a device, and the batches of each trial.
+"""The data of a task as tensors on a device, and the batches of each trial.
 
-What trial sees at a step is a function of (seed, step) alone: nothing random is carried along, so a checkpoint needs
-no generator's state and a trial sees the same batches alone, in any pack and after any restart.
+The batch of a trial at a step is a function of (seed, step) alone. So a checkpoint needs no state of a random
+generator, and a trial gets the same batches by itself, in any pack and after any restart.
 """
 
 from __future__ import annotations
@@ -18,40 +18,49 @@ from torch import Tensor
 from workers.tasks import Sequences, Task
 
 ORDER_STREAM, FRESH_STREAM, OFFSET_STREAM = 0x0DE4, 0xF4E5, 0x0FF5
+"""Numbers that keep the random streams of one seed apart: the order of examples, newly drawn sequences, offsets."""
 
 
 class Batch(NamedTuple):
-    """What K trials see at a step. Held-out sets come without K, with N for B.
+    """The batches of K trials at one step.
 
-    inputs: (K, B, T, I), or int64 token ids (K, B, T). targets: (K, B) or (K, B, O) of the last state, (K, B, T) or
-    (K, B, T, O) of every one. lengths: int64 (K, B), None where all are T. fresh: of carried tasks bool (K,), True
-    where a trial's state starts from zero at this batch; None for others, which always do.
+    A data set on the device is a ``Batch`` too: without the axis K, and with all its N sequences for B.
+
+    Attributes:
+        inputs: Shape (K, B, T, I), or int64 token ids of shape (K, B, T).
+        targets: Shape (K, B) or (K, B, O) for the last state, (K, B, T) or (K, B, T, O) for every state.
+        lengths: The steps of each sequence, int64 of shape (K, B); None if all have T steps.
+        resets: Only of tasks that carry the state from batch to batch: whether a trial's state starts from zero again
+            with this batch, bool of shape (K,).
     """
 
     inputs: Tensor
     targets: Tensor
     lengths: Tensor | None = None
-    fresh: Tensor | None = None
+    resets: Tensor | None = None
 
 
 class ShuffledOrder:
-    """Shuffled passes over ``size`` examples, one after another: batch ``step`` is the next ``batch_size`` of them."""
+    """The order of examples in shuffled passes over a training set of ``size`` examples.
+
+    A batch may begin in one pass and end in the next, so that every batch has ``batch_size`` examples.
+    """
 
     def __init__(self, seed: int, size: int, batch_size: int) -> None:
         self._seed, self._size, self._batch_size = seed, size, batch_size
         self._epoch, self._shuffled = -1, np.empty(0, dtype=np.int64)
 
     def indices(self, step: int) -> npt.NDArray[np.int64]:
-        """Batch of the optimiser step numbered ``step`` from 0, (B,). A batch may run on into the next pass."""
+        """Return the positions of the examples of batch ``step``, counted from 0; shape (B,)."""
         start, stop = step * self._batch_size, (step + 1) * self._batch_size
         parts = []
         while start < stop:
             epoch, offset = divmod(start, self._size)
-            parts.append(self._pass(epoch)[offset : offset + stop - start])
+            parts.append(self._permutation(epoch)[offset : offset + stop - start])
             start += len(parts[-1])
         return np.concatenate(parts)
 
-    def _pass(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
         if epoch != self._epoch:
             rng = np.random.default_rng([ORDER_STREAM, self._seed, epoch])
             self._epoch, self._shuffled = epoch, rng.permutation(self._size)
@@ -59,10 +68,13 @@ class ShuffledOrder:
 
 
 class StreamOrder:
-    """Passes over one stream of ``size`` steps in ``batch_size`` rows: a row goes on where its last batch ended.
+    """The order of passes over one long sequence, read in rows: each batch continues where the one before ended.
 
-    What is left over when the stream is cut into whole batches differs from pass to pass. Raises ValueError where the
-    stream has no whole batch.
+    The stream of ``size`` steps is cut into ``batch_size`` rows, and each row into pieces of ``length`` steps. A pass
+    begins at a random offset, so the steps that are left over differ from pass to pass.
+
+    Raises:
+        ValueError: The stream is too short for a single batch.
     """
 
     def __init__(self, seed: int, size: int, batch_size: int, length: int) -> None:
@@ -77,19 +89,29 @@ class StreamOrder:
         self._spare = size - (batch_size - 1) * self._stride - self._batches * length
 
     def indices(self, step: int) -> npt.NDArray[np.int64]:
-        """Where in the stream each row of batch ``step`` (from 0) starts, (B,)."""
-        turn, batch = divmod(step, self._batches)
-        offset = np.random.default_rng([OFFSET_STREAM, self._seed, turn]).integers(0, self._spare + 1)
+        """Return the position in the stream at which each row of batch ``step`` begins, counted from 0; shape (B,)."""
+        epoch, batch = divmod(step, self._batches)
+        offset = np.random.default_rng([OFFSET_STREAM, self._seed, epoch]).integers(0, self._spare + 1)
         starts: npt.NDArray[np.int64] = offset + self._rows * self._stride + batch * self._length
         return starts
 
-    def is_fresh(self, step: int) -> bool:
-        """Whether batch ``step`` is the first of a pass."""
+    def starts_pass(self, step: int) -> bool:
+        """Return whether batch ``step`` is the first of a pass."""
         return step % self._batches == 0
 
 
 class TaskData:
-    """The sets of one task on ``device``. Raises DataMissing where they are not there."""
+    """The training, validation and test set of one task on a device.
+
+    Args:
+        task: The task.
+        data_dir: The directory of data sets that are read from files.
+        device: Where all tensors are kept.
+        dtype: The dtype of inputs and targets that are real numbers.
+
+    Raises:
+        DataMissing: The files of the task are not in ``data_dir``.
+    """
 
     def __init__(self, task: Task, data_dir: Path | None, device: torch.device, dtype: torch.dtype) -> None:
         self._task, self._device, self._dtype = task, device, dtype
@@ -100,12 +122,16 @@ class TaskData:
 
     @property
     def train_size(self) -> int | None:
-        """Sequences, or steps of a carried task's stream; None where every step draws fresh sequences."""
+        """The number of training sequences, or the number of steps of the stream if the task carries its state.
+
+        None if the task draws new sequences at every step.
+        """
         if self._train is None:
             return None
         return self._train.inputs.shape[1] if self._task.carried else len(self._train.inputs)
 
     def order(self, seed: int, batch_size: int) -> ShuffledOrder | StreamOrder:
+        """Return the order in which a trial with this seed goes through the training set."""
         size = self.train_size or batch_size
         if self._task.carried:
             return StreamOrder(seed, size, batch_size, self._task.sequence_length)
@@ -114,18 +140,25 @@ class TaskData:
     def batch(
         self, orders: Sequence[ShuffledOrder | StreamOrder], seeds: Sequence[int], steps: Sequence[int], batch_size: int
     ) -> Batch:
-        """The batches of K trials, each at its own step (from 0)."""
+        """Return the batches of K trials, each at its own step.
+
+        Args:
+            orders: Each trial's order, from ``order``.
+            seeds: Each trial's seed.
+            steps: The optimiser steps that each trial has done; 0 for its first batch.
+            batch_size: The number of sequences of each trial.
+        """
         if self._train is None:
-            return _stacked([self._fresh(seed, step, batch_size) for seed, step in zip(seeds, steps, strict=True)])
+            return _stack([self._draw(seed, step, batch_size) for seed, step in zip(seeds, steps, strict=True)])
         found = np.stack([order.indices(step) for order, step in zip(orders, steps, strict=True)])
-        index, (inputs, targets, lengths, _) = self._moved(torch.from_numpy(found)), self._train
+        index, (inputs, targets, lengths, _) = self._to_device(torch.from_numpy(found)), self._train
         if not self._task.carried:
             return Batch(inputs[index], targets[index], None if lengths is None else lengths[index])
-        starts = [isinstance(o, StreamOrder) and o.is_fresh(step) for o, step in zip(orders, steps, strict=True)]
+        resets = [isinstance(o, StreamOrder) and o.starts_pass(step) for o, step in zip(orders, steps, strict=True)]
         span = index.unsqueeze(-1) + torch.arange(self._task.sequence_length, device=self._device)
-        return Batch(inputs[0, span], targets[0, span], None, self._moved(torch.tensor(starts)))
+        return Batch(inputs[0, span], targets[0, span], None, self._to_device(torch.tensor(resets)))
 
-    def _fresh(self, seed: int, step: int, count: int) -> Batch:
+    def _draw(self, seed: int, step: int, count: int) -> Batch:
         return self._tensors(self._task.fresh(np.random.default_rng([FRESH_STREAM, seed, step]), count))
 
     def _tensors(self, sequences: Sequences) -> Batch:
@@ -137,18 +170,18 @@ class TaskData:
         )
 
     def _tensor(self, array: npt.NDArray[np.float32] | npt.NDArray[np.int64]) -> Tensor:
-        """On the device; numbers in the trials' dtype, classes and ids as they are."""
-        tensor = self._moved(torch.from_numpy(np.ascontiguousarray(array)))
+        """Return an array on the device: real numbers in the dtype of the trials, classes and token ids as they are."""
+        tensor = self._to_device(torch.from_numpy(np.ascontiguousarray(array)))
         return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
 
-    def _moved(self, tensor: Tensor) -> Tensor:
-        """Onto the device; from pinned memory, so that the host does not wait for a GPU."""
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        """Copy a tensor to the device; to a GPU from pinned memory, so that the host does not wait for the copy."""
         if self._device.type == "cpu":
             return tensor
         return tensor.pin_memory().to(self._device, non_blocking=True)
 
 
-def _stacked(drawn: Sequence[Batch]) -> Batch:
+def _stack(drawn: Sequence[Batch]) -> Batch:
     lengths = [batch.lengths for batch in drawn if batch.lengths is not None]
     return Batch(
         torch.stack([batch.inputs for batch in drawn]),

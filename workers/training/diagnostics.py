@@ -1,7 +1,7 @@
-"""What the trainer notes beside losses: gradients over time, the spectrum, how much of the state is in use.
+"""Diagnostics of every trial: gradients over time, the spectrum, and how much of the hidden state is in use.
 
-A trial takes them when they are ``due`` and at its last report, off the training's own graph: they change no
-parameter and draw nothing at random. Names, all for one trial:
+They are measured at some reports (see ``is_due``) and at a trial's last one, apart from the graph of training: they
+change no parameter and use no random numbers. The names of a trial's diagnostics:
 
 ``grad_t/00`` to ``grad_t/15``   |dL/dh_t| at 16 points from h_0 to h_T, all layers together
 ``spectral/min``, ``max``        singular values of the transitions
@@ -16,32 +16,29 @@ parameter and draw nothing at random. Names, all for one trial:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from spectral import Transition
-from spectral.householder import wy
 from workers.models import PackedModel
-from workers.models.recurrent import last_of
 from workers.spec.trial import TrialSpec
 from workers.tasks import Task
-from workers.training import probe_points
 from workers.training.batches import Batch
-from workers.training.metrics import losses
+from workers.training.gradient_flow import gradient_norms
 
 log = logging.getLogger(__name__)
 
 BINS = 10
 STATE_ROWS = 128
-"""Most sequences whose final states are looked at."""
+"""The largest number of sequences whose final states are measured."""
 SMALL = 2**20
-"""States of a step (T x B x n) below which a look costs up to five steps of training, above it about one: measured."""
+"""A trial is small if one step has fewer numbers than this in its states (T x B x n). Diagnostics then cost up to five
+steps of training, and otherwise about one; measured."""
 INTERVAL, INTERVAL_OF_SMALL = 100, 250
+"""Optimiser steps between diagnostics by default, and those of small trials."""
 SATURATED = 0.99
 FLAT: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": lambda h: h.abs() > SATURATED,
@@ -49,105 +46,63 @@ FLAT: dict[str, Callable[[Tensor], Tensor]] = {
     "modrelu": lambda h: h == 0,
     "leaky_relu": lambda h: h < 0,
 }
-"""Where a nonlinearity has come to its flat part, read off its output."""
+"""Whether a nonlinearity is in its flat part, from its output."""
 
 Measures = dict[str, Tensor]
+"""Diagnostics by name, each of shape (K,)."""
 
 
-class Last(NamedTuple):
-    """What the last training step left: the batch it went on from next, h_0 there, and the top layer's last states."""
+class LastStep(NamedTuple):
+    """What diagnostics need to know of the training step before them.
+
+    Attributes:
+        batch: The batches of the next step.
+        h0: The states from which the next step starts, shape (K, L, B, S).
+        top: The final states of the top layer at the last probed step, shape (K, B, H).
+    """
 
     batch: Batch
     h0: Tensor
     top: Tensor
 
 
-def due(spec: TrialSpec, step: int) -> bool:
-    """Whether the report at ``step`` is the first at or after a multiple of ``training.diagnose_every``."""
+def is_due(spec: TrialSpec, step: int) -> bool:
+    """Return whether the report at ``step`` is the first at or after a multiple of ``training.diagnose_every``."""
     training, model = spec.training, spec.model
     states = spec.depth * training.batch_size * model.hidden_size
     every = training.diagnose_every or (INTERVAL_OF_SMALL if states < SMALL else INTERVAL)
     return step // every > (step - training.report_interval) // every
 
 
-def observe(task: Task, model: PackedModel, specs: Sequence[TrialSpec], last: Last) -> list[dict[str, float]]:
-    """The diagnostics of every row, those that are finite. What cannot be computed is left out and logged."""
+def measure(task: Task, model: PackedModel, specs: Sequence[TrialSpec], last: LastStep) -> list[dict[str, float]]:
+    """Return the diagnostics of every trial that are finite. Those that raise are logged and left out."""
     parts: list[Callable[[], Measures]] = [
         lambda: _spectrum(model.transitions(), specs),
         lambda: _state(last.top[:, :STATE_ROWS], specs[0].model.nonlinearity),
     ]
     if specs[0].model.recurrent:
-        parts.append(lambda: gradients(task, model, last.batch, last.h0))
+        parts.append(lambda: gradient_norms(task, model, last.batch, last.h0))
     found: Measures = {}
     for part in parts:
         try:
             found |= part()
-        except Exception:  # a trial must never end for what only looks at it
-            log.warning("diagnostics left out at this report", exc_info=True)
+        except Exception:  # a failure to measure must not end a trial
+            log.warning("some diagnostics of this report could not be computed", exc_info=True)
     if not found:
         return [{} for _ in specs]
+    # One copy to the host for all numbers of all trials.
     rows: list[list[float]] = torch.stack([value.double() for value in found.values()], 1).tolist()
-    whole = [dict(zip(found, row, strict=True)) for row in rows]
-    return [{name: value for name, value in row.items() if abs(value) < float("inf")} for row in whole]
-
-
-def gradients(task: Task, model: PackedModel, batch: Batch, h0: Tensor) -> Measures:
-    """|dL/dh_t| over 16 points of time, each (K,): along the recurrence and, with readout "every", from the outputs.
-
-    The loss is the mean over the first few sequences of the batch, and norms are scaled to what the whole batch would
-    give if the others were like them.
-    """
-    count = batch.inputs.shape[1]
-    rows = probe_points.rows(count)
-    inputs, targets = batch.inputs[:, :rows], batch.targets[:, :rows]
-    lengths = None if batch.lengths is None else batch.lengths[:, :rows]
-    every = task.readout == "every"
-    with _constant(model.parameters):
-        states, reads = _in_segments(model, inputs, h0[:, :, :rows].detach(), lengths, every=every)
-        read = torch.cat(reads, 2) if every else model.top(states[-1])
-        loss = losses(task, model.read_out(read).to(h0.dtype), targets).sum()
-        if every:
-            *along, direct = torch.autograd.grad(loss, [*states[:-1], read])
-        else:
-            along, direct = list(torch.autograd.grad(loss, states)), None
-    along = [g[..., : model.hidden_size] for g in along]
-    if direct is not None:
-        _add_outputs(along, direct, probe_points.cuts(inputs.shape[2]), lengths)
-    scale = (rows / count) ** 0.5
-    norms = [g.flatten(1).double().square().sum(1).sqrt() * scale for g in along]
-    return {f"grad_t/{i:02d}": norm for i, norm in enumerate(norms)}
-
-
-def _in_segments(
-    model: PackedModel, inputs: Tensor, h0: Tensor, lengths: Tensor | None, *, every: bool
-) -> tuple[list[Tensor], list[Tensor]]:
-    """The recurrence cut at the points: the states there, (K, L, B, S), each a part of the graph of all after it, and
-    what the head reads of each segment."""
-    states, reads = [h0.requires_grad_()], []
-    for start, stop in pairwise(probe_points.cuts(inputs.shape[2])):
-        own = None if lengths is None else (lengths - start).clamp(1, stop - start)
-        read, after = model.read(inputs[:, :, start:stop], states[-1], own, every=every)
-        if lengths is not None:  # those that have ended stay where they ended
-            after = torch.where((lengths > start)[:, None, :, None], after, states[-1])
-        states.append(after)
-        reads.append(read)
-    return states, reads
-
-
-def _add_outputs(along: list[Tensor], direct: Tensor, cuts: list[int], lengths: Tensor | None) -> None:
-    """Add what reaches the top layer's h from the output at the same step, direct (K, B, T, H), and at the end that
-    alone."""
-    for i, cut in enumerate(cuts[1:-1], 1):
-        along[i] = torch.cat([along[i][:, :-1], along[i][:, -1:] + direct[:, :, cut - 1].unsqueeze(1)], 1)
-    along.append(last_of(direct, lengths).unsqueeze(1))
+    named = [dict(zip(found, row, strict=True)) for row in rows]
+    return [{name: value for name, value in row.items() if abs(value) < float("inf")} for row in named]
 
 
 def _spectrum(transitions: Sequence[Transition], specs: Sequence[TrialSpec]) -> Measures:
+    """Return the diagnostics of the singular values and reflectors; none for kinds without reflectors."""
     if not transitions:
         return {}
     with torch.no_grad():
         values = torch.cat([t.sigma.flatten(1) for t in transitions], 1)
-        errors = [_off_orthogonal(raw) for t in transitions for raw in (t.u, t.v)]
+        errors = [t.orthogonality_error().reshape(len(values), -1).amax(1) for t in transitions]
         found = {"spectral/min": values.amin(1), "spectral/max": values.amax(1)}
         found["spectral/orthogonality"] = torch.stack(errors).amax(0)
         if specs[0].model.spectral:
@@ -159,36 +114,18 @@ def _spectrum(transitions: Sequence[Transition], specs: Sequence[TrialSpec]) -> 
 
 
 def _band(spec: TrialSpec) -> tuple[float, float]:
-    """Lower end and width."""
+    """Return the lower end and the width of a trial's band."""
     centre, margin = spec.model.band_centre, spec.model.band_margin
     return centre - margin, 2 * margin
 
 
-def _off_orthogonal(raw: Tensor) -> Tensor:
-    """max |Q^T Q - I| of the reflectors raw (K, ..., n, m), (K,)."""
-    q = wy.dense(raw)
-    off = q.mT @ q - torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
-    return off.abs().flatten(1).amax(1)
-
-
 @torch.no_grad()
 def _state(top: Tensor, nonlinearity: str) -> Measures:
-    """top: (K, B, H). A row that has failed is taken as zeros, since an SVD of NaN fails for the whole pack."""
+    """Return the diagnostics of the final states ``top`` of the top layer, shape (K, B, H)."""
+    # The states of a failed trial are taken as zeros, because an SVD of NaN raises for the whole pack.
     shares = torch.linalg.svdvals(top.double().nan_to_num(0.0, 0.0, 0.0))
     shares = shares / shares.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
     found = {"state/rank": torch.special.entr(shares).sum(1).exp()}
     if nonlinearity in FLAT:
         found["state/saturated"] = FLAT[nonlinearity](top).double().mean((1, 2))
     return found
-
-
-@contextmanager
-def _constant(parameters: Mapping[str, Tensor]) -> Iterator[None]:
-    """Without gradients for the parameters."""
-    for p in parameters.values():
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in parameters.values():
-            p.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""How each trial's learning rate moves: groups of parameters with rates of their own, and a factor over the steps."""
+"""The learning rates of a pack: one for each role of parameters, times a factor that depends on the step."""
 
 from __future__ import annotations
 
@@ -8,41 +8,52 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from spectral import ParameterRole
 from workers.spec.trial import TrialSpec
 
 LARGEST_SINGULAR_RATE = 0.1
-"""Steps of a raw singular value beyond this overshoot the sigmoid's slope and freeze it at the band's edge."""
+"""Larger steps of a raw singular value carry it past the steep part of the sigmoid, to the edge of the band, where its
+gradient vanishes."""
 SCHEDULE_FACTOR = 0.1
-UNDECAYED = ("reflectors", "singular", "offset", "parametrizations")
-"""Parameters drawn towards zero by nothing: directions, positions in a band, thresholds, coordinates of a rotation."""
+"""The default of ``training.schedule_factor``."""
 
 
-def rate(name: str, spec: TrialSpec) -> float:
-    """Full rate of the parameter ``name``: ``lr``, times reflector_lr for reflectors.
+def full_rate(role: ParameterRole, spec: TrialSpec) -> float:
+    """Return the learning rate of parameters of a role before the schedule's factor.
 
-    Raw singular values move at lr * singular_lr; without it at lr / margin, since the band map's slope there is
-    margin / 2 (at most LARGEST_SINGULAR_RATE, or lr where that is more).
+    It is ``lr``, for reflectors times ``reflector_lr`` and for raw singular values times ``singular_lr``. If a trial
+    has no ``singular_lr``, its singular values move at lr / margin, because the slope of the band map is margin / 2;
+    that rate is at most ``LARGEST_SINGULAR_RATE``, or ``lr`` if ``lr`` is larger.
     """
     training = spec.training
-    if "reflectors" in name:
+    if role == "reflector":
         return training.lr * training.reflector_lr
-    if "singular" not in name:
+    if role != "singular_value":
         return training.lr
     if training.singular_lr is not None:
         return training.lr * training.singular_lr
     return max(training.lr, min(training.lr / spec.model.band_margin, LARGEST_SINGULAR_RATE))
 
 
-def decays(name: str) -> bool:
-    """Whether weight decay acts on it: on weight matrices; not on biases nor on what UNDECAYED lists."""
-    return "weight" in name and not any(part in name for part in UNDECAYED)
+def decays(role: ParameterRole) -> bool:
+    """Return whether weight decay acts on parameters of a role: on weight matrices alone.
+
+    Zero means nothing for the length of a reflector, for a position in a band, for a threshold or for the coordinates
+    of a rotation.
+    """
+    return role == "weight"
 
 
 class PackedSchedule:
-    """What is left of each trial's rate at a step: warm-up, then constant, half a cosine, or ever smaller by steps.
+    """The factor of each trial's learning rates: a linear warm-up times a constant, half a cosine, or falling steps.
 
-    train_size: as TaskData has it, None where there are no passes over a training set. Raises ValueError where a
-    schedule counts passes that do not exist.
+    Args:
+        specs: The specs of the K trials.
+        train_size: The size of the training set (``TaskData.train_size``); None for tasks without epochs.
+        device: The device of the factors.
+
+    Raises:
+        ValueError: A schedule counts epochs, and the task has none.
     """
 
     def __init__(self, specs: Sequence[TrialSpec], train_size: int | None, device: torch.device) -> None:
@@ -57,38 +68,47 @@ class PackedSchedule:
         self._warmup = whole([t.warmup_steps for t in trainings]) if any(t.warmup_steps for t in trainings) else None
         self._cosine = torch.tensor([t.schedule == "cosine" for t in trainings], device=device)
         self._span = real([t.steps - t.warmup_steps for t in trainings])
-        falls = [t.schedule == "step" for t in trainings]
-        self._factor = None
-        if any(falls):
-            factors = [(t.schedule_factor or SCHEDULE_FACTOR) if fall else 1.0 for t, fall in zip(trainings, falls)]  # noqa: B905  one list
-            self._factor = real([math.log(factor) for factor in factors])
-            counts = [_counted(spec, train_size) if fall else (0, 1) for spec, fall in zip(specs, falls, strict=True)]
-            self._each, self._period = whole([each for each, _ in counts]), whole([period for _, period in counts])
+        self._log_fall = None
+        if any(t.schedule == "step" for t in trainings):
+            self._log_fall = real(
+                [math.log(t.schedule_factor or SCHEDULE_FACTOR) if t.schedule == "step" else 0.0 for t in trainings]
+            )
+            falls = [
+                _falls_per_steps(spec, train_size) if spec.training.schedule == "step" else (0, 1) for spec in specs
+            ]
+            self._falls, self._period = whole([count for count, _ in falls]), whole([period for _, period in falls])
 
     def __call__(self, steps: Tensor) -> Tensor:
-        """The factors before the step that follows ``steps``, both (K,); float64. No host sync."""
+        """Return the factors of the next step, float64 of shape (K,), without waiting for the device.
+
+        Args:
+            steps: The optimiser steps that each trial has done, shape (K,).
+        """
         warmup = self._warmup
-        past = steps.double() if warmup is None else (steps - warmup).clamp(min=0).double()
-        cosine = (1 + torch.cos(torch.pi * past / self._span)) / 2
-        left = torch.where(self._cosine, cosine, torch.ones_like(cosine))
-        if self._factor is not None:
-            # exp and not pow: pow rounds differently at different places of a vector, so bits would depend on K
-            left = left * torch.exp(self._factor * (steps * self._each // self._period))
+        after_warmup = steps.double() if warmup is None else (steps - warmup).clamp(min=0).double()
+        cosine = (1 + torch.cos(torch.pi * after_warmup / self._span)) / 2
+        factor = torch.where(self._cosine, cosine, torch.ones_like(cosine))
+        if self._log_fall is not None:
+            # exp instead of pow: pow rounds differently at different places of a vector, so bits would depend on K.
+            factor = factor * torch.exp(self._log_fall * (steps * self._falls // self._period))
         if warmup is not None:
             rising = ((steps + 1).double() / warmup.clamp(min=1)).clamp(max=1.0)
-            left = left * rising
-        return left
+            factor = factor * rising
+        return factor
 
 
-def _counted(spec: TrialSpec, train_size: int | None) -> tuple[int, int]:
-    """(a, b): the rate has fallen (a * steps) // b times after so many steps."""
+def _falls_per_steps(spec: TrialSpec, train_size: int | None) -> tuple[int, int]:
+    """Return (a, b) such that the rate has fallen (a * steps) // b times after some steps.
+
+    The ratio is exact, so that a rate falls after whole epochs even if an epoch is not a whole number of steps.
+    """
     training = spec.training
     if training.schedule_unit != "epochs":
         return 1, training.schedule_every or max(1, training.steps // 3)
     if train_size is None:
         raise ValueError(
-            f"training.schedule_unit is epochs and task {spec.task.name} draws fresh sequences at every step, so that "
-            "it has no epochs; use schedule_unit steps"
+            f"training.schedule_unit is epochs, but task {spec.task.name} draws new sequences at every step and so has "
+            "no epochs; use schedule_unit steps"
         )
     epochs = training.schedule_every or 1
     if spec.task.carried:

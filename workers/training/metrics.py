@@ -1,4 +1,4 @@
-"""Losses and metrics of a pack, trial by trial."""
+"""The losses and metrics of every trial of a pack."""
 
 from __future__ import annotations
 
@@ -14,64 +14,81 @@ from workers.tasks import MASKED, Task
 from workers.training.batches import Batch
 
 VALUES_AT_ONCE = 2**22
-"""A held-out set goes through the net in chunks of about this many states and outputs per trial."""
+"""A held-out set is computed in chunks, each of about this many numbers in states and outputs per trial."""
 
 FEWEST_ROWS = 64
+"""The smallest number of sequences of a chunk."""
 
 
 def losses(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean loss of each trial over what has a target, (K,); 0 where nothing has.
+    """Return the mean loss of each trial over all steps that have a target; 0 for a trial without any.
 
-    outputs: (K, B, O), or (K, B, T, O) for readout "every". targets: for cross_entropy without O.
+    Args:
+        task: The task, which decides the kind of loss.
+        outputs: Shape (K, B, O), or (K, B, T, O) for the readout "every".
+        targets: As ``outputs``, but for cross-entropy without the last axis.
+
+    Returns:
+        Shape (K,).
     """
-    each = _each(task, outputs, targets).flatten(1)
+    each = _loss_per_target(task, outputs, targets).flatten(1)
     if task.readout == "last":
         return each.mean(1)
-    return each.sum(1) / _seen(task, targets).flatten(1).sum(1).clamp(min=1)
+    return each.sum(1) / _has_target(task, targets).flatten(1).sum(1).clamp(min=1)
 
 
 @torch.no_grad()
 def scores(task: Task, model: PackedModel, held_out: Batch) -> dict[str, Tensor]:
-    """The task's metrics over a held-out set, each (K,) in float64.
+    """Return the metrics of each trial over a held-out set.
 
-    Sums are exact to float64's rounding, whatever the chunks; those depend on the shape of one trial only, so a trial
-    scores the same in every pack. A carried task's rows are read with the state carried from first to last step.
+    The set is computed in chunks. Their sizes depend on the shape of one trial and not on the pack, and sums are in
+    float64, so a trial has the same metrics in every pack. If the task carries its state, the state is carried from the
+    first step of the set to the last.
+
+    Args:
+        task: The task, which decides the metrics.
+        model: The pack of K trials.
+        held_out: The whole set, without the axis K.
+
+    Returns:
+        The metrics by name, each float64 of shape (K,).
     """
     total: dict[str, Tensor] = {}
-    for outputs, targets in (_carried if task.carried else _by_rows)(task, model, held_out):
+    compute = _outputs_by_steps if task.carried else _outputs_by_sequences
+    for outputs, targets in compute(task, model, held_out):
         for name, value in _sums(task, outputs, targets).items():
             total[name] = total[name] + value if name in total else value
     means = {name: total[name] / total[f"{name}/count"] for name in total if f"{name}/count" in total}
     loss = means["loss"]
-    found = means | {"bpc": loss / math.log(2), "perplexity": loss.exp(), "error": loss.sqrt()}
-    return {name: found[name] for name in task.metrics}
+    derived = means | {"bpc": loss / math.log(2), "perplexity": loss.exp(), "error": loss.sqrt()}
+    return {name: derived[name] for name in task.metrics}
 
 
-def _each(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Loss of every target in the shape of ``targets``, 0 where it is masked."""
+def _loss_per_target(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of every target, 0 for masked ones, in the shape of ``targets``."""
     if task.loss == "cross_entropy":
         each = functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
         return each.view(targets.shape)
     if task.readout == "last":
         return (outputs - targets).square()
-    # masked before it is squared: the gradient of what is left out must be 0, not NaN
-    return torch.where(_seen(task, targets), outputs - targets, 0).square()
+    # The difference is masked before it is squared: the gradient of a step without a target must be 0, not NaN.
+    return torch.where(_has_target(task, targets), outputs - targets, 0).square()
 
 
-def _seen(task: Task, targets: Tensor) -> Tensor:
-    """Where there is a target."""
+def _has_target(task: Task, targets: Tensor) -> Tensor:
+    """Return a mask of the steps that have a target."""
     return targets != MASKED if task.loss == "cross_entropy" else ~targets.isnan()
 
 
 def _sums(task: Task, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Sum and count of what each metric is a mean of, (K,) in float64."""
-    seen = _seen(task, targets)
-    parts = {"loss": (_each(task, outputs, targets), seen)}
+    """Return, for every metric that is a mean, its sum and under ``NAME/count`` its count; float64 of shape (K,)."""
+    valid = _has_target(task, targets)
+    parts = {"loss": (_loss_per_target(task, outputs, targets), valid)}
     if task.metrics.keys() & {"accuracy", "recall"}:
-        right = (outputs.argmax(-1) == targets) & seen
-        parts["accuracy"] = (right, seen)
+        correct = (outputs.argmax(-1) == targets) & valid
+        parts["accuracy"] = (correct, valid)
         if "recall" in task.metrics:
-            parts["recall"] = (right[..., -task.recalled :], seen[..., -task.recalled :])
+            parts["recall"] = (correct[..., -task.recalled :], valid[..., -task.recalled :])
     found: dict[str, Tensor] = {}
     for name, (value, counted) in parts.items():
         found[name] = value.flatten(1).sum(1, dtype=torch.float64)
@@ -79,32 +96,36 @@ def _sums(task: Task, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def _by_rows(task: Task, model: PackedModel, held_out: Batch) -> Iterator[tuple[Tensor, Tensor]]:
-    """Outputs and targets of a held-out set, some rows at a time, with K in front."""
+def _outputs_by_sequences(task: Task, model: PackedModel, held_out: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the outputs and targets of a held-out set, some sequences at a time, with a leading axis K."""
     count, steps = held_out.inputs.shape[:2]
     chunk = max(FEWEST_ROWS, VALUES_AT_ONCE // (steps * _width(task, model)))
     for start in range(0, count, chunk):
         rows = slice(start, start + chunk)
-        lengths = None if held_out.lengths is None else _packed(model, held_out.lengths[rows])
-        outputs, _ = model.forward(_packed(model, held_out.inputs[rows]), None, lengths)
-        yield outputs, _packed(model, held_out.targets[rows])
+        lengths = None if held_out.lengths is None else _for_pack(model, held_out.lengths[rows])
+        outputs, _ = model.forward(_for_pack(model, held_out.inputs[rows]), None, lengths)
+        yield outputs, _for_pack(model, held_out.targets[rows])
 
 
-def _carried(task: Task, model: PackedModel, held_out: Batch) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same for rows that are read on, some steps at a time, from the state that the steps before them left."""
+def _outputs_by_steps(task: Task, model: PackedModel, held_out: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the outputs and targets of long sequences, some steps at a time, with a leading axis K.
+
+    Each chunk begins with the state in which the chunk before it ended.
+    """
     count, steps = held_out.inputs.shape[:2]
     chunk = max(1, VALUES_AT_ONCE // (count * _width(task, model)))
     state = None
     for start in range(0, steps, chunk):
         now = slice(start, start + chunk)
-        outputs, state = model.forward(_packed(model, held_out.inputs[:, now]), state)
-        yield outputs, _packed(model, held_out.targets[:, now])
+        outputs, state = model.forward(_for_pack(model, held_out.inputs[:, now]), state)
+        yield outputs, _for_pack(model, held_out.targets[:, now])
 
 
 def _width(task: Task, model: PackedModel) -> int:
-    """Values kept of one step of one sequence."""
+    """Return how many numbers one step of one sequence needs in states and outputs."""
     return model.hidden_size + (task.output_size if task.readout == "every" else 0)
 
 
-def _packed(model: PackedModel, held_out: Tensor) -> Tensor:
+def _for_pack(model: PackedModel, held_out: Tensor) -> Tensor:
+    """Return a view of a tensor of the set with a leading axis K, the same for every trial."""
     return held_out.expand(model.trials, *held_out.shape)

@@ -1,5 +1,7 @@
-"""Optimisers for a pack: every trial has its own rates, momenta, decay, clip norm and step count, and none sees
-another's gradient. Each computes what torch.optim's of the same name computes for each trial alone.
+"""Optimisers for a pack of trials.
+
+Every trial has its own learning rates, momenta, decay, clip norm and step count, and is not affected by the gradients
+of other trials. Each optimiser computes for every trial what the one of torch.optim with the same name computes.
 """
 
 from __future__ import annotations
@@ -11,28 +13,41 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from spectral import ParameterRole
 from workers.spec.training import TrainingSpec
 from workers.spec.trial import TrialSpec
-from workers.training.lr_schedules import PackedSchedule, decays, rate
+from workers.training.lr_schedules import PackedSchedule, decays, full_rate
 
 EPS = 1e-8
 BETA1, BETA2, ALPHA, MOMENTUM = 0.9, 0.999, 0.99, 0.9
+"""torch.optim's defaults, but for SGD's momentum, which is 0 there."""
 
 
 class PackedOptimizer(ABC):
-    """parameters: name -> (K, ...). ``steps``, (K,) int64: optimiser steps each trial has done.
+    """The base class of packed optimisers. Rates, decay and schedules are those of lr_schedules.py.
 
-    ``state``: what the method carries from step to step, by kind and parameter, shaped as the parameters; zero at the
-    start. ``STATE`` lists the kinds. Rates, decay and schedule are those of lr_schedules.py; ``train_size`` is
-    what a schedule that counts epochs needs.
+    Attributes:
+        steps: The optimiser steps that each trial has done, int64 of shape (K,).
+        state: The tensors that the optimiser keeps from step to step, by kind and parameter, in the parameters' shapes.
+            They are zeros at first. Checkpoints store them under these names.
+
+    Args:
+        parameters: The stacked parameters by name, each of shape (K, ...). They are changed in place.
+        roles: The role of each parameter, which decides its learning rate and whether it decays.
+        specs: The specs of the K trials, which have the same optimiser.
+        steps: The optimiser steps that each trial has done.
+        train_size: The size of the training set (``TaskData.train_size``), for schedules that count epochs.
     """
 
     STATE: ClassVar[tuple[str, ...]]
+    """The kinds of tensors in ``state``."""
     DECOUPLED: ClassVar[bool] = False
+    """Whether weight decay shrinks the parameters directly, and is not added to the gradient."""
 
     def __init__(
         self,
         parameters: Mapping[str, Tensor],
+        roles: Mapping[str, ParameterRole],
         specs: Sequence[TrialSpec],
         steps: Sequence[int],
         *,
@@ -43,10 +58,11 @@ class PackedOptimizer(ABC):
         trainings = [spec.training for spec in specs]
         self.steps = torch.tensor(list(steps), dtype=torch.int64, device=like.device)
         self.state = {kind: {name: torch.zeros_like(p) for name, p in parameters.items()} for kind in self.STATE}
-        self._rates = {name: like.new_tensor([rate(name, s) for s in specs]) for name in parameters}
+        self._rates = {name: like.new_tensor([full_rate(roles[name], spec) for spec in specs]) for name in parameters}
         self._schedule = PackedSchedule(specs, train_size, like.device)
-        self._decayed = {name for name in parameters if decays(name)} if any(t.weight_decay for t in trainings) else ()
-        self._decay = self._own(trainings, lambda t: t.weight_decay)
+        decayed = any(training.weight_decay for training in trainings)
+        self._decayed = {name for name in parameters if decayed and decays(roles[name])}
+        self._decay = self._per_trial(trainings, lambda t: t.weight_decay)
         limits = [t.clip_norm for t in trainings]
         clipped = any(limit is not None for limit in limits)
         self._limit = like.new_tensor([torch.inf if n is None else n for n in limits]) if clipped else None
@@ -54,99 +70,114 @@ class PackedOptimizer(ABC):
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor]) -> Tensor:
-        """One step of every trial; returns the norm of each trial's gradient before clipping, (K,). No host sync."""
+        """Do one step of every trial, without waiting for the device.
+
+        Args:
+            gradients: The gradient of each parameter, by name.
+
+        Returns:
+            The norm of each trial's whole gradient before clipping, shape (K,).
+        """
         squares = [g.flatten(1).square().sum(1) for g in gradients.values()]
         norm = torch.stack(squares, 1).sum(1).sqrt()
+        # As torch's clip_grad_norm_ does it.
         scale = None if self._limit is None else (self._limit / (norm + 1e-6)).clamp(max=1.0)
-        left = self._schedule(self.steps)
+        factor = self._schedule(self.steps)
         self.steps += 1
         self._begin()
         for name, p in self._parameters.items():
-            g = gradients[name] if scale is None else gradients[name] * spread(scale, p)
-            step_rate = self._rates[name] * left
+            g = gradients[name] if scale is None else gradients[name] * expand_to(scale, p)
+            step_rate = self._rates[name] * factor
             if name in self._decayed:
                 if self.DECOUPLED:
-                    p.mul_(spread((1 - step_rate * self._decay).to(p.dtype), p))
+                    p.mul_(expand_to((1 - step_rate * self._decay).to(p.dtype), p))
                 else:
-                    g = g + p * spread(self._decay, p)
-            self._move(name, p, g, step_rate)
+                    g = g + p * expand_to(self._decay, p)
+            self._update(name, p, g, step_rate)
         return norm
 
     @abstractmethod
     def _prepare(self, trainings: Sequence[TrainingSpec]) -> None:
-        """Note the method's own numbers of each trial."""
+        """Set the tensors of the method's own hyperparameters, one number for each trial."""
 
     def _begin(self) -> None:  # noqa: B027  most methods have nothing to prepare
-        """Once a step, after ``steps`` has gone up and before the parameters move."""
+        """Prepare a step. Called after ``steps`` has been increased and before the first parameter is updated."""
 
     @abstractmethod
-    def _move(self, name: str, p: Tensor, g: Tensor, rates: Tensor) -> None:
-        """Move one parameter, (K, ...), in place; rates (K,) in float64."""
+    def _update(self, name: str, p: Tensor, g: Tensor, rates: Tensor) -> None:
+        """Update a parameter in place.
 
-    def _own(self, trainings: Sequence[TrainingSpec], value: Callable[[TrainingSpec], float]) -> Tensor:
-        """(K,), one number of each trial."""
+        Args:
+            name: The parameter's name.
+            p: The parameter, shape (K, ...).
+            g: Its gradient, clipped and with the decay that is not decoupled.
+            rates: The learning rates of the trials at this step, float64 of shape (K,).
+        """
+
+    def _per_trial(self, trainings: Sequence[TrainingSpec], value: Callable[[TrainingSpec], float]) -> Tensor:
+        """Return one number for each trial, shape (K,)."""
         return self._like.new_tensor([value(training) for training in trainings])
 
 
 class PackedAdam(PackedOptimizer):
-    """Adam (Kingma and Ba 2015); weight decay is part of the gradient."""
+    """Adam (Kingma and Ba 2015). Weight decay is added to the gradient."""
 
     STATE = ("exp_avg", "exp_avg_sq")
 
     def _prepare(self, trainings: Sequence[TrainingSpec]) -> None:
-        betas = [(_or(t.beta1, BETA1), _or(t.beta2, BETA2)) for t in trainings]
-        self._fresh1, self._fresh2 = (self._like.new_tensor([1 - pair[i] for pair in betas]) for i in (0, 1))
+        betas = [(_or_default(t.beta1, BETA1), _or_default(t.beta2, BETA2)) for t in trainings]
+        self._weight1, self._weight2 = (self._like.new_tensor([1 - pair[i] for pair in betas]) for i in (0, 1))
         logs = torch.tensor(betas, dtype=torch.float64).log().to(self._like.device)
         self._log1, self._log2 = logs[:, 0].contiguous(), logs[:, 1].contiguous()
 
     def _begin(self) -> None:
-        # exp and not pow: pow rounds differently at different places of a vector, so a row's bits would depend on K
+        # exp instead of pow: pow rounds differently at different places of a vector, so bits would depend on K.
         steps = self.steps.double()
         self._bias1 = -torch.expm1(steps * self._log1)
         self._root2 = (-torch.expm1(steps * self._log2)).sqrt()
 
-    def _move(self, name: str, p: Tensor, g: Tensor, rates: Tensor) -> None:
+    def _update(self, name: str, p: Tensor, g: Tensor, rates: Tensor) -> None:
         m, v = self.state["exp_avg"][name], self.state["exp_avg_sq"][name]
-        m.lerp_(g, spread(self._fresh1, p))
-        v.lerp_(g.square(), spread(self._fresh2, p))
-        root = v.sqrt().div_(spread(self._root2.to(p.dtype), p)).add_(EPS)
-        p.addcdiv_(m * spread((rates / self._bias1).to(p.dtype), p), root, value=-1.0)
+        m.lerp_(g, expand_to(self._weight1, p))
+        v.lerp_(g.square(), expand_to(self._weight2, p))
+        root = v.sqrt().div_(expand_to(self._root2.to(p.dtype), p)).add_(EPS)
+        p.addcdiv_(m * expand_to((rates / self._bias1).to(p.dtype), p), root, value=-1.0)
 
 
 class PackedAdamW(PackedAdam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), at each parameter's own rate."""
+    """AdamW (Loshchilov and Hutter 2019): Adam with decoupled weight decay, which uses the parameter's own rate."""
 
     DECOUPLED = True
 
 
 class PackedRMSprop(PackedOptimizer):
-    """RMSprop (Hinton 2012), not centred; momentum is that of the scaled gradient, as in torch."""
+    """RMSprop (Hinton 2012), not centred. As in torch, momentum is applied to the scaled gradient."""
 
     STATE = ("square_avg", "momentum_buffer")
 
     def _prepare(self, trainings: Sequence[TrainingSpec]) -> None:
-        self._fresh = self._own(trainings, lambda t: 1 - _or(t.alpha, ALPHA))
-        self._momentum = self._own(trainings, lambda t: _or(t.momentum, 0.0))
+        self._weight = self._per_trial(trainings, lambda t: 1 - _or_default(t.alpha, ALPHA))
+        self._momentum = self._per_trial(trainings, lambda t: _or_default(t.momentum, 0.0))
 
-    def _move(self, name: str, p: Tensor, g: Tensor, rates: Tensor) -> None:
+    def _update(self, name: str, p: Tensor, g: Tensor, rates: Tensor) -> None:
         v, buffer = self.state["square_avg"][name], self.state["momentum_buffer"][name]
-        v.lerp_(g.square(), spread(self._fresh, p))
-        buffer.mul_(spread(self._momentum, p)).addcdiv_(g, v.sqrt().add_(EPS))
-        p.sub_(buffer * spread(rates.to(p.dtype), p))
+        v.lerp_(g.square(), expand_to(self._weight, p))
+        buffer.mul_(expand_to(self._momentum, p)).addcdiv_(g, v.sqrt().add_(EPS))
+        p.sub_(buffer * expand_to(rates.to(p.dtype), p))
 
 
 class PackedSGD(PackedOptimizer):
-    """Gradient descent with momentum, as in torch: without dampening, not Nesterov's."""
+    """Gradient descent with momentum as in torch: without dampening and without Nesterov's variant."""
 
     STATE = ("momentum_buffer",)
 
     def _prepare(self, trainings: Sequence[TrainingSpec]) -> None:
-        self._momentum = self._own(trainings, lambda t: _or(t.momentum, MOMENTUM))
+        self._momentum = self._per_trial(trainings, lambda t: _or_default(t.momentum, MOMENTUM))
 
-    def _move(self, name: str, p: Tensor, g: Tensor, rates: Tensor) -> None:
+    def _update(self, name: str, p: Tensor, g: Tensor, rates: Tensor) -> None:
         buffer = self.state["momentum_buffer"][name]
-        buffer.mul_(spread(self._momentum, p)).add_(g)
-        p.sub_(buffer * spread(rates.to(p.dtype), p))
+        buffer.mul_(expand_to(self._momentum, p)).add_(g)
+        p.sub_(buffer * expand_to(rates.to(p.dtype), p))
 
 
 OPTIMIZERS: dict[str, type[PackedOptimizer]] = {
@@ -155,12 +186,13 @@ OPTIMIZERS: dict[str, type[PackedOptimizer]] = {
     "rmsprop": PackedRMSprop,
     "sgd": PackedSGD,
 }
+"""The optimisers by their name in a sweep."""
 
 
-def spread(values: Tensor, tensor: Tensor) -> Tensor:
-    """(K,) shaped to multiply (K, ...)."""
+def expand_to(values: Tensor, tensor: Tensor) -> Tensor:
+    """Return a tensor of shape (K,) in a shape that broadcasts with ``tensor`` of shape (K, ...)."""
     return values.view(-1, *[1] * (tensor.dim() - 1))
 
 
-def _or(given: float | None, default: float) -> float:
+def _or_default(given: float | None, default: float) -> float:
     return default if given is None else given

@@ -1,4 +1,4 @@
-"""The trials of a pack on a device, row by row: one optimiser step of all, and what is read off them."""
+"""The trials of a pack on a device: an optimiser step of all of them at once, and their measurements."""
 
 from __future__ import annotations
 
@@ -8,21 +8,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.models import pack, stack, take
+from workers.models import pack, stack, unstack_trial
 from workers.models.packed_model import Tensors
-from workers.models.recurrent import last_of
+from workers.models.recurrent import last_state_of
 from workers.tasks import Split
 from workers.training.batches import Batch, TaskData
-from workers.training.diagnostics import Last, observe
+from workers.training.diagnostics import LastStep, measure
 from workers.training.metrics import losses, scores
 from workers.training.optimizers import OPTIMIZERS
 from workers.training.training_state import TrainingState
 
 
 class Readings(NamedTuple):
-    """One row's numbers since its last report, on the host.
+    """The numbers of one row since its last report, on the host.
 
-    ``bad_step``: the first step whose loss or gradient norm was not finite, 0 where there was none; those two as found.
+    Attributes:
+        loss_sum: The sum of the training losses.
+        bad_step: The first step whose loss or gradient was not finite; 0 if there was none.
+        bad_loss: The loss at ``bad_step``.
+        bad_norm: The norm of the gradient at ``bad_step``.
+        h0_norm: |dL/dh_0|, the norm of the gradient at the first state, at the last probed step.
+        hT_norm: |dL/dh_T|, the norm of the gradient at the last state of the top layer, at the last probed step.
+        spectrum_distance: The largest distance of a singular value from the centre of its band; None for kinds of
+            model without bands.
     """
 
     loss_sum: float
@@ -31,11 +39,17 @@ class Readings(NamedTuple):
     bad_norm: float
     h0_norm: float
     hT_norm: float
-    spectrum: float | None
+    spectrum_distance: float | None
 
 
 class TrainingPack:
-    """K trials of one shape key. Rows are numbered as ``states`` are; a row does not change by being ignored."""
+    """K trials of one shape key, as K rows of one set of tensors.
+
+    Args:
+        states: The trials in the order of the rows.
+        data: The data of their task.
+        device: The device on which they are trained.
+    """
 
     def __init__(self, states: Sequence[TrainingState], data: TaskData, device: torch.device) -> None:
         self._specs = [state.spec for state in states]
@@ -45,14 +59,16 @@ class TrainingPack:
         self._model = pack(networks)
         self._done = [state.step for state in states]
         method = OPTIMIZERS[self._training.optimizer]
-        self._optimizer = method(self._model.parameters, self._specs, self._done, train_size=data.train_size)
+        self._optimizer = method(
+            self._model.parameters, self._model.roles, self._specs, self._done, train_size=data.train_size
+        )
         for kind, stacked in self._optimizer.state.items():
             self._fill(stacked, [state.optimizer[kind] for state in states])
         self._best = {name: p.detach().clone() for name, p in self._model.parameters.items()}
         self._fill(self._best, [state.best_model or state.model for state in states])
         self._seeds = [spec.training.seed for spec in self._specs]
         self._orders = [data.order(seed, self._training.batch_size) for seed in self._seeds]
-        self._carried = self._carried_of(states) if self._task.carried else None
+        self._carried = self._stack_carried(states) if self._task.carried else None
         self._loss_sum = torch.stack([state.loss_sum for state in states]).to(device)
         rows = len(states)
         self._bad_step = torch.zeros(rows, dtype=torch.int64, device=device)
@@ -61,11 +77,12 @@ class TrainingPack:
         self._bad_loss, self._bad_norm, self._h0_norm, self._hT_norm = zeros, zeros, zeros, zeros
 
     def _fill(self, stacked: Tensors, trials: Sequence[Tensors]) -> None:
+        """Copy the tensors of single trials into stacked ones."""
         for name, tensor in stack(trials).items():
             stacked[name].copy_(tensor)
 
-    def _carried_of(self, states: Sequence[TrainingState]) -> Tensor:
-        """(K, L, B, S): where each trial's next batch goes on from."""
+    def _stack_carried(self, states: Sequence[TrainingState]) -> Tensor:
+        """Return the states from which the next batches go on, shape (K, L, B, S)."""
         carried = self._model.zeros(self._training.batch_size)
         for row, state in enumerate(states):
             if state.carried is not None:
@@ -73,40 +90,46 @@ class TrainingPack:
         return carried
 
     def step(self, *, probe: bool) -> None:
-        """One optimiser step of every row. ``probe``: note |dL/dh_0|, |dL/dh_T| and the last states. No host sync."""
+        """Do one optimiser step of every row, without waiting for the device.
+
+        Args:
+            probe: Also record |dL/dh_0|, |dL/dh_T| and the last states of this step.
+        """
         batch = self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
         self._done = [done + 1 for done in self._done]
         parameters = self._model.parameters
         h0 = self._first_states(batch).requires_grad_(probe)
-        with self._mixed():
+        with self._precision():
             read, state = self._model.read(batch.inputs, h0, batch.lengths, every=self._task.readout == "every")
             loss = losses(self._task, self._model.read_out(read).to(h0.dtype), batch.targets)
         if self._carried is not None:
             self._carried = state.detach()
+        # The trials share no parameter, so the gradient of the sum is the gradient of each trial's own loss.
         wanted = [*parameters.values(), *([h0, read] if probe else [])]
         found = torch.autograd.grad(loss.sum(), wanted)
         if probe:
             self._top = self._model.top(state).detach()
             first, last = found[-2][..., : self._model.hidden_size], found[-1]
-            last = last_of(last, batch.lengths) if read.dim() == 4 else last
+            last = last_state_of(last, batch.lengths) if read.dim() == 4 else last
             self._h0_norm, self._hT_norm = (g.flatten(1).double().square().sum(1).sqrt() for g in (first, last))
         norm = self._optimizer.step(dict(zip(parameters, found, strict=False)))
         self._model.after_step()
-        self._note(loss.detach().double(), norm.double())
+        self._record(loss.detach().double(), norm.double())
 
     def _first_states(self, batch: Batch) -> Tensor:
-        """h_0 of this batch, (K, L, B, S), on no graph: what is carried, zero where a pass begins."""
+        """Return h_0 of a batch, shape (K, L, B, S): the carried states, or zeros at the start of a pass."""
         if self._carried is None:
             return self._model.zeros(self._training.batch_size)
-        if batch.fresh is None:
+        if batch.resets is None:
             return self._carried.detach()
-        return self._carried.masked_fill(batch.fresh.view(-1, 1, 1, 1), 0.0)
+        return self._carried.masked_fill(batch.resets.view(-1, 1, 1, 1), 0.0)
 
-    def _mixed(self) -> torch.autocast:
-        """Where products are in bfloat16, if the trials ask for it."""
+    def _precision(self) -> torch.autocast:
+        """Return the context in which products are in bfloat16, if the trials train in mixed precision."""
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._training.dtype == "bfloat16")
 
-    def _note(self, loss: Tensor, norm: Tensor) -> None:
+    def _record(self, loss: Tensor, norm: Tensor) -> None:
+        """Add the losses to their sums, and record the first step of each row that was not finite."""
         self._loss_sum += loss
         new = ~(loss.isfinite() & norm.isfinite()) & (self._bad_step == 0)
         self._bad_step = torch.where(new, self._optimizer.steps, self._bad_step)
@@ -114,7 +137,7 @@ class TrainingPack:
         self._bad_norm = torch.where(new, norm, self._bad_norm)
 
     def readings(self) -> list[Readings]:
-        """Every row's numbers; waits for the device once."""
+        """Return the numbers of every row. This waits for the device, once."""
         columns = [self._loss_sum, self._bad_step.double(), self._bad_loss, self._bad_norm]
         columns += [self._h0_norm, self._hT_norm]
         spectrum = self._model.spectrum_distance()
@@ -124,30 +147,32 @@ class TrainingPack:
         return [Readings(r[0], int(r[1]), r[2], r[3], r[4], r[5], r[6] if len(r) > 6 else None) for r in rows]
 
     def clear_loss(self, row: int) -> None:
-        """A new interval begins for this row."""
+        """Begin a new report interval of a row: set the sum of its losses to zero."""
         self._loss_sum[row] = 0
 
     def evaluate(self, split: Split) -> list[dict[str, float]]:
-        """The task's metrics of every row over a held-out set."""
-        with self._mixed():
+        """Return the task's metrics of every row over a held-out set."""
+        with self._precision():
             found = scores(self._task, self._model, self._data.validation if split == "validation" else self._data.test)
         names, rows = list(found), torch.stack(list(found.values()), 1).tolist()
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def diagnose(self) -> list[dict[str, float]]:
-        """Every row's diagnostics (diagnostics.py): gradients over the batch that comes next, the state that
-        the last probed step ended in; never in mixed precision."""
+        """Return the diagnostics of every row (see diagnostics.py), never in mixed precision.
+
+        Gradients are those of the next batch. States are those in which the last probed step ended.
+        """
         batch = self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
-        return observe(self._task, self._model, self._specs, Last(batch, self._first_states(batch), self._top))
+        return measure(self._task, self._model, self._specs, LastStep(batch, self._first_states(batch), self._top))
 
     def keep_best(self, row: int) -> None:
-        """This row's parameters now are its best so far."""
+        """Keep the present parameters of a row as its best ones."""
         for name, p in self._model.parameters.items():
             self._best[name][row] = p.detach()[row]
 
     @torch.no_grad()
     def evaluate_best(self) -> list[dict[str, float]]:
-        """The task's metrics over the test set, every row at its best parameters."""
+        """Return the task's metrics over the test set, of every row with its best parameters."""
         parameters = self._model.parameters
         now = {name: p.detach().clone() for name, p in parameters.items()}
         try:
@@ -159,7 +184,7 @@ class TrainingPack:
                 p.copy_(now[name])
 
     def store(self, row: int, state: TrainingState) -> None:
-        """Copy a row back into its trial's state, on the CPU."""
+        """Copy a row into the state of its trial, on the CPU and without padding."""
         like = state.model
         state.step = self._done[row]
         state.loss_sum = self._loss_sum[row].detach().cpu().clone()
@@ -169,4 +194,4 @@ class TrainingPack:
         state.carried = None if self._carried is None else self._carried[row].cpu().clone()
 
     def _row(self, stacked: Tensors, row: int, like: Tensors) -> Tensors:
-        return {name: tensor.cpu() for name, tensor in take(stacked, row, like).items()}
+        return {name: tensor.cpu() for name, tensor in unstack_trial(stacked, row, like).items()}

@@ -1,7 +1,7 @@
-"""A pack from its assignment to its last report: resumes, trains, checkpoints, ends trials on request; no Ray.
+"""The run of a pack, from its assignment to its last report: resume, train, write checkpoints, end trials. No Ray.
 
-Reports go out through ``emit`` in order, numbered from 1. A resumed trial tells again all that its checkpoint recorded:
-receivers know a message by (trial, step), and nothing is lost where the last runner died before it was asked.
+Reports are numbered from 1 and emitted in order. A resumed trial first repeats all reports that its checkpoint records,
+because the previous runner may have died before they were polled. Receivers recognise a report by its trial and step.
 """
 
 from __future__ import annotations
@@ -23,185 +23,219 @@ from workers.training.training_state import TrainingState
 log = logging.getLogger(__name__)
 
 OUTCOMES: dict[str, Outcome] = {"prune": "pruned", "pause": "paused", "cancel": "cancelled"}
+"""The outcome of a trial that a command ends, by the command's verb."""
 WRITERS = 8
-"""Checkpoints written at once: each mostly waits for the disk."""
+"""Checkpoints written at the same time; each of them mostly waits for the disk."""
 
 Written = dict[str, Path | OSError]
+"""The folder of each trial's new checkpoint, or why it could not be written."""
 
 
 class PackRun:
-    """The trials of ``slots``, which share one shape key, on ``device``."""
+    """The trials of one assignment, which have one shape key, on one device.
+
+    Args:
+        trials: The assigned trials.
+        emit: Called with every report.
+        data_dir: The directory of the data sets that are read from files.
+        device: A device of torch, for example "cpu" or "cuda".
+
+    Raises:
+        ValueError: A trial is assigned twice, the shape keys differ, or mixed precision is requested without a GPU.
+    """
 
     def __init__(
         self,
-        slots: Sequence[AssignedTrial],
+        trials: Sequence[AssignedTrial],
         emit: Callable[[Report], None],
         *,
         data_dir: Path | None = None,
         device: str = "cpu",
     ) -> None:
-        self._slots = {slot.trial_id: slot for slot in slots}
-        if len(self._slots) < len(slots):
-            raise ValueError("a trial stands twice in the assignment; give each its own trial_id")
-        if len({slot.spec.shape_key for slot in slots}) > 1:
+        self._assigned = {trial.trial_id: trial for trial in trials}
+        if len(self._assigned) < len(trials):
+            raise ValueError("the assignment has a trial twice; give each trial its own trial_id")
+        if len({trial.spec.shape_key for trial in trials}) > 1:
             raise ValueError("the trials of a pack must share one shape key; plan packs with runtime.pack_planner")
-        if slots[0].spec.training.dtype == "bfloat16" and not device.startswith("cuda"):
+        if trials[0].spec.training.dtype == "bfloat16" and not device.startswith("cuda"):
             raise ValueError("training.dtype bfloat16 needs a GPU; give resources.gpus above 0, or use float32")
         self._emit, self._data_dir, self._device = emit, data_dir, torch.device(device)
-        self._stores = {
-            name: CheckpointFolder(Path(slot.checkpoint_dir), slot.spec) for name, slot in self._slots.items()
+        self._folders = {
+            trial_id: CheckpointFolder(Path(trial.checkpoint_dir), trial.spec)
+            for trial_id, trial in self._assigned.items()
         }
         self._seq = 0
         self._ended: set[str] = set()
-        self._saved: dict[str, int] = {}
-        self._steps = dict.fromkeys(self._slots, 0)
-        self._names: list[str] = []
+        self._checkpoint_steps: dict[str, int] = {}
+        self._steps = dict.fromkeys(self._assigned, 0)
+        # The trainer numbers its trials from 0; a trial that could not be resumed is not among them.
+        self._trained_ids: list[str] = []
         self._trainer: Trainer | None = None
 
     @property
     def ended(self) -> bool:
-        """Every trial is over."""
-        return len(self._ended) == len(self._slots)
+        """Whether every trial has ended."""
+        return len(self._ended) == len(self._assigned)
 
     @property
     def live(self) -> list[str]:
-        return [name for name in self._slots if name not in self._ended]
+        """The ids of the trials that have not ended."""
+        return [trial_id for trial_id in self._assigned if trial_id not in self._ended]
 
     def progress(self) -> dict[str, int]:
-        """Optimiser steps done per trial."""
+        """Return the optimiser steps done, by trial."""
         if self._trainer is not None:
-            self._steps |= {name: self._trainer.step_of(i) for i, name in enumerate(self._names)}
+            self._steps |= {trial_id: self._trainer.step_of(i) for i, trial_id in enumerate(self._trained_ids)}
         return dict(self._steps)
 
     def start(self) -> None:
-        """Load the data and every trial's newest checkpoint; a trial that cannot start ends as failed, saying why."""
-        states = {name: state for name in self._slots if (state := self._resumed(name)) is not None}
+        """Load the data and every trial's newest checkpoint. End trials that cannot start as failed, with a reason."""
+        resumed = {trial_id: self._resume(trial_id) for trial_id in self._assigned}
+        states = {trial_id: state for trial_id, state in resumed.items() if state is not None}
         if not states:
             return
         spec = next(iter(states.values())).spec
         try:
             data = TaskData(spec.task, self._data_dir, self._device, getattr(torch, spec.training.parameter_dtype))
         except DataMissing as error:
-            for name in states:
-                self._end(name, "failed", "user", str(error))
+            for trial_id in states:
+                self._end(trial_id, "failed", "user", str(error))
             return
-        self._names = list(states)
+        self._trained_ids = list(states)
         self._trainer = Trainer(list(states.values()), data, self._device)
-        for name, state in states.items():
-            self._retell(name, state)
+        for trial_id, state in states.items():
+            self._repeat_reports(trial_id, state)
 
-    def advance(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Train to the next report of any trial, or until ``stop``, asked after every step, says so."""
+    def advance(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Train until the next report of any trial is due.
+
+        Args:
+            should_stop: Called after every optimiser step. Training returns early if it is true.
+        """
         if self._trainer is None:
             return
-        events = self._trainer.advance(stop)
-        due = [self._names[event.trial] for event in events if isinstance(event, Reported) and event.save]
-        written = self._write(due)
+        events = self._trainer.advance(should_stop)
+        # All checkpoints of this advance are written before the first report, so that they are written in parallel.
+        due = [self._trained_ids[event.trial] for event in events if isinstance(event, Reported) and event.save]
+        written = self._write_checkpoints(due)
         for event in events:
-            self._tell(event, written)
+            self._emit_event(event, written)
 
     def end(self, verb: str, trial_ids: Sequence[str], reason: str = "") -> None:
-        """prune, pause or cancel: those that still run leave at once. pause writes a checkpoint first."""
-        for name in trial_ids:
-            if name not in self._slots or name in self._ended:
+        """End trials on request. Those that have ended already or are not in the pack are ignored.
+
+        Args:
+            verb: ``prune``, ``cancel`` or ``pause``. A paused trial gets a checkpoint first.
+            trial_ids: The trials to end.
+            reason: The reason for the trials' last reports.
+        """
+        for trial_id in trial_ids:
+            if trial_id not in self._assigned or trial_id in self._ended:
                 continue
             if self._trainer is not None:
-                if verb == "pause" and not self._save(name, self._write([name]), best=False, objective=None):
-                    continue
-                self._trainer.end(self._names.index(name))
-            self._end(name, OUTCOMES[verb], None, reason or None)
+                if verb == "pause":
+                    written = self._write_checkpoints([trial_id])
+                    if not self._report_checkpoint(trial_id, written, best=False, objective=None):
+                        continue
+                self._trainer.end(self._trained_ids.index(trial_id))
+            self._end(trial_id, OUTCOMES[verb], None, reason or None)
 
-    def fail(self, cause: Cause, reason: str) -> None:
-        """Every trial that still runs ends as failed."""
-        for name in self.live:
-            self._end(name, "failed", cause, reason)
-
-    def _resumed(self, name: str) -> TrainingState | None:
+    def _resume(self, trial_id: str) -> TrainingState | None:
+        """Return the state of a trial at its newest checkpoint; None if it has failed because that cannot be read."""
         try:
-            return TrainingState.resume(self._stores[name], self._slots[name].spec)
+            return TrainingState.resume(self._folders[trial_id], self._assigned[trial_id].spec)
         except CheckpointInvalid as error:
-            self._end(name, "failed", "user", str(error))
+            self._end(trial_id, "failed", "user", str(error))
         except OSError as error:
-            self._end(name, "failed", "infrastructure", f"its checkpoints cannot be read: {error}")
+            self._end(trial_id, "failed", "infrastructure", f"its checkpoints cannot be read: {error}")
         return None
 
-    def _retell(self, name: str, state: TrainingState) -> None:
-        for point in state.history:
-            self._send(Measured(seq=self._next(), trial_id=name, step=point.step, values=point.values))
+    def _repeat_reports(self, trial_id: str, state: TrainingState) -> None:
+        """Emit all reports up to a resumed trial's checkpoint; of checkpoints only the best and the newest one."""
+        for report in state.history:
+            self._emit(Measured(seq=self._next_seq(), trial_id=trial_id, step=report.step, values=report.values))
         if state.step:
-            best, store = state.best, self._stores[name]
+            best, folder = state.best, self._folders[trial_id]
             if best is not None and best.step != state.step:
-                self._checkpointed(name, best.step, store.path(best.step), True, best.objective)
-            reported = {point.step: point.values[state.spec.objective.metric] for point in state.history[-1:]}
-            newest_best = best is not None and best.step == state.step
-            self._checkpointed(name, state.step, store.path(state.step), newest_best, reported.get(state.step))
-            self._saved[name] = state.step
+                self._emit_checkpoint(trial_id, best.step, folder.path(best.step), True, best.objective)
+            # A checkpoint of a paused trial may lie between two reports and then has no objective.
+            reported = {report.step: report.values[state.spec.objective.metric] for report in state.history[-1:]}
+            is_best = best is not None and best.step == state.step
+            self._emit_checkpoint(trial_id, state.step, folder.path(state.step), is_best, reported.get(state.step))
+            self._checkpoint_steps[trial_id] = state.step
         if state.done:
-            self._end(name, "succeeded", reason=state.early_end)
+            self._end(trial_id, "succeeded", reason=state.early_end)
 
-    def _tell(self, event: TrainerEvent, written: Written) -> None:
-        name = self._names[event.trial]
+    def _emit_event(self, event: TrainerEvent, written: Written) -> None:
+        """Emit the reports of what happened to a trial in training."""
+        trial_id = self._trained_ids[event.trial]
         if isinstance(event, Reported):
-            self._send(Measured(seq=self._next(), trial_id=name, step=event.step, values=event.values))
+            self._emit(Measured(seq=self._next_seq(), trial_id=trial_id, step=event.step, values=event.values))
             if event.save:
-                objective = event.values[self._slots[name].spec.objective.metric]
-                self._save(name, written, best=event.best, objective=objective)
+                objective = event.values[self._assigned[trial_id].spec.objective.metric]
+                self._report_checkpoint(trial_id, written, best=event.best, objective=objective)
         elif isinstance(event, Failed):
-            self._steps[name] = event.step
-            self._end(name, "failed", "user", event.reason, step=event.step)
-        elif isinstance(event, Finished) and name not in self._ended:
-            self._end(name, "succeeded", reason=event.reason)
+            self._steps[trial_id] = event.step
+            self._end(trial_id, "failed", "user", event.reason, step=event.step)
+        elif isinstance(event, Finished) and trial_id not in self._ended:
+            self._end(trial_id, "succeeded", reason=event.reason)
 
-    def _write(self, names: Sequence[str]) -> Written:
-        """Checkpoints of trials at their steps, written side by side: where each stands, or why it does not."""
+    def _write_checkpoints(self, trial_ids: Sequence[str]) -> Written:
+        """Write the checkpoints of trials at their current steps, in parallel. Those that exist are left out."""
         assert self._trainer is not None
-        states = {name: self._trainer.state(self._names.index(name)) for name in names}
-        fresh = {name: state for name, state in states.items() if self._saved.get(name) != state.step}
-        if not fresh:
+        states = {trial_id: self._trainer.state(self._trained_ids.index(trial_id)) for trial_id in trial_ids}
+        due = {
+            trial_id: state for trial_id, state in states.items() if self._checkpoint_steps.get(trial_id) != state.step
+        }
+        if not due:
             return {}
-        with ThreadPoolExecutor(min(WRITERS, len(fresh))) as pool:
-            jobs = {name: pool.submit(state.save, self._stores[name]) for name, state in fresh.items()}
-        return {name: _path_or_error(job) for name, job in jobs.items()}
+        with ThreadPoolExecutor(min(WRITERS, len(due))) as pool:
+            jobs = {trial_id: pool.submit(state.save, self._folders[trial_id]) for trial_id, state in due.items()}
+        return {trial_id: _path_or_error(job) for trial_id, job in jobs.items()}
 
-    def _save(self, name: str, written: Written, *, best: bool, objective: float | None) -> bool:
-        """Tell of the checkpoint at the trial's step; the trial ends as failed where none could be written."""
+    def _report_checkpoint(self, trial_id: str, written: Written, *, best: bool, objective: float | None) -> bool:
+        """Report the checkpoint at a trial's current step, once.
+
+        Returns:
+            False if it could not be written; the trial has then ended as failed.
+        """
         assert self._trainer is not None
-        trial = self._names.index(name)
+        trial = self._trained_ids.index(trial_id)
         step = self._trainer.step_of(trial)
-        if self._saved.get(name) == step:
+        if self._checkpoint_steps.get(trial_id) == step:
             return True
-        found = written[name]
+        found = written[trial_id]
         if isinstance(found, OSError):
             self._trainer.end(trial)
-            self._end(name, "failed", "infrastructure", f"its checkpoint cannot be written: {found}")
+            self._end(trial_id, "failed", "infrastructure", f"its checkpoint cannot be written: {found}")
             return False
-        self._saved[name] = step
-        self._checkpointed(name, step, found, best, objective)
+        self._checkpoint_steps[trial_id] = step
+        self._emit_checkpoint(trial_id, step, found, best, objective)
         return True
 
-    def _checkpointed(self, name: str, step: int, path: Path, best: bool, objective: float | None) -> None:
-        self._send(
-            Checkpointed(seq=self._next(), trial_id=name, step=step, path=str(path), best=best, objective=objective)
+    def _emit_checkpoint(self, trial_id: str, step: int, path: Path, best: bool, objective: float | None) -> None:
+        self._emit(
+            Checkpointed(
+                seq=self._next_seq(), trial_id=trial_id, step=step, path=str(path), best=best, objective=objective
+            )
         )
 
     def _end(
         self,
-        name: str,
+        trial_id: str,
         outcome: Outcome,
         cause: Cause | None = None,
         reason: str | None = None,
         step: int | None = None,
     ) -> None:
-        self._ended.add(name)
-        at = self.progress()[name] if step is None else step
-        self._send(Ended(seq=self._next(), trial_id=name, step=at, outcome=outcome, cause=cause, reason=reason))
+        """Emit the last report of a trial; ``step`` is by default the trial's current one."""
+        self._ended.add(trial_id)
+        at = self.progress()[trial_id] if step is None else step
+        self._emit(Ended(seq=self._next_seq(), trial_id=trial_id, step=at, outcome=outcome, cause=cause, reason=reason))
 
-    def _next(self) -> int:
+    def _next_seq(self) -> int:
         self._seq += 1
         return self._seq
-
-    def _send(self, report: Report) -> None:
-        self._emit(report)
 
 
 def _path_or_error(job: Future[Path]) -> Path | OSError:

@@ -1,7 +1,9 @@
-"""Trains a pack of trials, steppable from outside: ``advance`` runs to the next report and says what happened.
+"""The trainer of a pack of trials: ``advance`` trains to the next report and returns what happened.
 
-On a CPU all numbers but the times are a function of the trials' specs (and of the number of threads). Within an
-interval the host never waits for the device: what must be known gathers in tensors there.
+On a CPU every number but the times is a function of the trials' specs and of the number of threads.
+
+Between two reports the host never waits for the device: sums and failures are collected in tensors there, and are read
+once, when a report is due.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ from workers.training.training_state import TrainingState
 
 @dataclass(frozen=True)
 class Reported:
-    """A report of ``trial``, already in its history. ``save``: a checkpoint is due now; ``best``: the best so far."""
+    """A trial has reported its metrics. The report is in the trial's history already.
+
+    ``save`` is true if a checkpoint is due, and ``best`` if that will be the best one so far.
+    """
 
     trial: int
     step: int
@@ -33,7 +38,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Failed:
-    """Something of ``trial`` was not finite at ``step``; it has left the pack."""
+    """A loss, gradient or metric of a trial was not finite at ``step``. The trial has left the pack."""
 
     trial: int
     step: int
@@ -42,7 +47,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Finished:
-    """``trial`` has done all its steps, or reached its target, as ``reason`` says; it has left the pack."""
+    """A trial has succeeded and has left the pack. ``reason`` is set if it reached its target before its last step."""
 
     trial: int
     step: int
@@ -54,7 +59,10 @@ TrainerEvent = Reported | Failed | Finished
 
 @dataclass
 class _Clock:
-    """Training time of one trial: since its last report, and in all (over earlier attempts too)."""
+    """The training time of one trial.
+
+    ``steps`` and ``seconds`` count from its last report; ``total`` is in seconds and includes earlier attempts.
+    """
 
     steps: int
     seconds: float
@@ -62,113 +70,136 @@ class _Clock:
 
 
 class Trainer:
-    """Trials of one shape key, numbered as given; each starts at its own state's step.
+    """Trains trials of one shape key together, each from the step of its own state on.
 
-    A trial's numbers depend on the others by rounding at most (1e-11 relative after 12 steps in float64), and not at
-    all while the same trials train, whatever becomes of their values; as a rule not even in another pack that pads it
-    alike. Trials that end are masked at once; when half of the pack is gone the rest moves together. Test metrics come
-    with the last report, from the best checkpointed parameters by the objective; that is the first report that meets
-    ``training.target``, or else the one after all steps.
+    A trial's results depend on the other trials of its pack by rounding at most, and not at all on their values: a
+    trial that becomes NaN changes no bit of the others.
+
+    A trial that ends is ignored from then on. When half of the pack has ended, the others move to a smaller pack.
+
+    The last report of a trial is the first one that meets ``training.target``, or else the one after all steps. It has
+    the metrics over the test set too, with the parameters of the best checkpoint by the objective.
+
+    Args:
+        states: The trials, which are numbered from 0 in this order.
+        data: The data of their task.
+        device: The device on which they are trained.
     """
 
     def __init__(self, states: Sequence[TrainingState], data: TaskData, device: torch.device) -> None:
         self._states, self._data, self._device = list(states), data, device
         self._training = states[0].spec.training
         self._live = [i for i, state in enumerate(states) if not self._is_done(i)]
-        self._clocks = [_Clock(0, 0.0, _wall(state.history)) for state in states]
+        self._clocks = [_Clock(0, 0.0, _trained_seconds(state.history)) for state in states]
         self._rows: dict[int, int] = {}
         self._compact()
 
     @property
     def live(self) -> list[int]:
-        """Trials that are still training."""
+        """The trials that are still training."""
         return list(self._live)
 
     def step_of(self, trial: int) -> int:
-        """Optimiser steps done."""
+        """Return the optimiser steps that a trial has done."""
         return self._states[trial].step
 
     def state(self, trial: int) -> TrainingState:
-        """The trial as it is now (or was when it left), on the CPU: what a checkpoint needs."""
+        """Return the state of a trial on the CPU, as it is now or was when the trial left the pack."""
         if trial in self._live:
             self._pack.store(self._rows[trial], self._states[trial])
         return self._states[trial]
 
     def end(self, trial: int) -> None:
-        """The trial leaves the pack; its ``state`` stays as it is now."""
+        """Remove a trial from the pack. Its ``state`` keeps its present value."""
         self.state(trial)
-        self._drop(trial)
+        self._remove(trial)
 
-    def advance(self, stop: Callable[[], bool] = lambda: False) -> list[TrainerEvent]:
-        """Steps up to the nearest report of any trial, or until ``stop``, asked after every step, says so."""
+    def advance(self, should_stop: Callable[[], bool] = lambda: False) -> list[TrainerEvent]:
+        """Train until the next report of any trial is due.
+
+        Args:
+            should_stop: Called after every optimiser step. Training returns early if it is true.
+
+        Returns:
+            What happened to trials, in the order in which it is to be reported; nothing if no report was due.
+        """
         if not self._live:
             return []
         if 2 * len(self._live) <= len(self._rows):
             self._compact()
         started = time.perf_counter()
-        done = self._steps(min(self._to_report(i) for i in self._live), stop)
+        done = self._steps(min(self._steps_to_report(i) for i in self._live), should_stop)
+        # Reading the numbers waits for the device, so it belongs to the time of the steps.
         readings = self._pack.readings()
         elapsed = time.perf_counter() - started
         for trial in self._live:
             self._states[trial].step += done
             clock = self._clocks[trial]
             clock.steps, clock.seconds, clock.total = clock.steps + done, clock.seconds + elapsed, clock.total + elapsed
-        events = self._quarantine(readings)
-        events += self._reports([i for i in self._live if self._is_due(i)], readings)
+        events = self._fail_nonfinite(readings)
+        events += self._report([i for i in self._live if self._is_due(i)], readings)
         for trial in [i for i in self._live if self._is_done(i)]:
             events.append(Finished(trial, self.step_of(trial), self._states[trial].early_end))
             self.end(trial)
         return events
 
-    def _steps(self, count: int, stop: Callable[[], bool]) -> int:
+    def _steps(self, count: int, should_stop: Callable[[], bool]) -> int:
+        """Do ``count`` optimiser steps, or fewer if ``should_stop`` is true after one. Return how many were done."""
         for done in range(1, count + 1):
             self._pack.step(probe=done == count)
-            if stop():
+            if should_stop():
                 return done
         return count
 
-    def _quarantine(self, readings: list[Readings]) -> list[TrainerEvent]:
+    def _fail_nonfinite(self, readings: list[Readings]) -> list[TrainerEvent]:
+        """Fail the trials whose loss or gradient was not finite in any step since the last report."""
         events: list[TrainerEvent] = []
         for trial in self.live:
             found = readings[self._rows[trial]]
             if found.bad_step:
-                what = f"train/loss was {found.bad_loss}" if not math.isfinite(found.bad_loss) else ""
-                what = what or f"the norm of the gradient was {found.bad_norm}"
-                events.append(self._fail(trial, found.bad_step, what))
+                bad_loss = not math.isfinite(found.bad_loss)
+                loss, norm = f"train/loss was {found.bad_loss}", f"the norm of the gradient was {found.bad_norm}"
+                events.append(self._fail(trial, found.bad_step, loss if bad_loss else norm))
         return events
 
-    def _reports(self, due: list[int], readings: list[Readings]) -> list[TrainerEvent]:
+    def _report(self, due: list[int], readings: list[Readings]) -> list[TrainerEvent]:
+        """Measure the trials whose reports are due, and add the reports to their histories."""
         if not due:
             return []
         started = time.perf_counter()
+        # The whole pack is evaluated at once: rows whose report is not due cost little and change nothing.
         validation = self._pack.evaluate("validation")
-        ending = {i for i in due if self._ends(i, validation[self._rows[i]])}
-        marks = {i: self._judge(i, validation[self._rows[i]], i in ending) for i in due}
+        ending = {i for i in due if self._is_last_report(i, validation[self._rows[i]])}
+        # The best parameters are noted before the test, which is of the best ones and may be of these.
+        checkpoints = {i: self._plan_checkpoint(i, validation[self._rows[i]], i in ending) for i in due}
         test = self._pack.evaluate_best() if ending else []
-        observed = {i for i in due if i in ending or diagnostics.due(self._states[i].spec, self.step_of(i))}
-        looks = self._pack.diagnose() if observed else []
+        diagnosed = {i for i in due if i in ending or diagnostics.is_due(self._states[i].spec, self.step_of(i))}
+        diagnoses = self._pack.diagnose() if diagnosed else []
         for trial in self._live:
             self._clocks[trial].total += time.perf_counter() - started
         events: list[TrainerEvent] = []
         for trial in due:
             row = self._rows[trial]
             values = self._values(trial, readings[row], validation[row], test[row] if trial in ending else {})
-            wrong = [f"{name} was {value}" for name, value in values.items() if not math.isfinite(value)]
-            if wrong:
-                events.append(self._fail(trial, self.step_of(trial), wrong[0]))
+            nonfinite = [f"{name} was {value}" for name, value in values.items() if not math.isfinite(value)]
+            if nonfinite:
+                events.append(self._fail(trial, self.step_of(trial), nonfinite[0]))
                 continue
-            values |= looks[row] if trial in observed else {}
+            values |= diagnoses[row] if trial in diagnosed else {}
             self._states[trial].history.append(MetricsAtStep(step=self.step_of(trial), values=values))
-            events.append(Reported(trial, self.step_of(trial), values, *marks[trial]))
+            events.append(Reported(trial, self.step_of(trial), values, *checkpoints[trial]))
         return events
 
-    def _ends(self, trial: int, validation: dict[str, float]) -> bool:
-        """Whether this report is the trial's last: after all its steps, or at its target."""
+    def _is_last_report(self, trial: int, validation: dict[str, float]) -> bool:
+        """Return whether a trial ends with this report: after all its steps, or at its target."""
         state = self._states[trial]
         return self._is_done(trial) or state.meets_target(validation[state.spec.objective.metric.removeprefix("val/")])
 
-    def _judge(self, trial: int, validation: dict[str, float], ends: bool) -> tuple[bool, bool]:
-        """Whether a checkpoint is due, and whether it is the best so far (a best is always checkpointed)."""
+    def _plan_checkpoint(self, trial: int, validation: dict[str, float], ends: bool) -> tuple[bool, bool]:
+        """Return whether a checkpoint is due, and whether it is the best so far; if so, note it in the state.
+
+        Only parameters that are checkpointed can be the best ones.
+        """
         state = self._states[trial]
         save = ends or state.step % self._training.checkpoint_interval == 0
         objective = state.spec.objective
@@ -182,15 +213,17 @@ class Trainer:
     def _values(
         self, trial: int, found: Readings, validation: dict[str, float], test: dict[str, float]
     ) -> dict[str, float]:
+        """Return the metrics of a trial's report, diagnostics excepted, and start its next interval."""
         every, step = self._training.report_interval, self.step_of(trial)
+        # The last interval is shorter if the number of steps is no multiple of the interval.
         values = {"train/loss": found.loss_sum / (step % every or every)}
         values |= {f"val/{name}": value for name, value in validation.items()}
         values |= {f"test/{name}": value for name, value in test.items()}
         values |= {"grad/h0_norm": found.h0_norm, "grad/hT_norm": found.hT_norm}
         if 0 < found.hT_norm < math.inf:
             values["grad/ratio"] = found.h0_norm / found.hT_norm
-        if found.spectrum is not None:
-            values["spectral/margin"] = found.spectrum
+        if found.spectrum_distance is not None:
+            values["spectral/margin"] = found.spectrum_distance
         clock = self._clocks[trial]
         values["throughput/sequences_per_s"] = clock.steps * self._training.batch_size / max(clock.seconds, 1e-9)
         values["time/wall_s"] = clock.total
@@ -199,17 +232,17 @@ class Trainer:
         return values
 
     def _fail(self, trial: int, step: int, what: str) -> Failed:
-        self._drop(trial)
+        self._remove(trial)
         spectral = self._states[trial].spec.model.spectral
         advice = f"a lower training.lr or clip_norm{' or model.margin' if spectral else ''} may help"
         return Failed(trial, step, f"{what} at step {step}; {advice}")
 
-    def _drop(self, trial: int) -> None:
+    def _remove(self, trial: int) -> None:
         if trial in self._live:
             self._live.remove(trial)
 
     def _compact(self) -> None:
-        """Those that live move together into a pack of their own."""
+        """Move the remaining trials to a new pack that holds only them."""
         states = [self.state(i) if i in self._rows else self._states[i] for i in self._live]
         self._rows = {trial: row for row, trial in enumerate(self._live)}
         if states:
@@ -221,10 +254,10 @@ class Trainer:
     def _is_due(self, trial: int) -> bool:
         return self._is_done(trial) or self._states[trial].step % self._training.report_interval == 0
 
-    def _to_report(self, trial: int) -> int:
+    def _steps_to_report(self, trial: int) -> int:
         step, every = self._states[trial].step, self._training.report_interval
         return min(every - step % every, self._training.steps - step)
 
 
-def _wall(history: Sequence[MetricsAtStep]) -> float:
+def _trained_seconds(history: Sequence[MetricsAtStep]) -> float:
     return history[-1].values.get("time/wall_s", 0.0) if history else 0.0

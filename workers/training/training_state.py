@@ -1,4 +1,4 @@
-"""All there is to one trial between two steps, alone: what a checkpoint holds and what a pack is made of."""
+"""The complete state of one trial between two optimiser steps: what a checkpoint stores and a pack is made from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workers.checkpoints import Best, Checkpoint, CheckpointFolder, MetricsAtStep
 from workers.errors import CheckpointInvalid
-from workers.models import SequenceModel, start_of
+from workers.models import SequenceModel, initial_network
 from workers.models.packed_model import Tensors
 from workers.spec.trial import TrialSpec
 from workers.training.optimizers import OPTIMIZERS
@@ -21,11 +21,19 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class TrainingState:
-    """One trial after ``step`` optimiser steps; tensors unpadded, named as in the network's state_dict.
+    """One trial after some optimiser steps. Its tensors have no padding.
 
-    optimizer: what its method carries, by kind and parameter (``PackedOptimizer.STATE``). loss_sum: float64 scalar,
-    training losses since the last report. best_model: parameters at ``best``. carried: (L, B, S), the state that the
-    next batch of a task with ``carried`` goes on from; None for other tasks, and zeros before the first step.
+    Attributes:
+        spec: The trial's spec.
+        step: Optimiser steps done.
+        model: The parameters, named as in the network's state_dict.
+        optimizer: The optimiser's state, by kind (``PackedOptimizer.STATE``) and parameter.
+        loss_sum: The sum of the training losses since the last report, a float64 scalar.
+        history: All reports so far.
+        best: The checkpoint with the best objective so far.
+        best_model: The parameters at ``best``.
+        carried: The hidden state, shape (L, B, S), from which the next batch goes on; only of tasks that carry it, and
+            None before the first step.
     """
 
     spec: TrialSpec
@@ -40,12 +48,12 @@ class TrainingState:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to train: all steps done, or the target reached."""
+        """Whether training is complete: all steps are done, or the target is reached."""
         return self.step >= self.spec.training.steps or self.reached is not None
 
     @property
     def early_end(self) -> str | None:
-        """Why it is done before its last step; None where it is not."""
+        """Why training is complete before the last step; None if it is not."""
         training, reached = self.spec.training, self.reached
         if reached is None or self.step >= training.steps:
             return None
@@ -54,40 +62,45 @@ class TrainingState:
 
     @property
     def reached(self) -> float | None:
-        """The objective that met ``training.target`` at the last report; None where it did not."""
+        """The objective of the last report if it meets ``training.target``, else None."""
         value = self.history[-1].values.get(self.spec.objective.metric) if self.history else None
         return value if value is not None and self.meets_target(value) else None
 
     def meets_target(self, value: float) -> bool:
-        """Whether an objective is at least as good as ``training.target``; never where there is none."""
+        """Return whether an objective is at least as good as ``training.target``; false if the trial has no target."""
         target = self.spec.training.target
         return target is not None and (value == target or self.spec.objective.better(value, target))
 
     @classmethod
     def start(cls, spec: TrialSpec) -> TrainingState:
-        """The trial before its first step, a function of its seed."""
-        model = {name: p.detach() for name, p in start_of(spec).named_parameters()}
+        """Return the state before the first step, which is a function of the spec."""
+        model = {name: p.detach() for name, p in initial_network(spec).named_parameters()}
         kinds = OPTIMIZERS[spec.training.optimizer].STATE
         optimizer = {kind: {name: torch.zeros_like(p) for name, p in model.items()} for kind in kinds}
         return cls(spec, 0, model, optimizer, torch.zeros((), dtype=torch.float64))
 
     @classmethod
     def resume(cls, store: CheckpointFolder, spec: TrialSpec) -> TrainingState:
-        """The trial at its newest whole checkpoint, or at its start. Raises CheckpointInvalid for another trial's."""
+        """Return the state at the newest complete checkpoint, or before the first step if there is none.
+
+        Raises:
+            CheckpointInvalid: The checkpoint belongs to another trial.
+            OSError: The folder cannot be read.
+        """
         found = store.newest()
         if found is None:
             return cls.start(spec)
-        state = cls._from(found, spec)
+        state = cls._from_checkpoint(found, spec)
         if state.best is not None:
             try:
                 state.best_model = found.model if state.best.step == state.step else store.best(state.best).model
             except CheckpointInvalid as error:
-                log.warning("the best checkpoint is lost, the next best counts: %s", error)
+                log.warning("the best checkpoint is lost; the best of the later ones replaces it: %s", error)
                 state.best = None
         return state
 
     @classmethod
-    def _from(cls, found: Checkpoint, spec: TrialSpec) -> TrainingState:
+    def _from_checkpoint(cls, found: Checkpoint, spec: TrialSpec) -> TrainingState:
         manifest, tensors = found.manifest, found.optimizer
         kinds = OPTIMIZERS[spec.training.optimizer].STATE
         return cls(
@@ -102,14 +115,14 @@ class TrainingState:
         )
 
     def save(self, store: CheckpointFolder) -> Path:
-        """Write this as a checkpoint. Raises OSError."""
+        """Write the state as a checkpoint and return its folder. Raises OSError."""
         optimizer = {"loss_sum": self.loss_sum}
         optimizer |= {f"{kind}.{name}": t for kind, own in self.optimizer.items() for name, t in own.items()}
         optimizer |= {} if self.carried is None else {"carried": self.carried}
         return store.write(self.step, self.model, optimizer, self.history, self.best)
 
     def network(self) -> SequenceModel:
-        """The module with these parameters, for packing."""
-        model = start_of(self.spec)
+        """Return a network with the parameters of this state."""
+        model = initial_network(self.spec)
         model.load_state_dict(self.model)
         return model

@@ -1,4 +1,7 @@
-"""Schema migrations (Alembic). A change of models.py gets a revision in ``versions``; a test compares the two."""
+"""Schema migrations with Alembic.
+
+Every change of ``tables.py`` needs a new revision in ``versions``. A test compares the two.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +16,35 @@ from sqlalchemy.exc import OperationalError
 from service.store.database import Database
 
 LOCK = 0x5BEC7A1
-PATIENCE_SECONDS = 30.0
+"""The number of the PostgreSQL advisory lock that lets one process migrate at a time."""
+RETRY_SECONDS = 30.0
+"""How long a locked SQLite file is tried again."""
 
 
 def config() -> Config:
-    """Alembic's configuration, found beside this file wherever the package is installed."""
+    """Return Alembic's configuration, with the revisions in the folder of this file."""
     found = Config()
     found.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return found
 
 
 def upgrade(url: str) -> None:
-    """Bring the database at ``url`` to the newest schema; any number of processes may do so at once.
+    """Migrate the database at ``url`` to the newest schema. Any number of processes may do so at once.
 
-    One transaction does all: the write lock (SQLite) or an advisory lock (PostgreSQL) lets one in at a time, and a
-    crash in the middle leaves nothing behind. Raises sqlalchemy's OperationalError where the database does not answer.
+    All revisions run in one transaction, so that a crash leaves no half-migrated schema. The write lock (SQLite) or an
+    advisory lock (PostgreSQL) lets one process in at a time.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: If the database does not answer.
     """
     database = Database(url)
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + RETRY_SECONDS
     try:
         while True:
             try:
                 return _upgrade(database)
             except OperationalError as error:
-                # switching a new SQLite file to WAL does not wait for others who do the same
+                # SQLite does not wait for its lock while it switches a new file to WAL mode
                 if "database is locked" not in str(error) or time.monotonic() > until:
                     raise
                 time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Run by Alembic: migrates over the connection and in the transaction that ``upgrade`` hands it."""
+"""Alembic's entry point: migrate over the connection, and in the transaction, that ``migrations.upgrade`` passes."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""${message}"""
+"""${message}."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Migrate from the revision before."""
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
+    """Migrate back to the revision before."""
     ${downgrades if downgrades else "pass"}

@@ -57,7 +57,7 @@ def test_a_data_set_that_is_not_there_is_named(api: httpx.Client, tmp_path: Path
     (error,) = answer.json()["errors"]
     assert (error["field"], error["given"]) == ("space.task.dataset", "Long")
     assert "Long_TRAIN.ts" in error["problem"]
-    assert "task.facts" in error["allowed"]
+    assert error["allowed"] == "fix the file, or choose another with task.dataset"
 
 
 def test_facts_in_the_document_need_no_file_and_advice_looks_at_the_longest(api: httpx.Client) -> None:

@@ -92,7 +92,7 @@ def test_prometheus_counts_by_route_and_state(api: httpx.Client, running: tuple[
     }
     by_state = {s.labels["state"]: s.value for s in families["spectral_trials"].samples}
     assert (by_state["waiting"], by_state["succeeded"]) == (4, 0)
-    assert families["spectral_outbox_entries"].samples[0].value == 1
+    assert families["spectral_outbox_entries"].samples[0].value == 5
     assert families["spectral_http_response_seconds"].type == "histogram"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.store import packs, projections, sweeps, trials
+from service.store import attempts, packs, projections, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial, TrialCheckpoint, TrialReport
 
@@ -122,7 +122,7 @@ def test_logs_tell_attempts_and_events_with_reasons(
         row = trials.get(session, trial.id)
         pack = packs.plan(session, [row], 1.0, 0.0, term=1)
         trials.move(session, row, "running")
-        packs.end_attempt(packs.open_attempts(session, pack.id)[trial.id], "lost", "process", "its node went away")
+        attempts.end(attempts.open_of_pack(session, pack.id)[trial.id], "lost", "process", "its node went away")
         trials.move(session, row, "failed", "its node went away")
     logs = api.get(f"/v1/trials/{trial.id}/logs").json()
     assert (logs["state"], logs["reason"]) == ("failed", "its node went away")

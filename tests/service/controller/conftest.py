@@ -28,7 +28,7 @@ def term(database: Database) -> int:
 
 @pytest.fixture
 def expanded(database: Database, new_sweep: Callable[..., Sweep], term: int) -> Expanded:
-    """A function that gives a running sweep with its trials."""
+    """A function that returns a running sweep with its trials."""
 
     def expand(**changes: Any) -> tuple[Sweep, SweepSpec]:
         sweep = new_sweep(**changes)
@@ -47,7 +47,7 @@ def launched(database: Database, term: int) -> Launched:
     def launch(sweep: Sweep, spec: SweepSpec, *numbers: int) -> Pack:
         with database.write(term) as session:
             ids = [f"{sweep.id}-{number:04d}" for number in numbers]
-            pack = scheduling.launch(session, sweep.id, ids, spec, term)
+            pack = scheduling.plan_pack(session, sweep.id, ids, spec, term)
         assert pack is not None
         return pack
 

@@ -1,14 +1,17 @@
-"""What runners report lands once, whatever is repeated."""
+"""Every report of a runner is stored once, however often it is repeated."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
-from service.controller.ingest import take_in
+from service.controller import sweep_lifecycle
+from service.controller.ingest import ingest
+from service.store import outbox
 from service.store.database import Database
 from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialCheckpoint, TrialReport
 from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
@@ -17,13 +20,13 @@ from workers.spec.sweep import SweepSpec
 
 
 @pytest.fixture
-def take(database: Database, term: int) -> Callable[[Pack, SweepSpec, list[Report]], bool]:
-    def store(pack: Pack, spec: SweepSpec, reports: list[Report]) -> bool:
+def store(database: Database, term: int) -> Callable[[Pack, SweepSpec, list[Report]], bool]:
+    def run(pack: Pack, spec: SweepSpec, reports: list[Report]) -> bool:
         poll = Poll(state="running", reports=reports, progress={})
         with database.write(term) as session:
-            return take_in(session, session.get_one(Pack, pack.id), poll, objective(spec), spec.retries)
+            return ingest(session, session.get_one(Pack, pack.id), poll, objective(spec), spec.retries)
 
-    return store
+    return run
 
 
 def metrics(seq: int, trial: str, step: int, loss: float) -> Measured:
@@ -36,38 +39,39 @@ def counts(database: Database) -> list[Any]:
         return [session.scalar(select(func.count()).select_from(table)) for table in tables]
 
 
-def test_a_poll_taken_twice_lands_once(database: Database, expanded: Any, launched: Any, take: Any) -> None:
+def test_a_poll_that_comes_twice_is_stored_once(database: Database, expanded: Any, launched: Any, store: Any) -> None:
     sweep, spec = expanded()
     pack = launched(sweep, spec, 0, 1)
     one, two = pack.trial_ids
-    told: list[Report] = [
-        metrics(1, one, 10, 0.5), metrics(2, two, 10, 0.7),
+    reported: list[Report] = [
+        metrics(1, one, 10, 0.5),
+        metrics(2, two, 10, 0.7),
         Checkpointed(seq=3, trial_id=one, step=10, path="/c/10", best=True, objective=0.5),
-    ]  # fmt: skip
-    assert take(pack, spec, told)
+    ]
+    assert store(pack, spec, reported)
     after = counts(database)
-    assert not take(pack, spec, told)
+    assert not store(pack, spec, reported)
     assert counts(database) == after
     with database.read() as session:
         assert session.get_one(Pack, pack.id).last_seq == 3
         assert session.get_one(Pack, pack.id).state == "started"
 
 
-def test_a_step_told_again_by_a_later_attempt_stands_as_first_told(
-    database: Database, expanded: Any, launched: Any, take: Any
+def test_a_step_that_a_later_attempt_repeats_keeps_its_first_metrics(
+    database: Database, expanded: Any, launched: Any, store: Any
 ) -> None:
     sweep, spec = expanded()
     pack = launched(sweep, spec, 0)
     (trial,) = pack.trial_ids
-    take(pack, spec, [metrics(1, trial, 10, 0.5), Ended(seq=2, trial_id=trial, step=10, outcome="paused")])
+    store(pack, spec, [metrics(1, trial, 10, 0.5), Ended(seq=2, trial_id=trial, step=10, outcome="paused")])
     again = launched(sweep, spec, 0)
     assert again.id != pack.id
-    assert take(again, spec, [metrics(1, trial, 10, 0.4), metrics(2, trial, 20, 0.3)])
+    assert store(again, spec, [metrics(1, trial, 10, 0.4), metrics(2, trial, 20, 0.3)])
     with database.read() as session:
         rows = session.scalars(select(TrialReport).order_by(TrialReport.step)).all()
         assert [(row.step, row.values["val/loss"]) for row in rows] == [(10, 0.5), (20, 0.3)]
-        told = select(OutboxEntry).where(OutboxEntry.kind == "metrics")
-        assert [entry.payload["step"] for entry in session.scalars(told)] == [10, 20]
+        entries = select(OutboxEntry).where(OutboxEntry.kind == "metrics")
+        assert [entry.payload["step"] for entry in session.scalars(entries)] == [10, 20]
 
 
 def checkpointed(seq: int, trial: str, step: int, loss: float | None, best: bool) -> Checkpointed:
@@ -75,7 +79,7 @@ def checkpointed(seq: int, trial: str, step: int, loss: float | None, best: bool
 
 
 def test_the_objective_is_that_of_the_best_checkpoint(
-    database: Database, expanded: Any, launched: Any, take: Any
+    database: Database, expanded: Any, launched: Any, store: Any
 ) -> None:
     sweep, spec = expanded()
     pack = launched(sweep, spec, 0)
@@ -86,22 +90,27 @@ def test_the_objective_is_that_of_the_best_checkpoint(
             row = session.get_one(Trial, trial)
             return row.step, row.objective, row.best_step
 
-    take(pack, spec, [metrics(1, trial, 10, 0.1)])  # the best of all, but no model of it is kept
+    store(pack, spec, [metrics(1, trial, 10, 0.1)])  # the best of all, but no model of it is kept
     assert found() == (10, None, None)
-    take(pack, spec, [metrics(2, trial, 20, 0.5), checkpointed(3, trial, 20, 0.5, best=True)])
+    store(pack, spec, [metrics(2, trial, 20, 0.5), checkpointed(3, trial, 20, 0.5, best=True)])
     assert found() == (20, 0.5, 20)
-    take(pack, spec, [metrics(4, trial, 30, 0.4)])
-    take(pack, spec, [checkpointed(5, trial, 35, None, best=False)])  # a pause
+    store(pack, spec, [metrics(4, trial, 30, 0.4)])
+    store(pack, spec, [checkpointed(5, trial, 35, None, best=False)])  # a pause
     assert found() == (30, 0.5, 20)
-    take(pack, spec, [metrics(6, trial, 40, 0.3), checkpointed(7, trial, 40, 0.3, best=True)])
+    store(pack, spec, [metrics(6, trial, 40, 0.3), checkpointed(7, trial, 40, 0.3, best=True)])
     assert found() == (40, 0.3, 40)
-    take(
+    store(
         pack, spec, [checkpointed(8, trial, 20, 0.5, best=True), checkpointed(9, trial, 50, 0.6, best=False)]
     )  # resumed
     assert found() == (40, 0.3, 40)
     with database.read() as session:
-        told = session.scalars(select(Event).where(Event.kind == "trial.checkpointed").order_by(Event.seq)).all()
-    assert [(event.data["step"], event.data["best_step"]) for event in told] == [(20, 20), (35, 20), (40, 40), (50, 40)]
+        found = session.scalars(select(Event).where(Event.kind == "trial.checkpointed").order_by(Event.seq)).all()
+    assert [(event.data["step"], event.data["best_step"]) for event in found] == [
+        (20, 20),
+        (35, 20),
+        (40, 40),
+        (50, 40),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -118,12 +127,12 @@ def test_the_objective_is_that_of_the_best_checkpoint(
     ],
 )
 def test_how_a_trial_ends(
-    database: Database, expanded: Any, launched: Any, take: Any, outcome: Any, cause: Any, retries: Any, state: str
+    database: Database, expanded: Any, launched: Any, store: Any, outcome: Any, cause: Any, retries: Any, state: str
 ) -> None:
     sweep, spec = expanded(retries=retries)
     pack = launched(sweep, spec, 0)
     (trial,) = pack.trial_ids
-    take(pack, spec, [Ended(seq=1, trial_id=trial, step=0, outcome=outcome, cause=cause, reason="because")])
+    store(pack, spec, [Ended(seq=1, trial_id=trial, step=0, outcome=outcome, cause=cause, reason="because")])
     with database.read() as session:
         row, attempt = session.get_one(Trial, trial), session.get_one(Attempt, (trial, 1))
         assert (row.state, row.reason) == (state, "because")
@@ -131,27 +140,54 @@ def test_how_a_trial_ends(
         assert attempt.ended_at is not None
 
 
-def test_what_comes_after_a_trials_end_is_not_taken(
-    database: Database, expanded: Any, launched: Any, take: Any
-) -> None:
+def test_reports_after_a_trials_end_are_dropped(database: Database, expanded: Any, launched: Any, store: Any) -> None:
     sweep, spec = expanded()
     pack = launched(sweep, spec, 0, 1)
     trial = pack.trial_ids[0]
-    take(pack, spec, [Ended(seq=1, trial_id=trial, step=0, outcome="succeeded")])
+    store(pack, spec, [Ended(seq=1, trial_id=trial, step=0, outcome="succeeded")])
     before = counts(database)
-    assert not take(pack, spec, [metrics(2, trial, 10, 0.1)])
+    assert not store(pack, spec, [metrics(2, trial, 10, 0.1)])
     assert counts(database) == before
 
 
-def test_events_tell_of_the_sweep_as_a_whole(
-    database: Database, expanded: Any, launched: Any, take: Any, trials_of: Callable[[Sweep], list[Trial]]
+def test_events_carry_what_the_page_shows(
+    database: Database, expanded: Any, launched: Any, store: Any, trials_of: Callable[[Sweep], list[Trial]]
 ) -> None:
     sweep, spec = expanded()
     pack = launched(sweep, spec, 0)
     (trial,) = pack.trial_ids
-    take(pack, spec, [metrics(1, trial, 10, 0.5), checkpointed(2, trial, 10, 0.5, best=True)])
+    store(pack, spec, [metrics(1, trial, 10, 0.5), checkpointed(2, trial, 10, 0.5, best=True)])
     with database.read() as session:
         kinds = ("trial.metrics", "trial.checkpointed")
-        told, kept = session.scalars(select(Event).where(Event.kind.in_(kinds)).order_by(Event.seq)).all()
-    assert told.data["values"] == {"val/loss": 0.5}
+        measured, kept = session.scalars(select(Event).where(Event.kind.in_(kinds)).order_by(Event.seq)).all()
+    assert measured.data["values"] == {"val/loss": 0.5}
     assert kept.data["objective"] == trials_of(sweep)[0].objective == 0.5
+
+
+def test_a_refilled_outbox_holds_the_entries_that_were_written_first(
+    database: Database, term: int, expanded: Any, launched: Any, store: Any
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0, 1, 2, 3)
+    for seq, trial in enumerate(pack.trial_ids):
+        reports: list[Report] = [
+            metrics(5 * seq + 1, trial, 10, 0.5),
+            checkpointed(5 * seq + 2, trial, 10, 0.5, best=True),
+            metrics(5 * seq + 3, trial, 20, 0.6),
+            checkpointed(5 * seq + 4, trial, 20, 0.6, best=False),
+            Ended(seq=5 * seq + 5, trial_id=trial, step=20, outcome="succeeded", reason="done"),
+        ]
+        store(pack, spec, reports)
+    with database.write(term) as session:
+        sweep_lifecycle.settle(session, sweep.id)
+
+    def entries() -> list[tuple[str, str, str]]:
+        with database.read() as session:
+            found = outbox.oldest(session, 1000)
+            return sorted((e.kind, e.trial_id or "", json.dumps(e.payload, sort_keys=True)) for e in found)
+
+    first = entries()
+    assert len(first) == 2 + 4 * 6
+    with database.write(term) as session:
+        outbox.refill(session, sweep.id)
+    assert entries() == first

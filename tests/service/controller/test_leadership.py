@@ -1,4 +1,4 @@
-"""One leads at a time, and what a former leader writes does not land."""
+"""One controller leads at a time, and a former leader cannot write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_second_controller_waits_until_the_lease_is_given_up(database: Databas
     term = first.acquire()
     assert term == 1
     assert second.acquire() is None
-    with first.kept(term):
+    with first.held(term):
         assert second.acquire() is None
     assert second.acquire() == 2
 
@@ -45,7 +45,7 @@ def test_the_lease_is_renewed_beside_a_long_tick(database: Database) -> None:
         lease = leases.current(session)
         assert lease is not None
         expired = lease.expires_at
-    with lead.kept(term):
+    with lead.held(term):
         for _ in range(500):
             with database.read() as session:
                 lease = leases.current(session)
@@ -56,18 +56,18 @@ def test_the_lease_is_renewed_beside_a_long_tick(database: Database) -> None:
     raise AssertionError("not renewed")
 
 
-def test_a_leader_that_was_replaced_learns_it_from_its_keeper(database: Database) -> None:
+def test_a_leader_that_was_replaced_learns_it_from_its_renewal_thread(database: Database) -> None:
     lead = Leadership(database, 0.3)
     term = lead.acquire()
     assert term is not None
-    with lead.kept(term):
+    with lead.held(term):
         with database.write() as session:
             lease = leases.current(session)
             assert lease is not None
             lease.holder, lease.term, lease.expires_at = "other", term + 1, lease.expires_at + 600
         assert lead.lost.wait(10)
         with pytest.raises(LeadLost):
-            lead.progress()
+            lead.report_progress()
     with database.read() as session:
         lease = leases.current(session)
         assert lease is not None

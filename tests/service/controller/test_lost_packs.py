@@ -1,4 +1,4 @@
-"""Runners that are gone: who is charged, who goes on, and how the one at fault is found."""
+"""Lost packs: which trials are charged, which go on, and how the trial at fault is found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from service.controller import lost_packs, scheduling, sweep_lifecycle
 from service.controller.cluster import Node
-from service.store import packs, sweeps, trials
+from service.store import attempts, packs, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Pack, Sweep, Trial
 from workers.spec.sweep import SweepSpec
@@ -18,53 +18,57 @@ TrialsOf = Callable[[Sweep], list[Trial]]
 
 
 @pytest.fixture
-def lose(database: Database, term: int) -> Callable[..., None]:
-    def store(pack: Pack, spec: SweepSpec, loss: packs.LostCause = "process") -> None:
+def mark_lost(database: Database, term: int) -> Callable[..., None]:
+    def store(pack: Pack, spec: SweepSpec, domain: attempts.FailureDomain = "process") -> None:
         with database.write(term) as session:
-            lost_packs.lose(session, session.get_one(Pack, pack.id), loss, "it is gone", spec.retries)
+            lost_packs.mark_lost(session, session.get_one(Pack, pack.id), domain, "it is gone", spec.retries)
 
     return store
 
 
-def test_a_loss_in_company_is_charged_to_nobody(expanded: Any, launched: Any, lose: Any, trials_of: TrialsOf) -> None:
+def test_a_pack_lost_with_several_trials_is_charged_to_none(
+    expanded: Any, launched: Any, mark_lost: Any, trials_of: TrialsOf
+) -> None:
     sweep, spec = expanded(retries={"infrastructure": 0})
-    lose(launched(sweep, spec, 0, 1), spec)
+    mark_lost(launched(sweep, spec, 0, 1), spec)
     assert [(t.state, t.infrastructure_failures) for t in trials_of(sweep)[:2]] == [("waiting", 0)] * 2
 
 
-def test_a_loss_alone_is_charged_until_the_budget_is_used_up(
-    expanded: Any, launched: Any, lose: Any, trials_of: TrialsOf
+def test_a_trial_lost_alone_is_charged_until_its_retries_are_used_up(
+    expanded: Any, launched: Any, mark_lost: Any, trials_of: TrialsOf
 ) -> None:
     sweep, spec = expanded(retries={"infrastructure": 2})
     for _ in range(2):
-        lose(launched(sweep, spec, 0), spec)
+        mark_lost(launched(sweep, spec, 0), spec)
         assert trials_of(sweep)[0].state == "waiting"
-    lose(launched(sweep, spec, 0), spec)
+    mark_lost(launched(sweep, spec, 0), spec)
     trial = trials_of(sweep)[0]
     assert trial.state == "failed"
-    assert "lost 3 times, 2 retries are allowed" in str(trial.reason)
+    assert "lost 3 times, and retries.infrastructure allows 2" in str(trial.reason)
 
 
-def test_losing_all_of_ray_is_charged_to_nobody(expanded: Any, launched: Any, lose: Any, trials_of: TrialsOf) -> None:
+def test_a_lost_cluster_is_charged_to_no_trial(
+    expanded: Any, launched: Any, mark_lost: Any, trials_of: TrialsOf
+) -> None:
     sweep, spec = expanded(retries={"infrastructure": 0})
-    lose(launched(sweep, spec, 0), spec, "cluster")
+    mark_lost(launched(sweep, spec, 0), spec, "cluster")
     assert (trials_of(sweep)[0].state, trials_of(sweep)[0].infrastructure_failures) == ("waiting", 0)
 
 
 def test_a_lost_trial_of_a_cancelled_sweep_is_cancelled(
-    database: Database, expanded: Any, launched: Any, lose: Any, trials_of: TrialsOf
+    database: Database, expanded: Any, launched: Any, mark_lost: Any, trials_of: TrialsOf
 ) -> None:
     sweep, spec = expanded()
     pack = launched(sweep, spec, 0)
     with database.write() as session:
         sweeps.apply(session, sweep.id, "cancel")
-    lose(pack, spec)
+    mark_lost(pack, spec)
     assert trials_of(sweep)[0].state == "cancelled"
 
 
 @pytest.mark.parametrize("poison", range(8))
 def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
-    database: Database, term: int, expanded: Any, lose: Any, trials_of: TrialsOf, poison: int
+    database: Database, term: int, expanded: Any, mark_lost: Any, trials_of: TrialsOf, poison: int
 ) -> None:
     space = {"training.seed": {"values": list(range(8))}}
     sweep, spec = expanded(space=space, resources={"pack_size": 8}, retries={"infrastructure": 1})
@@ -74,17 +78,17 @@ def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
         rounds += 1
         assert rounds < 20
         with database.write(term) as session:
-            sound, _ = scheduling.sorted_out(spec, scheduling.waiting(session, sweep.id))
-            groups = scheduling.groups(session, spec, sound, scheduling.room(session, nodes))
-            started = [scheduling.launch(session, sweep.id, [t.id for t in group], spec, term) for group in groups]
+            trainable, _ = scheduling.split_trainable(spec, scheduling.trials_to_run(session, sweep.id))
+            groups = scheduling.next_packs(session, spec, trainable, scheduling.free_capacity(session, nodes))
+            started = [scheduling.plan_pack(session, sweep.id, [t.id for t in group], spec, term) for group in groups]
         for pack in started:
             assert pack is not None
             if f"{sweep.id}-{poison:04d}" in pack.trial_ids:
-                lose(pack, spec)
+                mark_lost(pack, spec)
                 continue
             with database.write(term) as session:
-                for trial_id, attempt in packs.open_attempts(session, pack.id).items():
-                    packs.end_attempt(attempt, "succeeded", None, None)
+                for trial_id, attempt in attempts.open_of_pack(session, pack.id).items():
+                    attempts.end(attempt, "succeeded", None, None)
                     trials.move(session, session.get_one(Trial, trial_id), "succeeded")
                 packs.end(session.get_one(Pack, pack.id))
     ended = {trial.number: trial.state for trial in trials_of(sweep)}

@@ -1,10 +1,10 @@
-"""Early stopping on tables: who goes, who stays, in both directions."""
+"""Pruning rules on tables of curves: which trials are pruned and which are kept, in both directions."""
 
 from __future__ import annotations
 
 import pytest
 
-from service.controller.pruning import asha, below_median, to_prune, to_their_ends
+from service.controller.pruning import asha, below_median, extend_to_target, to_prune
 from workers.spec.sweep import EarlyStoppingSpec
 from workers.spec.trial import Objective
 
@@ -108,7 +108,7 @@ def test_the_reason_names_metric_step_and_rule() -> None:
 
 
 def test_asha_does_not_count_above_what_was_ended_below() -> None:
-    """t3 had come to the second rung before word of its end reached it; the best of the others must not go for it."""
+    """t3 had reached the second rung before the command to end it arrived; it must not push others out there."""
     curves = {
         "t0": [(10, 0.5), (20, 0.4)],
         "t1": [(10, 0.6), (20, 0.35)],
@@ -119,15 +119,15 @@ def test_asha_does_not_count_above_what_was_ended_below() -> None:
     assert asha(curves, {"t0", "t1", "t3"}, DOWN, first=10, reduction=2, steps=100).keys() == {"t0", "t1"}
 
 
-def test_a_trial_that_ended_at_its_target_stands_at_every_later_rung() -> None:
+def test_a_trial_that_ended_at_its_target_counts_at_every_later_rung() -> None:
     curves = {"aimed": [(10, 0.1), (20, 0.95)], **at(30, 0.8, 0.7), "t2": [(30, 0.6)]}
     running = {"t0", "t1", "t2"}
     assert asha(curves, running, UP, first=10, reduction=3, steps=100).keys() == {"t1", "t2"}
-    ended = to_their_ends(curves, {"aimed": 100})
-    assert ended["aimed"] == [(10, 0.1), (20, 0.95), (100, 0.95)]
-    assert asha(ended, running, UP, first=10, reduction=3, steps=100).keys() == running
+    extended = extend_to_target(curves, {"aimed": 100})
+    assert extended["aimed"] == [(10, 0.1), (20, 0.95), (100, 0.95)]
+    assert asha(extended, running, UP, first=10, reduction=3, steps=100).keys() == running
 
 
 def test_curves_of_trials_that_did_all_their_steps_stay_as_they_are() -> None:
     curves = {"whole": [(50, 0.1), (100, 0.2)], "other": [(100, 0.3)]}
-    assert to_their_ends(curves, {"whole": 100, "silent": 100}) == curves
+    assert extend_to_target(curves, {"whole": 100, "silent": 100}) == curves

@@ -1,4 +1,4 @@
-"""The reconciler over a real Ray: what a controller that died half-way leaves is finished by the next, never twice."""
+"""The reconciler with a real Ray: what one controller has begun is finished by the next one, and never done twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from service.api import presenters
 from service.controller import scheduling, sweep_lifecycle
-from service.controller.cluster import Cluster, ClusterGone
+from service.controller.cluster import Cluster, ClusterUnreachable
 from service.controller.reconciler import Reconciler
 from service.settings import ApiSettings, ControllerSettings
 from service.stack import Stack, guard
@@ -33,7 +33,7 @@ QUICK = {"training": {"steps": 20, "report_every": 5}, "resources": {"pack_size"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A connection to a Ray head of our own; without a token, since Ray reads its own when it is imported."""
+    """A connection to a Ray head for these tests. It has no token, because Ray reads the token when it is imported."""
     stack = Stack(tmp_path_factory.mktemp("ray") / "home", 0, 0, cpus=2)
     stack.home.claim({"url": ""})
     stack.home.prepare()
@@ -58,7 +58,7 @@ def _connect(cluster: Cluster, head: Child) -> None:
     while not cluster.connected:
         try:
             cluster.connect()
-        except ClusterGone:
+        except ClusterUnreachable:
             if time.monotonic() > end:
                 print(head.last_words())
                 raise
@@ -76,12 +76,12 @@ def reconciler(database: Database, cluster: Cluster, settings: ControllerSetting
 
 
 def tick_until(reconciler: Reconciler, done: Callable[[], bool], seconds: float = 90.0) -> bool:
-    """What the last tick said: whether a pack or a sweep has ended in it."""
-    end, said = time.monotonic() + seconds, False
+    """Tick until ``done``, and return whether a pack or a sweep has ended in the last tick."""
+    deadline, ended = time.monotonic() + seconds, False
     while not done():
-        assert time.monotonic() < end, f"not within {seconds:.0f} s"
-        said = reconciler.tick(0.1)
-    return said
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+        ended = reconciler.tick(0.1)
+    return ended
 
 
 def state(database: Database, sweep: Sweep) -> str:
@@ -114,8 +114,8 @@ def test_a_runner_made_by_a_controller_that_died_is_adopted(
 ) -> None:
     sweep, spec = expanded(**QUICK)
     pack = launched(sweep, spec, 0, 1)
-    reconciler._start(pack)
-    with database.write() as session:  # as if it had died before this was written
+    reconciler.launcher.start_runner(pack)
+    with database.write() as session:  # as if it had died before it stored this
         session.execute(update(Pack).values(state="planned"))
         term = leases.acquire(session, "test", 600)
     assert term is not None
@@ -124,7 +124,7 @@ def test_a_runner_made_by_a_controller_that_died_is_adopted(
     tick_until(successor, lambda: state(database, sweep) == "succeeded")
     assert outcomes(database) == ["succeeded"] * 4
     with pytest.raises(LeadLost):
-        reconciler._start(pack)
+        reconciler.launcher.start_runner(pack)
 
 
 def test_a_sweep_whose_spec_is_broken_fails_alone(
@@ -165,21 +165,21 @@ def test_trials_whose_values_do_not_go_together_fail_alone(
     assert reason.startswith("no trial gave a result (8 failed); trial 0: space.model.reflectors: 8 reflectors exceed ")
 
 
-def test_an_act_that_always_fails_ends_its_sweep_alone(
+def test_an_action_that_always_fails_ends_its_sweep_alone(
     database: Database, reconciler: Reconciler, new_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, sound = new_sweep(), new_sweep(**QUICK)
-    sort = scheduling.sorted_out
+    sort = scheduling.split_trainable
 
     def slip(spec: Any, candidates: Any) -> Any:
         if candidates[0].sweep_id == bad.id:
-            raise KeyError("nobody foresaw this")
+            raise KeyError("an unexpected error")
         return sort(spec, candidates)
 
-    monkeypatch.setattr(scheduling, "sorted_out", slip)
+    monkeypatch.setattr(scheduling, "split_trainable", slip)
     tick_until(reconciler, lambda: state(database, sound) == "succeeded" and state(database, bad) == "failed")
     with database.read() as session:
-        assert "nobody foresaw this" in (sweeps.get(session, bad.id).reason or "")
+        assert "an unexpected error" in (sweeps.get(session, bad.id).reason or "")
 
 
 def test_early_stopping_prunes_the_worse_and_the_sweep_succeeds(
@@ -215,22 +215,24 @@ def test_trials_at_their_target_have_succeeded_before_their_last_step(
     assert (shown.progress.done, shown.progress.total) == (20, 20)
 
 
-def test_a_sweep_that_no_node_can_hold_waits_and_says_so_while_others_run(
+def test_a_sweep_that_no_node_can_hold_waits_with_a_message_while_others_run(
     database: Database, cluster: Cluster, reconciler: Reconciler, new_sweep: Callable[..., Sweep]
 ) -> None:
     large, small = new_sweep(resources={"cpus": 64.0}), new_sweep(**QUICK)
     tick_until(reconciler, lambda: state(database, small) == "succeeded")
     assert state(database, large) == "running"
     with database.read() as session:
-        assert scheduling.stalled(session, cluster.nodes()) == [f"{large.id} needs 64 CPUs and 0 GPUs on one node"]
+        assert scheduling.stalled_sweeps(session, cluster.nodes()) == [
+            f"{large.id} needs 64 CPUs and 0 GPUs on one node"
+        ]
         assert [p for p in packs.open_packs(session) if p.sweep_id == large.id] == []
 
 
-def test_a_verb_between_look_and_launch_wins(database: Database, term: int, expanded: Any) -> None:
+def test_a_verb_between_choice_and_launch_wins(database: Database, term: int, expanded: Any) -> None:
     sweep, spec = expanded()
     with database.write() as session:
         sweeps.apply(session, sweep.id, "pause")
     with database.write(term) as session:
-        assert scheduling.launch(session, sweep.id, [f"{sweep.id}-0000"], spec, term) is None
+        assert scheduling.plan_pack(session, sweep.id, [f"{sweep.id}-0000"], spec, term) is None
         sweep_lifecycle.settle(session, sweep.id)
         assert sweeps.get(session, sweep.id).state == "paused"

@@ -1,4 +1,4 @@
-"""How sweeps end."""
+"""How sweeps are expanded, stopped, cancelled and ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.store.tables import Sweep, Trial
 
 @pytest.fixture
 def settle(database: Database, term: int) -> Any:
-    """Bring the trials to their states, apply a verb, settle; gives the sweep."""
+    """A function that brings the trials to their states, applies a verb, settles the sweep and returns it."""
 
     def run(sweep: Sweep, states: list[str], verb: Any = None, objective: float | None = 0.5) -> Sweep:
         with database.write(term) as session:
@@ -30,7 +30,7 @@ def settle(database: Database, term: int) -> Any:
             sweep_lifecycle.settle(session, sweep.id)
         with database.read() as session:
             found = sweeps.get(session, sweep.id)
-            assert not sweep_lifecycle.due(session, found)
+            assert not sweep_lifecycle.needs_settling(session, found)
             return found
 
     return run

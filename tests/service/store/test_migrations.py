@@ -1,4 +1,4 @@
-"""The migrations make the tables of models.py, on both databases, however many processes run them at once."""
+"""The migrations create the tables of ``tables.py``, on both databases, also if several processes run them at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BACKENDS = ["sqlite", "postgresql"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_migrated_tables_are_those_of_the_models(backend: str, database: Database) -> None:
+def test_migrated_tables_are_those_of_tables_py(backend: str, database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True, "target_metadata": Base.metadata}
@@ -52,7 +52,7 @@ def test_migrating_again_keeps_what_is_there(backend: str, url: str, database: D
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_migration_that_breaks_leaves_nothing(backend: str, empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_migration_leaves_no_table(backend: str, empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(settings: Config, revision: str) -> None:
         migrate(settings, revision)
         raise ArithmeticError("power cut")

@@ -1,4 +1,4 @@
-"""Sweeps and trials in the store: what a move writes, on both databases."""
+"""Sweeps and trials in the store: what each move writes, on both databases."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def kinds(database: Database, sweep_id: str) -> list[str]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_new_sweep_has_its_event_and_its_word_to_mlflow(
-    backend: str, database: Database, new_sweep: NewSweep
-) -> None:
+def test_a_new_sweep_has_its_event_and_its_outbox_entry(backend: str, database: Database, new_sweep: NewSweep) -> None:
     sweep = new_sweep()
     with database.read() as session:
         row = sweeps.get(session, sweep.id)
@@ -50,7 +48,7 @@ def test_an_unknown_sweep_is_named(backend: str, database: Database, id: str) ->
         sweeps.get(session, id)
     assert caught.value.id == id
     with database.write() as session, pytest.raises(NotFound):
-        sweeps.hold(session, "sw0000000000")
+        sweeps.lock(session, "sw0000000000")
 
 
 @pytest.mark.parametrize(("before", "to"), list(product(STATES, STATES)))
@@ -67,13 +65,13 @@ def test_move_of_every_pair(database: Database, new_sweep: NewSweep, before: Swe
     with database.write() as session:
         sweeps.move(session, id, to, "because")
     with database.read() as session:
-        row, told = sweeps.get(session, id), outbox.oldest(session, 10)
+        row, entries = sweeps.get(session, id), outbox.oldest(session, 10)
     assert (row.state, row.reason) == (to, "because")
     assert (row.started_at is not None) == (to == "running")
     assert (row.ended_at is not None) == (to in SWEEP_ENDED)
     assert kinds(database, id) == ["sweep.queued", f"sweep.{to}"]
     expected = [("ended", {"state": to, "reason": "because", "at": row.ended_at})] if to in SWEEP_ENDED else []
-    assert [(entry.kind, entry.payload) for entry in told] == expected
+    assert [(entry.kind, entry.payload) for entry in entries] == expected
 
 
 def test_a_move_that_is_rolled_back_leaves_nothing(database: Database, new_sweep: NewSweep) -> None:
@@ -86,7 +84,7 @@ def test_a_move_that_is_rolled_back_leaves_nothing(database: Database, new_sweep
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_state_that_counts_is_the_databases(backend: str, database: Database, new_sweep: NewSweep) -> None:
+def test_the_state_in_the_database_counts(backend: str, database: Database, new_sweep: NewSweep) -> None:
     id = new_sweep().id
     with database.read() as stale:
         sweeps.get(stale, id)
@@ -131,7 +129,7 @@ def test_a_trial_is_never_created_twice(backend: str, database: Database, runnin
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_trials_way(backend: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:
+def test_a_trial_moves_through_its_states(backend: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:
     sweep, (first, *_) = running
     for to in ("running", "waiting", "running", "succeeded"):
         with database.write() as session:
@@ -145,26 +143,25 @@ def test_a_trials_way(backend: str, database: Database, running: tuple[Sweep, li
     assert row.started_at is not None
     assert row.ended_at is not None
     assert (entry.kind, entry.trial_id, entry.payload["state"]) == ("ended", first.id, "succeeded")
-    assert [(e.kind, e.data["step"]) for e in happened] == [
-        ("trial.running", 10), ("trial.waiting", 20), ("trial.running", 30), ("trial.succeeded", 40),
-    ]  # fmt: skip
+    assert [e.kind for e in happened] == ["trial.running", "trial.waiting", "trial.running", "trial.succeeded"]
+    assert [e.data["step"] for e in happened] == [10, 20, 30, 40]
     with pytest.raises(IllegalMove), database.write() as session:
         trials.move(session, trials.get(session, first.id), "running")
 
 
-def test_a_wish_stands_until_the_trial_ends(database: Database, running: tuple[Sweep, list[Trial]]) -> None:
+def test_a_users_verb_is_kept_until_the_trial_ends(database: Database, running: tuple[Sweep, list[Trial]]) -> None:
     sweep, (first, *_) = running
 
-    def wish(verb: Any) -> str | None:
+    def want(verb: Any) -> str | None:
         with database.write() as session:
             return trials.want(session, first.id, verb).wanted
 
-    assert [wish("stop"), wish("stop"), wish("cancel"), wish("stop")] == ["stop", "stop", "cancel", "cancel"]
+    assert [want("stop"), want("stop"), want("cancel"), want("stop")] == ["stop", "stop", "cancel", "cancel"]
     assert kinds(database, sweep.id).count("trial.wanted") == 2
     with database.write() as session:
         assert trials.move(session, trials.get(session, first.id), "cancelled").wanted is None
     with pytest.raises(IllegalMove, match="cannot stop a trial that is cancelled"):
-        wish("stop")
+        want("stop")
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])

@@ -15,7 +15,7 @@ import service.tracking.projector
 from service.controller import sweep_lifecycle
 from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED
-from service.store import components, leases, outbox, projections, reports, sweeps, trials
+from service.store import checkpoints, components, leases, outbox, projections, reports, sweeps, trials
 from service.store.database import Database
 from service.store.tables import OutboxEntry, Sweep, TrialCheckpoint
 from service.tracking import diagnostic_plots, logged_models, plots, sweep_results
@@ -53,7 +53,7 @@ def ended(database: Database, new_sweep: Callable[..., Sweep]) -> Callable[..., 
                 points = [(step, {"val/loss": 1.0 / (step + trial.number)}) for step in (10, 20)]
                 reports.add(session, trial.id, points, at=1000.0)
                 row = TrialCheckpoint(trial_id=trial.id, step=20, path="/c", best=True, objective=0.1)
-                reports.add_checkpoint(session, row)
+                checkpoints.add(session, row)
                 trial.objective, trial.best_step, trial.step = 1.0 / (20 + trial.number), 20, 20
                 trials.move(session, trial, "succeeded")
             sweep_lifecycle.settle(session, sweep.id)

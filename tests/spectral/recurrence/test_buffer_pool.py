@@ -1,4 +1,4 @@
-"""Memory that is used again: never while somebody reads it, and only for arrays of about its size."""
+"""The buffer pool reuses memory, but never while a tensor still reads it, and only for arrays of about its size."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""checkpoint_every changes what is kept, and nothing else: outputs and every gradient are those without it."""
+"""checkpoint_every changes only what is kept: outputs and every gradient are the same without it."""
 
 import subprocess
 import sys
@@ -89,7 +89,7 @@ def nets(every, **options):
 
 
 def assert_same(plain, cut, x, h0=None, size=4000, **options):
-    """Output, h_n, last_state and the gradients of a loss of both."""
+    """Compare output, h_n, last_state, and the gradients of a loss that reads output and h_n."""
     results = []
     for net in (plain, cut):
         out, h_n = net(x, h0, **options)
@@ -129,10 +129,9 @@ def test_packed_sequences_and_no_batch(bidirectional):
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("lengths", [[[3, 5], [1, 2]], [5, 2]])
 def test_packs(bidirectional, lengths):
-    plain, cut = (SpectralRNN.pack([a, b]) for a, b in zip(
-        nets(2, num_layers=2, bidirectional=bidirectional),
-        nets(2, num_layers=2, bidirectional=bidirectional, reflectors=2), strict=True,
-    ))  # fmt: skip
+    first = nets(2, num_layers=2, bidirectional=bidirectional)
+    second = nets(2, num_layers=2, bidirectional=bidirectional, reflectors=2)
+    plain, cut = (SpectralRNN.pack(trials) for trials in zip(first, second, strict=True))
     assert cut.checkpoint_every == 2
     assert_same(plain, cut, draw(2, 5, 2, 3).requires_grad_(), lengths=torch.tensor(lengths))
 

@@ -1,21 +1,32 @@
-"""One law suite for every backend in the dispatcher's table: outputs and every gradient against the reference."""
-
-import logging
+"""The law suite of all backends in the registry: outputs and every gradient are compared with the reference."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectral import BACKENDS, Activation, Transition, recurrence
+from spectral import BACKENDS, Activation, Transition, layer, recurrence
 from spectral.errors import OptionError, RangeError, ShapeError
-from spectral.recurrence import native, native_library
+from spectral.recurrence import native
 from spectral.recurrence.activation import NAMES
+from spectral.recurrence.backends import LAYERS, Cell
 from spectral.recurrence.dense import DenseRecurrence
-from spectral.recurrence.dispatch import LAYERS, Cell, choose, choose_on_gpu, layer, stack
+from spectral.recurrence.stack import stack
 from spectral.recurrence.torch_loop import FactoredRecurrence
-from spectral.transition import LowRank, dense, dense_literal, factors
-from tests.spectral.agreement import LAW, activations, assert_near, draw, gradients, named, offset, there, transition
+from spectral.transition import dense, factors
+from tests.spectral.agreement import (
+    LAW,
+    activations,
+    assert_near,
+    draw,
+    gradients,
+    inputs,
+    named,
+    offset,
+    there,
+    transition,
+    trial_axis,
+)
 
 FAST = sorted(set(BACKENDS) - {"reference"})
 backends = pytest.mark.parametrize("backend", [named(name) for name in FAST])
@@ -25,7 +36,6 @@ cells = pytest.mark.parametrize(
 layers = pytest.mark.parametrize(
     ("backend", "name"), [named(backend, name) for backend in sorted(LAYERS) for name in activations(backend)]
 )
-trial_axis = pytest.mark.parametrize("lead", [(), (1,), (3,)], ids=["alone", "K=1", "K=3"])
 
 
 def assert_backend(backend, z, h0, matrix: Transition, activation: Activation):
@@ -44,7 +54,7 @@ def assert_backend(backend, z, h0, matrix: Transition, activation: Activation):
 @pytest.mark.parametrize("name", ["tanh", "identity"])
 @trial_axis
 def test_float32_is_near_the_reference_in_float64(backend, name, lead):
-    """No kinked activation: one sign flip of relu in float32 moves a gradient by far more than its rounding."""
+    """Only smooth activations: one flipped sign of relu in float32 changes a gradient by much more than rounding."""
     if name not in activations(backend):
         pytest.skip(f"{backend} has no {name}")
     n, steps, batch = 20, 12, 5
@@ -60,11 +70,6 @@ def test_float32_is_near_the_reference_in_float64(backend, name, lead):
     grads = torch.autograd.grad((found * weight.float()).sum(), [z, h0, *matrix])
     for f, e in zip(grads, torch.autograd.grad((expected * weight).sum(), exact), strict=True):
         assert_near(f, e.float(), size)
-
-
-def inputs(lead, steps, batch, n, seed=0):
-    z, h0 = draw(*lead, steps, batch, n, seed=seed + 5), draw(*lead, batch, n, seed=seed + 6)
-    return z.requires_grad_(), h0.requires_grad_()
 
 
 @cells
@@ -104,18 +109,17 @@ def test_backend_agrees_with_the_reference_on_drawn_shapes(backend, data):
 @trial_axis
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_last_state_without_gradients(backend, name, lead, layers):
-    """Where a backend then keeps no other."""
+    """Check the last state where a backend keeps no other state."""
     n, features = 6, 3
     matrices = [transition(n, 2, 3, lead=lead, seed=10 * i) for i in range(layers)]
-    parts = [
-        Cell(draw(*lead, n, features if i == 0 else n, seed=i), draw(*lead, n, seed=i + 3), matrix,
-             offset(name, n, lead=lead, seed=i))
-        for i, matrix in enumerate(matrices)
-    ]  # fmt: skip
+    parts = []
+    for i, matrix in enumerate(matrices):
+        weight, bias = draw(*lead, n, features if i == 0 else n, seed=i), draw(*lead, n, seed=i + 3)
+        parts.append(Cell(weight, bias, matrix, offset(name, n, lead=lead, seed=i)))
     x, h0 = draw(*lead, 5, 9, features), draw(*lead, layers, 9, n)
     _, expected = stack(x, h0, parts, Activation(name), backend=backend)
     with torch.no_grad():
-        states, found = stack(x, h0, parts, Activation(name), backend=backend, wanted=False)
+        states, found = stack(x, h0, parts, Activation(name), backend=backend, keep_states=False)
     assert states is None
     assert_near(found, expected, 5 * 9 * n * n)
 
@@ -124,7 +128,7 @@ def test_the_last_state_without_gradients(backend, name, lead, layers):
 @pytest.mark.parametrize(("lead", "steps"), [((), 48), ((2,), 24)], ids=["alone", "K=2"])
 @pytest.mark.parametrize("n", [64, 61])
 def test_states_too_many_for_the_caches(backend, lead, steps, n):
-    """Above 4 MiB the native loop writes whole vectors past the caches; n = 61 has others."""
+    """Above 4 MiB the native loop streams whole vectors past the caches; rows of n = 61 are not whole vectors."""
     batch = 180
     z, h0 = inputs(lead, steps, batch, n)
     assert z.numel() * z.element_size() > 2**22
@@ -133,21 +137,13 @@ def test_states_too_many_for_the_caches(backend, lead, steps, n):
     expected = recurrence(z, h0, matrix, Activation("relu"), backend=backend)[..., -1, :, :]
     with torch.no_grad():
         cells = [Cell(None, None, matrix)]
-        _, found = stack(z, h0.unsqueeze(-3), cells, Activation("relu"), backend=backend, wanted=False)
+        _, found = stack(z, h0.unsqueeze(-3), cells, Activation("relu"), backend=backend, keep_states=False)
     assert torch.equal(found.squeeze(-3), expected)
-
-
-@pytest.mark.parametrize("built", [True, False])
-def test_auto_runs_modrelu_wherever_it_is(monkeypatch, built):
-    if not built:
-        monkeypatch.setattr(native, "available", lambda device, dtype: False)
-    z, h0 = inputs((), 3, 2, 50)
-    assert_backend("auto", z, h0, transition(50, 2, 2), Activation("modrelu"))
 
 
 @pytest.mark.parametrize("offset_is", [-0.5, 0.0, 0.5])
 def test_modrelu_at_its_kinks_is_zero_with_gradient_zero(offset_is):
-    """At z = 0 and |z| = -b, in every direction: padded units rest on it."""
+    """At z = 0 and |z| = -b. Padded units rely on it."""
     x = torch.tensor([[0.0, -0.5, 0.5, 2.0, -2.0]], dtype=torch.float64, requires_grad=True)
     b = torch.full((5,), offset_is, dtype=torch.float64, requires_grad=True)
     phi, size = Activation("modrelu"), (x.detach().abs() + offset_is).clamp(min=0)
@@ -221,7 +217,7 @@ def test_only_some_gradients_are_wanted(backend):
 
 @pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop", "dense"])
 def test_a_second_derivative_is_refused(backend):
-    """Also where the gradient coming in is constant, which torch's own once_differentiable lets pass."""
+    """Also if the incoming gradient is constant, which torch's own once_differentiable does not notice."""
     z, h0 = inputs((), 3, 2, 4)
     states = recurrence(z, h0, transition(4, 1, 2), Activation("tanh"), backend=backend)
     with pytest.raises(RuntimeError, match="create_graph"):
@@ -229,7 +225,7 @@ def test_a_second_derivative_is_refused(backend):
 
 
 def test_the_reference_can_be_differentiated_twice():
-    """What the refusal advises."""
+    """The error message of the other backends advises it."""
     z, h0 = inputs((), 2, 1, 3)
     matrix = transition(3, 1, 1)
 
@@ -266,57 +262,6 @@ def test_gradcheck_of_the_hand_written_backwards(name, lead):
     w, b = dense(matrix).detach().requires_grad_(), offset(name, 4, lead=lead)
     assert torch.autograd.gradcheck(FactoredRecurrence.apply, (z, h0, sigma, a, c, b, Activation(name)))
     assert torch.autograd.gradcheck(DenseRecurrence.apply, (z, h0, w, b, Activation(name)))
-
-
-@trial_axis
-def test_gradcheck_of_the_factors(lead):
-    assert torch.autograd.gradcheck(LowRank.apply, tuple(transition(5, 2, 5, lead=lead)))
-
-
-@LAW
-@given(n=st.integers(1, 24), data=st.data())
-def test_the_factors_are_the_transition(n, data):
-    m1, m2 = data.draw(st.integers(0, n)), data.draw(st.integers(0, n))
-    matrix = transition(n, m1, m2)
-    assert factors(matrix).a.shape == (n, m1 + m2)
-    assert_near(dense(matrix), dense_literal(matrix), n * (m1 + m2 + 1))
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_the_rule(native):
-    names = ("native", "native_dense") if native else ("torch_loop", "dense")
-    assert choose(512, 32, native=native) == names[0]
-    assert choose(128, 128, native=native) == names[1]
-    assert choose(32, 4, native=native) == names[1]
-
-
-def test_the_rule_on_a_gpu():
-    assert choose_on_gpu(512, 32, "relu", can_triton=True) == "triton"
-    assert choose_on_gpu(512, 32, "relu", can_triton=True, pack=True) == "triton"
-    assert choose_on_gpu(512, 32, "relu", can_triton=False) == "cudnn"
-    assert choose_on_gpu(64, 64, "tanh", can_triton=True) == "cudnn"
-    assert choose_on_gpu(64, 64, "tanh", can_triton=True, pack=True) == "dense"
-    assert choose_on_gpu(64, 64, "leaky_relu", can_triton=True) == "dense"
-    assert choose_on_gpu(4096, 32, "relu", can_triton=True) == "cudnn"
-
-
-@pytest.mark.parametrize("built", [True, False])
-def test_the_choice_is_logged_and_falls_back_where_nothing_is_built(caplog, monkeypatch, built):
-    monkeypatch.setattr(native, "available", lambda device, dtype: built)
-    z, h0 = inputs((), 2, 1, 4)
-    with caplog.at_level(logging.DEBUG, logger="spectral.recurrence.dispatch"):
-        recurrence(z, h0, transition(4, 1, 1), Activation("tanh"))
-    assert f"backend {'native_dense' if built else 'dense'}" in caplog.text
-    if not built:
-        with pytest.raises(OptionError, match="C\\+\\+ compiler"):
-            recurrence(z, h0, transition(4, 1, 1), Activation("tanh"), backend="native")
-
-
-def test_without_a_compiler_the_library_is_absent_and_says_so_once(caplog, monkeypatch):
-    monkeypatch.setattr(native_library.shutil, "which", lambda name: None)
-    with caplog.at_level(logging.WARNING, logger=native_library.log.name):
-        assert native_library.library.__wrapped__(torch.float32) is None
-    assert caplog.text.count("no C++ compiler found") == 1
 
 
 @layers
@@ -389,7 +334,7 @@ def test_what_is_refused():
         recurrence(z, h0, matrix, Activation("modrelu"), offset=draw(1, 4))
     with pytest.raises(ShapeError, match="found None"):
         recurrence(z, h0, matrix, Activation("modrelu"))
-    with pytest.raises(OptionError, match="has no offset"):
+    with pytest.raises(OptionError, match="takes no offset"):
         recurrence(z, h0, matrix, Activation("tanh"), offset=draw(4))
     with pytest.raises(OptionError, match="tanh, relu alone"):
         recurrence(z, h0, matrix, Activation("modrelu"), offset=draw(4), backend="cudnn")
@@ -399,3 +344,11 @@ def test_what_is_refused():
         recurrence(z, h0[..., :3], matrix, Activation("tanh"))
     with pytest.raises(ShapeError, match="at least one step"):
         recurrence(z[:0], h0, matrix, Activation("tanh"))
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_auto_runs_modrelu_wherever_it_is(monkeypatch, built):
+    if not built:
+        monkeypatch.setattr(native, "available", lambda device, dtype: False)
+    z, h0 = inputs((), 3, 2, 50)
+    assert_backend("auto", z, h0, transition(50, 2, 2), Activation("modrelu"))

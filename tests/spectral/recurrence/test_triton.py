@@ -1,4 +1,4 @@
-"""The Triton kernels, every way they can be cut; that they agree with the reference is in test_recurrence.py too."""
+"""The Triton kernels with every way to divide a problem; test_recurrence.py compares them with the reference too."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A whole sweep on this machine: every trial's end, results on disk, going on where it was cut."""
+"""A whole sweep on this machine: every trial ends, results are on disk, and it resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sweep(**training: Any) -> Any:
     return parse_sweep(document | {"training": document["training"] | training})
 
 
-def told(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
+def measured(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
     return {
         (r.trial_id, r.step): {k: v for k, v in r.values.items() if not k.startswith(("time/", "throughput/"))}
         for r in reports
@@ -35,10 +35,10 @@ def told(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
     }
 
 
-def test_every_trial_ends_and_its_results_stand_on_disk(tmp_path: Path) -> None:
+def test_every_trial_ends_and_its_results_are_on_disk(tmp_path: Path) -> None:
     local = LocalSweep(sweep(), tmp_path, workers=2)
     reports = list(local.run())
-    assert sorted(told(reports)) == [(str(n), step) for n in range(4) for step in (4, 8, 12)]
+    assert sorted(measured(reports)) == [(str(n), step) for n in range(4) for step in (4, 8, 12)]
     assert [r.outcome for r in reports if isinstance(r, Ended)] == ["succeeded"] * 4
     results = json.loads((tmp_path / RESULTS).read_text())
     assert results["objective"] == {"metric": "val/loss", "direction": "minimize"}
@@ -53,16 +53,16 @@ def test_every_trial_ends_and_its_results_stand_on_disk(tmp_path: Path) -> None:
         load(tmp_path / trial["checkpoint"])
 
 
-def test_a_finished_sweep_is_told_again_from_its_checkpoints(tmp_path: Path) -> None:
+def test_a_finished_sweep_is_reported_again_from_its_checkpoints(tmp_path: Path) -> None:
     first = list(LocalSweep(sweep(), tmp_path, workers=1).run())
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     second = list(LocalSweep(sweep(), tmp_path, workers=1).run())
-    assert told(first) == told(second)
+    assert measured(first) == measured(second)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == stamps
 
 
 def test_a_sweep_cut_short_goes_on(tmp_path: Path) -> None:
-    undisturbed = told(list(LocalSweep(sweep(steps=40), tmp_path / "a", workers=1).run()))
+    undisturbed = measured(list(LocalSweep(sweep(steps=40), tmp_path / "a", workers=1).run()))
     iterator = LocalSweep(sweep(steps=40), tmp_path / "b", workers=1).run()
     for report in iterator:
         if isinstance(report, Measured) and report.step == 12:
@@ -70,18 +70,18 @@ def test_a_sweep_cut_short_goes_on(tmp_path: Path) -> None:
     iterator.close()
     results = json.loads((tmp_path / "b" / RESULTS).read_text())
     assert any(trial["state"] == "running" for trial in results["trials"])
-    assert told(list(LocalSweep(sweep(steps=40), tmp_path / "b", workers=1).run())) == undisturbed
+    assert measured(list(LocalSweep(sweep(steps=40), tmp_path / "b", workers=1).run())) == undisturbed
 
 
 def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
-    undisturbed = told(list(LocalSweep(sweep(steps=40), tmp_path / "a", workers=1).run()))
+    undisturbed = measured(list(LocalSweep(sweep(steps=40), tmp_path / "a", workers=1).run()))
     reports, killed = [], 0
     for report in LocalSweep(sweep(steps=40), tmp_path / "b", workers=1).run():
         reports.append(report)
         if not killed and isinstance(report, Measured) and report.step == 8:
             killed = _kill_trainers()
     assert killed == 1
-    assert told(reports) == undisturbed
+    assert measured(reports) == undisturbed
     assert len([r for r in reports if isinstance(r, Measured)]) == len(undisturbed)
     assert [r.outcome for r in reports if isinstance(r, Ended)] == ["succeeded"] * 4
 
@@ -96,13 +96,13 @@ def test_a_process_that_dies_every_time_fails_its_trials(tmp_path: Path) -> None
         if isinstance(report, Ended):
             ends.append(report)
     assert [(end.outcome, end.cause) for end in ends] == [("failed", "infrastructure")] * 4
-    assert "exit code -9, 1 times" in str(ends[0].reason)
+    assert "attempts (1); the last exit code was -9" in str(ends[0].reason)
     states = [trial["state"] for trial in json.loads((tmp_path / RESULTS).read_text())["trials"]]
     assert states == ["failed"] * 4
 
 
 def _kill_trainers() -> int:
-    """SIGKILL to the training processes that this test started."""
+    """Send SIGKILL to the training processes that this test started."""
     living = [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
     found = [p for p in living if "spawn_main" in " ".join(p.cmdline())]
     for process in found:

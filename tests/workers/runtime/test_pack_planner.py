@@ -1,4 +1,4 @@
-"""Plans hold every trial once, never mix shapes, and never exceed the size asked for."""
+"""Plans hold every trial once, never mix shapes, and never exceed the requested size."""
 
 from __future__ import annotations
 
@@ -64,8 +64,14 @@ def test_a_given_size_is_filled_evenly() -> None:
 
 
 def test_reflectors_margins_rates_and_seeds_share_a_pack() -> None:
-    trials = [SMALL, make_trial(reflectors=4), make_trial(margin=0.2), make_trial(lr=0.1), make_trial(seed=7),
-              make_trial(activation="relu")]  # fmt: skip
+    trials = [
+        SMALL,
+        make_trial(reflectors=4),
+        make_trial(margin=0.2),
+        make_trial(lr=0.1),
+        make_trial(seed=7),
+        make_trial(activation="relu"),
+    ]
     assert plan(trials, 8, 1, 0) == [[0, 1, 2, 3, 4, 5]]
 
 

@@ -1,4 +1,4 @@
-"""The runner as a Ray actor on a real local cluster: adopted, killed, taken up again, gone by itself."""
+"""The runner as a Ray actor on a real local cluster: adopted, killed, resumed, and gone by itself."""
 
 from __future__ import annotations
 
@@ -25,14 +25,19 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """A cluster of its own for this file; its namespace."""
+    """Start a cluster for this file and yield its namespace."""
     kept = dict(os.environ)
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", RAY_AUTH_MODE="disabled")
     paths = {"PYTHONPATH": str(ROOT)}
     ray.init(
-        address="local", num_cpus=2, include_dashboard=False, namespace="spectral-test", log_to_driver=False,
-        runtime_env={"env_vars": paths}, logging_level=logging.ERROR,
-    )  # fmt: skip
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        namespace="spectral-test",
+        log_to_driver=False,
+        runtime_env={"env_vars": paths},
+        logging_level=logging.ERROR,
+    )
     yield "spectral-test"
     ray.shutdown()
     os.environ.clear()
@@ -63,7 +68,7 @@ def to_end(handle: Any) -> list[Report]:
 
 
 def actor_process() -> psutil.Process:
-    """The process of the one runner that lives in this test's own cluster, whose processes are our descendants."""
+    """Return the process of the only runner in this test's cluster, whose processes are descendants of this one."""
     living = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
     found = [p for p in living if "ray::PackRunnerActor" in "".join(p.cmdline())]
     (only,) = found
@@ -74,9 +79,10 @@ def recorded(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
     found: dict[tuple[str, int], dict[str, float]] = {}
     for report in reports:
         if isinstance(report, Measured):
-            found.setdefault((report.trial_id, report.step), {
-                k: v for k, v in report.values.items() if not k.startswith(("throughput/", "time/"))
-            })  # fmt: skip
+            found.setdefault(
+                (report.trial_id, report.step),
+                {k: v for k, v in report.values.items() if not k.startswith(("throughput/", "time/"))},
+            )
     return found
 
 
@@ -96,14 +102,14 @@ def test_a_killed_runner_is_taken_up_again_and_nothing_is_lost(cluster: str, tmp
     second = ray_actor.start(assignment.model_copy(update={"attempt": 1}), "pack-b-a1", cluster)
     after = to_end(second)
     assert not any(isinstance(report, Ended) for report in before)
-    told = [(r.trial_id, r.step) for r in after if isinstance(r, Measured)]
-    assert len(told) == len(set(told)) == 60
+    reported = [(r.trial_id, r.step) for r in after if isinstance(r, Measured)]
+    assert len(reported) == len(set(reported)) == 60
     assert recorded(before).items() <= recorded(after).items()
     assert recorded(after) == undisturbed
     assert {r.outcome for r in after if isinstance(r, Ended)} == {"succeeded"}
 
 
-def test_an_actor_is_adopted_by_name_obeys_and_leaves(cluster: str, tmp_path: Path) -> None:
+def test_an_actor_is_adopted_by_name_obeys_and_exits(cluster: str, tmp_path: Path) -> None:
     assignment = make_assignment(tmp_path, [make_trial(steps=1_000_000)])
     handle = ray_actor.start(assignment, "pack-c-a0", cluster)
     again = ray_actor.start(assignment, "pack-c-a0", cluster)

@@ -1,4 +1,4 @@
-"""The runner's promises: reports until acknowledged, commands once, stale epochs refused, an end for every trial."""
+"""The runner keeps reports until acknowledged, runs a command once, refuses stale terms, and ends every trial."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.checkpoints import CheckpointFolder, read
 from workers.files import write_whole
 from workers.protocol import Checkpointed, Command, Ended, Measured, Poll, Report, StaleTerm
 from workers.runtime.ray_actor import PackRunner
-from workers.runtime.train_pack import blame
+from workers.runtime.train_pack import cause_of
 from workers.training.trainer import Trainer
 
 LONG: dict[str, Any] = {"steps": 1_000_000, "report_every": 5}
@@ -23,12 +23,12 @@ PATIENCE = 60.0
 
 
 class Watched(PackRunner):
-    """Counts how often it left."""
+    """A runner that counts how often it exited."""
 
-    left = 0
+    exits = 0
 
-    def leave(self) -> None:
-        self.left += 1
+    def exit(self) -> None:
+        self.exits += 1
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
 
     yield run
     for i, runner in enumerate(started):
-        names = [slot.trial_id for slot in runner._assignment.slots]
+        names = [trial.trial_id for trial in runner._assignment.trials]
         runner.command(99, Command(seq=10_000 + i, verb="cancel", trial_ids=names).model_dump())
         wait_for_end(runner)
 
@@ -62,7 +62,7 @@ def poll(runner: PackRunner, after: int, term: int = 1) -> Poll:
 
 
 def to_end(runner: PackRunner) -> list[Report]:
-    """All reports, acknowledged as they come."""
+    """Return all reports of a runner, each acknowledged by the next poll."""
     reports: list[Report] = []
 
     def ended() -> bool:
@@ -78,7 +78,7 @@ def ends(reports: list[Report]) -> dict[str, Ended]:
     return {report.trial_id: report for report in reports if isinstance(report, Ended)}
 
 
-def test_a_pack_is_trained_and_told_in_order(start: Callable[..., Watched], tmp_path: Path) -> None:
+def test_a_pack_is_trained_and_reported_in_order(start: Callable[..., Watched], tmp_path: Path) -> None:
     runner = start(make_trial(seed=0), make_trial(seed=1))
     reports = to_end(runner)
     assert [report.seq for report in reports] == list(range(1, len(reports) + 1))
@@ -93,7 +93,7 @@ def test_a_pack_is_trained_and_told_in_order(start: Callable[..., Watched], tmp_
     assert poll(runner, reports[-1].seq).progress == {"t0": 12, "t1": 12}
 
 
-def test_it_leaves_once_all_is_acknowledged_and_not_before(start: Callable[..., Watched]) -> None:
+def test_it_exits_once_all_reports_are_acknowledged_and_not_before(start: Callable[..., Watched]) -> None:
     runner = start(make_trial())
     until(lambda: poll(runner, 0).state == "ended")
     last = poll(runner, 0).reports[-1].seq
@@ -101,10 +101,10 @@ def test_it_leaves_once_all_is_acknowledged_and_not_before(start: Callable[..., 
     assert poll(runner, last - 1).reports[-1].seq == last
     assert poll(runner, last).reports == []
     assert runner.join(PATIENCE)
-    assert runner.left == 1
+    assert runner.exits == 1
 
 
-def test_reports_are_told_again_until_acknowledged(start: Callable[..., Watched]) -> None:
+def test_reports_are_sent_again_until_acknowledged(start: Callable[..., Watched]) -> None:
     runner = start(make_trial())
     until(lambda: poll(runner, 0).state == "ended")
     first, again = poll(runner, 0).reports, poll(runner, 0).reports
@@ -156,18 +156,18 @@ def test_a_command_acts_in_the_middle_of_a_long_interval(start: Callable[..., Wa
 def test_a_controller_that_lost_the_lead_is_refused(start: Callable[..., Watched]) -> None:
     runner = start(make_trial(**LONG))
     poll(runner, 0, term=5)
-    with pytest.raises(StaleTerm, match="term 4 has lost the lead to term 5"):
+    with pytest.raises(StaleTerm, match="term 4 is over: the controller of term 5 leads now"):
         runner.poll(0, 4)
     with pytest.raises(StaleTerm):
         runner.command(1, {"seq": 1, "verb": "cancel", "trial_ids": ["t0"]})
     assert poll(runner, 0, term=6).state != "ended"
 
 
-def test_an_orphan_pauses_at_a_checkpoint_and_leaves(start: Callable[..., Watched], tmp_path: Path) -> None:
+def test_an_orphan_pauses_at_a_checkpoint_and_exits(start: Callable[..., Watched], tmp_path: Path) -> None:
     specs = [make_trial(seed=s, **LONG) for s in range(2)]
     runner = start(*specs, orphan_ttl=1.0)
     assert runner.join(PATIENCE)
-    assert runner.left == 1
+    assert runner.exits == 1
     found = ends(poll(runner, 0).reports)
     assert [end.outcome for end in found.values()] == ["paused", "paused"]
     for name, spec in zip(("t0", "t1"), specs, strict=True):
@@ -190,7 +190,7 @@ def test_a_second_runner_tells_all_again_and_goes_on(start: Callable[..., Watche
 
 
 def metrics(reports: list[Report]) -> list[tuple[str, int, dict[str, float]]]:
-    """What must be the same in every attempt: all but the times."""
+    """Return the metrics that are the same in every attempt: all but the times."""
     return [
         (r.trial_id, r.step, {k: v for k, v in r.values.items() if not k.startswith(("throughput/", "time/"))})
         for r in reports
@@ -198,7 +198,7 @@ def metrics(reports: list[Report]) -> list[tuple[str, int, dict[str, float]]]:
     ]
 
 
-def test_a_finished_trial_is_told_again_without_training(
+def test_a_finished_trial_is_reported_again_without_training(
     start: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = make_trial()
@@ -210,7 +210,7 @@ def test_a_finished_trial_is_told_again_without_training(
     assert ends(again)["t0"].outcome == "succeeded"
 
 
-def test_a_trial_at_its_target_has_succeeded_and_says_so_again(start: Callable[..., Watched]) -> None:
+def test_a_trial_at_its_target_has_succeeded_and_reports_it_again(start: Callable[..., Watched]) -> None:
     spec = make_trial(steps=40, report_every=4, target=1e6)
     for _ in range(2):
         reports = to_end(start(spec))
@@ -220,7 +220,7 @@ def test_a_trial_at_its_target_has_succeeded_and_says_so_again(start: Callable[.
         assert [r.step for r in reports if isinstance(r, Checkpointed)] == [4]
 
 
-def test_a_slot_that_cannot_start_fails_and_the_others_go_on(start: Callable[..., Watched], tmp_path: Path) -> None:
+def test_a_trial_that_cannot_start_fails_and_the_others_continue(start: Callable[..., Watched], tmp_path: Path) -> None:
     to_end(start(make_trial(seed=0), make_trial(seed=1)))
     found = ends(to_end(start(make_trial(seed=7), make_trial(seed=1))))
     assert (found["t0"].outcome, found["t0"].cause) == ("failed", "user")
@@ -228,7 +228,7 @@ def test_a_slot_that_cannot_start_fails_and_the_others_go_on(start: Callable[...
     assert found["t1"].outcome == "succeeded"
 
 
-def test_missing_data_fails_every_slot_with_where_to_put_it(
+def test_missing_data_fails_every_trial_and_says_where_to_put_it(
     start: Callable[..., Watched], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.tasks.mnist.MIRROR", "http://127.0.0.1:9/")
@@ -250,7 +250,7 @@ def test_a_full_disk_fails_the_trial_as_infrastructure(
     assert "No space left on device" in str(end.reason)
 
 
-def test_a_trial_whose_folder_takes_no_file_fails_and_the_others_of_its_pack_do_not(
+def test_a_trial_whose_folder_cannot_be_written_fails_and_the_others_do_not(
     start: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full_for_one(path: Path, content: bytes) -> None:
@@ -261,16 +261,15 @@ def test_a_trial_whose_folder_takes_no_file_fails_and_the_others_of_its_pack_do_
     monkeypatch.setattr("workers.checkpoints.write_whole", full_for_one)
     runner = start(make_trial(0), make_trial(1), make_trial(2))
     reports = to_end(runner)
-    assert {name: end.outcome for name, end in ends(reports).items()} == {
-        "t0": "succeeded", "t1": "failed", "t2": "succeeded",
-    }  # fmt: skip
+    outcomes = {name: end.outcome for name, end in ends(reports).items()}
+    assert outcomes == {"t0": "succeeded", "t1": "failed", "t2": "succeeded"}
     written = [report for report in reports if isinstance(report, Checkpointed)]
     assert {report.trial_id for report in written} == {"t0", "t2"}
     newest = {report.trial_id: report.path for report in written}
     assert all(read(Path(path)).manifest.step == ends(reports)[name].step for name, path in newest.items())
 
 
-def test_a_gpu_that_is_not_there_is_the_nodes_fault(
+def test_a_missing_gpu_is_an_infrastructure_failure(
     start: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -278,10 +277,10 @@ def test_a_gpu_that_is_not_there_is_the_nodes_fault(
     until(lambda: poll(runner, 0).state == "ended")
     end = ends(poll(runner, 0).reports)["t0"]
     assert (end.outcome, end.cause) == ("failed", "infrastructure")
-    assert "torch sees none" in str(end.reason)
+    assert "torch finds none" in str(end.reason)
 
 
-def test_mixed_precision_without_a_gpu_is_the_users_fault(start: Callable[..., Watched]) -> None:
+def test_mixed_precision_without_a_gpu_is_a_user_failure(start: Callable[..., Watched]) -> None:
     spec = make_trial()
     mixed = spec.model_copy(update={"training": spec.training.model_copy(update={"dtype": "bfloat16"})})
     end = ends(to_end(start(mixed)))["t0"]
@@ -308,7 +307,7 @@ def test_an_error_in_training_fails_every_live_trial(
     found = ends(to_end(start(make_trial(seed=0), make_trial(seed=1))))
     assert [(end.outcome, end.cause) for end in found.values()] == [("failed", "user")] * 2
     assert all(reason in str(end.reason) for end in found.values())
-    assert blame(error)[0] == "user"
+    assert cause_of(error)[0] == "user"
 
 
 def test_trials_of_different_shapes_are_refused(start: Callable[..., Watched]) -> None:

@@ -31,7 +31,7 @@ def shown(task: LanguageTask, ids: npt.NDArray[np.int64], data_dir: Path) -> lis
 @pytest.fixture
 def ptb_dir(data_dir: Path) -> Path:
     if not (data_dir / "ptb").is_dir():
-        pytest.skip("SPECTRAL_DATA_DIR holds no folder ptb/")
+        pytest.skip("SPECTRAL_DATA_DIR has no folder ptb/")
     return data_dir
 
 

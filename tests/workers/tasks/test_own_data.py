@@ -30,7 +30,7 @@ def own(folder: Path, text: str | None = None, /, **fields: Any) -> OwnData:
     """The task with its facts, on ``data.csv`` with this text."""
     if text is not None:
         (folder / "data.csv").write_text(text)
-    return OwnData.model_validate({"name": "own_data", "file": "data.csv"} | fields).described(folder)
+    return OwnData.model_validate({"name": "own_data", "file": "data.csv"} | fields).with_info(folder)
 
 
 def parts_of(task: OwnData, folder: Path) -> list[Sequences]:
@@ -40,7 +40,7 @@ def parts_of(task: OwnData, folder: Path) -> list[Sequences]:
 
 
 def steps_of(task: OwnData, folder: Path) -> dict[tuple[float, ...], Any]:
-    """Targets of all series of the task by their values of feature 0, whatever set they are in."""
+    """Targets of all series of the task by their values of feature 0, in all three sets."""
     found = {}
     for part in parts_of(task, folder):
         lengths = part.lengths if part.lengths is not None else np.full(len(part), task.sequence_length)
@@ -55,26 +55,31 @@ def test_a_long_table(tmp_path: Path) -> None:
     assert (task.sequence_length, task.input_size, task.output_size) == (3, 1, 2)
     assert (task.readout, task.loss, list(task.metrics)) == ("last", "cross_entropy", ["loss", "accuracy"])
     assert task.baseline == pytest.approx(np.log(2))
-    assert (task.labels(tmp_path), task.features) == (["a", "b"], None)
+    view = task.sample_view(np.zeros((3, 1)), tmp_path)
+    assert (view.class_names, view.feature_names) == (["a", "b"], None)
     assert steps_of(task, tmp_path) == {tuple(float(n + t) for t in range(2 + n % 2)): n % 2 for n in range(8)}
 
 
 def test_features_are_named_where_columns_are(tmp_path: Path) -> None:
-    assert own(tmp_path, LONG, inputs=["x"]).features == ["x"]
+    named = own(tmp_path, LONG, inputs=["x"])
+    assert named.sample_view(np.zeros((3, 1)), tmp_path).feature_names == ["x"]
     wide = own(tmp_path, "target,a,b\np,1,2\nq,1,2\n", inputs=["b", "a"])
-    assert (wide.features, wide.input_size) == (None, 1)
+    assert (wide.sample_view(np.zeros((2, 1)), tmp_path).feature_names, wide.input_size) == (None, 1)
 
 
 def test_times_a_millisecond_apart_are_even(tmp_path: Path) -> None:
     text = "series,step,x,target\n" + "".join(f"a,2024-05-01T12:00:00.{t:03d}Z,{t},p\n" for t in range(50))
     assert own(tmp_path, text).sequence_length == 50
-    with pytest.raises(DataWrong, match=r"row 4, column step: found 'a step of 0\.002'"):
+    with pytest.raises(DataWrong, match=r"row 4, column step: found a step of 0\.002"):
         own(tmp_path, text.replace("a,2024-05-01T12:00:00.002Z,2,p\n", ""))
 
 
 def test_rows_of_different_series_may_alternate(tmp_path: Path) -> None:
-    rows = [f"{series},{step},{value},{label}\n" for step in range(2) for series, value, label in
-            [(7, step, 1), (8, 10 + step, 2), (9, 20 + step, 1), (10, 30 + step, 2)]]  # fmt: skip
+    rows = [
+        f"{series},{step},{value},{label}\n"
+        for step in range(2)
+        for series, value, label in [(7, step, 1), (8, 10 + step, 2), (9, 20 + step, 1), (10, 30 + step, 2)]
+    ]
     task = own(tmp_path, "series,step,x,target\n" + "".join(rows), validation=0.25, test=0.25)
     assert steps_of(task, tmp_path) == {(0.0, 1.0): 0, (10.0, 11.0): 1, (20.0, 21.0): 0, (30.0, 31.0): 1}
 
@@ -111,13 +116,14 @@ def test_npz_and_parquet_give_what_csv_gives(tmp_path: Path, every_step: bool) -
     )
     rows = [
         {"series": n, "step": t * 0.1, "a": inputs[n, t, 0], "b": inputs[n, t, 1], "target": labels[n, t]}
-        for n in range(9) for t in range(lengths[n])
-    ]  # fmt: skip
+        for n in range(9)
+        for t in range(lengths[n])
+    ]
     pd.DataFrame(rows).to_csv(tmp_path / "data.csv", index=False)
     pd.DataFrame(rows).to_parquet(tmp_path / "data.parquet")
     files = ["data.csv", "data.npz", "data.parquet"]
     tasks = [own(tmp_path, file=file, every_step=every_step) for file in files]
-    assert tasks[0].known == tasks[1].known == tasks[2].known
+    assert tasks[0].info == tasks[1].info == tasks[2].info
     for first, *others in zip(*(parts_of(task, tmp_path) for task in tasks), strict=True):
         for other in others:
             np.testing.assert_allclose(first.inputs, other.inputs, rtol=1e-6)
@@ -159,30 +165,30 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
     ("text", "fields", "message"),
     [
         ("series,x,target\na,1,p\na,n/a,p\n", {}, "row 3, column x: found 'n/a'; expected a number"),
-        ("series,x,target\na,1,p\na,,p\n", {}, "row 3, column x: found 'no value'; expected a number; or set"),
+        ("series,x,target\na,1,p\na,,p\n", {}, "row 3, column x: found no value; expected a number; or set"),
         ("series,x,target\na,1,p\na,inf,p\n", {}, "row 3, column x: found inf; expected a finite number"),
-        ("series,x,target\na,1,p\n,2,p\n", {}, "row 3, column series: found 'nothing'; expected the name"),
+        ("series,x,target\na,1,p\n,2,p\n", {}, "row 3, column series: found nothing; expected the name"),
         ("series,x,target\na,1,p\na,2,q\n", {}, "row 2, column target: found 'p'; expected q, as in row 3"),
-        ("series,x,target\na,1,\nb,2,p\n", {}, "row 2, column target: found 'no label'; expected one of p"),
+        ("series,x,target\na,1,\nb,2,p\n", {}, "row 2, column target: found no label; expected one of p"),
         ("series,x,target\na,1,5\nb,2,p\n", {"kind": "regression"}, "row 3, column target: found 'p'; expected a fin"),
-        ("series,x,target\na,1,5\nb,2,\n", {"kind": "regression"}, "row 3, column target: found 'no target'"),
+        ("series,x,target\na,1,5\nb,2,\n", {"kind": "regression"}, "row 3, column target: found no target"),
         ("series,step,x,target\na,1,1,p\na,1,2,p\n", {}, "row 3, column step: found '1'; expected a step after 1"),
         ("series,step,x,target\na,2,1,p\nb,0,0,p\na,1,2,p\n", {}, "row 4, column step: found '1'; expected a step a"),
-        ("series,step,x,target\na,1,1,p\na,2,1,p\na,4,2,p\n", {}, "row 4, column step: found 'a step of 2'"),
+        ("series,step,x,target\na,1,1,p\na,2,1,p\na,4,2,p\n", {}, "row 4, column step: found a step of 2"),
         ("series,step,x,target\na,1,1,p\na,soon,1,p\n", {}, "row 3, column step: found 'soon'; expected a number"),
         ("series,step,x,target\na,2024-01-02,1,p\na,2024-13-03,1,p\n", {}, "row 3, column step: found '2024-13-03'"),
-        ("series,x,label\na,1,p\n", {}, "its columns: found 'series, x, label'; expected a column named target"),
+        ("series,x,label\na,1,p\n", {}, "its columns: found series, x, label; expected a column named target"),
         ("series,x,target\na,1,p\n", {"inputs": ["y"]}, "expected a column named y"),
         ("x,target\n1,p\n", {"series": "id"}, "expected a column named id"),
         ("x,target\n1,p\n", {"every_step": True}, "expected a column series"),
         ("series,target\na,p\n", {}, "expected columns of values"),
         ("target\np\n", {}, "expected columns of values"),
-        ("x,target\n", {}, "the table: found 'no rows'"),
+        ("x,target\n", {}, "the table: found no rows"),
         ("", {}, "the table: found"),
         ("x,target\n1,p\n1,p,3\n", {}, "the table: found (Error tokenizing data"),
-        ("x,target\n1,p\n", {}, "all of it: found '1 series"),
+        ("x,target\n1,p\n", {}, "its series: found 1 series"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_in_a_table_are_named_with_row_and_column(
     tmp_path: Path, text: str, fields: dict[str, Any], message: str
 ) -> None:
@@ -206,7 +212,7 @@ def test_a_row_of_a_parquet_file_counts_from_one(tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "data.parquet")
     with pytest.raises(DataWrong, match=r"data\.parquet, row 2, column x"):
         own(tmp_path, file="data.parquet")
-    with pytest.raises(DataWrong, match=r"row 3, column target: found 'no label'"):
+    with pytest.raises(DataWrong, match=r"row 3, column target: found no label"):
         own(tmp_path, file="data.parquet", missing="interpolate", inputs=["x"])
     (tmp_path / "data.parquet").write_bytes(b"no parquet")
     with pytest.raises(DataWrong, match="a parquet table"):
@@ -220,22 +226,32 @@ LABELS = np.array([0, 1, 0, 1])
 @pytest.mark.parametrize(
     ("arrays", "fields", "message"),
     [
-        ({"inputs": INPUTS}, {}, "its arrays: found 'inputs'; expected inputs, targets"),
-        ({"inputs": INPUTS, "targets": LABELS, "mask": LABELS}, {}, "its arrays: found 'inputs, targets, mask'"),
-        ({"inputs": INPUTS[0, 0], "targets": LABELS}, {}, "inputs: found 'shape (2,)'"),
-        ({"inputs": INPUTS.astype(str), "targets": LABELS}, {}, "inputs: found 'an array of <U"),
-        ({"inputs": INPUTS, "targets": LABELS[:3]}, {}, "targets: found 'shape (3,)'; expected (4,)"),
-        ({"inputs": INPUTS, "targets": LABELS}, {"every_step": True}, "targets: found 'shape (4,)'; expected (4, 3)"),
-        ({"inputs": INPUTS, "targets": LABELS, "lengths": [1, 2, 3, 4]}, {}, "lengths[3]: found 4; expected 1 to 3"),
-        ({"inputs": INPUTS, "targets": LABELS, "lengths": [0.5] * 4}, {}, "lengths: found 'shape (4,) of float64'"),
-        ({"inputs": np.where(np.arange(24).reshape(4, 3, 2) == 9, np.nan, 0), "targets": LABELS}, {},
-         "inputs[1, 1, 1]: found 'no value'"),
-        ({"inputs": INPUTS, "targets": [0, 1, -100, 1]}, {}, "targets[2]: found 'no label'; expected one of 0, 1"),
-        ({"inputs": INPUTS, "targets": [[0.0], [1], [np.nan], [0]]}, {"kind": "regression"},
-         "targets[2, 0]: found 'no target'"),
+        ({"inputs": INPUTS}, {}, "its arrays: found inputs; expected inputs, targets"),
+        ({"inputs": INPUTS, "targets": LABELS, "mask": LABELS}, {}, "its arrays: found inputs, targets, mask"),
+        ({"inputs": INPUTS[0, 0], "targets": LABELS}, {}, "inputs: found shape (2,)"),
+        ({"inputs": INPUTS.astype(str), "targets": LABELS}, {}, "inputs: found an array of <U"),
+        ({"inputs": INPUTS, "targets": LABELS[:3]}, {}, "targets: found shape (3,); expected (4,)"),
+        ({"inputs": INPUTS, "targets": LABELS}, {"every_step": True}, "targets: found shape (4,); expected (4, 3)"),
+        (
+            {"inputs": INPUTS, "targets": LABELS, "lengths": [1, 2, 3, 4]},
+            {},
+            "lengths[3]: found 4; expected a length fr",
+        ),
+        ({"inputs": INPUTS, "targets": LABELS, "lengths": [0.5] * 4}, {}, "lengths: found shape (4,) of float64"),
+        (
+            {"inputs": np.where(np.arange(24).reshape(4, 3, 2) == 9, np.nan, 0), "targets": LABELS},
+            {},
+            "inputs[1, 1, 1]: found no value",
+        ),
+        ({"inputs": INPUTS, "targets": [0, 1, -100, 1]}, {}, "targets[2]: found no label; expected one of 0, 1"),
+        (
+            {"inputs": INPUTS, "targets": [[0.0], [1], [np.nan], [0]]},
+            {"kind": "regression"},
+            "targets[2, 0]: found no target",
+        ),
         ({"inputs": INPUTS, "targets": np.array([None] * 4)}, {}, "the file: found (Object arrays"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_in_npz_are_named_with_array_and_index(
     tmp_path: Path, arrays: dict[str, Any], fields: dict[str, Any], message: str
 ) -> None:
@@ -261,10 +277,14 @@ def test_what_is_no_npz_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "allowed"),
     [
-        ("../walks.csv", "inside"), ("/etc/walks.csv", "inside"), ("a/../../b.csv", "inside"), ("a.xlsx", ".parquet"),
-        ("", "inside"), ("a\x00.csv", "inside"),
+        ("../walks.csv", "inside"),
+        ("/etc/walks.csv", "inside"),
+        ("a/../../b.csv", "inside"),
+        ("a.xlsx", ".parquet"),
+        ("", "inside"),
+        ("a\x00.csv", "inside"),
     ],
-)  # fmt: skip
+)
 def test_a_file_lies_in_the_data_directory_and_in_a_known_format(file: str, allowed: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_sweep(sweep_document(task={"name": "own_data", "file": file}))
@@ -313,8 +333,13 @@ def test_the_page_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         exec(compile(code, "own-data.md", "exec"), {})
     tasks = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.S)]
     assert [task["file"] for task in tasks] == [
-        "walks.csv", "loads.csv", "rooms.csv", "waves.npz", "beats.ts", "walks.csv",
-    ]  # fmt: skip
+        "walks.csv",
+        "loads.csv",
+        "rooms.csv",
+        "waves.npz",
+        "beats.ts",
+        "walks.csv",
+    ]
     for document in tasks:
         task = parse_sweep(sweep_document(task=document), tmp_path).task
         assert isinstance(task, OwnData)
@@ -332,8 +357,8 @@ def test_the_page_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_example_s_facts_are_its_file_s() -> None:
     document = json.loads((ROOT / "examples" / "own-data.json").read_text())
     task = OwnData.model_validate(document["task"])
-    read = task.read_facts(ROOT / "examples" / "data")
-    assert task.known == read.model_copy(update={"baseline": None})
+    read = task.read_info(ROOT / "examples" / "data")
+    assert task.info == read.model_copy(update={"baseline": None})
     assert read.baseline == pytest.approx(np.log(2))
 
 
@@ -348,11 +373,13 @@ def test_a_net_learns_from_a_file(tmp_path: Path, every_step: bool) -> None:
     task = {"name": "own_data", "file": "sums.npz", "kind": "regression", "every_step": every_step}
     sweep = parse_sweep(
         sweep_document(
-            task=task, model={"hidden_size": 8, "reflectors": 2, "activation": "identity"},
-            training={"steps": 120, "batch_size": 16, "report_every": 120, "lr": 0.03}, space={"training.seed": [0]},
+            task=task,
+            model={"hidden_size": 8, "reflectors": 2, "activation": "identity"},
+            training={"steps": 120, "batch_size": 16, "report_every": 120, "lr": 0.03},
+            space={"training.seed": [0]},
         ),
         tmp_path,
-    )  # fmt: skip
+    )
     reports: list[Report] = []
     trial = plan_trial(sweep, 0, {"training.seed": 0}).require_spec()
     train(make_assignment(tmp_path / "out", [trial], data_dir=str(tmp_path)), reports.append)

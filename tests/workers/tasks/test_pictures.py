@@ -125,7 +125,7 @@ def test_the_command_writes_a_picture(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["nothing"], "'nothing' is not a known task; one of adding, copy"),
+        (["nothing"], "'nothing' is not a known task; choose one of adding, copy"),
         (['{"name": "copy", "length": 0}'], "task.length: Input should be greater than or equal to 1"),
         (["copy", "--sample", "500"], "sample 500 is not in the validation set: choose one of 0 to 499"),
         (['{"name": "text", "file": "a.txt"}'], "SPECTRAL_DATA_DIR"),

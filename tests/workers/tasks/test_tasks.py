@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,33 @@ def test_the_table_names_tasks_by_their_own_name(name: str) -> None:
     assert "loss" in task.metrics
     assert task.summary.endswith(".")
     assert task.baseline > 0
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_a_task_reads_files_if_it_needs_a_data_directory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.tasks.mnist.MIRROR", "http://127.0.0.1:9/")
+    task = TASKS[name].model_validate({"name": name} | NEEDED.get(name, {}))
+    if task.reads_files:
+        with pytest.raises(DataMissing, match="SPECTRAL_DATA_DIR"):
+            task.held_out("test", tmp_path)
+    else:
+        assert len(task.held_out("test", tmp_path))
+
+
+def test_pooch_is_imported_only_to_fetch_a_file() -> None:
+    code = (
+        "import sys, workers.tasks, workers.tasks.data_folder as folder; folder.folder_of(None); "
+        "assert 'workers.tasks.mnist' in sys.modules and 'pooch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_field_of_a_task_is_described(name: str) -> None:
+    fields = TASKS[name].model_fields
+    assert [field for field, info in fields.items() if not info.description] == []
 
 
 @pytest.mark.parametrize("task", OFFLINE, ids=lambda task: task.name)

@@ -1,4 +1,4 @@
-"""The archive's two formats, the task's steps and splits, and the real sets where they are at hand."""
+"""The two formats of the archive, the steps and splits of the task, and real data sets if they are available."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TWO_DIMENSIONS = "@problemName Two\n@univariate false\n@dimensions 2\n@equalLeng
 @pytest.fixture
 def ucr_dir(data_dir: Path) -> Path:
     if not (data_dir / "ucr").is_dir():
-        pytest.skip("SPECTRAL_DATA_DIR holds no folder ucr/ with sets of the archive")
+        pytest.skip("SPECTRAL_DATA_DIR has no folder ucr/ with sets of the archive")
     return data_dir
 
 
@@ -56,19 +56,19 @@ def test_ts_of_two_dimensions_and_different_lengths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "place", "expected"),
     [
-        (HEADER, "its end", "@data"),
-        (HEADER + "@data\n", "after @data", "one series a line"),
+        (HEADER, "the end of the file", "@data"),
+        (HEADER + "@data\n", "after @data", "one series per line"),
         (HEADER + "@data\n1,2,x:a\n", "line 7, dimension 1, value 3: found 'x'", "a number"),
         (HEADER + "@data\n1,,2:a\n", "line 7, dimension 1, value 2: found ''", "a number"),
-        (HEADER + "@data\n1,2:3,4:a\n", "line 7: found '2 dimensions'", "1 dimensions and a label"),
-        (HEADER + "@data\na\n", "line 7: found '0 dimensions'", "and a label"),
-        (HEADER + "@equalLength true\n@data\n1,2:a\n1:b\n", "line 9: found '1 values'", "2, since all"),
-        (HEADER + "@seriesLength 3\n@data\n1,2:a\n", "line 8: found '2 values'", "3, since all"),
+        (HEADER + "@data\n1,2:3,4:a\n", "line 7: found 2 dimensions", "1 dimensions and a label"),
+        (HEADER + "@data\na\n", "line 7: found 0 dimensions", "and a label"),
+        (HEADER + "@equalLength true\n@data\n1,2:a\n1:b\n", "line 9: found 1 values", "2, since the header"),
+        (HEADER + "@seriesLength 3\n@data\n1,2:a\n", "line 8: found 2 values", "3, since the header"),
         (HEADER + "@seriesLength many\n@data\n1,2:a\n", "line 6, @serieslength: found 'many'", "a whole number"),
         (HEADER + "@wrong\n@data\n1:a\n", "line 6: found '@wrong'", "a tag"),
         ("@univariate maybe\n@data\n1\n", "line 1, @univariate: found 'maybe'", "true or false"),
-        ("@timeStamps true\n@data\n(0,1)\n", "line 1, @timeStamps", "values without times"),
-        (TWO_DIMENSIONS + "1,2:3:a\n", "line 7, dimension 2: found '1 values'", "2, as in dimension 1"),
+        ("@timeStamps true\n@data\n(0,1)\n", "line 1, @timeStamps", "false, since"),
+        (TWO_DIMENSIONS + "1,2:3:a\n", "line 7, dimension 2: found 1 values", "2, as in dimension 1"),
     ],
 )
 def test_mistakes_in_ts_are_named_with_their_place(tmp_path: Path, text: str, place: str, expected: str) -> None:
@@ -85,7 +85,7 @@ def test_tsv_ends_a_series_at_its_last_value(tmp_path: Path) -> None:
     assert [label.tolist() for label in found.targets] == [["1"], ["-1"]]
     assert [len(one) for one in found.values] == [2, 3]
     assert found.place(1, 1, 0) == "line 2, column 3"
-    with pytest.raises(DataWrong, match=r"a\.tsv, line 2, column 3: found 'no value'.*interpolate"):
+    with pytest.raises(DataWrong, match=r"a\.tsv, line 2, column 3: found no value.*interpolate"):
         complete(found, "refuse")
     assert complete(found, "interpolate").values[1].ravel().tolist() == [2, 2.5, 3]
 
@@ -93,9 +93,9 @@ def test_tsv_ends_a_series_at_its_last_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"line 1: found 'no series'"),
-        ("1\t2\t3\n1\t2\n", r"line 2: found '2 columns'; expected 3"),
-        ("1\n", r"line 1: found '1 columns'; expected 2"),
+        ("", r"line 1: found no series"),
+        ("1\t2\t3\n1\t2\n", r"line 2: found 2 columns; expected 3"),
+        ("1\n", r"line 1: found 1 columns; expected 2"),
         ("1\t2\t3\n1\t2\tx\n", r"line 2, column 3: found 'x'; expected a number"),
     ],
 )
@@ -131,7 +131,7 @@ def lines(length: int, labels: str) -> str:
 def test_the_rule_of_the_steps(tmp_path: Path, length: int, width: int | None, steps: int, size: int) -> None:
     """ArrowHead, FaceAll and CBF as the paper counts them; a width of one's own fills the last step up with zeros."""
     put(tmp_path, ".tsv", lines(length, "ababab"), lines(length, "ab"))
-    task = Ucr(dataset="Mine", width=width).described(tmp_path)
+    task = Ucr(dataset="Mine", width=width).with_info(tmp_path)
     assert (task.sequence_length, task.input_size, task.output_size) == (steps, size, 2)
     found = task.held_out("test", tmp_path)
     assert found.inputs.shape == (2, steps, size)
@@ -145,7 +145,7 @@ def test_the_rule_of_the_steps(tmp_path: Path, length: int, width: int | None, s
 def test_series_of_different_lengths_and_two_dimensions(tmp_path: Path) -> None:
     body = "1,2,3,4:5,6,7,8:a\n1,2:3,4:b\n1:2:a\n4,3,2:9,8,7:b\n"
     put(tmp_path, ".ts", TWO_DIMENSIONS + body, TWO_DIMENSIONS + body)
-    task = Ucr(dataset="Mine").described(tmp_path)
+    task = Ucr(dataset="Mine").with_info(tmp_path)
     assert (task.sequence_length, task.input_size) == (2, 4)
     found = task.held_out("test", tmp_path)
     assert found.lengths is not None
@@ -168,7 +168,7 @@ def test_normalising_is_by_series_and_before_zeros_are_added(tmp_path: Path) -> 
 def test_sizes_come_from_the_header_where_it_gives_them_all(tmp_path: Path) -> None:
     whole = HEADER + "@equalLength true\n@seriesLength 4\n@data\nnot read here\n"
     put(tmp_path, ".ts", whole, whole)
-    task = Ucr(dataset="Mine").described(tmp_path)
+    task = Ucr(dataset="Mine").with_info(tmp_path)
     assert (task.sequence_length, task.input_size, task.output_size) == (2, 2, 2)
     with pytest.raises(DataWrong, match=r"Mine_TRAIN\.ts, line 9"):
         task.training_data(tmp_path)
@@ -178,7 +178,7 @@ def test_sizes_come_from_the_header_where_it_gives_them_all(tmp_path: Path) -> N
 def test_a_label_that_training_has_not_is_refused(tmp_path: Path) -> None:
     put(tmp_path, ".tsv", lines(4, "aabb"), lines(4, "abc"))
     with pytest.raises(DataWrong, match=r"Mine_TEST\.tsv, line 3, column 1: found 'c'; expected one of a, b"):
-        Ucr(dataset="Mine").described(tmp_path)
+        Ucr(dataset="Mine").with_info(tmp_path)
 
 
 def test_data_that_does_not_fit_its_facts_is_refused(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_data_that_does_not_fit_its_facts_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_set_is_named_with_the_place_for_it(tmp_path: Path) -> None:
     with pytest.raises(DataMissing, match=r"Mine_TRAIN\.ts.*SPECTRAL_DATA_DIR"):
-        Ucr(dataset="Mine").described(tmp_path)
+        Ucr(dataset="Mine").with_info(tmp_path)
     with pytest.raises(DataMissing, match="not known"):
         _ = Ucr(dataset="Mine").sequence_length
 
@@ -219,7 +219,7 @@ def test_of_every_class_a_part_is_held_out_and_never_all() -> None:
 def test_real_sets_of_the_archive(
     ucr_dir: Path, dataset: str, steps: int, classes: int, counts: tuple[int, int]
 ) -> None:
-    task = Ucr(dataset=dataset).described(ucr_dir)
+    task = Ucr(dataset=dataset).with_info(ucr_dir)
     train, validation = task.training_data(ucr_dir), task.held_out("validation", ucr_dir)
     test = task.held_out("test", ucr_dir)
     assert train is not None

@@ -1,4 +1,4 @@
-"""States carried from batch to batch, and lengths: against a plain loop, through a kill, in packs of mixed steps."""
+"""States carried from batch to batch: against a plain loop, through a kill, in packs of trials at different steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from tests.workers.examples import make_assignment, make_trial
 from workers.checkpoints import CheckpointFolder
-from workers.models import start_of
+from workers.models import initial_network
 from workers.protocol import Checkpointed, Measured, Report
 from workers.runtime.train_pack import train
 from workers.spec.trial import TrialSpec
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def trial(kind: str, **fields: Any) -> TrialSpec:
-    """A pass over the text is 5 to 6 steps, so that 16 of them begin a pass three times."""
+    """Return a trial of 16 steps on a text. A pass over the text has 5 or 6 steps, so three passes begin."""
     common = {"steps": 16, "batch_size": 5, "report_every": 4, "dtype": "float64", "task": TASK}
     return make_trial(kind=kind, **(common | OWN[kind] | fields))
 
@@ -72,15 +72,15 @@ def assert_same_bits(a: TrainingState, b: TrainingState) -> None:
 @pytest.mark.parametrize("kind", ["spectral_rnn", "lstm"])
 def test_a_carried_state_is_that_of_a_plain_loop(kind: str, folder: Path) -> None:
     spec = trial(kind, clip_norm=None, optimizer="sgd", momentum=0.5, lr=0.2, reflector_lr=1.0, singular_lr=1.0)
-    model = start_of(spec)
+    model = initial_network(spec)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.5)
     data = TaskData(spec.task, folder, CPU, torch.float64)
     order, state, passes = data.order(0, 5), None, 0
     for step in range(16):
         batch = data.batch([order], [0], [step], 5)
-        assert batch.fresh is not None
-        passes += int(batch.fresh)
-        states, state = model.recurrent(_one_hot(model, batch.inputs[0]), None if batch.fresh else state)
+        assert batch.resets is not None
+        passes += int(batch.resets)
+        states, state = model.recurrent(_one_hot(model, batch.inputs[0]), None if batch.resets else state)
         state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         loss = functional.cross_entropy(model.head(states).flatten(0, 1), batch.targets[0].flatten())
         optimizer.zero_grad()
@@ -142,7 +142,7 @@ def test_trials_at_different_steps_share_a_pack(folder: Path) -> None:
         assert_same_bits(mixed.state(i), together.state(i))
 
 
-def test_a_killed_process_costs_nothing_of_what_is_learned(folder: Path) -> None:
+def test_a_killed_process_does_not_change_the_results(folder: Path) -> None:
     specs = [trial("spectral_rnn", seed=seed) for seed in range(2)]
     undisturbed = _numbers(_trained(folder, "whole", specs))
     context = get_context("spawn")
@@ -180,7 +180,7 @@ def _killed_midway(folder: Path, specs: list[TrialSpec]) -> None:
 
 
 def _numbers(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
-    """What must be the same in every attempt: all but the times."""
+    """Return the metrics that are the same in every attempt: all but the times."""
     return {
         (r.trial_id, r.step): {k: v for k, v in r.values.items() if not k.startswith(("throughput/", "time/"))}
         for r in reports
@@ -189,7 +189,7 @@ def _numbers(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
 
 
 class Ragged(Adding):
-    """Sequences of different lengths, with rubbish behind their ends."""
+    """The adding problem with sequences of different lengths, and large numbers as padding after their ends."""
 
     def fresh(self, rng: np.random.Generator, count: int) -> Sequences:
         found = super().fresh(rng, count)
@@ -201,12 +201,12 @@ class Ragged(Adding):
 
 
 @pytest.mark.parametrize("kind", list(OWN))
-def test_what_stands_behind_a_sequences_end_is_never_read(kind: str) -> None:
+def test_padding_after_a_sequences_end_is_never_read(kind: str) -> None:
     fields = {"steps": 3, "report_every": 3, "clip_norm": None, "optimizer": "sgd", "momentum": 0.0, "lr": 0.05}
     spec = make_trial(kind=kind, dtype="float64", singular_lr=1.0, **(OWN[kind] | fields))
     spec = spec.model_copy(update={"task": Ragged(length=8)})
     data = TaskData(spec.task, None, CPU, torch.float64)
-    model = start_of(spec)
+    model = initial_network(spec)
     for step in range(3):
         batch = data.batch([data.order(0, 4)], [0], [step], 4)
         assert batch.lengths is not None

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from spectral.transition import Transition, dense_literal
 from tests.workers.examples import make_trial
-from workers.models import pack, start_of
+from workers.models import initial_network, pack
 from workers.models.packed_model import PackedModel
 from workers.spec.trial import TrialSpec
 from workers.training import diagnostics, probe_points
 from workers.training.batches import Batch, TaskData
-from workers.training.diagnostics import _state, due, gradients, observe
+from workers.training.diagnostics import _state, is_due, measure
+from workers.training.gradient_flow import gradient_norms
 from workers.training.metrics import losses
 from workers.training.trainer import Failed, Reported, Trainer
 from workers.training.training_state import TrainingState
@@ -38,11 +39,11 @@ def packed(specs: Sequence[TrialSpec]) -> tuple[PackedModel, Batch]:
     data = TaskData(specs[0].task, None, CPU, torch.float64)
     seeds, size = [spec.training.seed for spec in specs], specs[0].training.batch_size
     batch = data.batch([data.order(seed, size) for seed in seeds], seeds, [0] * len(specs), size)
-    return pack([start_of(spec) for spec in specs]), batch
+    return pack([initial_network(spec) for spec in specs]), batch
 
 
 def step_by_step(model: PackedModel, batch: Batch, specs: Sequence[TrialSpec], rows: int) -> list[Tensor]:
-    """|dL/dh_t| at every t from 0 to T, (K,), by autograd through one step after another."""
+    """Return |dL/dh_t| at every t from 0 to T, each of shape (K,), by autograd through one step after another."""
     task, size = specs[0].task, model.hidden_size
     lengths = None if batch.lengths is None else batch.lengths[:, :rows]
     states = [model.zeros(rows).requires_grad_()]
@@ -64,9 +65,9 @@ def test_gradients_over_time_are_those_of_one_step_after_another(
 ) -> None:
     specs = [make_trial(kind=kind, task=task, seed=s, dtype="float64", batch_size=12, **own) for s in range(2)]
     model, batch = packed(specs)
-    found = gradients(specs[0].task, model, batch, model.zeros(12))
+    found = gradient_norms(specs[0].task, model, batch, model.zeros(12))
     wanted = step_by_step(model, batch, specs, rows=3)
-    cuts = probe_points.cuts(batch.inputs.shape[2])
+    cuts = probe_points.time_points(batch.inputs.shape[2])
     assert list(found) == [f"grad_t/{i:02d}" for i in range(16)]
     assert (cuts[0], cuts[-1], len(cuts)) == (0, batch.inputs.shape[2], 16)
     for cut, norm in zip(cuts, found.values(), strict=True):
@@ -84,16 +85,16 @@ def test_gradients_of_sequences_of_different_lengths_end_where_they_end(task: di
         past = torch.arange(steps) >= lengths.unsqueeze(-1)
         batch = batch._replace(targets=batch.targets.masked_fill(past, -100))
     batch = batch._replace(lengths=lengths)
-    found = list(gradients(specs[0].task, model, batch, model.zeros(12)).values())
+    found = list(gradient_norms(specs[0].task, model, batch, model.zeros(12)).values())
     wanted = step_by_step(model, batch, specs, rows=3)
-    inner = list(zip(probe_points.cuts(steps), found, strict=True))[:-1]
+    inner = list(zip(probe_points.time_points(steps), found, strict=True))[:-1]
     for cut, norm in inner:
         torch.testing.assert_close(norm, wanted[cut] * math.sqrt(3 / 12), rtol=1e-9, atol=1e-13)
 
 
 def test_a_short_sequence_has_a_point_for_every_step() -> None:
-    assert probe_points.cuts(3) == [0, 1, 2, 3]
-    assert probe_points.cuts(1) == [0, 1]
+    assert probe_points.time_points(3) == [0, 1, 2, 3]
+    assert probe_points.time_points(1) == [0, 1]
 
 
 @pytest.mark.parametrize(("kind", "layers"), [("spectral_rnn", 2), ("spectral_gru", 1), ("spectral_mlp", 3)])
@@ -108,8 +109,8 @@ def test_the_spectrum_is_that_of_the_matrices(kind: str, layers: int) -> None:
         for name, p in model.parameters.items():
             if "singular" in name:
                 p.normal_(0, 2, generator=generator)
-    last = diagnostics.Last(batch, model.zeros(4), torch.randn(2, 4, 6, generator=generator))
-    rows = observe(specs[0].task, model, specs, last)
+    last = diagnostics.LastStep(batch, model.zeros(4), torch.randn(2, 4, 6, generator=generator))
+    rows = measure(specs[0].task, model, specs, last)
     for k, (spec, row) in enumerate(zip(specs, rows, strict=True)):
         values = torch.cat([torch.linalg.svdvals(_dense(t, k)).flatten() for t in model.transitions()])
         assert row["spectral/min"] == pytest.approx(float(values.min()), rel=1e-12)
@@ -127,10 +128,10 @@ def _dense(transition: Transition, k: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("kind", "own"), [("rnn", {}), ("ornn", {"reflectors": 2})])
-def test_what_a_kind_does_not_have_is_left_out(kind: str, own: dict[str, Any]) -> None:
+def test_diagnostics_that_a_kind_does_not_have_are_left_out(kind: str, own: dict[str, Any]) -> None:
     spec = make_trial(kind=kind, dtype="float64", **({"reflectors": None} | own))
     model, batch = packed([spec])
-    (row,) = observe(spec.task, model, [spec], diagnostics.Last(batch, model.zeros(4), torch.ones(1, 4, 6)))
+    (row,) = measure(spec.task, model, [spec], diagnostics.LastStep(batch, model.zeros(4), torch.ones(1, 4, 6)))
     assert ("spectral/min" in row) == (kind == "ornn")
     assert not any(name.startswith("spectral_hist") for name in row)
     if kind == "ornn":
@@ -160,20 +161,20 @@ def run(*specs: TrialSpec) -> tuple[Trainer, list[dict[str, float]]]:
     return trainer, found
 
 
-def test_they_come_with_the_first_report_past_every_so_many_steps_and_with_the_last() -> None:
+def test_diagnostics_come_with_the_first_report_of_each_interval_and_with_the_last_report() -> None:
     _, reports = run(make_trial(steps=46, report_every=6, diagnose_every=10))
     assert [r["step"] for r in reports if "grad_t/00" in r] == [12, 24, 30, 42, 46]
     assert [r["step"] for r in reports] == [6, 12, 18, 24, 30, 36, 42, 46]
 
 
-def test_small_nets_are_looked_at_less_often() -> None:
+def test_small_nets_are_diagnosed_less_often() -> None:
     small = make_trial(steps=1000, report_every=50)
     large = make_trial(steps=1000, report_every=50, hidden_size=256, batch_size=1024)
-    assert [step for step in range(50, 1001, 50) if due(small, step)] == [250, 500, 750, 1000]
-    assert [step for step in range(50, 1001, 50) if due(large, step)] == list(range(100, 1001, 100))
+    assert [step for step in range(50, 1001, 50) if is_due(small, step)] == [250, 500, 750, 1000]
+    assert [step for step in range(50, 1001, 50) if is_due(large, step)] == list(range(100, 1001, 100))
 
 
-def test_they_change_nothing_of_the_training() -> None:
+def test_diagnostics_do_not_change_the_training() -> None:
     often, _ = run(make_trial(diagnose_every=1), make_trial(seed=1, diagnose_every=4))
     never, _ = run(make_trial(diagnose_every=1000), make_trial(seed=1, diagnose_every=1000))
     for i in range(2):
@@ -181,27 +182,27 @@ def test_they_change_nothing_of_the_training() -> None:
             assert torch.equal(tensor, never.state(i).model[name]), name
 
 
-@pytest.mark.parametrize("broken", ["gradients", "_spectrum", "_state"])
-def test_what_cannot_be_looked_at_fails_no_trial(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("broken", ["gradient_norms", "_spectrum", "_state"])
+def test_a_diagnostic_that_fails_does_not_fail_its_trial(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> None:
         raise RuntimeError("nobody foresaw this")
 
     monkeypatch.setattr(diagnostics, broken, fails)
     _, reports = run(make_trial(diagnose_every=4))
     assert [r["step"] for r in reports] == [4, 8, 12]
-    names = {"gradients": "grad_t/00", "_spectrum": "spectral/min", "_state": "state/rank"}
+    names = {"gradient_norms": "grad_t/00", "_spectrum": "spectral/min", "_state": "state/rank"}
     for part, name in names.items():
         assert all((name in r) == (part != broken) for r in reports)
 
 
-def test_what_is_not_finite_is_left_out_and_fails_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diagnostic_that_is_not_finite_is_left_out_and_fails_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnostics, "_state", lambda *_: {"state/rank": torch.tensor([math.nan])})
     _, reports = run(make_trial(diagnose_every=4))
     assert len(reports) == 3
     assert not any("state/rank" in r for r in reports)
 
 
-def test_an_end_that_the_loss_does_not_reach_has_no_ratio() -> None:
+def test_a_last_state_without_gradient_has_no_ratio() -> None:
     spec = make_trial(kind="rnn", reflectors=None, steps=1, report_every=1)
     state = TrainingState.start(spec)
     state.model["head.weight"] *= 0

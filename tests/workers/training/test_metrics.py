@@ -1,4 +1,4 @@
-"""Losses and scores against plain sums, with masks, lengths, chunks and carried states."""
+"""Losses and metrics against plain sums, with masks, lengths, chunks and carried states."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def data_of(task: Task) -> TaskData:
 
 
 def plain_scores(task: Task, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-    """One trial's, position by position: outputs (N, O) or (N, T, O)."""
+    """Compute the scores of one trial in a plain loop over all targets; outputs have shape (N, O) or (N, T, O)."""
     wrong, right, count, values = 0.0, 0, 0, 0
     each = targets.flatten() if task.loss == "cross_entropy" else targets.flatten(0, -2)
     for output, target in zip(outputs.flatten(0, -2), each, strict=True):
@@ -113,12 +113,16 @@ def plain_scores(task: Task, outputs: Tensor, targets: Tensor) -> dict[str, floa
     return {"loss": loss, "accuracy": right / max(count, 1), "error": math.sqrt(loss)}
 
 
-TASKS = [kind(every=every, unequal=unequal) for kind in (Drawn, DrawnValues) for every in (False, True)
-         for unequal in (False, True)]  # fmt: skip
+TASKS = [
+    kind(every=every, unequal=unequal)
+    for kind in (Drawn, DrawnValues)
+    for every in (False, True)
+    for unequal in (False, True)
+]
 
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)
-def test_scores_are_plain_means_over_what_has_a_target(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_plain_means_over_all_steps_with_a_target(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     model, held_out = model_of(task), data_of(task).validation
     packed = [None if t is None else t.expand(2, *t.shape) for t in held_out]
     outputs, _ = model.forward(packed[0], None, packed[2])  # type: ignore[arg-type]
@@ -136,7 +140,7 @@ def test_scores_are_plain_means_over_what_has_a_target(task: Task, monkeypatch: 
 
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)
-def test_the_loss_of_a_batch_is_the_score_of_it(task: Task) -> None:
+def test_the_loss_of_a_batch_is_its_score(task: Task) -> None:
     model, held_out = model_of(task), data_of(task).validation
     packed = [None if t is None else t.expand(2, *t.shape) for t in held_out]
     outputs, _ = model.forward(packed[0], None, packed[2])  # type: ignore[arg-type]
@@ -146,7 +150,7 @@ def test_the_loss_of_a_batch_is_the_score_of_it(task: Task) -> None:
 
 
 @pytest.mark.parametrize("task", [Drawn(every=True), DrawnValues(every=True)], ids=repr)
-def test_what_is_masked_moves_nothing(task: Task) -> None:
+def test_masked_steps_have_no_effect(task: Task) -> None:
     targets = torch.from_numpy(task.drawn(4).targets)[None]
     outputs = torch.randn(1, 4, STEPS, CLASSES, requires_grad=True, generator=torch.Generator().manual_seed(0))
     masked = (targets == -100) if task.loss == "cross_entropy" else targets.isnan().all(-1)

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
+from spectral import ParameterRole
 from tests.workers.examples import make_trial, sweep_document
 from workers.errors import SpecError
 from workers.spec.expand import plan_trials
 from workers.spec.parse import parse_sweep
 from workers.spec.trial import TrialSpec
-from workers.training.lr_schedules import PackedSchedule, decays, rate
+from workers.training.lr_schedules import PackedSchedule, decays, full_rate
 from workers.training.optimizers import OPTIMIZERS, PackedOptimizer
 
 STEPS = 12
+ROLES: dict[str, ParameterRole] = {
+    "recurrent.weight_ih_l0": "weight",
+    "recurrent.bias_l0": "bias",
+    "recurrent.reflectors_u_l0": "reflector",
+    "recurrent.singular_l0": "singular_value",
+    "recurrent.offset_l0": "threshold",
+    "head.weight": "weight",
+}
 SHAPES = {
     "recurrent.weight_ih_l0": (5, 3),
     "recurrent.bias_l0": (5,),
@@ -45,17 +54,20 @@ def drawn(seed: int, *lead: int) -> dict[str, Tensor]:
 
 
 def theirs(spec: TrialSpec, parameters: dict[str, Tensor]) -> torch.optim.Optimizer:
-    """torch.optim's own, with a group for each parameter."""
+    """Return the optimiser of torch.optim, with a group for each parameter."""
     training = spec.training
     groups = [
-        {"params": [p], "lr": rate(name, spec), "weight_decay": training.weight_decay if decays(name) else 0.0}
+        {"params": [p], "lr": full_rate(ROLES[name], spec), "weight_decay": training.weight_decay if decays else 0.0}
         for name, p in parameters.items()
+        for decays in [ROLES[name] == "weight"]
     ]
     given = {name: getattr(training, name) for name in ("alpha", "momentum")}
     options = {name: value for name, value in given.items() if value is not None}
     if training.optimizer in ("adam", "adamw"):
-        betas = tuple(0.9 if b is None and i == 0 else 0.999 if b is None else b
-                      for i, b in enumerate((training.beta1, training.beta2)))  # fmt: skip
+        betas = tuple(
+            0.9 if b is None and i == 0 else 0.999 if b is None else b
+            for i, b in enumerate((training.beta1, training.beta2))
+        )
         kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
         return kind(groups, betas=betas)  # type: ignore[arg-type]
     if training.optimizer == "rmsprop":
@@ -65,11 +77,11 @@ def theirs(spec: TrialSpec, parameters: dict[str, Tensor]) -> torch.optim.Optimi
 
 @pytest.mark.parametrize("schedule", [{}, {"schedule": "cosine", "warmup_steps": 3}])
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-def test_each_trial_moves_as_torchs_own_moves_it(optimizer: str, schedule: dict[str, Any]) -> None:
+def test_each_trial_is_updated_as_by_torchs_own_optimiser(optimizer: str, schedule: dict[str, Any]) -> None:
     specs = trials(optimizer, **schedule)
     stacked = drawn(0, len(specs))
     alone = [{name: p[k].clone().requires_grad_() for name, p in stacked.items()} for k in range(len(specs))]
-    packed = OPTIMIZERS[optimizer](stacked, specs, [0] * len(specs))
+    packed = OPTIMIZERS[optimizer](stacked, ROLES, specs, [0] * len(specs))
     peers = [theirs(spec, parameters) for spec, parameters in zip(specs, alone, strict=True)]
     full = [[group["lr"] for group in peer.param_groups] for peer in peers]
     for step in range(STEPS):
@@ -89,7 +101,7 @@ def test_each_trial_moves_as_torchs_own_moves_it(optimizer: str, schedule: dict[
 
 
 def expected(spec: TrialSpec, step: int) -> float:
-    """The factor of the rate, read off the spec."""
+    """Return the factor of the learning rate, computed from the spec."""
     training = spec.training
     warmup = training.warmup_steps
     rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
@@ -101,11 +113,11 @@ def expected(spec: TrialSpec, step: int) -> float:
 
 
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-def test_the_state_is_all_that_a_method_carries(optimizer: str) -> None:
+def test_the_state_is_all_that_an_optimiser_needs_to_continue(optimizer: str) -> None:
     specs = trials(optimizer)
     first, whole = drawn(0, len(specs)), drawn(0, len(specs))
-    undisturbed = OPTIMIZERS[optimizer](whole, specs, [0] * len(specs))
-    packed = OPTIMIZERS[optimizer](first, specs, [0] * len(specs))
+    undisturbed = OPTIMIZERS[optimizer](whole, ROLES, specs, [0] * len(specs))
+    packed = OPTIMIZERS[optimizer](first, ROLES, specs, [0] * len(specs))
     for step in range(STEPS):
         if step == 5:
             packed = resumed(packed, first, specs, step)
@@ -116,7 +128,7 @@ def test_the_state_is_all_that_a_method_carries(optimizer: str) -> None:
 
 
 def resumed(old: PackedOptimizer, parameters: dict[str, Tensor], specs: list[TrialSpec], step: int) -> PackedOptimizer:
-    new = type(old)(parameters, specs, [step] * len(specs))
+    new = type(old)(parameters, ROLES, specs, [step] * len(specs))
     for kind, tensors in old.state.items():
         for name, tensor in tensors.items():
             new.state[kind][name].copy_(tensor)
@@ -126,33 +138,33 @@ def resumed(old: PackedOptimizer, parameters: dict[str, Tensor], specs: list[Tri
 def test_the_norm_before_clipping_is_returned() -> None:
     specs = trials("sgd")
     gradients = drawn(1, len(specs))
-    norm = OPTIMIZERS["sgd"](drawn(0, len(specs)), specs, [0] * len(specs)).step(gradients)
+    norm = OPTIMIZERS["sgd"](drawn(0, len(specs)), ROLES, specs, [0] * len(specs)).step(gradients)
     for k in range(len(specs)):
         parts = torch.cat([g[k].flatten() for g in gradients.values()])
         assert float(norm[k]) == pytest.approx(float(parts.norm()), rel=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("fields", "name", "wanted"),
+    ("fields", "role", "wanted"),
     [
-        ({}, "recurrent.weight_ih_l0", 0.01),
-        ({"reflector_lr": 0.1}, "recurrent.reflectors_v_l0", 0.001),
-        ({"margin": 0.5}, "recurrent.singular_l0", 0.02),
-        ({"margin": 0.01}, "recurrent.singular_l0", 0.1),
-        ({"margin": 0.01, "singular_lr": 3.0}, "recurrent.singular_l0", 0.03),
-        ({"margin": 0.5, "singular_lr": 3.0}, "head.weight", 0.01),
-        ({"margin": 0.5, "lr": 0.2}, "recurrent.singular_l0", 0.2),
+        ({}, "weight", 0.01),
+        ({}, "bias", 0.01),
+        ({"reflector_lr": 0.1}, "reflector", 0.001),
+        ({"reflector_lr": 0.1, "margin": 0.5}, "threshold", 0.01),
+        ({"reflector_lr": 0.1, "margin": 0.5}, "coordinate", 0.01),
+        ({"margin": 0.5}, "singular_value", 0.02),
+        ({"margin": 0.01}, "singular_value", 0.1),
+        ({"margin": 0.01, "singular_lr": 3.0}, "singular_value", 0.03),
+        ({"margin": 0.5, "singular_lr": 3.0}, "weight", 0.01),
+        ({"margin": 0.5, "lr": 0.2}, "singular_value", 0.2),
     ],
 )
-def test_reflectors_and_singular_values_have_rates_of_their_own(
-    fields: dict[str, Any], name: str, wanted: float
-) -> None:
-    assert rate(name, make_trial(**fields)) == pytest.approx(wanted)
+def test_each_role_has_its_learning_rate(fields: dict[str, Any], role: ParameterRole, wanted: float) -> None:
+    assert full_rate(role, make_trial(**fields)) == pytest.approx(wanted)
 
 
 def test_decay_is_for_weight_matrices_alone() -> None:
-    assert [name for name in SHAPES if decays(name)] == ["recurrent.weight_ih_l0", "head.weight"]
-    assert not decays("recurrent.parametrizations.weight_hh_l0.0.reflectors_u")
+    assert [role for role in get_args(ParameterRole) if decays(role)] == ["weight"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +178,7 @@ def test_decay_is_for_weight_matrices_alone() -> None:
         {"schedule": "step", "schedule_factor": 0.5, "schedule_every": 2, "warmup_steps": 3},
     ],
 )
-def test_a_schedule_is_its_formula_alone_and_beside_others(fields: dict[str, Any]) -> None:
+def test_a_schedule_follows_its_formula_alone_and_beside_others(fields: dict[str, Any]) -> None:
     other = make_trial(schedule="step", schedule_factor=0.3, schedule_every=1, warmup_steps=2)
     spec = make_trial(**fields)
     together = factors([other, spec, other], 12)
@@ -182,9 +194,13 @@ def factors(specs: list[TrialSpec], steps: int, train_size: int | None = None) -
 
 def test_steps_of_epochs_fall_after_whole_passes() -> None:
     spec = make_trial(
-        task={"name": "digits"}, batch_size=4, schedule="step", schedule_unit="epochs", schedule_every=2,
+        task={"name": "digits"},
+        batch_size=4,
+        schedule="step",
+        schedule_unit="epochs",
+        schedule_every=2,
         schedule_factor=0.5,
-    )  # fmt: skip
+    )
     found = factors([spec], 12, train_size=9)[:, 0].tolist()
     # two passes over 9 examples in batches of 4 are over after 4.5 batches, four after 9
     assert found == pytest.approx([1.0] * 5 + [0.5] * 4 + [0.25] * 3)
@@ -192,7 +208,7 @@ def test_steps_of_epochs_fall_after_whole_passes() -> None:
 
 def test_epochs_of_a_task_without_any_are_refused() -> None:
     spec = make_trial(task={"name": "digits"}, schedule="step", schedule_unit="epochs")
-    with pytest.raises(ValueError, match="schedule_unit is epochs and task digits draws fresh"):
+    with pytest.raises(ValueError, match="schedule_unit is epochs, but task digits draws new"):
         factors([spec], 1, train_size=None)
 
 
@@ -216,7 +232,7 @@ def test_a_field_of_another_choice_is_refused(fields: dict[str, Any], field: str
     assert allowed in error.allowed
 
 
-def test_a_sweep_over_optimizers_drops_what_another_one_needs() -> None:
+def test_a_sweep_over_optimizers_drops_fields_of_other_optimizers() -> None:
     training = {"steps": 12, "optimizer": "sgd", "momentum": 0.7}
     space = {"training.optimizer": ["sgd", "adam"]}
     sweep = parse_sweep(sweep_document(training=training, space=space))

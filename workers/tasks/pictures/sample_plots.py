@@ -1,7 +1,4 @@
-"""What a task looks like: a sample's inputs over time and its target. Drawn without a display.
-
-python -m workers.tasks.pictures copy --out copy.png
-"""
+"""Figures of a task's data: the inputs of one sequence over time and its target. They are drawn without a display."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from workers.tasks.dataset_info import FileTask
-from workers.tasks.pictures.text_plot import spell
-from workers.tasks.task import MASKED, Split, Task
+from workers.tasks.dataset_info import DatasetTask
+from workers.tasks.pictures.text_plot import plot_text
+from workers.tasks.task import MASKED, SampleView, Split, Task
 
 INPUT, TARGET, GREY = "#0072B2", "#D55E00", "#9A9A9A"
 MOST_LINES, MOST_NAMED, MOST_MARKED = 4, 32, 130
@@ -26,18 +23,29 @@ Array = npt.NDArray[Any]
 
 
 def picture(task: Task, data_dir: Path | None = None, *, split: Split = "validation", index: int = 0) -> Figure:
-    """Sequence ``index`` of a held-out set. Raises DataMissing, and IndexError where the set has no such sequence."""
-    task = task.described(data_dir) if isinstance(task, FileTask) else task
+    """Draw one sequence of a task's held-out data.
+
+    Args:
+        task: The task.
+        data_dir: Data directory; the user's cache folder if None.
+        split: Held-out set that the sequence is taken from.
+        index: Number of the sequence in that set, from 0.
+
+    Raises:
+        DataMissing: If the task's data cannot be read.
+        IndexError: If the set has no sequence of this number.
+    """
+    task = task.with_info(data_dir) if isinstance(task, DatasetTask) else task
     found = task.held_out(split, data_dir)
     if not 0 <= index < len(found):
         raise IndexError(f"sample {index} is not in the {split} set: choose one of 0 to {len(found) - 1}")
     steps = found.inputs.shape[1] if found.lengths is None else int(found.lengths[index])
     inputs = found.inputs[index][:steps]
     target = found.targets[index][:steps] if task.readout == "every" else found.targets[index]
-    labels = task.labels(data_dir)
+    view = task.sample_view(inputs, data_dir)
     if task.tokens is not None:
-        return spell(_title(task), inputs, target, labels)
-    return _over_time(task, inputs, target, labels)
+        return plot_text(_title(task), inputs, target, view.class_names)
+    return _over_time(task, view, steps, target)
 
 
 def _title(task: Task) -> str:
@@ -46,39 +54,37 @@ def _title(task: Task) -> str:
     return f"{task.model_dump()['name']}{f' ({shown})' if shown else ''}"
 
 
-def _worded(target: Array, labels: Sequence[str] | None) -> str:
+def _target_words(target: Array, class_names: Sequence[str] | None) -> str:
     if target.dtype.kind == "i":
-        label = str(int(target)) if labels is None else labels[int(target)]
+        label = str(int(target)) if class_names is None else class_names[int(target)]
         return f"class {label}" if label.lstrip("-").isdecimal() else label
     return ", ".join(f"{value:.3f}" for value in np.atleast_1d(target))
 
 
-def _over_time(task: Task, inputs: Array, target: Array, labels: Sequence[str] | None) -> Figure:
-    """Inputs as lines where they are few, else as shades; beneath them the targets where every step has one."""
-    every = task.readout == "every"
-    image, steps = task.image(inputs), len(inputs)
-    inputs = task.uncut(inputs)
-    wide = inputs.shape[1] > MOST_LINES
-    count = 1 if wide else inputs.shape[1]
-    heights = [2.4 if wide else 1.5] * count + ([2.2 if target.ndim == 1 else 1.5] if every else [])
+def _over_time(task: Task, view: SampleView, steps: int, target: Array) -> Figure:
+    """Draw few inputs as lines and many as shades, and below them the targets if every step has one."""
+    values, every = view.values, task.readout == "every"
+    shaded = values.shape[1] > MOST_LINES
+    count = 1 if shaded else values.shape[1]
+    heights = [2.4 if shaded else 1.5] * count + ([2.2 if target.ndim == 1 else 1.5] if every else [])
     figure = Figure(figsize=(9.5, 0.9 + sum(heights)), layout="constrained")
-    grid = figure.add_gridspec(len(heights), 2 if image is not None else 1, height_ratios=heights,
-                               width_ratios=[3.4, 1] if image is not None else None)  # fmt: skip
+    widths = [1.0] if view.image is None else [3.4, 1.0]
+    grid = figure.add_gridspec(len(heights), len(widths), height_ratios=heights, width_ratios=widths)
     panels = [figure.add_subplot(grid[row, 0]) for row in range(len(heights))]
-    names = task.features
-    if wide:
-        _shades(panels[0], inputs.T, names, "inputs", INPUT)
+    if shaded:
+        _shades(panels[0], values.T, view.feature_names, "inputs", INPUT)
     else:
-        for axes, values, name in zip(panels, inputs.T, names or _numbered(count), strict=False):
-            _line(axes, values, name, INPUT)
+        for axes, line, name in zip(panels, values.T, view.feature_names or _numbered(count), strict=False):
+            _line(axes, line, name, INPUT)
     if every:
-        _targets(panels[-1], target, task.output_size, labels)
-    _finish(panels, len(inputs), "step" if len(inputs) == steps else f"value, {len(inputs) // steps} to a step")
-    if image is not None:
-        _image(figure.add_subplot(grid[:, 1]), image)
+        _targets(panels[-1], target, task.output_size, view.class_names)
+    _finish(panels, len(values), "step" if len(values) == steps else f"value, {len(values) // steps} to a step")
+    if view.image is not None:
+        _image(figure.add_subplot(grid[:, 1]), view.image)
     panels[0].set_title(_title(task), fontsize=11, loc="left")
     if not every:
-        panels[0].set_title(f"target: {_worded(target, labels)}", fontsize=11, loc="right", color=TARGET)
+        words = _target_words(target, view.class_names)
+        panels[0].set_title(f"target: {words}", fontsize=11, loc="right", color=TARGET)
     return figure
 
 
@@ -87,7 +93,7 @@ def _numbered(count: int) -> list[str]:
 
 
 def _line(axes: Axes, values: Array, name: str, colour: str) -> None:
-    """Marks (0 or 1) as stems, other values as a line, each with its point where there is room for it."""
+    """Draw values that are all 0 or 1 as stems, and others as a line, with points if they are not too many."""
     steps = np.arange(1, len(values) + 1)
     if set(np.unique(values)) == {0.0, 1.0}:
         at = steps[values == 1]
@@ -101,7 +107,7 @@ def _line(axes: Axes, values: Array, name: str, colour: str) -> None:
 
 
 def _shades(axes: Axes, rows: Array, names: Sequence[str] | None, title: str, colour: str) -> None:
-    """rows (R, T): a row of shades for each feature or class, from white to its colour."""
+    """Draw ``rows`` (R, T), one for each feature or class, in shades from white to ``colour``."""
     shades = LinearSegmentedColormap.from_list("shades", ["white", colour])
     edges = (0.5, rows.shape[1] + 0.5, len(rows) - 0.5, -0.5)
     axes.imshow(rows, cmap=shades, aspect="auto", interpolation="nearest", extent=edges)

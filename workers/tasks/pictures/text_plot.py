@@ -1,4 +1,4 @@
-"""A stretch of text as its task reads it: every token, and beneath it the next one, which is its target."""
+"""A figure of a text as its task reads it: every token, and below it the next one, which is its target."""
 
 from __future__ import annotations
 
@@ -17,8 +17,15 @@ SHOWN = {LINE_END: "↵", "\n": "↵", " ": "_"}
 Pair = tuple[str, str]
 
 
-def spell(title: str, inputs: npt.NDArray[Any], targets: npt.NDArray[Any], symbols: Sequence[str] | None) -> Figure:
-    """inputs, targets: token ids (T,). The first lines of them, in a type of one width."""
+def plot_text(title: str, inputs: npt.NDArray[Any], targets: npt.NDArray[Any], symbols: Sequence[str] | None) -> Figure:
+    """Draw the first lines of a text in a typewriter face.
+
+    Args:
+        title: Title of the figure.
+        inputs: Token ids, (T,).
+        targets: Ids of the next tokens, (T,); -100 has no target.
+        symbols: Symbols by id; None to show the ids.
+    """
     pairs = [(_shown(a, symbols), _shown(b, symbols)) for a, b in zip(inputs.tolist(), targets.tolist(), strict=True)]
     lines = [line for line, _ in zip(_lines(pairs), range(LINES), strict=False)]
     figure = Figure(figsize=(9.5, 0.9 + 0.56 * len(lines)))
@@ -30,8 +37,8 @@ def spell(title: str, inputs: npt.NDArray[Any], targets: npt.NDArray[Any], symbo
     count = 0
     for row, line in enumerate(lines):
         axes.text(0.012, row, f"{count + 1:>4}", family="monospace", fontsize=8, color=GREY, va="center")
-        for place, colour, offset in ((0, INPUT, 0.0), (1, TARGET, 0.36)):
-            cells = " ".join(pair[place].ljust(max(map(len, pair))) for pair in line)
+        for side, colour, offset in ((0, INPUT, 0.0), (1, TARGET, 0.36)):
+            cells = " ".join(pair[side].ljust(max(map(len, pair))) for pair in line)
             axes.text(0.06, row + offset, cells, family="monospace", fontsize=9, color=colour, va="center")
         count += len(line)
     axes.text(0.988, -1.0, "token", fontsize=9, color=INPUT, ha="right")

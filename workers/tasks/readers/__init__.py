@@ -1,1 +1,1 @@
-"""Files of series: one reader for each format, all giving ``readers.series.Series``."""
+"""Readers of files of series, one module for each format; all return a ``readers.series.Series``."""

@@ -1,4 +1,4 @@
-"""Targets of series: class numbers of labels, and numbers."""
+"""Targets of series: labels with their class numbers, and numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.tasks.readers.errors import DataWrong
+from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.series import Series
 from workers.tasks.task import MASKED
 
 
 def ordered(labels: Iterable[str]) -> list[str]:
-    """Distinct labels in the order of their class numbers: by value where all are numbers, else by text."""
+    """Return the distinct labels in the order of their class numbers: by value if all are numbers, else as text."""
     found = {label for label in labels if label}
     try:
         return sorted(found, key=lambda label: (float(label), label))
@@ -23,12 +23,12 @@ def ordered(labels: Iterable[str]) -> list[str]:
 
 
 def texts(targets: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Labels as text: 3 and 3.0 are the label "3", NaN and -100 are none ("")."""
+    """Return labels as text. 3 and 3.0 become the label "3"; a missing label (NaN, None or -100) becomes ""."""
     if targets.dtype.kind in "US":
         return targets.astype(str)
     if targets.dtype.kind == "O":
-        return np.array(["" if label is None or label != label else str(label).strip() for label in targets.ravel()],
-                        str).reshape(targets.shape)  # fmt: skip
+        words = ["" if label is None or label != label else str(label).strip() for label in targets.ravel()]
+        return np.array(words, str).reshape(targets.shape)
     missing = np.isnan(targets) if targets.dtype.kind == "f" else targets == MASKED
     if targets.dtype.kind == "f" and (np.mod(targets[~missing], 1) == 0).all():
         targets = np.where(missing, 0, targets).astype(np.int64)
@@ -36,30 +36,41 @@ def texts(targets: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def of_all(series: Series) -> npt.NDArray[Any]:
-    """Every label of the file as text, flat."""
+    """Return all labels of the file as text, in one dimension."""
     return np.concatenate([texts(target).ravel() for target in series.targets])
 
 
 def class_numbers(series: Series, classes: Sequence[str], *, masked: bool) -> list[npt.NDArray[np.int64]]:
-    """For each series its class (1,), or those of its steps (T_i, 1); -100 where there is none, if ``masked``.
+    """Return the class numbers of every series: (1,), or (T_i, 1) if every step has a label.
 
-    Raises DataWrong for a label that is not one of ``classes``, and for a missing one that may not be.
+    Args:
+        series: The series of a file.
+        classes: Labels in the order of their numbers.
+        masked: Whether labels may be missing; they then get the number -100.
+
+    Raises:
+        DataWrong: If a label is not one of ``classes``, or is missing and may not be.
     """
     number = {label: i for i, label in enumerate(classes)} | ({"": MASKED} if masked else {})
     names, inverse = np.unique(of_all(series), return_inverse=True)
     unseen = [name for name in names.tolist() if name not in number]
     if unseen:
         position = int(np.flatnonzero(np.isin(names, unseen)[inverse])[0])
-        found = str(names[inverse[position]]) or "no label"
+        found = str(names[inverse[position]]) or Phrase("no label")
         raise DataWrong(series.file, _target_place(series, position), found, f"one of {_some(classes)}")
     flat = np.array([number[name] for name in names.tolist()], np.int64)[inverse.ravel()]
     return _split_like(flat, series)
 
 
 def numbers(series: Series, *, masked: bool) -> list[npt.NDArray[np.float32]]:
-    """For each series its targets (O,), or those of its steps (T_i, O); NaN where there is none, if ``masked``.
+    """Return the numbers to predict for every series: (O,), or (T_i, O) if every step has targets.
 
-    Raises DataWrong for what is not a finite number, and for a missing one that may not be.
+    Args:
+        series: The series of a file.
+        masked: Whether targets may be missing; they are then NaN.
+
+    Raises:
+        DataWrong: If a target is not a finite number, or is missing and may not be.
     """
     flat = np.concatenate([_floats(target.ravel()) for target in series.targets])
     missing = np.concatenate([texts(target).ravel() == "" for target in series.targets])
@@ -67,7 +78,7 @@ def numbers(series: Series, *, masked: bool) -> list[npt.NDArray[np.float32]]:
     if wrong.any():
         position = int(np.argmax(wrong))
         found = np.concatenate([target.ravel() for target in series.targets])[position]
-        shown = "no target" if missing[position] else str(found)
+        shown = Phrase("no target") if missing[position] else str(found)
         raise DataWrong(series.file, _target_place(series, position), shown, "a finite number")
     return _split_like(flat.astype(np.float32), series)
 

@@ -1,4 +1,4 @@
-"""Series as a file holds them, each of its own length, and what is done to them before they are trained on."""
+"""Series as they are in a file, each with its own length, and their preparation for training."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from workers.tasks.readers.errors import DataWrong
+from workers.tasks.readers.errors import DataWrong, Phrase
 
 Missing = Literal["refuse", "interpolate"]
 PlaceWords = Callable[[int, int, int], str]
-"""Words for where in the file a number stands, from the series, the step and the feature, each from 0."""
+"""Function that names the place of a number in the file, given its series, step and feature, each from 0."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """N series of one file.
+    """The N series of one file.
 
-    values: float64 (T_i, features) each, NaN where one is missing. targets: for each series (outputs,), or
-    (T_i, outputs) where every step has its own; text or numbers, "" or NaN where one is missing.
-    classes: the labels that the file itself lists, if it does.
+    Attributes:
+        file: Name of the file in messages.
+        values: One float64 array (T_i, features) for each series; NaN is a missing value.
+        targets: One array for each series, (outputs,), or (T_i, outputs) if every step has targets. They are text or
+            numbers; "" or NaN is a missing target.
+        place: Function that names the place of a value in the file.
+        target_place: Function that names the place of a target in the file.
+        classes: Labels that the file lists; None if it lists none.
     """
 
     file: str
@@ -37,18 +42,25 @@ class Series:
 
     @property
     def length(self) -> int:
-        """Steps of the longest one."""
+        """Steps of the longest series."""
         return max(map(len, self.values))
 
     @property
     def features(self) -> int:
+        """Values per step."""
         return int(self.values[0].shape[1])
 
 
 def complete(series: Series, missing: Missing) -> Series:
-    """The series without a gap. Raises DataWrong for an infinite value, and for a missing one where it is refused.
+    """Return the series without missing values.
 
-    interpolate: linear between a gap's neighbours, and their value at an end, feature by feature.
+    Args:
+        series: The series of a file.
+        missing: ``refuse`` raises an error for a missing value. ``interpolate`` fills it, feature by feature: linearly
+            between its neighbours, and with the nearest value at either end of a series.
+
+    Raises:
+        DataWrong: If a value is infinite, or missing and cannot be filled.
     """
     values = []
     for i, one in enumerate(series.values):
@@ -67,16 +79,16 @@ def _without_gaps(series: Series, i: int, gaps: npt.NDArray[np.bool_], missing: 
             raise DataWrong(series.file, place, float(one[t, feature]), "a finite number of at most 3.4e38")
         if missing == "refuse" or gaps[:, feature].all():
             hint = "" if missing == "interpolate" else '; or set the task\'s field missing to "interpolate"'
-            raise DataWrong(series.file, place, "no value", f"a number{hint}")
+            raise DataWrong(series.file, place, Phrase("no value"), f"a number{hint}")
     steps = np.arange(len(one))
     for feature in np.flatnonzero(gaps.any(axis=0)):
-        there = ~gaps[:, feature]
-        one[:, feature] = np.interp(steps, steps[there], one[there, feature])
+        known = ~gaps[:, feature]
+        one[:, feature] = np.interp(steps, steps[known], one[known, feature])
     return one
 
 
 def standardised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """One series (T, features), each feature shifted and scaled to mean 0 and deviation 1; a constant one to 0."""
+    """Scale each feature of a series (T, features) to mean 0 and standard deviation 1, and a constant one to 0."""
     deviation = values.std(axis=0)
     scaled: npt.NDArray[np.float64] = (values - values.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
     return scaled
@@ -85,7 +97,11 @@ def standardised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def padded(
     values: list[npt.NDArray[np.float64]], length: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
-    """Inputs (N, length, features) with zeros behind shorter series, and the lengths (N,), None where all are full."""
+    """Stack series to one array, with zeros after the end of the shorter ones.
+
+    Returns:
+        The inputs (N, length, features), and the lengths (N,), or None if all series have ``length`` steps.
+    """
     inputs = np.zeros((len(values), length, values[0].shape[1]), np.float32)
     for row, one in zip(inputs, values, strict=True):
         row[: len(one)] = one

@@ -1,4 +1,4 @@
-"""A table of a file, ``.csv`` (UTF-8, with a line of column names) or ``.parquet``, through pandas."""
+"""A table from a file, ``.csv`` (UTF-8, with a line of column names) or ``.parquet``, read with pandas."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.tasks.readers.errors import DataWrong
+from workers.tasks.readers.errors import DataWrong, Phrase
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class Table:
-    """A file's cells by column, and the words for where they stand."""
+    """The cells of a file by column, with words for the place of each."""
 
     def __init__(self, path: Path, file: str) -> None:
         self.file = file
         self.first = 2 if path.suffix == ".csv" else 1
         self.frame = _csv(path, file) if path.suffix == ".csv" else _parquet(path, file)
         if not len(self.frame) or not len(self.frame.columns):
-            raise DataWrong(file, "the table", "no rows", "column names and rows")
+            raise DataWrong(file, "the table", Phrase("no rows"), "column names and rows")
 
     def __len__(self) -> int:
         return len(self.frame)
 
     @property
     def names(self) -> list[str]:
+        """Names of the columns."""
         return list(self.frame.columns)
 
     def place(self, row: int, column: str) -> str:
-        """Rows of a csv file count its line of names as the first."""
+        """Return words for a cell, such as ``row 3, column x``. In a csv file, the line of column names is row 1."""
         return f"row {row + self.first}, column {column}"
 
     def cells(self, column: str) -> npt.NDArray[Any]:
-        """The column as it is: numbers, or text with None or "" where a cell is empty."""
+        """Return a column unchanged: numbers, or text with None or "" for an empty cell."""
         found = self.frame[column]
         cells = np.asarray(found.to_numpy())
         if cells.dtype.kind == "O":
@@ -46,7 +47,7 @@ class Table:
         return cells
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
-        """The column's numbers, NaN where a cell is empty. Raises DataWrong for a cell of anything else."""
+        """Return the numbers of a column, NaN for an empty cell. Raises DataWrong for any other cell."""
         cells = self.cells(column)
         if cells.dtype.kind in "iufb":
             return cells.astype(np.float64)
@@ -75,8 +76,8 @@ def _csv(path: Path, file: str) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise DataWrong(file, f"byte {error.start:,}", error.object[error.start : error.end], "UTF-8 text") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        expected = "a line of column names, and as many cells in every row"
-        raise DataWrong(file, "the table", f"({str(error).strip()})", expected) from None
+        expected = "a line of column names, and the same number of cells in every row"
+        raise DataWrong(file, "the table", Phrase(f"({str(error).strip()})"), expected) from None
     frame = frame.fillna("").set_axis([str(name).strip() for name in frame.columns], axis=1)
     full = np.flatnonzero((frame != "").any(axis=1).to_numpy())
     return frame.iloc[: full[-1] + 1 if len(full) else 0]
@@ -89,5 +90,5 @@ def _parquet(path: Path, file: str) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path)
     except (pyarrow.ArrowException, ValueError) as error:
-        raise DataWrong(file, "the file", f"({error})", "a parquet table") from None
+        raise DataWrong(file, "the file", Phrase(f"({error})"), "a parquet table") from None
     return frame.set_axis([str(name) for name in frame.columns], axis=1)

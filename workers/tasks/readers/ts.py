@@ -1,7 +1,8 @@
-"""The ``.ts`` format of the UEA and UCR archive, as sktime and aeon write it.
+"""Reader of ``.ts`` files, the format of the UEA and UCR archive, as sktime and aeon write it.
 
-Lines of ``@tag value`` (``#`` starts a comment), ``@data``, then one series a line: its dimensions divided by ``:``,
-each of values divided by commas, with ``?`` for a missing one; at the end, after a further ``:``, its label.
+Lines ``@tag value`` come first (``#`` starts a comment), then ``@data``, then one series per line. Its dimensions are
+separated by ``:`` and the values of a dimension by commas, with ``?`` for a missing value. The label comes last, after
+a further ``:``.
 """
 
 from __future__ import annotations
@@ -13,24 +14,40 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workers.tasks.readers.errors import DataWrong
+from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.series import Series
 
-TAGS = frozenset({
-    "problemname", "timestamps", "missing", "univariate", "dimensions", "dimension", "equallength", "serieslength",
-    "classlabel", "targetlabel", "data",
-})  # fmt: skip
+TAGS = frozenset(
+    {
+        "problemname",
+        "timestamps",
+        "missing",
+        "univariate",
+        "dimensions",
+        "dimension",
+        "equallength",
+        "serieslength",
+        "classlabel",
+        "targetlabel",
+        "data",
+    }
+)
 
 
 @dataclass
 class Header:
-    """What a file says of itself. ``length``: of every series, None where they differ or it does not say."""
+    """The tags at the beginning of a file.
+
+    Attributes:
+        file: Name of the file in messages.
+        tags: Line number and words of each tag, by its name in lower case.
+    """
 
     file: str
     tags: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
 
-    def says(self, tag: str) -> bool | None:
-        """true or false of a tag, None where it is not given."""
+    def flag(self, tag: str) -> bool | None:
+        """Return whether a tag says true; None if the file does not have it. Raises DataWrong for another word."""
         line, words = self.tags.get(tag, (0, ["-"]))
         first = words[0].lower() if words else ""
         if first not in ("true", "false", "-"):
@@ -38,6 +55,7 @@ class Header:
         return None if first == "-" else first == "true"
 
     def count(self, tag: str) -> int | None:
+        """Return the number after a tag; None if the file does not have it. Raises DataWrong for anything else."""
         line, words = self.tags.get(tag, (0, []))
         if not line:
             return None
@@ -47,47 +65,61 @@ class Header:
 
     @property
     def length(self) -> int | None:
-        return None if self.says("equallength") is False else self.count("serieslength")
+        """Steps of every series; None if they differ or the file does not say."""
+        return None if self.flag("equallength") is False else self.count("serieslength")
 
     @property
     def dimensions(self) -> int | None:
-        return 1 if self.says("univariate") else self.count("dimensions") or self.count("dimension")
+        """Dimensions of every series; None if the file does not say."""
+        return 1 if self.flag("univariate") else self.count("dimensions") or self.count("dimension")
 
     @property
     def classes(self) -> list[str] | None:
-        return self.tags["classlabel"][1][1:] or None if self.says("classlabel") else None
+        """Labels that the file lists; None if it lists none."""
+        return self.tags["classlabel"][1][1:] or None if self.flag("classlabel") else None
 
     @property
     def labelled(self) -> bool:
-        return bool(self.says("classlabel") or self.says("targetlabel"))
+        """Whether every series has a label or a target."""
+        return bool(self.flag("classlabel") or self.flag("targetlabel"))
 
 
 def read_header(path: Path, file: str) -> Header:
-    """What the file says of itself, without reading its series. Raises DataWrong."""
+    """Read the tags of a file, without its series. Raises DataWrong if a tag is wrong."""
     with path.open(encoding="utf-8", errors="replace") as lines:
         return _header(enumerate(lines, 1), file)
 
 
 def read_ts(path: Path, file: str) -> Series:
-    """The series of a file; ``file`` is its name in messages. Raises DataWrong, naming line, dimension and value."""
+    """Read the series of a file.
+
+    Args:
+        path: The file.
+        file: Name of the file in messages.
+
+    Raises:
+        DataWrong: If the file is not as described; the message names the line, the dimension and the value.
+    """
     with path.open(encoding="utf-8", errors="replace") as opened:
         lines = enumerate(opened, 1)
         header = _header(lines, file)
         rows = [(number, line.strip()) for number, line in lines if line.strip() and line.lstrip()[0] not in "#%"]
     if not rows:
-        raise DataWrong(file, "after @data", "no series", "one series a line")
+        raise DataWrong(file, "after @data", Phrase("no series"), "one series per line")
     values, labels = [], []
     for number, line in rows:
         one, label = _series(header, number, line)
         values.append(one)
         labels.append(np.array([label]))
-    _alike(header, [number for number, _ in rows], values)
+    _check_sizes(header, [number for number, _ in rows], values)
     return Series(
-        file, values, labels,
+        file,
+        values,
+        labels,
         place=lambda i, t, d: f"line {rows[i][0]}, dimension {d + 1}, value {t + 1}",
         target_place=lambda i, t, o: f"line {rows[i][0]}, label",
         classes=header.classes,
-    )  # fmt: skip
+    )
 
 
 def _header(lines: Iterator[tuple[int, str]], file: str) -> Header:
@@ -98,32 +130,29 @@ def _header(lines: Iterator[tuple[int, str]], file: str) -> Header:
             continue
         tag = words[0].removeprefix("@").lower()
         if not words[0].startswith("@") or tag not in TAGS:
-            raise DataWrong(
-                file, f"line {number}", words[0], "a comment, @data, or a tag such as @classLabel before it"
-            )
+            expected = "a comment, a tag such as @classLabel, or @data before the series"
+            raise DataWrong(file, f"line {number}", words[0], expected)
         header.tags[tag] = (number, words[1:])
         if tag == "data":
-            if header.says("timestamps"):
-                raise DataWrong(
-                    file, f"line {header.tags['timestamps'][0]}, @timeStamps", "true", "values without times"
-                )
+            if header.flag("timestamps"):
+                place = f"line {header.tags['timestamps'][0]}, @timeStamps"
+                raise DataWrong(file, place, "true", "false, since series with time stamps cannot be read")
             return header
-    raise DataWrong(file, "its end", "no @data", "a line @data before the series")
+    raise DataWrong(file, "the end of the file", Phrase("no @data"), "a line @data before the series")
 
 
 def _series(header: Header, number: int, line: str) -> tuple[npt.NDArray[np.float64], str]:
     parts = line.split(":")
     label = parts.pop().strip() if header.labelled else ""
     if not parts or (header.dimensions or len(parts)) != len(parts):
-        expected = (
-            f"{header.dimensions or 'some'} dimensions{' and a label' if header.labelled else ''}, divided by ':'"
-        )
-        raise DataWrong(header.file, f"line {number}", f"{len(parts)} dimensions", expected)
+        label_too = " and a label" if header.labelled else ""
+        expected = f"{header.dimensions or 'some'} dimensions{label_too}, separated by ':'"
+        raise DataWrong(header.file, f"line {number}", Phrase(f"{len(parts)} dimensions"), expected)
     columns = [_values(header.file, number, d, part) for d, part in enumerate(parts, 1)]
     for d, column in enumerate(columns, 1):
         if len(column) != len(columns[0]):
             expected = f"{len(columns[0])}, as in dimension 1"
-            raise DataWrong(header.file, f"line {number}, dimension {d}", f"{len(column)} values", expected)
+            raise DataWrong(header.file, f"line {number}, dimension {d}", Phrase(f"{len(column)} values"), expected)
     return np.stack(columns, axis=1), label
 
 
@@ -141,13 +170,13 @@ def _values(file: str, number: int, dimension: int, part: str) -> npt.NDArray[np
         raise
 
 
-def _alike(header: Header, numbers: list[int], values: list[npt.NDArray[np.float64]]) -> None:
-    """Lengths as the header says, and as many dimensions in every series."""
-    equal = header.length or (len(values[0]) if header.says("equallength") else None)
+def _check_sizes(header: Header, numbers: list[int], values: list[npt.NDArray[np.float64]]) -> None:
+    """Check that lengths are as the header says, and that all series have the same number of dimensions."""
+    equal = header.length or (len(values[0]) if header.flag("equallength") else None)
     for number, one in zip(numbers, values, strict=True):
         if equal is not None and len(one) != equal:
-            expected = f"{equal}, since all are said to be equally long"
-            raise DataWrong(header.file, f"line {number}", f"{len(one)} values", expected)
+            expected = f"{equal}, since the header says that all series have the same length"
+            raise DataWrong(header.file, f"line {number}", Phrase(f"{len(one)} values"), expected)
         if one.shape[1] != values[0].shape[1]:
             expected = f"{values[0].shape[1]}, as in the first series"
-            raise DataWrong(header.file, f"line {number}", f"{one.shape[1]} dimensions", expected)
+            raise DataWrong(header.file, f"line {number}", Phrase(f"{one.shape[1]} dimensions"), expected)

@@ -1,6 +1,7 @@
-"""The ``.tsv`` format of the UCR archive of 2018: a series a line, its label first, divided by tabs, no header.
+"""Reader of ``.tsv`` files, the format of the UCR archive of 2018.
 
-NaN at the end of a line fills up a series that is shorter than others; elsewhere it is a missing value.
+Every line is a series: its label, then its values, separated by tabs; there is no header. NaN at the end of a line
+fills up a series that is shorter than others; elsewhere NaN is a missing value.
 """
 
 from __future__ import annotations
@@ -10,37 +11,46 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workers.tasks.readers.errors import DataWrong
+from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.series import Series
 
 
 def read_tsv(path: Path, file: str) -> Series:
-    """The series of a file; ``file`` is its name in messages. Raises DataWrong, naming line and column."""
+    """Read the series of a file.
+
+    Args:
+        path: The file.
+        file: Name of the file in messages.
+
+    Raises:
+        DataWrong: If the file is not as described; the message names the line and the column.
+    """
     with path.open(encoding="utf-8", errors="replace") as opened:
         rows = [(number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(opened, 1) if line.strip()]
     if not rows:
-        raise DataWrong(file, "line 1", "no series", "a label and values, divided by tabs")
+        raise DataWrong(file, "line 1", Phrase("no series"), "a label and values, separated by tabs")
     columns = len(rows[0][1])
     for number, cells in rows:
         if len(cells) != columns or columns < 2:
-            expected = f"{max(columns, 2)}: a label and as many values as in line {rows[0][0]}, divided by tabs"
-            raise DataWrong(file, f"line {number}", f"{len(cells)} columns", expected)
+            expected = f"{max(columns, 2)}: a label and as many values as in line {rows[0][0]}, separated by tabs"
+            raise DataWrong(file, f"line {number}", Phrase(f"{len(cells)} columns"), expected)
     return Series(
-        file, [_values(file, number, cells) for number, cells in rows],
+        file,
+        [_values(file, number, cells) for number, cells in rows],
         [np.array([_label(cells[0])]) for _, cells in rows],
         place=lambda i, t, _: f"line {rows[i][0]}, column {t + 2}",
         target_place=lambda i, t, o: f"line {rows[i][0]}, column 1",
-    )  # fmt: skip
+    )
 
 
 def without_end(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(T, 1) cut after its last value that is there; one that has none stays as it is, to be refused by its place."""
-    there = np.flatnonzero(~np.isnan(values[:, 0]))
-    return values[: there[-1] + 1] if len(there) else values
+    """Cut a series (T, 1) after its last value. One without any value is returned whole, to be refused later."""
+    known = np.flatnonzero(~np.isnan(values[:, 0]))
+    return values[: known[-1] + 1] if len(known) else values
 
 
 def _label(cell: str) -> str:
-    """Some sets of the archive write 1 as 1.0 in one of their files."""
+    """Return a label without a trailing ``.0``, since some data sets write 1 as 1.0 in one of their files."""
     text = cell.strip()
     return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdecimal() else text
 

@@ -1,4 +1,4 @@
-"""The tables"""
+"""Create all tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Create all tables."""
     op.create_table(
         "components",
         sa.Column("name", sa.String(length=40), nullable=False),
@@ -164,6 +165,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drop all tables."""
     op.drop_table("reports")
     op.drop_table("checkpoints")
     op.drop_index(op.f("ix_attempts_pack_id"), table_name="attempts")

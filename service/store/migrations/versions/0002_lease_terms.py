@@ -1,4 +1,4 @@
-"""Call the number that grows with each new leader a term, as other consensus systems do"""
+"""Rename the leases' ``epoch`` to ``term``, the usual word in consensus protocols."""
 
 from alembic import op
 
@@ -9,5 +9,6 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Rename the columns."""
     op.execute("ALTER TABLE leases RENAME COLUMN epoch TO term")
     op.execute("ALTER TABLE packs RENAME COLUMN epoch TO term")

@@ -1,0 +1,114 @@
+"""The advancing step: expand a sweep, prune its trials, instruct its runners and end it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from service.controller import commands, pruning, sweep_lifecycle
+from service.controller.commands import Instruction
+from service.controller.context import ReconcileContext
+from service.controller.runners import find_runner_name
+from service.states import TrialState
+from service.store import attempts, open_trials, packs, reports, sweeps, trials
+from service.store.tables import Pack, Trial
+from workers.protocol import Command
+from workers.spec.expand import objective
+from workers.spec.sweep import SweepSpec
+
+
+@dataclass(frozen=True)
+class _PackInstructions:
+    """The instructions for the trials of a pack, by the trial's id. ``complete``: every open trial has one."""
+
+    pack: Pack
+    runner_name: str
+    instructions: Mapping[str, Instruction]
+    complete: bool
+
+
+class SweepAdvancer:
+    """Does for one sweep at a time what follows from its state and from the states of its trials."""
+
+    def __init__(self, context: ReconcileContext) -> None:
+        self._context = context
+        self._to_prune: dict[str, dict[str, str]] = {}
+
+    def advance(self, sweep_id: str) -> None:
+        """Bring a sweep as far as it can go without a new pack."""
+        context = self._context
+        with context.read() as session:
+            spec, sweep = context.spec(session, sweep_id), sweeps.get(session, sweep_id)
+            complete = trials.count(session, sweep_id) >= sweep.trial_count
+        if sweep.state == "queued" or (sweep.state == "running" and not complete):
+            with context.write() as session:
+                sweep_lifecycle.expand(session, sweep_id, spec)
+        self._update_pruning(sweep_id, spec)
+        self._instruct_runners(sweep_id)
+        with context.read() as session:
+            needs_settling = sweep_lifecycle.needs_settling(session, sweeps.get(session, sweep_id))
+        if needs_settling:
+            with context.write() as session:
+                sweep_lifecycle.settle(session, sweep_id)
+            context.ended = True
+
+    def _update_pruning(self, sweep_id: str, spec: SweepSpec) -> None:
+        """Apply the sweep's pruning rule, if there are new metrics or if this term has not applied it yet."""
+        if spec.early_stopping.kind == "none":
+            return
+        if sweep_id in self._to_prune and sweep_id not in self._context.new_metrics:
+            return
+        self._context.new_metrics.discard(sweep_id)
+        with self._context.read() as session:
+            running = _target_steps(session, sweep_id, spec, "running")
+            succeeded = _target_steps(session, sweep_id, spec, "succeeded")
+            goal = objective(spec)
+            curves = reports.curves_of_sweep(session, sweep_id, goal.metric) if running else {}
+        curves = pruning.extend_to_target(curves, succeeded)
+        # a decision holds until the trial has ended, also if a later report would change it
+        decided = {t: reason for t, reason in self._to_prune.get(sweep_id, {}).items() if t in running}
+        candidates = {t: steps for t, steps in running.items() if t not in decided}
+        self._to_prune[sweep_id] = decided | pruning.to_prune(spec.early_stopping, goal, curves, candidates)
+
+    def _instruct_runners(self, sweep_id: str) -> None:
+        with self._context.read() as session:
+            found = [self._instructions(session, pack) for pack in packs.open_packs(session, sweep_id)]
+        for wanted in found:
+            if wanted.instructions:
+                self._carry_out(wanted)
+
+    def _instructions(self, session: Session, pack: Pack) -> _PackInstructions:
+        sweep, to_prune = sweeps.get(session, pack.sweep_id), self._to_prune.get(pack.sweep_id, {})
+        running = [session.get_one(Trial, trial_id) for trial_id in attempts.open_of_pack(session, pack.id)]
+        by_trial = {trial.id: commands.instruction(sweep, trial, to_prune) for trial in running}
+        given = {trial_id: found for trial_id, found in by_trial.items() if found is not None}
+        return _PackInstructions(pack, find_runner_name(session, pack), given, len(given) == len(running))
+
+    def _carry_out(self, wanted: _PackInstructions) -> None:
+        """Send a pack's instructions to its runner, or end the runner if it never ran or does not obey."""
+        context, pack, instructions = self._context, wanted.pack, wanted.instructions
+        to_send = context.command_log.take_due(pack, instructions)
+        never_ran = pack.seen_at is None and all(given.verb != "prune" for given in instructions.values())
+        if wanted.complete and (never_ran or context.command_log.cancel_overdue(pack, instructions)):
+            if context.cluster.connected:
+                context.runners.end(pack.id, wanted.runner_name)
+                context.mark_lost(pack, "cluster", next(iter(instructions.values())).reason)
+            return
+        if not to_send or pack.state != "started":
+            return
+        # the numbers are stored before the commands go out, so that a successor never uses one again
+        with context.write() as session:
+            row = session.get_one(Pack, pack.id)
+            first = row.command_seq + 1
+            row.command_seq += len(to_send)
+        for seq, (given, trial_ids) in enumerate(to_send.items(), first):
+            command = Command(seq=seq, verb=given.verb, trial_ids=trial_ids, reason=given.reason)
+            context.runners.command(pack, command)
+
+
+def _target_steps(session: Session, sweep_id: str, spec: SweepSpec, state: TrialState) -> dict[str, int]:
+    """Return, for the trials in a state, the number of steps that each is to do, by the trial's id."""
+    found = open_trials.in_state(session, sweep_id, state)
+    return {trial.id: int(trial.params.get("training.steps", spec.training.steps)) for trial in found}

@@ -1,0 +1,68 @@
+"""What the steps of the reconciler share during one leadership term."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from sqlalchemy.orm import Session
+
+from service.controller import lost_packs
+from service.controller.cluster import Cluster
+from service.controller.commands import CommandLog
+from service.controller.runners import Runners
+from service.settings import ControllerSettings
+from service.store import sweeps
+from service.store.attempts import FailureDomain
+from service.store.database import Database
+from service.store.tables import Pack
+from workers.spec.sweep import SweepSpec
+
+
+class ReconcileContext:
+    """The database, the cluster and the facts that one step of a tick leaves for another.
+
+    Nothing here must survive the process: the next controller finds all of it again in the database and in Ray.
+
+    Attributes:
+        cluster: The connection to Ray, which may be down.
+        settings: The controller's settings.
+        term: The leadership term that all writes belong to.
+        runners: The runners of the open packs.
+        command_log: The commands that were sent to the runners.
+        new_metrics: The ids of the sweeps that have metrics which no pruning rule has seen yet.
+        ended: Whether a pack or a sweep has ended in this tick.
+    """
+
+    def __init__(self, database: Database, cluster: Cluster, settings: ControllerSettings, term: int) -> None:
+        self.cluster, self.settings, self.term = cluster, settings, term
+        self.runners = Runners(cluster, term)
+        self.command_log = CommandLog()
+        self.new_metrics: set[str] = set()
+        self.ended = False
+        self._database = database
+        self._specs: dict[str, SweepSpec] = {}
+
+    def read(self) -> AbstractContextManager[Session]:
+        """Open a session for reading."""
+        return self._database.read()
+
+    def write(self) -> AbstractContextManager[Session]:
+        """Open a write transaction of this term. It raises LeadLost if another controller leads by now."""
+        return self._database.write(self.term)
+
+    def spec(self, session: Session, sweep_id: str) -> SweepSpec:
+        """Return a sweep's document, parsed once for each term.
+
+        Raises:
+            pydantic.ValidationError: If the document is not valid in this version.
+        """
+        if sweep_id not in self._specs:
+            self._specs[sweep_id] = SweepSpec.model_validate(sweeps.get(session, sweep_id).spec)
+        return self._specs[sweep_id]
+
+    def mark_lost(self, pack: Pack, domain: FailureDomain, reason: str) -> None:
+        """Record, in a separate transaction, that a pack's runner is gone."""
+        with self.write() as session:
+            spec = self.spec(session, pack.sweep_id)
+            lost_packs.mark_lost(session, session.get_one(Pack, pack.id), domain, reason, spec.retries)
+        self.command_log.forget(pack.id)

@@ -1,0 +1,72 @@
+"""The guard around each action on a sweep: an error ends that sweep, not the controller."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from pydantic import ValidationError
+from ray.exceptions import RayError
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from service.controller import sweep_lifecycle
+from service.controller.cluster import ClusterUnreachable
+from service.controller.context import ReconcileContext
+from service.controller.runners import find_runner_name
+from service.store import packs
+from service.store.database import LeadLost
+from workers.spec.field_errors import field_errors
+
+log = logging.getLogger(__name__)
+
+MAX_CONSECUTIVE_ERRORS = 10
+"""A sweep fails when the same action on it has raised an unexpected error this many times in a row."""
+
+
+class SweepGuard:
+    """Runs actions on sweeps, counts the consecutive errors of each, and fails a sweep that cannot go on."""
+
+    def __init__(self, context: ReconcileContext) -> None:
+        self._context = context
+        self._errors: Counter[tuple[str, str]] = Counter()
+
+    def run(self, sweep_id: str, action: str, act: Callable[[], None]) -> None:
+        """Call ``act``, and fail the sweep if its document is invalid or if the action keeps raising errors.
+
+        Args:
+            sweep_id: The sweep that ``act`` works on.
+            action: The action's name. Errors are counted by sweep and action, since another action on the same sweep
+                may succeed each time.
+            act: The action. It must be idempotent, because the next tick repeats it after an error.
+
+        Raises:
+            Exception: Errors of the database, of Ray and of leadership are raised again: no sweep is to blame for them.
+        """
+        try:
+            act()
+        except (LeadLost, ClusterUnreachable, RayError, OperationalError, InterfaceError):
+            raise
+        except ValidationError as error:
+            self._fail(sweep_id, f"its spec is not valid any more: {field_errors(error)[0]}. Post it again, corrected")
+        except Exception as error:
+            self._errors[sweep_id, action] += 1
+            if self._errors[sweep_id, action] == 1:
+                log.exception("Sweep %s: unexpected error in %r; trying again", sweep_id, action)
+            if self._errors[sweep_id, action] >= MAX_CONSECUTIVE_ERRORS:
+                self._fail(sweep_id, f"the controller cannot run it: {type(error).__name__}: {error}")
+        else:
+            self._errors.pop((sweep_id, action), None)
+
+    def _fail(self, sweep_id: str, reason: str) -> None:
+        log.error("Sweep %s fails: %s", sweep_id, reason)
+        context = self._context
+        with context.read() as session:
+            running = [(pack.id, find_runner_name(session, pack)) for pack in packs.open_packs(session, sweep_id)]
+        if context.cluster.connected:
+            for pack_id, name in running:
+                context.runners.end(pack_id, name)
+        with context.write() as session:
+            sweep_lifecycle.fail(session, sweep_id, reason)
+        for key in [key for key in self._errors if key[0] == sweep_id]:
+            del self._errors[key]

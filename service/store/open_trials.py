@@ -1,0 +1,58 @@
+"""Queries by which the controller decides what a sweep's trials need next."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.states import TRIAL_ENDED, TrialState
+from service.store.tables import Trial
+
+
+def exist(session: Session, sweep_id: str, state: TrialState | None = None) -> bool:
+    """Return whether a sweep has any trial, or any trial in one state."""
+    query = select(Trial.id).where(Trial.sweep_id == sweep_id)
+    query = query.where(Trial.state == state) if state else query
+    return session.scalar(query.limit(1)) is not None
+
+
+def in_state(session: Session, sweep_id: str, state: TrialState) -> list[Trial]:
+    """Return a sweep's trials in one state, in order of number."""
+    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == state)
+    return list(session.scalars(query.order_by(Trial.number)))
+
+
+def unfinished(session: Session, sweep_id: str) -> list[Trial]:
+    """Return a sweep's trials that have not ended, in order of number."""
+    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state.not_in(TRIAL_ENDED))
+    return list(session.scalars(query.order_by(Trial.number)))
+
+
+def any_unfinished(session: Session, sweep_id: str) -> bool:
+    """Return whether a sweep has a trial that has not ended."""
+    query = select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state.not_in(TRIAL_ENDED))
+    return session.scalar(query.limit(1)) is not None
+
+
+def ready(session: Session, sweep_id: str, limit: int) -> list[Trial]:
+    """Return the first ``limit`` waiting trials of a sweep that no user has stopped or cancelled."""
+    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "waiting", Trial.wanted.is_(None))
+    return list(session.scalars(query.order_by(Trial.number).limit(limit)))
+
+
+def waiting_with_verb(session: Session, sweep_id: str) -> list[Trial]:
+    """Return the waiting trials of a sweep that a user has stopped or cancelled, in order of number."""
+    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "waiting", Trial.wanted.is_not(None))
+    return list(session.scalars(query.order_by(Trial.number)))
+
+
+def first_failed(session: Session, sweep_id: str) -> Trial | None:
+    """Return the failed trial of a sweep that has the lowest number; None if none has failed."""
+    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "failed")
+    return session.scalar(query.order_by(Trial.number).limit(1))
+
+
+def any_pruned_with_result(session: Session, sweep_id: str) -> bool:
+    """Return whether a trial of a sweep was pruned after it had reached an objective."""
+    query = select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "pruned", Trial.objective.is_not(None))
+    return session.scalar(query.limit(1)) is not None

@@ -1,0 +1,100 @@
+"""The rule by which ``backend="auto"`` chooses a backend, and the checks of a backend that is asked for by name."""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from spectral.errors import OptionError
+from spectral.recurrence import cudnn, native, triton
+from spectral.recurrence.activation import Activation
+from spectral.recurrence.backends import BACKENDS, Cell, activations_of
+from spectral.transition import Transition
+
+log = logging.getLogger(__name__)
+
+SMALLEST_FACTORED = {"native": 48, "torch_loop": 128}
+"""Hidden sizes below which one dense product a step costs less than the two products of the factored form.
+
+Measured; for ``native`` with AVX-512, with AVX2 and with SSE2, where the sizes at which both cost the same are alike.
+"""
+
+
+def check_backend(name: str) -> None:
+    """Raise OptionError unless ``name`` is 'auto' or a backend."""
+    if name != "auto" and name not in BACKENDS:
+        raise OptionError(f"backend must be 'auto' or one of {', '.join(BACKENDS)}; found {name!r}")
+
+
+def choose(size: int, rank: int, *, native: bool = False) -> str:
+    """Return the backend for the CPU.
+
+    A factored step takes 12 n r flop for each row, a dense one 6 n^2. Measurements decide between them for small n, and
+    for the loop in torch, whose skinny products run below the speed of square ones.
+
+    Args:
+        size: The hidden size n.
+        rank: r = m1 + m2, the number of reflectors on both sides.
+        native: Whether the compiled loop can run.
+    """
+    if native:
+        return "native" if size >= SMALLEST_FACTORED["native"] and 2 * rank <= size else "native_dense"
+    return "torch_loop" if size >= SMALLEST_FACTORED["torch_loop"] and 4 * rank <= size else "dense"
+
+
+def choose_on_gpu(size: int, rank: int, activation: str, *, can_triton: bool, pack: bool = False) -> str:
+    """Return the backend for a CUDA device: ``triton`` where it fits, else ``cudnn``, else ``dense``.
+
+    The rule counts flop and what fits on the chip. It has not been measured on a GPU yet.
+
+    Args:
+        size: The hidden size n.
+        rank: r = m1 + m2, the number of reflectors on both sides.
+        activation: The name of the nonlinearity.
+        can_triton: Whether ``triton`` can run on the device.
+        pack: Whether there is a trial axis; ``cudnn`` would run the trials one after another.
+    """
+    if can_triton and 2 * rank <= size and triton.fits(size, rank):
+        return "triton"
+    return "cudnn" if activation in cudnn.ACTIVATIONS and not pack else "dense"
+
+
+def resolve(backend: str, x: Tensor, cell: Cell, activation: Activation) -> str:
+    """Return the name of the backend that computes one cell, and log it.
+
+    Args:
+        backend: 'auto', or the name of a backend.
+        x: The input, which shows the device and whether there is a trial axis.
+        cell: The layer, with a Transition.
+        activation: The nonlinearity.
+
+    Raises:
+        OptionError: If there is no backend of that name, or if it cannot run here.
+    """
+    check_backend(backend)
+    transition, device = cell.matrix, x.device
+    assert isinstance(transition, Transition)
+    n, r, dtype = transition.size, transition.rank, transition.u.dtype
+    if backend == "auto" and device.type == "cuda":
+        can_triton = triton.refusal(device, dtype) is None
+        name = choose_on_gpu(n, r, activation.name, can_triton=can_triton, pack=x.dim() == 4)
+    elif backend == "auto":
+        name = choose(n, r, native=native.available(device, dtype))
+    else:
+        name = backend
+        _check_runs(name, device, dtype, activation)
+    log.debug("recurrence n=%d r=%d input=%s: backend %s", n, r, tuple(x.shape), name)
+    return name
+
+
+def _check_runs(name: str, device: torch.device, dtype: torch.dtype, activation: Activation) -> None:
+    """Raise OptionError if a backend that is asked for by name cannot run here."""
+    reason = None
+    if name.startswith("native") and not native.available(device, dtype):
+        reason = f"needs a C++ compiler, the CPU and float32 or float64; found {device} and {dtype}"
+    elif name == "triton":
+        reason = triton.refusal(device, dtype)
+    elif activation.name not in activations_of(name):
+        reason = f"supports only {', '.join(activations_of(name))}; found {activation.name!r}"
+    if reason is not None:
+        raise OptionError(f"backend {name!r} {reason}. Use 'auto'")

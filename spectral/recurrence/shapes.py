@@ -1,0 +1,84 @@
+"""Checks of what a caller gives to the recurrence. The compiled loop relies on them: it reads memory by these sizes."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from spectral.errors import OptionError, RangeError, ShapeError
+from spectral.recurrence.activation import Activation
+from spectral.recurrence.backends import Cell
+from spectral.transition import Transition
+
+
+def check_checkpoint_every(steps: int | None) -> None:
+    """Raise RangeError unless it is None or at least 1."""
+    if steps is not None and steps < 1:
+        raise RangeError(f"checkpoint_every must be None or at least 1; found {steps}")
+
+
+def check_stack(x: Tensor, h0: Tensor, cells: Sequence[Cell], activation: Activation) -> None:
+    """Check the arguments of a stack of layers, each of which has a Transition.
+
+    Raises:
+        ShapeError: If a shape or a dtype does not fit the others.
+        OptionError: If an offset is given to a nonlinearity that has none.
+    """
+    weight, matrix = cells[0].weight, cells[0].matrix
+    assert isinstance(matrix, Transition)
+    lead = tuple(matrix.sigma.shape[:-1])
+    _check_input(x, lead, matrix.size if weight is None else weight.shape[-1])
+    if h0.shape != (*lead, len(cells), x.shape[-2], matrix.size):
+        found = tuple(h0.shape) if len(cells) > 1 else (*h0.shape[:-3], *h0.shape[-2:])
+        layers = (len(cells),) if len(cells) > 1 else ()
+        raise ShapeError(f"h0 must have shape {(*lead, *layers, x.shape[-2], matrix.size)}; found {found}")
+    width = x.shape[-1]
+    for cell in cells:
+        assert isinstance(cell.matrix, Transition)
+        check_offset(cell.offset, tuple(cell.matrix.sigma.shape), activation)
+        _check_cell(cell, cell.matrix, width)
+        width = cell.matrix.size
+
+
+def check_matrix(z: Tensor, h0: Tensor, matrix: Tensor) -> None:
+    """Raise ShapeError unless z, h0 and a matrix W that is given as it is fit together."""
+    lead, n = tuple(matrix.shape[:-2]), matrix.shape[-1]
+    if matrix.dim() not in (2, 3) or matrix.shape[-2] != n:
+        raise ShapeError(f"the matrix must have shape (n, n) or (K, n, n); found {tuple(matrix.shape)}")
+    _check_input(z, lead, n)
+    if h0.shape != (*lead, z.shape[-2], n):
+        raise ShapeError(f"h0 must have shape {(*lead, z.shape[-2], n)}; found {tuple(h0.shape)}")
+
+
+def check_offset(offset: Tensor | None, shape: tuple[int, ...], activation: Activation) -> None:
+    """Raise ShapeError or OptionError unless the offset is what the nonlinearity needs."""
+    if activation.has_offset and (offset is None or offset.shape != shape):
+        found = None if offset is None else tuple(offset.shape)
+        raise ShapeError(f"modrelu needs an offset of shape {shape}; found {found}")
+    if offset is not None and not activation.has_offset:
+        raise OptionError(f"nonlinearity {activation.name!r} takes no offset; pass None, or use 'modrelu'")
+
+
+def _check_input(x: Tensor, lead: tuple[int, ...], features: int) -> None:
+    if len(lead) > 1 or x.dim() != 3 + len(lead) or x.shape[:-3] != lead or x.shape[-1] != features:
+        expected = f"({', '.join([*map(str, lead), 'T', 'B', str(features)])})"
+        raise ShapeError(f"z or x must have shape {expected}; found {tuple(x.shape)}")
+    if x.shape[-3] < 1:
+        raise ShapeError(f"a sequence must have at least one step; found shape {tuple(x.shape)}")
+
+
+def _check_cell(cell: Cell, transition: Transition, width: int) -> None:
+    """Check every tensor of a cell against sigma; ``width`` is the number of features that enter the layer."""
+    row = transition.sigma.shape
+    u, v = transition.u, transition.v
+    expected_shapes = {
+        "M": (cell.weight, (*row, width)),
+        "bias": (cell.bias, row),
+        "offset": (cell.offset, row),
+        "u": (u, (*row, u.shape[-1])),
+        "v": (v, (*row, v.shape[-1])),
+    }
+    for name, (tensor, shape) in expected_shapes.items():
+        if tensor is not None and tensor.shape != shape:
+            raise ShapeError(f"{name} must have shape {tuple(shape)}; found {tuple(tensor.shape)}")
+        if tensor is not None and tensor.dtype != transition.sigma.dtype:
+            raise ShapeError(f"{name} must have sigma's dtype, {transition.sigma.dtype}; found {tensor.dtype}")

@@ -1,0 +1,52 @@
+"""The role of every parameter of a module: what an optimiser needs to know in order to group parameters."""
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+ParameterRole = Literal["reflector", "singular_value", "threshold", "coordinate", "weight", "bias"]
+"""What a parameter means.
+
+``reflector``: raw Householder vectors, whose lengths do not matter. ``singular_value``: the raw numbers behind the
+singular values. ``threshold``: the offset of modReLU. ``coordinate``: the free tensor from which one of torch's own
+parametrizations forms a weight. ``weight`` and ``bias`` are what these words mean everywhere.
+"""
+
+_LAYER = re.compile(r"_l\d+(_reverse)?$")
+"""The suffix that recurrent modules, torch's and ours, add to the parameters of each layer and direction."""
+
+
+def parameter_roles(module: nn.Module) -> dict[str, ParameterRole]:
+    """Return the role of every parameter of a module.
+
+    A module declares the roles of its direct parameters in a class attribute ``parameter_roles``, a mapping from a
+    parameter's name to its role. A layer's suffix, such as ``_l0`` or ``_l0_reverse``, is left out of the name there.
+    Every module of this package does so, also inside a weight that ``spectral.parametrize`` has replaced. The role of
+    an undeclared parameter follows from torch's conventions: ``coordinate`` if it belongs to a torch parametrization,
+    ``bias`` if its name contains "bias", and otherwise ``weight``.
+
+    Args:
+        module: Any module. In a pack, where parameters have a leading trial axis, the roles are the same.
+
+    Returns:
+        The role for each name of ``module.named_parameters()``, in the same order.
+    """
+    roles: dict[str, ParameterRole] = {}
+    for name, _ in module.named_parameters():
+        path, _, own_name = name.rpartition(".")
+        roles[name] = direct_parameter_role(module.get_submodule(path), own_name)
+    return roles
+
+
+def direct_parameter_role(owner: nn.Module, name: str) -> ParameterRole:
+    """Return the role of a direct parameter of a module, that is of one that belongs to no submodule."""
+    declared: Mapping[str, ParameterRole] = getattr(owner, "parameter_roles", {})
+    stem = _LAYER.sub("", name)
+    if stem in declared:
+        return declared[stem]
+    if isinstance(owner, ParametrizationList):
+        return "coordinate"
+    return "bias" if "bias" in name else "weight"

@@ -1,0 +1,41 @@
+"""The rule of backend="auto", and the refusal of a backend that cannot run."""
+
+import logging
+
+import pytest
+
+from spectral import Activation, recurrence
+from spectral.errors import OptionError
+from spectral.recurrence import native
+from spectral.recurrence.choice import choose, choose_on_gpu
+from tests.spectral.agreement import inputs, transition
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_the_rule_on_the_cpu(native):
+    names = ("native", "native_dense") if native else ("torch_loop", "dense")
+    assert choose(512, 32, native=native) == names[0]
+    assert choose(128, 128, native=native) == names[1]
+    assert choose(32, 4, native=native) == names[1]
+
+
+def test_the_rule_on_a_gpu():
+    assert choose_on_gpu(512, 32, "relu", can_triton=True) == "triton"
+    assert choose_on_gpu(512, 32, "relu", can_triton=True, pack=True) == "triton"
+    assert choose_on_gpu(512, 32, "relu", can_triton=False) == "cudnn"
+    assert choose_on_gpu(64, 64, "tanh", can_triton=True) == "cudnn"
+    assert choose_on_gpu(64, 64, "tanh", can_triton=True, pack=True) == "dense"
+    assert choose_on_gpu(64, 64, "leaky_relu", can_triton=True) == "dense"
+    assert choose_on_gpu(4096, 32, "relu", can_triton=True) == "cudnn"
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_the_choice_is_logged_and_falls_back_where_nothing_is_built(caplog, monkeypatch, built):
+    monkeypatch.setattr(native, "available", lambda device, dtype: built)
+    z, h0 = inputs((), 2, 1, 4)
+    with caplog.at_level(logging.DEBUG, logger="spectral.recurrence.choice"):
+        recurrence(z, h0, transition(4, 1, 1), Activation("tanh"))
+    assert f"backend {'native_dense' if built else 'dense'}" in caplog.text
+    if not built:
+        with pytest.raises(OptionError, match="C\\+\\+ compiler"):
+            recurrence(z, h0, transition(4, 1, 1), Activation("tanh"), backend="native")
