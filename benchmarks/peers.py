@@ -15,14 +15,14 @@ from torch.nn import functional
 from benchmarks.service_peer_nets import literal_states
 from spectral import SpectralRNN
 
-Run = Callable[[Tensor], tuple[Tensor, Tensor]]
+StepFunction = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Layer(NamedTuple):
     """The parameters of a layer, and ``run``, which maps x (T, B, I) to all states (T, B, n) and the last (B, n)."""
 
     parameters: list[nn.Parameter]
-    run: Run
+    run: StepFunction
 
 
 def spectral(net: SpectralRNN, backend: str = "auto") -> Layer:

@@ -17,7 +17,7 @@ from workers.tasks import Sequences, Task
 from workers.training.batches import FRESH_STREAM, ShuffledOrder
 
 Point = dict[str, float]
-Report = Callable[[Point, PlainSpectral, torch.optim.Optimizer], None]
+ReportCallback = Callable[[Point, PlainSpectral, torch.optim.Optimizer], None]
 LARGEST_SINGULAR_RATE = 0.1
 
 
@@ -42,7 +42,7 @@ class Data(NamedTuple):
     test: Sequences
 
 
-class Stopwatch:
+class PeerStopwatch:
     """A stopwatch for the seconds spent in training steps and in scoring."""
 
     def __init__(self) -> None:
@@ -57,7 +57,11 @@ class Stopwatch:
 
 
 def train(
-    config: Mapping[str, Any], settings: Settings, start: Mapping[str, np.ndarray[Any, Any]], data: Data, report: Report
+    config: Mapping[str, Any],
+    settings: Settings,
+    start: Mapping[str, np.ndarray[Any, Any]],
+    data: Data,
+    report: ReportCallback,
 ) -> None:
     """Train one trial.
 
@@ -69,7 +73,7 @@ def train(
         report: Function that is called with the metrics every ``report_every`` steps.
     """
     torch.set_num_threads(1)
-    net, watch, total = NETS[settings.kind](_start(start, settings), config["margin"]), Stopwatch(), 0.0
+    net, watch, total = NETS[settings.kind](_start(start, settings), config["margin"]), PeerStopwatch(), 0.0
     adam, batches = _adam(net, settings.lr, config["margin"]), Batches(data, config["seed"], settings)
     scorer = Scorer(net, data, settings)
     for step in range(1, settings.steps + 1):

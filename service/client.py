@@ -4,8 +4,8 @@
     sweep = client.submit({"task": {"name": "digits"}, "space": {"model.margin": {"values": [0.01, 0.1]}}})
     print(client.wait(sweep["id"])["best"])
 
-Documents go in and come out as plain dictionaries, shaped as /docs shows them. A server that cannot be reached, or
-answers 503, is asked again until ``patience`` seconds have passed; that is safe, since every call may be repeated.
+Documents are plain dictionaries; ``/docs`` shows their fields. If a server cannot be reached or answers 503, a call is
+repeated until ``patience`` seconds have passed. That is safe, because repeating a call changes nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import time
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
@@ -22,11 +23,19 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 ENDS = frozenset({"sweep.succeeded", "sweep.failed", "sweep.stopped", "sweep.cancelled"})
-SILENCE_SECONDS = 60.0  # an event stream says something every 15
+"""The kinds of event that end a sweep."""
+SILENCE_SECONDS = 60.0
+"""An event stream without a sign of life for this long is broken: the server sends one every 15 seconds."""
 
 
 class ApiError(Exception):
-    """The server refused. ``problem`` is its problem document: title, status, detail and ``errors`` by field."""
+    """The server refused a call.
+
+    Attributes:
+        problem: The server's problem document, with ``title``, ``status``, ``detail`` and ``errors``.
+        status: The HTTP status code.
+        errors: The refused fields, each with ``field``, ``given``, ``problem`` and ``allowed``.
+    """
 
     def __init__(self, problem: Json) -> None:
         self.problem = problem
@@ -36,13 +45,24 @@ class ApiError(Exception):
 
 
 class ServiceUnreachable(ConnectionError):
-    """No server answered at this address."""
+    """No server answered at the address."""
+
+
+def timestamp(time: str) -> float:
+    """Return a time of the API, such as ``2026-11-26T11:04:05.123Z``, as seconds since 1970."""
+    return datetime.fromisoformat(time).timestamp()
 
 
 class Client:
-    """``patience``: seconds to go on asking a server that does not answer; ``timeout``: seconds for one answer.
+    """A client of one service. It is a context manager that closes its connections at the end.
 
-    ``transport``: an httpx transport in place of its own, for a proxy or certificates of yours.
+    Every call raises ApiError if the server refuses it, and ServiceUnreachable if no server answers.
+
+    Args:
+        base_url: The address of the service.
+        patience: Seconds during which a call is repeated if the server does not answer.
+        timeout: Seconds to wait for one answer.
+        transport: An httpx transport of your own, for instance for a proxy or certificates.
     """
 
     def __init__(
@@ -67,22 +87,29 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def submit(self, document: Json, key: str | None = None) -> Json:
-        """Queue a sweep and return it. A repeated ``key`` gives the same sweep; without one a new key is made."""
+        """Submit a sweep and return it.
+
+        Args:
+            document: The sweep.
+            key: A retry-safe key: submitting the same document again with the same key returns the existing sweep. By
+                default every call makes a new key.
+        """
         return self._json("POST", "/v1/sweeps", document, {"Idempotency-Key": key or uuid.uuid4().hex})
 
     def validate(self, document: Json) -> Json:
-        """What the sweep would do: trials, shapes, warnings. Raises ApiError naming every wrong field."""
+        """Check a sweep without submitting it, and return its number of trials, its packs and its warnings."""
         return self._json("POST", "/v1/sweeps/validate", document)
 
     def sweep(self, sweep_id: str) -> Json:
-        """A sweep with its counts, progress and best trial."""
-        return self._json("GET", f"/v1/sweeps/{_part(sweep_id)}")
+        """Return a sweep with the number of trials in each state, its progress and its best trial."""
+        return self._json("GET", f"/v1/sweeps/{_quoted(sweep_id)}")
 
     def sweeps(self, state: Sequence[str] = (), limit: int | None = None) -> Iterator[Json]:
-        """Sweeps, the newest first, page by page; all of them without a ``limit``."""
+        """Yield sweeps, newest first, fetched page by page: at most ``limit``, and those in one of the states given."""
         return self._pages("/v1/sweeps", "sweeps", {"state": list(state)}, limit)
 
     def trials(
@@ -92,38 +119,41 @@ class Client:
         state: Sequence[str] = (),
         limit: int | None = None,
     ) -> Iterator[Json]:
-        """A sweep's trials by number, or the best first."""
+        """Yield a sweep's trials by number, or best first with ``sort="objective"``, fetched page by page."""
         return self._pages(
-            f"/v1/sweeps/{_part(sweep_id)}/trials", "trials", {"sort": sort, "state": list(state)}, limit
+            f"/v1/sweeps/{_quoted(sweep_id)}/trials", "trials", {"sort": sort, "state": list(state)}, limit
         )
 
     def trial(self, trial_id: str) -> Json:
-        """One trial."""
-        return self._json("GET", f"/v1/trials/{_part(trial_id)}")
+        """Return a trial."""
+        return self._json("GET", f"/v1/trials/{_quoted(trial_id)}")
 
     def metrics(self, trial_id: str, keys: Sequence[str] = ()) -> list[Json]:
-        """What the trial reported: ``step``, ``at`` and ``values``, in order of step."""
-        found = self._json("GET", f"/v1/trials/{_part(trial_id)}/metrics", parameters={"keys": list(keys)})
+        """Return a trial's reports in order of step, each with ``step``, ``at`` and ``values``.
+
+        ``keys`` names the metrics to return; all by default.
+        """
+        found = self._json("GET", f"/v1/trials/{_quoted(trial_id)}/metrics", parameters={"keys": list(keys)})
         return list(found["points"])
 
     def logs(self, trial_id: str) -> Json:
-        """What happened to a trial: its attempts and why each ended, and its events."""
-        return self._json("GET", f"/v1/trials/{_part(trial_id)}/logs")
+        """Return a trial's history: its attempts, why each of them ended, and its events."""
+        return self._json("GET", f"/v1/trials/{_quoted(trial_id)}/logs")
 
     def report(self, sweep_id: str) -> Json:
-        """Leaderboard and the objective over reflectors and margin."""
-        return self._json("GET", f"/v1/sweeps/{_part(sweep_id)}/report")
+        """Return the best trials, and the objective over reflectors and margin."""
+        return self._json("GET", f"/v1/sweeps/{_quoted(sweep_id)}/report")
 
     def pause(self, sweep_id: str) -> Json:
-        """Start no more trials; running ones end at a checkpoint and go on after resume."""
-        return self._json("POST", f"/v1/sweeps/{_part(sweep_id)}/pause")
+        """Pause a sweep: running trials end at a checkpoint and continue after ``resume``."""
+        return self._json("POST", f"/v1/sweeps/{_quoted(sweep_id)}/pause")
 
     def resume(self, sweep_id: str) -> Json:
-        """Go on with a paused sweep."""
-        return self._json("POST", f"/v1/sweeps/{_part(sweep_id)}/resume")
+        """Continue a paused sweep."""
+        return self._json("POST", f"/v1/sweeps/{_quoted(sweep_id)}/resume")
 
     def stop(self, id: str) -> Json:
-        """Let a sweep's running trials finish and start no more; or stop one trial."""
+        """Let a sweep's running trials finish and start no others, or end one trial at a checkpoint."""
         return self._json("POST", f"{_subject(id)}/stop")
 
     def cancel(self, id: str) -> Json:
@@ -131,9 +161,9 @@ class Client:
         return self._json("POST", f"{_subject(id)}/cancel")
 
     def events(self, sweep_id: str, after: int = 0) -> Generator[Json, None, None]:
-        """Each event after number ``after`` once, as it happens, until the one that ends the sweep.
+        """Yield each event after number ``after`` once, as it happens, up to the one that ends the sweep.
 
-        A connection that breaks is made again from the last event seen.
+        If the connection breaks, it is opened again after the last event seen.
         """
         import httpx
 
@@ -148,25 +178,25 @@ class Client:
                     after = event["seq"]
                     if event["kind"] in ENDS:
                         return
-                if self._over(sweep_id, after):
+                if self._has_ended(sweep_id, after):
                     return
             except (httpx.TransportError, ApiError) as error:
                 until = until or time.monotonic() + self.patience
                 if (isinstance(error, ApiError) and error.status != 503) or time.monotonic() > until:
-                    raise self._gone(error) from error
+                    raise self._final(error) from error
             time.sleep(0.2)
 
     def wait(self, sweep_id: str) -> Json:
-        """Return the sweep once it has ended."""
+        """Wait until a sweep has ended, and return it."""
         for _ in self.events(sweep_id):
             pass
         return self.sweep(sweep_id)
 
     def _stream(self, sweep_id: str, after: int) -> Iterator[Json | None]:
-        """One connection's events; None for a sign of life."""
+        """Yield the events of one connection, and None for every other sign of life."""
         import httpx
 
-        path, headers = f"/v1/sweeps/{_part(sweep_id)}/events", {"Last-Event-ID": str(after)}
+        path, headers = f"/v1/sweeps/{_quoted(sweep_id)}/events", {"Last-Event-ID": str(after)}
         timeout = httpx.Timeout(self._timeout, read=SILENCE_SECONDS)
         with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
             if response.is_error:
@@ -179,9 +209,9 @@ class Client:
                 elif line.startswith(":"):
                     yield None
 
-    def _over(self, sweep_id: str, after: int) -> bool:
-        """Whether a stream that ended has nothing more to tell, rather than a server that is going down."""
-        response = self._send("GET", f"/v1/sweeps/{_part(sweep_id)}")
+    def _has_ended(self, sweep_id: str, after: int) -> bool:
+        """Return whether a stream ended because all events of an ended sweep were seen, not because the server did."""
+        response = self._send("GET", f"/v1/sweeps/{_quoted(sweep_id)}")
         ended = f"sweep.{response.json()['state']}" in ENDS
         return ended and not any(self._stream(sweep_id, after))
 
@@ -229,23 +259,23 @@ class Client:
             except httpx.TransportError as broken:
                 error = broken
             if time.monotonic() + pause > until:
-                raise self._gone(error) from error
+                raise self._final(error) from error
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
 
-    def _gone(self, error: Exception) -> Exception:
+    def _final(self, error: Exception) -> Exception:
         return error if isinstance(error, ApiError) else ServiceUnreachable(f"no answer from {self.base_url}: {error}")
 
 
-def _part(id: str) -> str:
+def _quoted(id: str) -> str:
     from urllib.parse import quote
 
     return quote(id, safe="")
 
 
 def _subject(id: str) -> str:
-    """A trial's id is its sweep's, a hyphen and a number."""
-    return f"/v1/{'trials' if '-' in id else 'sweeps'}/{_part(id)}"
+    """Return the path of a sweep or a trial; a trial's id is its sweep's, a hyphen and a number."""
+    return f"/v1/{'trials' if '-' in id else 'sweeps'}/{_quoted(id)}"
 
 
 def _problem(response: httpx.Response) -> Json:

@@ -1,12 +1,7 @@
-"""``python -m service.demo``: the whole service on this machine, one real sweep, its result.
-
-Exits 0 only where the best trial's validation accuracy is above 90 %.
-"""
+"""``spectral demo`` or ``python -m service.demo``: the whole service on this machine, and one real sweep."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -22,33 +17,45 @@ from service.stack import Stack
 from service.stack.errors import StackError
 from service.states import SWEEP_ENDED
 
-SWEEP = Path(__file__).parent.parent / "examples" / "digits.json"
+SWEEP = Path(__file__).parent / "examples" / "digits.json"
 ENOUGH = 0.9
+"""The validation accuracy that a good result exceeds."""
 PROJECTION_SECONDS = 120.0
 LOOK_SECONDS = 0.3
 
 console = Console(highlight=False, soft_wrap=True)
 
 
-def main() -> int:
-    options = _options()
-    sweep = json.loads(options.sweep.read_text())
-    home = options.out / "home"
+def run(document: dict[str, Any], out: Path, *, keep: bool = False, port: int = 0, mlflow_port: int = 0) -> int:
+    """Start the stack, run a sweep, show its result and stop the stack.
+
+    Args:
+        document: The sweep; its objective must be an accuracy.
+        out: The folder for the stack's home and the plots.
+        keep: Leave the stack running until Ctrl-C.
+        port: The port of the API; 0 picks a free one.
+        mlflow_port: The port of MLflow; 0 picks a free one.
+
+    Returns:
+        The exit code: 0 if the sweep succeeded with an accuracy above ``ENOUGH``, 1 if it did not, 2 if the stack
+        could not run, 130 after Ctrl-C.
+    """
+    home = out / "home"
     started = time.monotonic()
-    stack = Stack(home, options.port, options.mlflow_port, say=lambda line: console.print(line, style="yellow"))
+    stack = Stack(home, port, mlflow_port, say=lambda line: console.print(line, style="yellow"))
     console.print("Starting Ray, MLflow, the API and the controller ...")
     try:
         with stack:
             console.print(
                 f"Up after {time.monotonic() - started:.1f} s: {stack.url} (page), {stack.mlflow_url} (MLflow)"
             )
-            good = _demonstrate(stack, sweep, options.out)
-            console.print(f"\nAll of it took {time.monotonic() - started:.0f} s.")
-            if options.keep:
-                console.print(f"Left running: {stack.url} and {stack.mlflow_url}. Ctrl-C stops it.")
+            good = _demonstrate(stack, document, out)
+            console.print(f"\nThe whole demo took {time.monotonic() - started:.0f} s.")
+            if keep:
+                console.print(f"Still running: {stack.url} and {stack.mlflow_url}. Ctrl-C stops it.")
                 stack.wait()
             else:
-                console.print(f"To look at it again: {_program()} up --home {home}")
+                console.print(f"To look at the results again: {_program()} up --home {home}")
     except StackError as error:
         console.print(str(error), style="red")
         return 2
@@ -59,24 +66,15 @@ def main() -> int:
 
 
 def _program() -> str:
-    """``spectral`` as it can be called from here."""
+    """Return how ``spectral`` can be called from the current folder."""
     program = Path(sys.executable).parent / "spectral"
     if not program.exists():
         return "spectral"
     return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m service.demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("build/demo"), help="where the home and the plots go")
-    parser.add_argument("--sweep", type=Path, default=SWEEP, help="the sweep to run")
-    parser.add_argument("--keep", action="store_true", help="leave the service running until Ctrl-C")
-    parser.add_argument("--port", type=int, default=0, help="of the API; default: a free one")
-    parser.add_argument("--mlflow-port", type=int, default=0, help="of MLflow; default: a free one")
-    return parser.parse_args()
-
-
 def _demonstrate(stack: Stack, document: dict[str, Any], out: Path) -> bool:
+    """Run the sweep, show its result, and return whether it is good."""
     with Client(stack.url) as client:
         began = time.monotonic()
         sweep = client.submit(document)
@@ -84,15 +82,15 @@ def _demonstrate(stack: Stack, document: dict[str, Any], out: Path) -> bool:
         sweep = _follow(client, sweep)
         took = time.monotonic() - began
         console.print(
-            f"\nThe sweep {sweep['state']} in {took:.1f} s." + (f" {sweep['reason']}" if sweep["reason"] else "")
+            f"\nThe sweep {sweep['state']} after {took:.1f} s." + (f" {sweep['reason']}" if sweep["reason"] else "")
         )
         leaders = client.report(sweep["id"])["leaderboard"]
         _print_leaders(leaders, sweep["objective"]["metric"])
         run = _wait_projected(stack, sweep["id"])
-        told = time.monotonic() - began - took
+        lag = time.monotonic() - began - took
         sweep = client.sweep(sweep["id"])
     plots = _fetch_plots(stack, run, out)
-    console.print(f"\nMLflow has all of it ({told:.1f} s after the last step): {sweep['mlflow_url']}")
+    console.print(f"\nMLflow has everything ({lag:.1f} s after the last step): {sweep['mlflow_url']}")
     for name, path in plots.items():
         console.print(f"  {name}: {path}")
     best = sweep["best"]
@@ -104,7 +102,7 @@ def _demonstrate(stack: Stack, document: dict[str, Any], out: Path) -> bool:
 
 
 def _follow(client: Client, sweep: dict[str, Any]) -> dict[str, Any]:
-    """Show the sweep's progress until it has ended."""
+    """Show the sweep's progress until it has ended, and return its last state."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         task = bars.add_task("training steps", total=sweep["progress"]["total"])
@@ -130,7 +128,7 @@ def _print_leaders(leaders: list[dict[str, Any]], metric: str) -> None:
 
 
 def _wait_projected(stack: Stack, sweep_id: str) -> dict[str, Any]:
-    """The sweep's run, once MLflow has taken everything of it."""
+    """Return the sweep's run in MLflow as soon as it is complete."""
     until = time.monotonic() + PROJECTION_SECONDS
     query = {"experiment_ids": ["1"], "filter": f"tags.`spectral.sweep_id` = '{sweep_id}'", "max_results": 1000}
     while time.monotonic() < until:
@@ -155,4 +153,6 @@ def _fetch_plots(stack: Stack, run: dict[str, Any], out: Path) -> dict[str, Path
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from service.cli.main import main
+
+    main(["demo", *sys.argv[1:]])

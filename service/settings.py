@@ -1,4 +1,4 @@
-"""Settings of each process, from environment variables (prefix ``SPECTRAL_``); a wrong value refuses to start."""
+"""The settings of each process, from environment variables (prefix ``SPECTRAL_``). A wrong value prevents the start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class StoreSettings(BaseSettings):
-    """What every process of the control plane needs."""
+    """The settings that every process of the control plane has."""
 
     model_config = SettingsConfigDict(env_prefix="SPECTRAL_", extra="ignore", frozen=True)
 
@@ -23,7 +23,7 @@ class StoreSettings(BaseSettings):
 
 
 class ApiSettings(StoreSettings):
-    """The HTTP server."""
+    """The settings of the HTTP server."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
@@ -32,7 +32,7 @@ class ApiSettings(StoreSettings):
 
 
 class ControllerSettings(StoreSettings):
-    """The controller."""
+    """The settings of the controller."""
 
     mlflow_url: str = Field("http://127.0.0.1:5000", description="MLflow tracking server, as the controller reaches it")
     ray_address: str = Field("auto", description="address of the Ray cluster's GCS, host:port, or auto")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service.client import Client, Json
+from service.client import Client, Json, timestamp
 from service.states import SWEEP_ENDED
 from study import machine
 from study.documents import SweepDocument
@@ -109,10 +109,12 @@ def collect(client: Client, sweep: Json, document: SweepDocument, made_on: Mappi
 def _trial(client: Client, trial: Json) -> TrialRecord:
     attempts = client.logs(trial["id"])["attempts"]
     points = [PointRecord(step=p["step"], values=p["values"]) for p in client.metrics(trial["id"])]
-    names = ("number", "params", "state", "reason", "step", "objective", "best_step", "started_at", "ended_at")
+    names = ("number", "params", "state", "reason", "step", "objective", "best_step")
+    times = {name: trial[name] and timestamp(trial[name]) for name in ("started_at", "ended_at")}
     last = attempts[-1] if attempts else {"pack_id": None, "cause": None}
     return TrialRecord(
         **{name: trial[name] for name in names},
+        **times,
         pack=last["pack_id"],
         cause=last["cause"],
         attempts=len(attempts),

@@ -1,4 +1,4 @@
-"""``python -m service.api``: migrate the database, then serve."""
+"""``python -m service.api``: migrate the database, then serve the API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ GRACE_SECONDS = 3
 
 
 def main() -> None:
-    """Serve until told to end. Open event streams are cut after a grace; their readers resume where they were."""
+    """Serve until SIGTERM or SIGINT.
+
+    Event streams that are still open after ``GRACE_SECONDS`` are cut; their readers resume at the last event they saw.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = ApiSettings()
@@ -29,13 +32,16 @@ def main() -> None:
         sys.exit("\n".join(f"SPECTRAL_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()))
     _migrate(settings.database_url)
     uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, log_level="info",
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="info",
         timeout_graceful_shutdown=GRACE_SECONDS,
-    )  # fmt: skip
+    )
 
 
 def _migrate(url: str, patience: float = PATIENCE_SECONDS) -> None:
-    """Bring the database to the newest schema, waiting for it to answer."""
+    """Bring the database to the newest schema; wait up to ``patience`` seconds for it to answer."""
     until = time.monotonic() + patience
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The HTTP application, made from settings; nothing is opened before the first request."""
+"""The HTTP application, made from settings. Nothing is opened before the first request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUMMARY = "Sweeps of Spectral-RNNs over reflector count and singular-value margi
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
-    """The application over the settings' database, which must have been migrated."""
+    """Make the application; the database that the settings name must have been migrated before the first request."""
     database = Database(settings.database_url)
 
     @asynccontextmanager
@@ -34,9 +34,14 @@ def create_app(settings: ApiSettings) -> FastAPI:
         status: {"model": Problem, "description": "A problem document"} for status in (404, 409, 422, 503)
     }
     app = FastAPI(
-        title="Spectral-RNN service", description=SUMMARY, version="1", lifespan=lifespan, docs_url=None,
-        redoc_url=None, responses=refusals,
-    )  # fmt: skip
+        title="Spectral-RNN service",
+        description=SUMMARY,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=refusals,
+    )
     registry = CollectorRegistry()
     registry.register(prometheus.StoreCollector(database))
     app.state.context, app.state.registry = Context(settings, database), registry
@@ -50,7 +55,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The schema with the posted sweep in it, which handlers read from the raw body."""
+    """Return the OpenAPI schema. A sweep is added to it: handlers read it from the raw body, so FastAPI misses it."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         sweep = SweepSpec.model_json_schema(ref_template="#/components/schemas/{model}")

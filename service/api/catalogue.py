@@ -1,4 +1,4 @@
-"""/v1/tasks and /v1/samplers: what a sweep can ask for."""
+"""``/v1/tasks`` and ``/v1/samplers``: what a sweep can choose from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Known])
 
 @router.get("/tasks")
 def list_tasks() -> list[schemas.TaskView]:
-    """The tasks, their parameters as JSON schema and their metrics with the better direction."""
+    """Return the tasks with their fields as JSON schemas, and their metrics with the direction of improvement."""
     return [
         schemas.TaskView(name=name, summary=task.summary, metrics=task.metrics, json_schema=task.model_json_schema())
         for name, task in TASKS.items()
@@ -23,5 +23,5 @@ def list_tasks() -> list[schemas.TaskView]:
 
 @router.get("/samplers")
 def list_samplers() -> list[schemas.SamplerView]:
-    """The ways to draw trials from a space."""
+    """Return the ways to draw trials from a search space."""
     return [schemas.SamplerView(name=name, summary=sampler.summary) for name, sampler in SAMPLERS.items()]

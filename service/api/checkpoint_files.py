@@ -1,4 +1,4 @@
-"""Checkpoint files as downloads. Paths come from our own rows, never from a request."""
+"""Checkpoint files as downloads. Their paths come from the database, never from a request."""
 
 from __future__ import annotations
 
@@ -14,23 +14,30 @@ MODEL = "model.safetensors"
 
 
 def shown(checkpoint: TrialCheckpoint | None, which: str) -> schemas.CheckpointView | None:
-    """Where a checkpoint is."""
+    """Return what clients see of a checkpoint; ``which`` is ``best`` or ``last``."""
     if checkpoint is None:
         return None
     return schemas.CheckpointView(
-        step=checkpoint.step, path=checkpoint.path, objective=checkpoint.objective, at=checkpoint.at,
+        step=checkpoint.step,
+        path=checkpoint.path,
+        objective=checkpoint.objective,
+        at=checkpoint.at,
         download=f"/v1/trials/{checkpoint.trial_id}/checkpoint?which={which}&download=1",
-    )  # fmt: skip
+    )
 
 
 def model_of(checkpoint: TrialCheckpoint | None, trial_id: str, which: str) -> Response:
-    """The model's tensors; NotFound where there is no such checkpoint or its folder cannot be read from here."""
+    """Return a checkpoint's model as a safetensors file to download.
+
+    Raises:
+        NotFound: There is no such checkpoint, or this server cannot read its folder.
+    """
     if checkpoint is None:
         raise NotFound(f"{which} checkpoint of trial", trial_id, " yet")
     path = Path(checkpoint.path)
     path = path / MODEL if path.is_dir() else path
     if not path.is_file() or path.suffix != ".safetensors":
-        where = f": {checkpoint.path} cannot be read by this server, fetch it on a machine that sees that path"
+        where = f": this server cannot read {checkpoint.path}; fetch it on a machine that can"
         raise NotFound(f"{which} checkpoint of trial", trial_id, where)
     name = f"{trial_id}-step-{checkpoint.step}.safetensors"
     return FileResponse(path, media_type="application/octet-stream", filename=name)

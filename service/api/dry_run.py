@@ -1,4 +1,4 @@
-"""What a valid sweep would do: trials, shape groups, warnings, and what no node has room for."""
+"""The dry run of a sweep: its trials, its packs and its warnings, among them resources that no node has."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from workers.spec.expand import plan_trials
 from workers.spec.sweep import SweepSpec
 
 NodeSize = tuple[float, float]
-"""CPUs and GPUs."""
+"""The CPUs and GPUs of a node."""
 
 
 def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
-    """The dry run: trials, how many of each shape, the packs one worker would make of them, warnings.
+    """Return the content of a ``DryRun``.
 
-    nodes: the cluster, as far as it is known. Raises SpecError for trials whose values do not go together.
+    Args:
+        spec: A valid sweep.
+        nodes: The nodes of the cluster, as far as they are known.
+
+    Raises:
+        SpecError: The values of a trial contradict each other.
     """
     trials = [plan.require_spec() for plan in plan_trials(spec)]
     packs = pack_planner.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus)
@@ -32,7 +37,7 @@ def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
 
 
 def no_room(spec: SweepSpec, nodes: Sequence[NodeSize]) -> list[FieldError]:
-    """What a pack needs and no node has: the sweep would wait until a larger one joins."""
+    """Return warnings about resources that a pack needs and no node has. Such a sweep waits for a larger node."""
     if not nodes:
         return []
     needs, waits = spec.resources, "so the sweep waits"

@@ -1,9 +1,8 @@
-"""/v1/sweeps/{id}/events: what happens in a sweep, as server-sent events that can be resumed without loss."""
+"""``/v1/sweeps/{id}/events``: what happens in a sweep, as server-sent events that can be resumed without loss."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +14,8 @@ from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.api.deps import Context, Ctx
+from service.api import schemas
+from service.api.deps import Context, Ctx, SweepId
 from service.api.strict_query import Known
 from service.states import SWEEP_ENDED
 from service.store import events, sweeps
@@ -25,18 +25,28 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 
 KEEPALIVE_SECONDS = 15.0
-Seq = Annotated[int | None, Query(ge=0, le=2**53, description="number of the last event seen; 0: from the start")]
-LastSeen = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**53, description="goes before ``after``")]
+Seq = Annotated[
+    int | None, Query(ge=0, le=2**53, description="Number of the last event seen; 0 streams from the start.")
+]
+LastSeen = Annotated[
+    int | None,
+    Header(
+        alias="Last-Event-ID",
+        ge=0,
+        le=2**53,
+        description="The same, as browsers send it; it takes precedence over ``after``.",
+    ),
+]
 
 
 @router.get("/{sweep_id}/events", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}})
-def stream_events(sweep_id: str, context: Ctx, after: Seq = None, last_event_id: LastSeen = None) -> Response:
-    """Every event after the last one seen, then each as it happens; ends after the event that ends the sweep.
+def stream_events(sweep_id: SweepId, context: Ctx, after: Seq = None, last_event_id: LastSeen = None) -> Response:
+    """Stream every event after the last one seen, then each new one as it happens, until the sweep has ended.
 
-    A sweep that ended and whose events have all been seen answers 204, which tells a browser not to come back.
+    If the sweep has ended and all of its events have been seen, the status is 204; browsers then stop reconnecting.
     """
     seen = last_event_id if last_event_id is not None else after or 0
-    found, over = _look(context, sweep_id, seen)
+    found, over = _next_events(context, sweep_id, seen)
     if over and not found:
         return Response(status_code=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -47,9 +57,9 @@ async def _stream(context: Context, sweep_id: str, seen: int) -> AsyncIterator[b
     quiet_since = time.monotonic()
     while True:
         try:
-            found, over = await run_in_threadpool(_look, context, sweep_id, seen)
+            found, over = await run_in_threadpool(_next_events, context, sweep_id, seen)
         except OperationalError as error:
-            log.warning("events of %s: the database did not answer, trying again: %s", sweep_id, error)
+            log.warning("event stream of %s: the database did not answer; trying again: %s", sweep_id, error)
             found, over = [], False
         for event in found:
             yield _encoded(event)
@@ -65,13 +75,16 @@ async def _stream(context: Context, sweep_id: str, seen: int) -> AsyncIterator[b
         await asyncio.sleep(context.settings.event_poll_seconds)
 
 
-def _look(context: Context, sweep_id: str, seen: int) -> tuple[list[Event], bool]:
-    """The next events, and whether the sweep has ended. Its state is read first: an end seen has its event written."""
+def _next_events(context: Context, sweep_id: str, seen: int) -> tuple[list[Event], bool]:
+    """Return the next events, and whether the sweep has ended.
+
+    The state is read before the events, so that the event of an end that is seen here is among them.
+    """
     with context.database.read() as session:
         ended = sweeps.get(session, sweep_id).state in SWEEP_ENDED
         return events.after(session, sweep_id, seen), ended
 
 
 def _encoded(event: Event) -> bytes:
-    data = {"seq": event.seq, "kind": event.kind, "trial_id": event.trial_id, "data": event.data, "at": event.at}
-    return format_sse_event(data_str=json.dumps(data), event=event.kind, id=str(event.seq))
+    view = schemas.EventView.model_validate(event, from_attributes=True)
+    return format_sse_event(data_str=view.model_dump_json(), event=event.kind, id=str(event.seq))

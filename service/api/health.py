@@ -1,4 +1,4 @@
-"""Probes and the cluster: what was last seen of each part, and whether sweeps can run."""
+"""Health probes and the cluster: the condition of each part of the system, and whether sweeps can run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ NEEDED = ("database", "controller", "ray")
 
 
 @router.get("/health/live")
-def live() -> dict[str, str]:
-    """The process answers."""
-    return {"status": "alive"}
+def live() -> schemas.Liveness:
+    """Answer that this process is alive. No other part of the system is asked."""
+    return schemas.Liveness()
 
 
 @router.get("/health/ready", responses={503: {"model": schemas.Readiness}})
 def ready(context: Ctx, response: Response) -> schemas.Readiness:
-    """Whether sweeps can run: 503 names what is being waited for. MLflow down is only degraded: training goes on."""
+    """Return whether sweeps can run. If they cannot, the status is 503 and ``waiting_for`` says why.
+
+    The service is ready but degraded while MLflow is down: training goes on without it.
+    """
     parts = _parts(context)
     waiting = [f"{name}: {parts[name].message}" for name in NEEDED if not parts[name].healthy]
     response.status_code = 503 if waiting else 200
@@ -37,18 +40,22 @@ def ready(context: Ctx, response: Response) -> schemas.Readiness:
 
 @router.get("/v1/cluster", dependencies=[Known])
 def cluster(context: Ctx) -> schemas.ClusterView:
-    """Nodes, CPUs and GPUs as the controller last saw them, and what waits for them."""
+    """Return the nodes, CPUs and GPUs as the controller last saw them, and the trials that use or await them."""
     with context.database.read() as session:
         counts = trials.counts(session)
         queue = schemas.Queue(
-            waiting_trials=counts.get("waiting", 0), running_trials=counts.get("running", 0),
+            waiting_trials=counts.get("waiting", 0),
+            running_trials=counts.get("running", 0),
             open_packs=len(packs.open_packs(session)),
-        )  # fmt: skip
+        )
     return schemas.ClusterView(parts=_parts(context), queue=queue)
 
 
 def _parts(context: Context) -> dict[str, schemas.ComponentView]:
-    """Each part; one never seen, or seen too long ago, is not healthy. Stale news of Ray is the controller's fault."""
+    """Return the condition of each part. A part that was never seen, or not for ``STALE_SECONDS``, is not healthy.
+
+    The controller reports on Ray: if Ray's entry is stale, it is the controller that does not work.
+    """
     parts = {
         name: schemas.ComponentView(healthy=False, message="not seen yet") for name in ("controller", "ray", "mlflow")
     }
@@ -56,14 +63,12 @@ def _parts(context: Context) -> dict[str, schemas.ComponentView]:
         with context.database.read() as session:
             rows = components.every(session)
     except SQLAlchemyError as error:
-        return {
-            "database": schemas.ComponentView(healthy=False, message=f"does not answer ({type(error).__name__})"),
-            **parts,
-        }
+        message = f"does not answer ({type(error).__name__})"
+        return {"database": schemas.ComponentView(healthy=False, message=message), **parts}
     for row in rows:
         age = time.time() - row.at
         stale = age > STALE_SECONDS
-        message = f"last seen {age:.0f} s ago: {row.message}" if stale else row.message
+        message = f"last seen {age:.0f} s ago ({row.message})" if stale else row.message
         parts[row.name] = schemas.ComponentView(
             healthy=row.healthy and not stale, message=message, at=row.at, detail=row.detail
         )

@@ -1,4 +1,4 @@
-"""From rows to what clients see."""
+"""Turn rows of the database into the documents that clients see."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from workers.spec.expand import objective, points_of
 from workers.spec.sweep import SweepSpec
 
 TRAINING = "?workflowType=machine_learning"
-"""Makes MLflow show a run among its training runs; its first choice is another side of it."""
+"""Makes MLflow show the run among its training runs; by default it opens its GenAI side."""
 
 _SHOWN = ("id", "name", "state", "reason", "created_at", "started_at", "ended_at")
 _TRIAL = tuple(name for name in schemas.TrialView.model_fields if name != "links")
 
 
 def sweep(session: Session, row: Sweep, settings: ApiSettings) -> schemas.SweepView:
-    """All of one sweep."""
+    """Return everything about one sweep."""
     spec = SweepSpec.model_validate(row.spec)
     best = trials.best(session, row.id, objective(spec).direction)
     run = projections.get(session, row.id)
@@ -42,21 +42,21 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> schemas.SweepV
 
 
 def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[schemas.SweepSummary]:
-    """Sweeps without their specs and best trials."""
+    """Return sweeps for a list, without their specs and best trials."""
     tallies = trials.tally(session, [row.id for row in rows])
     shown = [_summary(session, row, SweepSpec.model_validate(row.spec), tallies[row.id]) for row in rows]
     return [schemas.SweepSummary(**summary) for summary in shown]
 
 
 def trial(row: Trial) -> schemas.TrialView:
-    """One trial."""
+    """Return one trial."""
     base = f"/v1/trials/{row.id}"
     links = {"self": base} | {name: f"{base}/{name}" for name in ("metrics", "checkpoint", "model", "logs")}
     return schemas.TrialView(**{name: getattr(row, name) for name in _TRIAL}, links=links)
 
 
 def mlflow_url(settings: ApiSettings, run: Projection) -> str:
-    """The page of a run, as a browser reaches it."""
+    """Return the address of a run's page, as a browser reaches it."""
     return f"{settings.mlflow_public_url.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}{TRAINING}"
 
 
@@ -91,5 +91,5 @@ def _progress(session: Session, row: Sweep, spec: SweepSpec, tally: dict[str, tu
 
 @lru_cache(maxsize=64)
 def _planned_steps(_sweep_id: str, spec: str) -> list[int]:
-    """The steps of each trial of a sweep that searches over their number."""
+    """Return the number of steps of each trial, for a sweep over ``training.steps``."""
     return [int(params["training.steps"]) for params in points_of(SweepSpec.model_validate_json(spec))]

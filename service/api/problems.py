@@ -1,4 +1,4 @@
-"""Every error as a problem document (RFC 9457): one table from exception to HTTP."""
+"""Errors as problem documents (RFC 9457): one table maps exceptions to HTTP answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RETRY_SECONDS = 2
 
 
 class Refused(Exception):
-    """A request that the HTTP edge itself turns down; ``title`` and ``status`` as in the problem document."""
+    """A request that the HTTP layer itself turns down. Its parts become those of the problem document."""
 
     def __init__(self, status: int, title: str, detail: str, errors: list[FieldError] | None = None) -> None:
         self.status, self.title, self.errors = status, title, errors or []
@@ -36,7 +36,14 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class ProblemKind:
-    """A row of the table. ``detail``: what the client is told, the exception's own words where it is empty."""
+    """A row of the table.
+
+    Attributes:
+        status: The HTTP status code.
+        title: The kind of problem in words.
+        detail: What the client reads; if it is empty, the exception's own message.
+        retry: Whether the answer says when to try again.
+    """
 
     status: int
     title: str
@@ -55,14 +62,14 @@ KINDS: dict[type[Exception], ProblemKind] = {
     OperationalError: _UNAVAILABLE,
     InterfaceError: _UNAVAILABLE,
     PoolTimeout: _UNAVAILABLE,
-    Exception: ProblemKind(500, "Internal error", "this is a mistake of the service; its log says more"),
+    Exception: ProblemKind(500, "Internal error", "the service made a mistake; its log has the details"),
 }
 
 
 def problem(
     status: int, title: str, detail: str, errors: list[FieldError] | None = None, headers: dict[str, str] | None = None
 ) -> Response:
-    """A problem document as a response; ``type`` is derived from the title."""
+    """Return a problem document as a response; its ``type`` is derived from the title."""
     document: dict[str, Any] = {
         "type": f"urn:spectral:problem:{title.lower().replace(' ', '-')}",
         "title": title,
@@ -74,7 +81,7 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Answer every exception with a problem document, the framework's own included."""
+    """Make the application answer every exception with a problem document, the framework's own included."""
     for exception in KINDS:
         app.add_exception_handler(exception, _from_table)
     app.add_exception_handler(Refused, _refused)
@@ -109,7 +116,7 @@ def _invalid_request(_request: Request, error: Exception) -> Response:
 
 
 def _parameter_error(item: dict[str, Any]) -> FieldError:
-    """A wrong query, path or header value; the first part of its location says which of them."""
+    """Describe a wrong query, path or header value; the first part of its location says which of them it is."""
     field = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
     context = item.get("ctx") or {}
     bounds = {"ge": "at least", "gt": "above", "le": "at most", "max_length": "length at most", "pattern": "matching"}

@@ -1,4 +1,4 @@
-"""/metrics: requests, sweeps and trials by state, and the length of the outbox, for Prometheus."""
+"""``/metrics`` for Prometheus: requests, sweeps and trials by state, and the length of the outbox."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ router = APIRouter(tags=["health"])
 
 @router.get("/metrics", response_class=Response)
 def scrape(request: Request) -> Response:
-    """Metrics in Prometheus' text format."""
+    """Return the service's metrics in Prometheus' text format."""
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class StoreCollector(Collector):
-    """Counts rows at each scrape; with the database away it says so and leaves the counts out."""
+    """Counts of rows, taken at each scrape. If the database does not answer, only ``spectral_database_up`` is there."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        up = GaugeMetricFamily("spectral_database_up", "1 where the database answered this scrape")
+        """Yield the metrics; Prometheus' client calls this for each scrape."""
+        up = GaugeMetricFamily("spectral_database_up", "1 if the database answered during this scrape, else 0")
         try:
             with self._database.read() as session:
                 counts = (sweeps.counts(session), trials.counts(session))
@@ -47,7 +48,9 @@ class StoreCollector(Collector):
         yield up
         yield _by_state("spectral_sweeps", "Sweeps by state", list(SWEEP_MOVES), counts[0])
         yield _by_state("spectral_trials", "Trials by state", list(TRIAL_MOVES), counts[1])
-        yield GaugeMetricFamily("spectral_outbox_entries", "What MLflow has yet to be told", value=waiting)
+        yield GaugeMetricFamily(
+            "spectral_outbox_entries", "Changes that have not been written to MLflow yet", value=waiting
+        )
 
 
 def _by_state(name: str, text: str, states: list[str], counts: dict[str, int]) -> GaugeMetricFamily:
@@ -58,9 +61,10 @@ def _by_state(name: str, text: str, states: list[str], counts: dict[str, int]) -
 
 
 class RequestMetrics:
-    """ASGI middleware: counts and times requests by route, not by path, so that ids make no new series.
+    """ASGI middleware that counts and times requests.
 
-    The time is the one to the start of the response: an event stream is not slow because it is long.
+    Requests are labelled with their route and not with their path, so that ids do not create new series. The time
+    measured is that until the response starts: an event stream is not slow because it is long.
     """
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
@@ -72,6 +76,7 @@ class RequestMetrics:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; everything but HTTP is passed on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The report of a sweep: its leaderboard, and the objective over the paper's two numbers, reflectors and margin."""
+"""The report of a sweep: its best trials, and the objective over the paper's two numbers, reflectors and margin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_AXIS = 16
 
 
 def of(session: Session, sweep: Sweep) -> schemas.SweepReport:
-    """Everything the sweep has shown so far."""
+    """Return the results of the sweep so far. Failed trials are left out."""
     spec = SweepSpec.model_validate(sweep.spec)
     goal = objective(spec)
     rows = trials.ranked(session, sweep.id, goal.direction, limit=sweep.trial_count)
@@ -32,15 +32,18 @@ def of(session: Session, sweep: Sweep) -> schemas.SweepReport:
 
 
 def _place(spec: SweepSpec, row: Trial) -> schemas.PlanePoint | None:
-    """Where the trial stands; None for a model without reflectors."""
+    """Return the trial's place in the plane of reflectors and margin, or None if its model has no reflectors."""
     swept = {path.removeprefix("model."): value for path, value in row.params.items() if path.startswith("model.")}
     model = spec.model.model_copy(update=swept)
     if not model.spectral or row.objective is None:
         return None
     return schemas.PlanePoint(
-        trial_id=row.id, number=row.number, reflectors=model.reflector_counts, margin=model.band_margin,
+        trial_id=row.id,
+        number=row.number,
+        reflectors=model.reflector_counts,
+        margin=model.band_margin,
         objective=row.objective,
-    )  # fmt: skip
+    )
 
 
 def _grid(places: list[schemas.PlanePoint], goal: Objective) -> schemas.Grid | None:

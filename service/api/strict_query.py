@@ -1,4 +1,4 @@
-"""Query parameters a call does not know are refused, so that a misspelt one is never taken for none."""
+"""Unknown query parameters are refused, so that a misspelt one is never silently ignored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _known(request: Request) -> None:
 
 
 def _names(dependant: Dependant) -> set[str]:
-    """As they stand in the address; a model stands for its fields."""
+    """Return the names of a call's query parameters; a model of parameters counts as its fields."""
     found = {name for part in dependant.dependencies for name in _names(part)}
     for field in dependant.query_params:
         kind = field.field_info.annotation
@@ -39,3 +39,4 @@ def _names(dependant: Dependant) -> set[str]:
 
 
 Known = Depends(_known)
+"""A dependency of a router: its calls refuse (422) query parameters that they do not have."""

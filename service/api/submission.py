@@ -1,4 +1,4 @@
-"""A posted sweep becomes a row exactly once for each idempotency key, also when two requests race."""
+"""Store a posted sweep exactly once for each idempotency key, even if two requests race."""
 
 from __future__ import annotations
 
@@ -16,23 +16,30 @@ from workers.spec.sweep import SweepSpec
 Key = Annotated[
     str | None,
     Header(
-        alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[!-~]+$",
-        description="the same key with the same body is the same sweep, however often it is sent",
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[!-~]+$",
+        description="Retry-safe key: sending the same body again with the same key returns the existing sweep.",
     ),
-]  # fmt: skip
+]
 
 
 def stored(spec: SweepSpec) -> dict[str, Any]:
-    """The spec with every default written out, so that a later version's defaults do not change it."""
+    """Return the spec with every default written out, so that a later version's defaults do not change it."""
     return spec.model_dump(mode="json")
 
 
 def submit(database: Database, spec: SweepSpec, body_hash: str, key: str | None) -> Sweep:
-    """The new sweep, or the one that came before with this key. Raises KeyReused where its body was another."""
+    """Store the sweep and return its row, or return the row that an earlier request with this key stored.
+
+    Raises:
+        KeyReused: The earlier request with this key had another body.
+    """
     try:
         return _submit(database, spec, body_hash, key)
     except IntegrityError:
-        # another request stored this key between our look and our commit: now it is there to be found
+        # Another request stored this key after we had looked for it. This time it will be found.
         return _submit(database, spec, body_hash, key)
 
 

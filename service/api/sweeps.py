@@ -1,16 +1,16 @@
-"""/v1/sweeps: posting, listing, looking at and steering sweeps."""
+"""``/v1/sweeps``: submit, list, inspect and control sweeps."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.api import cursors, dry_run, presenters, report, schemas
-from service.api.deps import Ctx
+from service.api.deps import Ctx, SweepId
 from service.api.json_body import Posted
 from service.api.strict_query import Known
 from service.api.submission import Key, submit
@@ -22,31 +22,35 @@ from workers.spec.parse import parse_sweep
 from workers.spec.sweep import SweepSpec
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
-BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SweepSpec"}}}}}  # noqa: E501  # fmt: skip
+_SWEEP_SCHEMA = {"schema": {"$ref": "#/components/schemas/SweepSpec"}}
+BODY = {"requestBody": {"required": True, "content": {"application/json": _SWEEP_SCHEMA}}}
+"""The body of a call that takes a sweep, for the OpenAPI schema."""
 
 
 class Listing(BaseModel):
-    """Which sweeps, the newest first."""
+    """The query parameters of the list of sweeps."""
 
     model_config = ConfigDict(extra="forbid")
-    state: list[SweepState] = Field(default=[], description="only those in one of these states")
-    limit: int = Field(50, ge=1, le=200)
-    cursor: str | None = Field(None, max_length=400, description="next_cursor of the page before")
+    state: list[SweepState] = Field(default=[], description="Only those in one of these states; all by default.")
+    limit: int = Field(50, ge=1, le=200, description="The most sweeps to return.")
+    cursor: str | None = Field(None, max_length=400, description="``next_cursor`` of the page before.")
 
 
 class TrialListing(BaseModel):
-    """Which trials; by objective the best comes first and those without one last."""
+    """The query parameters of the list of trials."""
 
     model_config = ConfigDict(extra="forbid")
-    state: list[TrialState] = Field(default=[], description="only those in one of these states")
-    sort: Literal["number", "objective"] = "number"
-    limit: int = Field(100, ge=1, le=1000)
-    cursor: str | None = Field(None, max_length=400, description="next_cursor of the page before")
+    state: list[TrialState] = Field(default=[], description="Only those in one of these states; all by default.")
+    sort: Literal["number", "objective"] = Field(
+        "number", description="By number, or by objective: the best first, trials without an objective last."
+    )
+    limit: int = Field(100, ge=1, le=1000, description="The most trials to return.")
+    cursor: str | None = Field(None, max_length=400, description="``next_cursor`` of the page before.")
 
 
 @router.post("", status_code=202, openapi_extra=BODY)
 def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = None) -> schemas.SweepView:
-    """Queue a sweep. With an Idempotency-Key a repeated request gives the same sweep."""
+    """Submit a sweep. Repeating the request with the same Idempotency-Key returns the same sweep."""
     spec = parse_sweep(document.content, context.settings.data_dir)
     row = submit(context.database, spec, document.hash, key)
     response.headers["Location"] = f"/v1/sweeps/{row.id}"
@@ -56,7 +60,10 @@ def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = No
 
 @router.post("/validate", openapi_extra=BODY)
 def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
-    """What the sweep would do, without storing anything; without a database nothing is said of the cluster."""
+    """Dry run: check a sweep and return its number of trials, its packs and its warnings. Nothing is stored.
+
+    If the database does not answer, warnings about resources that the cluster lacks are left out.
+    """
     spec = parse_sweep(document.content, context.settings.data_dir)
     try:
         with context.database.read() as session:
@@ -68,7 +75,7 @@ def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
 
 @router.get("")
 def list_sweeps(context: Ctx, query: Annotated[Listing, Query()]) -> schemas.SweepPage:
-    """Sweeps, the newest first."""
+    """Return sweeps, newest first."""
     before = cursors.decode(query.cursor, (int, float), str) if query.cursor else None
     with context.database.read() as session:
         rows = sweeps.page(session, query.state, query.limit, before)
@@ -80,15 +87,15 @@ def list_sweeps(context: Ctx, query: Annotated[Listing, Query()]) -> schemas.Swe
 
 
 @router.get("/{sweep_id}")
-def get_sweep(sweep_id: str, context: Ctx) -> schemas.SweepView:
-    """A sweep with its trials counted, its progress and its best trial."""
+def get_sweep(sweep_id: SweepId, context: Ctx) -> schemas.SweepView:
+    """Return a sweep with its number of trials in each state, its progress and its best trial."""
     with context.database.read() as session:
         return presenters.sweep(session, sweeps.get(session, sweep_id), context.settings)
 
 
 @router.get("/{sweep_id}/trials")
-def list_trials(sweep_id: str, context: Ctx, query: Annotated[TrialListing, Query()]) -> schemas.TrialPage:
-    """The sweep's trials, by number or by objective."""
+def list_trials(sweep_id: SweepId, context: Ctx, query: Annotated[TrialListing, Query()]) -> schemas.TrialPage:
+    """Return the sweep's trials, by number or by objective."""
     with context.database.read() as session:
         row = sweeps.get(session, sweep_id)
         rows, place = (
@@ -112,15 +119,21 @@ def _by_objective(session: Session, sweep: Sweep, query: TrialListing) -> tuple[
 
 
 @router.get("/{sweep_id}/report")
-def get_report(sweep_id: str, context: Ctx) -> schemas.SweepReport:
-    """Leaderboard, and the objective over reflectors and margin."""
+def get_report(sweep_id: SweepId, context: Ctx) -> schemas.SweepReport:
+    """Return the best trials, and the objective over reflectors and margin."""
     with context.database.read() as session:
         return report.of(session, sweeps.get(session, sweep_id))
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202)
-def steer(sweep_id: str, verb: SweepVerb, context: Ctx) -> schemas.SweepView:
-    """pause, resume, stop (running trials finish) or cancel (they end now). Repeating a verb is no error."""
+def steer(
+    sweep_id: SweepId, verb: Annotated[SweepVerb, Path(description="What to do.")], context: Ctx
+) -> schemas.SweepView:
+    """Pause, resume, stop or cancel a sweep. Repeating a verb is not an error.
+
+    ``pause`` ends running trials at a checkpoint, and ``resume`` continues them from there. After ``stop`` running
+    trials finish and no others start. ``cancel`` ends running trials now.
+    """
     with context.database.write() as session:
         row = sweeps.apply(session, sweep_id, verb)
     with context.database.read() as session:

@@ -1,14 +1,14 @@
-"""/v1/trials: one trial, what it reported and what it left."""
+"""``/v1/trials``: one trial, its reports, its checkpoints and its model."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from service.api import checkpoint_files, presenters, schemas
-from service.api.deps import Ctx
+from service.api.deps import Ctx, TrialId
 from service.api.strict_query import Known
 from service.store import attempts, checkpoints, events, projections, reports, sweeps, trials
 from service.store.errors import NotFound
@@ -30,27 +30,33 @@ print(model.predict(sequences))
 
 
 @router.get("/{trial_id}")
-def get_trial(trial_id: str, context: Ctx) -> schemas.TrialView:
-    """A trial: its parameters, state, step and best objective."""
+def get_trial(trial_id: TrialId, context: Ctx) -> schemas.TrialView:
+    """Return a trial: its parameters, state, step and best objective."""
     with context.database.read() as session:
         return presenters.trial(trials.get(session, trial_id))
 
 
 @router.post("/{trial_id}/{verb}", status_code=202)
-def steer(trial_id: str, verb: TrialVerb, context: Ctx) -> schemas.TrialView:
-    """stop or cancel: the controller carries it out; until then it stands in ``wanted``. Repeating it is no error."""
+def steer(
+    trial_id: TrialId, verb: Annotated[TrialVerb, Path(description="What to do.")], context: Ctx
+) -> schemas.TrialView:
+    """Stop or cancel a trial. Repeating a verb is not an error.
+
+    ``stop`` ends the trial at a checkpoint, and it counts as pruned; ``cancel`` ends it now. The controller carries
+    the verb out; until then it is shown as ``wanted``.
+    """
     with context.database.write() as session:
         return presenters.trial(trials.want(session, trial_id, verb))
 
 
 @router.get("/{trial_id}/metrics")
 def get_metrics(
-    trial_id: str,
+    trial_id: TrialId,
     context: Ctx,
-    keys: Annotated[list[str] | None, Query(description="only these metrics")] = None,
-    after: Annotated[int, Query(ge=-1, le=2**53, description="only later steps")] = -1,
+    keys: Annotated[list[str] | None, Query(description="Only these metrics; all by default.")] = None,
+    after: Annotated[int, Query(ge=-1, le=2**53, description="Only reports of later steps.")] = -1,
 ) -> schemas.TrialMetrics:
-    """The trial's metrics by step."""
+    """Return the trial's metrics by step."""
     with context.database.read() as session:
         trials.get(session, trial_id)
         rows = reports.of_trial(session, trial_id, after, limit=10_000)
@@ -62,12 +68,12 @@ def get_metrics(
 
 @router.get("/{trial_id}/checkpoint", response_model=schemas.TrialCheckpoints)
 def get_checkpoint(
-    trial_id: str,
+    trial_id: TrialId,
     context: Ctx,
-    which: Literal["best", "last"] = "best",
-    download: Annotated[bool, Query(description="the model itself, as safetensors")] = False,
+    which: Annotated[Literal["best", "last"], Query(description="Which checkpoint to download.")] = "best",
+    download: Annotated[bool, Query(description="Return the model itself, as a safetensors file.")] = False,
 ) -> schemas.TrialCheckpoints | Response:
-    """Where the last and the best checkpoint are; with ``download=1`` the model of one of them."""
+    """Return where the last and the best checkpoint are, or with ``download=1`` the model of one of them."""
     with context.database.read() as session:
         trials.get(session, trial_id)
         if download:
@@ -79,24 +85,26 @@ def get_checkpoint(
 
 
 @router.get("/{trial_id}/model")
-def get_model(trial_id: str, context: Ctx) -> schemas.ModelView:
-    """How to load the trained model; 404 until MLflow has the trial's run and a checkpoint."""
+def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
+    """Return how to load the trained model. The status is 404 until MLflow has the trial's run and a checkpoint."""
     with context.database.read() as session:
         row = trials.get(session, trial_id)
         spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
         run = projections.get(session, trial_id)
         if run is None or checkpoints.find(session, trial_id, "last") is None:
-            raise NotFound("model of trial", trial_id, " yet: it is logged to MLflow when the trial has a checkpoint")
+            raise NotFound(
+                "model of trial", trial_id, " yet: a trial's model is logged to MLflow once the trial has a checkpoint"
+            )
     uri, url = f"runs:/{run.run_id}/model", presenters.mlflow_url(context.settings, run)
     snippet = _snippet(context.settings.mlflow_public_url, uri, spec, row)
     return schemas.ModelView(trial_id=trial_id, uri=uri, mlflow_url=url, snippet=snippet)
 
 
 def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
-    """Code that loads the model and runs it on a sequence of the task's own shape."""
+    """Return a program that loads the model and runs it on a sequence of the task's own shape."""
     own = plan_trial(spec, trial.number, trial.params).require_spec()
     steps, features = own.task.sequence_length, own.task.input_size
-    shape, axes, dtype = f"(1, {steps})", "sequences, time steps: each the number of a token", "int64"
+    shape, axes, dtype = f"(1, {steps})", "sequences, time steps; each value is a token's number", "int64"
     if own.task.tokens is None:
         shape, axes = f"(1, {steps}, {features})", "sequences, time steps, features"
         dtype = own.training.parameter_dtype
@@ -104,14 +112,16 @@ def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
 
 
 @router.get("/{trial_id}/logs")
-def get_logs(trial_id: str, context: Ctx) -> schemas.Logs:
-    """What happened to the trial: its attempts and why each ended, and its events."""
+def get_logs(trial_id: TrialId, context: Ctx) -> schemas.Logs:
+    """Return the trial's history: its attempts, why each of them ended, and its events."""
     with context.database.read() as session:
         row = trials.get(session, trial_id)
         tries = attempts.of_trial(session, trial_id)
         happened = events.of_trial(session, row.sweep_id, trial_id)
     return schemas.Logs(
-        trial_id=trial_id, state=row.state, reason=row.reason,
+        trial_id=trial_id,
+        state=row.state,
+        reason=row.reason,
         attempts=[schemas.AttemptView.model_validate(a, from_attributes=True) for a in tries],
         events=[schemas.EventView.model_validate(e, from_attributes=True) for e in happened],
-    )  # fmt: skip
+    )

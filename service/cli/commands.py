@@ -3,85 +3,150 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service.cli import tables
+from service.cli import documents, tables
 from service.client import ENDS, Client
 
 PATIENCE_SECONDS = 1.0
+"""How long a command waits for a service that does not answer."""
 WATCH_PATIENCE_SECONDS = 60.0
+"""The same once a watched sweep has been seen: the service may be restarting."""
 LOOK_SECONDS = 0.5
 SHOWN_TRIALS = 8
+"""The most running trials that ``watch`` shows a bar for."""
+
+UrlOption = Annotated[str, typer.Option("--url", envvar="SPECTRAL_URL", help="Address of the service.")]
+SweepArgument = Annotated[str, typer.Argument(help="A sweep's id, as submit and ls print it.")]
+SweepOrTrialArgument = Annotated[str, typer.Argument(help="The id of a sweep or a trial.")]
+FileArgument = Annotated[Path, typer.Argument(help="A JSON file with a sweep; - reads standard input.")]
+HERE = "http://127.0.0.1:8000"
 
 console = Console(highlight=False)
 
 
-def submit(url: str, document: dict[str, Any], key: str | None, stay: bool) -> None:
+def submit(
+    file: FileArgument,
+    follow: Annotated[bool, typer.Option("--watch", help="Show the progress until the sweep has ended.")] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Retry-safe key: submitting again with the same key returns the existing sweep."),
+    ] = None,
+    url: UrlOption = HERE,
+) -> None:
+    """Submit a sweep."""
+    document = documents.load(file)
     with Client(url, patience=PATIENCE_SECONDS) as client:
         sweep = client.submit(document, key)
-    for warning in sweep["warnings"]:
-        console.print(f"[yellow]warning[/] {tables.plain(tables.advice(warning))}")
+    _print_warnings(sweep["warnings"])
     console.print(f"{sweep['id']}  {sweep['trials']['total']} trials, {sweep['state']}")
-    console.print(f"follow it: spectral watch {sweep['id']}   or open {client.base_url}/#{sweep['id']}", soft_wrap=True)
-    if stay:
-        watch(url, sweep["id"])
+    page = f"{client.base_url}/#{sweep['id']}"
+    console.print(f"Follow it with: spectral watch {sweep['id']}   or open {page}", soft_wrap=True)
+    if follow:
+        watch(sweep["id"], url)
 
 
-def validate(url: str, document: dict[str, Any]) -> None:
+def watch(id: SweepArgument, url: UrlOption = HERE) -> None:
+    """Show a sweep's progress until it has ended. The exit code is 0 if it succeeded, else 1."""
     with Client(url, patience=PATIENCE_SECONDS) as client:
-        plan = client.validate(document)
-    for warning in plan["warnings"]:
-        console.print(f"[yellow]warning[/] {tables.plain(tables.advice(warning))}")
-    console.print(f"valid: {plan['trials']} trials, {len(plan['packs'])} pack(s) for one worker")
+        sweep = client.sweep(id)
+        client.patience = WATCH_PATIENCE_SECONDS
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as bars:
+            sweep = _follow(client, sweep, bars)
+        tables.print_sweep(console, sweep, client.base_url)
+        leaders = client.report(id)["leaderboard"]
+    if leaders:
+        console.print(tables.trials(leaders, sweep["objective"]["metric"]))
+    if sweep["state"] != "succeeded":
+        raise typer.Exit(1)
 
 
-def ls(url: str, state: list[str], limit: int) -> None:
+def ls(
+    state: Annotated[list[str] | None, typer.Option(help="Only sweeps in this state; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most sweeps to list.")] = 20,
+    url: UrlOption = HERE,
+) -> None:
+    """List sweeps, newest first."""
     with Client(url, patience=PATIENCE_SECONDS) as client:
-        rows = list(client.sweeps(state, limit))
-    console.print(tables.sweeps(rows) if rows else "no sweeps yet; submit one with: spectral submit FILE")
+        rows = list(client.sweeps(state or [], limit))
+    if rows:
+        console.print(tables.sweeps(rows))
+    elif state:
+        console.print(f"There are no sweeps in state {' or '.join(state)}.")
+    else:
+        console.print("There are no sweeps yet. Submit one with: spectral submit FILE")
 
 
-def show(url: str, id: str, limit: int) -> None:
+def show(
+    id: SweepArgument,
+    limit: Annotated[int, typer.Option(min=1, help="The most trials to show.")] = 20,
+    url: UrlOption = HERE,
+) -> None:
+    """Show a sweep: its state, its best trials and where to find more."""
     with Client(url, patience=PATIENCE_SECONDS) as client:
         sweep = client.sweep(id)
         rows = list(client.trials(id, "objective", limit=limit))
-    tables.heading(console, sweep, client.base_url)
+    tables.print_sweep(console, sweep, client.base_url)
     if rows:
         console.print(tables.trials(rows, sweep["objective"]["metric"]))
 
 
-def steer(url: str, id: str, verb: Literal["pause", "resume", "stop", "cancel"]) -> None:
+def pause(id: SweepArgument, url: UrlOption = HERE) -> None:
+    """Pause a sweep: running trials end at a checkpoint."""
+    _steer(id, url, "pause")
+
+
+def resume(id: SweepArgument, url: UrlOption = HERE) -> None:
+    """Continue a paused sweep."""
+    _steer(id, url, "resume")
+
+
+def stop(id: SweepOrTrialArgument, url: UrlOption = HERE) -> None:
+    """Let a sweep's running trials finish and start no others, or end one trial at a checkpoint."""
+    _steer(id, url, "stop")
+
+
+def cancel(id: SweepOrTrialArgument, url: UrlOption = HERE) -> None:
+    """End a sweep or a trial now."""
+    _steer(id, url, "cancel")
+
+
+def validate(file: FileArgument, url: UrlOption = HERE) -> None:
+    """Check a sweep without submitting it."""
+    document = documents.load(file)
+    with Client(url, patience=PATIENCE_SECONDS) as client:
+        plan = client.validate(document)
+    _print_warnings(plan["warnings"])
+    console.print(f"Valid. {_counted(plan['trials'], 'trial')}, trained in {_counted(len(plan['packs']), 'group')}.")
+
+
+COMMANDS = (submit, watch, ls, show, pause, resume, stop, cancel, validate)
+
+
+def _steer(id: str, url: str, verb: Literal["pause", "resume", "stop", "cancel"]) -> None:
     with Client(url, patience=PATIENCE_SECONDS) as client:
         subject = getattr(client, verb)(id)
     wanted = subject.get("wanted")
     console.print(f"{id} is {subject['state']}" + (f", {wanted} is under way" if wanted else ""))
 
 
-def watch(url: str, id: str) -> None:
-    """Bars until the sweep ends, then its leaderboard. Raises SystemExit(1) where it did not succeed."""
-    with Client(url, patience=PATIENCE_SECONDS) as client:
-        sweep = client.sweep(id)
-        client.patience = WATCH_PATIENCE_SECONDS
-        with _bars() as bars:
-            sweep = _follow(client, sweep, bars)
-        tables.heading(console, sweep, client.base_url)
-        leaders = client.report(id)["leaderboard"]
-    if leaders:
-        console.print(tables.trials(leaders, sweep["objective"]["metric"]))
-    if sweep["state"] != "succeeded":
-        raise SystemExit(1)
+def _print_warnings(warnings: list[dict[str, Any]]) -> None:
+    for warning in warnings:
+        console.print(f"[yellow]warning[/] {tables.plain(tables.advice(warning))}")
 
 
-def _bars() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console)
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def _follow(client: Client, sweep: dict[str, Any], bars: Progress) -> dict[str, Any]:
-    """Look at the sweep and its running trials until it has ended, and return it as it then is."""
+    """Show the progress of a sweep and its running trials until it has ended, and return its last state."""
     whole = bars.add_task(tables.plain(sweep["name"]), total=sweep["progress"]["total"])
     shown: dict[str, TaskID] = {}
     while True:
@@ -97,9 +162,10 @@ def _follow(client: Client, sweep: dict[str, Any], bars: Progress) -> dict[str, 
 
 
 def _show_running(client: Client, sweep: dict[str, Any], bars: Progress, shown: dict[str, TaskID]) -> None:
+    """Update one bar for each running trial; ``shown`` maps trials to their bars."""
     running = {trial["id"]: trial for trial in client.trials(sweep["id"], state=["running"], limit=SHOWN_TRIALS)}
-    for gone in shown.keys() - running.keys():
-        bars.remove_task(shown.pop(gone))
+    for ended in shown.keys() - running.keys():
+        bars.remove_task(shown.pop(ended))
     for id, trial in running.items():
         steps = trial["params"].get("training.steps", sweep["spec"]["training"]["steps"])
         if id not in shown:

@@ -1,139 +1,130 @@
-"""``spectral``: the commands. Each imports what it needs when it runs, so that help and client commands start fast."""
+"""The command ``spectral``.
+
+The commands that talk to a service are in ``commands``. Those below work on this machine; each imports what it needs
+when it runs, so that help and the others start fast.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from service.cli import errors
+from service.cli import commands, errors
+from service.cli.commands import FileArgument
+
+DISTRIBUTION = "spectral-rnn-service"
 
 app = typer.Typer(
-    name="spectral", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Sweeps of Spectral-RNNs: start the service, submit sweeps, watch them, train one without a service.",
-)  # fmt: skip
+    name="spectral",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train sweeps of Spectral-RNNs: start the service, submit sweeps and watch them, or train without a service.",
+)
 
-Url = Annotated[str, typer.Option("--url", envvar="SPECTRAL_URL", help="where the service is")]
-Id = Annotated[str, typer.Argument(help="a sweep's id, as submit and ls print it")]
-Subject = Annotated[str, typer.Argument(help="a sweep's id, or a trial's")]
-File = Annotated[Path, typer.Argument(help="a sweep as a JSON file; - reads it from standard input")]
-HERE = "http://127.0.0.1:8000"
+HomeOption = Annotated[Path, typer.Option(help="Folder for the database, the checkpoints and MLflow's files.")]
+PortOption = Annotated[int, typer.Option(min=1, max=65535, help="Port of the API and the web page.")]
+MlflowPortOption = Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow.")]
+FreePortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 picks a free one.")]
+FreeMlflowPortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of MLflow; 0 picks a free one.")]
 
 
-def main() -> None:
-    """The entry point: mistakes of the user end in a message and exit code 2, never in a traceback."""
-    with errors.told():
-        app()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit. Errors of the user end in a message and exit code 2, never in a traceback.
+
+    Args:
+        arguments: The command and its arguments; by default those of this process.
+    """
+    with errors.reported():
+        app(args=arguments, prog_name="spectral")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(version(DISTRIBUTION))
+        except PackageNotFoundError:
+            typer.echo("unknown (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def _spectral(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
 def up(
-    home: Annotated[Path, typer.Option(help="folder for the database, checkpoints and MLflow's files")] = Path(
-        "spectral-home"
-    ),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="port of the service")] = 8000,
-    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="port of MLflow")] = 5000,
-    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs to train on; default: all")] = None,
-    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to train on; default: all")] = None,
+    home: HomeOption = Path("spectral-home"),
+    port: PortOption = 8000,
+    mlflow_port: MlflowPortOption = 5000,
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs to train on; all by default.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to train on; all by default.")] = None,
 ) -> None:
-    """Start everything on this machine: service, controller, Ray and MLflow."""
+    """Start everything on this machine: the service, its controller, Ray and MLflow."""
     from service import stack
 
     raise typer.Exit(stack.up(home=home, port=port, mlflow_port=mlflow_port, cpus=cpus, gpus=gpus))
 
 
 @app.command()
-def submit(
-    file: File,
-    watch: Annotated[bool, typer.Option("--watch", help="stay and show progress until it ends")] = False,
-    key: Annotated[str | None, typer.Option(help="idempotency key: the same key is the same sweep")] = None,
-    url: Url = HERE,
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the service's files and the plots.")] = Path("build/demo"),
+    sweep: Annotated[Path | None, typer.Option(help="JSON file of another sweep to run.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False,
+    port: FreePortOption = 0,
+    mlflow_port: FreeMlflowPortOption = 0,
 ) -> None:
-    """Submit a sweep."""
-    from service.cli import commands, documents
+    """Start everything, run a real sweep on handwritten digits, and show its result.
 
-    commands.submit(url, documents.load(file), key, watch)
+    The exit code is 0 if the best trial's validation accuracy is above 90 %.
+    """
+    from service import demo as demonstration
+    from service.cli import documents
 
-
-@app.command()
-def watch(id: Id, url: Url = HERE) -> None:
-    """Show a sweep's progress until it ends; exit code 0 only where it succeeded."""
-    from service.cli import commands
-
-    commands.watch(url, id)
+    document = documents.load(sweep or demonstration.SWEEP)
+    raise typer.Exit(demonstration.run(document, out, keep=keep, port=port, mlflow_port=mlflow_port))
 
 
-@app.command()
-def ls(
-    state: Annotated[list[str] | None, typer.Option(help="only sweeps in this state; may be repeated")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="how many at most")] = 20,
-    url: Url = HERE,
-) -> None:
-    """List sweeps, the newest first."""
-    from service.cli import commands
-
-    commands.ls(url, state or [], limit)
-
-
-@app.command()
-def show(
-    id: Id, limit: Annotated[int, typer.Option(min=1, help="how many trials at most")] = 20, url: Url = HERE
-) -> None:
-    """Show a sweep: its state, its best trials and where to look further."""
-    from service.cli import commands
-
-    commands.show(url, id, limit)
-
-
-@app.command()
-def pause(id: Id, url: Url = HERE) -> None:
-    """Pause a sweep at checkpoints."""
-    from service.cli import commands
-
-    commands.steer(url, id, "pause")
-
-
-@app.command()
-def resume(id: Id, url: Url = HERE) -> None:
-    """Go on with a paused sweep."""
-    from service.cli import commands
-
-    commands.steer(url, id, "resume")
-
-
-@app.command()
-def stop(id: Subject, url: Url = HERE) -> None:
-    """Let running trials finish and start no more."""
-    from service.cli import commands
-
-    commands.steer(url, id, "stop")
-
-
-@app.command()
-def cancel(id: Subject, url: Url = HERE) -> None:
-    """End a sweep or a trial now."""
-    from service.cli import commands
-
-    commands.steer(url, id, "cancel")
-
-
-@app.command()
-def validate(file: File, url: Url = HERE) -> None:
-    """Check a sweep without submitting it."""
-    from service.cli import commands, documents
-
-    commands.validate(url, documents.load(file))
+for command in commands.COMMANDS:
+    app.command()(command)
 
 
 @app.command()
 def train(
-    file: File, out: Annotated[Path, typer.Option(help="folder for results and checkpoints; run again to go on")]
+    file: FileArgument,
+    out: Annotated[Path, typer.Option(help="Folder for results and checkpoints; a repeated call continues there.")],
 ) -> None:
-    """Train a whole sweep on this machine with no service."""
+    """Train a whole sweep on this machine without a service."""
     from service.cli import documents, training
 
     training.train(documents.load(file), out)
+
+
+@app.command()
+def show_task(
+    name: Annotated[str, typer.Argument(help='A task, or one with its fields: \'{"name": "copy", "length": 50}\'')],
+    out: Annotated[Path, typer.Option(help="File to write: .png, .svg or .pdf.")],
+    sample: Annotated[int, typer.Option(min=0, help="Which sequence of the set, from 0.")] = 0,
+    split: Annotated[Literal["validation", "test"], typer.Option(help="The set to draw from.")] = "validation",
+    data_dir: Annotated[
+        Path | None, typer.Option(envvar="SPECTRAL_DATA_DIR", help="Folder of the tasks' data.")
+    ] = None,
+) -> None:
+    """Draw a sample of a task: its inputs over time and its target."""
+    from workers.tasks.pictures.__main__ import main as draw
+
+    folder = [] if data_dir is None else ["--data-dir", str(data_dir)]
+    raise typer.Exit(draw([name, "--out", str(out), "--sample", str(sample), "--split", split, *folder]))
 
 
 if __name__ == "__main__":

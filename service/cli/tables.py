@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape as plain
 from rich.table import Table
 
-__all__ = ["advice", "heading", "params", "plain", "sweeps", "trials"]
+__all__ = ["advice", "params", "plain", "print_sweep", "sweeps", "trials"]
 
 
 def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
-    """One line for each sweep."""
+    """Return a table with one row for each sweep."""
     table = Table("id", "name", "state", "trials", "done", box=None, pad_edge=False)
     for row in rows:
         counts, progress = row["trials"], row["progress"]
@@ -24,7 +24,7 @@ def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def trials(rows: Sequence[dict[str, Any]], metric: str) -> Table:
-    """One line for each trial, its best value of the metric among them."""
+    """Return a table with one row for each trial, among others with its best value of the metric."""
     table = Table("trial", "state", "step", f"best {metric}", "parameters", box=None, pad_edge=False)
     for row in rows:
         value = "" if row["objective"] is None else f"{row['objective']:.6g}"
@@ -34,17 +34,18 @@ def trials(rows: Sequence[dict[str, Any]], metric: str) -> Table:
 
 
 def params(trial: dict[str, Any]) -> str:
-    """A trial's coordinates, short."""
+    """Return a trial's parameters in short: only the last part of each path, and numbers rounded."""
     shown = ((name.partition(".")[2], value) for name, value in trial["params"].items())
     return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in shown)
 
 
 def advice(warning: dict[str, Any]) -> str:
+    """Return a warning as one sentence."""
     return f"{warning['field']} = {warning['given']} {warning['problem']}; {warning['allowed']}"
 
 
-def heading(console: Console, sweep: dict[str, Any], base_url: str) -> None:
-    """What a sweep is, how far it is and where more of it is to be seen."""
+def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
+    """Print a sweep's warnings, state and best trial, and where to find more about it."""
     for warning in sweep["warnings"]:
         console.print(f"[yellow]warning[/] {plain(advice(warning))}", soft_wrap=True)
     counts = {name: n for name, n in sweep["trials"].items() if n and name != "total"}

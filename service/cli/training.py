@@ -1,4 +1,4 @@
-"""``spectral train``: one sweep on this machine with no service."""
+"""``spectral train``: train one sweep on this machine, without a service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from service.cli import tables
-from service.cli.errors import Mistake
+from service.cli.errors import UserError
 from workers.errors import DataMissing, OtherSweep, SpecError
 from workers.protocol import Ended
 from workers.runtime.local_sweep import LocalResult, LocalSweep
@@ -20,16 +20,25 @@ console = Console(highlight=False)
 
 
 def train(document: dict[str, Any], out: Path) -> None:
-    """Train every trial and print the leaderboard. Raises SystemExit(1) where a trial failed."""
+    """Train every trial of a sweep and print the leaderboard.
+
+    Args:
+        document: The sweep.
+        out: The folder for results and checkpoints. If it holds some of this sweep, training continues from there.
+
+    Raises:
+        UserError: The sweep is not valid, its data are missing, or the folder belongs to another sweep.
+        SystemExit: A trial failed; the exit code is 1.
+    """
     data = os.environ.get("SPECTRAL_DATA_DIR")
     data_dir = Path(data) if data else None
     try:
         sweep = LocalSweep(parse_sweep(document, data_dir), out, data_dir=data_dir)
         _run(sweep)
     except SpecError as error:
-        raise Mistake("Invalid sweep", [found.as_dict() for found in error.errors]) from None
+        raise UserError("Invalid sweep", [found.as_dict() for found in error.errors]) from None
     except (OtherSweep, DataMissing) as error:
-        raise Mistake(str(error)) from None
+        raise UserError(str(error)) from None
     console.print(tables.trials([_row(result) for result in _ranked(sweep)], sweep.trials[0].objective.metric))
     console.print(f"results: {out / 'results.json'}", soft_wrap=True)
     if any(result.state == "failed" for result in sweep.results):
@@ -37,7 +46,7 @@ def train(document: dict[str, Any], out: Path) -> None:
 
 
 def _run(sweep: LocalSweep) -> None:
-    """Follow the reports with one bar for all steps; a trial that ends early gives its remaining steps back."""
+    """Train with one progress bar over all steps; the steps that a trial leaves undone are taken off its total."""
     planned = {str(trial.number): trial.training.steps for trial in sweep.trials}
     done = dict.fromkeys(planned, 0)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -58,15 +67,17 @@ def _line(result: LocalResult) -> str:
 
 
 def _ranked(sweep: LocalSweep) -> list[LocalResult]:
-    """The best first, those without an objective last."""
+    """Return the results, best first; trials without an objective come last."""
     sign = -1 if sweep.trials[0].objective.direction == "maximize" else 1
-    return sorted(
-        sweep.results, key=lambda r: (r.objective is None, sign * (r.objective or 0.0), r.number)
-    )  # fmt: skip
+    return sorted(sweep.results, key=lambda r: (r.objective is None, sign * (r.objective or 0.0), r.number))
 
 
 def _row(result: LocalResult) -> dict[str, Any]:
     return {
-        "id": str(result.number), "state": result.state, "step": result.step, "objective": result.objective,
-        "params": result.params, "reason": result.reason,
-    }  # fmt: skip
+        "id": str(result.number),
+        "state": result.state,
+        "step": result.step,
+        "objective": result.objective,
+        "params": result.params,
+        "reason": result.reason,
+    }

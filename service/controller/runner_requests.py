@@ -15,7 +15,7 @@ from workers.protocol import Command, Poll, StaleTerm
 
 log = logging.getLogger(__name__)
 
-Problem = Literal["dead", "silent", "timed out"]
+RunnerProblem = Literal["dead", "silent", "timed out"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PollResult:
 
     pack_id: str
     poll: Poll | None = None
-    problem: Problem | None = None
+    problem: RunnerProblem | None = None
     message: str = ""
 
 

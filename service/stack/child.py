@@ -1,4 +1,4 @@
-"""One process of a stack: started, looked after, ended."""
+"""One process of a stack: started, restarted when it ends, and stopped."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from service.stack.processes import ManagedProcess
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 STEADY_SECONDS = 60.0
-"""After running this long a part has recovered, and its next end is a first one again."""
+"""A process that has run this long has recovered: its next end counts as the first one."""
 LAST_LINES = 15
+"""How much of a log an error message quotes."""
 
 
 class Child:
-    """A part's process in a session of its own, so that a Ctrl-C in the terminal reaches the supervisor alone."""
+    """A managed process. It runs in a session of its own, so that Ctrl-C in the terminal reaches only the supervisor.
+
+    Args:
+        part: How to start the process.
+        log: The file for its output.
+        say: Called with a line of text when something happens to the process.
+    """
 
     def __init__(self, part: ManagedProcess, log: Path, say: Callable[[str], None]) -> None:
         self.part, self.log, self._say = part, log, say
@@ -29,39 +36,46 @@ class Child:
 
     @property
     def pid(self) -> int | None:
+        """The process id, or None between the process's end and its next start."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
+        """Start the process."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.part.command, env=dict(self.part.environment), stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, start_new_session=True, cwd=self.log.parent,
-            )  # fmt: skip
+                self.part.command,
+                env=dict(self.part.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=self.log.parent,
+            )
         self._started_at = time.monotonic()
 
-    def look(self) -> None:
-        """Start it again if it has ended, ever more patiently."""
+    def restart_if_ended(self) -> None:
+        """Start the process again if it has ended, after a pause that doubles with each end in a row."""
         if self._process is not None and self._process.poll() is not None:
             self._has_ended(self._process.returncode)
         if self._process is None and time.monotonic() >= self._start_after:
             self.start()
 
     def _has_ended(self, code: int) -> None:
-        self._signal(signal.SIGKILL)  # what it leaves behind would hold its port
+        self._signal(signal.SIGKILL)  # its children, left behind, would hold its port
         if time.monotonic() - self._started_at > STEADY_SECONDS:
             self.ends = 0
         pause = min(FIRST_PAUSE * 2**self.ends, LONGEST_PAUSE)
         self.ends += 1
         self._process, self._start_after = None, time.monotonic() + pause
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        self._say(f"{self.part.name} {how}; started again in {pause:g} s (its log: {self.log})")
+        self._say(f"{self.part.name} {how}; restarting it in {pause:g} s (its log: {self.log})")
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Ask the process to end."""
         self._signal(signal.SIGTERM)
 
     def finish(self, deadline: float) -> None:
-        """Wait for its end until ``deadline`` (monotonic), then end all of its group."""
+        """Wait for its end until ``deadline`` (on the monotonic clock), then kill what is left of its group."""
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(max(0.0, deadline - time.monotonic()))
@@ -70,7 +84,7 @@ class Child:
             self._process = None
 
     def last_words(self) -> str:
-        """The end of its log."""
+        """Return the end of its log, indented."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(f"    {line}" for line in lines[-LAST_LINES:])
 

@@ -11,7 +11,7 @@ from service.stack.errors import StackError, Unusable
 from service.stack.stack import Stack
 
 BANNER = """
-The Spectral-RNN service is up ({seconds:.0f} s). Ctrl-C stops it; running trials go on at the next start.
+The Spectral-RNN service is up ({seconds:.0f} s). Ctrl-C stops it; running trials continue at the next start.
 
   Web page     {url}
   API docs     {url}/docs
@@ -29,9 +29,18 @@ def up(
     gpus: int | None = None,
     foreground: bool = True,
 ) -> int:
-    """Run the stack until SIGINT or SIGTERM and give the exit code: 0, 1 where it does not start, 2 for a wrong option.
+    """Run the stack until SIGINT or SIGTERM.
 
-    foreground: print the banner and what happens; without, errors alone.
+    Args:
+        home: The stack's folder.
+        port: The port of the API and the web page; 0 picks a free one.
+        mlflow_port: The port of MLflow; 0 picks a free one.
+        cpus: The CPUs to train on; all by default.
+        gpus: The GPUs to train on; all by default.
+        foreground: Print the addresses and what happens. If false, only errors are printed.
+
+    Returns:
+        The exit code: 0, or 1 if the stack did not start, or 2 if an option or the installation has to be changed.
     """
     say = _print if foreground else _nothing
     stack = Stack(home, port, mlflow_port, cpus, gpus, say=say)
@@ -42,10 +51,13 @@ def up(
         with stack:
             say(
                 BANNER.format(
-                    seconds=time.monotonic() - started, url=stack.url, mlflow_url=stack.mlflow_url,
-                    home=stack.home.path, logs=stack.home.logs,
+                    seconds=time.monotonic() - started,
+                    url=stack.url,
+                    mlflow_url=stack.mlflow_url,
+                    home=stack.home.path,
+                    logs=stack.home.logs,
                 )
-            )  # fmt: skip
+            )
             stack.wait()
             say("Stopping ...")
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
-"""Ending all processes of a stack, also when its supervisor was killed.
+"""End all processes of a stack, even if its supervisor was killed.
 
-Run as a program it waits for its standard input to close, which the kernel does when the supervisor is gone however
-that came about, and ends what is left. Every process of a stack, and all they start, carry the stack's home in their
-environment. Needs nothing but psutil, so that it is small and starts fast.
+Run as a program, this file waits until its standard input is closed, and then ends the processes that are left. The
+kernel closes it as soon as the supervisor has ended, for whatever reason. Every process of a stack, and every process
+started by one, carries the stack's home in its environment. The file needs only psutil, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from contextlib import suppress
 import psutil
 
 MARK = "SPECTRAL_STACK"
+"""The environment variable that holds the stack's home."""
 GRACE_SECONDS = 5.0
 
 
 def members(home: str) -> list[psutil.Process]:
-    """The living processes of the stack of this home, and their children, this process and its guard left out."""
+    """Return the living processes of the stack in ``home``, and their descendants, without this process."""
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -30,7 +31,7 @@ def members(home: str) -> list[psutil.Process]:
 
 
 def end_all(home: str, grace: float = GRACE_SECONDS) -> int:
-    """End them: asked first, killed after ``grace`` seconds. Gives how many there were."""
+    """End the processes of the stack in ``home`` and return their number; kill those left after ``grace`` seconds."""
     left = members(home)
     for send in (psutil.Process.terminate, psutil.Process.kill):
         for process in left:
@@ -43,6 +44,7 @@ def end_all(home: str, grace: float = GRACE_SECONDS) -> int:
 
 
 def main() -> None:
+    """Wait for the end of standard input, then end the processes of the stack whose home is the first argument."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()

@@ -1,4 +1,4 @@
-"""The folder a stack lives in: what is kept over restarts, and a lock so that one stack at a time uses it."""
+"""The folder of a stack: what is kept over restarts, and a lock so that only one stack uses it at a time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from service.stack.errors import HomeBusy, HomeUnusable
 
 
 class Home:
-    """Layout::
+    """The folder of a stack.
 
-    spectral.db           sweeps, trials, events
-    checkpoints/          by sweep and trial
-    mlflow/               MLflow's database and artifacts
-    logs/                 one file per part; the last start's as NAME.log.1
-    ray.token             secret between this stack's processes and its Ray
-    lock                  who runs here
+    Its content::
+
+        spectral.db           sweeps, trials, events
+        checkpoints/          by sweep and trial
+        mlflow/               MLflow's database and artifacts
+        logs/                 one file for each process; that of the start before is NAME.log.1
+        ray.token             the secret that this stack's processes share with its Ray
+        lock                  who runs here
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,13 +39,21 @@ class Home:
 
     @property
     def ray(self) -> Path:
-        """Ray's own files: short, since the paths of its sockets may have 107 bytes in all."""
+        """The folder of Ray's own files. Its path is short, because a socket's path may have at most 107 bytes."""
         short = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:8]
         return short / f"spectral-ray-{os.getuid()}-{digest}"
 
     def claim(self, holder: dict[str, Any]) -> None:
-        """Make the folder ours until ``release`` or the end of this process. Raises HomeBusy, HomeUnusable."""
+        """Lock the folder until ``release`` or the end of this process.
+
+        Args:
+            holder: What the error of another stack shows about this one: its ``url``.
+
+        Raises:
+            HomeBusy: Another stack runs in the folder.
+            HomeUnusable: The folder cannot be created or written to.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -60,7 +70,7 @@ class Home:
         self._lock = descriptor
 
     def prepare(self) -> None:
-        """Make the folders, set the last start's logs aside, remove what Ray left of it."""
+        """Create the folders and the secret, rename the logs of the start before, and remove what its Ray left."""
         for folder in (self.checkpoints, self.mlflow / "artifacts", self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         for log in self.logs.glob("*.log"):
@@ -73,6 +83,7 @@ class Home:
                 file.write(secrets.token_hex(32))
 
     def release(self) -> None:
+        """Remove Ray's files and unlock the folder."""
         shutil.rmtree(self.ray, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)

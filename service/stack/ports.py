@@ -1,4 +1,4 @@
-"""Ports on this machine."""
+"""TCP ports on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HOST = "127.0.0.1"
 
 
 def require(port: int, what: str, option: str) -> None:
-    """Raises PortTaken where a program listens there."""
+    """Raise PortTaken if a program listens on the port; ``what`` it is for and its ``option`` go into the message."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -20,7 +20,7 @@ def require(port: int, what: str, option: str) -> None:
 
 
 def free(count: int) -> list[int]:
-    """Different ports that nobody listens on at the moment."""
+    """Return different ports that no program listens on at the moment."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for probe in sockets:

@@ -1,4 +1,4 @@
-"""The four programs of a stack: how each is called and what it finds in its environment."""
+"""The four processes of a stack: how each is started, and its environment."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import service
+from service.stack.errors import NotInstalled
 from service.stack.guard import MARK
 from service.stack.home import Home
 from service.stack.ports import HOST
 
 OBJECT_STORE_BYTES = 100_000_000
 LEASE_SECONDS = 6
+IMPORTED = ("ray", "mlflow", "fastapi", "uvicorn", "sqlalchemy", "alembic")
+"""Packages of which the processes need at least these."""
 
 
 @dataclass(frozen=True)
 class ManagedProcess:
-    """``url``: answers 200 once the part is ready, empty where it has none."""
+    """A process of the stack.
+
+    Attributes:
+        name: The name in messages and of the log file.
+        command: The program and its arguments.
+        environment: The whole environment.
+        url: An address that answers 200 once the process is ready; empty if it has none.
+    """
 
     name: str
     command: list[str]
@@ -30,7 +40,7 @@ class ManagedProcess:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of a stack is and listens."""
+    """The folder, ports and resources of a stack. ``cpus`` and ``gpus`` are None for all of this machine."""
 
     home: Home
     port: int
@@ -43,24 +53,29 @@ class Layout:
 
     @property
     def url(self) -> str:
+        """The address of the API and the web page."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def mlflow_url(self) -> str:
+        """The address of MLflow."""
         return f"http://{HOST}:{self.mlflow_port}"
 
 
-def parts(layout: Layout) -> list[ManagedProcess]:
-    """In the order of starting; stopped in the opposite one."""
+def managed_processes(layout: Layout) -> list[ManagedProcess]:
+    """Return the processes in the order of their start."""
     return [_ray(layout), _mlflow(layout), _api(layout), _controller(layout)]
 
 
 def environment(layout: Layout) -> dict[str, str]:
-    """What all parts share: the mark by which they are found again, our packages, the secret of this stack's Ray."""
+    """Return the environment that all processes share.
+
+    It holds the mark by which they are found again, the path to our packages, and the secret of this stack's Ray.
+    """
     root = str(Path(service.__file__).resolve().parent.parent)
     inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
     data = inherited.get("SPECTRAL_DATA_DIR")
-    if data:  # parts run in another folder than the one this was said in
+    if data:  # the processes run in another folder, from which a relative path would lead elsewhere
         inherited["SPECTRAL_DATA_DIR"] = str(Path(data).expanduser().absolute())
     path = [root, *filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))]
     return inherited | {
@@ -79,12 +94,19 @@ def environment(layout: Layout) -> dict[str, str]:
 
 def _ray(layout: Layout) -> ManagedProcess:
     command = [
-        _program("ray"), "start", "--head", "--block", "--disable-usage-stats", "--include-dashboard=false",
-        "--include-log-monitor=false", f"--node-ip-address={HOST}", f"--port={layout.ray_port}",
+        *_program("ray", "ray.scripts.scripts"),
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        "--include-dashboard=false",
+        "--include-log-monitor=false",
+        f"--node-ip-address={HOST}",
+        f"--port={layout.ray_port}",
         f"--temp-dir={layout.home.ray}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
-    ]  # fmt: skip
-    if importlib.util.find_spec("grpc"):  # else this Ray has no client server, and refuses a port for one
+    ]
+    if importlib.util.find_spec("grpc"):  # without it Ray has no client server, and refuses a port for one
         command.append(f"--ray-client-server-port={layout.ray_client_port}")
     if layout.cpus is not None:
         command.append(f"--num-cpus={layout.cpus}")
@@ -96,10 +118,14 @@ def _ray(layout: Layout) -> ManagedProcess:
 def _mlflow(layout: Layout) -> ManagedProcess:
     folder = layout.home.mlflow
     command = [
-        _program("mlflow"), "server", f"--backend-store-uri=sqlite:///{folder / 'mlflow.db'}",
-        f"--artifacts-destination={folder / 'artifacts'}", f"--host={HOST}", f"--port={layout.mlflow_port}",
+        *_program("mlflow", "mlflow"),
+        "server",
+        f"--backend-store-uri=sqlite:///{folder / 'mlflow.db'}",
+        f"--artifacts-destination={folder / 'artifacts'}",
+        f"--host={HOST}",
+        f"--port={layout.mlflow_port}",
         "--workers=1",
-    ]  # fmt: skip
+    ]
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     return ManagedProcess("mlflow", command, environment(layout) | own, f"{layout.mlflow_url}/health")
 
@@ -120,6 +146,24 @@ def _controller(layout: Layout) -> ManagedProcess:
     return ManagedProcess("controller", [sys.executable, "-m", "service.controller"], environment(layout) | own)
 
 
-def _program(name: str) -> str:
-    """The program that belongs to this Python, whatever PATH says."""
-    return str(Path(sys.executable).parent / name)
+def require_installed() -> None:
+    """Raise NotInstalled if a package that only the processes import is missing here."""
+    missing = [name for name in IMPORTED if not _is_installed(name)]
+    if missing:
+        raise NotInstalled(missing)
+
+
+def _is_installed(package: str) -> bool:
+    """Return whether the package can be imported. A folder of that name without ``__init__.py`` does not count."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
+
+
+def _program(name: str, module: str) -> list[str]:
+    """Return how to call a program of a package that is installed for this Python.
+
+    The one beside this Python is taken if there is one, else the module is run. A program elsewhere on PATH is never
+    taken: it may belong to another Python, with another version of the package.
+    """
+    beside = Path(sys.executable).parent / name
+    return [str(beside)] if beside.is_file() else [sys.executable, "-m", module]

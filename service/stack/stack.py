@@ -1,4 +1,4 @@
-"""The embedded stack: ``with Stack(home) as stack: ...`` runs everything while inside."""
+"""The embedded stack: ``with Stack(home) as stack: ...`` runs everything inside the block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.stack import guard, ports
 from service.stack.child import Child
 from service.stack.errors import SamePort, StackFailed
 from service.stack.home import Home
-from service.stack.processes import Layout, parts
+from service.stack.processes import Layout, managed_processes, require_installed
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +26,20 @@ READY_SECONDS = 120.0
 LOOK_SECONDS = 0.25
 STOP_SECONDS = 10.0
 TRIES = 4
-"""A part that has ended this often before the stack was ready will not get ready."""
+"""A process that has ended this often before the stack was ready is given up."""
 
 
 class Stack:
-    """Ray, MLflow, API and controller on this machine, in ``home``.
+    """Ray, MLflow, the API and the controller on this machine.
 
-    port, mlflow_port: where the API and MLflow listen; 0 picks free ones. cpus, gpus: what Ray may use, by default all
-    there is. database_url: instead of the SQLite file in ``home``. say: told in a line what happens to the parts.
-
-    ``start`` raises SamePort, PortTaken, HomeBusy, HomeUnusable or StackFailed; nothing is left running then.
+    Args:
+        home: The folder for everything that the stack keeps.
+        port: The port of the API; 0 picks a free one.
+        mlflow_port: The port of MLflow; 0 picks a free one.
+        cpus: The CPUs that Ray may use; all by default.
+        gpus: The GPUs that Ray may use; all by default.
+        database_url: A database to use instead of the SQLite file in ``home``.
+        say: Called with a line of text when something happens to a process.
     """
 
     def __init__(
@@ -52,31 +56,52 @@ class Stack:
         self.home = Home(home)
         free = ports.free(4)
         self.layout = Layout(
-            home=self.home, port=port or free[0], mlflow_port=mlflow_port or free[1], ray_port=free[2],
-            ray_client_port=free[3], cpus=cpus, gpus=gpus,
+            home=self.home,
+            port=port or free[0],
+            mlflow_port=mlflow_port or free[1],
+            ray_port=free[2],
+            ray_client_port=free[3],
+            cpus=cpus,
+            gpus=gpus,
             database_url=database_url or f"sqlite:///{self.home.database}",
-        )  # fmt: skip
+        )
         self._say = say
         self._children: list[Child] = []
         self._guard: subprocess.Popen[bytes] | None = None
         self._stop = threading.Event()
-        self._looker: threading.Thread | None = None
+        self._supervisor: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        """The API and the web page."""
+        """The address of the API and the web page."""
         return self.layout.url
 
     @property
     def mlflow_url(self) -> str:
+        """The address of MLflow."""
         return self.layout.mlflow_url
 
     def pid(self, part: str) -> int | None:
-        """The process of ``ray``, ``mlflow``, ``api`` or ``controller``; None between its end and its next start."""
+        """Return the process id of ``ray``, ``mlflow``, ``api`` or ``controller``.
+
+        It is None between the process's end and its next start.
+        """
         return next(child.pid for child in self._children if child.part.name == part)
 
     def start(self) -> None:
-        """Returns when sweeps can run and MLflow answers."""
+        """Start everything; return when sweeps can run and MLflow answers.
+
+        If the start fails, nothing is left running.
+
+        Raises:
+            NotInstalled: A package is missing.
+            SamePort: Both ports are the same.
+            PortTaken: Another program listens on a port.
+            HomeBusy: Another stack runs in the home.
+            HomeUnusable: The home cannot be created or written to.
+            StackFailed: A process did not get ready.
+        """
+        require_installed()
         if self.layout.port == self.layout.mlflow_port:
             raise SamePort(self.layout.port)
         ports.require(self.layout.port, "the API and the web page", "--port")
@@ -92,31 +117,34 @@ class Stack:
     def _start(self) -> None:
         left = guard.end_all(str(self.home.path))
         if left:
-            self._say(f"ended {left} processes that an earlier run in {self.home.path} had left")
+            self._say(f"ended {left} processes left by an earlier run in {self.home.path}")
         self.home.prepare()
         self._guard = subprocess.Popen(
             [sys.executable, guard.__file__, str(self.home.path)], stdin=subprocess.PIPE, start_new_session=True
         )
         self._stop.clear()
-        self._children = [Child(p, self.home.logs / f"{p.name}.log", self._say) for p in parts(self.layout)]
+        self._children = [Child(p, self.home.logs / f"{p.name}.log", self._say) for p in managed_processes(self.layout)]
         for child in self._children:
             child.start()
-        self._looker = threading.Thread(target=self._look, name="supervisor", daemon=True)
-        self._looker.start()
+        self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
+        self._supervisor.start()
 
-    def _look(self) -> None:
+    def _supervise(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             for child in self._children:
-                child.look()
+                child.restart_if_ended()
 
     def interrupt(self) -> None:
-        """Break off a start that is under way in another thread or, from a signal handler, in this one."""
+        """End ``wait``, or a start that is under way.
+
+        It may be called from another thread, or from a signal handler in the thread that starts or waits.
+        """
         self._stop.set()
 
     def _wait_ready(self) -> None:
         until = time.monotonic() + READY_SECONDS
         waiting = {child.part.url: child for child in self._children if child.part.url}
-        why = "it does not answer"
+        reason = "it does not answer"
         while waiting:
             for child in self._children:
                 if child.ends >= TRIES:
@@ -124,28 +152,29 @@ class Stack:
                         f"{child.part.name} does not start; the end of {child.log}:\n{child.last_words()}"
                     )
             for url in list(waiting):
-                ready, why = _answers(url)
+                ready, reason = _answers(url)
                 if ready:
                     del waiting[url]
             if waiting and time.monotonic() > until:
                 names = ", ".join(child.part.name for child in waiting.values())
                 raise StackFailed(
-                    f"not ready after {READY_SECONDS:.0f} s: {names} ({why}); logs are in {self.home.logs}"
+                    f"not ready after {READY_SECONDS:.0f} s: {names} ({reason}); the logs are in {self.home.logs}"
                 )
             if waiting and self._stop.wait(LOOK_SECONDS):
                 raise KeyboardInterrupt
 
     def wait(self) -> None:
-        """Until ``interrupt``."""
+        """Return after ``interrupt``."""
         self._stop.wait()
 
     def stop(self) -> None:
-        """End every process, then give the home free. Trials keep their checkpoints and go on at the next start."""
+        """End every process and unlock the home. Running trials continue from their checkpoints at the next start."""
         self._stop.set()
-        if self._looker is not None:
-            self._looker.join()
+        if self._supervisor is not None:
+            self._supervisor.join()
+        # The API and the controller go first: without Ray and MLflow they would wait for answers.
         ours, theirs = self._children[2:], self._children[:2]
-        for wave in (ours, theirs):  # those that talk to the others go first: they would wait for answers
+        for wave in (ours, theirs):
             deadline = time.monotonic() + STOP_SECONDS
             for child in wave:
                 child.terminate()
@@ -170,7 +199,7 @@ class Stack:
 
 
 def _answers(url: str) -> tuple[bool, str]:
-    """Whether it answers 200, and what it says if not."""
+    """Return whether the address answers 200, and what it answered or why it did not."""
     try:
         reply = httpx.get(url, timeout=5.0)
     except httpx.HTTPError as error:

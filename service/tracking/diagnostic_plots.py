@@ -1,4 +1,4 @@
-"""What the best trial of a sweep looked like inside: gradients over time and singular values, over training."""
+"""Plots of the inside of a sweep's best trial: its gradients over time and its singular values."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from service.tracking.sweep_results import SweepResults, TrialResult
 from workers.spec.trial import TrialSpec
 
 SHOWN_DECADES = 12
-"""Gradients smaller than the largest by more are shown as if they were 0."""
+"""Gradients below the largest one by more decades than this are drawn like 0."""
 
 Snapshots = list[tuple[int, list[float]]]
-"""(step, values) of the reports that have them."""
+"""The (step, values) of the reports that hold all values of a kind."""
 
 
 def drawn(found: SweepResults) -> dict[str, bytes]:
-    """PNGs by file name: those for which the best trial has anything to show."""
+    """Draw the plots for which the best trial has values, and return PNG files by name."""
     best = found.best
     if best is None or best.spec is None:
         return {}
@@ -29,20 +29,23 @@ def drawn(found: SweepResults) -> dict[str, bytes]:
 
 
 def gradients(found: SweepResults, best: TrialResult, spec: TrialSpec) -> bytes | None:
-    """|dL/dh_t| as a heatmap: training steps across, time within the sequence upwards, a logarithmic colour."""
-    looks = _looks(found, "grad_t/")
-    largest = max((value for _, values in looks for value in values), default=0.0)
+    """Draw the gradient norms |dL/dh_t| as a heatmap with a logarithmic colour, and return a PNG file.
+
+    Training steps run across and the time within the sequence runs upwards. None if no gradient was reported.
+    """
+    snapshots = _snapshots(found, "grad_t/")
+    largest = max((value for _, values in snapshots for value in values), default=0.0)
     if largest <= 0:
         return None
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.add_subplot()
     axes.set_facecolor(GREY)
     floor = largest * 10.0**-SHOWN_DECADES
-    least = min(max(value, floor) for _, values in looks for value in values if value > 0)
-    rows = list(zip(*(values for _, values in looks), strict=True))
+    least = min(max(value, floor) for _, values in snapshots for value in values if value > 0)
+    rows = list(zip(*(values for _, values in snapshots), strict=True))
     cells = [[value if value >= floor else float("nan") for value in row] for row in rows]
     norm = LogNorm(vmin=min(least, largest / 10), vmax=largest)
-    image = axes.pcolormesh(_columns(looks), _rows(len(rows), spec.depth), cells, cmap=MAP, norm=norm)
+    image = axes.pcolormesh(_columns(snapshots), _rows(len(rows), spec.depth), cells, cmap=MAP, norm=norm)
     finish(axes, f"{found.sweep.name}: gradients over time, trial {label(best)}", "training step", "time step t")
     axes.grid(visible=False)
     figure.colorbar(image, ax=axes, label=r"$|\partial L / \partial h_t|$")
@@ -50,14 +53,20 @@ def gradients(found: SweepResults, best: TrialResult, spec: TrialSpec) -> bytes 
 
 
 def spectrum(found: SweepResults, best: TrialResult, spec: TrialSpec) -> bytes | None:
-    """Smallest and largest singular value over training within their band, and where in it the others lie."""
-    ends = [(step, values["spectral/min"], values["spectral/max"]) for step, values in found.looks
-            if "spectral/min" in values and "spectral/max" in values]  # fmt: skip
+    """Draw the singular values within their band over training, and return a PNG file.
+
+    Lines show the smallest and the largest value, shades show where the others lie. None if none were reported.
+    """
+    ends = [
+        (step, values["spectral/min"], values["spectral/max"])
+        for step, values in found.best_reports
+        if "spectral/min" in values and "spectral/max" in values
+    ]
     if not ends:
         return None
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    shares = _looks(found, "spectral_hist/")
+    shares = _snapshots(found, "spectral_hist/")
     low, high = spec.model.band_centre - spec.model.band_margin, spec.model.band_centre + spec.model.band_margin
     if shares:
         rows = list(zip(*(values for _, values in shares), strict=True))
@@ -79,20 +88,23 @@ def spectrum(found: SweepResults, best: TrialResult, spec: TrialSpec) -> bytes |
     return png(figure)
 
 
-def _looks(found: SweepResults, prefix: str) -> Snapshots:
-    """The values of the metrics that begin so, in the order of their names, of the reports that have all of them."""
-    names = sorted({name for _, values in found.looks for name in values if name.startswith(prefix)})
-    return [(step, [values[name] for name in names]) for step, values in found.looks
-            if names and all(name in values for name in names)]  # fmt: skip
+def _snapshots(found: SweepResults, prefix: str) -> Snapshots:
+    """Return the metrics whose names start with ``prefix``, in order of name, from the reports that have them all."""
+    names = sorted({name for _, values in found.best_reports for name in values if name.startswith(prefix)})
+    return [
+        (step, [values[name] for name in names])
+        for step, values in found.best_reports
+        if names and all(name in values for name in names)
+    ]
 
 
-def _columns(looks: Snapshots) -> list[int]:
-    """Edges: each look stands for the steps since the one before."""
-    return [0, *(step for step, _ in looks)]
+def _columns(snapshots: Snapshots) -> list[int]:
+    """Return the edges of the heatmap's columns: each report covers the steps since the one before."""
+    return [0, *(step for step, _ in snapshots)]
 
 
 def _rows(count: int, steps: int) -> Sequence[float]:
-    """Edges half-way between ``count`` points from 0 to ``steps``."""
+    """Return the edges of the heatmap's rows, half-way between ``count`` points from 0 to ``steps``."""
     points = [i * steps / (count - 1) for i in range(count)]
     middles = [(a + b) / 2 for a, b in pairwise(points)]
     return [points[0], *middles, points[-1]]

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import re
 import shutil
 import tempfile
 import threading
-import zipfile
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +17,52 @@ from mlflow.models import Model, ModelSignature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import Schema, TensorSpec
 
+from service.tracking.model_package import model_package
 from workers.spec.trial import TrialSpec
 
-CODE = Path(__file__).with_name("pyfunc_model.py")
-FILES = ("manifest.json", "model.safetensors")
-PACKAGES = ("workers", "spectral")
-REQUIREMENTS = ("torch", "numpy", "safetensors", "pydantic", "scikit-learn", "pooch")
-SOURCES = (".py", ".cpp")
-CODE_ARCHIVE = "packages.zip"
+PYFUNC_FILE = Path(__file__).with_name("pyfunc_model.py")
+CHECKPOINT_FILES = ("manifest.json", "model.safetensors")
+"""What a model needs of its checkpoint: the optimiser's state is left out."""
+CODE_ARCHIVE = "code.zip"
 NAME = "model"
 
-
 _saving = threading.Lock()
-"""MLflow runs the model's code to save it, and that sets a global of its own."""
+"""MLflow runs the model's code in order to save it, and keeps the result in a global variable."""
 
 
 def log_model(
     client: mlflow.MlflowClient, run: Run, spec: TrialSpec, checkpoint: Path, params: Mapping[str, Any]
 ) -> str:
-    """Log the model of a checkpoint folder to a run as ``runs:/ID/model``; gives the model's own id.
+    """Log the model in a checkpoint folder to a run, as ``runs:/ID/model``.
 
-    The packages it needs travel with it, so it loads where only its requirements are installed; in one archive, since
-    MLflow takes every file in a call of its own. ``mlflow.pyfunc.log_model`` would do the same with some fifty calls
-    more: it asks for the history of each of the run's metrics, and starts and ends the run once more.
+    The code that loads the model is logged with it. It is packed into one archive, because MLflow uploads every file
+    with a separate call. ``mlflow.pyfunc.log_model`` would need some fifty calls more: it asks for the history of each
+    of the run's metrics, and starts and ends the run once more.
+
+    Args:
+        client: The client of the MLflow server that holds the run.
+        run: The trial's run.
+        spec: What the trial trained.
+        checkpoint: The folder with ``manifest.json`` and ``model.safetensors``.
+        params: Parameters to show beside the model.
+
+    Returns:
+        The id of the logged model.
     """
     logged = client.create_logged_model(
         run.info.experiment_id, NAME, run.info.run_id, params={key: str(value) for key, value in params.items()}
     )
     client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    about = Model(
-        artifact_path=logged.artifact_location, model_uuid=logged.model_id, run_id=run.info.run_id,
+    metadata = Model(
+        artifact_path=logged.artifact_location,
+        model_uuid=logged.model_id,
+        run_id=run.info.run_id,
         model_id=logged.model_id,
-    )  # fmt: skip
+    )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "model")
         with _saving:
-            _save(folder, about, spec, checkpoint)
+            _save(folder, metadata, spec, checkpoint)
         repository = get_artifact_repository(logged.artifact_location, client.tracking_uri)
         repository.log_artifacts(str(folder))  # type: ignore[no-untyped-call]
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
@@ -65,36 +70,43 @@ def log_model(
 
 
 def prepare() -> None:
-    """Save a model of nothing, so that the half second MLflow takes for its first one is over before trials end."""
+    """Save an empty model and throw it away.
+
+    Packing the code, and MLflow's first save in a process, take about a second. Doing both at the start keeps that
+    second out of the end of the first trial.
+    """
     with tempfile.TemporaryDirectory() as temporary, _saving:
         mlflow.pyfunc.save_model(
             path=f"{temporary}/model",
-            python_model=str(CODE),
+            python_model=str(PYFUNC_FILE),
             signature=ModelSignature(Schema([TensorSpec(np.dtype(np.float32), (-1,))])),
-            pip_requirements=_requirements(),
+            pip_requirements=list(model_package().requirements),
         )
 
 
-def _save(folder: Path, about: Model, spec: TrialSpec, checkpoint: Path) -> None:
+def _save(folder: Path, metadata: Model, spec: TrialSpec, checkpoint: Path) -> None:
+    package = model_package()
     with tempfile.TemporaryDirectory() as temporary:
         weights, code = Path(temporary, "checkpoint"), Path(temporary, CODE_ARCHIVE)
         weights.mkdir()
-        for name in FILES:  # the optimiser's state stays behind
+        for name in CHECKPOINT_FILES:
             shutil.copy2(checkpoint / name, weights)
-        code.write_bytes(_packages())
+        code.write_bytes(package.archive)
         mlflow.pyfunc.save_model(
             path=str(folder),
-            python_model=str(CODE),
+            python_model=str(PYFUNC_FILE),
             artifacts={"checkpoint": str(weights), "code": str(code)},
             signature=signature(spec),
-            pip_requirements=_requirements(),
-            mlflow_model=about,
+            pip_requirements=list(package.requirements),
+            mlflow_model=metadata,
         )
 
 
 def signature(spec: TrialSpec) -> ModelSignature:
-    """Any number of sequences in the dtype of the trial's parameters, or of token ids; of any length, but for a net
-    that reads a whole sequence at once.
+    """Return the shapes and dtypes of a trial's inputs and outputs.
+
+    The inputs are any number of sequences in the dtype of the trial's parameters, or of token ids. They may have any
+    length, except for a network that reads a whole sequence at once.
     """
     task, dtype = spec.task, np.dtype(spec.training.parameter_dtype)
     steps = -1 if spec.model.recurrent else task.sequence_length
@@ -105,7 +117,7 @@ def signature(spec: TrialSpec) -> ModelSignature:
 
 
 def register(run_id: str, model_id: str, name: str, sweep_id: str) -> None:
-    """A version of the registered model ``name`` for a run; nothing where it has one."""
+    """Add a run's model to the registry as a version of the registered model ``name``, unless it has been added."""
     client = mlflow.MlflowClient()
     name = registry_name(name)
     try:
@@ -116,32 +128,15 @@ def register(run_id: str, model_id: str, name: str, sweep_id: str) -> None:
     if any(found.run_id == run_id for found in client.search_model_versions(f"name = '{name}'")):
         return
     client.create_model_version(
-        name, f"models:/{model_id}", run_id, tags={"spectral.sweep_id": sweep_id}, model_id=model_id,
+        name,
+        f"models:/{model_id}",
+        run_id,
+        tags={"spectral.sweep_id": sweep_id},
+        model_id=model_id,
         await_creation_for=0,
-    )  # fmt: skip
+    )
 
 
 def registry_name(name: str) -> str:
-    """A sweep's name as the registry and its search take it."""
+    """Return a sweep's name without the characters that the registry and its search do not accept."""
     return re.sub(r"[/:'\"`\\]", "-", name).strip() or "sweep"
-
-
-@cache
-def _requirements() -> list[str]:
-    return [f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS]
-
-
-@cache
-def _packages() -> bytes:
-    """The packages' sources as a zip archive, found without importing them: that would load torch."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in PACKAGES:
-            spec = importlib.util.find_spec(name)
-            if spec is None or spec.origin is None:
-                raise ModuleNotFoundError(f"package {name} is not installed beside the controller")
-            root = Path(spec.origin).parent
-            for path in sorted(root.rglob("*")):
-                if path.suffix in SOURCES:
-                    archive.write(path, str(Path(name) / path.relative_to(root)))
-    return content.getvalue()

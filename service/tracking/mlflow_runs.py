@@ -1,4 +1,4 @@
-"""Runs in MLflow: found by tag before they are created, so that a word lost on the way never makes a second one."""
+"""Runs in MLflow: created, found by tag, given metrics and artifacts, and ended."""
 
 from __future__ import annotations
 
@@ -12,43 +12,48 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 EXPERIMENT = "spectral"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Makes MLflow's page open the experiment at its training runs; without, it guesses."""
+"""Makes MLflow's page open the experiment at its training runs; without it, the page guesses."""
 SWEEP_TAG, TRIAL_TAG = "spectral.sweep_id", "spectral.trial_id"
 BATCH = 1_000
-"""Metrics per call, MLflow's own limit."""
+"""Metrics per call: MLflow's own limit."""
 PARAM_BATCH = 100
 VALUE_LENGTH = 500
 SEARCHED = 1_000
 
 STATUS = {
-    "succeeded": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "cancelled": "KILLED",
-}  # fmt: skip
+    "succeeded": "FINISHED",
+    "stopped": "FINISHED",
+    "failed": "FAILED",
+    "pruned": "KILLED",
+    "cancelled": "KILLED",
+}
+"""MLflow's status for each final state of a sweep or a trial."""
 
 
-Look = tuple[int, float, Mapping[str, float]]
-"""(step, time, values) of a report."""
+RunMetrics = tuple[int, float, Mapping[str, float]]
+"""The (step, time, values) of a report; the time in seconds since 1970."""
 
 
 class RunGone(RuntimeError):
-    """MLflow does not know a run that it had: it was wiped, or the run was purged."""
+    """MLflow no longer has a run that it had: it was wiped, or the run was purged."""
 
 
 class Runs:
-    """The service's runs, all in one experiment."""
+    """The service's runs on one MLflow server, all in one experiment."""
 
     def __init__(self, url: str) -> None:
         self.client = MlflowClient(url)
         self._experiment: str | None = None
 
     def experiment_exists(self) -> bool:
-        """Whether MLflow knows the experiment; where it does not, it knows none of our runs."""
+        """Return whether MLflow has the experiment. If it does not, it has none of our runs either."""
         found = self.client.get_experiment_by_name(EXPERIMENT)
         if found is None:
             self._experiment = None
         return found is not None
 
     def experiment(self) -> str:
-        """Its id; created, or restored from MLflow's trash, where need be."""
+        """Return the experiment's id; create it, or restore it from MLflow's trash, if necessary."""
         if self._experiment is None:
             found = self.client.get_experiment_by_name(EXPERIMENT)
             if found is not None and found.lifecycle_stage == "deleted":
@@ -63,7 +68,7 @@ class Runs:
         return self._experiment
 
     def of_sweep(self, sweep_id: str) -> dict[str, str]:
-        """The runs that carry a sweep's tag, by sweep or trial id."""
+        """Return the ids of the runs that carry a sweep's tag, by the id of the sweep or trial."""
         found: dict[str, str] = {}
         token: str | None = None
         while True:
@@ -76,22 +81,22 @@ class Runs:
                 return found
 
     def create(self, name: str, at: float, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-        """A new run with its parameters; gives its id."""
+        """Create a run with its parameters and return its id; ``at`` is its start in seconds since 1970."""
         run = self.client.create_run(self.experiment(), start_time=millis(at), tags=dict(tags), run_name=name)
         run_id: str = run.info.run_id
         self.set_params(run_id, params)
         return run_id
 
     def set_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        """Parameters cannot change in MLflow; the same again is no change."""
+        """Set a run's parameters. MLflow accepts the same values again, but never other ones."""
         rows = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in params.items()]
         for start in range(0, len(rows), PARAM_BATCH):
             self.client.log_batch(run_id, params=rows[start : start + PARAM_BATCH])
 
-    def log(self, run_id: str, points: list[Look], tags: Mapping[str, Any] | None = None) -> None:
-        """Metrics as (step, time, values). MLflow keeps (key, time, step, value) once: the same again adds nothing.
+    def log(self, run_id: str, points: list[RunMetrics], tags: Mapping[str, Any] | None = None) -> None:
+        """Log metrics and set tags; tags whose value is None are left out.
 
-        Tags whose value is None are left out.
+        Repeating a call adds nothing, since MLflow keeps each (key, time, step, value) only once.
         """
         rows = [Metric(key, value, millis(at), step) for step, at, values in points for key, value in values.items()]
         tagged = [RunTag(key, str(value)) for key, value in (tags or {}).items() if value is not None]
@@ -100,14 +105,16 @@ class Runs:
             self._known(run_id, partial(self.client.log_batch, run_id, batch, tags=tagged if start == 0 else []))
 
     def end(self, run_id: str, state: str, at: float) -> None:
+        """End a run with the status of a sweep's or trial's final state."""
         self._known(run_id, lambda: self.client.set_terminated(run_id, STATUS[state], millis(at)))
 
     def get(self, run_id: str) -> Run:
+        """Return a run. Raises RunGone."""
         found: Run = self._known(run_id, lambda: self.client.get_run(run_id))
         return found
 
     def copy(self, run: Run, folder: str, path: str) -> None:
-        """A local folder into the run's artefacts, without asking anew where they are."""
+        """Copy a local folder to the run's artifacts, under ``path``."""
         repository = get_artifact_repository(run.info.artifact_uri, self.client.tracking_uri)
         repository.log_artifacts(folder, path)  # type: ignore[no-untyped-call]
 
@@ -122,4 +129,5 @@ class Runs:
 
 
 def millis(at: float) -> int:
+    """Return seconds as the milliseconds that MLflow counts in."""
     return round(at * 1000)

@@ -1,4 +1,4 @@
-"""The plots of a sweep: the objective over the swept parameters, and over training. Drawn without a display."""
+"""Plots of a sweep: the objective over the swept parameters and over training. No display is needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ GridValues = list[list[float | None]]
 
 
 def results(found: SweepResults) -> bytes:
-    """PNG: reflectors against margin where both are swept, the one dimension that is, or every trial as a bar."""
+    """Draw the objective over the swept parameters and return a PNG file.
+
+    The plot is a heatmap if both reflectors and margin are swept, a line if only one number is, else one bar a trial.
+    """
     swept = set(found.spec.space)
     over_reflectors = bool(swept & {"model.reflectors", "model.reflectors_u", "model.reflectors_v"})
     grid = _grid(found) if over_reflectors and "model.margin" in swept else None
@@ -33,7 +36,7 @@ def results(found: SweepResults) -> bytes:
 
 
 def learning_curves(found: SweepResults) -> bytes:
-    """PNG: the objective over the steps; the best trials in colour, the others grey."""
+    """Draw the objective over the steps, the best trials in colour and the others grey, and return a PNG file."""
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     drawn = [r for r in found.results if r.curve]
@@ -49,7 +52,7 @@ def learning_curves(found: SweepResults) -> bytes:
 
 
 def _grid(found: SweepResults) -> tuple[list[tuple[int, int]], list[float], GridValues] | None:
-    """Rows by reflector counts, columns by margin, in each cell the best over all else."""
+    """Return the heatmap's rows (reflector counts), columns (margins) and cells (the best objective)."""
     best: dict[tuple[tuple[int, int], float], float] = {}
     for r, value in found.scored:
         if r.spec is not None and r.spec.model.spectral:
@@ -81,7 +84,7 @@ def _heatmap(found: SweepResults, rows: list[tuple[int, int]], columns: list[flo
 
 
 def _write_cells(axes: Axes, cells: GridValues, found: SweepResults) -> None:
-    """The value in each cell, readable on its colour; a frame around the best."""
+    """Write each cell's value in a colour that is readable on it, and frame the best cell."""
     known = [value for row in cells for value in row if value is not None]
     low, span = min(known), (max(known) - min(known)) or 1.0
     top = max(known) if found.objective.direction == "maximize" else min(known)
@@ -134,7 +137,7 @@ def _numeric(found: SweepResults) -> bool:
 
 
 def label(r: TrialResult) -> str:
-    """A trial's number and parameters."""
+    """Return a trial's number and parameters as a legend shows them."""
     params = ", ".join(f"{path.split('.')[-1]} {_short(value)}" for path, value in r.trial.params.items())
     return f"#{r.trial.number}: {params}"
 
@@ -144,7 +147,7 @@ def _short(value: Any) -> str:
 
 
 def finish(axes: Axes, title: str, x: str, y: str) -> None:
-    """Title, names of the axes and a faint grid."""
+    """Add a title, the names of the axes and a faint grid."""
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -154,7 +157,7 @@ def finish(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a file."""
+    """Return the figure as a PNG file."""
     content = BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
     return content.getvalue()

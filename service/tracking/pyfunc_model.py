@@ -1,11 +1,14 @@
-"""The MLflow model of a trial, logged from this file (models from code): sequences in, outputs out. No pickle.
+"""The MLflow model of a trial, logged from this file (models from code): sequences in, outputs out.
 
-MLflow copies this file into the model and runs it where the model is loaded; the network comes from the checkpoint
-beside it, and so does our code where it is not installed. torch is imported there only: logging needs none.
+MLflow copies this file into the model and runs it where the model is loaded. The model holds two artifacts: the
+checkpoint (safetensors and JSON, no pickle), and an archive with the code that loads it. torch is imported on loading
+only, since logging a model does not need it.
 """
 
 import atexit
+import importlib
 import importlib.util
+import os
 import shutil
 import sys
 import tempfile
@@ -18,31 +21,53 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class SpectralModel(PythonModel):
-    """predict: (N, T, input_size), or token ids (N, T) -> (N, output_size), or (N, T, output_size) where every step is
-    read: logits or predicted values.
+    """A trained network as an MLflow model.
+
+    ``predict`` takes sequences of shape (N, T, input_size), or token ids of shape (N, T). It returns logits or
+    predicted values of shape (N, output_size), or (N, T, output_size) if the task has a target at every step.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
-        if importlib.util.find_spec("workers") is None:
-            folder = tempfile.mkdtemp(prefix="spectral-model-")
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            zipfile.ZipFile(context.artifacts["code"]).extractall(folder)
-            sys.path.append(folder)
-        from workers.models import load
-
+        """Load the network with the code that came with it, whatever else is installed here."""
+        package = _importable(context.artifacts["code"])
+        load = importlib.import_module(f"{package}.workers.models").load
         self.network = load(context.artifacts["checkpoint"])
 
     def predict(
         self,
         context: PythonModelContext,
-        model_input: np.ndarray,  # MLflow reads this hint, and knows it without arguments
+        model_input: np.ndarray,  # MLflow reads this hint, which has to be np.ndarray without arguments
         params: dict[str, Any] | None = None,
     ) -> Any:
+        """Return the network's outputs as an array, one row for each sequence."""
         import torch
 
         dtype = torch.int64 if self.network.embedding is not None else next(self.network.parameters()).dtype
         with torch.inference_mode():
             return self.network(torch.from_numpy(np.ascontiguousarray(model_input)).to(dtype)).numpy()
+
+
+def _importable(archive: str) -> str:
+    """Make the package in the archive importable and return its name.
+
+    The name is unique to the package's content. It therefore may come first on the path without hiding any other
+    package, and a package of that name that can be imported already is the same one.
+    """
+    with zipfile.ZipFile(archive) as content:
+        name = content.namelist()[0].partition("/")[0]
+        if importlib.util.find_spec(name) is None:
+            folder = tempfile.mkdtemp(prefix="spectral-model-")
+            atexit.register(_remove, folder, os.getpid())
+            content.extractall(folder)
+            sys.path.insert(0, folder)
+            importlib.invalidate_caches()
+    return name
+
+
+def _remove(folder: str, owner: int) -> None:
+    """Remove the folder, unless this process is a fork of the one that made it."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 set_model(SpectralModel())

@@ -1,4 +1,4 @@
-"""What MLflow is told at the end, as plain values read from our tables."""
+"""The results of a sweep, read from the database, for its leaderboard and its plots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from workers.spec.trial import Objective, TrialSpec
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A trial with what it reached. ``spec``: None where its parameters do not go together, so that it never ran."""
+    """A trial and what it reached.
+
+    Attributes:
+        trial: The trial's row.
+        spec: What it trained; None if its parameters contradict each other, so that it never ran.
+        curve: The objective over training, as (step, value).
+    """
 
     trial: Trial
     spec: TrialSpec | None
@@ -26,9 +32,15 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """A sweep with its trials, the best first and those without an objective last.
+    """A sweep and its trials.
 
-    looks: all that the best trial reported, (step, values).
+    Attributes:
+        sweep: The sweep's row.
+        spec: The sweep.
+        objective: What it optimises.
+        results: Its trials, best first; those without an objective come last.
+        best: The best trial among those that succeeded.
+        best_reports: All reports of that trial, as (step, values).
     """
 
     sweep: Sweep
@@ -36,14 +48,16 @@ class SweepResults:
     objective: Objective
     results: list[TrialResult]
     best: TrialResult | None
-    looks: list[tuple[int, dict[str, float]]]
+    best_reports: list[tuple[int, dict[str, float]]]
 
     @property
     def scored(self) -> list[tuple[TrialResult, float]]:
+        """The trials that have an objective, each with it, best first."""
         return [(r, r.trial.objective) for r in self.results if r.trial.objective is not None]
 
 
 def read(session: Session, sweep_id: str) -> SweepResults:
+    """Return the results of a sweep."""
     sweep = sweeps.get(session, sweep_id)
     spec = SweepSpec.model_validate(sweep.spec)
     goal = objective(spec)
@@ -52,26 +66,34 @@ def read(session: Session, sweep_id: str) -> SweepResults:
     ranked = trials.ranked(session, sweep_id, goal.direction, limit=count)
     results = [TrialResult(t, resolved(spec, t), curves.get(t.id, [])) for t in ranked]
     best = next((r for r in results if r.trial.objective is not None and r.trial.state == "succeeded"), None)
-    looks = [(row.step, row.values) for row in reports.of_trial(session, best.trial.id)] if best else []
-    return SweepResults(sweep, spec, goal, results, best, looks)
+    best_reports = [(row.step, row.values) for row in reports.of_trial(session, best.trial.id)] if best else []
+    return SweepResults(sweep, spec, goal, results, best, best_reports)
 
 
 def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:
-    """All that trains a trial; None where its parameters do not go together."""
+    """Return what a trial trains, or None if its parameters contradict each other."""
     return plan_trial(spec, trial.number, trial.params).spec
 
 
 def leaderboard(found: SweepResults) -> dict[str, Any]:
-    """The trials by rank, for leaderboard.json."""
+    """Return the content of leaderboard.json: the trials by rank."""
     rows = [
         {
-            "rank": rank, "trial": r.trial.number, "trial_id": r.trial.id, "state": r.trial.state,
-            "objective": r.trial.objective, "best_step": r.trial.best_step, "steps": r.trial.step,
+            "rank": rank,
+            "trial": r.trial.number,
+            "trial_id": r.trial.id,
+            "state": r.trial.state,
+            "objective": r.trial.objective,
+            "best_step": r.trial.best_step,
+            "steps": r.trial.step,
             "params": r.trial.params,
         }
         for rank, r in enumerate(found.results, 1)
-    ]  # fmt: skip
+    ]
     return {
-        "sweep": found.sweep.id, "name": found.sweep.name, "state": found.sweep.state,
-        "objective": found.objective.model_dump(), "trials": rows,
-    }  # fmt: skip
+        "sweep": found.sweep.id,
+        "name": found.sweep.name,
+        "state": found.sweep.state,
+        "objective": found.objective.model_dump(),
+        "trials": rows,
+    }

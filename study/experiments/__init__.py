@@ -7,7 +7,7 @@ from study.experiments.experiment import Experiment
 from study.experiments.gradients import Gradients
 from study.experiments.mnist import MnistSteps
 from study.experiments.phase import PhaseDiagram
-from study.experiments.ptb import PennTreebank
+from study.experiments.ptb import PennTreebankExperiment
 from study.experiments.ucr import UcrSets
 from study.published import PUBLISHED
 
@@ -53,7 +53,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             PUBLISHED["gradients"],
         ),
         UcrSets("ucr", "UCR time series", "Four sets of the archive with their official split.", PUBLISHED["ucr"]),
-        PennTreebank(
+        PennTreebankExperiment(
             "ptb", "Penn Treebank", "The next character or word, at equal numbers of parameters.", PUBLISHED["ptb"]
         ),
         PhaseDiagram(

@@ -19,7 +19,7 @@ EQUAL = 0.02
 
 
 @dataclass(frozen=True)
-class PennTreebank(Experiment):
+class PennTreebankExperiment(Experiment):
     """Language modelling on the Penn Treebank."""
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:

@@ -1,4 +1,4 @@
-"""The client: retries with its key, streams that break, refusals with their problem document."""
+"""The client: it repeats calls with the same key, reopens broken streams, and raises refusals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def finish(database: Database, sweep_id: str) -> None:
 
 
 class Wire(httpx.HTTPTransport):
-    """The real transport with faults first: a reply lost after the server has done its work, or a 503 in its place."""
+    """The real transport, but the first calls fail: the reply is lost after the work has been done, or it is a 503."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ def test_a_refusal_carries_the_problem_and_is_not_repeated(client: Client, docum
     assert missing.value.status == 404
 
 
-def test_nobody_there_is_said_so() -> None:
+def test_a_missing_server_raises_service_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}", patience=0) as client:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
+from service.api.times import rfc3339
 from service.client import Client
 from study import running
 from study.documents import SweepDocument
@@ -64,10 +65,11 @@ class Service:
 
     def trials(self, sweep_id: str) -> Iterator[Json]:
         for trial in self.made[sweep_id].trials:
-            yield trial.model_dump() | {"id": f"{sweep_id}-{trial.number}"}
+            times = {"started_at": rfc3339(trial.started_at), "ended_at": rfc3339(trial.ended_at)}
+            yield trial.model_dump() | times | {"id": f"{sweep_id}-{trial.number}"}
 
     def metrics(self, trial_id: str) -> list[Json]:
-        return [point.model_dump() | {"at": 0.0} for point in self._trial(trial_id).points]
+        return [point.model_dump() | {"at": rfc3339(0.0)} for point in self._trial(trial_id).points]
 
     def logs(self, trial_id: str) -> Json:
         trial = self._trial(trial_id)

@@ -1,4 +1,4 @@
-"""The web page and the documentation page: static files that need no network but this server."""
+"""The web page and the documentation page: static files that load nothing from other servers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 def index() -> FileResponse:
-    """Sweeps, their progress and their results."""
+    """Return the page that shows sweeps, their progress and their results."""
     return FileResponse(FOLDER / "index.html", headers=POLICY)
 
 
 @router.get("/docs")
 def docs() -> FileResponse:
-    """The API's calls, from /openapi.json."""
+    """Return the page that documents the API; it is drawn from ``/openapi.json``."""
     return FileResponse(FOLDER / "docs.html", headers=POLICY)

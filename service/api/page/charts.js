@@ -1,10 +1,10 @@
-// The heatmap over reflectors and margin, the scatter where it has too many values, and learning curves.
+// The heatmap over reflectors and margin, the scatter plot for spaces too large for it, and learning curves.
 
 import { draw, make, short } from "./dom.js";
 
 const WIDTH = 640, HEIGHT = 300, LEFT = 56, BOTTOM = 30, TOP = 26, RIGHT = 12;
 
-// A share from 0 (worst) to 1 (best) as one hue, pale to deep; `ink` is the text that reads on it.
+// The colour of a value from 0 (worst) to 1 (best): one hue, pale to deep. `ink` is the colour of text on it.
 function colour(share) {
   return `hsl(212 ${30 + 40 * share}% ${82 - 46 * share}%)`;
 }
@@ -42,7 +42,7 @@ export function heatmap(grid, objective) {
 export function scatter(places, objective) {
   const share = shares(places.map((place) => place.objective), objective.direction);
   const chart = frame(places.map((p) => Math.log10(p.margin)), places.map((p) => p.reflectors[0] + p.reflectors[1]),
-    (x) => short(10 ** x), "margin (log)", "reflectors, both sides");
+    (x) => short(10 ** x), "margin (log)", "reflectors (left + right)");
   for (const place of places) {
     const [x, y] = chart.at(Math.log10(place.margin), place.reflectors[0] + place.reflectors[1]);
     const title = draw("title", {}, `trial ${place.number}: ${short(place.objective)}`);
@@ -51,10 +51,10 @@ export function scatter(places, objective) {
   return chart.svg;
 }
 
-// curves: [{name, points: [[step, value], ...]}], the best first.
+// lines: [{name, points: [[step, value], ...]}], best first.
 export function curves(lines, metric) {
   const all = lines.flatMap((line) => line.points);
-  if (!all.length) return make("p", { class: "quiet" }, "Nothing reported yet.");
+  if (!all.length) return make("p", { class: "quiet" }, "No trial has reported yet.");
   const chart = frame(all.map((p) => p[0]), all.map((p) => p[1]), short, "step", metric);
   lines.forEach((line, i) => {
     const title = draw("title", {}, line.name);

@@ -1,11 +1,11 @@
-// The API's calls and documents, read from /openapi.json.
+// The calls and documents of the API, drawn from /openapi.json.
 
 import { make } from "./dom.js";
 
 const main = document.getElementById("main");
 const schema = await (await fetch("/openapi.json")).json();
 
-// A schema in a few words, with links to the named ones.
+// A short description of a schema, with links to the schemas that have a name.
 function words(part) {
   if (!part || !Object.keys(part).length) return ["anything"];
   if (part.$ref) {
@@ -23,7 +23,7 @@ function words(part) {
   return [[[part.type ?? "anything"].flat().join(" or "), ...bounds].join(" ")];
 }
 
-// Prose of a docstring: blank lines part paragraphs, `` stands around code.
+// The text of a docstring: a blank line starts a paragraph, and `` encloses code.
 function prose(text) {
   return (text ?? "").split("\n\n").map((paragraph) => make("p", {}, ...marked(paragraph)));
 }
@@ -32,11 +32,11 @@ function marked(text) {
   return (text ?? "").split("``").map((piece, i) => (i % 2 ? make("code", {}, piece) : piece));
 }
 
-// Fields of a whole part have their defaults in its own section.
+// The default of a field. If the field is a document, its defaults are in that document's section.
 function standard(part, needed) {
   if (needed) return "required";
   if (!("default" in part)) return "";
-  return part.$ref ? "default: those of its fields" : `default ${JSON.stringify(part.default)}`;
+  return part.$ref ? "optional; see its fields" : `default ${JSON.stringify(part.default)}`;
 }
 
 function fields(rows) {
@@ -47,7 +47,7 @@ function fields(rows) {
 }
 
 function call(path, method, operation) {
-  const parameters = (operation.parameters ?? []).map((p) => [p.name, p.schema, p.required, p.description ?? p.in]);
+  const parameters = (operation.parameters ?? []).map((p) => [p.name, p.schema, p.required, p.description ?? { path: "Part of the path.", query: "Query parameter.", header: "Header." }[p.in]]);
   const body = operation.requestBody?.content["application/json"]?.schema;
   const answers = Object.entries(operation.responses).filter(([status]) => status < "300")
     .map(([status, answer]) => make("p", {}, `${status}: `, ...words(Object.values(answer.content ?? {})[0]?.schema)));

@@ -1,4 +1,4 @@
-// Elements without innerHTML: names of sweeps are text, whatever stands in them.
+// Elements are built without innerHTML, so that the name of a sweep is text and never markup.
 
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -42,6 +42,7 @@ export function state(name) {
   return make("span", { class: `state ${name}` }, name);
 }
 
-export function when(seconds) {
-  return seconds == null ? "" : new Date(1000 * seconds).toLocaleString();
+// A time of the API (RFC 3339, UTC) in the reader's own zone and language.
+export function when(time) {
+  return time == null ? "" : new Date(time).toLocaleString();
 }

@@ -1,4 +1,4 @@
-// Two views, chosen by the part of the address after #: the list of sweeps, and one sweep by its id.
+// Two views: the list of sweeps, and the sweep whose id follows # in the address.
 
 import { curves, heatmap, scatter } from "./charts.js";
 import { bar, make, percent, point, short, state, when } from "./dom.js";
@@ -28,9 +28,10 @@ function say(text, bad = false) {
 async function health() {
   const answer = await fetch("/health/ready");
   const found = await answer.json();
-  if (!found.ready) return say(`waiting for ${found.waiting_for.join("; ")}`, true);
-  const down = Object.entries(found.parts).filter(([, part]) => !part.healthy).map(([name, part]) => `${name}: ${part.message}`);
-  say(["ready", ...down].join("; "));
+  if (!found.ready) return say(`Not ready, waiting for ${found.waiting_for.join("; ")}`, true);
+  const down = Object.entries(found.parts).filter(([, part]) => !part.healthy)
+    .map(([name, part]) => `${name}: ${part.message}. Training is not affected.`);
+  say(["Ready.", ...down].join(" "));
 }
 
 function cells(...values) {
@@ -46,7 +47,7 @@ function table(heads, rows) {
 
 async function list() {
   const { sweeps } = await ask("/v1/sweeps?limit=100");
-  if (!sweeps.length) return [make("p", {}, "No sweeps yet. Submit one: "), make("pre", {}, "spectral submit sweep.json")];
+  if (!sweeps.length) return [make("p", {}, "There are no sweeps yet. Submit one with this command:"), make("pre", {}, "spectral submit sweep.json")];
   const rows = sweeps.map((sweep) => cells(
     make("a", { href: `#${sweep.id}` }, sweep.name), state(sweep.state), bar(sweep.progress), [percent(sweep.progress)],
     [`${sweep.trials.total - sweep.trials.waiting - sweep.trials.running} / ${sweep.trials.total}`],
@@ -67,7 +68,7 @@ function verbs(sweep) {
   return Object.entries(VERBS).map(([verb, states]) => make("button", {
     disabled: !states.includes(sweep.state),
     onclick: () => ask(`/v1/sweeps/${sweep.id}/${verb}`, { method: "POST" }).then(show, (error) => say(error.message, true)),
-  }, verb));
+  }, verb[0].toUpperCase() + verb.slice(1)));
 }
 
 function leaderboard(trials, metric) {
@@ -78,14 +79,14 @@ function leaderboard(trials, metric) {
   return table([["trial"], "state", [metric], ["step"], "parameters", "reason", ""], rows);
 }
 
-// What all trials have in common of the task and the model.
+// The fields of task and model that all trials share.
 function common({ task, model, space }) {
   const words = (part, fields) => point(Object.fromEntries(Object.entries(fields).filter(([name, value]) =>
     value != null && value !== false && name !== "facts" && !(`${part}.${name}` in space))));
-  return make("p", { class: "quiet" }, `task: ${words("task", task)}`, make("br"), `model: ${words("model", model)}`);
+  return make("p", { class: "quiet" }, `Task: ${words("task", task)}`, make("br"), `Model: ${words("model", model)}`);
 }
 
-// The plane says something where one of its axes was swept.
+// The plane of reflectors and margin, if the sweep varies one of them.
 function plane(sweep, report) {
   const axes = ["model.reflectors", "model.reflectors_u", "model.reflectors_v", "model.margin"];
   if (!axes.some((axis) => axis in sweep.spec.space)) return null;
@@ -99,12 +100,12 @@ async function one(id) {
   const { metric, direction } = sweep.objective;
   const counts = Object.entries(sweep.trials).filter(([name, n]) => n && name !== "total").map(([name, n]) => `${n} ${name}`);
   const drawn = plane(sweep, report), ended = ENDED.has(sweep.state);
-  const best = all.trials.length > CURVES ? ` of the best ${CURVES}` : "";
+  const best = all.trials.length > CURVES ? ` of the best ${CURVES} trials` : "";
   const parts = [
     make("h1", {}, sweep.name), common(sweep.spec),
     make("div", { class: "row" }, state(sweep.state), bar(sweep.progress),
       make("span", {}, percent(sweep.progress)), make("span", {}, `${sweep.trials.total} trials: ${counts.join(", ")}`),
-      sweep.mlflow_url ? make("a", { href: sweep.mlflow_url }, "MLflow") : make("span", { class: "quiet" }, "not in MLflow yet")),
+      sweep.mlflow_url ? make("a", { href: sweep.mlflow_url }, "MLflow") : make("span", { class: "quiet" }, "MLflow does not have it yet")),
     sweep.reason ? make("p", { class: "bad" }, sweep.reason) : null,
     ...sweep.warnings.map((w) => make("p", { class: "warn" }, `${w.field} = ${w.given} ${w.problem}; ${w.allowed}`)),
     make("div", { class: "row" }, ...verbs(sweep)),
@@ -113,7 +114,7 @@ async function one(id) {
     make("div", { class: "columns" },
       drawn ? make("section", {}, make("h2", {}, `${metric} (${direction}), by reflectors and margin`), drawn) : "",
       make("section", {}, make("h2", {}, `Learning curves${best}`), curves(await lines(report, metric), metric))),
-    make("h2", {}, "Trials, the best first"), leaderboard(all.trials, metric),
+    make("h2", {}, "Trials, best first"), leaderboard(all.trials, metric),
     make("details", {}, make("summary", {}, "The sweep as submitted"), make("pre", {}, JSON.stringify(sweep.spec, null, 2))),
   ];
   return [parts.filter(Boolean), ended];

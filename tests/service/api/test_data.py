@@ -1,4 +1,4 @@
-"""Sweeps whose sizes depend on data files, over HTTP: read where the server sees them, else asked for."""
+"""Sweeps whose sizes depend on data files: the server reads the files, or asks for the sizes if it cannot."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_data_set_that_is_not_there_is_named(api: httpx.Client, tmp_path: Path
     assert error["allowed"] == "fix the file, or choose another with task.dataset"
 
 
-def test_facts_in_the_document_need_no_file_and_advice_looks_at_the_longest(api: httpx.Client) -> None:
+def test_facts_in_the_document_need_no_file_and_advice_is_for_the_longest_sequence(api: httpx.Client) -> None:
     document = SWEEP | {"task": {"name": "ucr", "facts": FACTS}}
     plan = api.post("/v1/sweeps/validate", json=document).json()
     assert [warning["field"] for warning in plan["warnings"]] == []

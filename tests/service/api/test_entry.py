@@ -1,4 +1,4 @@
-"""``python -m service.api``: a fresh database, an end in good order, and settings it refuses."""
+"""``python -m service.api``: it migrates a fresh database, ends on a signal, and refuses wrong settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error is a problem document: wrong and hostile bodies, a database that does not answer, our own slips."""
+"""Every error is a problem document: wrong and hostile bodies, a database that does not answer, our own bugs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, make_url, select
 from sqlalchemy.event import listen
 
-from service.api.json_body import MAX_DEPTH, MAX_SHOWN
+from service.api.strict_json import MAX_DEPTH, MAX_SHOWN
 from service.settings import ApiSettings
 from service.store import database as database_module
 from service.store import sweeps
@@ -32,7 +32,7 @@ def sweeps_stored(database: Database) -> int:
 
 
 def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
-    """The answer as a problem document, checked to be one."""
+    """Check that the answer is a problem document with this status, and return it."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     document: dict[str, Any] = answer.json()
@@ -79,7 +79,7 @@ def test_one_of_very_many_keys_given_twice_is_found(api: httpx.Client) -> None:
     assert (error["field"], error["problem"]) == ("k74999", "is given twice in one object")
 
 
-def test_many_faults_are_told_by_a_few_and_long_names_cut(api: httpx.Client) -> None:
+def test_only_the_first_of_many_faults_are_named_and_long_names_are_cut(api: httpx.Client) -> None:
     body = f'{{"{"k" * 400_000}": [{",".join(["NaN"] * 100_000)}]}}'
     errors = problem(api.post("/v1/sweeps", content=body, headers=JSON), 422)["errors"]
     assert len(errors) == MAX_SHOWN
@@ -120,7 +120,7 @@ def test_the_frameworks_errors_are_problems_too(api: httpx.Client) -> None:
     assert problem(api.get("/v1/sweeps/sw0123456789/events?after=-1"), 422)["errors"][0]["field"] == "after"
 
 
-def test_our_own_mistake_tells_nothing_of_the_inside(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_reveals_nothing_of_the_inside(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def slip(*_: object) -> None:
         raise KeyError("secret")
 
@@ -182,14 +182,35 @@ TREES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-PATHS = st.sampled_from([
-    ("name",), ("task",), ("task", "name"), ("task", "length"), ("model",), ("model", "hidden_size"), ("model", "kind"),
-    ("model", "reflectors"), ("model", "start"), ("training", "steps"), ("training", "lr"), ("space",),
-    ("space", "model.margin"), ("space", "model.margin", "values"), ("space", "model.margin", "low"),
-    ("space", "model.reflectors"), ("space", "model.kind"), ("search",), ("search", "sampler"), ("search", "trials"),
-    ("early_stopping", "kind"), ("objective", "metric"), ("resources", "pack_size"), ("resources", "gpus"),
-    ("retries",),
-])  # fmt: skip
+PATHS = st.sampled_from(
+    [
+        ("name",),
+        ("task",),
+        ("task", "name"),
+        ("task", "length"),
+        ("model",),
+        ("model", "hidden_size"),
+        ("model", "kind"),
+        ("model", "reflectors"),
+        ("model", "start"),
+        ("training", "steps"),
+        ("training", "lr"),
+        ("space",),
+        ("space", "model.margin"),
+        ("space", "model.margin", "values"),
+        ("space", "model.margin", "low"),
+        ("space", "model.reflectors"),
+        ("space", "model.kind"),
+        ("search",),
+        ("search", "sampler"),
+        ("search", "trials"),
+        ("early_stopping", "kind"),
+        ("objective", "metric"),
+        ("resources", "pack_size"),
+        ("resources", "gpus"),
+        ("retries",),
+    ]
+)
 LIKELY = st.sampled_from(
     [0, 1, -1, 2**31, 10**18, 1e-320, 1e308, "auto", "grid", "random", "lstm", "rnn", "", "digits", True]
 )

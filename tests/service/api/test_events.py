@@ -24,7 +24,7 @@ NewSweep = Callable[..., Sweep]
 
 
 def stream(api: httpx.Client, sweep_id: str, last: int | None = None, **query: Any) -> Iterator[dict[str, Any]]:
-    """The events of one connection, each with its id checked."""
+    """Yield the events of one connection, and check each one's id."""
     headers = {} if last is None else {"Last-Event-ID": str(last)}
     with api.stream("GET", f"/v1/sweeps/{sweep_id}/events", headers=headers, params=query) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")

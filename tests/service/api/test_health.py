@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel
 
+from service.api import schemas
 from service.api.app import create_app
 from service.settings import ApiSettings
 from service.store import components, trials
@@ -125,13 +128,29 @@ def test_the_schema_describes_the_posted_sweep_and_resolves(api: httpx.Client) -
     assert {r.removeprefix("#/components/schemas/") for r in references} <= set(schema["components"]["schemas"])
 
 
+def test_every_answer_field_and_parameter_is_described(api: httpx.Client) -> None:
+    schema = api.get("/openapi.json").json()
+    answers = [name for name, kind in vars(schemas).items() if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    shown = {name: part for name, part in schema["components"]["schemas"].items() if name in answers}
+    assert len(shown) > 20
+    for name, part in shown.items():
+        assert part["description"], name
+        for field, inner in part["properties"].items():
+            assert inner.get("description"), f"{name}.{field}"
+    for path, calls in schema["paths"].items():
+        for method, call in calls.items():
+            assert call["description"], f"{method} {path}"
+            for parameter in call.get("parameters", []):
+                assert parameter.get("description"), f"{path} {parameter['name']}"
+
+
 @pytest.mark.parametrize("path", ["/", "/docs"])
 def test_pages_need_no_other_server(api: httpx.Client, path: str) -> None:
     page = api.get(path)
     assert page.status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]
     assert "http" not in page.text.replace("http-equiv", "")
-    parts = [line.split('"')[1] for line in page.text.replace("src=", "\nsrc=").replace("href=", "\nhref=").split("\n") if line.startswith(("src=", "href="))]  # noqa: E501  # fmt: skip
+    parts = re.findall(r'(?:src|href)="([^"]*)"', page.text)
     local = [part for part in parts if part.startswith("/page/")]
     assert len(local) >= 2
     for part in local:

@@ -1,4 +1,4 @@
-"""Posting, listing, looking at and steering sweeps over HTTP."""
+"""Sweeps over HTTP: submit, list, inspect and control."""
 
 from __future__ import annotations
 

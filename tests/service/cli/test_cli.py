@@ -10,12 +10,15 @@ import threading
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+import service
+from service import demo
 from service.cli import commands, training
 from service.cli.main import main
 from service.store import components, sweeps, trials
@@ -23,7 +26,10 @@ from service.store.database import Database
 from service.store.tables import Sweep, Trial
 
 NewSweep = Callable[..., Sweep]
-COMMANDS = ["up", "submit", "watch", "ls", "show", "pause", "resume", "stop", "cancel", "validate", "train"]
+COMMANDS = [
+    *("up", "demo", "submit", "watch", "ls", "show", "pause", "resume", "stop", "cancel", "validate"),
+    *("train", "show-task"),
+]
 
 
 @dataclass
@@ -42,7 +48,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spectral(*arguments: str, url: str = "http://127.0.0.1:1", text: str = "") -> Done:
-    """One run of the command in this process; an exception that it lets through is the test's failure."""
+    """Run the command in this process; an exception that it lets through fails the test."""
     out, err = io.StringIO(), io.StringIO()
     given = io.TextIOWrapper(io.BytesIO(text.encode()))
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
@@ -69,6 +75,55 @@ def test_help_lists_the_commands() -> None:
     done = spectral("--help")
     assert done.returncode == 0
     assert all(f" {command} " in done.stdout for command in COMMANDS)
+
+
+def test_the_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = spectral("--version")
+    assert (done.returncode, done.stdout) == (0, f"{version('spectral-rnn-service')}\n")
+    monkeypatch.setattr("service.cli.main.DISTRIBUTION", "no-such-distribution")
+    done = spectral("--version")
+    assert (done.returncode, done.stdout) == (0, "unknown (not installed)\n")
+
+
+def test_a_command_whose_package_is_missing_names_it_and_the_extra(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['psutil'] = None; from service.cli.main import main; main(['up'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "this command needs the package psutil; install it with: pip install 'spectral-rnn-service[all]'\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_sweep_of_the_demo_is_in_the_package_and_among_the_examples(base_url: str) -> None:
+    example = Path(__file__).parents[3] / "examples" / "digits.json"
+    assert example.samefile(demo.SWEEP)
+    assert demo.SWEEP.is_relative_to(Path(service.__file__).parent)
+    assert "\nValid. " in spectral("validate", str(demo.SWEEP), url=base_url).stdout
+
+
+def test_the_demo_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    asked: list[Any] = []
+
+    def run(document: dict[str, Any], out: Path, **options: Any) -> int:
+        asked.append((document["name"], out, options))
+        return 1
+
+    monkeypatch.setattr(demo, "run", run)
+    done = spectral("demo", "--sweep", file, "--out", str(tmp_path), "--keep", "--port", "8001")
+    name = json.loads(Path(file).read_text())["name"]
+    assert asked == [(name, tmp_path, {"keep": True, "port": 8001, "mlflow_port": 0})]
+    assert done.returncode == 1
+
+
+def test_show_task_draws_a_sample(tmp_path: Path) -> None:
+    out = tmp_path / "copy.png"
+    done = spectral("show-task", '{"name": "copy", "length": 5}', "--out", str(out), "--sample", "1")
+    assert (done.returncode, done.stdout) == (0, f"{out}\n")
+    assert out.read_bytes().startswith(b"\x89PNG")
+    wrong = spectral("show-task", "sorting", "--out", str(out))
+    assert wrong.returncode == 1
+    assert "'sorting' is not a known task" in wrong.stderr
 
 
 def test_client_commands_load_nothing_heavy() -> None:
@@ -157,13 +212,13 @@ def test_watch_ends_with_the_sweep_and_its_leaderboard(
 
 def test_validate_says_what_would_run_and_warns(base_url: str, document: dict[str, Any]) -> None:
     done = spectral("validate", "-", url=base_url, text=json.dumps(document))
-    assert (done.returncode, done.stdout) == (0, "valid: 4 trials, 1 pack(s) for one worker\n")
+    assert (done.returncode, done.stdout) == (0, "Valid. 4 trials, trained in 1 group.\n")
     document["space"]["model.margin"]["values"] = [0.9]
     warned = spectral("validate", "-", url=base_url, text=json.dumps(document))
     assert "warning space.model.margin = 0.9 is above 10 / T" in warned.stdout.replace("\n", " ")
 
 
-def test_a_wrong_field_is_told_with_what_is_allowed(base_url: str, document: dict[str, Any]) -> None:
+def test_a_wrong_field_is_named_with_what_is_allowed(base_url: str, document: dict[str, Any]) -> None:
     document["model"]["hidden_size"] = 0
     for command in ("submit", "validate"):
         done = spectral(command, "-", url=base_url, text=json.dumps(document))
@@ -177,19 +232,19 @@ def test_a_wrong_field_is_told_with_what_is_allowed(base_url: str, document: dic
     ("text", "words"),
     [
         ('{"a":\n  oops}', "standard input is not JSON at line 2, column 3"),
-        ("[1]", "no JSON object"),
+        ("[1]", "not a JSON object"),
         ('{"a": NaN}', "NaN"),
         ("[" * 100_000, "nested too deep"),
         ('{"name": "a", "name": "b"}', "name is given twice"),
     ],
 )
-def test_a_file_that_is_no_sweep_is_told_without_a_traceback(text: str, words: str) -> None:
+def test_a_file_that_is_not_a_sweep_ends_in_a_message_without_a_traceback(text: str, words: str) -> None:
     done = spectral("submit", "-", text=text)
     assert done.returncode == 2
     assert words in done.stderr
 
 
-def test_a_missing_server_is_told_with_how_to_start_one(file: str) -> None:
+def test_a_missing_server_ends_in_a_message_that_says_how_to_start_one(file: str) -> None:
     alone = spectral("submit", file)
     assert alone.returncode == 2
     assert "no answer from http://127.0.0.1:1" in alone.stderr

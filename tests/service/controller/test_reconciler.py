@@ -18,7 +18,7 @@ from service.controller.reconciler import Reconciler
 from service.settings import ApiSettings, ControllerSettings
 from service.stack import Stack, guard
 from service.stack.child import Child
-from service.stack.processes import parts
+from service.stack.processes import managed_processes
 from service.states import SWEEP_ENDED
 from service.store import leases, packs, reports, sweeps
 from service.store.database import Database, LeadLost
@@ -37,7 +37,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     stack = Stack(tmp_path_factory.mktemp("ray") / "home", 0, 0, cpus=2)
     stack.home.claim({"url": ""})
     stack.home.prepare()
-    part = parts(stack.layout)[0]
+    part = managed_processes(stack.layout)[0]
     part = replace(part, environment={**part.environment, "RAY_AUTH_MODE": "disabled"})
     head = Child(part, stack.home.logs / "ray.log", print)
     head.start()

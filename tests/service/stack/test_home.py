@@ -1,4 +1,4 @@
-"""One stack per home, and what is in the way of it."""
+"""The start of a stack: one for each home, and what can prevent it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from service.stack import HomeBusy, PortTaken, Stack, StackFailed, guard, ports, up
 from service.stack.child import Child
 from service.stack.home import Home
-from service.stack.processes import ManagedProcess, parts
+from service.stack.processes import ManagedProcess, managed_processes
 
 
 def test_a_home_has_one_holder_and_says_who(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_part_that_does_not_start_is_reported_with_its_last_words(
     broken = ManagedProcess(
         "broken", [sys.executable, "-c", "raise SystemExit('no such luck')"], dict(os.environ), "http://[::1]:9"
     )
-    monkeypatch.setattr("service.stack.stack.parts", lambda _: [broken])
+    monkeypatch.setattr("service.stack.stack.managed_processes", lambda _: [broken])
     with pytest.raises(StackFailed, match=r"(?s)broken does not start.*no such luck"):
         stack.start()
     Home(tmp_path / "home").claim({"url": ""})
@@ -85,16 +85,16 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     said: list[str] = []
     sleeper = ManagedProcess("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"], dict(os.environ))
     child = Child(sleeper, tmp_path / "sleeper.log", said.append)
-    child.look()
+    child.restart_if_ended()
     before = child.pid
     assert before is not None
     os.kill(before, 9)
     os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
-    child.look()
+    child.restart_if_ended()
     while child.pid is None:
-        child.look()
+        child.restart_if_ended()
     assert child.pid != before
-    assert said == [f"sleeper was ended by SIGKILL; started again in 0.5 s (its log: {tmp_path / 'sleeper.log'})"]
+    assert said == [f"sleeper was ended by SIGKILL; restarting it in 0.5 s (its log: {tmp_path / 'sleeper.log'})"]
     child.terminate()
     child.finish(0.0)
     assert child.pid is None
@@ -114,7 +114,7 @@ def test_the_guard_ends_what_a_killed_supervisor_leaves(tmp_path: Path) -> None:
 
 def test_every_part_carries_the_mark_and_the_secret(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "home", 0, 0, cpus=3, gpus=1)
-    found = parts(stack.layout)
+    found = managed_processes(stack.layout)
     assert [part.name for part in found] == ["ray", "mlflow", "api", "controller"]
     for part in found:
         assert part.environment[guard.MARK] == str(stack.home.path)
@@ -145,5 +145,46 @@ def test_one_port_for_two_is_refused_up_front(tmp_path: Path, capsys: pytest.Cap
 def test_a_relative_data_folder_is_the_one_seen_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SPECTRAL_DATA_DIR", "data")
-    for part in parts(Stack(tmp_path / "home", 0, 0).layout):
+    for part in managed_processes(Stack(tmp_path / "home", 0, 0).layout):
         assert part.environment["SPECTRAL_DATA_DIR"] == str(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"), [(["ray"], "ray is not installed"), (["ray", "mlflow"], "ray and mlflow are not installed")]
+)
+def test_a_missing_package_is_named_with_the_extra_before_anything_starts(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    missing: list[str],
+    words: str,
+) -> None:
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert up(tmp_path / "home", port=0, mlflow_port=0, foreground=False) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert "pip install 'spectral-rnn-service[all]'" in line
+    assert not (tmp_path / "home").exists()
+
+
+def test_programs_are_those_of_this_python_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Stack(tmp_path / "home", 0, 0).layout
+    python = tmp_path / "bin" / "python"
+    monkeypatch.setattr(sys, "executable", str(python))
+    ray, mlflow, *_ = managed_processes(layout)
+    assert ray.command[:4] == [str(python), "-m", "ray.scripts.scripts", "start"]
+    assert mlflow.command[:4] == [str(python), "-m", "mlflow", "server"]
+    python.parent.mkdir()
+    (python.parent / "ray").touch()
+    ray, mlflow, *_ = managed_processes(layout)
+    assert ray.command[:2] == [str(python.parent / "ray"), "start"]
+    assert mlflow.command[0] == str(python)
+
+
+@pytest.mark.parametrize("module", ["ray.scripts.scripts", "mlflow"])
+def test_the_modules_run_in_place_of_a_missing_program_are_programs(module: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", module, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout

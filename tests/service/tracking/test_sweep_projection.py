@@ -1,4 +1,4 @@
-"""What goes to MLflow: plots of every kind of sweep, and all of it again where MLflow forgot."""
+"""Sweeps in MLflow: their plots, their runs, and writing them again after MLflow has lost them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from service.store.database import Database
 from service.store.tables import OutboxEntry, Sweep, TrialCheckpoint
 from service.tracking import diagnostic_plots, logged_models, plots, sweep_results
 from service.tracking.logged_models import registry_name
+from service.tracking.mlflow_health import Probe
 from service.tracking.mlflow_runs import STATUS, Runs
 from service.tracking.projector import Projector
-from service.tracking.sweep_projection import Telling
+from service.tracking.sweep_projection import SweepProjection
 from workers.checkpoints import CheckpointFolder
 from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
@@ -41,7 +42,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture
 def ended(database: Database, new_sweep: Callable[..., Sweep]) -> Callable[..., Sweep]:
-    """A function that gives a sweep whose trials have run and ended, each better than the one before."""
+    """Return a function that makes a sweep whose trials have ended, each with a better result than the one before."""
 
     def run(**changes: Any) -> Sweep:
         sweep = new_sweep(**changes)
@@ -102,7 +103,7 @@ def test_the_best_trial_shows_what_it_looked_like_inside(
         reports.add(session, f"{sweep.id}-0003", [(30, {"val/loss": 0.1} | look), (40, look)], at=1000.0)
     with database.read() as session:
         found = sweep_results.read(session, sweep.id)
-    assert [step for step, _ in found.looks] == [10, 20, 30, 40]
+    assert [step for step, _ in found.best_reports] == [10, 20, 30, 40]
     drawn = diagnostic_plots.drawn(found)
     assert drawn.keys() == names
     assert all(content.startswith(PNG) for content in drawn.values())
@@ -143,7 +144,7 @@ def test_registry_names_hold_nothing_the_registry_refuses(name: str, expected: s
     assert registry_name(name) == expected
 
 
-def test_projections_of_one_sweep_are_not_taken_for_anothers(database: Database, ended: Any) -> None:
+def test_the_projections_of_another_sweep_are_kept(database: Database, ended: Any) -> None:
     one, two = ended(), ended()
     with database.write() as session:
         for sweep in (one, two):
@@ -157,9 +158,9 @@ def test_projections_of_one_sweep_are_not_taken_for_anothers(database: Database,
 def projector(
     database: Database, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Projector]]:
-    """A function that gives a projector into an MLflow of our own, called without its server."""
+    """Return a function that makes a projector into an MLflow database of this test, without an MLflow server."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Projector, "_probe", lambda _: None)
+    monkeypatch.setattr(Probe, "check", lambda _: None)
     before = mlflow.get_tracking_uri()
     server = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with database.write() as session:
@@ -175,7 +176,7 @@ def waits(database: Database) -> list[str]:
         return [entry.sweep_id for entry in outbox.oldest(session, 1000)]
 
 
-def test_a_sweep_that_never_was_valid_is_told_as_far_as_it_can_be(
+def test_a_sweep_with_an_invalid_spec_or_invalid_trials_is_written_as_far_as_possible(
     database: Database, new_sweep: Callable[..., Sweep], ended: Any, projector: Callable[[], Projector], tmp_path: Path
 ) -> None:
     broken, mixed, sound = new_sweep(), new_sweep(), ended()
@@ -195,10 +196,10 @@ def test_a_sweep_that_never_was_valid_is_told_as_far_as_it_can_be(
     assert waits(database) == []
     runs = Runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert len(runs.of_sweep(sound.id)) == 5
-    told = runs.of_sweep(mixed.id)
-    assert len(told) == 9
+    written = runs.of_sweep(mixed.id)
+    assert len(written) == 9
     params = {
-        runs.client.get_run(told[f"{mixed.id}-{number:04d}"]).data.params["model.reflectors"] for number in range(8)
+        runs.client.get_run(written[f"{mixed.id}-{number:04d}"]).data.params["model.reflectors"] for number in range(8)
     }
     assert params == {"2", "8"}
     sizes = [runs.client.get_run(run).data.params for own, run in runs.of_sweep(sound.id).items() if own != sound.id]
@@ -207,15 +208,17 @@ def test_a_sweep_that_never_was_valid_is_told_as_far_as_it_can_be(
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
-def test_what_mlflow_does_not_take_is_said_in_a_line(
-    database: Database, new_sweep: Callable[..., Sweep], projector: Callable[[], Projector],
+def test_the_reason_why_mlflow_does_not_take_a_sweep_is_one_line(
+    database: Database,
+    new_sweep: Callable[..., Sweep],
+    projector: Callable[[], Projector],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     def slip(*_: Any) -> None:
         raise ValueError("one\n  two\n" + "x" * 1000)
 
     sweep = new_sweep()
-    monkeypatch.setattr(Telling, "tell", slip)
+    monkeypatch.setattr(SweepProjection, "project", slip)
     projector().drain()
     with database.read() as session:
         row = components.get(session, "mlflow")
@@ -227,7 +230,7 @@ def test_what_mlflow_does_not_take_is_said_in_a_line(
 
 @pytest.fixture
 def checkpointed(database: Database, ended: Any, tmp_path: Path) -> Sweep:
-    """An ended sweep of two trials whose checkpoints stand on disk."""
+    """Return an ended sweep of two trials that have checkpoints on disk."""
     sweep: Sweep = ended(space={"model.margin": {"values": [0.01, 0.1]}})
     spec = SweepSpec.model_validate(sweep.spec)
     with database.write() as session:
@@ -240,10 +243,13 @@ def checkpointed(database: Database, ended: Any, tmp_path: Path) -> Sweep:
     return sweep
 
 
-def test_what_mlflow_took_of_the_other_trials_is_not_told_again(
-    database: Database, checkpointed: Sweep, projector: Callable[[], Projector], monkeypatch: pytest.MonkeyPatch,
+def test_trials_that_mlflow_has_taken_are_not_written_again_after_an_error(
+    database: Database,
+    checkpointed: Sweep,
+    projector: Callable[[], Projector],
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     second = f"{checkpointed.id}-0001"
     logged, log_model = [], logged_models.log_model
 
@@ -254,13 +260,13 @@ def test_what_mlflow_took_of_the_other_trials_is_not_told_again(
         return log_model(client, run, *rest)
 
     monkeypatch.setattr(logged_models, "log_model", slip)
-    told = projector()
-    told.drain()
+    projecting = projector()
+    projecting.drain()
     with database.read() as session:
         left = {entry.trial_id for entry in outbox.oldest(session, 1000)}
     assert left == {None, second}
-    told._sick.clear()
-    told.drain()
+    projecting._rejected.retry_now()
+    projecting.drain()
     assert waits(database) == []
     assert sorted(logged) == [f"{checkpointed.id}-0000", second, second]
     runs = Runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -270,28 +276,29 @@ def test_what_mlflow_took_of_the_other_trials_is_not_told_again(
     assert kept.data.tags["spectral.state"] == "succeeded"
     assert kept.data.metrics["val/loss"] == 1.0 / 21
     assert {found.path for found in runs.client.list_artifacts(own[second], "checkpoints")} == {
-        "checkpoints/best", "checkpoints/last",
-    }  # fmt: skip
+        "checkpoints/best",
+        "checkpoints/last",
+    }
     plots_ = {found.path for found in runs.client.list_artifacts(own[checkpointed.id], "plots")}
     assert plots_ == {"plots/results.png", "plots/learning_curves.png"}
     versions = runs.client.search_model_versions(f"name = '{registry_name(checkpointed.name)}'")
     assert [version.run_id for version in versions] == [own[f"{checkpointed.id}-0001"]]
 
 
-def test_mlflow_is_not_asked_how_it_is_with_every_look_into_an_empty_outbox(
+def test_mlflow_is_not_probed_with_every_look_into_an_empty_outbox(
     database: Database, ended: Any, projector: Callable[[], Projector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended()
     asked: list[int] = []
-    monkeypatch.setattr(Projector, "_probe", lambda _: asked.append(1))
+    monkeypatch.setattr(Probe, "check", lambda _: asked.append(1))
     monkeypatch.setattr(service.tracking.projector, "NOTE_SECONDS", 1e9)
-    told = projector()
-    told._reached_at = -2e9
-    told.drain()
-    told.drain()
+    projecting = projector()
+    projecting._reached_at = -2e9
+    projecting.drain()
+    projecting.drain()
     assert (waits(database), len(asked)) == ([], 1)
     ended()
-    told.drain()
+    projecting.drain()
     assert (waits(database), len(asked)) == ([], 2)
 
 
@@ -306,11 +313,11 @@ def test_a_wake_ends_the_pause(
 
     monkeypatch.setattr(Projector, "drain", drain)
     monkeypatch.setattr(service.tracking.projector, "PAUSE_SECONDS", 3600.0)
-    told = projector()
-    told.start()
+    projecting = projector()
+    projecting.start()
     try:
         assert drained.acquire(timeout=30)
-        told.wake()
+        projecting.wake()
         assert drained.acquire(timeout=30)
     finally:
-        told.stop()
+        projecting.stop()

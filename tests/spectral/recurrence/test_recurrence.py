@@ -336,7 +336,7 @@ def test_what_is_refused():
         recurrence(z, h0, matrix, Activation("modrelu"))
     with pytest.raises(OptionError, match="takes no offset"):
         recurrence(z, h0, matrix, Activation("tanh"), offset=draw(4))
-    with pytest.raises(OptionError, match="tanh, relu alone"):
+    with pytest.raises(OptionError, match="supports only tanh, relu;"):
         recurrence(z, h0, matrix, Activation("modrelu"), offset=draw(4), backend="cudnn")
     with pytest.raises(ShapeError, match="must have shape"):
         recurrence(z[..., :3], h0, matrix, Activation("tanh"))

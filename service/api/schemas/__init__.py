@@ -1,0 +1,52 @@
+"""The documents that the API answers with. Their docstrings and descriptions are what ``/docs`` shows."""
+
+from service.api.schemas.catalogue import SamplerView, TaskView
+from service.api.schemas.health import ClusterView, ComponentView, Liveness, Queue, Readiness
+from service.api.schemas.problem import Advice, Problem
+from service.api.schemas.report import Grid, GridCell, PlanePoint, SweepReport
+from service.api.schemas.sweeps import Counts, DryRun, ObjectiveView, Progress, SweepPage, SweepSummary, SweepView
+from service.api.schemas.trials import (
+    AttemptView,
+    CheckpointView,
+    EventView,
+    Logs,
+    MetricsPoint,
+    ModelView,
+    TrialCheckpoints,
+    TrialMetrics,
+    TrialPage,
+    TrialView,
+)
+
+__all__ = [
+    "Advice",
+    "AttemptView",
+    "CheckpointView",
+    "ClusterView",
+    "ComponentView",
+    "Counts",
+    "DryRun",
+    "EventView",
+    "Grid",
+    "GridCell",
+    "Liveness",
+    "Logs",
+    "MetricsPoint",
+    "ModelView",
+    "ObjectiveView",
+    "PlanePoint",
+    "Problem",
+    "Progress",
+    "Queue",
+    "Readiness",
+    "SamplerView",
+    "SweepPage",
+    "SweepReport",
+    "SweepSummary",
+    "SweepView",
+    "TaskView",
+    "TrialCheckpoints",
+    "TrialMetrics",
+    "TrialPage",
+    "TrialView",
+]

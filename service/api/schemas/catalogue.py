@@ -1,0 +1,29 @@
+"""What a sweep can choose from: tasks and samplers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from service.api.schemas.document import Document
+
+
+class TaskView(Document):
+    """A task that a sweep can train on."""
+
+    name: str
+    """The value of ``task.name`` in a sweep."""
+    summary: str
+    """What is to be learned."""
+    metrics: dict[str, Literal["minimize", "maximize"]]
+    """The metrics that trials of this task report, each with the direction in which it gets better."""
+    json_schema: dict[str, Any]
+    """The task's fields as a JSON schema."""
+
+
+class SamplerView(Document):
+    """A way to draw trials from a search space."""
+
+    name: str
+    """The value of ``search.sampler`` in a sweep."""
+    summary: str
+    """Which trials it draws."""

@@ -1,0 +1,38 @@
+"""Refusals and warnings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.api.schemas.document import Document
+
+
+class Problem(Document):
+    """What went wrong with a call, as a problem document (RFC 9457)."""
+
+    class Field(Document):
+        """One field of the request that was refused."""
+
+        field: str
+        """The field's path in the document, such as ``model.reflectors``, or the parameter's name."""
+        given: Any
+        """The value that was sent."""
+        problem: str
+        """What is wrong with the value; it reads on from the field's name."""
+        allowed: str
+        """What to send instead."""
+
+    type: str
+    """A URN that names the kind of problem."""
+    title: str
+    """The kind of problem in words. It is the same for every problem of this kind."""
+    status: int
+    """The HTTP status code."""
+    detail: str
+    """What went wrong in this call."""
+    errors: list[Field]
+    """The fields that were refused; empty if the problem lies elsewhere."""
+
+
+class Advice(Problem.Field):
+    """A warning about a value that is accepted but likely to train badly; ``allowed`` is the advice."""

@@ -1,0 +1,115 @@
+"""Strict JSON: what Python's decoder lets pass but the standard does not is refused, and its place is named."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from service.api.problems import Refused
+from workers.errors import FieldError
+
+MAX_DEPTH = 32
+MAX_SHOWN = 20
+"""The most faults that are named in one answer."""
+MAX_NAME = 200
+"""The most characters of a field's path that are shown."""
+MAX_DIGITS = 19
+"""An integer with more digits counts as infinite: it fits no field, and converting it would take long."""
+WHOLE = "(document)"
+"""The field that is named if the fault lies in no single field."""
+
+
+def decode(raw: bytes) -> Any:
+    """Decode JSON in UTF-8 without NaN, Infinity, repeated keys, halves of surrogate pairs or deep nesting.
+
+    Raises:
+        Refused: The text is not such JSON (422). Its errors name the place of each fault.
+    """
+    try:
+        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer)
+    except UnicodeDecodeError as error:
+        given = f"byte {raw[error.start]:#04x}"
+        problem = f"the body is not UTF-8: byte {error.start} is {error.reason}"
+        raise _malformed(given, problem, "JSON in UTF-8") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        given = error.doc[error.pos : error.pos + 40] or "nothing more" if error.doc.strip() else "an empty body"
+        raise _malformed(given, f"the body is not JSON at {place}: {error.msg}", "a JSON object") from None
+    except RecursionError:
+        problem = f"the document is nested deeper than {MAX_DEPTH} levels"
+        raise _malformed("...", problem, f"at most {MAX_DEPTH} levels") from None
+    errors = [error for _, error in zip(range(MAX_SHOWN), _faults(document), strict=False)]
+    if errors:
+        raise Refused(422, "Invalid JSON", "; ".join(str(error) for error in errors), errors)
+    return document
+
+
+def _malformed(given: str, problem: str, allowed: str) -> Refused:
+    return Refused(422, "Malformed JSON", problem, [FieldError(WHOLE, given, problem, allowed)])
+
+
+class _ObjectWithRepeatedKey(dict[str, Any]):
+    """An object in which ``key`` was given more than once."""
+
+    key = ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) == len(pairs):
+        return document
+    repeated = _ObjectWithRepeatedKey(document)
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            repeated.key = name
+            break
+        seen.add(name)
+    return repeated
+
+
+def _integer(text: str) -> int | float:
+    return int(text) if len(text) <= MAX_DIGITS else math.copysign(math.inf, -1 if text[0] == "-" else 1)
+
+
+def _faults(document: Any) -> Iterator[FieldError]:
+    """Yield what the decoder let pass, with its place.
+
+    The walk keeps its own stack: a hostile document may be nested deeper than Python can recurse.
+    """
+    left: list[tuple[tuple[str, ...], Any]] = [((), document)]
+    while left:
+        path, value = left.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            yield FieldError(_field(path), str(value), "is not a finite number", "a number JSON can hold, below 1e308")
+        elif isinstance(value, str):
+            if _has_half_pair(value):
+                shown = ascii(value)[:MAX_NAME]
+                yield FieldError(_field(path), shown, "has half of a surrogate pair", "text in Unicode")
+        elif isinstance(value, dict | list) and len(path) >= MAX_DEPTH:
+            yield FieldError(_field(path), "...", "is nested too deep", f"at most {MAX_DEPTH} levels")
+        elif isinstance(value, list):
+            left += [((*path, str(i)), item) for i, item in enumerate(value)]
+        elif isinstance(value, dict):
+            yield from _faults_of_keys(path, value)
+            left += [((*path, name), item) for name, item in value.items()]
+
+
+def _faults_of_keys(path: tuple[str, ...], value: dict[str, Any]) -> Iterator[FieldError]:
+    if isinstance(value, _ObjectWithRepeatedKey):
+        name = ascii(value.key)[1:-1][:MAX_NAME]
+        yield FieldError(_field((*path, name)), name, "is given twice in one object", "each key once")
+    for name in filter(_has_half_pair, value):
+        shown = ascii(name)[:MAX_NAME]
+        yield FieldError(_field(path), shown, "is a key with half of a surrogate pair", "text in Unicode")
+
+
+def _field(path: tuple[str, ...]) -> str:
+    """Join a path, for faults alone: doing so at every value would copy a long key for each value below it."""
+    return ".".join(part[:MAX_NAME] for part in path)[:MAX_NAME] or WHOLE
+
+
+def _has_half_pair(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)

@@ -1,0 +1,22 @@
+"""Times in the API's answers: RFC 3339 in UTC, with milliseconds. The database keeps seconds since 1970."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+
+def rfc3339(seconds: float) -> str:
+    """Return seconds since 1970 as ``2026-11-26T11:04:05.123Z``, rounded to milliseconds."""
+    moment = datetime.fromtimestamp(round(seconds, 3), UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Time = Annotated[
+    str,
+    BeforeValidator(rfc3339),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-26T11:04:05.123Z"]}),
+]
+"""A field of an answer that is made from seconds."""

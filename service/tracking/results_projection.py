@@ -1,0 +1,58 @@
+"""Writes the results of an ended sweep to its MLflow run: leaderboard, plots, best trial and registered model."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from service.store.database import Database
+from service.tracking import diagnostic_plots, logged_models, plots, sweep_results
+from service.tracking.mlflow_runs import RunMetrics, Runs
+from service.tracking.sweep_results import SweepResults
+from service.tracking.sweep_runs import SweepRuns
+from service.tracking.trial_projection import MODEL_TAG
+
+
+def read_and_plot(database: Database, sweep_id: str) -> tuple[SweepResults, dict[str, bytes]]:
+    """Return the results of a sweep, and its plots as PNG files by name. MLflow is not asked."""
+    with database.read() as session:
+        found = sweep_results.read(session, sweep_id)
+    if not found.scored:
+        return found, {}
+    drawn = {"results.png": plots.results(found), "learning_curves.png": plots.learning_curves(found)}
+    return found, drawn | diagnostic_plots.drawn(found)
+
+
+def project_results(
+    runs: Runs, sweep_runs: SweepRuns, end: dict[str, Any], found: SweepResults, drawn: dict[str, bytes]
+) -> None:
+    """Write the results to the sweep's run, end it, and register the model of the best trial.
+
+    Args:
+        runs: The service's runs in MLflow.
+        sweep_runs: The runs of this sweep; those of its trials must be up to date.
+        end: The payload of the outbox entry for the sweep's end: ``state``, ``reason`` and ``at``.
+        found: The results.
+        drawn: The plots by file name.
+    """
+    run_id = sweep_runs.parent()
+    runs.client.log_dict(run_id, sweep_results.leaderboard(found), "leaderboard.json")
+    if drawn:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in drawn.items():
+                Path(folder, name).write_bytes(content)
+            runs.client.log_artifacts(run_id, folder, "plots")
+    points: list[RunMetrics] = []
+    tags = {"spectral.state": end["state"], "spectral.reason": end["reason"]}
+    if found.best is not None:
+        trial = found.best.trial
+        assert trial.objective is not None
+        points = [(trial.best_step or 0, end["at"], {f"best/{found.objective.metric}": trial.objective})]
+        best_run = sweep_runs.child(trial, found.best.spec)
+        tags |= {"spectral.best_trial": trial.id, "spectral.best_run": best_run}
+        model_id = runs.get(best_run).data.tags.get(MODEL_TAG)
+        if model_id is not None:
+            logged_models.register(best_run, model_id, found.sweep.name, found.sweep.id)
+    runs.log(run_id, points, tags)
+    runs.end(run_id, end["state"], end["at"])
