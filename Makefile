@@ -31,8 +31,8 @@ up: $(READY) ## start the service on this machine (data under spectral-home/)
 test: $(READY) ## all tests, as many side by side as there are cores (a part: ARGS=tests/spectral)
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-test-fast: $(READY) ## the tests without those marked slow and without whole services (under two minutes)
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --ignore tests/end_to_end $(ARGS)
+test-fast: $(READY) ## the tests that are not slow: no whole service, no Ray, no long law suites (under two minutes)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 test-avx2: $(READY) ## what depends on the processor, as on one without AVX-512
 	@case "$$(uname -m)" in \

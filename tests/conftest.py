@@ -14,14 +14,34 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 STARTS_RAY = ("end_to_end", "service/controller/test_reconciler.py", "workers/runtime/test_ray_actor.py")
-"""Folders and files whose tests share a Ray cluster. They run one after another, so that only one cluster has work."""
+"""Folders and files whose tests start a Ray cluster. They run one after another, so that only one cluster has work."""
 
-SLOW = ()
+SLOW = (
+    *STARTS_RAY,
+    "service/controller/test_lost_packs.py",
+    "service/tracking",
+    "spectral/recurrence",
+    "spectral/test_gated.py",
+    "study/test_page.py",
+    "test_examples.py",
+    "test_packaging.py",
+    "workers/runtime/test_local_sweep.py",
+)
+"""Folders and files that ``make test-fast`` leaves out."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests the marks that follow from where they are."""
+    """Mark the tests by the folder or file they are in."""
+    missing = [name for name in {*STARTS_RAY, *SLOW} if not (HERE / name).exists()]
+    if missing:
+        raise pytest.UsageError(f"tests/conftest.py names {missing}, which do not exist")
     for item in items:
-        place = item.path.relative_to(HERE) if item.path.is_relative_to(HERE) else item.path
-        if any(place.is_relative_to(folder) for folder in STARTS_RAY):
+        if is_in(item.path, STARTS_RAY):
             item.add_marker(pytest.mark.xdist_group("ray"))
+        if is_in(item.path, SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
+def is_in(path: Path, names: tuple[str, ...]) -> bool:
+    """Return whether a test file is one of the files, or in one of the folders."""
+    return any(path.is_relative_to(HERE / name) for name in names)
