@@ -61,7 +61,7 @@ def can_train(mode: str, device: torch.device, dtype: torch.dtype) -> bool:
         h0 = (state, state) if mode == "LSTM" else state
         try:
             # The options are: biases, layers, dropout, training, bidirectional, batch_first.
-            states, *_ = RECURRENCES[mode](inputs, h0, weights, True, 1, 0.0, False, False, True)
+            states, *_ = RECURRENCES[mode](inputs, h0, weights, True, 1, 0.0, True, False, True)
             torch.autograd.grad(states.sum(), [inputs, *weights])
         except torch.OutOfMemoryError:
             raise

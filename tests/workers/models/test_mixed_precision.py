@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tests.workers.models.networks import drawn, mixed, trial
 from workers.models import SequenceModel, initial_network, pack
-from workers.models.mixed_precision import can_train
+from workers.models.mixed_precision import RECURRENCES, can_train
 from workers.models.recurrent import RecurrentModel
 from workers.spec.model import KINDS
 
@@ -80,3 +80,21 @@ def test_full_precision_needs_no_check() -> None:
     can_train.cache_clear()
     pack(built("lstm")).forward(drawn(3, 4, 8, 2).float())
     assert can_train.cache_info().currsize == 0
+
+
+@pytest.mark.parametrize("kind", TORCH_KINDS)
+def test_torch_is_told_whether_gradients_are_taken(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it cuDNN refuses the backward pass, which no other backend does."""
+    packed, inputs = pack(built(kind)), drawn(3, 4, 8, 2).float()
+    mode = packed._mode  # type: ignore[attr-defined]
+    compute, training = RECURRENCES[mode], []
+
+    def recorded(*arguments: object) -> object:
+        training.append(arguments[6])
+        return compute(*arguments)
+
+    monkeypatch.setitem(RECURRENCES, mode, recorded)
+    packed.read(inputs, every=True)
+    with torch.no_grad():
+        packed.read(inputs, every=True)
+    assert training == [True] * 3 + [False] * 3
