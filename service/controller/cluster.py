@@ -54,7 +54,7 @@ class Cluster:
 
     @property
     def connected(self) -> bool:
-        """Whether ``connect`` has succeeded since the last ``close``. The head may have gone after the last ``check``."""
+        """Whether ``connect`` has succeeded since the last ``close``. The head may have gone after that."""
         return bool(self.identity)
 
     def connect(self) -> None:

@@ -58,7 +58,7 @@ class Controller:
             self._database.close()
 
     def _try_to_lead(self) -> None:
-        """Try once to become the leader; if that succeeds, reconcile until ``stop`` is set or an error ends the term."""
+        """Try once to become the leader; if that succeeds, reconcile until ``stop`` is set or the term ends."""
         try:
             term = self._leadership.acquire()
             if term is None:
