@@ -152,8 +152,8 @@ def _current(options: argparse.Namespace) -> tuple[dict[str, Record], list[str]]
 def _render(options: argparse.Namespace) -> None:
     """Write the page of all experiments, from the records of the documents as they are now.
 
-    It is docs/results.md, or docs/results-full.md for ``--size full``. In a dry run, or with ``--out`` of another folder
-    than the default, it lies in the folder of the records.
+    It is docs/results.md, or docs/results-full.md for ``--size full``. In a dry run, or if ``--out`` names another
+    folder than the default, it lies in the folder of the records.
     """
     name = "results.md" if options.size == "cpu" else f"results-{options.size}.md"
     dry = options.steps is not None

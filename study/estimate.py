@@ -14,7 +14,7 @@ def core_seconds(record: Record, trials: Sequence[TrialOutcome]) -> float:
     """Return the seconds that the packs of a sweep spent in training and scoring, times the CPUs of a pack.
 
     A trial's seconds are those of its whole pack, so each trial counts with its seconds divided by the size of its
-    pack. Time before the last restart of a trial, and time after its last report, does not count.
+    pack. Steps that a lost process had done after its last checkpoint, and that were done again, count once.
 
     Args:
         record: Record of the sweep, of which ``resources.cpus`` is used.

@@ -87,7 +87,7 @@ class Record(RecordPart):
 
     @property
     def complete(self) -> bool:
-        """Whether no trial was cancelled or failed of its process, machine or disk; a trial that itself failed counts."""
+        """Whether no trial was cancelled, or failed for a reason outside it; one that itself failed is a result."""
         return not any(t.state == "cancelled" or (t.state == "failed" and t.cause != "user") for t in self.trials)
 
 
@@ -121,11 +121,11 @@ class Records:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"])) or "the whole file"
             raise RecordWrong(
-                f"{path} is not a record of this study: {place}: {first['msg']}. Delete the file to run the sweep again."
+                f"{path} is not a record of this study: {place}: {first['msg']}. Delete it to run the sweep again."
             ) from error
 
     def all(self) -> dict[str, Record]:
-        """Return all records by the name of their sweep; raise RecordWrong if one of the files is not a valid record."""
+        """Return all records by the name of their sweep; raise RecordWrong if one file is not a valid record."""
         stems = sorted(path.stem for path in (self.folder / "records").glob("*.json"))
         return {stem: record for stem in stems if (record := self.load(stem)) is not None}
 
@@ -136,12 +136,12 @@ class Records:
         write_whole(path, record.model_dump_json(indent=0).encode())
 
     def has(self, document: SweepDocument) -> bool:
-        """Return whether there is a record of exactly this document that is ``complete``; raise RecordWrong as ``load``."""
+        """Return whether there is a ``complete`` record of exactly this document; raise RecordWrong as ``load`` does."""
         record = self.load(document.stem)
         return record is not None and record.digest == document.digest and record.complete
 
     def key(self, document: SweepDocument) -> str:
-        """Return the idempotency key with which a document is submitted: the same until its content or ``start_over``."""
+        """Return the idempotency key of a document, which changes with its content and with ``start_over``."""
         return f"study:{document.stem}:{document.digest}:{self._run(document.stem)}"
 
     def start_over(self, stem: str) -> None:

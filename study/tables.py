@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 NONE = "-"
+"""The text of a number that is not there."""
 
 
 @dataclass(frozen=True)

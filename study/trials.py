@@ -42,7 +42,7 @@ class TrialOutcome:
 
     @property
     def diverged(self) -> bool:
-        """Whether the trial failed of itself: its numbers were no longer finite, or it met any other error of the user."""
+        """Whether the trial failed with the cause ``user``: no longer finite numbers, or another error of its own."""
         return self.state == "failed" and self.cause == "user"
 
     @property
@@ -57,7 +57,7 @@ class TrialOutcome:
 
     @property
     def seconds(self) -> float:
-        """Seconds that the trial's pack spent in training and scoring up to the last report; 0 without a report of them."""
+        """Seconds that the trial's pack spent in training and scoring up to the last report; 0 without reports."""
         return self.last("time/wall_s") or 0.0
 
     def curve(self, key: str) -> LearningCurve:

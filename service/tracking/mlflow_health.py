@@ -15,12 +15,15 @@ from service.store.database import Database
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0
+"""The pause after the first failure to write a sweep."""
 LONGEST_PAUSE_SECONDS = 10.0
+"""The longest pause after a failure."""
 NOTE_SECONDS = 3.0
 """The least time, in seconds, between two notes of MLflow's health in the database."""
 PROBE_SECONDS = 5.0
 """How many seconds MLflow may take to answer its health check."""
 REASON_LENGTH = 200
+"""The largest number of characters that are kept of the error of a rejected sweep."""
 
 
 class MlflowUnreachable(RuntimeError):

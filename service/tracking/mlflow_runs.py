@@ -17,8 +17,11 @@ SWEEP_TAG, TRIAL_TAG = "spectral.sweep_id", "spectral.trial_id"
 BATCH = 1_000
 """The largest number of metrics in one call to MLflow, which is MLflow's own limit."""
 PARAM_BATCH = 100
+"""The largest number of parameters in one call to MLflow."""
 VALUE_LENGTH = 500
+"""A parameter's text is cut after this many characters."""
 SEARCHED = 1_000
+"""The number of runs on one page of a search."""
 
 STATUS = {
     "succeeded": "FINISHED",

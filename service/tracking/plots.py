@@ -16,7 +16,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # 
 GREY = "#9A9A9A"
 MAP = "viridis"
 MOST_CELLS = 24
+"""The largest number of rows and of columns of a heatmap, and of bars."""
 SHOWN = len(COLOURS)
+"""The number of trials whose learning curves are drawn in colour."""
 DPI = 150
 
 GridValues = list[list[float | None]]

@@ -64,7 +64,7 @@ class AddingExperiment(Experiment):
         return trial.first(lambda point: (loss := point.values.get("val/loss")) is not None and loss <= self.error)
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return one bound for each length: every seed of the best spectral net reaches ``error`` within ``seconds``."""
+        """Return a bound for each length: every seed of the best spectral net reaches ``error`` within ``seconds``."""
         found = groups(trials)
         return [self._bound(length, most, found) for length, most in self.seconds.items()]
 

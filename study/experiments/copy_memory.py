@@ -92,7 +92,7 @@ class CopyMemory(Experiment):
         return " and ".join(parts) + (f", within {' and '.join(within)}" if within else "") + ", every seed"
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return the bound on every seed of the best spectral net, and one bound on all trials of each kind of control."""
+        """Return the bound on every seed of the best spectral net, and one bound on the trials of each control."""
         found = groups(trials)
         own = best_of(group for group in found if group.spectral)
         controls = [self._control(kind, [g for g in found if g.spec.model.kind == kind]) for kind in CONTROLS]

@@ -19,7 +19,7 @@ ONE_CLASS = 0.1135
 
 @dataclass(frozen=True)
 class DeepNets(Experiment):
-    """Deep nets on flat MNIST; ``ASKED`` is the mean test accuracy asked of the spectral net, by its number of layers."""
+    """Deep nets on flat MNIST; ``ASKED`` is the mean test accuracy asked of the spectral net, by number of layers."""
 
     ASKED: ClassVar[dict[int, float]] = {100: 0.97, 200: 0.95}
 

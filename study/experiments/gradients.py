@@ -1,7 +1,7 @@
 """Gradients through the copy task during training: whether |dL/dh_0| stays near |dL/dh_T|.
 
 T is the length of the task. At h_T the net still has to recall every symbol, so a gradient that is smaller at h_0 was
-lost on the way. The ratio is also computed with the state after the last step, which affects one output alone.
+lost on the way. The ratio is also computed with |dL/dh| of the state after the last step, which affects one output alone.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from workers.tasks.copy_memory import Copy
 from workers.training.probe_points import sequence_count, time_points
 
 LOW, HIGH = 0.1, 10.0
+"""The band in which the ratios of spectral nets with a small margin have to lie."""
 SHARE = 0.99
+"""Least share of a trial's ratios that has to lie in the band."""
 CONTROL_MARGIN = 0.1
+"""The margin of the spectral nets that serve as a control, and must leave the band."""
 DECADES = 12
 """Gradients that are smaller than the largest by more decades than this are not drawn."""
 
@@ -117,7 +120,7 @@ def _over_last_state(trial: TrialOutcome) -> GradientRatios:
 
 
 def _ratios_up_to(trial: TrialOutcome, end: int) -> GradientRatios:
-    """Return |dL/dh_0| over the gradient at the probed time of index ``end``; a trial that diverged has one more None."""
+    """Return |dL/dh_0| over the gradient at the probed time of index ``end``; a diverged trial has one more None."""
     found = [_ratio(point, end) for point in trial.points if any(name.startswith("grad_t/") for name in point.values)]
     return GradientRatios([*found, None] if trial.diverged else found)
 

@@ -63,7 +63,7 @@ class MnistSteps(Experiment):
         return [ResultTable(headings, [_row(group) for group in sorted(groups(trials), key=_reading)])]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return the bounds of this size on the best spectral net of each way of reading: accuracy, parameters, seconds."""
+        """Return the bounds of this size on accuracy, parameters and seconds of the best spectral net in each reading."""
         found = groups(trials)
         wanted = [(steps, order, asked) for (own, steps, order), asked in self.ASKED.items() if own == size]
         return [bound for steps, order, asked in wanted for bound in self._bounds(steps, order, asked, found)]
@@ -89,7 +89,7 @@ class MnistSteps(Experiment):
         return bounds
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
-        """Return one figure: the share of validation errors over training steps, with a panel for each way of reading."""
+        """Return one figure: the share of validation errors over training steps, a panel for each way of reading."""
         found = groups(trials)
         readings = sorted({_reading(group) for group in found}, key=lambda reading: (reading[0], reading[1] != "rows"))
         figure, all_axes = panels(len(readings), width=4.6, height=5.0)

@@ -26,7 +26,7 @@ class PhaseDiagram(Experiment):
     """The phase diagram of short trials over margins, reflectors, activations and starts."""
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        """Return two tables of the shares of successful trials: by task, length and r T; by task, activation, reflectors."""
+        """Return two tables of shares of success: by task, length and r T; by task, activation and reflectors."""
         points = points_of(trials)
         stable = [point for point in points if point.r_t <= hypotheses.SAFE]
         margins = _shares(

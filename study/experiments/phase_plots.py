@@ -23,8 +23,8 @@ DARK = 0.6
 def diagram(points: Sequence[PhasePoint]) -> Figure:
     """Draw the share of successes of one task's trials as a heatmap for each activation, length and start.
 
-    Rows of panels are activations and lengths, columns are the starts of ``STARTS`` that occur. In a panel, r T grows to the right and (m1 + m2) / n
-    upwards. Each cell shows how many trials succeeded, and of how many.
+    Rows of panels are activations and lengths, columns are the starts of ``STARTS`` that occur. In a panel, r T grows
+    to the right and (m1 + m2) / n upwards. Each cell shows how many trials succeeded, and of how many.
     """
     rows = list(group_by(points, lambda p: (p.activation, p.length)))
     starts = [start for start in STARTS if any(p.start == start for p in points)]

@@ -8,8 +8,7 @@ from typing import NamedTuple, TypeVar
 from study.trials import TrialOutcome
 
 SUCCESS = 0.5
-"""A trial succeeds if its validation loss, at the report with the best objective, is at most this share of the baseline.
-"""
+"""A trial succeeds if its validation loss at its best report is at most this share of the baseline."""
 
 K = TypeVar("K", bound=Hashable)
 
