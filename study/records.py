@@ -136,7 +136,7 @@ class Records:
         write_whole(path, record.model_dump_json(indent=0).encode())
 
     def has(self, document: SweepDocument) -> bool:
-        """Return whether there is a ``complete`` record of exactly this document; raise RecordWrong as ``load`` does."""
+        """Return whether there is a ``complete`` record of exactly this document; raise RecordWrong like ``load``."""
         record = self.load(document.stem)
         return record is not None and record.digest == document.digest and record.complete
 

@@ -1,7 +1,7 @@
 """Gradients through the copy task during training: whether |dL/dh_0| stays near |dL/dh_T|.
 
 T is the length of the task. At h_T the net still has to recall every symbol, so a gradient that is smaller at h_0 was
-lost on the way. The ratio is also computed with |dL/dh| of the state after the last step, which affects one output alone.
+lost on the way. The ratio to |dL/dh| of the state after the last step, which affects one output alone, is computed too.
 """
 
 from __future__ import annotations

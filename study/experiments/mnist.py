@@ -63,7 +63,7 @@ class MnistSteps(Experiment):
         return [ResultTable(headings, [_row(group) for group in sorted(groups(trials), key=_reading)])]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return the bounds of this size on accuracy, parameters and seconds of the best spectral net in each reading."""
+        """Return the bounds of this size on accuracy, parameters and seconds of the best spectral nets."""
         found = groups(trials)
         wanted = [(steps, order, asked) for (own, steps, order), asked in self.ASKED.items() if own == size]
         return [bound for steps, order, asked in wanted for bound in self._bounds(steps, order, asked, found)]
