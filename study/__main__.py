@@ -28,7 +28,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> int:
-    """Run the command and return its exit status."""
+    """Run the command and return its exit status: 0 if the page was written, 2 after an error, 130 after Ctrl-C."""
     options = _options()
     try:
         experiments = _chosen(options.only)
@@ -46,26 +46,38 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m study", description=__doc__)
-    parser.add_argument("--only", nargs="+", metavar="EXPERIMENT", help=f"run these alone, of {', '.join(EXPERIMENTS)}")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="EXPERIMENT",
+        help=f"run only these, of {', '.join(EXPERIMENTS)}; the page still has all",
+    )
     parser.add_argument(
         "--size",
         choices=SIZES,
         default="cpu",
         help="cpu: sweeps for two CPU cores; full: sweeps for a GPU (default: cpu)",
     )
-    parser.add_argument("--again", action="store_true", help="also run sweeps that have a record already")
-    parser.add_argument("--render", action="store_true", help="run nothing; write the page from the records")
+    parser.add_argument(
+        "--again", action="store_true", help="run sweeps that have a record already too, and replace it"
+    )
+    parser.add_argument(
+        "--render", action="store_true", help="run nothing; write the page from the records that are there"
+    )
     parser.add_argument(
         "--steps",
         type=int,
-        help="dry run: at most this many steps per trial and one seed; the page is written to --out",
+        help="dry run: at most this many steps per trial, and one seed; the page is written to the folder of --out",
     )
     parser.add_argument(
-        "--out", type=Path, help="folder of the records and of the service's data (default: build/paper)"
+        "--out",
+        type=Path,
+        help="folder of the records, of the service's data and of the page (default: build/paper, with -full and -tiny "
+        "added for --size full and --steps; without --out, the page is written to docs unless --steps is given)",
     )
     options = parser.parse_args()
     if options.steps is not None and options.steps < 1:
-        parser.error(f"--steps {options.steps}: the number of steps must be at least 1")
+        parser.error(f"--steps {options.steps}: the number of steps of a trial must be at least 1")
     options.out = options.out or _folder(options.size, options.steps is not None)
     return options
 
@@ -77,18 +89,20 @@ def _folder(size: str, dry: bool) -> Path:
 def _chosen(names: Sequence[str] | None) -> list[Experiment]:
     unknown = [name for name in names or () if name not in EXPERIMENTS]
     if unknown:
-        raise NoSuchExperiment(f"--only {' '.join(unknown)}: no such experiment; choose from {', '.join(EXPERIMENTS)}")
+        raise NoSuchExperiment(
+            f"--only: there is no experiment {', '.join(unknown)}; choose from {', '.join(EXPERIMENTS)}"
+        )
     return [experiment for name, experiment in EXPERIMENTS.items() if not names or name in names]
 
 
 def _documents(options: argparse.Namespace, names: Iterable[str]) -> list[SweepDocument]:
-    """Read the sweeps of the experiments in the chosen size, and shorten them for a dry run."""
+    """Read the sweep documents of the named experiments in the size of ``--size``; shorten them if there is --steps."""
     found = documents.read(PAPER / options.size, names)
     return found if options.steps is None else [documents.shortened(document, options.steps) for document in found]
 
 
 def _run(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None:
-    """Run the sweeps that have no record yet."""
+    """Run the sweeps of the experiments that have no complete record of their present document; with --again, all."""
     found = _documents(options, [experiment.name for experiment in experiments])
     records = Records(options.out)
     pending = [document for document in found if options.again or not records.has(document)]
@@ -108,7 +122,10 @@ def _run(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None
 
 
 def _announce(pending: Sequence[SweepDocument], options: argparse.Namespace, records: Records) -> None:
-    """Print how long the sweeps will take, estimated from earlier records or those of a dry run."""
+    """Print how long the sweeps will take, from their own earlier records or else those of a dry run.
+
+    Sweeps without either are named and not counted. Nothing is printed if no sweep has any.
+    """
     sweeps = documents.parse_all(pending, documents.data_dir())
     known = Records(_folder(options.size, dry=True)).all() | records.all()
     seconds, unknown = estimate.total(sweeps, known)
@@ -121,7 +138,11 @@ def _announce(pending: Sequence[SweepDocument], options: argparse.Namespace, rec
 
 
 def _current(options: argparse.Namespace) -> tuple[dict[str, Record], list[str]]:
-    """Return the records of the current documents, and the names of records whose document has changed."""
+    """Return the records that the page may use, by name, and the names of all others.
+
+    A record may be used if its document, shortened if there is ``--steps``, is still the one in examples/paper of this
+    size. The others are those whose document has changed or no longer exists.
+    """
     digests = {document.stem: document.digest for document in _documents(options, EXPERIMENTS)}
     found = Records(options.out).all()
     current = {stem: record for stem, record in found.items() if record.digest == digests.get(stem)}
@@ -129,7 +150,11 @@ def _current(options: argparse.Namespace) -> tuple[dict[str, Record], list[str]]
 
 
 def _render(options: argparse.Namespace) -> None:
-    """Write the page of all records: docs/results.md, or for a dry run a page in the folder of its records."""
+    """Write the page of all experiments, from the records of the documents as they are now.
+
+    It is docs/results.md, or docs/results-full.md for ``--size full``. In a dry run, or if ``--out`` names another
+    folder than the default, it lies in the folder of the records.
+    """
     name = "results.md" if options.size == "cpu" else f"results-{options.size}.md"
     dry = options.steps is not None
     folder = options.out if dry or options.out != _folder(options.size, dry) else ROOT / "docs"
@@ -137,7 +162,7 @@ def _render(options: argparse.Namespace) -> None:
     arguments += f" --steps {options.steps}" if dry else ""
     found, stale = _current(options)
     if stale:
-        console.print(f"Left out, since their documents have changed: {', '.join(stale)}.")
+        console.print(f"Records left out, since their documents have changed or are gone: {', '.join(stale)}.")
     written = page.write(folder / name, folder / "images", list(EXPERIMENTS.values()), found, options.size, arguments)
     console.print(f"Wrote {written[0]} and {len(written) - 1} plots.")
 

@@ -22,40 +22,46 @@ PAPER = ROOT / "examples" / "paper"
 SIZES = ("cpu", "full")
 DATA_VARIABLE = "SPECTRAL_DATA_DIR"
 SHORT_REPORTS = 4
-"""Number of reports of a trial in a dry run."""
+"""The least number of reports of a trial in a dry run, if it has as many steps."""
 
 
 @dataclass(frozen=True)
 class SweepDocument:
-    """A sweep as it is submitted; ``stem`` is the name of its file without the suffix."""
+    """A sweep document of the study, as it is submitted to the service.
+
+    Attributes:
+        stem: The name of its file without the suffix, by which the study knows the sweep.
+        content: The JSON object in the file.
+    """
 
     stem: str
     content: dict[str, Any]
 
     @property
     def digest(self) -> str:
-        """Hash of the content, independent of the order of its keys."""
+        """The first 16 hex digits of the SHA-256 of the content, independent of the order of its keys."""
         text = json.dumps(self.content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def belongs(stem: str, experiment: str) -> bool:
-    """Return whether a sweep belongs to an experiment: it has the same name, or that name, a hyphen and more."""
+    """Return whether the sweep named ``stem`` is named like the experiment, or like it with a hyphen and more."""
     return stem == experiment or stem.startswith(f"{experiment}-")
 
 
 def read(folder: Path, experiments: Iterable[str]) -> list[SweepDocument]:
-    """Read the sweeps of some experiments.
+    """Read the sweep documents that belong to some experiments.
 
     Args:
-        folder: Folder of the documents, one for each size.
+        folder: Folder with the documents of one size, such as examples/paper/cpu.
         experiments: Names of the experiments.
 
     Returns:
-        The sweeps in the order of the experiments, and those of one experiment by name.
+        The documents in the order of the experiments, and those of one experiment by name. An experiment without
+        documents is passed over.
 
     Raises:
-        DocumentWrong: If a file is not a JSON object.
+        DocumentWrong: If a file cannot be read or is not a JSON object.
     """
     found = []
     paths = sorted(folder.glob("*.json"))
@@ -77,7 +83,12 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def shortened(document: SweepDocument, steps: int) -> SweepDocument:
-    """Return a short version of a sweep for a dry run: at most ``steps`` steps per trial, four reports, one seed."""
+    """Return a short version of a sweep document for a dry run; its sweep is named with ``-short`` at the end.
+
+    A trial has at most ``steps`` steps, also if the numbers of steps are swept; at least ``SHORT_REPORTS`` reports, if
+    it has as many steps; fewer warm-up steps than steps; and the default of ``checkpoint_every``. Of several seeds, the
+    first is kept. All else stays.
+    """
     content = copy.deepcopy(document.content)
     training, space = content.setdefault("training", {}), content["space"]
     training["steps"] = min(steps, training.get("steps", steps))
@@ -94,24 +105,24 @@ def shortened(document: SweepDocument, steps: int) -> SweepDocument:
 
 
 def data_dir() -> Path | None:
-    """Return the folder that SPECTRAL_DATA_DIR names, or None if it is not set."""
+    """Return the absolute path of the folder that SPECTRAL_DATA_DIR names, or None if it is not set or empty."""
     given = os.environ.get(DATA_VARIABLE)
     return Path(given).expanduser().absolute() if given else None
 
 
 def parse_all(documents: Sequence[SweepDocument], folder: Path | None) -> dict[str, SweepSpec]:
-    """Parse sweeps and check that their data can be read.
+    """Parse sweep documents, and check that the files that their tasks need can be read.
 
     Args:
-        documents: The sweeps.
-        folder: Data directory.
+        documents: The sweep documents.
+        folder: Folder with the files of the tasks; None if there is none.
 
     Returns:
-        The parsed sweeps by name.
+        The parsed sweeps by the name of their document.
 
     Raises:
-        DocumentWrong: If a sweep is not valid.
-        DataUnavailable: If the data of a task cannot be read.
+        DocumentWrong: If a document is not a valid sweep.
+        DataUnavailable: If the files of a task are missing.
     """
     found = {}
     for document in documents:
@@ -130,4 +141,4 @@ def _check_data(sweeps: Iterable[SweepSpec], folder: Path | None) -> None:
             task.held_out("test", folder)
         except DataMissing as error:
             where = f"{DATA_VARIABLE} is {folder}" if folder else f"{DATA_VARIABLE} is not set"
-            raise DataUnavailable(f"{where}; it must name the folder of the data. {error}") from error
+            raise DataUnavailable(f"{where}; it must name the folder with the data of the tasks. {error}") from error

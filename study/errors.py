@@ -1,4 +1,4 @@
-"""Reasons why a study cannot run; each message says what to do."""
+"""The errors for which the study stops; ``python -m study`` prints their messages."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ class StudyError(RuntimeError):
 
 
 class NoSuchExperiment(StudyError):
-    """No experiment has the given name."""
+    """``--only`` names an experiment that does not exist."""
 
 
 class DocumentWrong(StudyError):
-    """A sweep of examples/paper is not valid."""
+    """A file under examples/paper cannot be read, is not a JSON object, or is not a valid sweep."""
 
 
 class DataUnavailable(StudyError):
-    """Files that a sweep trains on cannot be read."""
+    """Files that the task of a sweep needs are missing from the data directory."""
 
 
 class RecordWrong(StudyError):
-    """A record file does not contain a record of this study."""
+    """A record file is not a record of this study, or is one whose sweep is not valid in this version."""
 
 
 class SweepEnded(StudyError):
-    """Somebody ended a sweep before its trials were done."""
+    """Somebody cancelled or stopped a sweep of the study before its trials were done."""

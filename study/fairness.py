@@ -14,7 +14,10 @@ TUNED = (
 
 
 def fairness_sentences(trials: Sequence[TrialOutcome]) -> list[str]:
-    """Return the sentences, or none if all trials have the same kind of model."""
+    """Return how many settings and seeds each kind of model had, then each task on which a baseline beats our nets.
+
+    The list is empty if all trials have the same kind of model.
+    """
     found = groups(trials)
     kinds = list(dict.fromkeys(group.spec.model.kind for group in found))
     if len(kinds) < 2:
@@ -39,7 +42,10 @@ def _count(number: int, unit: str) -> str:
 
 
 def _beaten(found: Sequence[Group]) -> list[str]:
-    """Return a sentence for each task on which a baseline has the better mean of the metric both were selected by."""
+    """Return a sentence for each task on which the best baseline has a better mean objective than our best net.
+
+    Tasks without a baseline or without a spectral net, and ties, have no sentence.
+    """
     sentences = []
     for task in dict.fromkeys(repr(group.spec.task) for group in found):
         own = [group for group in found if repr(group.spec.task) == task]

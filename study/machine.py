@@ -19,7 +19,11 @@ SOURCES = ("spectral", "workers", "service", "study")
 
 
 def describe() -> dict[str, str]:
-    """Return the description as values by name, in the order in which they are shown."""
+    """Return the date, source, processor, memory, and versions of Python and of packages, as text by name.
+
+    They are in the order in which they are shown. A package that is not installed, and a GPU that ``nvidia-smi`` does
+    not find, are left out.
+    """
     found = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "source": commit(*SOURCES),
@@ -33,7 +37,10 @@ def describe() -> dict[str, str]:
 
 
 def commit(*folders: str) -> str:
-    """Return the short hash of the current commit, with a plus if the code in ``folders`` differs from it."""
+    """Return the short hash of the current commit, with a plus if files in ``folders`` differ from it or are new.
+
+    Where there is no git checkout, or no git, the text says "not a git checkout".
+    """
     try:
         short = _git("rev-parse", "--short", "HEAD")
         changed = _git("status", "--porcelain", "--", *folders)
@@ -48,14 +55,14 @@ def _git(*arguments: str) -> str:
 
 
 def processor() -> str:
-    """Return the model name of the processor."""
+    """Return the model name of the processor, or its architecture, such as ``aarch64``, if Linux gives no name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def memory() -> str:
-    """Return the memory of the machine, in GiB."""
+    """Return the memory of the machine as text, in whole GiB: ``16 GiB``."""
     return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
 
 

@@ -28,14 +28,14 @@ Treebank and UCR are read from the folder that `SPECTRAL_DATA_DIR` names; what i
 
 @dataclass(frozen=True)
 class CompletedSweep:
-    """A sweep that ran to its end: its record and its trials."""
+    """The record of a sweep that has ended, and its trials as the experiments read them."""
 
     record: Record
     trials: Sequence[TrialOutcome]
 
     @property
     def core_seconds(self) -> float:
-        """Core seconds that its training and scoring took."""
+        """The seconds that its packs spent in training and scoring, times the CPUs of a pack."""
         return estimate.core_seconds(self.record, self.trials)
 
 
@@ -47,18 +47,21 @@ def write(
     size: str,
     arguments: str = "",
 ) -> list[Path]:
-    """Write the page and its plots.
+    """Write the page and its plots, replacing files that are there. Experiments without records say so.
 
     Args:
         path: File of the page.
-        images: Folder of the plots, whose names start with that of the page.
+        images: Folder of the plots, below the folder of the page; their file names start with that of the page.
         experiments: The experiments, in the order of the page.
-        records: Records of sweeps, by name.
-        size: Size of the sweeps, ``cpu`` or ``full``.
-        arguments: Arguments of the command that repeats them.
+        records: Records of sweeps, by the name of the sweep.
+        size: Size of the sweeps, ``cpu`` or ``full``, on which the bounds depend.
+        arguments: Arguments of ``python -m study`` that the page shows in its commands, such as ``--size full``.
 
     Returns:
         All files that were written, the page first.
+
+    Raises:
+        RecordWrong: If the sweep of a record is not valid in this version.
     """
     completed = {stem: CompletedSweep(record, trials_of(record)) for stem, record in records.items()}
     files: list[Path] = []
@@ -84,7 +87,14 @@ def _command(arguments: str) -> str:
 def section(
     experiment: Experiment, own: Sequence[CompletedSweep], size: str, arguments: str
 ) -> tuple[list[str], list[Bound]]:
-    """Return the paragraphs of an experiment's section, and its bounds."""
+    """Return the paragraphs of an experiment's section, without its plots, and its bounds.
+
+    Args:
+        experiment: The experiment.
+        own: The sweeps of the experiment that have a record; may be empty.
+        size: Size of the sweeps, ``cpu`` or ``full``.
+        arguments: Arguments that the command in the section shows before ``--only``.
+    """
     repeat = f"    {_command(f'{arguments} --only {experiment.name} --again')}"
     head = [f"## {experiment.title}", experiment.about]
     if not own:
@@ -158,7 +168,7 @@ def _versions(record: Record) -> str:
 
 
 def _machines(records: Mapping[str, Record]) -> str:
-    """Return a list of the machines; records that differ in date and source alone share one."""
+    """Return the section on the machines of the records; those that differ in date and source alone share an entry."""
     found: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for stem, record in records.items():
         rest = tuple((name, value) for name, value in record.machine.items() if name not in ("date", "source"))

@@ -20,20 +20,27 @@ DPI = 150
 
 
 def coloured(groups: Iterable[Group]) -> list[tuple[str, Group]]:
-    """Return each group with a colour, the spectral nets first."""
+    """Return each group with a colour, the spectral nets first; after seven groups the colours repeat."""
     ordered = sorted(groups, key=lambda group: not group.spectral)
     return list(zip(cycle(COLOURS), ordered, strict=False))
 
 
 def panels(count: int, *, width: float = 5.6, height: float = 4.2) -> tuple[Figure, list[Axes]]:
-    """Return a figure with ``count`` axes in a row; width and height of each are in inches."""
+    """Return a figure with ``count`` axes in a row, at least one; width and height of each are in inches."""
     figure = Figure(figsize=(width * max(1, count), height), layout="constrained")
     axes = figure.subplots(1, max(1, count), squeeze=False)
     return figure, list(axes[0])
 
 
 def curves(axes: Axes, colour: str, label: str, found: Sequence[LearningCurve]) -> None:
-    """Draw one line for each trial, and name the first in the legend."""
+    """Draw one line for each learning curve that is not empty, all in one colour.
+
+    Args:
+        axes: The axes to draw on.
+        colour: The colour.
+        label: The name in the legend, where it stands once for all lines.
+        found: The learning curves, one for each trial.
+    """
     for i, curve in enumerate(curve for curve in found if curve):
         steps, values = zip(*curve, strict=True)
         style = "o-" if len(curve) < 12 else "-"
@@ -50,14 +57,17 @@ def percent_of_errors(axes: Axes) -> None:
 
 
 def limit(axes: Axes, value: float, text: str) -> None:
-    """Draw a dashed horizontal line with its meaning at its left end."""
+    """Draw a dashed horizontal line at ``value``, with ``text`` at its left end."""
     axes.axhline(value, color=GREY, linestyle="--", linewidth=1.1)
     where: Any = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "textcoords": "offset points"}
     axes.annotate(text, (0.01, value), fontsize=7, color="#555555", **where)
 
 
 def finish(axes: Axes, title: str, x: str, y: str, *, columns: int = 1) -> None:
-    """Add a title, the names of the axes, a faint grid, and a legend of ``columns`` columns below the axes."""
+    """Add a title, the names ``x`` and ``y`` of the axes, a faint grid, and a legend below the axes.
+
+    The legend has ``columns`` columns. There is none if nothing that was drawn has a label.
+    """
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)
     axes.set_ylabel(y)

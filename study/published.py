@@ -1,4 +1,4 @@
-"""Published results to compare with, and the source of each; "not found" if none was found."""
+"""The table PUBLISHED: results of others to compare with, by experiment; "not found" if there is no figure."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class RecordPart(BaseModel):
 
 
 class PointRecord(RecordPart):
-    """One report of a trial: its step and its metrics."""
+    """One report of a trial: its step and its metrics by name; None is a value that is not a finite number."""
 
     step: int
     values: dict[str, float | None]
@@ -36,11 +36,13 @@ class TrialRecord(RecordPart):
     """A trial with all its reports.
 
     Attributes:
-        pack: Id of the pack; trials that were trained together have the same one.
-        cause: Cause of the end of the last attempt: ``user`` if the trial itself failed, ``infrastructure`` if its
-            process was lost.
+        params: Values of the swept fields, by path.
+        pack: Id of the pack of the last attempt; trials that were trained together have the same one. None if the trial
+            was never in a pack.
+        cause: What the last attempt failed of: ``user`` if the trial itself failed, ``infrastructure`` if its machine
+            or disk did, ``process`` or ``cluster`` if its runner was lost; None if it did not fail.
         attempts: Number of attempts.
-        points: The reports, by step.
+        points: The reports, in order of step.
     """
 
     number: int
@@ -59,13 +61,14 @@ class TrialRecord(RecordPart):
 
 
 class Record(RecordPart):
-    """A sweep that has ended.
+    """A sweep that has ended, with its trials and the machine that it ran on.
 
     Attributes:
+        stem: Name of the sweep's document, without the suffix.
         document: The sweep as it was submitted.
-        spec: The sweep with all its defaults.
-        machine: Description of the machine, as values by name.
-        trials: Its trials, by number.
+        spec: The sweep as the service stored it, with all defaults filled in.
+        machine: Date, source, processor and versions, as ``machine.describe`` returns them.
+        trials: Its trials, in order of number.
     """
 
     stem: str
@@ -79,32 +82,36 @@ class Record(RecordPart):
 
     @property
     def digest(self) -> str:
-        """Hash of the document."""
+        """The hash of the document that was submitted, as ``SweepDocument.digest`` defines it."""
         return SweepDocument(self.stem, self.document).digest
 
     @property
     def complete(self) -> bool:
-        """Whether every trial ended by itself: a net that diverged is a result, a lost process is not."""
+        """Whether no trial was cancelled, or failed for a reason outside it; one that itself failed is a result."""
         return not any(t.state == "cancelled" or (t.state == "failed" and t.cause != "user") for t in self.trials)
 
 
 class Records:
-    """The records in a folder."""
+    """Reads and writes the records in the study's folder, and counts how often each sweep was started over.
+
+    Args:
+        folder: The study's folder, with the layout that this module describes. It need not exist.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def home(self) -> Path:
-        """Folder of the service's data."""
+        """The folder in which the service keeps running sweeps, MLflow's data and checkpoints."""
         return self.folder / "home"
 
     def path(self, stem: str) -> Path:
-        """Return the file of a sweep's record."""
+        """Return the path of a sweep's record, whether it exists or not."""
         return self.folder / "records" / f"{stem}.json"
 
     def load(self, stem: str) -> Record | None:
-        """Return the record of a sweep, or None if it has none. Raises RecordWrong if the file is not a record."""
+        """Return the record of a sweep, or None if it has none; raise RecordWrong if the file is not a valid record."""
         path = self.path(stem)
         if not path.exists():
             return None
@@ -118,27 +125,27 @@ class Records:
             ) from error
 
     def all(self) -> dict[str, Record]:
-        """Return all records by the name of their sweep."""
+        """Return all records by the name of their sweep; raise RecordWrong if one file is not a valid record."""
         stems = sorted(path.stem for path in (self.folder / "records").glob("*.json"))
         return {stem: record for stem in stems if (record := self.load(stem)) is not None}
 
     def save(self, record: Record) -> None:
-        """Write a record."""
+        """Write a record, replacing the one that its sweep has already."""
         path = self.path(record.stem)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, record.model_dump_json(indent=0).encode())
 
     def has(self, document: SweepDocument) -> bool:
-        """Return whether there is a record of exactly this document, with no trial lost."""
+        """Return whether there is a ``complete`` record of exactly this document; raise RecordWrong like ``load``."""
         record = self.load(document.stem)
         return record is not None and record.digest == document.digest and record.complete
 
     def key(self, document: SweepDocument) -> str:
-        """Return the idempotency key of a document, which stays the same until ``start_over``."""
+        """Return the idempotency key of a document, which changes with its content and with ``start_over``."""
         return f"study:{document.stem}:{document.digest}:{self._run(document.stem)}"
 
     def start_over(self, stem: str) -> None:
-        """Delete the record of a sweep and give it a new idempotency key."""
+        """Delete the record of a sweep, if it has one, and give the sweep a new idempotency key."""
         path = self.folder / "runs" / stem
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, str(self._run(stem) + 1).encode())

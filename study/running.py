@@ -24,16 +24,19 @@ ENDED_BY_HAND = ("cancelled", "stopped")
 
 
 def run(client: Client, documents: Sequence[SweepDocument], records: Records, console: Console) -> None:
-    """Run sweeps to their end and save their records. Other sweeps of the same service are paused.
+    """Submit sweeps together, wait until all have ended, and save a record of each as soon as it ends.
+
+    Sweeps that are under way are continued. All other sweeps of the service that are queued or running are paused, and
+    stay so. A sweep that fails is recorded too.
 
     Args:
         client: Client of the service.
-        documents: The sweeps.
-        records: Where their records are saved.
+        documents: The sweep documents.
+        records: Where the records are saved.
         console: Where the progress is shown.
 
     Raises:
-        SweepEnded: If somebody cancels or stops one of the sweeps.
+        SweepEnded: If somebody cancels or stops one of the sweeps. The sweeps that have not ended go on in the service.
     """
     made_on = machine.describe()  # before anything runs, since the source may change meanwhile
     sweeps = {document.stem: _submit(client, document, records) for document in documents}
@@ -57,7 +60,11 @@ def run(client: Client, documents: Sequence[SweepDocument], records: Records, co
 
 
 def _submit(client: Client, document: SweepDocument, records: Records) -> Json:
-    """Return the document's sweep: the one that is under way, or a new one if there is none or it was ended by hand."""
+    """Return the sweep of a document in the service: the one that was submitted before, or a new one.
+
+    It is a new one if there is a record already, which then is of another document or incomplete and is deleted, or if
+    somebody cancelled or stopped the sweep. A paused sweep is resumed.
+    """
     if records.load(document.stem) is not None:
         records.start_over(document.stem)  # the record is of another document, or lacks trials
     sweep = client.submit(document.content, records.key(document))
@@ -87,13 +94,21 @@ def _show(bars: Progress, line: TaskID, stem: str, sweep: Json) -> None:
 def _save(client: Client, sweep: Json, document: SweepDocument, records: Records, made_on: Mapping[str, str]) -> None:
     if sweep["state"] in ENDED_BY_HAND:
         raise SweepEnded(
-            f"sweep {document.stem} ({sweep['id']}) was {sweep['state']} before its end. Run the same command again."
+            f"sweep {document.stem} ({sweep['id']}) was {sweep['state']} before its end. "
+            "To run it anew, run the same command without --again."
         )
     records.save(collect(client, sweep, document, made_on))
 
 
 def collect(client: Client, sweep: Json, document: SweepDocument, made_on: Mapping[str, str]) -> Record:
-    """Return the record of a sweep that has ended, with the whole history of its trials."""
+    """Return the record of a sweep that has ended, with all reports and attempts of its trials.
+
+    Args:
+        client: Client of the service.
+        sweep: The sweep, as the service returns it.
+        document: The document that it was submitted from.
+        made_on: Description of the machine, by ``machine.describe``.
+    """
     return Record(
         stem=document.stem,
         document=document.content,

@@ -30,12 +30,15 @@ def wilson(successes: int, count: int) -> tuple[float, float]:
 
 
 def fisher_greater(a: int, of_a: int, b: int, of_b: int) -> float:
-    """Return the one-sided p-value of Fisher's exact test that the share a / of_a is greater than b / of_b."""
+    """Return the one-sided p-value of Fisher's exact test.
+
+    It is small if a successes in ``of_a`` trials are a greater share than b successes in ``of_b`` trials.
+    """
     return float(stats.fisher_exact([[a, of_a - a], [b, of_b - b]], alternative="greater").pvalue)
 
 
 def ranks(values: Sequence[float]) -> list[float]:
-    """Return the rank of each value, 1 for the largest; equal values share the mean of their ranks."""
+    """Return the rank of each value, in the order of the values: 1 for the largest; equal ones share a mean rank."""
     return [float(rank) for rank in stats.rankdata([-value for value in values])]
 
 
@@ -46,7 +49,7 @@ def deviation(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Fit:
-    """A logistic regression.
+    """The result of a logistic regression.
 
     Attributes:
         coefficients: The intercept, then the slopes.
@@ -60,7 +63,9 @@ class Fit:
 
 
 def logistic(columns: Sequence[Sequence[float]], outcomes: Sequence[bool]) -> Fit:
-    """Fit the probability of success to ``columns`` by Newton's method, with a small penalty on the slopes.
+    """Fit log(p / (1 - p)), p the probability of success, as an intercept plus a slope for each of ``columns``.
+
+    Newton's method is used, with a small penalty on the slopes, and ends after ``MOST_STEPS`` steps at the latest.
 
     scipy has no logistic regression, and scikit-learn's returns no covariance.
 

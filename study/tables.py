@@ -1,4 +1,4 @@
-"""Tables, bounds and numbers in the form that docs/results.md shows."""
+"""The tables, bounds and numbers of docs/results.md, and their text."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 NONE = "-"
+"""The text of a number that is not there."""
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table of text; ``caption`` is a line above it."""
+    """A table of text: headings, and rows of as many cells; ``caption`` is a line above it, or empty."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
 
     def markdown(self) -> str:
-        """Return the table in Markdown."""
+        """Return the table in Markdown, after its caption and an empty line if it has a caption."""
         lines = [f"| {' | '.join(self.headings)} |", "|" + "---|" * len(self.headings)]
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in self.rows]
         return "\n".join(([self.caption, ""] if self.caption else []) + lines)
@@ -25,12 +26,12 @@ class ResultTable:
 
 @dataclass(frozen=True)
 class Bound:
-    """A result that the study must reach.
+    """A bound that a result of the study should meet, and what was found.
 
     Attributes:
         what: What is measured.
-        asked: The bound, in words.
-        found: The result, in words.
+        asked: The bound, as text such as ``>= 98.00 %``.
+        found: The result, as text; ``-`` if it was not measured.
         met: Whether the result meets the bound; None if it was not measured.
     """
 
@@ -41,13 +42,19 @@ class Bound:
 
     @property
     def verdict(self) -> str:
-        """Whether the bound is met, in words."""
+        """Whether the bound is met, in Markdown: ``met``, ``**not met**`` or ``not measured``."""
         return {True: "met", False: "**not met**", None: "not measured"}[self.met]
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published result of others and its source; ``figure`` is "not found" if none was found."""
+    """A published result to compare with.
+
+    Attributes:
+        what: The model and what was measured.
+        figure: The result as text, or "not found".
+        source: The publication.
+    """
 
     what: str
     figure: str
@@ -55,24 +62,32 @@ class Published:
 
 
 def bound_table(bounds: Iterable[Bound]) -> ResultTable:
-    """Return the table of bounds."""
+    """Return a table with one row for each bound: what, asked, found and verdict."""
     return ResultTable(("bound", "asked", "found", ""), [(b.what, b.asked, b.found, b.verdict) for b in bounds])
 
 
 def published_table(figures: Iterable[Published]) -> ResultTable:
-    """Return the table of published results."""
+    """Return a table with one row for each published result: what, figure and source."""
     return ResultTable(("published", "figure", "source"), [(p.what, p.figure, p.source) for p in figures])
 
 
 def at_least(what: str, value: float | None, limit: float, *, percent: bool = False, also: bool = True) -> Bound:
-    """Return the bound ``value >= limit``, which is met only if ``also`` holds."""
+    """Return the bound that ``value`` is at least ``limit``.
+
+    Args:
+        what: What is measured.
+        value: The result; None if it was not measured.
+        limit: The least value that meets the bound.
+        percent: Show value and limit, which are shares, in percent.
+        also: A further condition without which the bound is not met.
+    """
     return Bound(
         what, f">= {format_number(limit, percent)}", format_number(value, percent), _met(value, also, value, limit)
     )
 
 
 def at_most(what: str, value: float | None, limit: float, *, percent: bool = False, also: bool = True) -> Bound:
-    """Return the bound ``value <= limit``, which is met only if ``also`` holds."""
+    """Return the bound that ``value`` is at most ``limit``; the arguments are those of ``at_least``."""
     return Bound(
         what, f"<= {format_number(limit, percent)}", format_number(value, percent), _met(value, also, limit, value)
     )
@@ -89,8 +104,9 @@ def format_number(value: float | None, percent: bool = False, digits: int = 3) -
 
     Args:
         value: The number.
-        percent: Show a share in percent with two decimals.
-        digits: Significant digits; trailing zeros are shown only with more than three.
+        percent: Show a share in percent with two decimals, whatever ``digits`` is.
+        digits: Significant digits. With three or fewer the text has three without trailing zeros, and numbers from 1000
+            on are shown whole.
     """
     if value is None:
         return NONE
@@ -102,7 +118,10 @@ def format_number(value: float | None, percent: bool = False, digits: int = 3) -
 
 
 def format_mean(values: Sequence[float], percent: bool = False, digits: int = 3) -> str:
-    """Return the mean of the values as text, followed by the least and the greatest if there are several."""
+    """Return the mean of the values as text, then, if there are several, the least and the greatest; ``-`` for none.
+
+    ``percent`` and ``digits`` are those of ``format_number``.
+    """
     if not values:
         return NONE
     mean = format_number(sum(values) / len(values), percent, digits)
@@ -113,5 +132,5 @@ def format_mean(values: Sequence[float], percent: bool = False, digits: int = 3)
 
 
 def format_minutes(seconds: float) -> str:
-    """Return seconds as minutes with one decimal."""
+    """Return seconds as minutes, as text with one decimal and without a unit."""
     return f"{seconds / 60:.1f}"

@@ -20,14 +20,16 @@ LearningCurve = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """A trial with its spec and its reports.
+    """A trial that has ended, with its specification and its reports.
 
     Attributes:
-        sweep: Name of its sweep.
-        spec: The trial as it was trained.
-        cause: Cause of the end of its last attempt, ``user`` or ``infrastructure``.
-        points: Its reports, by step.
-        pack_size: Number of trials in its pack. The trial's seconds are those of the whole pack.
+        sweep: Name of its sweep's document.
+        spec: Its task, model and training, with defaults filled in.
+        state: ``succeeded``, ``pruned``, ``failed`` or ``cancelled``.
+        cause: What its last attempt failed of, as in ``TrialRecord.cause``; None if it did not fail.
+        reason: Why it is in its state, for a person to read; None if there is nothing to say.
+        points: Its reports, in order of step.
+        pack_size: Number of trials whose last pack was the same. The trial's seconds are those of the whole pack.
     """
 
     sweep: str
@@ -40,22 +42,22 @@ class TrialOutcome:
 
     @property
     def diverged(self) -> bool:
-        """Whether the trial itself failed, because its numbers were no longer finite."""
+        """Whether the trial failed with the cause ``user``: no longer finite numbers, or another error of its own."""
         return self.state == "failed" and self.cause == "user"
 
     @property
     def lost(self) -> bool:
-        """Whether the trial was cancelled or its process was lost."""
+        """Whether the trial was cancelled, or failed for any reason outside it, such as a lost process."""
         return self.state in ("failed", "cancelled") and not self.diverged
 
     @property
     def spectral(self) -> bool:
-        """Whether the model is one of this project's spectral nets."""
+        """Whether the model's kind starts with ``spectral_``: it is one of this project's nets, and no baseline."""
         return self.spec.model.kind.startswith("spectral_")
 
     @property
     def seconds(self) -> float:
-        """Seconds of training and scoring up to the last report."""
+        """Seconds that the trial's pack spent in training and scoring up to the last report; 0 without reports."""
         return self.last("time/wall_s") or 0.0
 
     def curve(self, key: str) -> LearningCurve:
@@ -63,53 +65,56 @@ class TrialOutcome:
         return [(point.step, value) for point in self.points if (value := point.values.get(key)) is not None]
 
     def last(self, key: str) -> float | None:
-        """Return the newest value of the metric ``key``, or None."""
+        """Return the value of the metric ``key`` at the last report that has it, or None if none has it."""
         found = self.curve(key)
         return found[-1][1] if found else None
 
     def best(self) -> PointRecord | None:
-        """Return the report with the best objective, the first of equals, or None."""
+        """Return the report with the best objective, the first of equals, or None if no report has the objective."""
         goal = self.spec.objective
         scored = [point for point in self.points if point.values.get(goal.metric) is not None]
         sign = 1.0 if goal.direction == "minimize" else -1.0
         return min(scored, key=lambda point: sign * (point.values[goal.metric] or 0.0), default=None)
 
     def value(self, key: str) -> float | None:
-        """Return the metric ``key`` at the best report. Test metrics are reported once, for the best parameters."""
+        """Return the metric ``key`` at the report with the best objective, or None if it is not there.
+
+        Test metrics are reported once, for the best parameters, and are returned from whichever report has them.
+        """
         if key.startswith("test/"):
             return self.last(key)
         point = self.best()
         return None if point is None else point.values.get(key)
 
     def first(self, holds: Callable[[PointRecord], bool]) -> PointRecord | None:
-        """Return the first report for which ``holds`` returns True, or None."""
+        """Return the first report for which ``holds`` returns True, or None if there is none."""
         return next((point for point in self.points if holds(point)), None)
 
 
 @dataclass(frozen=True)
 class Group:
-    """One or more trials that differ only in their seed."""
+    """One or more trials of a sweep that differ only in their seed."""
 
     trials: Sequence[TrialOutcome]
 
     @property
     def spec(self) -> TrialSpec:
-        """Spec of the first trial."""
+        """The specification of the first trial, which is that of all but for the seed."""
         return self.trials[0].spec
 
     @property
     def spectral(self) -> bool:
-        """Whether the model is one of this project's spectral nets."""
+        """Whether the model's kind starts with ``spectral_``: it is one of this project's nets, and no baseline."""
         return self.trials[0].spectral
 
     @property
     def label(self) -> str:
-        """The model in one line."""
+        """The model in one line, as the function ``label`` describes it."""
         return label(self.spec)
 
     @property
     def task(self) -> str:
-        """Name of the task and the fields that distinguish it from others of that name."""
+        """Name of the task and its data set, length, steps and order, as far as it has them."""
         fields = self.spec.task.model_dump()
         own = [f"{key} {fields[key]}" for key in ("dataset", "length", "steps", "order") if fields.get(key) is not None]
         return ", ".join([fields["name"], *own])
@@ -121,55 +126,61 @@ class Group:
 
     @property
     def parameters(self) -> Parameters:
-        """Number of parameters."""
+        """The numbers of parameters of the model: of all, and of those in the recurrence or the layers."""
         return count_parameters(self.spec.model, self.spec.task)
 
     @property
     def size(self) -> str:
-        """Number of all parameters, and in brackets of those in the recurrence or the layers."""
+        """The numbers of ``parameters`` as text: of all, and in brackets of those in the recurrence or the layers."""
         found = self.parameters
         return f"{found.total:,} ({found.recurrent:,})"
 
     @property
     def steps(self) -> str:
-        """Training steps, as text."""
+        """The number of training steps that a trial was to do, as text."""
         return f"{self.spec.training.steps:,}"
 
     @property
     def seconds(self) -> list[float]:
-        """Seconds of each trial."""
+        """The seconds that the pack of each trial spent in training and scoring."""
         return [trial.seconds for trial in self.trials]
 
     @property
     def pack_size(self) -> str:
-        """Number of trials in the largest pack, as text."""
+        """The number of trials in the largest of the packs in which these trials were trained, as text."""
         return str(max(trial.pack_size for trial in self.trials))
 
     @property
     def seeds(self) -> str:
-        """Number of trials, and in brackets how many of them diverged or were lost."""
+        """The number of trials as text, and in brackets how many diverged and how many were lost, if any."""
         diverged, lost = sum(trial.diverged for trial in self.trials), sum(trial.lost for trial in self.trials)
         parts = [f"{diverged} diverged"] if diverged else []
         parts += [f"{lost} lost"] if lost else []
         return f"{len(self.trials)}" + (f" ({', '.join(parts)})" if parts else "")
 
     def values(self, key: str) -> list[float]:
-        """Return the metric ``key`` of every trial that has it, each at its best report."""
+        """Return ``value(key)`` of every trial that has the metric ``key``."""
         return [value for trial in self.trials if (value := trial.value(key)) is not None]
 
     def mean(self, key: str) -> float | None:
-        """Return the mean of ``values``, or None if there are none."""
+        """Return the mean of ``values(key)``, or None if no trial has the metric ``key``."""
         found = self.values(key)
         return sum(found) / len(found) if found else None
 
 
 def trials_of(record: Record) -> list[TrialOutcome]:
-    """Return the trials of a record, by number. Raises RecordWrong if it was made by another version."""
+    """Return the trials of a record, in order of number.
+
+    Raises:
+        RecordWrong: If the record's sweep is not valid in this version.
+        workers.errors.SpecError: If a trial of it cannot be trained in this version.
+    """
     try:
         sweep = SweepSpec.model_validate(record.spec)
     except ValidationError as error:
         raise RecordWrong(
-            f"the record {record.stem} was made by another version. Run its experiment again with --again."
+            f"the sweep in the record {record.stem} is not valid in this version: it was made by another one. "
+            "Run its experiment with --again."
         ) from error
     sizes = Counter(trial.pack for trial in record.trials)
     return [
@@ -187,7 +198,7 @@ def trials_of(record: Record) -> list[TrialOutcome]:
 
 
 def groups(trials: Iterable[TrialOutcome]) -> list[Group]:
-    """Group trials that differ only in their seed, in the order of the trials."""
+    """Group the trials of one sweep that differ only in their seed; groups are in the order of their first trials."""
     found: dict[str, list[TrialOutcome]] = {}
     for trial in trials:
         spec = trial.spec
@@ -197,9 +208,10 @@ def groups(trials: Iterable[TrialOutcome]) -> list[Group]:
 
 
 def best_of(found: Iterable[Group]) -> Group | None:
-    """Return the group with the best mean of its objective, or None if there are no groups.
+    """Return the group with the best mean of its objective over the seeds, or None if there are no groups.
 
-    Of equal groups it is the one with the least validation loss. Groups without an objective come last.
+    Of equal groups it is the one with the least mean validation loss, and of these the first. Groups without an
+    objective come last.
     """
 
     def rank(group: Group) -> tuple[float, float]:
@@ -212,7 +224,10 @@ def best_of(found: Iterable[Group]) -> Group | None:
 
 
 def label(spec: TrialSpec) -> str:
-    """Return a model in one line: its kind, its sizes and the fields that were swept."""
+    """Return a model in one line: ``spectral_rnn (n=128, 16+16 reflectors, modrelu, gaussian, r=0.01, lr=0.001)``.
+
+    Left out is what the kind of model does not have. At the end are the swept fields of the training, except the seed.
+    """
     model = spec.model
     parts = [f"n={model.hidden_size}"]
     parts += [f"{model.layers} layers"] if model.layers > 1 else []

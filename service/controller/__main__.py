@@ -14,7 +14,10 @@ from service.settings import ControllerSettings
 
 
 def main() -> int:
-    """Run the controller; return 2 if the environment holds an invalid setting."""
+    """Run the controller until SIGTERM or SIGINT and return 0.
+
+    If an environment variable ``SPECTRAL_...`` holds an invalid value, print each such variable and return 2.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request to MLflow
     try:

@@ -1,4 +1,4 @@
-"""The advancing step: expand a sweep, prune its trials, instruct its runners and end it."""
+"""The advancing step of a tick: create a sweep's trials, prune, instruct the runners, and end the sweep."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ from workers.spec.sweep import SweepSpec
 
 @dataclass(frozen=True)
 class _PackInstructions:
-    """The instructions for the trials of a pack, by the trial's id. ``complete``: every open trial has one."""
+    """The instructions for the trials of one pack.
+
+    Attributes:
+        pack: The pack.
+        runner_name: The name of the pack's runner in Ray.
+        instructions: The instruction for each trial that has one, by the trial's id.
+        complete: Whether every trial of the pack that has not ended has an instruction.
+    """
 
     pack: Pack
     runner_name: str
@@ -30,14 +37,22 @@ class _PackInstructions:
 
 
 class SweepAdvancer:
-    """Does for one sweep at a time what follows from its state and from the states of its trials."""
+    """Creates the trials of one sweep at a time, prunes, sends instructions to its runners, and ends the sweep.
+
+    It keeps, for each sweep, the trials that the pruning rule has chosen, until they have ended.
+    """
 
     def __init__(self, context: ReconcileContext) -> None:
         self._context = context
         self._to_prune: dict[str, dict[str, str]] = {}
 
     def advance(self, sweep_id: str) -> None:
-        """Bring a sweep as far as it can go without a new pack."""
+        """Do for one sweep all that needs no new pack.
+
+        In this order: create the trials that its sampler is ready to propose, apply its pruning rule, send
+        instructions to the runners of its open packs, cancel the waiting trials that must not run, and end the sweep
+        if all of its trials have ended.
+        """
         context = self._context
         with context.read() as session:
             spec, sweep = context.spec(session, sweep_id), sweeps.get(session, sweep_id)
@@ -55,7 +70,10 @@ class SweepAdvancer:
             context.ended = True
 
     def _update_pruning(self, sweep_id: str, spec: SweepSpec) -> None:
-        """Apply the sweep's pruning rule, if there are new metrics or if this term has not applied it yet."""
+        """Choose the running trials to prune, and keep the choice for ``_instruct_runners``.
+
+        Nothing is done for a sweep without a pruning rule, or if no metrics came since this term last chose.
+        """
         if spec.early_stopping.kind == "none":
             return
         if sweep_id in self._to_prune and sweep_id not in self._context.new_metrics:
@@ -87,7 +105,12 @@ class SweepAdvancer:
         return _PackInstructions(pack, find_runner_name(session, pack), given, len(given) == len(running))
 
     def _carry_out(self, wanted: _PackInstructions) -> None:
-        """Send a pack's instructions to its runner, or end the runner if it never ran or does not obey."""
+        """Send a pack's due instructions to its runner, or end the runner.
+
+        The runner's process is ended, and its pack marked as lost, if all of its trials have an instruction and either
+        it has never answered a poll and no trial is to be pruned, or it has not obeyed a cancel for ``GRACE_SECONDS``.
+        Without a connection to Ray it is left for a later tick. A pack that is only planned gets no command.
+        """
         context, pack, instructions = self._context, wanted.pack, wanted.instructions
         to_send = context.command_log.take_due(pack, instructions)
         never_ran = pack.seen_at is None and all(given.verb != "prune" for given in instructions.values())
@@ -109,6 +132,6 @@ class SweepAdvancer:
 
 
 def _target_steps(session: Session, sweep_id: str, spec: SweepSpec, state: TrialState) -> dict[str, int]:
-    """Return, for the trials in a state, the number of steps that each is to do, by the trial's id."""
+    """Return ``training.steps`` of each trial of the sweep that is in ``state``, by the trial's id."""
     found = open_trials.in_state(session, sweep_id, state)
     return {trial.id: int(trial.params.get("training.steps", spec.training.steps)) for trial in found}

@@ -1,4 +1,4 @@
-"""The connection to the Ray cluster: its nodes, and its runners by name."""
+"""The connection to the Ray cluster: which nodes it has, and how runners are found, started and killed by name."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from workers.runtime import ray_actor
 IDENTITY = b"spectral-cluster"
 """The key in Ray's key-value store under which the cluster's identity lies."""
 PROBE_SECONDS = 3.0
-"""How long the head has to accept a connection."""
+"""How many seconds Ray's head has to accept a TCP connection before it counts as unreachable."""
 
 
 class ClusterUnreachable(RuntimeError):
-    """Ray's head does not accept a connection."""
+    """There is no connection to Ray's head: it does not accept one, ``ray.init`` failed, or none was made yet."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A living node of the cluster, with all of its CPUs and GPUs, used or not."""
+    """A living node of the cluster: its host name, and all of its CPUs and GPUs, used or not."""
 
     name: str
     cpus: float
@@ -36,15 +36,15 @@ class Node:
 
 
 class Cluster:
-    """One connection to Ray.
+    """Connects this process to one Ray cluster, lists its nodes, and finds, starts and kills runners.
 
     Args:
         address: The head as ``host:port``, or ``auto`` for the one on this machine.
         namespace: The Ray namespace of the runners.
 
     Attributes:
-        identity: A random name of the cluster, empty while there is no connection. A restarted head, which has lost its
-            actors, gets a new one.
+        identity: A random name of the cluster, kept in its head; empty while there is no connection. A restarted head,
+            which has lost its actors, gets a new name.
     """
 
     def __init__(self, address: str, namespace: str) -> None:
@@ -54,11 +54,16 @@ class Cluster:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection. The head may have gone since the last ``check``."""
+        """Whether ``connect`` has succeeded since the last ``close``. The head may have gone after that."""
         return bool(self.identity)
 
     def connect(self) -> None:
-        """Connect to the head. Raise ClusterUnreachable, with advice, if that fails."""
+        """Connect to the head, and give it an identity if it has none.
+
+        Raises:
+            ClusterUnreachable: If the head does not accept a connection, or if ``ray.init`` fails.
+            ValueError: If the address is neither ``auto`` nor ends in a colon and a port number.
+        """
         if self._address != "auto":
             self._probe(_split(self._address))
         handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -67,7 +72,8 @@ class Cluster:
         except Exception as error:
             ray.shutdown()
             raise ClusterUnreachable(
-                f"cannot connect to Ray at {self._address} ({error}). Start Ray, or set SPECTRAL_RAY_ADDRESS"
+                f"cannot connect to Ray at {self._address} ({error}). Start Ray, of the version installed here, or set "
+                "SPECTRAL_RAY_ADDRESS to the host:port of a running head"
             ) from error
         finally:
             _restore(handlers)
@@ -77,7 +83,11 @@ class Cluster:
         self.identity = (_internal_kv_get(IDENTITY) or b"").decode()
 
     def check(self) -> None:
-        """Close the connection and raise ClusterUnreachable if the head no longer answers."""
+        """Return if the head still accepts connections; else close the connection.
+
+        Raises:
+            ClusterUnreachable: If the head does not accept a connection, or if there was no connection to check.
+        """
         try:
             self._probe(self._head)
         except ClusterUnreachable:
@@ -85,12 +95,12 @@ class Cluster:
             raise
 
     def close(self) -> None:
-        """Close the connection. The runners go on."""
+        """Close the connection, if there is one. The runners go on training."""
         self.identity, self._head = "", None
         ray.shutdown()
 
     def nodes(self) -> list[Node]:
-        """Return the living nodes."""
+        """Return the living nodes of the cluster. There must be a connection."""
         found = []
         for node in ray.nodes():  # type: ignore[no-untyped-call]  # decorated without types
             if node["Alive"]:
@@ -112,7 +122,7 @@ class Cluster:
         return self.find(name) or ray_actor.start(assignment, name, self._namespace)
 
     def kill(self, name: str) -> None:
-        """End a runner's process. Do nothing if it has ended already."""
+        """End the process of the runner with this name at once, without a checkpoint. Do nothing if there is none."""
         handle = self.find(name)
         if handle is not None:
             ray.kill(handle, no_restart=True)
@@ -124,12 +134,13 @@ class Cluster:
 
     def _probe(self, head: tuple[str, int] | None) -> None:
         if head is None:
-            raise ClusterUnreachable("not connected to Ray")
+            raise ClusterUnreachable("there is no connection to Ray to check; it has to be made first")
         try:
             socket.create_connection(head, timeout=PROBE_SECONDS).close()
         except OSError as error:
             raise ClusterUnreachable(
-                f"no Ray head answers at {head[0]}:{head[1]} ({error}). Start Ray, or set SPECTRAL_RAY_ADDRESS"
+                f"no Ray head answers at {head[0]}:{head[1]} ({error}). Start Ray there, or set SPECTRAL_RAY_ADDRESS "
+                "to the host:port of a running head"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""Instructions to the runners: pause, cancel or prune trials."""
+"""Which running trials are to be pruned, paused or cancelled, and which of these instructions are due to be sent."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from service.store.tables import Pack, Sweep, Trial
 RunnerVerb = Literal["prune", "pause", "cancel"]
 
 RESEND_SECONDS = 5.0
-"""An instruction that has no effect yet is sent again after this time."""
+"""An instruction for a trial that has not ended is sent again after this many seconds."""
 GRACE_SECONDS = 20.0
-"""A runner that has not obeyed a cancel after this time is ended with its process."""
+"""The process of a runner that has not obeyed a cancel after this many seconds is ended."""
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """What a runner has to do with a trial, and why."""
+    """What a runner has to do with a trial (``prune``, ``pause`` or ``cancel`` it), and why, for a person to read."""
 
     verb: RunnerVerb
     reason: str
 
 
 def instruction(sweep: Sweep, trial: Trial, to_prune: Mapping[str, str]) -> Instruction | None:
-    """Return what the runner has to do with a running trial now; None if the trial goes on.
+    """Return whether a running trial is to be cancelled, pruned or paused now; None if it goes on.
 
-    A trial that a user stops is pruned, because it keeps the result that it has.
+    If several apply, the first of these is returned: a cancel of the sweep or the trial, a stop of the trial, a pause
+    of the sweep, the pruning rule. A trial that a user stops is pruned, because it keeps the result that it has.
 
     Args:
         sweep: The trial's sweep.
         trial: The running trial.
-        to_prune: The reasons of the pruning rule, by the trial's id.
+        to_prune: Why the pruning rule ends a trial, by the trial's id; it lacks the trials that the rule keeps.
     """
     if sweep.state == "cancelling" or trial.wanted == "cancel":
         return Instruction("cancel", "cancelled by the user")
@@ -48,7 +49,7 @@ def instruction(sweep: Sweep, trial: Trial, to_prune: Mapping[str, str]) -> Inst
 
 @dataclass(frozen=True)
 class _Sent:
-    """An instruction that was sent, with the monotonic times of its first and last sending."""
+    """The verb last sent for a trial, with the monotonic times at which it was first and last sent."""
 
     verb: RunnerVerb
     first: float
@@ -56,13 +57,16 @@ class _Sent:
 
 
 class CommandLog:
-    """What was sent to each runner and when, so that an instruction is repeated, but not in every tick."""
+    """Keeps what was sent for each trial and when, so that an instruction is repeated, but not in every tick."""
 
     def __init__(self) -> None:
         self._sent: dict[tuple[str, str], _Sent] = {}
 
     def take_due(self, pack: Pack, instructions: Mapping[str, Instruction]) -> dict[Instruction, list[str]]:
-        """Return the instructions that must be sent now, each with its trials, and log them as sent.
+        """Return the instructions that must be sent now, each with the ids of its trials, and note them as sent.
+
+        An instruction is due if its verb is not the one that was last sent for the trial, or if that was sent at least
+        ``RESEND_SECONDS`` ago.
 
         Args:
             pack: The pack that the trials belong to.
@@ -81,7 +85,12 @@ class CommandLog:
         return due
 
     def cancel_overdue(self, pack: Pack, open_trials: Iterable[str]) -> bool:
-        """Return whether the runner was told to cancel all open trials of a pack and has had time to obey."""
+        """Return whether all of these trials were first told to cancel more than ``GRACE_SECONDS`` ago.
+
+        Args:
+            pack: The pack that the trials belong to.
+            open_trials: The ids of the trials of the pack that have not ended; the answer is False if there are none.
+        """
         now = time.monotonic()
         sent = [self._sent.get((pack.id, trial_id)) for trial_id in open_trials]
         return bool(sent) and all(
@@ -89,5 +98,5 @@ class CommandLog:
         )
 
     def forget(self, pack_id: str) -> None:
-        """Drop the log of a pack that has ended."""
+        """Drop all notes about the trials of a pack that has ended."""
         self._sent = {key: sent for key, sent in self._sent.items() if key[0] != pack_id}

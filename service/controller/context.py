@@ -1,4 +1,4 @@
-"""What the steps of the reconciler share during one leadership term."""
+"""The state that the polling, advancing and launching steps share during one leadership term."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workers.spec.sweep import SweepSpec
 
 
 class ReconcileContext:
-    """The database, the cluster and the facts that one step of a tick leaves for another.
+    """Gives the steps of a tick the database, the cluster and the facts that one step leaves for another.
 
     Nothing here must survive the process: the next controller finds all of it again in the database and in Ray.
 
@@ -28,9 +28,9 @@ class ReconcileContext:
         settings: The controller's settings.
         term: The leadership term that all writes belong to.
         runners: The runners of the open packs.
-        command_log: The commands that were sent to the runners.
+        command_log: The instructions that were sent for each trial, and when.
         new_metrics: The ids of the sweeps that have metrics which no pruning rule has seen yet.
-        ended: Whether a pack or a sweep has ended in this tick.
+        ended: Whether in this tick a runner has finished its pack, or a sweep has ended. A lost pack does not count.
     """
 
     def __init__(self, database: Database, cluster: Cluster, settings: ControllerSettings, term: int) -> None:
@@ -43,7 +43,7 @@ class ReconcileContext:
         self._specs: dict[str, SweepSpec] = {}
 
     def read(self) -> AbstractContextManager[Session]:
-        """Open a session for reading."""
+        """Open a session for reading; its changes are not committed."""
         return self._database.read()
 
     def write(self) -> AbstractContextManager[Session]:
@@ -51,9 +51,10 @@ class ReconcileContext:
         return self._database.write(self.term)
 
     def spec(self, session: Session, sweep_id: str) -> SweepSpec:
-        """Return a sweep's document, parsed once for each term.
+        """Return a sweep's document, parsed when it is first asked for in this term.
 
         Raises:
+            NotFound: If there is no such sweep.
             pydantic.ValidationError: If the document is not valid in this version.
         """
         if sweep_id not in self._specs:
@@ -61,7 +62,16 @@ class ReconcileContext:
         return self._specs[sweep_id]
 
     def mark_lost(self, pack: Pack, domain: FailureDomain, reason: str) -> None:
-        """Record, in a separate transaction, that a pack's runner is gone."""
+        """End a pack whose runner is gone, in a separate transaction, and move its unfinished trials on.
+
+        Args:
+            pack: The lost pack.
+            domain: What was lost: the runner's ``process`` alone, or the whole ``cluster``.
+            reason: The error message, which may have many lines.
+
+        Raises:
+            LeadLost: If another controller leads by now.
+        """
         with self.write() as session:
             spec = self.spec(session, pack.sweep_id)
             lost_packs.mark_lost(session, session.get_one(Pack, pack.id), domain, reason, spec.retries)

@@ -1,4 +1,4 @@
-"""The controller's main loop: wait for the database, acquire the leadership, then reconcile until it is stopped."""
+"""The controller's main loop: try to become the leader again and again, and reconcile while leading."""
 
 from __future__ import annotations
 
@@ -21,13 +21,18 @@ from service.tracking.projector import Projector
 log = logging.getLogger(__name__)
 
 HEALTH_SECONDS = 3.0
-"""How often the health of the controller and of Ray is written to the database."""
+"""The least time, in seconds, between two notes of the controller's and Ray's health in the database."""
 RETRY_SECONDS = 1.0
-"""The pause between two attempts to lead."""
+"""The pause, in seconds, between two attempts to become the leader."""
 
 
 class Controller:
-    """One controller process, which leads or waits for its turn."""
+    """Reconciles sweeps while it is the leader among the controllers of a database, and waits for that otherwise.
+
+    Args:
+        settings: The controller's settings.
+        stop: Set by the caller to end ``run``.
+    """
 
     def __init__(self, settings: ControllerSettings, stop: threading.Event) -> None:
         self._settings, self._stop = settings, stop
@@ -38,7 +43,12 @@ class Controller:
         self._last_message = ""
 
     def run(self) -> None:
-        """Lead, or wait to lead, until ``stop`` is set."""
+        """Reconcile while this controller is the leader, and otherwise try every RETRY_SECONDS to become it.
+
+        Return once ``stop`` is set. Then the lease is released and the connections are closed; runners go on training.
+        Errors of the database and unexpected errors are logged, and never raised: they end the term, and the controller
+        tries to become the leader again.
+        """
         try:
             while not self._stop.is_set():
                 self._try_to_lead()
@@ -48,7 +58,7 @@ class Controller:
             self._database.close()
 
     def _try_to_lead(self) -> None:
-        """Try to acquire the leadership, and reconcile while it lasts. An error ends the term; ``run`` tries again."""
+        """Try once to become the leader; if that succeeds, reconcile until ``stop`` is set or the term ends."""
         try:
             term = self._leadership.acquire()
             if term is None:
@@ -65,7 +75,7 @@ class Controller:
             log.exception("Unexpected error; restarting the leadership term")
 
     def _lead(self, term: int) -> None:
-        """Reconcile until the controller is stopped or the term ends."""
+        """Reconcile, and write the outbox to MLflow, until ``stop`` is set. An error ends the term and is raised."""
         projector = Projector(self._database, self._settings, term)
         projector.start()
         reconciler = Reconciler(self._database, self._cluster, self._settings, term)
@@ -85,7 +95,7 @@ class Controller:
             projector.stop()
 
     def _ensure_connected(self, reconciler: Reconciler, term: int) -> None:
-        """Connect to Ray if necessary. If that fails, the tick goes on without Ray."""
+        """Check the connection to Ray, or make it. If that fails, log it once: the tick goes on without Ray."""
         try:
             if self._cluster.connected:
                 self._cluster.check()
@@ -97,7 +107,7 @@ class Controller:
         self._compare_identity(reconciler, term)
 
     def _compare_identity(self, reconciler: Reconciler, term: int) -> None:
-        """Mark all packs as lost if this is not the cluster that they run on.
+        """Mark all open packs as lost if the cluster's identity is not the one in the database.
 
         The new identity is stored only afterwards, so that an interrupted comparison is repeated.
         """
@@ -124,7 +134,9 @@ class Controller:
         if not self._cluster.connected:
             row = components.get(session, "ray")
             detail = {"identity": row.detail["identity"]} if row and "identity" in row.detail else {}
-            components.note(session, "ray", False, "Ray's head does not answer; running packs continue", detail)
+            components.note(
+                session, "ray", False, "Ray's head does not answer; until it does, no pack is started or polled", detail
+            )
             return
         nodes = self._cluster.nodes()
         running = packs.open_packs(session)
@@ -143,7 +155,7 @@ class Controller:
         components.note(session, "ray", True, "; ".join([message, *stalled]), detail)
 
     def _log_once(self, message: str) -> None:
-        """Log a message unless it is the same as the last one."""
+        """Log a message unless it is the same as the last message that this method was given."""
         if message != self._last_message:
             log.info("%s", message)
         self._last_message = message

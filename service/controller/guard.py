@@ -1,4 +1,4 @@
-"""The guard around each action on a sweep: an error ends that sweep, not the controller."""
+"""The guard around each action on a sweep: an error that keeps coming fails that sweep, and not the controller."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ class SweepGuard:
         self._errors: Counter[tuple[str, str]] = Counter()
 
     def run(self, sweep_id: str, action: str, act: Callable[[], None]) -> None:
-        """Call ``act``, and fail the sweep if its document is invalid or if the action keeps raising errors.
+        """Call ``act``, and fail the sweep if that raises an error which belongs to the sweep.
+
+        A pydantic ValidationError means that the stored document is invalid, and fails the sweep at once. Any other
+        error fails it when the same action has raised one ``MAX_CONSECUTIVE_ERRORS`` times in a row; until then the
+        error is only counted. A failing sweep's runners are ended first, if there is a connection to Ray.
 
         Args:
             sweep_id: The sweep that ``act`` works on.
@@ -41,20 +45,30 @@ class SweepGuard:
             act: The action. It must be idempotent, because the next tick repeats it after an error.
 
         Raises:
-            Exception: Errors of the database, of Ray and of leadership are raised again: no sweep is to blame for them.
+            LeadLost: If another controller leads by now.
+            ClusterUnreachable: If there is no connection to Ray.
+            ray.exceptions.RayError: If a call to Ray fails.
+            sqlalchemy.exc.OperationalError: If the database cannot be reached, or is locked.
+            sqlalchemy.exc.InterfaceError: If the database's driver fails.
         """
         try:
             act()
         except (LeadLost, ClusterUnreachable, RayError, OperationalError, InterfaceError):
             raise
         except ValidationError as error:
-            self._fail(sweep_id, f"its spec is not valid any more: {field_errors(error)[0]}. Post it again, corrected")
+            problem = field_errors(error)[0]
+            self._fail(
+                sweep_id, f"its stored document is not valid in this version: {problem}. Post it again, corrected"
+            )
         except Exception as error:
             self._errors[sweep_id, action] += 1
             if self._errors[sweep_id, action] == 1:
                 log.exception("Sweep %s: unexpected error in %r; trying again", sweep_id, action)
             if self._errors[sweep_id, action] >= MAX_CONSECUTIVE_ERRORS:
-                self._fail(sweep_id, f"the controller cannot run it: {type(error).__name__}: {error}")
+                found = f"{type(error).__name__}: {error}"
+                self._fail(
+                    sweep_id, f"{action!r} failed {MAX_CONSECUTIVE_ERRORS} times in a row in the controller: {found}"
+                )
         else:
             self._errors.pop((sweep_id, action), None)
 

@@ -1,4 +1,4 @@
-"""Storing what a runner reported: metrics, checkpoints and ends of trials, with their events and outbox entries."""
+"""Storing a runner's reports in one transaction: metrics, checkpoints and ends of trials, with events and outbox."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from workers.spec.trial import Objective
 
 
 def ingest(session: Session, pack: Pack, poll: Poll, objective: Objective, retries: RetriesSpec) -> bool:
-    """Store the reports of a poll that are not stored yet. The same poll a second time changes nothing.
+    """Store the reports of a poll whose numbers are above the pack's ``last_seq``, and mark the pack as started.
+
+    Reports of a trial whose attempt in this pack has ended are dropped. The same poll a second time only updates the
+    pack's ``seen_at``.
 
     Args:
         session: A session in a write transaction. Everything is stored in this one transaction.
         pack: The pack that the poll's runner trains.
         poll: The runner's answer.
-        objective: The sweep's objective, by which a trial's best checkpoint is chosen.
-        retries: How often a trial may fail before it counts as failed.
+        objective: The sweep's metric and its direction, by which a trial's best checkpoint is chosen.
+        retries: How many failures of a trial, by their cause, are followed by another attempt.
 
     Returns:
-        True if a trial has new metrics.
+        True if metrics of a step were stored that was not stored before.
     """
     sweeps.lock(session, pack.sweep_id)
     fresh = [report for report in poll.reports if report.seq > pack.last_seq]
@@ -72,7 +75,7 @@ def _store_metrics(session: Session, trial: Trial, measured: list[Measured]) -> 
 
 
 def _update_objective(trial: Trial, report: Checkpointed, objective: Objective) -> None:
-    """Take over a better objective, together with its step.
+    """Take over the objective and the step of a best checkpoint, if it is better than the trial's objective so far.
 
     Only checkpoints count. A better value between two checkpoints belongs to a model that was not kept.
     """
@@ -110,7 +113,10 @@ def _store_end(session: Session, trial: Trial, attempt: Attempt, report: Ended, 
 
 
 def _charge_failure(trial: Trial, report: Ended, retries: RetriesSpec) -> TrialState:
-    """Count a failure by its cause, and return ``waiting`` while the trial has retries left for this cause."""
+    """Count a failure, and return ``waiting`` if the trial has retries left for its cause, else ``failed``.
+
+    A failure without a cause is counted as the user's.
+    """
     if report.cause == "infrastructure":
         trial.infrastructure_failures += 1
         return "waiting" if trial.infrastructure_failures <= retries.infrastructure else "failed"

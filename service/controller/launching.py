@@ -1,4 +1,4 @@
-"""The launching step: plan packs of waiting trials while the cluster has room, and start their runners."""
+"""The launching step of a tick: carry out, sweep by sweep, what ``scheduling`` and ``placement`` choose."""
 
 from __future__ import annotations
 
@@ -18,27 +18,32 @@ from service.store.tables import Pack
 
 @dataclass
 class _Round:
-    """The capacity that a round of launching has left. ``full``: a sweep has trials that found no room."""
+    """One call of ``launch``.
+
+    Attributes:
+        capacity: The capacity that is left after the packs planned so far.
+        full: Whether the last sweep has trials that could run but were put in no pack.
+    """
 
     capacity: Capacity
     full: bool = False
 
 
 class PackLauncher:
-    """Plans packs of waiting trials, and starts the runner of each planned pack."""
+    """Stores packs of waiting trials in the database while the cluster has room, and starts a runner for each."""
 
     def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
         self._context, self._guard = context, guard
 
     def start_planned(self) -> None:
-        """Start the runner of every planned pack, or adopt the one that an earlier controller has started."""
+        """Start the runner of every pack that is planned and not started, or adopt one that already runs in Ray."""
         with self._context.read() as session:
             planned = [pack for pack in packs.open_packs(session) if pack.state == "planned"]
         for pack in planned:
             self._guard.run(pack.sweep_id, f"start {pack.id}", partial(self.start_runner, pack))
 
     def start_runner(self, pack: Pack) -> None:
-        """Start or adopt the runner of a pack, then mark the pack as started."""
+        """Start the runner of a pack, or adopt a living one with its name, then store the pack as started."""
         context = self._context
         with context.read() as session:
             work = assignment(session, pack, context.spec(session, pack.sweep_id), context.settings, context.term)
@@ -47,10 +52,14 @@ class PackLauncher:
             session.get_one(Pack, pack.id).state = "started"
 
     def launch(self, open_sweeps: Sequence[str]) -> None:
-        """Plan packs for the sweeps in order, the oldest first, and start their runners.
+        """Plan packs for the sweeps in order, then start the runner of every planned pack.
 
-        A round ends at the first sweep that the free capacity cannot hold as a whole. Smaller packs of younger sweeps
-        could otherwise keep a large pack waiting for ever.
+        Waiting trials that cannot be trained are failed. A sweep whose packs fit on no node is passed over. A round
+        ends at the first other sweep whose waiting trials do not all find room: smaller packs of younger sweeps could
+        otherwise keep a large pack waiting for ever.
+
+        Args:
+            open_sweeps: The ids of the sweeps that have not ended, the oldest first.
         """
         with self._context.read() as session:
             round_ = _Round(scheduling.free_capacity(session, self._context.cluster.nodes()))

@@ -1,4 +1,4 @@
-"""Leadership: acquire the lease, renew it while the work makes progress, and notice when it is lost."""
+"""A controller's side of the lease (``store.leases``): a thread that renews it, and the check for a hung tick."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from service.store.database import Database, LeadLost
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS = 300.0
-"""A tick that takes longer than this hangs in a call that cannot be interrupted, so the process exits."""
+"""If no progress is reported for this many seconds, a tick hangs in a call that cannot be interrupted: exit."""
 
 
 class Leadership:
-    """This controller's part in the competition for the lease.
+    """Acquires the lease for this controller, renews it while ticks make progress, and notices when it is lost.
 
     ``with leadership.held(term)`` renews the lease from a separate thread, so that a long tick does not lose it.
 
+    Args:
+        database: The database with the lease.
+        seconds: How long the lease lasts without a renewal; it is renewed three times as often.
+
     Attributes:
         holder: The unique name of this controller.
-        lost: Set when another controller has taken over.
+        lost: Set when a renewal finds that another controller has taken over; cleared by ``held``.
     """
 
     def __init__(self, database: Database, seconds: float) -> None:
@@ -39,19 +43,26 @@ class Leadership:
         self.lost = threading.Event()
 
     def acquire(self) -> int | None:
-        """Return the new term; None while another controller leads."""
+        """Take the lease and return the new term; return None, at once, if another controller holds it."""
         with self._database.write() as session:
             return leases.acquire(session, self.holder, self._seconds)
 
     def report_progress(self) -> None:
-        """Report, between ticks, that the work goes on. Raise LeadLost if another controller has taken over."""
+        """Note that a tick begins. If this is not called for ``STUCK_SECONDS``, the process exits with status 70.
+
+        Raises:
+            LeadLost: If another controller has taken over.
+        """
         self._progress = time.monotonic()
         if self.lost.is_set():
             raise LeadLost("another controller has taken over")
 
     @contextmanager
     def held(self, term: int) -> Iterator[None]:
-        """Renew the lease during the block and release it at the end, so that the next controller need not wait."""
+        """Renew the lease of ``term`` from a thread during the block.
+
+        At the end the lease is released, unless it was lost, so that the next controller need not wait.
+        """
         done = threading.Event()
         self.lost.clear()
         self.report_progress()

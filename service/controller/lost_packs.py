@@ -1,9 +1,9 @@
-"""Lost packs: the runner is gone, so its unfinished trials wait for another pack, or fail.
+"""Lost packs: the runner is gone, so each of its unfinished trials waits for another pack, is cancelled, or fails.
 
 Nobody can say which trial of a pack has ended its process. If several trials were lost together, none of them is
 therefore charged. They are packed again in packs of half the size (``placement.retry_packs``), until the trial at fault
-is alone in its pack. Only a trial that was lost alone uses one of its retries. If the whole cluster was
-lost, no trial is charged.
+is alone in its pack. Only a trial whose pack held no other uses one of its retries. If the whole cluster was lost, no
+trial is charged.
 """
 
 from __future__ import annotations
@@ -22,18 +22,22 @@ from workers.spec.sweep import RetriesSpec
 log = logging.getLogger(__name__)
 
 REASON_LENGTH = 300
-"""The largest number of characters that are kept of an error message."""
+"""The largest number of characters that are kept of the reason for which a pack was lost."""
 
 
 def mark_lost(session: Session, pack: Pack, domain: FailureDomain, reason: str, retries: RetriesSpec) -> None:
-    """End a pack whose runner is gone, and move each of its unfinished trials on.
+    """End a pack whose runner is gone, and decide about each of its unfinished trials.
+
+    A trial that is being cancelled becomes cancelled. A trial that has used up its retries fails. Any other waits for
+    another pack.
 
     Args:
         session: A session in a write transaction.
         pack: The lost pack.
         domain: What was lost: the runner's process alone, or the whole cluster.
         reason: The error message, which may have many lines.
-        retries: How often a trial may be lost alone before it fails.
+        retries: A trial fails if its infrastructure failures, of which being lost alone is one, exceed
+            ``retries.infrastructure``.
     """
     sweeps.lock(session, pack.sweep_id)
     reason = one_line(reason)
@@ -51,9 +55,9 @@ def mark_lost(session: Session, pack: Pack, domain: FailureDomain, reason: str, 
 
 
 def one_line(message: str) -> str:
-    """Return the essence of an error message in one line.
+    """Return an error message in one line of at most ``REASON_LENGTH`` characters.
 
-    Ray's messages have many lines. Only what they say about the process's exit is kept.
+    Of a message in which Ray gives a "Worker exit detail", only this detail is kept.
     """
     line = " ".join(message.split())
     found = re.search(r"Worker exit detail: (.*?)(\. Some common causes|$)", line)
@@ -69,8 +73,8 @@ def _move_on(
     trial.infrastructure_failures += charged
     if trial.infrastructure_failures > retries.infrastructure:
         reason = (
-            f"its process was lost {trial.infrastructure_failures} times, and retries.infrastructure allows "
-            f"{retries.infrastructure}; the last time: {attempt.reason}"
+            f"its process, machine or disk failed {trial.infrastructure_failures} times, and retries.infrastructure "
+            f"allows {retries.infrastructure}; the last time its process was lost: {attempt.reason}"
         )
         trials.move(session, trial, "failed", reason)
     else:

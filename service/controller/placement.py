@@ -1,4 +1,4 @@
-"""Placement: which waiting trials share a pack, and how many packs the cluster can hold."""
+"""Placement, without the database: which trials share a pack, and how many packs the cluster's nodes can hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from workers.spec.trial import TrialSpec
 
 @dataclass(frozen=True)
 class Capacity:
-    """The nodes of the cluster, and the CPUs and GPUs that are free on all of them together."""
+    """Counts how many packs the cluster can hold.
+
+    Attributes:
+        nodes: The nodes of the cluster.
+        cpus: The CPUs that are free on all nodes together.
+        gpus: The GPUs that are free on all nodes together.
+    """
 
     nodes: Sequence[Node]
     cpus: float
@@ -29,19 +35,22 @@ class Capacity:
         return cls(nodes, cpus, sum(node.gpus for node in nodes) - sum(pack.gpus for pack in open_packs))
 
     def can_ever_hold(self, needs: ResourcesSpec) -> bool:
-        """Return whether some node is large enough for one pack."""
+        """Return whether some node is large enough for one pack while nothing else runs on it."""
         return any(node.cpus >= needs.cpus and node.gpus >= needs.gpus for node in self.nodes)
 
     def minus(self, needs: ResourcesSpec) -> Capacity:
-        """Return the capacity that one more pack leaves."""
+        """Return the capacity that is left after one more pack."""
         return Capacity(self.nodes, self.cpus - needs.cpus, self.gpus - needs.gpus)
 
     def free_packs(self, needs: ResourcesSpec) -> int:
-        """Return how many more packs fit now."""
+        """Return how many more packs fit into the CPUs and GPUs that are free on all nodes together.
+
+        The free ones may be spread over several nodes, so that a pack still has to wait in Ray for room on one node.
+        """
         return max(0, _times(self.cpus, self.gpus, needs))
 
     def total_packs(self, needs: ResourcesSpec) -> int:
-        """Return how many packs fit into the cluster while it is idle."""
+        """Return how many packs fit on the nodes of the cluster, each on one node, while nothing runs on them."""
         return sum(_times(node.cpus, node.gpus, needs) for node in self.nodes)
 
 
@@ -51,12 +60,13 @@ def _times(cpus: float, gpus: float, needs: ResourcesSpec) -> int:
 
 
 def retry_packs(waiting: Sequence[Trial], latest: Mapping[str, Attempt], sizes: Mapping[str, int]) -> list[list[Trial]]:
-    """Group the trials that were lost with their process into packs of half the size.
+    """Group the trials that were lost with their process into packs of at most half their lost pack's size.
 
-    One trial of a lost pack may be what ends the process. Halving the packs isolates it, while the others finish.
+    Other trials, and those that were lost with the whole cluster, are left out. One trial of a lost pack may be what
+    ends the process. Halving the packs isolates it, while the others finish.
 
     Args:
-        waiting: The waiting trials, lost or not.
+        waiting: The waiting trials, whether they were lost or not.
         latest: The latest attempt of each trial that has had one, by the trial's id.
         sizes: The number of trials of each lost pack, by the pack's id.
     """
@@ -75,7 +85,13 @@ def _split(group: list[Trial], size: int) -> list[list[Trial]]:
 def fresh_packs(
     waiting: Sequence[tuple[Trial, TrialSpec]], needs: ResourcesSpec, capacity: Capacity
 ) -> list[list[Trial]]:
-    """Group trials that were not lost into packs, as large as is efficient on this cluster."""
+    """Group trials into packs of the size that the sweep asks for, or as large as is efficient on this cluster.
+
+    Args:
+        waiting: Each trial with its specification, without the trials that ``retry_packs`` has grouped.
+        needs: The CPUs, the GPUs and the size of a pack, as the sweep asks for them.
+        capacity: The cluster. All of it counts, used or not.
+    """
     specs = [spec for _, spec in waiting]
     positions = plan(specs, needs.pack_size, max(1, capacity.total_packs(needs)), needs.gpus)
     return [[waiting[position][0] for position in pack] for pack in positions]

@@ -1,4 +1,4 @@
-"""The polling step: ask the runners of all started packs for their reports, and store what they answer."""
+"""The polling step of a tick: ask all runners for reports (``runners``), and store what they answer (``ingest``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workers.spec.expand import objective
 log = logging.getLogger(__name__)
 
 SEEN_SECONDS = 5.0
-"""How often a pack's ``seen_at`` is written while its runner has nothing new to report."""
+"""The seconds after which a pack's ``seen_at`` is written again while its runner has nothing new to report."""
 
 
 class RunnerPoller:
@@ -29,7 +29,10 @@ class RunnerPoller:
         self._context, self._guard = context, guard
 
     def poll(self, wait: float) -> None:
-        """Poll every started pack, and handle the answers that come within ``wait`` seconds."""
+        """Poll the runner of every started pack, and handle the answers that come within ``wait`` seconds.
+
+        A later answer is handled by the next call.
+        """
         runners = self._context.runners
         with self._context.read() as session:
             started = [pack for pack in packs.open_packs(session) if pack.state == "started"]
@@ -74,7 +77,7 @@ class RunnerPoller:
 
 
 def _is_worth_storing(poll: Poll, pack: Pack) -> bool:
-    """Return whether an answer needs a transaction; most answers hold no new report."""
+    """Return whether an answer changes the database: by new reports, by the pack's end, or by an old ``seen_at``."""
     if poll.state == "ended" or any(report.seq > pack.last_seq for report in poll.reports):
         return True
     return pack.seen_at is None or time.time() - pack.seen_at > SEEN_SECONDS

@@ -1,8 +1,8 @@
 """Pruning rules: which running trials do worse than their peers. Pure functions of the reported metrics.
 
-A curve is the objective that a trial has reported, as (step, value) pairs in order of step. The functions keep no
-memory, so that a new controller decides as the last one did. A trial that is kept now may be pruned later, when better
-peers have reached its rung.
+A curve is the objective that a trial has reported, as (step, value) pairs in order of step, at least one. The functions
+keep no memory, so that a new controller decides as the last one did. A trial that is kept now may be pruned later, when
+better peers have reached its rung.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from workers.spec.sweep import EarlyStoppingSpec
 from workers.spec.trial import Objective
 
 MIN_PEERS = 3
-"""The median rule needs at least this many peers."""
+"""The median rule prunes a trial only if at least this many other trials have reached its step."""
 
 
 def to_prune(
     rule: EarlyStoppingSpec, objective: Objective, curves: Mapping[str, Curve], running: Mapping[str, int]
 ) -> dict[str, str]:
-    """Return the trials to prune now, each with the reason.
+    """Return why each trial that is to be pruned now is pruned, by the trial's id; empty if the rule is ``none``.
 
     Args:
-        rule: The sweep's early stopping.
+        rule: The sweep's early stopping: ``none``, ``asha`` or ``median``, and its parameters.
         objective: The metric, and whether a small or a large value is better.
-        curves: The curves of all trials of the sweep, by the trial's id.
+        curves: The curves of all trials of the sweep that have one, by the trial's id.
         running: The target number of steps of each trial that may be pruned, by the trial's id. The rungs follow from
-            it, so trials with different targets are judged one group at a time.
+            it, so the trials of each target are judged in a group of their own, against the curves of all trials.
     """
     if rule.kind == "none":
         return {}
@@ -46,6 +46,8 @@ def to_prune(
 
 def extend_to_target(curves: Mapping[str, Curve], succeeded: Mapping[str, int]) -> dict[str, Curve]:
     """Return the curves, with those of succeeded trials continued at their last value to their target step.
+
+    A succeeded trial that has no curve, or has reached its target step, is left as it is.
 
     A trial that reaches ``training.target`` ends early. Without the extension its peers would be compared, at later
     steps, with the worse trials alone.
@@ -67,9 +69,10 @@ def asha(
 ) -> dict[str, str]:
     """Prune by asynchronous successive halving in its stopping form (Li et al. 2020).
 
-    The rungs are the steps ``first * reduction**k`` below ``steps``. Of the trials that have reached a rung, the best
-    1/``reduction`` go on. A trial is judged at the highest rung that it has reached. A trial that was pruned at a rung
-    does not count at the rungs above, which it may have reached before the command to end arrived.
+    The rungs are the steps ``first * reduction**k`` below ``steps``. Of the n trials that have reached a rung, the
+    best n // ``reduction`` go on, and all that equal the last of these; all go on if n is below ``reduction``. A trial
+    is judged at the highest rung that it has reached, and never once it has reached ``steps``. A trial that was pruned
+    at a rung does not count at the rungs above, which it may have reached before the command to end arrived.
 
     Args:
         curves: The curves by the trial's id.
@@ -112,7 +115,9 @@ def below_median(
 ) -> dict[str, str]:
     """Prune by the median rule (Golovin et al. 2017).
 
-    A trial is pruned if its best value so far is worse than the median of its peers' averages up to the same step.
+    A trial is pruned if its best value so far is worse than the median of its peers' averages up to the same step. Its
+    peers are the other trials that have reached this step, at least ``MIN_PEERS``. A trial that has reached ``steps``
+    is never pruned.
 
     Args:
         curves: The curves by the trial's id.
@@ -147,7 +152,7 @@ def _finished(curve: Curve, steps: int) -> bool:
 
 
 def _best_at(curve: Curve, rung: int, objective: Objective) -> float | None:
-    """Return the best value up to the first report at or past the rung; None if the curve does not reach the rung."""
+    """Return the best value up to and including the first report at or past the rung; None if there is none."""
     values = []
     for step, value in curve:
         values.append(value)
@@ -161,5 +166,5 @@ def _best(values: list[float], objective: Objective) -> float:
 
 
 def _average(curve: Curve, step: int) -> float:
-    """Return the average up to a step; the first value if the curve begins later."""
+    """Return the mean of the values up to and including a step; the first value if the curve begins later."""
     return fmean([value for at, value in curve if at <= step] or [curve[0][1]])

@@ -1,4 +1,4 @@
-"""The reconcile loop: compare the stored state with Ray, and act.
+"""One tick of the reconcile loop: poll the runners, advance every open sweep, then launch packs.
 
 Every action is idempotent. A tick may be interrupted anywhere, and the next tick, or the next controller, repeats it.
 """
@@ -19,9 +19,9 @@ from service.store.database import Database
 
 
 class Reconciler:
-    """The work of one leadership term.
+    """Makes what runs in Ray agree with the sweeps in the database, tick by tick, during one leadership term.
 
-    While ``cluster`` is unreachable, the reconciler does only what needs no runner.
+    While there is no connection to Ray, a tick starts and polls no runner, and launches no pack.
     """
 
     def __init__(self, database: Database, cluster: Cluster, settings: ControllerSettings, term: int) -> None:
@@ -38,7 +38,8 @@ class Reconciler:
             wait: How many seconds the runners have to answer.
 
         Returns:
-            True if a pack or a sweep has ended, which MLflow should receive at once.
+            True if a runner has finished its pack or a sweep has ended, which MLflow should receive at once. A lost
+            pack does not count.
         """
         self._context.ended = False
         if self._context.cluster.connected:
@@ -53,7 +54,7 @@ class Reconciler:
         return self._context.ended
 
     def mark_all_lost(self, reason: str) -> None:
-        """Mark every open pack as lost with its cluster, which is charged to no trial."""
+        """End every open pack as lost with its cluster, and move its trials on; no trial is charged a retry."""
         with self._context.read() as session:
             open_packs = packs.open_packs(session)
         for pack in open_packs:

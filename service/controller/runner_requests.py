@@ -1,4 +1,4 @@
-"""Requests to the runners: polls and commands that Ray carries out in the background."""
+"""The asynchronous calls to runners that have not been answered: polls, at most one for each runner, and commands."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class PollResult:
     Attributes:
         pack_id: The pack that the runner trains.
         poll: The answer; None if there is a problem.
-        problem: ``dead`` if the process is gone, ``silent`` if it did not answer this poll but may still be training,
-            ``timed out`` if it has been silent for too long.
-        message: What Ray says about the problem.
+        problem: ``dead`` if the process is gone, ``silent`` if this poll failed but the runner may still be training,
+            ``timed out`` if it has been silent for too long; None if there is an answer.
+        message: The problem, in the words of Ray or of this controller; empty if there is an answer.
     """
 
     pack_id: str
@@ -38,14 +38,19 @@ class PollResult:
 
 @dataclass
 class _PendingPoll:
-    """A poll without an answer yet. ``silent_since`` is on the monotonic clock, in seconds."""
+    """A poll without an answer yet.
+
+    Attributes:
+        ref: Ray's reference to the answer.
+        silent_since: When the first of the runner's polls in a row without an answer was sent, on the monotonic clock.
+    """
 
     ref: Any
     silent_since: float
 
 
 class RunnerRequests:
-    """The polls and commands that have not been answered yet.
+    """Sends polls and commands to runners without waiting, and collects the answers later.
 
     A runner gets no second poll while the first one is pending, so that a slow runner is not flooded.
     """
@@ -56,26 +61,29 @@ class RunnerRequests:
         self._commands: list[tuple[str, Any]] = []
 
     def poll(self, pack_id: str, handle: Any, after_seq: int, term: int) -> None:
-        """Ask a runner for its reports after ``after_seq``, unless it has yet to answer an earlier poll."""
+        """Ask a runner for its reports numbered above ``after_seq``, unless an earlier poll of it is still pending."""
         if pack_id not in self._pending:
             now = time.monotonic()
             ref = handle.poll.remote(after_seq, term)
             self._pending[pack_id] = _PendingPoll(ref, self._silent_since.get(pack_id, now))
 
     def command(self, pack_id: str, handle: Any, term: int, command: Command) -> None:
-        """Send a command. A failure to deliver it is logged later, by ``collect``."""
+        """Send a command without waiting. If it fails, ``collect`` logs that later."""
         self._commands.append((pack_id, handle.command.remote(term, command.model_dump())))
 
     def forget(self, pack_id: str) -> None:
-        """Drop the pending poll of a pack and its time of silence."""
+        """Drop the pending poll of a pack's runner, and since when the runner has been silent."""
         self._pending.pop(pack_id, None)
         self._silent_since.pop(pack_id, None)
 
     def collect(self, wait: float) -> list[PollResult]:
-        """Return the results of the polls that are answered within ``wait`` seconds.
+        """Return the results of the pending polls that are answered or fail within ``wait`` seconds.
+
+        Return as soon as all have been answered. Commands that have failed since the last call are logged.
 
         Raises:
             LeadLost: If a runner obeys a controller with a newer term.
+            pydantic.ValidationError: If a runner's answer is not a ``Poll`` of this version.
         """
         self._log_failed_commands()
         refs = {pending.ref: pack_id for pack_id, pending in self._pending.items()}
@@ -85,7 +93,7 @@ class RunnerRequests:
         return [self._result(refs[ref], ref) for ref in ready]
 
     def silent_for(self, pack_id: str) -> float:
-        """Return for how many seconds a runner has left polls unanswered."""
+        """Return for how many seconds a runner has left polls in a row unanswered; 0 if no poll of it is pending."""
         pending = self._pending.get(pack_id)
         return time.monotonic() - pending.silent_since if pending else 0.0
 
@@ -114,4 +122,6 @@ class RunnerRequests:
             try:
                 ray.get(ref)
             except RayError as error:
-                log.warning("Pack %s refused a command; it is sent again if still needed: %s", refs[ref], error)
+                log.warning(
+                    "A command to the runner of pack %s failed; it is sent again if still needed: %s", refs[ref], error
+                )

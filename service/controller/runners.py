@@ -1,4 +1,4 @@
-"""The runners of the open packs: start or adopt them by name, poll them, send them commands, end them."""
+"""The runners of the open packs, each with its Ray handle: start or adopt them by name, poll, command and end them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
 
 SILENT_SECONDS = 120.0
-"""A runner that has answered before is given up after this time without an answer."""
+"""A runner that has answered before is given up after this many seconds without an answer."""
 START_SECONDS = 900.0
-"""A runner that has never answered is given up after this time: it may wait for CPUs, a node or a slow disk."""
+"""A runner that has never answered is given up after this many seconds: it may wait for CPUs or for a slow disk."""
 
 
 def runner_name(pack_id: str, attempt: int) -> str:
-    """Return the name of a runner in Ray, which no other runner ever has."""
+    """Return the name, unique for ever, of the runner in Ray that trains a pack.
+
+    Args:
+        pack_id: The pack.
+        attempt: The highest attempt number of the pack's trials.
+    """
     return f"pack-{pack_id}-a{attempt}"
 
 
@@ -33,7 +38,11 @@ def find_runner_name(session: Session, pack: Pack) -> str:
 
 
 def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: ControllerSettings, term: int) -> Assignment:
-    """Return the work of a pack's runner: its trials, resources and folders."""
+    """Return what a pack's runner is told: its trials with their specifications and folders, its CPUs and GPUs.
+
+    Raises:
+        workers.errors.SpecError: If one of the trials cannot be trained.
+    """
     folder = settings.checkpoint_dir.resolve() / pack.sweep_id
     trials = [session.get_one(Trial, trial_id) for trial_id in pack.trial_ids]
     return Assignment(
@@ -56,7 +65,7 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
 
 
 class Runners:
-    """The handles of the running runners, and the requests that they have yet to answer.
+    """Starts, polls, commands and ends the runners of packs, and keeps the Ray handle of each.
 
     Nothing here must survive the process: the next controller finds the runners again by their names.
     """
@@ -67,22 +76,24 @@ class Runners:
         self._requests = RunnerRequests()
 
     def start(self, work: Assignment) -> None:
-        """Start the runner of a pack, or adopt the one with its name."""
+        """Start the runner of a pack, or adopt the living one that has its name already; keep its handle."""
         name = runner_name(work.pack_id, work.attempt)
         self._handles[work.pack_id] = self._cluster.start(work, name)
 
     def poll(self, open_packs: Sequence[tuple[Pack, str]], wait: float) -> list[PollResult]:
-        """Poll the runners of started packs.
+        """Poll the runners of started packs, and return what has come in by then.
 
         Args:
             open_packs: Each pack with the name of its runner.
             wait: How many seconds the runners have to answer.
 
         Returns:
-            The answers that have come in time, also to earlier polls, and the runners that are dead or given up.
+            The answers that have come in time, also to earlier polls; polls that failed (``silent``); runners that are
+            ``dead``; and runners that are given up (``timed out``). The caller has to end the last two.
 
         Raises:
             LeadLost: If a runner obeys a controller with a newer term.
+            pydantic.ValidationError: If a runner's answer is not a ``Poll`` of this version.
         """
         gone = []
         for pack, name in open_packs:
@@ -101,18 +112,18 @@ class Runners:
             limit = START_SECONDS if pack.seen_at is None else SILENT_SECONDS
             seconds = self._requests.silent_for(pack.id)
             if seconds > limit:
-                message = f"its runner has not answered for {seconds:.0f} s"
+                message = f"its runner has not answered for {seconds:.0f} s, and is given up after {limit:.0f} s"
                 found.append(PollResult(pack.id, problem="timed out", message=message))
         return found
 
     def command(self, pack: Pack, command: Command) -> None:
-        """Send a command to a pack's runner. Do nothing if the runner has not been found yet."""
+        """Send a command to a pack's runner without waiting. Do nothing if its handle is not known yet."""
         handle = self._handles.get(pack.id)
         if handle is not None:
             self._requests.command(pack.id, handle, self._term, command)
 
     def end(self, pack_id: str, name: str) -> None:
-        """End a runner's process, if it is still there, and forget the runner."""
+        """End the process of the pack's runner, named ``name``, if it is still there, and drop what is known of it."""
         self._cluster.kill(name)
         self.forget(pack_id)
 

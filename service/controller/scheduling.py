@@ -1,4 +1,4 @@
-"""Scheduling: choose the waiting trials that run next, and plan each pack in one transaction."""
+"""Scheduling, on the database: which waiting trials run next, and the transaction that stores a planned pack."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from workers.spec.trial import TrialSpec
 TrainableTrial = tuple[Trial, TrialSpec]
 
 LOOK_AHEAD = 1_000
-"""The largest number of waiting trials of a sweep that one tick considers."""
+"""The largest number of waiting trials of one sweep, the first by number, that one tick considers."""
 
 
 def free_capacity(session: Session, nodes: Sequence[Node]) -> Capacity:
-    """Return the capacity of the cluster that the open packs leave free."""
+    """Return the CPUs and GPUs of the cluster that the planned and started packs of all sweeps leave free."""
     return Capacity.free(nodes, packs.open_packs(session))
 
 
 def trials_to_run(session: Session, sweep_id: str) -> list[Trial]:
-    """Return the waiting trials of a sweep that should run.
+    """Return the first ``LOOK_AHEAD`` waiting trials of a sweep that no user has stopped or cancelled.
 
-    In a sweep that is stopping only lost trials still wait, since ``sweep_lifecycle`` has cancelled the others.
+    There are none unless the sweep is running or stopping. In a sweep that is stopping only lost trials still wait,
+    since ``sweep_lifecycle`` has cancelled the others.
     """
     if session.get_one(Sweep, sweep_id).state not in ("running", "stopping"):
         return []
@@ -54,7 +55,13 @@ def split_trainable(spec: SweepSpec, candidates: Sequence[Trial]) -> tuple[list[
 
 
 def fail_waiting(session: Session, sweep_id: str, reasons: Mapping[str, str]) -> None:
-    """Fail waiting trials that cannot be trained, each with its reason, by the trial's id."""
+    """Move trials that cannot be trained from waiting to failed. Trials that wait no longer are left as they are.
+
+    Args:
+        session: A session in a write transaction.
+        sweep_id: The sweep that the trials belong to.
+        reasons: Why each trial cannot be trained, by the trial's id.
+    """
     sweeps.lock(session, sweep_id)
     for trial_id, reason in reasons.items():
         trial = session.get_one(Trial, trial_id)
@@ -65,9 +72,9 @@ def fail_waiting(session: Session, sweep_id: str, reasons: Mapping[str, str]) ->
 def next_packs(
     session: Session, spec: SweepSpec, trainable: Sequence[TrainableTrial], free: Capacity
 ) -> list[list[Trial]]:
-    """Group trials into the next packs, as many as fit now.
+    """Group trials into packs, and return as many packs as the free CPUs and GPUs hold.
 
-    Lost trials come first, because the end of their sweep waits for them.
+    Trials that were lost with their process come first, because a sweep that is stopping waits only for them.
     """
     candidates = [trial for trial, _ in trainable]
     latest = attempts.latest(session, [trial.id for trial in candidates])
@@ -79,7 +86,7 @@ def next_packs(
 
 
 def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, term: int) -> Pack | None:
-    """Plan a pack and move its trials to running.
+    """Store a planned pack and move its trials from waiting to running.
 
     A user may have paused, stopped or cancelled the sweep or its trials since they were chosen. Trials that must not
     run any more are left out.
@@ -102,12 +109,14 @@ def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: S
 
 
 def stalled_sweeps(session: Session, nodes: Sequence[Node]) -> list[str]:
-    """Return a message for each sweep that waits because no node is large enough for its packs."""
+    """Return a message for each running sweep whose waiting trials need packs that fit on no node."""
     found = []
     for sweep in sweeps.in_state(session, "running"):
         needs = sweep.spec.get("resources", {})
         cpus, gpus = float(needs.get("cpus", 1.0)), float(needs.get("gpus", 0.0))
         fits = any(node.cpus >= cpus and node.gpus >= gpus for node in nodes)
         if not fits and open_trials.exist(session, sweep.id, "waiting"):
-            found.append(f"{sweep.id} needs {cpus:g} CPUs and {gpus:g} GPUs on one node")
+            found.append(
+                f"no node is large enough for {sweep.id}, which needs {cpus:g} CPUs and {gpus:g} GPUs on one node"
+            )
     return found

@@ -14,8 +14,8 @@ from workers.spec.sweep import SweepSpec
 def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
     """Create the trials that the sweep's sampler is ready to propose, and move a queued sweep to running.
 
-    A sampler that does not learn from results proposes all trials at once. A paused sweep gets its trials when it
-    resumes.
+    Nothing is done in other states than queued and running. A sampler that does not learn from results proposes
+    all trials at once. A paused sweep gets its trials when it resumes.
     """
     sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state not in ("queued", "running"):
@@ -27,14 +27,18 @@ def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
 
 
 def needs_settling(session: Session, sweep: Sweep) -> bool:
-    """Return whether ``settle`` would change anything. This only reads, and takes no lock."""
+    """Return whether ``settle`` would cancel a trial or end the sweep. This only reads, and takes no lock."""
     if sweep.state in SWEEP_ENDED:
         return False
     return bool(_to_cancel(session, sweep)) or _all_ended(session, sweep)
 
 
 def settle(session: Session, sweep_id: str) -> None:
-    """Cancel the waiting trials that must not run, and end the sweep if all of its trials have ended."""
+    """Cancel the waiting trials that must not run, and end the sweep if all of its trials have ended.
+
+    A sweep that was cancelled or stopped by a user ends as such. Any other has succeeded if one of its trials has
+    succeeded, or was pruned with an objective; else it has failed. Nothing is done if the sweep has ended already.
+    """
     sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state in SWEEP_ENDED:
         return
@@ -46,7 +50,11 @@ def settle(session: Session, sweep_id: str) -> None:
 
 
 def fail(session: Session, sweep_id: str, reason: str) -> None:
-    """End a sweep that cannot go on, together with its packs and trials. Its runners must have ended already."""
+    """End a sweep that cannot go on, together with its packs and trials. Its runners must have ended already.
+
+    Its open attempts end as cancelled, its unfinished trials fail, and the sweep fails; but a sweep that is stopping or
+    cancelling becomes stopped or cancelled. A sweep that has ended keeps its state.
+    """
     sweep = sweeps.get_locked(session, sweep_id)
     for pack in packs.open_packs(session, sweep_id):
         for attempt in attempts.open_of_pack(session, pack.id).values():
@@ -60,7 +68,7 @@ def fail(session: Session, sweep_id: str, reason: str) -> None:
 
 
 def _all_ended(session: Session, sweep: Sweep) -> bool:
-    """Return whether all trials have ended and none will be added. A sweep that is stopping adds none."""
+    """Return whether all trials have ended and none will be added. One that stops or is being cancelled adds none."""
     complete = sweep.state in ("stopping", "cancelling") or trials.count(session, sweep.id) >= sweep.trial_count
     return complete and not open_trials.any_unfinished(session, sweep.id)
 
@@ -68,7 +76,9 @@ def _all_ended(session: Session, sweep: Sweep) -> bool:
 def _to_cancel(session: Session, sweep: Sweep) -> list[Trial]:
     """Return the waiting trials that must not run.
 
-    A sweep that is stopping still finishes the trials that had begun and wait only because their pack was lost.
+    These are all waiting trials of a sweep that is being cancelled, else those that a user has stopped or cancelled.
+    A sweep that is stopping cancels the others too, except those that had begun and wait only because their pack was
+    lost: it still finishes these.
     """
     if sweep.state == "cancelling":
         return open_trials.in_state(session, sweep.id, "waiting")
@@ -106,7 +116,10 @@ def _end(session: Session, sweep: Sweep) -> None:
 
 
 def _path_to_failure(state: str) -> list[SweepState]:
-    """Return the states that a failing sweep passes. One that is stopping or cancelling ends as it would have."""
+    """Return the states that a failing sweep passes, without ``state`` itself; the last is the one it ends in.
+
+    A sweep that is stopping or cancelling ends as it would have without the failure.
+    """
     paths: dict[str, list[SweepState]] = {
         "paused": ["running", "failed"],
         "stopping": ["stopped"],

@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session
 from service.store.tables import Attempt
 
 LOST = "lost"
-"""The outcome of an attempt whose runner is gone."""
+"""The outcome of an attempt whose runner ended, or fell silent for good, before it reported the trial's end."""
 FailureDomain = Literal["process", "cluster"]
 
 
 def of_trial(session: Session, trial_id: str) -> list[Attempt]:
-    """Return all attempts of a trial, the first one first."""
+    """Return all attempts of a trial in order of number; empty if it has never been in a pack."""
     return list(session.scalars(select(Attempt).where(Attempt.trial_id == trial_id).order_by(Attempt.number)))
 
 
@@ -38,10 +38,18 @@ def latest(session: Session, trial_ids: Iterable[str]) -> dict[str, Attempt]:
 
 
 def number_of_pack(session: Session, pack_id: str) -> int:
-    """Return the highest attempt number of a pack's trials, which makes the name of its runner unique."""
+    """Return the highest number among a pack's attempts, which makes its runner's name unique; 0 if it has none."""
     return session.scalar(select(func.max(Attempt.number)).where(Attempt.pack_id == pack_id)) or 0
 
 
 def end(attempt: Attempt, outcome: str, cause: str | None, reason: str | None) -> None:
-    """Close an attempt now, with its outcome, and the cause and reason of a failure."""
+    """Close an attempt at the present time.
+
+    Args:
+        attempt: The attempt, in a session in a write transaction.
+        outcome: How it ended: as the runner reports it (``succeeded``, ``failed``, ``pruned``, ``cancelled`` or
+            ``paused``), or ``lost``.
+        cause: ``user`` or ``infrastructure`` for a failed attempt, the failure domain for a lost one, else None.
+        reason: Why it ended, for a person to read; None if there is nothing to say.
+    """
     attempt.outcome, attempt.cause, attempt.reason, attempt.ended_at = outcome, cause, reason, time.time()

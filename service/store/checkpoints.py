@@ -13,10 +13,11 @@ from service.store.tables import TrialCheckpoint
 def add(session: Session, checkpoint: TrialCheckpoint) -> bool:
     """Store a checkpoint's record.
 
-    If the step is recorded already, its path is updated, and it stays marked as best if it was so before.
+    If the step is recorded already, its path is replaced, its objective stays, and it is marked as best if it was so
+    before or is so now.
 
     Returns:
-        True if the record is new, or has become the best one.
+        True if the record is new, or is now marked as best and was not so before.
     """
     known = session.get(TrialCheckpoint, (checkpoint.trial_id, checkpoint.step))
     if known is None:
@@ -35,7 +36,14 @@ def of_trial(session: Session, trial_id: str) -> list[TrialCheckpoint]:
 
 
 def find(session: Session, trial_id: str, which: Literal["best", "last"]) -> TrialCheckpoint | None:
-    """Return a trial's last checkpoint, or the last one that was its best by the objective; None if it has none."""
+    """Return the checkpoint of a trial that is wanted; None if there is none.
+
+    Args:
+        session: A session.
+        trial_id: The trial.
+        which: ``last`` for the checkpoint with the highest step, ``best`` for the highest step among those that were
+            the trial's best by the objective when they were written.
+    """
     query = select(TrialCheckpoint).where(TrialCheckpoint.trial_id == trial_id)
     if which == "best":
         query = query.where(TrialCheckpoint.best)

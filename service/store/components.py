@@ -12,7 +12,7 @@ from service.store.tables import Component
 
 
 def note(session: Session, name: str, healthy: bool, message: str, detail: dict[str, Any] | None = None) -> None:
-    """Store the state of a component and the current time, replacing its last state.
+    """Store the health of a component with the current time, replacing what was stored of it before.
 
     Args:
         session: A session in a write transaction.
@@ -25,12 +25,15 @@ def note(session: Session, name: str, healthy: bool, message: str, detail: dict[
 
 
 def get(session: Session, name: str) -> Component | None:
-    """Return the last state of a component; None if it was never observed."""
+    """Return the health of a component as last stored; None if it was never stored."""
     return session.get(Component, name)
 
 
 def nodes(session: Session) -> list[tuple[float, float]]:
-    """Return the (CPUs, GPUs) of each node when the controller last saw the cluster; empty if Ray is not healthy."""
+    """Return the (CPUs, GPUs) of each node when the controller last saw the cluster.
+
+    The list is empty if Ray is not healthy or was never observed.
+    """
     row = get(session, "ray")
     found = row.detail.get("nodes") if row is not None and row.healthy else None
     if not isinstance(found, list):
@@ -39,5 +42,5 @@ def nodes(session: Session) -> list[tuple[float, float]]:
 
 
 def every(session: Session) -> list[Component]:
-    """Return all components in order of name."""
+    """Return the health of every component that was ever stored, in order of name."""
     return list(session.scalars(select(Component).order_by(Component.name)))

@@ -14,17 +14,17 @@ from service.store.tables import Lease
 LEADER = "controller"
 """The name of the row in ``leases`` that the controllers compete for."""
 BUSY_SECONDS = 10
-"""How long a connection to SQLite waits for another writer."""
+"""How many seconds a transaction on SQLite waits for another writer before it raises OperationalError."""
 
 
 class LeadLost(RuntimeError):
-    """The controller no longer leads: another term has begun. The transaction was rolled back."""
+    """The controller no longer leads, because another term has begun. An open transaction is rolled back."""
 
 
 class Database:
-    """A database whose ``read()`` and ``write()`` open a session in a transaction.
+    """Connects to a database, and opens sessions in a transaction with ``read()`` and ``write()``.
 
-    An exception inside the block rolls the whole transaction back.
+    An exception inside the ``with`` block rolls the whole transaction back.
 
     Args:
         url: An SQLAlchemy URL, ``sqlite:///path`` or ``postgresql+psycopg://...``.
@@ -43,7 +43,7 @@ class Database:
 
     @contextmanager
     def write(self, term: int | None = None) -> Iterator[Session]:
-        """Open a session for writing and commit it at the end of the block.
+        """Open a session for writing, and commit it at the end of the block if that raises nothing.
 
         Args:
             term: The leadership term that the write belongs to; None for a write that needs no leadership.
@@ -63,7 +63,7 @@ class Database:
             yield session
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections that no block is using."""
         self.engine.dispose()
 
 

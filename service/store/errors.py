@@ -9,6 +9,11 @@ class NotFound(LookupError):
     Attributes:
         noun: The kind of row, such as ``sweep`` or ``trial``.
         id: The id that was asked for.
+
+    Args:
+        noun: The kind of row.
+        id: The id; the message shows its first 100 characters.
+        hint: Text that is appended to the message as it is.
     """
 
     def __init__(self, noun: str, id: str, hint: str = "") -> None:
@@ -17,4 +22,4 @@ class NotFound(LookupError):
 
 
 class KeyReused(ValueError):
-    """An idempotency key was used before, with a different request body."""
+    """An idempotency key has created a sweep before, from a request body with another hash."""

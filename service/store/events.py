@@ -11,7 +11,7 @@ from service.store.tables import Event, Sweep
 
 
 def record(session: Session, sweep_id: str, kind: str, data: dict[str, Any], trial_id: str | None = None) -> int:
-    """Append an event to a sweep and return its number.
+    """Append an event to a sweep and return its number, which is one above that of the sweep's last event.
 
     Increasing ``event_seq`` locks the sweep's row until the commit, so that events are committed in order of number.
 
@@ -21,6 +21,9 @@ def record(session: Session, sweep_id: str, kind: str, data: dict[str, Any], tri
         kind: The kind of event, such as ``sweep.running`` or ``trial.metrics``.
         data: The event's facts; they depend on its kind.
         trial_id: The trial that the event is about; None for an event of the sweep itself.
+
+    Raises:
+        sqlalchemy.exc.NoResultFound: If there is no such sweep.
     """
     seq: int = session.execute(
         update(Sweep).where(Sweep.id == sweep_id).values(event_seq=Sweep.event_seq + 1).returning(Sweep.event_seq)
@@ -30,7 +33,7 @@ def record(session: Session, sweep_id: str, kind: str, data: dict[str, Any], tri
 
 
 def after(session: Session, sweep_id: str, seq: int, limit: int = 500) -> list[Event]:
-    """Return the first ``limit`` events with numbers above ``seq``, the oldest first."""
+    """Return the first ``limit`` events of a sweep, and of its trials, with numbers above ``seq``, oldest first."""
     query = select(Event).where(Event.sweep_id == sweep_id, Event.seq > seq).order_by(Event.seq).limit(limit)
     return list(session.scalars(query))
 

@@ -9,24 +9,24 @@ from service.store.tables import IdempotencyKey
 
 
 def sweep_of(session: Session, key: str, body_hash: str) -> str | None:
-    """Return the id of the sweep that this key has created; None for a new key.
+    """Return the id of the sweep that a request with this key and body has created; None for a new key.
 
     Raises:
-        KeyReused: If the key came before with a request body of another hash.
+        KeyReused: If the key is known, with another ``body_hash``.
     """
     known = session.get(IdempotencyKey, key)
     if known is None:
         return None
     if known.body_hash != body_hash:
-        raise KeyReused(f"idempotency key {key!r} was used before with another body, for sweep {known.sweep_id}")
+        raise KeyReused(f"idempotency key {key!r} has created sweep {known.sweep_id} from another body; send a new key")
     return known.sweep_id
 
 
 def keep(session: Session, key: str, body_hash: str, sweep_id: str) -> None:
-    """Store the key.
+    """Store that the request with this key and body has created a sweep.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: If another transaction has stored the same key first.
+        sqlalchemy.exc.IntegrityError: If the key is stored already, by this or another transaction.
     """
     session.add(IdempotencyKey(key=key, body_hash=body_hash, sweep_id=sweep_id))
     session.flush()

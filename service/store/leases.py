@@ -1,4 +1,4 @@
-"""The controllers' lease: one row with its holder, its expiry and a term that grows with each new leader.
+"""Queries on the row of the controllers' lease: its holder, its expiry, and a term that grows with each new leader.
 
 The lease's expiry decides who may try to lead. The term decides whose writes are accepted (``Database.write``). A wrong
 clock, or a controller that wakes up late, can therefore cost time but never correctness.
@@ -18,6 +18,9 @@ from service.store.tables import Lease
 
 def acquire(session: Session, holder: str, seconds: float) -> int | None:
     """Take the lease and return the new term; return None while another holder's lease has not expired.
+
+    A holder that acquires its own lease again begins a new term too. None is also returned if another controller was
+    the first one ever to take the lease at the same moment.
 
     Args:
         session: A session in a write transaction.
@@ -44,18 +47,22 @@ def _first(session: Session, holder: str, expires_at: float) -> int | None:
 
 
 def renew(session: Session, term: int, seconds: float) -> None:
-    """Set the lease to expire in ``seconds``. Raise LeadLost if another term has begun."""
+    """Set the lease to expire in ``seconds`` from now, also if it has expired but nobody has taken it.
+
+    Raises:
+        LeadLost: If ``term`` is not the lease's term, because another one has begun.
+    """
     mine = (Lease.name == LEADER) & (Lease.term == term)
     found = session.execute(update(Lease).where(mine).values(expires_at=time.time() + seconds).returning(Lease.term))
     if found.scalar_one_or_none() is None:
-        raise LeadLost(f"leadership term {term} has ended")
+        raise LeadLost(f"leadership term {term} has ended: another controller has taken the lease")
 
 
 def release(session: Session, term: int) -> None:
-    """Expire the lease of ``term``, so that another controller can take it at once."""
+    """Expire the lease, so that another controller can take it at once. Do nothing if another term has begun."""
     session.execute(update(Lease).where(Lease.name == LEADER, Lease.term == term).values(expires_at=0.0))
 
 
 def current(session: Session) -> Lease | None:
-    """Return the lease of the current or last leader; None if no controller has ever led."""
+    """Return the lease, which may have expired; None if no controller has ever led."""
     return session.get(Lease, LEADER)

@@ -1,4 +1,4 @@
-"""Queries by which the controller decides what a sweep's trials need next."""
+"""Queries for a sweep's trials by state, with which the controller decides what they need next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.store.tables import Trial
 
 
 def exist(session: Session, sweep_id: str, state: TrialState | None = None) -> bool:
-    """Return whether a sweep has any trial, or any trial in one state."""
+    """Return whether a sweep has a trial in ``state``, or any trial if that is None."""
     query = select(Trial.id).where(Trial.sweep_id == sweep_id)
     query = query.where(Trial.state == state) if state else query
     return session.scalar(query.limit(1)) is not None
@@ -35,7 +35,7 @@ def any_unfinished(session: Session, sweep_id: str) -> bool:
 
 
 def ready(session: Session, sweep_id: str, limit: int) -> list[Trial]:
-    """Return the first ``limit`` waiting trials of a sweep that no user has stopped or cancelled."""
+    """Return the first ``limit`` waiting trials, by number, of a sweep that no user has stopped or cancelled."""
     query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "waiting", Trial.wanted.is_(None))
     return list(session.scalars(query.order_by(Trial.number).limit(limit)))
 
@@ -53,6 +53,6 @@ def first_failed(session: Session, sweep_id: str) -> Trial | None:
 
 
 def any_pruned_with_result(session: Session, sweep_id: str) -> bool:
-    """Return whether a trial of a sweep was pruned after it had reached an objective."""
+    """Return whether a trial of a sweep was pruned after a best checkpoint had given it an objective."""
     query = select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "pruned", Trial.objective.is_not(None))
     return session.scalar(query.limit(1)) is not None

@@ -29,29 +29,29 @@ def trial_created(session: Session, trial: Trial) -> None:
 
 
 def trial_metrics(session: Session, sweep_id: str, report: TrialReport) -> None:
-    """Add the entry with the metrics of one step of a trial."""
+    """Add the entry with a trial's metrics at one step, and the time at which they were stored."""
     payload = {"step": report.step, "values": report.values, "at": report.at}
     _add(session, sweep_id, "metrics", payload, report.trial_id)
 
 
 def checkpoint_written(session: Session, sweep_id: str, checkpoint: TrialCheckpoint) -> None:
-    """Add the entry with the path of a trial's new checkpoint."""
+    """Add the entry with the path of a trial's checkpoint that is new, or is marked as best since now."""
     payload = {"step": checkpoint.step, "path": checkpoint.path, "best": checkpoint.best}
     _add(session, sweep_id, "checkpoint", payload, checkpoint.trial_id)
 
 
 def sweep_ended(session: Session, sweep: Sweep) -> None:
-    """Add the entry with the sweep's final state."""
+    """Add the entry with the final state, the reason and the end time of a sweep that has ended."""
     _add(session, sweep.id, "ended", _end_of(sweep))
 
 
 def trial_ended(session: Session, trial: Trial) -> None:
-    """Add the entry with the trial's final state."""
+    """Add the entry with the final state, the reason and the end time of a trial that has ended."""
     _add(session, trial.sweep_id, "ended", _end_of(trial), trial.id)
 
 
 def oldest(session: Session, limit: int, skip: Sequence[str] = ()) -> list[OutboxEntry]:
-    """Return the first ``limit`` entries in order, without those of the sweeps in ``skip``."""
+    """Return the first ``limit`` entries in order of id, without those of the sweeps whose ids are in ``skip``."""
     query = select(OutboxEntry).order_by(OutboxEntry.id).limit(limit)
     return list(session.scalars(query.where(OutboxEntry.sweep_id.not_in(skip)) if skip else query))
 
@@ -62,17 +62,20 @@ def remove(session: Session, ids: Sequence[int]) -> None:
 
 
 def remove_all(session: Session, sweep_id: str) -> None:
-    """Delete all entries of a sweep."""
+    """Delete all entries of a sweep and of its trials."""
     session.execute(delete(OutboxEntry).where(OutboxEntry.sweep_id == sweep_id))
 
 
 def size(session: Session) -> int:
-    """Return the number of entries."""
+    """Return the number of entries of all sweeps."""
     return session.scalar(select(func.count()).select_from(OutboxEntry)) or 0
 
 
 def refill(session: Session, sweep_id: str) -> None:
-    """Forget a sweep's MLflow runs and write all of its entries again, from the other tables."""
+    """Replace a sweep's entries by those that describe all of it, from the other tables, and forget its MLflow runs.
+
+    The projector then creates the runs of the sweep and of its trials anew, and fills them.
+    """
     sweep = session.get_one(Sweep, sweep_id)
     projections.drop(session, sweep_id)
     remove_all(session, sweep_id)

@@ -19,12 +19,12 @@ def open_packs(session: Session, sweep_id: str | None = None) -> list[Pack]:
 
 
 def sizes(session: Session, pack_ids: Collection[str]) -> dict[str, int]:
-    """Return how many trials each of these packs has, by the pack's id."""
+    """Return how many trials each of these packs was planned with, by the pack's id."""
     return {pack.id: len(pack.trial_ids) for pack in session.scalars(select(Pack).where(Pack.id.in_(pack_ids)))}
 
 
 def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, term: int) -> Pack:
-    """Store a planned pack, with a new attempt for each of its trials.
+    """Store and return a planned pack, with a new attempt for each of its trials. The trials keep their state.
 
     Args:
         session: A session in a write transaction.
@@ -57,5 +57,5 @@ def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, te
 
 
 def end(pack: Pack, reason: str | None = None) -> None:
-    """Mark a pack as ended now."""
+    """Mark a pack as ended at the present time. ``reason`` says why it was lost or failed; None if neither."""
     pack.state, pack.reason, pack.ended_at = "ended", reason, time.time()

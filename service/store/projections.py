@@ -1,4 +1,4 @@
-"""The MLflow run of each sweep and trial. A subject is the id of a sweep or of a trial."""
+"""Which MLflow run belongs to each sweep and trial. A subject is a sweep or a trial."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.store.tables import Projection
 
 
 def get(session: Session, subject_id: str) -> Projection | None:
-    """Return the MLflow run of a sweep or trial; None if it has none yet."""
+    """Return the row with the MLflow run of a sweep or trial; None if no run of it is known."""
     return session.get(Projection, subject_id)
 
 
@@ -21,17 +21,17 @@ def put(session: Session, subject_id: str, experiment_id: str, run_id: str) -> N
 
 
 def of_sweep(session: Session, sweep_id: str) -> dict[str, Projection]:
-    """Return the runs of a sweep and of its trials, by the id of the sweep or trial."""
+    """Return the rows of a sweep and of those of its trials that have a run, by the id of the sweep or trial."""
     return {p.subject_id: p for p in session.scalars(select(Projection).where(_of(sweep_id)))}
 
 
 def drop(session: Session, sweep_id: str) -> None:
-    """Delete the runs of a sweep and of its trials from the table."""
+    """Delete the rows of a sweep and of its trials; the runs in MLflow stay."""
     session.execute(delete(Projection).where(_of(sweep_id)))
 
 
 def sweeps(session: Session) -> Sequence[str]:
-    """Return the ids of the sweeps that have a run."""
+    """Return the ids of the sweeps that have a run of their own in MLflow, as far as this table knows."""
     return session.scalars(select(Projection.subject_id).where(~Projection.subject_id.contains("-"))).all()
 
 

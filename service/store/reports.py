@@ -17,11 +17,11 @@ Curve = list[tuple[int, float]]
 def add(session: Session, trial_id: str, points: Sequence[tuple[int, dict[str, Any]]], at: float) -> list[TrialReport]:
     """Store the metrics of the steps that are not stored yet.
 
-    A step that is stored already keeps its values. The writer holds the lease's lock, so no other writer can add a
-    step between the query and the insert.
+    A step that is stored already keeps its values. The caller writes in a leadership term, and so holds the lease's
+    lock: no other writer can add a step between the query and the insert.
 
     Args:
-        session: A session in a write transaction.
+        session: A session in a write transaction of a leadership term.
         trial_id: The trial that the metrics belong to.
         points: Pairs of step and metrics by name. If a step occurs twice, its first metrics are stored.
         at: The time of the report, in seconds since the Unix epoch.
@@ -46,15 +46,15 @@ def add(session: Session, trial_id: str, points: Sequence[tuple[int, dict[str, A
 
 
 def of_trial(session: Session, trial_id: str, after: int = -1, limit: int | None = None) -> list[TrialReport]:
-    """Return a trial's reports at the steps above ``after``, in order of step, at most ``limit`` of them."""
+    """Return a trial's reports at the steps above ``after``, in order of step: the first ``limit``, or all if None."""
     query = select(TrialReport).where(TrialReport.trial_id == trial_id, TrialReport.step > after)
     return list(session.scalars(query.order_by(TrialReport.step).limit(limit)))
 
 
 def curves(session: Session, trial_ids: Iterable[str], metric: str) -> dict[str, Curve]:
-    """Return the curve of one metric for each of several trials.
+    """Return the curve of one metric for each of several trials, by the trial's id.
 
-    Trials and steps without the metric are left out.
+    Steps without the metric are left out, and so are trials that have it at no step.
     """
     query = select(TrialReport).where(TrialReport.trial_id.in_(list(trial_ids))).order_by(TrialReport.step)
     found: dict[str, Curve] = {}
@@ -66,5 +66,5 @@ def curves(session: Session, trial_ids: Iterable[str], metric: str) -> dict[str,
 
 
 def curves_of_sweep(session: Session, sweep_id: str, metric: str) -> dict[str, Curve]:
-    """Return the curve of one metric for each trial of a sweep, by the trial's id."""
+    """Return the curve of one metric for each trial of a sweep that has reported it, by the trial's id."""
     return curves(session, session.scalars(select(Trial.id).where(Trial.sweep_id == sweep_id)), metric)

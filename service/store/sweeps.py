@@ -21,7 +21,7 @@ _ID = re.compile(r"sw[0-9a-f]{10}")
 
 
 def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) -> Sweep:
-    """Store a new queued sweep, with its first event and its outbox entry.
+    """Store and return a new sweep in state queued, with its first event and its outbox entry.
 
     Args:
         session: A session in a write transaction.
@@ -45,7 +45,7 @@ def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) 
 
 
 def get(session: Session, sweep_id: str) -> Sweep:
-    """Return the sweep. Raise NotFound if there is none with this id."""
+    """Return the sweep; raise NotFound if there is none with this id, or if this cannot be the id of a sweep."""
     sweep = session.get(Sweep, sweep_id) if _ID.fullmatch(sweep_id) else None
     if sweep is None:
         raise NotFound("sweep", sweep_id)
@@ -73,7 +73,9 @@ def get_locked(session: Session, sweep_id: str) -> Sweep:
 
 
 def move(session: Session, sweep_id: str, to: SweepState, reason: str | None = None) -> Sweep:
-    """Move a sweep to another state, with its times, its event and, if the sweep ends, its outbox entry.
+    """Move a sweep to another state, and store its times, an event and, if the sweep ends, an outbox entry.
+
+    ``reason`` replaces the reason of the state before, also if it is None.
 
     Raises:
         NotFound: If there is no such sweep.
@@ -93,7 +95,9 @@ def move(session: Session, sweep_id: str, to: SweepState, reason: str | None = N
 
 
 def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:
-    """Carry out a user's verb on a sweep. A verb whose effect is already there changes nothing.
+    """Move a sweep to the state that a user's verb leads to, and return it.
+
+    A verb that leads to the state that the sweep is in, such as pause for a paused sweep, changes nothing.
 
     Raises:
         NotFound: If there is no such sweep.

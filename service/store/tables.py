@@ -27,14 +27,14 @@ class Base(DeclarativeBase):
 
 
 class Sweep(Base):
-    """A sweep, as it was submitted, and its state.
+    """A sweep: its document as it was submitted and validated, and its state.
 
     Attributes:
         spec: The sweep document after validation.
         trial_count: The number of trials that the document describes; the rows of ``trials`` are created later.
-        event_seq: The number of the sweep's last event. It is increased under the row's lock, which keeps the events in
-            order.
-        reason: Why the sweep is in its state, for a person to read.
+        event_seq: The number of the sweep's last event, 0 before the first. It is increased under the row's lock, which
+            keeps the events in order.
+        reason: Why the sweep is in its state, for a person to read; None if there is nothing to say.
     """
 
     __tablename__ = "sweeps"
@@ -59,13 +59,14 @@ class Trial(Base):
         number: The trial's place in its sweep, from 0.
         params: The values of the swept fields, by path, such as ``model.margin``.
         wanted: A verb, ``stop`` or ``cancel``, that a user gave and the controller has yet to carry out.
-        pack_id: The pack of the last attempt.
-        step: The last step that was reported.
-        objective: The objective of the trial's best checkpoint.
+        pack_id: The pack of the last attempt; None before the first.
+        step: The highest step whose metrics were reported; 0 before the first report.
+        objective: The objective of the trial's best checkpoint; None if no checkpoint has one.
         best_step: The step of that checkpoint.
         user_failures: The number of attempts that failed because of what the user asked for.
-        infrastructure_failures: The number of attempts that failed because of a machine, a disk or a process.
-        reason: Why the trial is in its state, for a person to read.
+        infrastructure_failures: The number of attempts that failed because of a machine or a disk, or were lost with
+            their process while they were alone in their pack. Other lost attempts do not count.
+        reason: Why the trial is in its state, for a person to read; None if there is nothing to say.
     """
 
     __tablename__ = "trials"
@@ -97,8 +98,9 @@ class Pack(Base):
         cpus: The number of CPUs that the runner takes.
         gpus: The number of GPUs that the runner takes.
         term: The leadership term in which the pack was planned.
-        last_seq: The number of the last report that was stored.
-        command_seq: The number of the last command that was sent.
+        last_seq: The highest number of a report that was taken from the runner; 0 before the first.
+        command_seq: The highest number given to a command for the runner; 0 before the first.
+        reason: Why the pack was lost or failed; None if neither.
         seen_at: When the runner last answered a poll, to within a few seconds; None if it has not answered yet.
     """
 
@@ -125,9 +127,10 @@ class Attempt(Base):
     Attributes:
         number: The attempt's place among the trial's attempts, from 1.
         from_step: The trial's step when the attempt was planned.
-        outcome: How the attempt ended, as the runner reported it, or ``lost`` if the runner was gone.
+        outcome: How the attempt ended, as the runner reported it; ``lost`` if the runner was gone; ``cancelled`` if the
+            controller failed the whole sweep; None while the attempt is open.
         cause: What a failure is charged to (``user`` or ``infrastructure``), or the failure domain of a lost attempt
-            (``process`` or ``cluster``).
+            (``process`` or ``cluster``); else None.
         reason: Why the attempt ended, for a person to read.
     """
 
@@ -197,7 +200,8 @@ class OutboxEntry(Base):
 
     Attributes:
         trial_id: The trial that the fact is about; None for a fact about the sweep itself.
-        kind: ``sweep``, ``trial``, ``metrics``, ``checkpoint`` or ``ended``.
+        kind: ``sweep`` or ``trial`` (it was created), ``metrics``, ``checkpoint`` or ``ended``.
+        payload: What MLflow has to be told; its fields depend on the kind.
     """
 
     __tablename__ = "outbox"
@@ -211,7 +215,7 @@ class OutboxEntry(Base):
 
 
 class Projection(Base):
-    """The MLflow experiment and run of a sweep or a trial.
+    """Which MLflow experiment and run hold what is told of a sweep or of a trial.
 
     Attributes:
         subject_id: The id of the sweep or trial.
@@ -243,7 +247,7 @@ class Lease(Base):
     """The controllers' lease: who leads, and until when.
 
     Attributes:
-        holder: The unique name of the controller that leads.
+        holder: The unique name of the controller that leads, or led last if the lease has expired.
         term: A number that grows with each new leader. A write under an older term is refused.
     """
 

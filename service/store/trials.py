@@ -49,7 +49,10 @@ def create(session: Session, sweep: Sweep, first: int, points: Sequence[Mapping[
 
 
 def observations(session: Session, sweep_id: str) -> list[Observation]:
-    """Return what a sampler may learn from: the trials of a sweep by number, with their results so far."""
+    """Return the trials of a sweep by number, each with its parameters, its objective so far and whether it has ended.
+
+    A sampler learns from them.
+    """
     query = select(Trial.number, Trial.params, Trial.objective, Trial.state).where(Trial.sweep_id == sweep_id)
     rows = session.execute(query.order_by(Trial.number))
     return [Observation(number, params, value, state in TRIAL_ENDED) for number, params, value, state in rows]
@@ -61,7 +64,7 @@ def count(session: Session, sweep_id: str) -> int:
 
 
 def get(session: Session, trial_id: str) -> Trial:
-    """Return the trial. Raise NotFound if there is none with this id."""
+    """Return the trial; raise NotFound if there is none with this id, or if this cannot be the id of a trial."""
     trial = session.get(Trial, trial_id) if _ID.fullmatch(trial_id) else None
     if trial is None:
         raise NotFound("trial", trial_id)
@@ -69,7 +72,9 @@ def get(session: Session, trial_id: str) -> Trial:
 
 
 def move(session: Session, trial: Trial, to: TrialState, reason: str | None = None) -> Trial:
-    """Move a trial to another state, with its times, its event and, if the trial ends, its outbox entry.
+    """Move a trial to another state, and store its times, an event and, if the trial ends, an outbox entry.
+
+    ``reason`` replaces the reason of the state before, also if it is None. A trial that ends loses its ``wanted`` verb.
 
     Only the controller moves trials. The state of ``trial`` in the session is therefore the current one.
 
@@ -91,7 +96,9 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
 
 
 def want(session: Session, trial_id: str, verb: TrialVerb) -> Trial:
-    """Store a user's verb for the controller to carry out. A repeated verb, or stop after cancel, changes nothing.
+    """Store a user's verb for the controller to carry out, and return the trial.
+
+    A repeated verb, or stop after cancel, changes nothing; cancel replaces stop.
 
     Raises:
         NotFound: If there is no such trial.
@@ -145,13 +152,19 @@ def ranked(
 
 
 def best(session: Session, sweep_id: str, direction: Direction) -> Trial | None:
-    """Return the trial with the best objective so far, the first of equals; a failed trial is never the best."""
+    """Return the trial with the best objective so far, the first of equals; None if no trial has an objective.
+
+    Trials in every state count, also pruned and cancelled ones, except failed ones.
+    """
     query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.objective.is_not(None), Trial.state != "failed")
     return session.scalar(query.order_by(_by_objective(direction), Trial.number).limit(1))
 
 
 def tally(session: Session, sweep_ids: Sequence[str]) -> dict[str, dict[str, tuple[int, int]]]:
-    """Return, by sweep and state, the number of trials and the sum of the steps that they have done."""
+    """Return, by sweep id and state, the number of trials and the sum of the highest steps that they have reported.
+
+    States without trials are left out; a sweep without trials has an empty dict.
+    """
     query = select(Trial.sweep_id, Trial.state, func.count(), func.coalesce(func.sum(Trial.step), 0))
     found: dict[str, dict[str, tuple[int, int]]] = {sweep_id: {} for sweep_id in sweep_ids}
     rows = session.execute(query.where(Trial.sweep_id.in_(sweep_ids)).group_by(Trial.sweep_id, Trial.state))

@@ -1,4 +1,4 @@
-"""Plots of the inside of a sweep's best trial: its gradients over time and its singular values."""
+"""Plots of one trial, the sweep's best, from its reports: gradient norms and singular values over training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from service.tracking.sweep_results import SweepResults, TrialResult
 from workers.spec.trial import TrialSpec
 
 SHOWN_DECADES = 12
-"""Gradients below the largest one by more decades than this are drawn like 0."""
+"""Gradients that are smaller than the largest by more decades than this are drawn in grey, like 0."""
 
 Snapshots = list[tuple[int, list[float]]]
-"""The (step, values) of the reports that hold all values of a kind."""
+"""The (step, values) of each report that has all metrics of one prefix, such as ``grad_t/``."""
 
 
 def drawn(found: SweepResults) -> dict[str, bytes]:
-    """Draw the plots for which the best trial has values, and return PNG files by name."""
+    """Draw the plots for which the best trial reported metrics, and return PNG files by name.
+
+    The result is empty if no trial has succeeded with an objective.
+    """
     best = found.best
     if best is None or best.spec is None:
         return {}
@@ -31,7 +34,8 @@ def drawn(found: SweepResults) -> dict[str, bytes]:
 def gradients(found: SweepResults, best: TrialResult, spec: TrialSpec) -> bytes | None:
     """Draw the gradient norms |dL/dh_t| as a heatmap with a logarithmic colour, and return a PNG file.
 
-    Training steps run across and the time within the sequence runs upwards. None if no gradient was reported.
+    Training steps run across and the time within the sequence runs upwards. None if no gradient was reported, or
+    if all are 0.
     """
     snapshots = _snapshots(found, "grad_t/")
     largest = max((value for _, values in snapshots for value in values), default=0.0)
@@ -53,9 +57,10 @@ def gradients(found: SweepResults, best: TrialResult, spec: TrialSpec) -> bytes 
 
 
 def spectrum(found: SweepResults, best: TrialResult, spec: TrialSpec) -> bytes | None:
-    """Draw the singular values within their band over training, and return a PNG file.
+    """Draw the singular values over training, within the band sigma* +- r, and return a PNG file.
 
-    Lines show the smallest and the largest value, shades show where the others lie. None if none were reported.
+    Lines show the smallest and the largest value; shades show the share of all values in each part of the band, if
+    shares were reported. None if no smallest and largest value was reported.
     """
     ends = [
         (step, values["spectral/min"], values["spectral/max"])
@@ -89,7 +94,10 @@ def spectrum(found: SweepResults, best: TrialResult, spec: TrialSpec) -> bytes |
 
 
 def _snapshots(found: SweepResults, prefix: str) -> Snapshots:
-    """Return the metrics whose names start with ``prefix``, in order of name, from the reports that have them all."""
+    """Return the values of the best trial's metrics that start with ``prefix``, at each report that has them all.
+
+    The values are in order of the metrics' names.
+    """
     names = sorted({name for _, values in found.best_reports for name in values if name.startswith(prefix)})
     return [
         (step, [values[name] for name in names])
@@ -104,7 +112,7 @@ def _columns(snapshots: Snapshots) -> list[int]:
 
 
 def _rows(count: int, steps: int) -> Sequence[float]:
-    """Return the edges of the heatmap's rows, half-way between ``count`` points from 0 to ``steps``."""
+    """Return the edges of the heatmap's rows, half-way between ``count`` points, at least 2, from 0 to ``steps``."""
     points = [i * steps / (count - 1) for i in range(count)]
     middles = [(a + b) / 2 for a, b in pairwise(points)]
     return [points[0], *middles, points[-1]]

@@ -1,4 +1,4 @@
-"""Trained models in MLflow: logged from code and safetensors, the best one registered."""
+"""The calls that log a trial's checkpoint to MLflow as a logged model, and add it to the model registry."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from workers.spec.trial import TrialSpec
 
 PYFUNC_FILE = Path(__file__).with_name("pyfunc_model.py")
 CHECKPOINT_FILES = ("manifest.json", "model.safetensors")
-"""What a model needs of its checkpoint: the optimiser's state is left out."""
+"""The files of a checkpoint that are logged with its model; that of the optimiser's state is left out."""
 CODE_ARCHIVE = "code.zip"
 NAME = "model"
 
 _saving = threading.Lock()
-"""MLflow runs the model's code in order to save it, and keeps the result in a global variable."""
+"""Held while a model is saved: MLflow then runs the model's code, and keeps the result in a global variable."""
 
 
 def log_model(
@@ -44,7 +44,7 @@ def log_model(
         run: The trial's run.
         spec: What the trial trained.
         checkpoint: The folder with ``manifest.json`` and ``model.safetensors``.
-        params: Parameters to show beside the model.
+        params: Parameters to show beside the model in MLflow; each value is written as text.
 
     Returns:
         The id of the logged model.
@@ -70,7 +70,7 @@ def log_model(
 
 
 def prepare() -> None:
-    """Save an empty model and throw it away.
+    """Save a model without weights to a temporary folder, and delete it: this warms up the first ``log_model``.
 
     Packing the code, and MLflow's first save in a process, take about a second. Doing both at the start keeps that
     second out of the end of the first trial.
@@ -103,7 +103,7 @@ def _save(folder: Path, metadata: Model, spec: TrialSpec, checkpoint: Path) -> N
 
 
 def signature(spec: TrialSpec) -> ModelSignature:
-    """Return the shapes and dtypes of a trial's inputs and outputs.
+    """Return the MLflow signature of a trial's model: the shapes and dtypes of its input and output, with -1 for any.
 
     The inputs are any number of sequences in the dtype of the trial's parameters, or of token ids. They may have any
     length, except for a network that reads a whole sequence at once.
@@ -117,7 +117,14 @@ def signature(spec: TrialSpec) -> ModelSignature:
 
 
 def register(run_id: str, model_id: str, name: str, sweep_id: str) -> None:
-    """Add a run's model to the registry as a version of the registered model ``name``, unless it has been added."""
+    """Add a run's model to the registry as a new version, unless the registered model has a version of this run.
+
+    Args:
+        run_id: The run that the model was logged to.
+        model_id: The id of the logged model.
+        name: The sweep's name. ``registry_name`` of it is the registered model, which is created if necessary.
+        sweep_id: The sweep, which is stored as a tag of the version.
+    """
     client = mlflow.MlflowClient()
     name = registry_name(name)
     try:
@@ -138,5 +145,8 @@ def register(run_id: str, model_id: str, name: str, sweep_id: str) -> None:
 
 
 def registry_name(name: str) -> str:
-    """Return a sweep's name without the characters that the registry and its search do not accept."""
+    """Return a sweep's name with a hyphen for each character that the registry or its search does not accept.
+
+    A name that is only spaces becomes ``sweep``.
+    """
     return re.sub(r"[/:'\"`\\]", "-", name).strip() or "sweep"

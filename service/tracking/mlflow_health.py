@@ -1,4 +1,4 @@
-"""How MLflow is doing: whether it answers, which sweeps it does not take, and the note of it that the API shows."""
+"""MLflow's health: the check whether it answers, the sweeps that it rejects, and the note of both for the API."""
 
 from __future__ import annotations
 
@@ -15,46 +15,60 @@ from service.store.database import Database
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0
+"""The pause after the first failure to write a sweep."""
 LONGEST_PAUSE_SECONDS = 10.0
+"""The longest pause after a failure."""
 NOTE_SECONDS = 3.0
-"""Between two notes."""
+"""The least time, in seconds, between two notes of MLflow's health in the database."""
 PROBE_SECONDS = 5.0
-"""How long MLflow may take for its health check."""
+"""How many seconds MLflow may take to answer its health check."""
 REASON_LENGTH = 200
+"""The largest number of characters that are kept of the error of a rejected sweep."""
 
 
 class MlflowUnreachable(RuntimeError):
-    """MLflow does not answer."""
+    """MLflow does not answer its health check, or answers it with an error status."""
 
 
 def next_pause(pause: float) -> float:
-    """Return the pause after another failure: twice the last one, up to a limit."""
+    """Return the pause, in seconds, after another failure: twice the last pause, up to LONGEST_PAUSE_SECONDS."""
     return min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 class Probe:
-    """MLflow's health check, through one HTTP client: a new client for each call would load certificates each time."""
+    """Asks MLflow for its health, through one HTTP client: a new client for each call would load certificates anew.
+
+    Args:
+        url: The address of the MLflow server, without a slash at its end.
+    """
 
     def __init__(self, url: str) -> None:
         self._url, self._http = url, httpx.Client(timeout=PROBE_SECONDS)
 
     def check(self) -> None:
-        """Raise MlflowUnreachable if MLflow does not answer."""
+        """Return if MLflow answers its health check with success; else raise MlflowUnreachable."""
         try:
             self._http.get(f"{self._url}/health").raise_for_status()
         except httpx.HTTPError as error:
             raise MlflowUnreachable(
-                f"MLflow does not answer at {self._url} ({error}). Training goes on; MLflow gets the rest later"
+                f"MLflow does not answer at {self._url} ({error}). Start it, or set SPECTRAL_MLFLOW_URL. Training "
+                "goes on, and MLflow gets the rest later"
             ) from error
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the HTTP client's connections."""
         self._http.close()
 
 
 @dataclass
 class _RejectedSweep:
-    """A sweep that MLflow, though it answers, does not take."""
+    """A sweep that could not be written to MLflow although MLflow answers.
+
+    Attributes:
+        retry_at: When it is to be tried again, on the monotonic clock.
+        pause: The pause before that, in seconds.
+        reason: The last error, in one line of at most ``REASON_LENGTH`` characters.
+    """
 
     retry_at: float
     pause: float
@@ -62,41 +76,53 @@ class _RejectedSweep:
 
 
 class RejectedSweeps:
-    """The sweeps that MLflow does not take. Each is tried again after ever longer pauses; the others go on."""
+    """Keeps the sweeps that could not be written although MLflow answers, and when each is to be tried again.
+
+    The pauses of a sweep get longer with each failure. Other sweeps do not wait for it.
+    """
 
     def __init__(self) -> None:
         self._sweeps: dict[str, _RejectedSweep] = {}
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why each sweep was not taken."""
+        """The last error of each sweep that could not be written, by the sweep's id."""
         return {sweep_id: sweep.reason for sweep_id, sweep in self._sweeps.items()}
 
     def pausing(self) -> list[str]:
-        """Return the sweeps that are not to be tried yet."""
+        """Return the ids of the sweeps whose pause has not ended."""
         now = time.monotonic()
         return [sweep_id for sweep_id, sweep in self._sweeps.items() if sweep.retry_at > now]
 
     def add(self, sweep_id: str, error: Exception) -> None:
-        """Note that MLflow did not take a sweep, and log it if the reason is new."""
+        """Note that a sweep could not be written because of ``error``, and log it if this is new for the sweep."""
         before = self._sweeps.get(sweep_id)
         pause = next_pause(before.pause) if before else FIRST_PAUSE_SECONDS
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:REASON_LENGTH]
         if before is None or before.reason != reason:
-            log.error("MLflow does not take sweep %s; trying again: %s", sweep_id, error, exc_info=error)
+            log.error(
+                "sweep %s cannot be written to MLflow, which answers; trying again: %s", sweep_id, error, exc_info=error
+            )
         self._sweeps[sweep_id] = _RejectedSweep(time.monotonic() + pause, pause, reason)
 
     def remove(self, sweep_id: str) -> None:
-        """Note that MLflow took a sweep."""
+        """Note that a sweep was written; do nothing if it was not noted as rejected."""
         self._sweeps.pop(sweep_id, None)
 
     def retry_now(self) -> None:
-        """End all pauses."""
+        """Forget all rejected sweeps with their reasons and pauses, so that they are tried again at once."""
         self._sweeps.clear()
 
 
 class HealthNotes:
-    """The note of MLflow's health in the database, which the API shows."""
+    """Writes MLflow's health to the database, from which the API shows it.
+
+    Args:
+        database: The service's database.
+        term: The leadership term, checked with every write.
+        url: The address of the MLflow server.
+        reasons: Returns why each rejected sweep could not be written, by the sweep's id.
+    """
 
     def __init__(self, database: Database, term: int, url: str, reasons: Callable[[], dict[str, str]]) -> None:
         self._database, self._term, self._url, self._reasons = database, term, url, reasons
@@ -105,28 +131,34 @@ class HealthNotes:
 
     @property
     def is_down(self) -> bool:
-        """Whether MLflow did not answer when it was last asked."""
+        """Whether ``set_down`` was called after the last ``set_up``."""
         return bool(self._failure)
 
     def set_down(self, failure: str) -> None:
-        """Note that MLflow does not answer, and log it if that is new."""
+        """Write to the database that MLflow does not answer, and log ``failure`` if it is not the last one."""
         if failure != self._failure:
             log.warning("%s", failure)
         self._failure = failure
         self.write(force=True)
 
     def set_up(self) -> None:
-        """Note that MLflow answers, and log it if it did not before."""
+        """Keep for the next ``write`` that MLflow answers, and log it if it did not before."""
         if self._failure:
             log.info("MLflow answers at %s", self._url)
         self._failure = ""
 
     def write(self, *, force: bool = False) -> None:
-        """Write the note, unless the last one is younger than ``NOTE_SECONDS``."""
+        """Write the health to the database, unless that was done less than ``NOTE_SECONDS`` ago.
+
+        Args:
+            force: Write it in any case.
+        """
         if not force and time.monotonic() - self._noted_at < NOTE_SECONDS:
             return
         reasons = self._reasons()
-        rejected = f"{len(reasons)} sweeps not taken; the controller's log says why" if reasons else "answers"
+        rejected = (
+            f"sweeps that cannot be written: {len(reasons)}; the controller's log says why" if reasons else "answers"
+        )
         with self._database.write(self._term) as session:
             detail = {"url": self._url, "outbox": outbox.size(session), "not_taken": reasons}
             components.note(session, "mlflow", not self._failure and not reasons, self._failure or rejected, detail)

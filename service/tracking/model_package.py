@@ -1,4 +1,4 @@
-"""The code that a logged model carries: the modules that load a network, under one private package name.
+"""The archive of source code that a logged model carries: our modules that load a network, under a private name.
 
 A model is loaded on other people's machines, where ``workers`` or ``spectral`` may be a stranger's package or another
 version of ours. The modules are therefore copied below a package such as ``_spectral_rnn_model_1f0c9a7e42bd``, and
@@ -26,21 +26,22 @@ PACKAGES = ("workers", "spectral")
 PREFIX = "_spectral_rnn_model_"
 DIGEST_LENGTH = 12
 DATA_SUFFIXES = (".cpp",)
-"""Files that the modules beside them read, and that are packed with them."""
+"""The suffixes of the data files that are packed with the modules in the same folder, which read them."""
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
-"""The names under which pip knows a module, where they differ."""
+"""The name of the distribution of each module that has another name itself."""
 
 _DYNAMIC_IMPORTS = ("import_module", "find_spec")
 
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """A private package, ready to be logged.
+    """The code that loads a model, as one private package in a zip file.
 
     Attributes:
         name: The package's name, unique to its sources.
         archive: A zip file with one folder, ``name``.
-        requirements: What has to be installed to load a model, as pip reads it: ``torch==2.13.0`` and so on.
+        requirements: The distributions that have to be installed to load a model, as pip reads them, such as
+            ``torch==2.13.0``.
     """
 
     name: str
@@ -50,7 +51,12 @@ class ModelPackage:
 
 @cache
 def model_package() -> ModelPackage:
-    """Build the package from the sources of ``workers`` and ``spectral`` that this process would import."""
+    """Build the package, once for each process, from the sources of ``workers`` and ``spectral`` that it would import.
+
+    Raises:
+        ModuleNotFoundError: If one of these packages is not installed.
+        importlib.metadata.PackageNotFoundError: If a distribution that they need is not installed.
+    """
     roots = {name: _root(name) for name in PACKAGES}
     modules = _reachable(roots, _imports)
     sources = {path: (roots[_top(path)].parent / path).read_bytes() for path in _with_data(roots, modules)}
@@ -119,7 +125,9 @@ def _is_ours(module: str | None, level: int = 0) -> bool:
 def _root(package: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"package {package} is not installed beside the controller")
+        raise ModuleNotFoundError(
+            f"the package {package} cannot be imported by the controller, so no model can be logged; install it there"
+        )
     return Path(spec.origin).parent
 
 

@@ -1,4 +1,4 @@
-"""Plots of a sweep: the objective over the swept parameters and over training. No display is needed."""
+"""Plots that compare all trials of a sweep: the objective over the swept parameters and over training. No display."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # 
 GREY = "#9A9A9A"
 MAP = "viridis"
 MOST_CELLS = 24
+"""The largest number of rows and of columns of a heatmap, and of bars."""
 SHOWN = len(COLOURS)
+"""The number of trials whose learning curves are drawn in colour."""
 DPI = 150
 
 GridValues = list[list[float | None]]
@@ -25,7 +27,11 @@ GridValues = list[list[float | None]]
 def results(found: SweepResults) -> bytes:
     """Draw the objective over the swept parameters and return a PNG file.
 
-    The plot is a heatmap if both reflectors and margin are swept, a line if only one number is, else one bar a trial.
+    The plot is a heatmap if both reflectors and margin are swept, with at most ``MOST_CELLS`` rows and columns; a line
+    if one field alone is swept, and its values are numbers; else one bar for each of the ``MOST_CELLS`` best trials.
+
+    Args:
+        found: The sweep's results, with at least one trial that has an objective.
     """
     swept = set(found.spec.space)
     over_reflectors = bool(swept & {"model.reflectors", "model.reflectors_u", "model.reflectors_v"})
@@ -36,7 +42,7 @@ def results(found: SweepResults) -> bytes:
 
 
 def learning_curves(found: SweepResults) -> bytes:
-    """Draw the objective over the steps, the best trials in colour and the others grey, and return a PNG file."""
+    """Draw the objective over the steps, the ``SHOWN`` best trials in colour and the others grey; return a PNG file."""
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     drawn = [r for r in found.results if r.curve]
@@ -52,7 +58,10 @@ def learning_curves(found: SweepResults) -> bytes:
 
 
 def _grid(found: SweepResults) -> tuple[list[tuple[int, int]], list[float], GridValues] | None:
-    """Return the heatmap's rows (reflector counts), columns (margins) and cells (the best objective)."""
+    """Return the heatmap's rows (m1, m2), columns (margins) and cells (the best objective, or None without a trial).
+
+    None is returned if no spectral trial has an objective, or if there are more than ``MOST_CELLS`` rows or columns.
+    """
     best: dict[tuple[tuple[int, int], float], float] = {}
     for r, value in found.scored:
         if r.spec is not None and r.spec.model.spectral:
@@ -137,7 +146,7 @@ def _numeric(found: SweepResults) -> bool:
 
 
 def label(r: TrialResult) -> str:
-    """Return a trial's number and parameters as a legend shows them."""
+    """Return a trial's number and swept parameters as a legend shows them: ``#3: margin 0.01, reflectors 8``."""
     params = ", ".join(f"{path.split('.')[-1]} {_short(value)}" for path, value in r.trial.params.items())
     return f"#{r.trial.number}: {params}"
 

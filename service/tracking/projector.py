@@ -1,4 +1,4 @@
-"""The thread that writes the outbox to MLflow. MLflow may be slow, down or wiped without holding up anything else."""
+"""The thread that empties the outbox, sweep by sweep, and copes with an MLflow that is slow, down or wiped."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from service.tracking.sweep_projection import InvalidStoredSweep, SweepProjectio
 log = logging.getLogger(__name__)
 
 LIMIT = 2_000
-"""Entries read from the outbox in one round."""
+"""The largest number of entries that one ``drain`` reads from the outbox."""
 PAUSE_SECONDS = 1.0
-"""Between two reads of an empty outbox."""
+"""The pause, in seconds, between two reads of an outbox that was empty; ``wake`` ends it."""
 
 MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # MLflow's own retries would take minutes; ours notice that it is back
@@ -50,7 +50,13 @@ IGNORED_WARNINGS = (
 
 
 class Projector:
-    """Writes the outbox to MLflow in a thread of its own, between ``start`` and ``stop``, while the term leads."""
+    """Writes the outbox to MLflow in a thread of its own, from ``start`` until ``stop`` or the end of the term.
+
+    Args:
+        database: The service's database.
+        settings: The controller's settings, of which ``mlflow_url`` is used.
+        term: The leadership term, checked with every write to the database.
+    """
 
     def __init__(self, database: Database, settings: ControllerSettings, term: int) -> None:
         self._database, self._url, self._term = database, settings.mlflow_url.rstrip("/"), term
@@ -63,15 +69,18 @@ class Projector:
         self._health = HealthNotes(database, term, self._url, lambda: self._rejected.reasons)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread. It can be started only once."""
         self._thread.start()
 
     def wake(self) -> None:
-        """End the current pause, because an entry has been added that should not wait for it."""
+        """End the pause after an empty outbox, because an entry was added that should not wait.
+
+        A pause because MLflow does not answer goes on.
+        """
         self._woken.set()
 
     def stop(self) -> None:
-        """Return once the current call to MLflow has ended, or after ``PROBE_SECONDS`` in any case."""
+        """Ask the thread to end after the sweep that it is writing, and wait for that at most ``PROBE_SECONDS``."""
         self._stop.set()
         self._woken.set()
         self._thread.join(timeout=PROBE_SECONDS)
@@ -109,11 +118,16 @@ class Projector:
     def drain(self) -> bool:
         """Write up to ``LIMIT`` entries of the outbox to MLflow.
 
+        Each sweep is written on its own: an error that only it has does not hold up the others. Its entries are then
+        tried again after a pause, or, if its stored document is not valid, deleted.
+
         Returns:
-            Whether the outbox may hold more.
+            True if ``LIMIT`` entries were read, so that the outbox may hold more; False also after ``stop``.
 
         Raises:
-            MlflowUnreachable: MLflow does not answer.
+            MlflowUnreachable: If MLflow does not answer.
+            LeadLost: If another controller leads by now.
+            sqlalchemy.exc.SQLAlchemyError: If the database cannot be used.
         """
         recently = time.monotonic() - self._reached_at < NOTE_SECONDS
         if recently and not self._health.is_down and not self._waiting(1):
@@ -143,7 +157,11 @@ class Projector:
         except (LeadLost, SQLAlchemyError):
             raise
         except InvalidStoredSweep as error:
-            log.error("sweep %s is not written to MLflow, because its stored spec is not valid: %s", sweep_id, error)
+            log.error(
+                "sweep %s is not written to MLflow, because its stored document is not valid in this version: %s",
+                sweep_id,
+                error,
+            )
             with self._database.write(self._term) as session:
                 outbox.remove_all(session, sweep_id)
         except RunGone as error:
@@ -163,7 +181,11 @@ class Projector:
             outbox.refill(session, sweep_id)
 
     def _reach(self) -> None:
-        """Make sure that MLflow answers and has not lost our runs. Raises MlflowUnreachable."""
+        """Check that MLflow answers, set up its client on the first call, refill the outbox if MLflow lost our runs.
+
+        Raises:
+            MlflowUnreachable: If MLflow does not answer.
+        """
         self._probe.check()
         if self._runs is None:
             os.environ.update(MLFLOW_ENVIRONMENT)

@@ -1,6 +1,6 @@
-"""The MLflow model of a trial, logged from this file (models from code): sequences in, outputs out.
+"""The file that is logged with every model and runs where it is loaded: sequences in, outputs out.
 
-MLflow copies this file into the model and runs it where the model is loaded. The model holds two artifacts: the
+MLflow copies this file into the model ("models from code"). The model holds two artifacts: the
 checkpoint (safetensors and JSON, no pickle), and an archive with the code that loads it. torch is imported on loading
 only, since logging a model does not need it.
 """
@@ -28,7 +28,7 @@ class SpectralModel(PythonModel):
     """
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the network with the code that came with it, whatever else is installed here."""
+        """Load the network from the artifact ``checkpoint``, with the code in the artifact ``code``."""
         package = _importable(context.artifacts["code"])
         load = importlib.import_module(f"{package}.workers.models").load
         self.network = load(context.artifacts["checkpoint"])
@@ -39,7 +39,14 @@ class SpectralModel(PythonModel):
         model_input: np.ndarray,  # MLflow reads this hint, which has to be np.ndarray without arguments
         params: dict[str, Any] | None = None,
     ) -> Any:
-        """Return the network's outputs as an array, one row for each sequence."""
+        """Return the network's outputs as an array, one row for each sequence.
+
+        Args:
+            context: Not used.
+            model_input: The sequences; they are converted to the dtype of the network's parameters, or to int64 if it
+                reads tokens.
+            params: Not used.
+        """
         import torch
 
         dtype = torch.int64 if self.network.embedding is not None else next(self.network.parameters()).dtype

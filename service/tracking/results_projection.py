@@ -1,4 +1,4 @@
-"""Writes the results of an ended sweep to its MLflow run: leaderboard, plots, best trial and registered model."""
+"""Writes an ended sweep's leaderboard and plots to its MLflow run, ends the run, and registers the best model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from service.tracking.trial_projection import MODEL_TAG
 
 
 def read_and_plot(database: Database, sweep_id: str) -> tuple[SweepResults, dict[str, bytes]]:
-    """Return the results of a sweep, and its plots as PNG files by name. MLflow is not asked."""
+    """Return the results of a sweep, and its plots as PNG files by name; none if no trial has an objective.
+
+    Everything is read from the database, and MLflow is not asked.
+    """
     with database.read() as session:
         found = sweep_results.read(session, sweep_id)
     if not found.scored:
@@ -27,14 +30,16 @@ def read_and_plot(database: Database, sweep_id: str) -> tuple[SweepResults, dict
 def project_results(
     runs: Runs, sweep_runs: SweepRuns, end: dict[str, Any], found: SweepResults, drawn: dict[str, bytes]
 ) -> None:
-    """Write the results to the sweep's run, end it, and register the model of the best trial.
+    """Write the results to the sweep's run, register the model of the best trial, and end the run.
+
+    Nothing is registered if no trial has succeeded, or if the best one has no logged model.
 
     Args:
         runs: The service's runs in MLflow.
         sweep_runs: The runs of this sweep; those of its trials must be up to date.
         end: The payload of the outbox entry for the sweep's end: ``state``, ``reason`` and ``at``.
-        found: The results.
-        drawn: The plots by file name.
+        found: The sweep's trials, ranked by the objective.
+        drawn: The plots as PNG files by name; may be empty.
     """
     run_id = sweep_runs.parent()
     runs.client.log_dict(run_id, sweep_results.leaderboard(found), "leaderboard.json")

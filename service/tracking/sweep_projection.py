@@ -1,4 +1,4 @@
-"""Writes one sweep's outbox entries to MLflow, in an order that may be interrupted and repeated."""
+"""Writes one sweep's outbox entries to MLflow: its trials in batches, then the sweep, so that a rerun is harmless."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from service.tracking.trial_projection import project_trial
 from workers.spec.sweep import SweepSpec
 
 THREADS = 4
-"""Trials written at once. MLflow handles few calls at a time, but need not wait for us between two of them."""
+"""How many trials are written at the same time. MLflow handles few calls at once, but should not wait for us."""
 BATCH = 16
-"""Trials whose entries are removed together. A controller that is asked to end waits for one batch at most."""
+"""The number of trials whose entries are removed from the outbox together, once all of them have been written.
+
+A process that ends waits for one batch at most."""
 
 
 class InvalidStoredSweep(RuntimeError):
@@ -28,7 +30,7 @@ class InvalidStoredSweep(RuntimeError):
 
 
 class SweepProjection:
-    """One sweep's way to MLflow.
+    """Writes outbox entries of one sweep, and of its trials, to MLflow, and removes them from the outbox.
 
     Args:
         database: The service's database.
@@ -37,7 +39,8 @@ class SweepProjection:
         sweep_id: The sweep.
 
     Raises:
-        InvalidStoredSweep: The sweep's stored document is not valid.
+        InvalidStoredSweep: If the sweep's stored document is not valid in this version.
+        sqlalchemy.exc.NoResultFound: If there is no such sweep.
     """
 
     def __init__(self, database: Database, term: int, runs: Runs, sweep_id: str) -> None:
@@ -51,9 +54,18 @@ class SweepProjection:
         self._sweep_runs = SweepRuns(database, term, runs, sweep, self._spec)
 
     def project(self, entries: Sequence[OutboxEntry]) -> None:
-        """Write the entries to MLflow, and remove each from the outbox as soon as MLflow has taken it.
+        """Write entries to MLflow, and remove them from the outbox.
 
-        Trials come first and the sweep comes last, because the sweep's results refer to the runs of its trials.
+        Trials come first and the sweep comes last, because the sweep's results refer to the runs of its trials. The
+        entries of a batch of trials are removed after the batch, those of the sweep itself at the end. An error of a
+        trial is raised after its batch; that trial's entries, and all later ones, then stay in the outbox.
+
+        Args:
+            entries: The sweep's entries, in order of id.
+
+        Raises:
+            RunGone: If MLflow no longer has a run that it had.
+            LeadLost: If another controller leads by now.
         """
         by_trial: dict[str | None, list[OutboxEntry]] = {}
         for entry in entries:
@@ -71,7 +83,10 @@ class SweepProjection:
         self._remove(own)
 
     def _project_trials(self, pool: ThreadPoolExecutor, batch: list[list[OutboxEntry]]) -> None:
-        """Write a batch of trials at once. Raises the first trial's error, after the others have been written."""
+        """Write the entries of several trials at once, one list for each trial, and remove those that were written.
+
+        If trials fail, the error of the first one is raised, after all others have been tried.
+        """
         started = []
         for entries in batch:
             assert entries[0].trial_id is not None

@@ -1,4 +1,4 @@
-"""The results of a sweep, read from the database, for its leaderboard and its plots."""
+"""A sweep's trials, ranked by the objective, as the leaderboard and the plots read them from the database."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from workers.spec.trial import Objective, TrialSpec
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A trial and what it reached.
+    """A trial with the objective that it reported over training.
 
     Attributes:
-        trial: The trial's row.
-        spec: What it trained; None if its parameters contradict each other, so that it never ran.
-        curve: The objective over training, as (step, value).
+        trial: The trial's row, with its state and its best objective.
+        spec: The task, model and training of the trial; None if it cannot be trained, so that it never ran.
+        curve: The objective at each report that has it, as (step, value) in order of step; empty if none has.
     """
 
     trial: Trial
@@ -32,15 +32,15 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """A sweep and its trials.
+    """A sweep and its trials, ranked.
 
     Attributes:
         sweep: The sweep's row.
-        spec: The sweep.
-        objective: What it optimises.
-        results: Its trials, best first; those without an objective come last.
-        best: The best trial among those that succeeded.
-        best_reports: All reports of that trial, as (step, values).
+        spec: The sweep's document.
+        objective: The metric that the sweep optimises, and whether it is minimised or maximised.
+        results: The trials in every state, best objective first; those without an objective come last.
+        best: The trial with the best objective among those that succeeded; None if none did.
+        best_reports: All reports of ``best``, as (step, metrics by name) in order of step.
     """
 
     sweep: Sweep
@@ -52,12 +52,17 @@ class SweepResults:
 
     @property
     def scored(self) -> list[tuple[TrialResult, float]]:
-        """The trials that have an objective, each with it, best first."""
+        """The trials in every state that have an objective, each with its objective, best first."""
         return [(r, r.trial.objective) for r in self.results if r.trial.objective is not None]
 
 
 def read(session: Session, sweep_id: str) -> SweepResults:
-    """Return the results of a sweep."""
+    """Read a sweep and its trials, ranked by the objective.
+
+    Raises:
+        NotFound: If there is no such sweep.
+        pydantic.ValidationError: If the sweep's stored document is not valid in this version.
+    """
     sweep = sweeps.get(session, sweep_id)
     spec = SweepSpec.model_validate(sweep.spec)
     goal = objective(spec)
@@ -71,12 +76,12 @@ def read(session: Session, sweep_id: str) -> SweepResults:
 
 
 def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:
-    """Return what a trial trains, or None if its parameters contradict each other."""
+    """Return the task, model and training of a trial; None if it cannot be trained, as its swept values do not fit."""
     return plan_trial(spec, trial.number, trial.params).spec
 
 
 def leaderboard(found: SweepResults) -> dict[str, Any]:
-    """Return the content of leaderboard.json: the trials by rank."""
+    """Return the content of leaderboard.json: all trials, also failed ones, with their ranks from 1, best first."""
     rows = [
         {
             "rank": rank,

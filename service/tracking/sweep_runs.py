@@ -1,4 +1,4 @@
-"""The MLflow runs of one sweep: a parent for the sweep and a child for each trial, created when first needed."""
+"""Which MLflow runs one sweep has, a parent and a child for each trial: found in the database or MLflow, or created."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ SOURCE_TAGS = {"mlflow.source.name": "spectral", "mlflow.source.type": "JOB"}
 
 
 class SweepRuns:
-    """The runs of one sweep. It is used by one thread."""
+    """Finds or creates the MLflow runs of one sweep: a parent for the sweep and a child for each trial.
+
+    It must be used by one thread only.
+
+    Args:
+        database: The database, in which the ids of the runs are kept.
+        term: The leadership term, checked with every write.
+        runs: The service's runs in MLflow.
+        sweep: The sweep's row.
+        spec: The sweep's document.
+    """
 
     def __init__(self, database: Database, term: int, runs: Runs, sweep: Sweep, spec: SweepSpec) -> None:
         self._database, self._term, self._runs, self._sweep, self._spec = database, term, runs, sweep, spec
@@ -26,7 +36,7 @@ class SweepRuns:
         self._tagged: dict[str, str] | None = None
 
     def parent(self) -> str:
-        """Return the id of the sweep's run."""
+        """Return the id of the sweep's run. It is created if there is none."""
         tags = {
             SWEEP_TAG: self._sweep.id,
             "spectral.kind": "sweep",
@@ -47,7 +57,13 @@ class SweepRuns:
         return self._find_or_create(self._sweep.id, self._sweep.name, self._sweep.created_at, tags, params)
 
     def child(self, trial: Trial, spec: TrialSpec | None) -> str:
-        """Return the id of a trial's run; ``spec`` is None if the trial's parameters contradict each other."""
+        """Return the id of a trial's run, a child of the sweep's. It is created if there is none.
+
+        Args:
+            trial: The trial's row.
+            spec: The trial's task, model and training, which become the parameters of a new run; None if the trial
+                cannot be trained, so that the run gets its swept values only.
+        """
         tags = {
             SWEEP_TAG: self._sweep.id,
             TRIAL_TAG: trial.id,
@@ -66,9 +82,11 @@ class SweepRuns:
     def _find_or_create(
         self, subject: str, name: str, started_at: float, tags: dict[str, str], params: dict[str, Any]
     ) -> str:
-        """Return the subject's run: the one in our tables, else the one with its tag in MLflow, else a new one.
+        """Return the id of a sweep's or trial's run: the one in the database, else one tagged in MLflow, or a new one.
 
-        The search by tag finds a run that was created just before a crash, so that no subject gets two.
+        ``subject`` is the id of the sweep or trial.
+
+        The search by tag finds a run that was created just before a crash, so that nothing gets two.
         """
         if subject not in self._known:
             if self._tagged is None:
@@ -85,7 +103,10 @@ class SweepRuns:
 
 
 def trial_params(spec: TrialSpec) -> dict[str, Any]:
-    """Return everything that defines a trial's training, by path, with the defaults that apply filled in."""
+    """Return the fields of a trial's task, model and training by path, with defaults, and its numbers of parameters.
+
+    Fields that are None, because they do not apply, are left out.
+    """
     found: dict[str, Any] = {"trial": spec.number}
     for part in ("task", "model", "training"):
         values = getattr(spec, part).model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""Writes one trial's changes to its MLflow run: metrics, checkpoints, the trained model and the trial's end."""
+"""Writes one trial's outbox entries to its MLflow run: metrics, tags and, at its end, checkpoints and the model."""
 
 from __future__ import annotations
 
@@ -23,17 +23,23 @@ MODEL_TAG = "spectral.model_id"
 def project_trial(
     database: Database, runs: Runs, trial: Trial, spec: TrialSpec | None, run_id: str, entries: Sequence[OutboxEntry]
 ) -> None:
-    """Write a trial's outbox entries to its run. Repeating it changes nothing.
+    """Write a trial's outbox entries to its run.
+
+    Checkpoints are only named in a tag until the trial ends; then the best and the last one are copied, the model of a
+    trial that succeeded is logged, and the run is ended. Repeating it with the same entries changes nothing.
 
     Several trials may be written at once: the function only reads the database, and only writes to the trial's run.
 
     Args:
-        database: Where the trial's checkpoints are listed.
+        database: The database, which lists the trial's checkpoints.
         runs: The service's runs in MLflow.
-        trial: The trial.
-        spec: What it trains; None if its parameters contradict each other.
+        trial: The trial's row.
+        spec: The trial's task, model and training; None if it cannot be trained.
         run_id: The trial's run.
-        entries: The trial's outbox entries in order.
+        entries: The trial's outbox entries, in order of id.
+
+    Raises:
+        RunGone: If MLflow no longer has the run.
     """
     points = [(e.payload["step"], e.payload["at"], e.payload["values"]) for e in entries if e.kind == "metrics"]
     paths = [entry.payload["path"] for entry in entries if entry.kind == "checkpoint"]
@@ -50,7 +56,14 @@ def project_trial(
 def _upload(
     database: Database, runs: Runs, trial: Trial, spec: TrialSpec | None, run_id: str, state: str
 ) -> dict[str, Any]:
-    """Copy an ended trial's checkpoints to its run, log its model if it succeeded, and return tags with the result."""
+    """Copy an ended trial's checkpoints to its run, and log its model if it succeeded.
+
+    A checkpoint that this machine cannot read is skipped with a warning. A model that the run's tags name already is
+    not logged again.
+
+    Returns:
+        Tags for the run: the objective, the best step and, if a model was logged, its id.
+    """
     with database.read() as session:
         best = checkpoints.find(session, trial.id, "best")
         last = checkpoints.find(session, trial.id, "last")

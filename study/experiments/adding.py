@@ -16,13 +16,18 @@ from study.trials import Group, TrialOutcome, best_of, groups
 
 @dataclass(frozen=True)
 class AddingExperiment(Experiment):
-    """The adding problem; a squared error of ``error`` must be reached within ``seconds``, given by length."""
+    """The adding problem.
+
+    Attributes:
+        error: The mean squared validation error that every seed must reach.
+        seconds: The seconds of training and scoring within which it must be reached, by the length of a sequence.
+    """
 
     error: float = 2e-3
     seconds: dict[int, float] = field(default_factory=dict)
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        """Return one table: squared error and time to reach ``error``, for each length and model."""
+        """Return one table with the mean squared errors, and the time to reach ``error``, of each length and model."""
         headings = (
             "T",
             "model",
@@ -59,7 +64,7 @@ class AddingExperiment(Experiment):
         return trial.first(lambda point: (loss := point.values.get("val/loss")) is not None and loss <= self.error)
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return one bound for each length: every seed reaches ``error`` within ``seconds``."""
+        """Return a bound for each length: every seed of the best spectral net reaches ``error`` within ``seconds``."""
         found = groups(trials)
         return [self._bound(length, most, found) for length, most in self.seconds.items()]
 
@@ -76,7 +81,7 @@ class AddingExperiment(Experiment):
         return Bound(f"T = {length}: {own.label}", asked, text, all(done))
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
-        """Return the validation error over training steps, with a panel for each length."""
+        """Return one figure: the mean squared validation error over training steps, with a panel for each length."""
         found = groups(trials)
         lengths = sorted({_length(group) for group in found})
         figure, all_axes = panels(len(lengths), height=5.0)
@@ -91,7 +96,7 @@ class AddingExperiment(Experiment):
         return {self.name: figure}
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
-        """Return the baseline."""
+        """Return one sentence with the error of a net that always answers 1; none if there are no trials."""
         bases = {trial.spec.task.baseline for trial in trials}
         return [f"Baseline at every length: {format_number(base)}, the error of the answer 1." for base in bases]
 

@@ -14,20 +14,20 @@ from study.tables import NONE, Bound, ResultTable, at_least, format_mean, format
 from study.trials import Group, TrialOutcome, best_of, groups
 
 CONTROLS = ("rnn", "lstm")
-"""Kinds that must not get below the baseline; nothing is asked of other kinds."""
+"""Kinds of model whose loss must stay at or above ``STUCK`` times the baseline; nothing is asked of other baselines."""
 STUCK = 0.9
-"""Share of the baseline above which a control has learned nothing."""
+"""A control whose loss stays at or above this share of the baseline has learned nothing."""
 
 
 @dataclass(frozen=True)
 class CopyMemory(Experiment):
-    """The copy task at one length.
+    """The copy task at one length, and what every seed of the best spectral net must reach there.
 
     Attributes:
-        ratio: Validation loss relative to the baseline that every seed must reach.
-        recall: Recall that must be reached at the same report.
+        ratio: Validation loss, as a share of the baseline, that must be reached.
+        recall: Validation recall that must be reached at the same report.
         steps: Training steps within which it must be reached; None for any number.
-        seconds: Seconds within which it must be reached; None for any time.
+        seconds: Seconds of training and scoring within which it must be reached; None for any time.
     """
 
     ratio: float = 0.05
@@ -36,7 +36,7 @@ class CopyMemory(Experiment):
     seconds: float | None = None
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        """Return one table: loss relative to the baseline, and the time to reach ``ratio``, for each model."""
+        """Return one table with the loss as a share of the baseline, and the time to reach ``ratio``, of each model."""
         headings = (
             "model",
             "parameters (recurrent)",
@@ -92,7 +92,7 @@ class CopyMemory(Experiment):
         return " and ".join(parts) + (f", within {' and '.join(within)}" if within else "") + ", every seed"
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return the bound on the spectral net, and that the controls do not learn."""
+        """Return the bound on every seed of the best spectral net, and one bound on the trials of each control."""
         found = groups(trials)
         own = best_of(group for group in found if group.spectral)
         controls = [self._control(kind, [g for g in found if g.spec.model.kind == kind]) for kind in CONTROLS]
@@ -107,7 +107,10 @@ class CopyMemory(Experiment):
         return Bound(own.label, self._asked, text, all(done))
 
     def _control(self, kind: str, found: Sequence[Group]) -> Bound:
-        """Return the bound on all settings of a kind; a trial that diverges does not get below the baseline either."""
+        """Return the bound that no trial of a kind gets below ``STUCK`` times the baseline.
+
+        It is met if every trial of the kind diverged before its first report.
+        """
         ratios = [ratio for group in found for ratio in _ratios(group, "val/loss")]
         what = f"control: {kind} does not get below the baseline, every trial"
         if found and not ratios and all(trial.diverged for group in found for trial in group.trials):
@@ -115,7 +118,7 @@ class CopyMemory(Experiment):
         return at_least(what, min(ratios) if ratios else None, STUCK)
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
-        """Return the validation loss relative to the baseline over training steps."""
+        """Return one figure: the validation loss, as a share of the baseline, over training steps."""
         figure, (axes,) = panels(1, width=7.5, height=5.2)
         for colour, group in coloured(groups(trials)):
             base = group.spec.task.baseline
@@ -132,7 +135,7 @@ class CopyMemory(Experiment):
         return {self.name: figure}
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
-        """Return the baselines."""
+        """Return one sentence with the baseline for each length of a sequence; none if there are no trials."""
         bases = sorted({(trial.spec.task.sequence_length, trial.spec.task.baseline) for trial in trials})
         return [f"Baseline for {length:,} steps: {format_number(base)} nats." for length, base in bases]
 

@@ -19,12 +19,12 @@ ONE_CLASS = 0.1135
 
 @dataclass(frozen=True)
 class DeepNets(Experiment):
-    """Deep nets; ``ASKED`` is the test accuracy asked of the spectral net, by its number of layers."""
+    """Deep nets on flat MNIST; ``ASKED`` is the mean test accuracy asked of the spectral net, by number of layers."""
 
     ASKED: ClassVar[dict[int, float]] = {100: 0.97, 200: 0.95}
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        """Return one table: accuracy for each depth and model."""
+        """Return one table with the validation and test accuracy of each depth and model."""
         headings = (
             "layers",
             "model",
@@ -39,7 +39,11 @@ class DeepNets(Experiment):
         return [ResultTable(headings, [_row(group) for group in sorted(groups(trials), key=_depth)])]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return for each depth the accuracy asked of the spectral net and what its controls must not reach."""
+        """Return three bounds on the mean test accuracy for each depth.
+
+        The spectral net reaches what ``ASKED`` has, the plain net stays at that of one class for all, and the residual
+        net stays below the spectral one.
+        """
         found = groups(trials)
         return [bound for depth, asked in self.ASKED.items() for bound in self._bounds(depth, asked, found)]
 
@@ -59,7 +63,7 @@ class DeepNets(Experiment):
         return [at_least(f"{named}, mean of the seeds", own, asked, percent=True, also=whole), stuck, below]
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
-        """Return what was not tried."""
+        """Return one sentence, the same for all results, on how the nets start and on what was not tried."""
         return [
             "The plain net starts as torch's linear layers do, U(-1/sqrt(n), 1/sqrt(n)), which fades with depth by "
             "itself; the spectral net starts at the identity, the residual one has its shortcuts. No other start "
@@ -67,7 +71,7 @@ class DeepNets(Experiment):
         ]
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
-        """Return the validation error over training steps, with a panel for each depth."""
+        """Return one figure: the share of validation errors over training steps, with a panel for each depth."""
         found = groups(trials)
         depths = sorted({_depth(group) for group in found})
         figure, all_axes = panels(len(depths), height=4.8)

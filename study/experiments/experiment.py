@@ -15,7 +15,7 @@ from study.trials import TrialOutcome
 
 @dataclass(frozen=True)
 class Experiment(ABC):
-    """A part of the study, with its own section in docs/results.md.
+    """Turns the trials of its sweeps into the tables, bounds, plots and sentences of a section of docs/results.md.
 
     Attributes:
         name: Name of the experiment. Its sweeps are the documents with this name, and those whose name continues with
@@ -23,7 +23,7 @@ class Experiment(ABC):
         title: Heading of the section.
         about: First paragraph of the section.
         published: Published results to compare with.
-        SELECTED: Sentence that says how the best of several settings is chosen, which is never by what is reported.
+        SELECTED: Sentence that says how the best of several settings is chosen: never by a figure that is reported.
     """
 
     name: str
@@ -35,16 +35,19 @@ class Experiment(ABC):
 
     @abstractmethod
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        """Return the tables of results. Sweeps that have not run have no trials in ``trials``."""
+        """Return the tables of results; ``trials`` has the trials of those sweeps that have a record, at least one."""
 
     @abstractmethod
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return the bounds of this size with the results that are compared with them."""
+        """Return the bounds for sweeps of ``size``, ``cpu`` or ``full``, with what was found.
+
+        ``trials`` may be empty: then no bound was measured.
+        """
 
     @abstractmethod
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
-        """Return the figures by name; every name starts with the experiment's."""
+        """Return the figures by the name of their file without the suffix; every name starts with the experiment's."""
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
-        """Return sentences that depend on the results."""
+        """Return sentences on the results, each an item of a list below the tables; by default none."""
         return []

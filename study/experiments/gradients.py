@@ -1,7 +1,7 @@
 """Gradients through the copy task during training: whether |dL/dh_0| stays near |dL/dh_T|.
 
 T is the length of the task. At h_T the net still has to recall every symbol, so a gradient that is smaller at h_0 was
-lost on the way. The ratio is also computed with the state after the last step, which affects one output alone.
+lost on the way. The ratio to |dL/dh| of the state after the last step, which affects one output alone, is computed too.
 """
 
 from __future__ import annotations
@@ -23,44 +23,56 @@ from workers.tasks.copy_memory import Copy
 from workers.training.probe_points import sequence_count, time_points
 
 LOW, HIGH = 0.1, 10.0
+"""The band in which the ratios of spectral nets with a small margin have to lie."""
 SHARE = 0.99
+"""Least share of a trial's ratios that has to lie in the band."""
 CONTROL_MARGIN = 0.1
+"""The margin of the spectral nets that serve as a control, and must leave the band."""
 DECADES = 12
 """Gradients that are smaller than the largest by more decades than this are not drawn."""
 
 
 @dataclass(frozen=True)
 class GradientRatios:
-    """The gradient ratios at a trial's reports; None if a norm was 0 or not finite, which lies outside the band."""
+    """The ratios |dL/dh_0| / |dL/dh_t| of a trial, one for each report with gradients.
+
+    A ratio is None if |dL/dh_t| was 0 or one of the two was not finite. One more None stands for a divergence of the
+    trial. None lies outside the band from ``LOW`` to ``HIGH``.
+    """
 
     ratios: Sequence[float | None]
 
     @property
     def share(self) -> float | None:
-        """Share of the ratios that lie in the band; None if there are none."""
+        """Share of the ratios, None included, that lie from ``LOW`` to ``HIGH``; None if there are no ratios."""
         if not self.ratios:
             return None
         return sum(ratio is not None and LOW <= ratio <= HIGH for ratio in self.ratios) / len(self.ratios)
 
     @property
     def known(self) -> list[float]:
-        """The ratios that are numbers."""
+        """The ratios without those that are None."""
         return [ratio for ratio in self.ratios if ratio is not None]
 
 
 @dataclass(frozen=True)
 class Gradients(Experiment):
-    """Gradients through the copy task during training."""
+    """Gradients through the copy task during training: do the ratios of spectral nets stay in the band?"""
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        """Return one table: the gradient ratios of each trial."""
+        """Return one table with the share in the band, the median, the least and the greatest ratio of each trial."""
         band = f"share in [{LOW:g}, {HIGH:g}]"
         ratios = ("probes", band, "median ratio", "least", "greatest", "share, over the last state of all")
         headings = ("model", "r T", *ratios, "end")
         return [ResultTable(headings, [_row(trial) for trial in trials])]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return the bound on spectral nets with r <= 1/T, and that the controls leave the band."""
+        """Return one bound for each spectral trial with a small margin, and one for each of the two controls.
+
+        A margin r is small if r times the steps of a whole sequence is at most 1. Of such a trial, ``SHARE`` of the
+        ratios must lie in the band. The trials of a control (lstm; spectral nets of margin ``CONTROL_MARGIN``) must all
+        have a smaller share.
+        """
         kept = [trial for trial in trials if _kept_small(trial)]
         bounds = [
             at_least(f"{_named(t)}, r <= 1/T, over h_{_silence(t)}", gradient_ratios(t).share, SHARE, percent=True)
@@ -75,7 +87,7 @@ class Gradients(Experiment):
         return bounds + [_leaves(what, own) for what, own in controls.items()]
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
-        """Return how the ratios are measured."""
+        """Return two sentences on how the ratios are measured, for each length and batch size."""
         found = []
         for silence, depth, batch in sorted({(_silence(t), t.spec.depth, t.spec.training.batch_size) for t in trials}):
             found += [
@@ -89,7 +101,7 @@ class Gradients(Experiment):
         return found
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
-        """Return one figure: gradients over training and time, and the ratios."""
+        """Return one figure: above a heatmap of |dL/dh_t| for each trial with reports, below the ratios of all."""
         drawn = [trial for trial in trials if trial.points]
         figure = Figure(figsize=(4.6 * max(1, len(drawn)), 6.2), layout="constrained")
         halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 2))
@@ -108,13 +120,13 @@ def _over_last_state(trial: TrialOutcome) -> GradientRatios:
 
 
 def _ratios_up_to(trial: TrialOutcome, end: int) -> GradientRatios:
-    """Return the ratios with the gradient at probe point ``end``; a trial that diverged gets a further None."""
+    """Return |dL/dh_0| over the gradient at the probed time of index ``end``; a diverged trial has one more None."""
     found = [_ratio(point, end) for point in trial.points if any(name.startswith("grad_t/") for name in point.values)]
     return GradientRatios([*found, None] if trial.diverged else found)
 
 
 def _ratio(point: PointRecord, end: int) -> float | None:
-    """Return the ratio at one report, or None if a norm was 0, or was not finite and so is not recorded."""
+    """Return the ratio at one report; None if the norm below the line is 0, or a norm is not finite or not recorded."""
     first, last = point.values.get("grad_t/00"), point.values.get(f"grad_t/{end:02d}")
     return first / last if first is not None and last else None
 
@@ -124,7 +136,7 @@ def _times(trial: TrialOutcome) -> list[int]:
 
 
 def _silence(trial: TrialOutcome) -> int:
-    """Return the last probed time at or before T."""
+    """Return the last probed time at or before T, the number of blanks of the copy task."""
     task = trial.spec.task
     assert isinstance(task, Copy)
     return max(time for time in _times(trial) if time <= task.length)
@@ -139,7 +151,7 @@ def _kept_small(trial: TrialOutcome) -> bool:
 
 
 def _leaves(what: str, found: Sequence[TrialOutcome]) -> Bound:
-    """Return the bound that no trial of a control has the share asked of the spectral nets."""
+    """Return the bound that every trial of a control has less than ``SHARE`` of its ratios in the band."""
     shares = [share for trial in found if (share := gradient_ratios(trial).share) is not None]
     what, asked = f"control: {what} leaves it, every seed", f"< {SHARE:.0%}"
     if not shares:
@@ -197,7 +209,7 @@ def _heatmaps(figure: SubFigure, trials: Sequence[TrialOutcome]) -> None:
 
 
 def _edges(count: int, steps: int) -> list[float]:
-    """Return the edges of the cells around ``count`` evenly spaced points from 0 to ``steps``."""
+    """Return the ``count`` + 1 edges of the cells around ``count`` evenly spaced points from 0 to ``steps``."""
     points = [i * steps / max(1, count - 1) for i in range(count)]
     return [points[0], *((a + b) / 2 for a, b in pairwise(points)), float(steps)]
 

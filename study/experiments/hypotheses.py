@@ -1,4 +1,4 @@
-"""Tests of two hypotheses about the phase diagram; the results decide which sentences are written."""
+"""Sentences on two hypotheses about the phase diagram, each with its test, and on the settings that train best."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from study.statistics import Z95, fisher_greater, logistic, ratio_with_error, wi
 from study.tables import format_number
 
 SAFE = 1.0
-"""r T up to which a trial does not fail because of its margin."""
+"""r T up to which a margin is taken to be too small to make a trial fail."""
 EDGE = (1.0, 10.0)
 """Range of r T in which the first hypothesis expects the edge of success."""
 FEW, NEAR_FULL = 0.5, 1.0
@@ -18,21 +18,21 @@ FEW, NEAR_FULL = 0.5, 1.0
 DECISIVE = 2.0
 """Difference in log likelihood above which the better of two models with equally many parameters is preferred."""
 SIGNIFICANT = 0.05
-"""P-value below which a difference is significant."""
+"""P-value below which a difference of two shares is called significant."""
 RARELY = 0.25
 """A setting hardly ever succeeds if the upper end of its share's interval is below this."""
 LEAST = 20
-"""Number of trials below which a hypothesis is not tested."""
+"""Least number of trials for a test of H1; each of the two sides that H2 compares needs half as many."""
 
 
 ABLE = "settings that mostly train at the least r T, whose own trials are not counted"
 
 
 def able(points: Sequence[PhasePoint]) -> list[PhasePoint]:
-    """Return the points of settings and lengths of which most trials succeed at the least r T.
+    """Return the points above the least r T, of those settings and lengths of which most trials succeed at the least.
 
-    If other trials of them fail, the margin is the reason. The trials at the least r T are left out, since they succeed
-    by construction.
+    If such a point fails, the margin is the reason. The trials at the least r T itself are left out, since most of them
+    succeed by construction. A setting is a task, a share of reflectors, an activation and a start.
     """
     least = min((point.r_t for point in points), default=0.0)
     choosing = group_by([point for point in points if point.r_t == least], lambda p: (p.setting, p.length))
@@ -41,7 +41,15 @@ def able(points: Sequence[PhasePoint]) -> list[PhasePoint]:
 
 
 def edge(points: Sequence[PhasePoint]) -> list[str]:
-    """Test for the points of one task whether success ends at an r T of 1 to 10, at every T (hypothesis H1)."""
+    """Test hypothesis H1 for one task: success ends at an r T of 1 to 10, whatever the length T is.
+
+    Args:
+        points: The points of the task, at least one.
+
+    Returns:
+        One sentence if H1 cannot be tested or is not supported; else one on the r T at which half of the trials
+        succeed, and one on whether r T explains the outcomes better than r alone.
+    """
     task = points[0].task
     kept = able(points)
     name = f"**H1, {task}** (the edge of success collapses in r T near {EDGE[0]:g} to {EDGE[1]:g}):"
@@ -76,7 +84,7 @@ def edge(points: Sequence[PhasePoint]) -> list[str]:
 
 
 def _collapse(name: str, kept: Sequence[PhasePoint]) -> str:
-    """Say whether r T explains the outcomes of different lengths better than r alone."""
+    """Return a sentence on whether r T explains the outcomes better than r alone, if there are at least two lengths."""
     lengths = sorted({point.length for point in kept})
     outcomes = [point.success for point in kept]
     if len(lengths) < 2:
@@ -100,9 +108,13 @@ def _collapse(name: str, kept: Sequence[PhasePoint]) -> str:
 
 
 def reflectors(points: Sequence[PhasePoint]) -> list[str]:
-    """Test whether few reflectors are enough for leaky ReLU on adding, while copy needs near-full sets (hypothesis H2).
+    """Test hypothesis H2: leaky ReLU does better on adding with few reflectors, while copy needs near-full sets.
 
-    Only activations that train at all are compared, and only starts that exist for few reflectors and for many.
+    Only points with r T at most ``SAFE`` are compared, and only starts that have points with few reflectors and with
+    more. On copy, activations with which no trial succeeded are left out.
+
+    Returns:
+        A sentence on adding and one on copy.
     """
     safe = [point for point in points if point.r_t <= SAFE]
     both = {
@@ -125,7 +137,14 @@ def reflectors(points: Sequence[PhasePoint]) -> list[str]:
 
 
 def _compared(claim: str, what: str, points: Sequence[PhasePoint], *, more: bool) -> str:
-    """Compare few reflectors with many; ``more``: the claim says that few are not enough, else that they are better."""
+    """Return a sentence that compares the successes with few reflectors and with near-full sets.
+
+    Args:
+        claim: The claim, in words.
+        what: The task and activations, in words.
+        points: The points to compare.
+        more: True if the claim says that few reflectors are not enough, False if it says that they are better.
+    """
     few = [point.success for point in points if point.filling <= FEW]
     many = [point.success for point in points if point.filling >= NEAR_FULL]
     name = f"**H2** ({claim}; r T <= {SAFE:g}, starts that exist for both):"
@@ -153,7 +172,11 @@ def _interval(outcomes: Sequence[bool]) -> str:
 
 
 def advice(points: Sequence[PhasePoint]) -> list[str]:
-    """Name for each task the activation, start and number of reflectors with the largest share of successes."""
+    """Return a sentence for each task that names the choice with the largest share of successes.
+
+    A choice is an activation, a start and a number of reflectors relative to n; of equals, the one with the fewest
+    reflectors is named. Only points with r T at most ``SAFE`` count.
+    """
     found = []
     for task, own in group_by([p for p in points if p.r_t <= SAFE], lambda p: p.task).items():
         choices = group_by(own, lambda p: (p.activation, p.start, p.filling))

@@ -21,7 +21,12 @@ RECURRENT = 13_000
 
 @dataclass(frozen=True)
 class Asked:
-    """The bounds: least mean test ``accuracy`` over the seeds, and most ``seconds`` of training."""
+    """The bounds for one way of reading.
+
+    Attributes:
+        accuracy: The least mean test accuracy over the seeds.
+        seconds: The most seconds of training and scoring of any seed; None if there is no such bound.
+    """
 
     accuracy: float
     seconds: float | None = None
@@ -43,7 +48,7 @@ class MnistSteps(Experiment):
     }
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        """Return one table: accuracy for each number of steps, order of pixels and model."""
+        """Return one table with the accuracies of each number of steps, order of the pixels and model."""
         headings = (
             "steps a sequence",
             "model",
@@ -58,7 +63,7 @@ class MnistSteps(Experiment):
         return [ResultTable(headings, [_row(group) for group in sorted(groups(trials), key=_reading)])]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return the bounds of the size on accuracy, parameters and seconds."""
+        """Return the bounds of this size on accuracy, parameters and seconds of the best spectral nets."""
         found = groups(trials)
         wanted = [(steps, order, asked) for (own, steps, order), asked in self.ASKED.items() if own == size]
         return [bound for steps, order, asked in wanted for bound in self._bounds(steps, order, asked, found)]
@@ -84,7 +89,7 @@ class MnistSteps(Experiment):
         return bounds
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
-        """Return the validation error over training steps, with a panel for each way of reading."""
+        """Return one figure: the share of validation errors over training steps, a panel for each way of reading."""
         found = groups(trials)
         readings = sorted({_reading(group) for group in found}, key=lambda reading: (reading[0], reading[1] != "rows"))
         figure, all_axes = panels(len(readings), width=4.6, height=5.0)
@@ -97,7 +102,7 @@ class MnistSteps(Experiment):
         return {self.name: figure}
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
-        """Return the time of an epoch of 784 steps."""
+        """Return a sentence on the time of an epoch for each spectral net that reads 784 steps."""
         found = [group for group in groups(trials) if group.spectral and _reading(group)[0] == PIXELS]
         return [
             f"{_named(*_reading(group))}: an epoch of {TRAINED_ON:,} images took "

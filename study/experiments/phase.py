@@ -15,7 +15,7 @@ from study.tables import Bound, ResultTable, at_least, format_number
 from study.trials import TrialOutcome
 
 ENOUGH = 300
-"""Least number of trials in the diagram."""
+"""Least number of trials in the diagram, cancelled and lost ones not counted."""
 SUCCEEDED = (
     f"A trial succeeds whose best validation loss is at most {SUCCESS:g} of the baseline; T is the whole sequence."
 )
@@ -26,7 +26,7 @@ class PhaseDiagram(Experiment):
     """The phase diagram of short trials over margins, reflectors, activations and starts."""
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        """Return the shares of successful trials by r T, and by the number of reflectors."""
+        """Return two tables of shares of success: by task, length and r T; by task, activation and reflectors."""
         points = points_of(trials)
         stable = [point for point in points if point.r_t <= hypotheses.SAFE]
         margins = _shares(
@@ -44,25 +44,25 @@ class PhaseDiagram(Experiment):
         return [margins, counts]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return the bound on the number of trials."""
+        """Return one bound: at least ``ENOUGH`` trials are in the diagram."""
         return [at_least("trials in the diagram", len(points_of(trials)) or None, ENOUGH)]
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
-        """Return a diagram for each task, and the edge of success."""
+        """Return a figure with the heatmaps of each task, and one with the share of successes over r T and over r."""
         points = points_of(trials)
         by_task = group_by(points, lambda p: p.task).items()
         diagrams = {f"{self.name}-{task}": phase_plots.diagram(own) for task, own in by_task}
         return diagrams | {f"{self.name}-edge": phase_plots.edge(points)}
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
-        """Return what the points say about the hypotheses, and which settings succeed most."""
+        """Return sentences on how the trials were trained, on H1, on H2, and on the settings that succeed most."""
         points = points_of(trials)
         found = [sentence for own in group_by(points, lambda p: p.task).values() for sentence in hypotheses.edge(own)]
         return [*_trained(trials), *found, *hypotheses.reflectors(points), *hypotheses.advice(points)]
 
 
 def _trained(trials: Sequence[TrialOutcome]) -> list[str]:
-    """Return a sentence on how the trials of each task and length were trained."""
+    """Return one sentence with the width, steps, optimiser, rate and number of seeds for each task and length."""
     found: dict[str, set[int]] = {}
     for trial in trials:
         training = trial.spec.training

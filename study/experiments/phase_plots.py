@@ -1,4 +1,4 @@
-"""The figures of the phase diagram."""
+"""The two figures of the phase diagram: heatmaps of the successes of a task, and the successes over r T and r."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from study.statistics import wilson
 STARTS = ("identity", "gaussian", "cayley", "henaff")
 NAMES = {"leaky_relu": "leaky ReLU", "modrelu": "modReLU", "relu": "ReLU"}
 DARK = 0.6
-"""Shares above this are written in black, since the colour map is light there."""
+"""The text in a cell whose share is above this is black, since the colour map is light there."""
 
 
 def diagram(points: Sequence[PhasePoint]) -> Figure:
     """Draw the share of successes of one task's trials as a heatmap for each activation, length and start.
 
-    Rows of panels are activations and lengths, columns are starts. In a panel, r T grows to the right and (m1 + m2) / n
-    upwards. Each cell shows how many trials succeeded, and of how many.
+    Rows of panels are activations and lengths, columns are the starts of ``STARTS`` that occur. In a panel, r T grows
+    to the right and (m1 + m2) / n upwards. Each cell shows how many trials succeeded, and of how many.
     """
     rows = list(group_by(points, lambda p: (p.activation, p.length)))
     starts = [start for start in STARTS if any(p.start == start for p in points)]
@@ -68,8 +68,8 @@ def _heatmap(axes: Axes, points: Sequence[PhasePoint], products: Sequence[float]
 def edge(points: Sequence[PhasePoint]) -> Figure:
     """Draw the share of successes over r T and over r, with a line for each length and a row for each task.
 
-    The bands are 95 % intervals. Only settings that mostly train at a safe margin are drawn. If the edge collapses in
-    r T, the lines meet on the left and not on the right.
+    The bands are 95 % intervals. Only the points that ``able`` returns are drawn. If success depends on r T alone, the
+    lines of all lengths coincide in the left panel, over r T, and not in the right one, over r.
     """
     tasks = group_by(points, lambda p: p.task)
     figure = Figure(figsize=(9.0, 3.3 * max(1, len(tasks))), layout="constrained")

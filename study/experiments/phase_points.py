@@ -1,4 +1,4 @@
-"""The points of the phase diagram, each made of one trial."""
+"""The points of the phase diagram, each a trial reduced to its coordinates and whether it succeeded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from study.trials import TrialOutcome
 
 SUCCESS = 0.5
-"""A trial succeeds if its best validation loss is at most this share of the baseline."""
+"""A trial succeeds if its validation loss at its best report is at most this share of the baseline."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -17,9 +17,13 @@ class PhasePoint(NamedTuple):
     """A trial in the coordinates of the phase diagram.
 
     Attributes:
-        length: Steps T of a sequence.
+        task: Name of the task.
+        length: Steps T of a whole sequence.
+        margin: The margin r of the band of singular values.
         filling: (m1 + m2) / n. With 2 every matrix can be reached, with 1 every rotation.
-        success: Whether the trial succeeded.
+        activation: Name of the activation.
+        start: Name of the start of the reflectors.
+        success: Whether the trial succeeded, as ``SUCCESS`` defines it.
     """
 
     task: str
@@ -38,7 +42,7 @@ class PhasePoint(NamedTuple):
 
     @property
     def setting(self) -> tuple[str, float, str, str]:
-        """The coordinates without margin, length and seed."""
+        """The task, the filling, the activation and the start: the coordinates without margin, length and seed."""
         return self.task, self.filling, self.activation, self.start
 
 
@@ -66,7 +70,7 @@ def _point(trial: TrialOutcome) -> PhasePoint:
 
 
 def group_by(points: Sequence[PhasePoint], key: Callable[[PhasePoint], K]) -> dict[K, list[PhasePoint]]:
-    """Return the points by ``key``, in the order in which the keys first appear."""
+    """Return the points by the value that ``key`` has for them, in the order in which the values first appear."""
     found: dict[K, list[PhasePoint]] = {}
     for point in points:
         found.setdefault(key(point), []).append(point)
@@ -74,5 +78,5 @@ def group_by(points: Sequence[PhasePoint], key: Callable[[PhasePoint], K]) -> di
 
 
 def share(points: Sequence[PhasePoint]) -> float:
-    """Return the share of successes, or NaN if there are no points."""
+    """Return the share of the points that are successes, or NaN if there are no points."""
     return sum(point.success for point in points) / len(points) if points else float("nan")

@@ -20,23 +20,26 @@ EQUAL = 0.02
 
 @dataclass(frozen=True)
 class PennTreebankExperiment(Experiment):
-    """Language modelling on the Penn Treebank."""
+    """Language modelling on the Penn Treebank: does the spectral net beat a plain one with as many parameters?"""
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        """Return one table: bits per character or perplexity of each model."""
+        """Return one table with the bits per character, or the perplexity, of each task and model."""
         sizes = ("parameters (recurrent)", "steps", "seeds")
         headings = ("task", "model", *sizes, "validation", "test", "seconds in all", "trained together")
         return [ResultTable(headings, [_row(group) for group in groups(trials)])]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return the bound that the spectral net is better than a plain one of the same size."""
+        """Return for each task the bound that the best spectral net has a better test metric than the best ``rnn``.
+
+        It is met only if their numbers of parameters differ by at most the share ``EQUAL``.
+        """
         found = groups(trials)
         names = list(dict.fromkeys(_name(group) for group in found))
         missing = [task for task in TASKS if not any(name.startswith(task) for name in names)]
         return [_beats(name, found) for name in [*names, *missing]]
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
-        """Return what the results can be compared with."""
+        """Return one or two sentences on which figures the results can be compared with."""
         found = groups(trials)
         sizes = ", ".join(f"{size:,}" for size in sorted({group.parameters.total for group in found}))
         sentences = [f"Nets of {sizes} parameters: figures of larger ones are not comparable."]
@@ -49,7 +52,7 @@ class PennTreebankExperiment(Experiment):
         return sentences
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
-        """Return the validation metric over training steps, with a panel for each task."""
+        """Return one figure: the validation metric over training steps, with a panel for each task and length."""
         found = groups(trials)
         names = list(dict.fromkeys(_name(group) for group in found))
         figure, all_axes = panels(len(names), height=4.8)

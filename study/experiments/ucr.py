@@ -16,20 +16,20 @@ from workers.tasks.ucr import Ucr
 
 OURS, PEERS = "spectral_rnn", ("rnn", "ornn")
 CLEAR = 1.0
-"""Difference in mean rank below which no kind is called better."""
+"""If all mean ranks lie within less than this, a sentence says that they tell no kind from another."""
 SETS, SEEDS = 4, 5
-"""Least numbers of data sets and seeds for a bound on ranks."""
+"""Least numbers of data sets, and of seeds of each kind on each, for a bound on ranks to be measured."""
 
 GroupsByDataset = dict[str, dict[str, Group]]
-"""The best group by data set and kind of model."""
+"""The group that is best on validation, by data set and then by kind of model."""
 
 
 @dataclass(frozen=True)
 class UcrSets(Experiment):
-    """Data sets of the UCR archive."""
+    """Data sets of the UCR archive: is the mean rank of the spectral net no worse than its peers'?"""
 
     def tables(self, trials: Sequence[TrialOutcome]) -> list[ResultTable]:
-        """Return the accuracies and mean ranks, and the settings that were chosen."""
+        """Return a table of accuracies and mean ranks by kind, and one of the models that were chosen for each kind."""
         cells = chosen(trials)
         kinds = list(dict.fromkeys(kind for row in cells.values() for kind in row))
         rows = [[name, *(_cell(row.get(kind)) for kind in kinds)] for name, row in cells.items()]
@@ -42,7 +42,10 @@ class UcrSets(Experiment):
         return [ResultTable(("set", *kinds), rows, caption), ResultTable(("kind", "models, over the sets"), labels)]
 
     def bounds(self, trials: Sequence[TrialOutcome], size: str) -> list[Bound]:
-        """Return the bounds on the mean rank of the spectral net."""
+        """Return for each kind in ``PEERS`` the bound that the mean rank of ``OURS`` is no worse.
+
+        They are not measured unless all three kinds are complete on at least ``SETS`` data sets with ``SEEDS`` seeds.
+        """
         cells = chosen(trials)
         mean = mean_ranks(cells) if _enough(cells) else {}
         own = mean.get(OURS)
@@ -55,7 +58,7 @@ class UcrSets(Experiment):
         return found
 
     def conclusions(self, trials: Sequence[TrialOutcome], size: str) -> list[str]:
-        """Return how certain the choices and ranks are."""
+        """Return one or two sentences on how certain the choice of settings and the mean ranks are."""
         cells = chosen(trials)
         ranked = mean_ranks(cells).values()
         sentences = [
@@ -67,7 +70,7 @@ class UcrSets(Experiment):
         return sentences
 
     def plots(self, trials: Sequence[TrialOutcome]) -> dict[str, Figure]:
-        """Return the accuracy of each seed, and the mean, by data set."""
+        """Return one figure: the test accuracy of each seed, and the mean, by data set and kind."""
         cells = chosen(trials)
         kinds = list(dict.fromkeys(kind for row in cells.values() for kind in row))
         figure, (axes,) = panels(1, width=8.5)
@@ -85,7 +88,7 @@ class UcrSets(Experiment):
 
 
 def chosen(trials: Sequence[TrialOutcome]) -> GroupsByDataset:
-    """Return for each data set and kind the group that is best on validation."""
+    """Return for each data set and kind of model the group with the best validation objective."""
     found: dict[str, dict[str, list[Group]]] = {}
     for group in groups(trials):
         task = group.spec.task
@@ -98,13 +101,16 @@ def chosen(trials: Sequence[TrialOutcome]) -> GroupsByDataset:
 
 
 def _enough(cells: GroupsByDataset) -> bool:
-    """Return whether every compared kind completed on enough data sets with enough seeds."""
+    """Return whether there are ``SETS`` data sets, and each compared kind is complete on each with ``SEEDS`` seeds."""
     compared = [row.get(kind) for row in cells.values() for kind in (OURS, *PEERS)]
     return len(cells) >= SETS and all(g is not None and g.complete and len(g.trials) >= SEEDS for g in compared)
 
 
 def mean_ranks(cells: GroupsByDataset) -> dict[str, float]:
-    """Return the mean rank of each kind over the data sets, by mean test accuracy; missing kinds are not ranked."""
+    """Return the mean rank of each kind over the data sets, where rank 1 has the best mean test accuracy.
+
+    A kind that a data set lacks is not ranked there, and its mean is over the others.
+    """
     found: dict[str, list[float]] = {}
     for row in cells.values():
         means = {kind: mean for kind, group in row.items() if (mean := group.mean("test/accuracy")) is not None}

@@ -18,7 +18,7 @@ from service.store.database import Database
 LOCK = 0x5BEC7A1
 """The number of the PostgreSQL advisory lock that lets one process migrate at a time."""
 RETRY_SECONDS = 30.0
-"""How long a locked SQLite file is tried again."""
+"""For how many seconds a locked SQLite file is tried again."""
 
 
 def config() -> Config:
@@ -35,7 +35,9 @@ def upgrade(url: str) -> None:
     advisory lock (PostgreSQL) lets one process in at a time.
 
     Raises:
-        sqlalchemy.exc.OperationalError: If the database does not answer.
+        sqlalchemy.exc.OperationalError: If the database does not answer, or if an SQLite file stays locked for
+            ``RETRY_SECONDS``.
+        alembic.util.CommandError: If the database has a revision that this version does not know.
     """
     database = Database(url)
     until = time.monotonic() + RETRY_SECONDS

@@ -44,7 +44,7 @@ def test_a_trial_lost_alone_is_charged_until_its_retries_are_used_up(
     mark_lost(launched(sweep, spec, 0), spec)
     trial = trials_of(sweep)[0]
     assert trial.state == "failed"
-    assert "lost 3 times, and retries.infrastructure allows 2" in str(trial.reason)
+    assert "failed 3 times, and retries.infrastructure allows 2" in str(trial.reason)
 
 
 def test_a_lost_cluster_is_charged_to_no_trial(

@@ -223,7 +223,7 @@ def test_a_sweep_that_no_node_can_hold_waits_with_a_message_while_others_run(
     assert state(database, large) == "running"
     with database.read() as session:
         assert scheduling.stalled_sweeps(session, cluster.nodes()) == [
-            f"{large.id} needs 64 CPUs and 0 GPUs on one node"
+            f"no node is large enough for {large.id}, which needs 64 CPUs and 0 GPUs on one node"
         ]
         assert [p for p in packs.open_packs(session) if p.sweep_id == large.id] == []
 

@@ -1,4 +1,4 @@
-"""Rename the leases' ``epoch`` to ``term``, the usual word in consensus protocols."""
+"""Rename ``epoch`` to ``term`` in the tables of leases and packs: it is the usual word in consensus protocols."""
 
 from alembic import op
 
@@ -9,6 +9,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Rename the columns."""
+    """Rename the column ``epoch`` of ``leases`` and of ``packs`` to ``term``."""
     op.execute("ALTER TABLE leases RENAME COLUMN epoch TO term")
     op.execute("ALTER TABLE packs RENAME COLUMN epoch TO term")
