@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from study.errors import RecordWrong
 from study.records import PointRecord, Record
+from workers.errors import SpecError
 from workers.spec.expand import plan_trial
 from workers.spec.parameter_count import Parameters, count_parameters
 from workers.spec.sweep import SweepSpec
@@ -172,12 +173,12 @@ def trials_of(record: Record) -> list[TrialOutcome]:
     """Return the trials of a record, in order of number.
 
     Raises:
-        RecordWrong: If the record's sweep is not valid in this version.
-        workers.errors.SpecError: If a trial of it cannot be trained in this version.
+        RecordWrong: If the record's sweep is not valid in this version, or a trial of it cannot be trained.
     """
     try:
         sweep = SweepSpec.model_validate(record.spec)
-    except ValidationError as error:
+        specs = [plan_trial(sweep, trial.number, trial.params).require_spec() for trial in record.trials]
+    except (ValidationError, SpecError) as error:
         raise RecordWrong(
             f"the sweep in the record {record.stem} is not valid in this version: it was made by another one. "
             "Run its experiment with --again."
@@ -186,14 +187,14 @@ def trials_of(record: Record) -> list[TrialOutcome]:
     return [
         TrialOutcome(
             record.stem,
-            plan_trial(sweep, t.number, t.params).require_spec(),
+            spec,
             t.state,
             t.cause,
             t.reason,
             t.points,
             pack_size=sizes[t.pack] if t.pack else 1,
         )
-        for t in record.trials
+        for t, spec in zip(record.trials, specs, strict=True)
     ]
 
 
