@@ -96,8 +96,8 @@ class GatedRNN(RecurrentModule):
         if self.trials is not None or w.shape != (self.gates * n, n):
             holder = "a single trial" if self.trials is None else f"a pack of {self.trials} trials"
             raise ShapeError(
-                f"set_dense needs a single trial and w of shape {(self.gates * n, n)}; "
-                f"found {holder} and w of shape {tuple(w.shape)}"
+                f"w must have shape {(self.gates * n, n)}, and the module must be a single trial; "
+                f"found shape {tuple(w.shape)} and {holder}"
             )
         blocks = torch.split(w.to(self.weight_ih_l0), n)
         gates = [parameters_of(block, self.slots[0], self.spectrum) for block in blocks]

@@ -192,8 +192,8 @@ class SpectralRNN(RecurrentModule):
         if self.trials is not None or w.shape != (n, n):
             holder = "a single trial" if self.trials is None else f"a pack of {self.trials} trials"
             raise ShapeError(
-                f"set_dense needs a single trial and w of shape {(n, n)}; "
-                f"found {holder} and w of shape {tuple(w.shape)}"
+                f"w must have shape {(n, n)}, and the module must be a single trial; "
+                f"found shape {tuple(w.shape)} and {holder}"
             )
         self._set_matrix(_suffix(layer, reverse), parameters_of(w.to(self.weight_ih_l0), self.slots[0], self.spectrum))
 

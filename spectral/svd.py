@@ -146,8 +146,8 @@ class SVD(PackableModule):
         if self.trials is not None or w.shape != (self.rows, self.cols):
             holder = "a single trial" if self.trials is None else f"a pack of {self.trials} trials"
             raise ShapeError(
-                f"set_dense needs a single trial and w of shape {(self.rows, self.cols)}; "
-                f"found {holder} and w of shape {tuple(w.shape)}"
+                f"w must have shape {(self.rows, self.cols)}, and the module must be a single trial; "
+                f"found shape {tuple(w.shape)} and {holder}"
             )
         u, v, raw = parameters_of(w.to(self.reflectors_u), self.slots[0], self.spectrum)
         self.reflectors_u.copy_(u)
