@@ -50,7 +50,10 @@ def _step(net: SpectralRNN, x: torch.Tensor) -> Callable[[], None]:
 
 
 def processes(at: Shape, trials: int, count: int, rounds: int) -> float:
-    """Return the milliseconds that ``count`` processes take for a step of all trials, until the last has finished."""
+    """Return the milliseconds that ``count`` processes take for a step of all trials, until the last has finished.
+
+    ``trials`` must be a multiple of ``count``: each process gets trials // count. The mean over ``rounds`` steps.
+    """
     command = [sys.executable, "-m", "benchmarks.gpu_sharing", *map(str, (*at, trials // count, rounds))]
     running = [
         subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -28,6 +28,8 @@ class Layer(NamedTuple):
 def spectral(net: SpectralRNN, backend: str = "auto") -> Layer:
     """Return this project's layer, with a copy of the parameters so that contenders do not share gradients.
 
+    ``net`` must have one layer with a bias, one direction, sigma = 1 and the spectrum ``sigmoid``, which the copy has.
+
     The backend ``reference`` is the literal method of the tests, which is written to be read and not to be fast.
     """
     own = SpectralRNN(
@@ -137,7 +139,10 @@ def dense_transition(product: Product, sigma: Tensor, u: Tensor, v: Tensor) -> T
 
 
 def dense(net: SpectralRNN, product: Product) -> Layer:
-    """Return a layer that forms W with ``product`` at every training step and runs torch's own recurrence with it."""
+    """Return a layer that forms W with ``product`` at every call and runs torch's own recurrence with it.
+
+    ``net`` must be as for ``spectral``, with relu or tanh.
+    """
     names = ("weight_ih_l0", "bias_l0", "reflectors_u_l0", "reflectors_v_l0", "singular_l0")
     parameters = [nn.Parameter(getattr(net, name).detach().clone()) for name in names]
     weight, bias, u, v, raw = parameters
@@ -156,7 +161,7 @@ def dense(net: SpectralRNN, product: Product) -> Layer:
 
 
 def literal(net: SpectralRNN) -> Layer:
-    """Return a relu layer that applies every reflector one after another at every time step."""
+    """Return a relu layer, whatever ``net`` has, that applies every reflector one after another at every time step."""
     names = ("weight_ih_l0", "bias_l0", "reflectors_u_l0", "reflectors_v_l0", "singular_l0")
     parameters = [nn.Parameter(getattr(net, name).detach().clone()) for name in names]
     weight, bias, u, v, raw = parameters

@@ -22,7 +22,7 @@ LARGEST_SINGULAR_RATE = 0.1
 
 
 class Settings(NamedTuple):
-    """The settings that all trials share; ``kind`` is a key of NETS."""
+    """What all trials of the sweep have in common: the kind of net, a key of NETS, and the training options."""
 
     kind: str
     steps: int
@@ -114,7 +114,7 @@ def _step(
 
 
 class Batches:
-    """The same batches that our trials get."""
+    """Makes the batches of one trial, the same as our trial of that seed gets."""
 
     def __init__(self, data: Data, seed: int, settings: Settings) -> None:
         self._task, self._seed, self._size = data.task, seed, settings.batch

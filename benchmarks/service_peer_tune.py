@@ -51,7 +51,7 @@ def trial(config: dict[str, Any], settings: Settings, starts: dict[str, Any], da
 
 
 def key(config: dict[str, Any]) -> str:
-    """Return a name for a configuration."""
+    """Return the name of a configuration, made of its reflectors, margin and seed."""
     return f"{config['reflectors']} {config['margin']} {config['seed']}"
 
 
@@ -99,7 +99,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: ``document``, ``kind`` of net, address of ``mlflow``, ``cpus``, ``storage``, ``data_dir``, and
-            ``steps`` and ``seeds``, which replace those of the document if they are not None.
+            ``steps`` and ``seeds``: training steps, and how many of the document's seeds to use; None is as there.
 
     Returns:
         Seconds until all trials ended (``wall``) and until the first metric (``first``), and the ``trials``' metrics.

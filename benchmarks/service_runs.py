@@ -52,7 +52,10 @@ class Run:
 
 
 def ours(document: dict[str, Any], home: Path, cpus: int) -> Run:
-    """Run the sweep through the service: one POST to a running stack, then the client's event stream."""
+    """Run the sweep through the service: one POST to a running stack, then the client's event stream.
+
+    The folder ``home`` is deleted first. The program ends if a trial does not succeed.
+    """
     shutil.rmtree(home, ignore_errors=True)
     with Stack(home, 0, 0, cpus=cpus) as stack, Client(stack.url) as client:
         started, first = time.perf_counter(), None
@@ -109,7 +112,11 @@ def peer(
     steps: int | None = None,
     seeds: int | None = None,
 ) -> Run:
-    """Run the sweep with Ray Tune in a separate process, with an MLflow server as ours has it."""
+    """Run the sweep with Ray Tune in a separate process, with an MLflow server as ours has it.
+
+    The folder ``home`` is deleted first. ``kind`` is a key of NETS. ``steps`` and ``seeds`` replace the training steps
+    and the number of seeds of the document unless they are None. The program ends if the process fails.
+    """
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     with _mlflow(home) as address:

@@ -30,7 +30,11 @@ QUICK = Size(hidden=16, length=16, steps=40, report_every=10)
 
 
 def document(size: Size, data_dir: Path | None) -> dict[str, Any]:
-    """Return the sweep: MNIST by pixel if its files are in ``data_dir``, else the adding problem of equal length."""
+    """Return the document of the sweep.
+
+    The task is MNIST, if its files are in ``data_dir`` and ``size.length`` divides 784; else it is the adding problem
+    of that length.
+    """
     pixels = data_dir is not None and (data_dir / "mnist").is_dir() and 784 % size.length == 0
     return {
         "name": "bench",
@@ -54,6 +58,6 @@ def document(size: Size, data_dir: Path | None) -> dict[str, Any]:
 
 
 def trials(document: dict[str, Any]) -> list[TrialSpec]:
-    """Return the trials of the sweep."""
+    """Return the specifications of all trials of the sweep ``document``."""
     sweep = SweepSpec.model_validate(document)
     return [plan.require_spec() for plan in plan_trials(sweep)]

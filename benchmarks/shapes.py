@@ -12,7 +12,10 @@ from spectral.recurrence import choose, native
 
 
 class Shape(NamedTuple):
-    """A shape: hidden size n, m reflectors on each side, T time steps, B batch rows; input size 1, relu, float32."""
+    """The sizes of one measurement, which makes the net and the input of these sizes.
+
+    Hidden size n, m reflectors on each side, T time steps, B batch rows; input size 1, relu, float32.
+    """
 
     n: int
     m: int
@@ -23,7 +26,7 @@ class Shape(NamedTuple):
         return results.shape(n=self.n, m=self.m, T=self.T, B=self.B)
 
     def net(self, backend: str = "auto", **options: Any) -> SpectralRNN:
-        """Return our layer of this shape, with the same initial parameters in every call."""
+        """Return our layer of this shape, with the same initial parameters in every call; ``options`` go to it."""
         generator = torch.Generator().manual_seed(0)
         return SpectralRNN(
             1, self.n, nonlinearity="relu", reflectors=self.m, backend=backend, generator=generator, **options
@@ -34,7 +37,7 @@ class Shape(NamedTuple):
         return torch.rand(self.T, self.B, 1, generator=torch.Generator().manual_seed(1))
 
     def backend(self) -> str:
-        """Return the backend that is chosen for this shape by default."""
+        """Return the backend that 'auto' chooses for this shape on the CPU in float32."""
         built = native.available(torch.device("cpu"), torch.float32)
         return choose(self.n, 2 * self.m, native=built)
 

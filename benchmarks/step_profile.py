@@ -21,7 +21,7 @@ REPEATS = 5
 
 
 class Stopwatch:
-    """CPU seconds of this thread by label; the time of a part stops while another part runs inside it."""
+    """Adds up CPU seconds of this thread by label; the time of a part stops while another part runs inside it."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)

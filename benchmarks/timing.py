@@ -78,7 +78,7 @@ def median(samples: Sequence[float]) -> float:
 
 
 def ratio(ours: Sequence[float], peer: Sequence[float]) -> float:
-    """Return the median of the ratios of each round."""
+    """Return the median over the rounds of ours / peer."""
     return statistics.median(a / b for a, b in zip(ours, peer, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""A guard for backward passes that are written by hand and can be differentiated once."""
+"""A guard for backward passes that are written by hand and cannot themselves be differentiated."""
 
 import functools
 from collections.abc import Callable
@@ -20,8 +20,9 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
     def checked(ctx: Any, *gradients: Any) -> Any:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "this function can be differentiated only once, but create_graph=True asks for a second derivative. "
-                "Leave it out, or use backend='reference' with a spectrum other than 'clip'"
+                "create_graph=True asks for a second derivative, which this function does not have: its backward pass "
+                "is written by hand. Leave create_graph out. SpectralRNN has a second derivative with "
+                "backend='reference', no checkpoint_every and a spectrum other than 'clip'"
             )
         return run(ctx, *gradients)
 

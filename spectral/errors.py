@@ -14,20 +14,29 @@ class RangeError(SpectralError, ValueError):
 
 
 class ReflectorCountError(RangeError):
-    """A number of reflectors is not possible for the matrix or for the chosen initialisation."""
+    """A number of reflectors, or the shape of the matrix, does not allow what was asked for.
+
+    Raised if a number of reflectors does not lie between 0 and the smaller side of the matrix, if the initialisation
+    ``start`` needs other numbers of reflectors or a square matrix, or if a matrix that is to be set needs more
+    reflectors than there are.
+    """
 
 
 class OptionError(SpectralError, ValueError):
-    """An option has a value that is not in its table, or that cannot be used here."""
+    """An option has none of its allowed values, or has one that this device, dtype or activation does not allow."""
 
 
 class BandError(RangeError):
-    """A singular value lies outside the band [sigma* - r, sigma* + r]."""
+    """A matrix that is to be set has a singular value that the chosen ``spectrum`` cannot represent.
+
+    Allowed are (sigma - margin, sigma + margin) for ``sigmoid``, the same with its ends for ``clip``, and sigma alone
+    for ``fixed``.
+    """
 
 
 class PackError(SpectralError, ValueError):
-    """Modules cannot share a pack, or a pack is used as if it were a single trial."""
+    """Modules or tensors cannot be stacked into a pack, or a pack and a single trial are taken for each other."""
 
 
 class ConversionError(SpectralError, ValueError):
-    """The target of a conversion cannot express this module."""
+    """The torch module to which a module is to be converted does not have its nonlinearity."""

@@ -24,11 +24,12 @@ Plain = TypeVar("Plain", nn.LSTM, nn.GRU)
 
 
 class GatedRNN(RecurrentModule):
-    """A recurrent module with G gates.
+    """Base of SpectralLSTM and SpectralGRU: a recurrent module with G gates.
 
     Parameters of layer l: ``weight_ih_l`` (G n, n_i), ``bias_l`` (G n), ``reflectors_u_l`` (G, n, m1),
-    ``reflectors_v_l`` (G, n, m2), ``singular_l`` (G, n); all of them with a leading K in a pack. Arguments and errors
-    are those of SpectralRNN.
+    ``reflectors_v_l`` (G, n, m2), and, unless the spectrum is ``fixed``, ``singular_l`` (G, n); all of them with a
+    leading K in a pack. Arguments and errors are those of SpectralRNN, which has further ones: there is no
+    ``nonlinearity``, ``bidirectional``, ``backend``, ``checkpoint_every`` or ``negative_slope`` here.
     """
 
     gates: ClassVar[int]
@@ -61,14 +62,17 @@ class GatedRNN(RecurrentModule):
         self._set_band()
 
     def transition(self, layer: int = 0) -> Transition:
-        """Return sigma (G, n), u (G, n, m1) and v (G, n, m2) of one layer's gates, with a leading K in a pack."""
+        """Return sigma (G, n), u (G, n, m1) and v (G, n, m2) of one layer's gates, with a leading K in a pack.
+
+        ``layer`` counts from 0, the lowest; one that does not exist is an AttributeError.
+        """
         raw: Tensor | None = getattr(self, f"singular_l{layer}")
         sigma = self._singular_map(None if raw is None else raw.flatten(-2), self.gates * self.hidden_size)
         sigma = sigma.reshape(*sigma.shape[:-1], self.gates, self.hidden_size)
         return Transition(sigma, getattr(self, f"reflectors_u_l{layer}"), getattr(self, f"reflectors_v_l{layer}"))
 
     def transitions(self) -> Iterator[Transition]:
-        """Return one transition for each layer, with the gates as a batch dimension."""
+        """Return an iterator of ``transition(layer)`` for every layer, the lowest first."""
         return (self.transition(layer) for layer in range(self.num_layers))
 
     def dense(self, layer: int = 0) -> Tensor:
@@ -81,16 +85,20 @@ class GatedRNN(RecurrentModule):
 
     @torch.no_grad()
     def set_dense(self, w: Tensor, layer: int = 0) -> None:
-        """Set the parameters of one layer so that W_hh equals ``w`` (G n, n). Not for packs.
+        """Set the parameters of one layer so that W_hh equals ``w`` (G n, n) up to rounding. Not for packs.
 
         Raises:
             ShapeError: If ``w`` has another shape, or if this is a pack.
-            BandError: If a singular value lies outside the band.
-            ReflectorCountError: If so few reflectors do not reach ``w``.
+            BandError: If the spectrum does not reach a singular value of a gate's n rows of ``w``.
+            ReflectorCountError: If m1 or m2 reflectors cannot form the singular vectors of a gate's rows.
         """
         n = self.hidden_size
         if self.trials is not None or w.shape != (self.gates * n, n):
-            raise ShapeError(f"w must have shape {(self.gates * n, n)}, for one trial; found {tuple(w.shape)}")
+            holder = "a single trial" if self.trials is None else f"a pack of {self.trials} trials"
+            raise ShapeError(
+                f"w must have shape {(self.gates * n, n)}, and the module must be a single trial; "
+                f"found shape {tuple(w.shape)} and {holder}"
+            )
         blocks = torch.split(w.to(self.weight_ih_l0), n)
         gates = [parameters_of(block, self.slots[0], self.spectrum) for block in blocks]
         u, v = torch.stack([u for u, _, _ in gates]), torch.stack([v for _, v, _ in gates])
@@ -98,28 +106,36 @@ class GatedRNN(RecurrentModule):
         self._set_matrix(f"_l{layer}", (u, v, torch.stack(raw) if raw else None))
 
     def free_parameters(self, k: int = 0) -> int:
-        """Return how many numbers an optimiser can change in trial k."""
+        """Return the number of free parameters of trial k, without padding and the zeros of the reflectors.
+
+        As in SpectralRNN, a parameter that does not require gradients counts, and so does the last reflector of a full
+        set, which is only a sign.
+        """
         n = self.hidden_size
         gate = self._free_matrix_parameters(k) + int(self.bias) * n
         return sum(self.gates * (gate + self._input_width(layer) * n) for layer in range(self.num_layers))
 
     def extra_repr(self) -> str:
-        """Return sizes and options, for ``repr``."""
+        """Return what ``repr`` shows in brackets: sizes, options and slots."""
         return self._repr()
 
     @abstractmethod
     def _kernel(self, *arguments: Any) -> tuple[Tensor, ...]:
-        """Call torch's own function. It returns the states after every step, then the last state of each kind."""
+        """Call ``torch.lstm`` or ``torch.gru`` with the arguments that it takes.
+
+        Returns:
+            The top layer's h after every step, then the last h, and for an LSTM the last c, of every layer.
+        """
 
     def _biases(self, layer: int) -> list[Tensor]:
-        """Return bias_ih and bias_hh, as torch's functions take them."""
+        """Return bias_ih and bias_hh of one layer, as torch's functions take them; bias_hh is zero."""
         bias: Tensor = getattr(self, f"bias_l{layer}")
         return [bias, torch.zeros_like(bias)]
 
     def _run(
         self, input: Tensor | PackedSequence, hx: States | None, lengths: Tensor | None
     ) -> tuple[Any, tuple[Tensor, ...]]:
-        """Return the output and the last states, in the caller's layout."""
+        """Return the output and the last states in the layout of the caller's input; arguments as in ``forward``."""
         like = input.data if isinstance(input, PackedSequence) else input
         # torch's kernels want input, states and weights in one dtype; half precision has no triangular solver anyway.
         with torch.autocast(like.device.type, enabled=False):
@@ -177,7 +193,14 @@ class GatedRNN(RecurrentModule):
         return PackedSequence(output, sizes, sorted_indices, unsorted_indices), tuple(last)
 
     def _call(self, inputs: tuple[Any, ...], weights: list[Tensor], batch_first: bool | None) -> tuple[Tensor, ...]:
-        """Call the kernel; ``batch_first`` is None for packed sequences, where torch has no such argument."""
+        """Call ``_kernel`` with this module's options.
+
+        Args:
+            inputs: The first arguments of torch's function: x and the states, or a PackedSequence's data and batch
+                sizes and the states.
+            weights: What ``_weights`` returns, of one trial.
+            batch_first: None for a PackedSequence, for which torch's function has no such argument.
+        """
         if inputs[0].is_cuda:
             weights = contiguous_weights(weights)
         dropout = self.dropout if self.training else 0.0
@@ -192,7 +215,7 @@ class GatedRNN(RecurrentModule):
         return contiguous if self._state_count > 1 else contiguous[0]
 
     def _weights(self) -> list[Tensor]:
-        """Return M, W and two biases of every layer, as torch's functions take them."""
+        """Return weight_ih, W_hh and, with a bias, bias_ih and bias_hh of every layer, in torch's order."""
         weights = []
         for layer in range(self.num_layers):
             weights += [getattr(self, f"weight_ih_l{layer}"), self.dense(layer)]
@@ -200,7 +223,7 @@ class GatedRNN(RecurrentModule):
         return weights
 
     def _initial_values(self, layer: int, start: str, generator: torch.Generator | None) -> dict[str, Tensor | None]:
-        """Draw the parameters of one layer."""
+        """Draw the parameters of one layer, by name; None where the module has no such parameter."""
         n, rows = self.hidden_size, self.gates * self.hidden_size
         weight = self._uniform(rows, self._input_width(layer), generator=generator)
         bias = self._uniform(rows, generator=generator)
@@ -215,7 +238,11 @@ class GatedRNN(RecurrentModule):
         }
 
     def _to_plain(self, kind: type[Plain]) -> Plain:
-        """Return torch's own module with the same outputs. Raise PackError if this is a pack."""
+        """Return a module of torch's class ``kind`` with the same outputs and copies of the present matrices.
+
+        Raises:
+            PackError: If this is a pack.
+        """
         self._check_converts(kind)
         sizes = (self.input_size, self.hidden_size, self.num_layers)
         like = self.weight_ih_l0

@@ -1,12 +1,14 @@
-"""Initial reflectors of a square transition. sigma starts at sigma*, so the reflectors decide W = sigma* U V^T.
+"""Initial reflectors of a square transition. Every sigma_i starts at sigma*, so W starts at sigma* U V^T.
 
 Reflectors are lower trapezoids, u (n, m1) and v (n, m2), that are zero above the diagonal. The argument ``generator``
 is a generator on the CPU, so that a seed starts from the same values on every device; None is torch's default
 generator.
 
-A reflection has determinant -1, and sigma > 0, so det W has the sign (-1)^(m1 + m2) and keeps it through training. An
-even sum contains the rotations and all that can be deformed into them. An odd sum, which only ``gaussian`` can start,
-is the other half. To start from a given matrix, use ``set_dense`` of SVD and of the recurrent modules.
+A reflection has determinant -1. So det W has the sign (-1)^(m1 + m2), where zero reflectors do not count, and keeps it
+through training as long as every sigma_i is positive. An even m1 + m2 contains the rotations and all that can be
+deformed into them. An odd one, which only ``gaussian`` can start, is the other half.
+
+To start from a given matrix, use ``set_dense`` of SVD and of the recurrent modules.
 """
 
 import math
@@ -30,19 +32,25 @@ ANGLES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def check_reflectors(size: int, count: int, name: str) -> None:
-    """Raise ReflectorCountError unless ``count`` is an integer in [0, size]; ``name`` is used in the message."""
+    """Raise ReflectorCountError unless ``count`` is an int, and no bool, in [0, size].
+
+    Args:
+        size: The smaller side of the matrix.
+        count: The number of reflectors.
+        name: What the message calls the number, such as ``m1``.
+    """
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= size:
         raise ReflectorCountError(
-            f"{name}, the number of reflectors, must be an integer from 0 to {size}, which reaches every "
-            f"orthogonal matrix of that size; found {count!r}"
+            f"{name}, the number of reflectors on one side, must be an integer from 0 to {size}, the smaller side of "
+            f"the matrix; found {count!r}. {size} reach every such matrix"
         )
 
 
 def gaussian(size: int, count: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Draw random reflectors, as the paper does: independent normal entries in each column's free coordinates.
+    """Draw random reflectors, as the paper does: standard normal entries on and below the diagonal, zeros above it.
 
     Returns:
-        Shape (size, count), float64 on the CPU.
+        Raw reflectors, shape (size, count), float64 on the CPU.
     """
     return torch.randn(size, count, dtype=torch.float64, generator=generator).tril()
 
@@ -53,7 +61,8 @@ def rotation_angles(start: str, count: int, *, generator: torch.Generator | None
     Args:
         start: ``henaff`` draws from U(-pi, pi), ``cayley`` from U(0, pi / 2); ``identity`` makes every angle 0.
         count: How many angles.
-        generator: The CPU generator that draws the angles; None is torch's default. ``identity`` draws too.
+        generator: The CPU generator that draws the angles; None is torch's default. ``identity`` advances it as far as
+            the others do.
 
     Returns:
         The angles in radians, shape (count,), float64 on the CPU.
@@ -71,11 +80,11 @@ def reflectors(
 ) -> tuple[Tensor, Tensor]:
     """Draw the initial reflectors of a square matrix.
 
-    - ``gaussian``: every reflector is random. W is then a rotation of at most m1 + m2 dimensions, and near I if there
-      are few reflectors.
+    - ``gaussian``: every reflector is random; any m1 and m2. W / sigma* is then orthogonal and is the identity on all
+      but m1 + m2 dimensions; on these it is a rotation if m1 + m2 is even, and a rotation with a reflection if odd.
     - ``identity``: V = U, so that W = sigma* I; needs m1 = m2 (Le, Jaitly and Hinton 2015 for this initialisation).
-    - ``henaff``: plane rotations with angles from U(-pi, pi); needs m1 = m2 >= floor(n / 2) (Henaff, Szlam and LeCun
-      2016).
+    - ``henaff``: rotations of the planes of units (0, 1), (2, 3), ... with angles from U(-pi, pi); needs m1 = m2 >=
+      floor(n / 2) (Henaff, Szlam and LeCun 2016).
     - ``cayley``: the same with angles from U(0, pi / 2) (Helfrich, Willmott and Ye 2018).
 
     Args:
@@ -89,7 +98,7 @@ def reflectors(
 
     Raises:
         OptionError: If there is no initialisation of that name.
-        ReflectorCountError: If it is not possible with these numbers of reflectors.
+        ReflectorCountError: If m1 or m2 is not an integer from 0 to n, or if the initialisation needs other numbers.
     """
     if start not in INITS:
         raise OptionError(f"start must be one of {', '.join(INITS)}; found {start!r}")
@@ -99,7 +108,8 @@ def reflectors(
         return gaussian(size, counts[0], generator=generator), gaussian(size, counts[1], generator=generator)
     if counts[0] != counts[1]:
         raise ReflectorCountError(
-            f"start {start!r} needs m1 = m2; found {counts}. Use equal counts, or start='gaussian'"
+            f"start {start!r} needs as many reflectors on both sides, m1 = m2; found (m1, m2) = {counts}. "
+            "Use equal numbers, or start='gaussian'"
         )
     if start == "identity":
         u = gaussian(size, counts[0], generator=generator)
@@ -108,7 +118,7 @@ def reflectors(
 
 
 def _rotations(start: str, size: int, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Return reflectors whose product rotates the planes of coordinates (2j, 2j + 1).
+    """Return reflectors u and v, each (size, count), whose U V^T rotates the planes of coordinates (2j, 2j + 1).
 
     The pair u_j = (cos t/2, sin t/2), v_j = (1, 0) rotates its plane by the angle t. Reflectors beyond floor(n / 2) are
     random and equal on both sides, so that they cancel at the start and can still learn.
@@ -116,7 +126,7 @@ def _rotations(start: str, size: int, count: int, generator: torch.Generator | N
     pairs = size // 2
     if count < pairs:
         raise ReflectorCountError(
-            f"start {start!r} needs m1 = m2 >= floor(n / 2) = {pairs}; found {count}. "
+            f"start {start!r} needs at least floor(n / 2) = {pairs} reflectors on each side; found {count}. "
             "Use more reflectors, or start='identity' or 'gaussian'"
         )
     angles = rotation_angles(start, pairs, generator=generator)

@@ -14,7 +14,8 @@ class SpectralLinear(SVD):
     """The linear layer x W^T + b with W (out_features, in_features) = U diag(sigma) V^T: x (..., in) -> (..., out).
 
     Positional arguments are those of ``torch.nn.Linear``, keyword arguments and errors those of SVD. The bias, (out) or
-    (K, out), starts from U(-1/sqrt(in), 1/sqrt(in)).
+    (K, out), starts from U(-1/sqrt(in), 1/sqrt(in)). The methods inherited from SVD, such as ``dense``, ``solve`` and
+    ``set_dense``, concern W alone and leave the bias out.
     """
 
     bias: Tensor | None

@@ -27,9 +27,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class PackedLinear(nn.Module):
-    """K linear layers of one shape: x (K, ..., in) -> (K, ..., out), weight (K, out, in), bias (K, out).
+    """Applies K linear layers of one shape, each to its slice of x: (K, ..., in) -> (K, ..., out).
 
-    Weight and bias start as in ``torch.nn.Linear``, from U(-1/sqrt(in), 1/sqrt(in)), drawn from ``generator``.
+    The parameters are ``weight`` (K, out, in) and ``bias`` (K, out) or None. They start as in ``torch.nn.Linear``, from
+    U(-1/sqrt(in), 1/sqrt(in)), drawn from ``generator``, which must be on the device of the parameters; None is
+    torch's default generator there.
 
     Raises:
         PackError: If ``trials`` is below 1.
@@ -57,7 +59,7 @@ class PackedLinear(nn.Module):
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply each trial's layer to its part of x.
+        """Return x[k] W_k^T + b_k for each trial k.
 
         Args:
             x: Shape (K, ..., in).
@@ -76,13 +78,19 @@ class PackedLinear(nn.Module):
     def pack(cls, layers: Sequence[nn.Linear]) -> "PackedLinear":
         """Make a pack of separately built layers; values are copied.
 
+        The pack is in training or evaluation mode as the first layer is, and all its parameters require gradients.
+
         Raises:
-            PackError: If there are no layers, or if they differ in shape or in having a bias.
+            PackError: If there are no layers, or if they differ in shape, in having a bias, in dtype or in device.
         """
         if not layers:
             raise PackError("a pack needs at least one trial; found none")
-        if len({(layer.weight.shape, layer.bias is None) for layer in layers}) > 1:
-            raise PackError("linear layers of a pack must agree in shape and in having a bias; found different ones")
+        kinds = {(tuple(layer.weight.shape), layer.bias is not None) for layer in layers}
+        if len(kinds) > 1:
+            raise PackError(
+                "linear layers of a pack must agree in shape and in having a bias; "
+                f"found (shape of weight, has a bias): {sorted(kinds)}"
+            )
         first = layers[0]
         packed = cls(len(layers), first.in_features, first.out_features, first.bias is not None, device="meta")
         packed.weight = nn.Parameter(stack_trials([layer.weight.detach() for layer in layers]))
@@ -94,7 +102,7 @@ class PackedLinear(nn.Module):
         """Return trial k as a plain ``torch.nn.Linear``; values are copied.
 
         Raises:
-            PackError: If there is no trial k.
+            PackError: If k does not lie in [0, trials); a negative k does not count from the end.
         """
         check_trial(k, self.trials)
         layer = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
@@ -104,7 +112,7 @@ class PackedLinear(nn.Module):
         return layer.train(self.training)
 
     def extra_repr(self) -> str:
-        """Return the sizes, for ``repr``."""
+        """Return what ``repr`` shows in brackets: the sizes and whether there is a bias."""
         return (
             f"trials={self.trials}, in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"

@@ -1,4 +1,4 @@
-"""parametrize: a weight of any torch module held as U diag(sigma) V^T, through torch.nn.utils.parametrize."""
+"""``parametrize`` holds a weight of any torch module as U diag(sigma) V^T, through torch.nn.utils.parametrize."""
 
 import weakref
 from typing import Literal, TypeVar, get_args
@@ -33,35 +33,44 @@ def parametrize(
 ) -> AnyModule:
     """Replace a parameter of a module by reflectors and singular values, in place.
 
+    With the default ``start`` the values that the parameter has are given up; ``start="weight"`` keeps them.
+
     The weight is seen as a matrix: its first dimension against all others, so out x (in k k) for a convolution. The
-    weight of an LSTM or GRU is all gates together, (G n, n_i), with one reduced SVD as in Zhang et al. 2018.
+    weight of an LSTM or GRU is all G gates together, (G n, n_i), with one reduced SVD as in Zhang et al. 2018, unless
+    ``gates`` is set.
 
     The rest is torch's: ``module.weight`` forms the matrix, which costs 2 rows cols (m1 + m2) flop each time it is
     read; ``torch.nn.utils.parametrize.cached()`` keeps it. Assigning to ``module.weight`` sets the parameters so that
     the weight equals the value, and ``remove_parametrizations`` leaves the plain weight.
     ``module.parametrizations.weight[0].svd`` is the SVD, with ``normalize_()``, ``singular_values()``, ``penalty()``
-    and the parameters reflectors_u, reflectors_v and singular. Make the optimiser afterwards.
+    and the parameters reflectors_u, reflectors_v and singular. Make the optimiser afterwards, since the module's
+    parameters are then others.
 
     Args:
         module: Any torch module.
-        name: The name of the parameter, which must have two dimensions or more.
-        reflectors: As in SVD. None is the full number, which reaches every matrix.
+        name: The name of a parameter that the module holds itself, with two dimensions or more.
+        reflectors: As in SVD. None is the full number, which reaches all singular vectors.
         margin: As in SVD.
         sigma: As in SVD.
         spectrum: As in SVD.
         start: ``weight`` starts from the present weight, which must then fit the band and the number of reflectors. The
             others are those of SVD; ``identity``, ``henaff`` and ``cayley`` need a square matrix.
-        gates: Whether each gate of an LSTM or GRU gets its own SVD.
-        generator: The CPU generator that draws the first values.
+        gates: Whether each gate gets an SVD of its own. Only for ``weight_ih...`` and ``weight_hh...`` of
+            ``torch.nn.LSTM``, ``LSTMCell``, ``GRU`` and ``GRUCell``, not of classes derived from them.
+        generator: The CPU generator that draws the first values; None is torch's default.
 
     Returns:
-        The module.
+        The same module.
 
     Raises:
-        OptionError: If the parameter does not exist or is parametrized already, an option has a value that is not in
-            its table, or the present weight does not fit.
-        ShapeError: If the parameter has fewer than two dimensions.
-        RangeError: If a number is out of range; ReflectorCountError for a number of reflectors.
+        OptionError: If the parameter does not exist or is parametrized already, ``start`` or ``spectrum`` is not one of
+            the named values, ``gates`` is set for another parameter than those above, or ``start="weight"`` and the
+            present weight does not fit.
+        ShapeError: If the parameter has fewer than two dimensions or no elements, or ``reflectors`` is neither one
+            number nor two.
+        RangeError: If the margin or sigma is out of range.
+        ReflectorCountError: If a number of reflectors is not possible, or ``start`` needs other numbers or a square
+            matrix.
     """
     weight = _weight(module, name)
     if start not in INITS:
@@ -94,9 +103,10 @@ def parametrize(
 
 
 class SpectralWeight(nn.Module):
-    """A parametrization in torch's sense: a weight of a given shape whose rows are those of an SVD.
+    """Computes a weight of a given shape from an SVD, as a parametrization of ``torch.nn.utils.parametrize``.
 
-    If the SVD is a pack of G matrices, these lie one under another.
+    The weight is the SVD's matrix with its columns reshaped. If the SVD is a pack of G matrices, these lie one under
+    another in the weight.
     """
 
     def __init__(self, svd: SVD, shape: torch.Size) -> None:
@@ -106,16 +116,21 @@ class SpectralWeight(nn.Module):
         self._is_being_registered = True
 
     def forward(self) -> Tensor:
-        """Return the weight itself."""
+        """Return the weight, in the dtype of the parameters also under autocast."""
         like = self.svd.reflectors_u
         with torch.autocast(like.device.type, enabled=False):
             return self.svd.dense().reshape(self.shape)
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, ...]:
-        """Set the parameters so that the weight equals a given one; errors as in ``SVD.set_dense``.
+        """Set the SVD's parameters so that the weight equals ``weight``; torch calls this when the weight is assigned.
+
+        The first call, which torch makes when the parametrization is registered, changes nothing.
 
         Returns:
             (): torch keeps no tensor of the weight beside the SVD's parameters.
+
+        Raises:
+            SpectralError: As ``SVD.set_dense`` does. The parameters are then as before.
         """
         if self._is_being_registered:  # torch asks once on registration, when the first values are set already
             self._is_being_registered = False
@@ -132,38 +147,53 @@ class SpectralWeight(nn.Module):
 
 
 def _weight(module: nn.Module, name: str) -> Tensor:
-    """Return the parameter to replace. Raise OptionError or ShapeError if that is not possible."""
+    """Return the parameter ``name`` of a module, which is to be replaced.
+
+    Raises:
+        OptionError: If it is parametrized already, or if the module does not hold it itself.
+        ShapeError: If it has fewer than two dimensions.
+    """
     if torch_parametrize.is_parametrized(module, name):
-        raise OptionError(f"{name!r} is parametrized already; remove that first with remove_parametrizations")
+        raise OptionError(
+            f"{name!r} is parametrized already; call torch.nn.utils.parametrize.remove_parametrizations for it first"
+        )
     own_parameters = dict(module.named_parameters(recurse=False))
     if name not in own_parameters:
         names = ", ".join(own_parameters) or "no direct parameters"
         raise OptionError(f"{type(module).__name__} has no parameter {name!r}; it has {names}")
     weight = own_parameters[name]
     if weight.dim() < 2:
-        raise ShapeError(f"{name!r} must have two dimensions or more; found shape {tuple(weight.shape)}")
+        raise ShapeError(f"parameter {name!r} must have two dimensions or more; found shape {tuple(weight.shape)}")
     return weight
 
 
 def _blocks(module: nn.Module, name: str, weight: Tensor, gates: bool) -> tuple[Tensor, ...]:
-    """Return the matrices (rows, cols) that each get an SVD."""
+    """Return the matrices (rows, cols) that each get an SVD: the whole weight, or with ``gates`` a block for each gate.
+
+    Raises:
+        OptionError: If ``gates`` is set and this is no input or recurrent weight of a module in GATES.
+    """
     matrix = weight.detach().flatten(1)
     if not gates:
         return (matrix,)
     count = GATES.get(type(module))
     if count is None or matrix.shape[0] % count or name.startswith("weight_hr"):
         kinds = ", ".join(kind.__name__ for kind in GATES)
-        raise OptionError(f"gates=True is for the gates of {kinds}; found {name!r} of {type(module).__name__}")
+        raise OptionError(
+            f"gates=True is for the weights weight_ih and weight_hh of {kinds}; "
+            f"found {name!r} of {type(module).__name__}. Pass gates=False"
+        )
     return torch.chunk(matrix, count)
 
 
 def _set_from_weight(svd: SVD, block: Tensor, name: str) -> None:
-    """Start from a given matrix. Raise OptionError if it does not fit."""
+    """Set an SVD to the matrix ``block``. Raise OptionError if the spectrum or the reflectors do not reach it."""
     try:
         svd.set_dense(block)
     except (BandError, ReflectorCountError) as error:
         raise OptionError(
-            f"start='weight': {name!r} as it is does not fit. {error}. Or use another start, such as 'gaussian'"
+            f"start='weight' cannot keep the present values of {name!r}: {error}. "
+            "Or pass another start, such as 'gaussian'"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The base of the recurrent modules: sizes, options, and the layout of input and states that they share."""
+"""The base of the recurrent modules: checks of sizes and options, and the conversion of inputs and states."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,24 +14,24 @@ from spectral.pack import PackableModule, Slot, reflector_counts
 from spectral.singular_values import Spectrum
 
 States = tuple[Tensor, ...]
-"""h, or h and c: each (layers, B, n), with a leading K in a pack."""
+"""(h,), or for an LSTM (h, c): each (layers * directions, B, n), with a leading K in a pack."""
 
 
 class TimeMajor(NamedTuple):
-    """An input with the time before the batch, and the states and lengths that belong to it."""
+    """The caller's input, states and lengths, brought into one layout: time before batch, and always a batch."""
 
     x: Tensor
     """Shape (..., T, B, I)."""
     states: States | None
-    """Each of shape (..., layers, B, n)."""
+    """Each of shape (..., layers * directions, B, n); None if the caller gave none."""
     lengths: Tensor | None
-    """Shape (B,) or (K, B)."""
+    """Shape (B,) or (K, B); None if the caller gave none."""
     unbatched: bool
-    """Whether the caller's input has no batch dimension; B is then 1."""
+    """Whether the caller's input had no batch dimension; B is then 1."""
 
 
 class RecurrentModule(PackableModule, ABC):
-    """A recurrent module whose recurrent matrices are spectral.
+    """Base of SpectralRNN and GatedRNN: a recurrent module whose recurrent matrices are U diag(sigma) V^T.
 
     Args:
         input_size: The number of features of the input.
@@ -41,13 +41,15 @@ class RecurrentModule(PackableModule, ABC):
         batch_first: Whether input and output are (B, T, ...) instead of (T, B, ...).
         dropout: The probability of dropout between layers, in [0, 1].
         reflectors: m for both sides, or (m1, m2), each from 0 to ``hidden_size``.
-        margin: r in (0, 1]: singular values stay in [sigma - r, sigma + r].
-        sigma: The centre of that band, >= 0.
-        spectrum: The map that keeps singular values in the band; see singular_values.py.
+        margin: r in (0, 1]: singular values stay in [sigma - r, sigma + r]. ``penalty`` and ``fixed`` do not use it.
+        sigma: The centre of that band, >= 0, and the value of every singular value at the start.
+        spectrum: ``sigmoid`` and ``clip`` keep singular values in the band, ``penalty`` leaves them free, and ``fixed``
+            holds them all at sigma; see ``spectral.singular_map``.
 
     Raises:
-        OptionError: If there is no such map.
-        RangeError: If a number is out of range; ReflectorCountError for a number of reflectors.
+        OptionError: If ``spectrum`` has none of these values.
+        RangeError: If a size is below 1, or dropout, margin or sigma is out of range.
+        ReflectorCountError: If a number of reflectors is not an integer from 0 to ``hidden_size``.
         ShapeError: If ``reflectors`` is neither one number nor two.
     """
 
@@ -60,7 +62,7 @@ class RecurrentModule(PackableModule, ABC):
         "dropout",
     )
     _state_names: ClassVar[str] = "h_0"
-    """How error messages call the initial states."""
+    """The name of the initial states in error messages."""
     weight_ih_l0: Tensor
 
     def __init__(
@@ -93,24 +95,24 @@ class RecurrentModule(PackableModule, ABC):
         """Return the singular values of all recurrent matrices, (matrices, n), or (K, matrices, n) in a pack."""
 
     def penalty(self) -> Tensor:
-        """Return the sum of |sigma - sigma*|^2 over all recurrent matrices, shape () or (K,).
+        """Return the sum of (sigma_i - sigma*)^2 over all recurrent matrices, shape () or (K,).
 
-        Add it to the loss with spectrum='penalty'.
+        sigma* is the argument ``sigma``. With spectrum='penalty', add a multiple of the sum to the loss.
         """
         return singular_values.penalty(self.singular_values(), self._sigma.unsqueeze(-1)).sum(-1)
 
     @property
     def _directions(self) -> int:
-        """The number of directions: 2 for a bidirectional module."""
+        """The number of directions of each layer: 2 for a bidirectional module, else 1."""
         return 1
 
     @property
     def _lead(self) -> tuple[int, ...]:
-        """The leading dimensions of every tensor: () for a single trial, (K,) for a pack."""
+        """The leading dimensions of inputs, states and parameters: () for a single trial, (K,) for a pack."""
         return () if self.trials is None else (self.trials,)
 
     def _input_width(self, layer: int) -> int:
-        """Return the number of features that enter a layer."""
+        """Return how many features a layer takes as input at each step; layer 0 takes ``input_size``."""
         return self.input_size if layer == 0 else self.hidden_size * self._directions
 
     def _uniform(self, *shape: int, generator: torch.Generator | None) -> Tensor:
@@ -119,29 +121,41 @@ class RecurrentModule(PackableModule, ABC):
         return torch.empty(shape, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
 
     def _free_matrix_parameters(self, k: int) -> int:
-        """Return how many free numbers of trial k one recurrent matrix has: reflectors and singular values.
+        """Return how many numbers of trial k one recurrent matrix has: those of its reflectors and singular values.
 
-        The first j entries of column j of the reflectors are zero and do not count.
+        The first j entries of column j of the reflectors are zero and do not count. With spectrum='fixed' there are no
+        singular values to count.
         """
         n, (m1, m2) = self.hidden_size, self.slots[k].reflectors
         return (m1 + m2 + int(self.spectrum != "fixed")) * n - (m1 * m1 + m2 * m2 - m1 - m2) // 2
 
     def _set_matrix(self, suffix: str, parameters: Sequence[Tensor | None]) -> None:
-        """Copy reflectors u and v and raw singular values into the parameters with the given suffix."""
+        """Copy new values into the parameters of one recurrent matrix.
+
+        Args:
+            suffix: The end of the parameters' names, such as ``_l0``.
+            parameters: Reflectors u and v and raw singular values, in this order; a None is skipped.
+        """
         for name, value in zip(("reflectors_u", "reflectors_v", "singular"), parameters, strict=True):
             if value is not None:
                 getattr(self, f"{name}{suffix}").copy_(value)
 
     def _time_major(self, input: Tensor, states: States | None, lengths: Tensor | None) -> TimeMajor:
-        """Bring the caller's input into the layout that all computations use.
+        """Bring the caller's input, states and lengths into the layout that all computations use.
+
+        The shapes of the states, and the sizes of the input beside its number of dimensions, are checked later, in
+        ``_initial_states``.
 
         Raises:
-            ShapeError: If the input or the lengths have the wrong number of dimensions.
-            RangeError: If a length is out of range.
+            ShapeError: If the input has the wrong number of dimensions, or the lengths do not fit the batch.
+            RangeError: If a length is not an integer in [1, T].
         """
         dims = len(self._lead) + 3
         if input.dim() not in (dims - 1, dims):
-            raise ShapeError(f"input must have {dims} dimensions, or {dims - 1} unbatched; found {input.dim()}")
+            raise ShapeError(
+                f"input must have {dims} dimensions, or {dims - 1} dimensions without a batch; "
+                f"found {input.dim()}, shape {tuple(input.shape)}"
+            )
         unbatched = input.dim() == dims - 1
         if unbatched:
             x, states = input.unsqueeze(-2), None if states is None else tuple(s.unsqueeze(-2) for s in states)
@@ -153,21 +167,30 @@ class RecurrentModule(PackableModule, ABC):
         return TimeMajor(x, states, lengths, unbatched)
 
     def _caller_layout(self, output: Tensor, unbatched: bool) -> Tensor:
-        """Return a time-major output (..., T, B, H) in the layout of the caller's input."""
+        """Return a time-major output (..., T, B, H) in the layout of the caller's input.
+
+        That is (..., T, H) if the input was ``unbatched``, else (..., B, T, H) with ``batch_first``.
+        """
         if unbatched:
             return output.squeeze(-2)
         return output.transpose(-2, -3) if self.batch_first else output
 
     def _initial_states(self, x: Tensor, states: States | None, count: int) -> States:
-        """Return the initial states in the dtype of the parameters, ``count`` tensors of zeros if there are none.
+        """Return the initial states in the dtype of the parameters.
+
+        Args:
+            x: The time-major input (..., T, B, I), whose shape is checked.
+            states: The caller's initial states, or None for zeros.
+            count: How many tensors of zeros to return if ``states`` is None; not checked against given states.
 
         Raises:
-            ShapeError: If the time-major x or a state has the wrong shape.
+            ShapeError: If x or a state has the wrong shape.
         """
         lead = self._lead
         if x.shape[:-3] != lead or x.shape[-1] != self.input_size or x.shape[-3] < 1:
-            expected = ", ".join([*map(str, lead), "B, T" if self.batch_first else "T, B", str(self.input_size)])
-            raise ShapeError(f"input must have shape ({expected}) with T >= 1; found {tuple(x.shape)} (time major)")
+            expected = ", ".join([*map(str, lead), "T, B", str(self.input_size)])
+            order = ", time before batch as for batch_first=False," if self.batch_first else ""
+            raise ShapeError(f"input{order} must have shape ({expected}) with T >= 1; found {tuple(x.shape)}")
         shape = (*lead, self.num_layers * self._directions, x.shape[-2], self.hidden_size)
         if states is None:
             return (self.weight_ih_l0.new_zeros(shape),) * count
@@ -177,19 +200,24 @@ class RecurrentModule(PackableModule, ABC):
         return tuple(state.to(self.weight_ih_l0.dtype) for state in states)
 
     def _check_packed_sequence(self, lengths: Tensor | None) -> None:
-        """Raise ShapeError unless a PackedSequence can be the input."""
-        if self.trials is not None or lengths is not None:
+        """Raise ShapeError if this is a pack or ``lengths`` are given, since the input is then no PackedSequence."""
+        if self.trials is not None:
             raise ShapeError(
-                "a PackedSequence has lengths already and no trial axis; pass padded input and `lengths` instead"
+                "a PackedSequence has no trial axis, but this module is a pack; pass padded input and `lengths` instead"
             )
+        if lengths is not None:
+            raise ShapeError("a PackedSequence has lengths already, but `lengths` are given too; leave `lengths` out")
 
     def _check_converts(self, kind: type[nn.Module]) -> None:
-        """Raise PackError unless this is a single trial, which torch's module can express."""
+        """Raise PackError if this is a pack, since the torch class ``kind`` holds one trial."""
         if self.trials is not None:
-            raise PackError(f"torch.nn.{kind.__name__} holds one trial; take one out first with .trial(k)")
+            raise PackError(
+                f"torch.nn.{kind.__name__} holds one trial, but this is a pack of {self.trials}; "
+                "take one out first with .trial(k)"
+            )
 
     def _repr(self, **options: Any) -> str:
-        """Return sizes and options, for ``repr``."""
+        """Return what ``repr`` shows in brackets: the sizes, shared options, ``options`` and the slots."""
         slots = self.slots[0] if self.trials is None else self.slots
         shared = {"bias": self.bias, "batch_first": self.batch_first, "dropout": self.dropout}
         named = {"num_layers": self.num_layers, **shared, **options, "spectrum": self.spectrum, "trials": self.trials}

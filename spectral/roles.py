@@ -10,9 +10,10 @@ from torch.nn.utils.parametrize import ParametrizationList
 ParameterRole = Literal["reflector", "singular_value", "threshold", "coordinate", "weight", "bias"]
 """What a parameter means.
 
-``reflector``: raw Householder vectors, whose lengths do not matter. ``singular_value``: the raw numbers behind the
-singular values. ``threshold``: the offset of modReLU. ``coordinate``: the free tensor from which one of torch's own
-parametrizations forms a weight. ``weight`` and ``bias`` are what these words mean everywhere.
+``reflector``: raw Householder vectors, whose lengths do not matter. ``singular_value``: the raw numbers from which
+``singular_map`` computes the singular values. ``threshold``: modReLU's offset b, the parameter ``offset_l...``.
+``coordinate``: the free tensor from which one of torch's own parametrizations forms a weight. ``weight`` and ``bias``:
+the factor and the summand of a linear map, and every other parameter counts as a ``weight`` too.
 """
 
 _LAYER = re.compile(r"_l\d+(_reverse)?$")
@@ -20,19 +21,20 @@ _LAYER = re.compile(r"_l\d+(_reverse)?$")
 
 
 def parameter_roles(module: nn.Module) -> dict[str, ParameterRole]:
-    """Return the role of every parameter of a module.
+    """Return the role of every parameter of a module and of its submodules.
 
     A module declares the roles of its direct parameters in a class attribute ``parameter_roles``, a mapping from a
     parameter's name to its role. A layer's suffix, such as ``_l0`` or ``_l0_reverse``, is left out of the name there.
     Every module of this package does so, also inside a weight that ``spectral.parametrize`` has replaced. The role of
-    an undeclared parameter follows from torch's conventions: ``coordinate`` if it belongs to a torch parametrization,
-    ``bias`` if its name contains "bias", and otherwise ``weight``.
+    an undeclared parameter follows from torch's conventions: ``coordinate`` if it is what a torch parametrization
+    stores in place of a weight or bias, such as ``parametrizations.weight.original``; ``bias`` if its name contains
+    "bias"; and otherwise ``weight``.
 
     Args:
         module: Any module. In a pack, where parameters have a leading trial axis, the roles are the same.
 
     Returns:
-        The role for each name of ``module.named_parameters()``, in the same order.
+        The role for each name of ``module.named_parameters()``, in the same order; a shared parameter appears once.
     """
     roles: dict[str, ParameterRole] = {}
     for name, _ in module.named_parameters():
@@ -42,7 +44,7 @@ def parameter_roles(module: nn.Module) -> dict[str, ParameterRole]:
 
 
 def direct_parameter_role(owner: nn.Module, name: str) -> ParameterRole:
-    """Return the role of a direct parameter of a module, that is of one that belongs to no submodule."""
+    """Return the role of the parameter ``name`` that ``owner`` holds itself, not in a submodule."""
     declared: Mapping[str, ParameterRole] = getattr(owner, "parameter_roles", {})
     stem = _LAYER.sub("", name)
     if stem in declared:

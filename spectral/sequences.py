@@ -1,7 +1,7 @@
 """Sequences of different lengths in one padded tensor, time major: (..., T, B, features) with lengths (..., B).
 
 The recurrence is causal, so steps past a sequence's end cannot change the steps before it. They are computed and then
-masked, and they carry no gradient. The cost is that of T B steps instead of the sum of the lengths.
+replaced by zeros, and they carry no gradient. All T steps of all B sequences are paid for, whatever the lengths are.
 """
 
 import torch
@@ -12,35 +12,43 @@ from spectral.errors import RangeError, ShapeError
 
 
 def check_lengths(lengths: Tensor, steps: int, lead: tuple[int, ...], batch: int) -> Tensor:
-    """Return ``lengths`` if they fit the input.
+    """Return ``lengths`` unchanged if they fit the input, and raise otherwise.
 
     Args:
-        lengths: Shape (B,), or (K, B) in a pack.
+        lengths: How many steps of each sequence count. Shape (B,), also in a pack, where it then holds for every trial;
+            or (K, B).
         steps: T, the longest possible length.
         lead: () for a single trial, (K,) for a pack.
         batch: B.
 
     Raises:
         ShapeError: If the shape does not fit.
-        RangeError: If a length is not an integer in [1, T].
+        RangeError: If the dtype is a floating-point one, or a length does not lie in [1, T].
     """
     if lengths.dim() < 1 or lengths.shape not in {(batch,), (*lead, batch)}:
-        raise ShapeError(f"lengths must have shape {(*lead, batch)} or {(batch,)}; found {tuple(lengths.shape)}")
+        either = f" or {(*lead, batch)}" if lead else ""
+        raise ShapeError(f"lengths must have shape {(batch,)}{either}; found {tuple(lengths.shape)}")
     if lengths.is_floating_point():
-        raise RangeError(f"lengths must be integers; found {lengths.dtype}")
+        raise RangeError(f"lengths must be integers, such as torch.int64; found {lengths.dtype}")
     if lengths.numel() and not (int(lengths.min()) >= 1 and int(lengths.max()) <= steps):
-        raise RangeError(f"lengths must lie in [1, {steps}]; found {int(lengths.min())} to {int(lengths.max())}")
+        raise RangeError(
+            f"lengths must lie in [1, {steps}], the number of steps of the input; "
+            f"found {int(lengths.min())} to {int(lengths.max())}"
+        )
     return lengths
 
 
 def mask(lengths: Tensor, steps: int) -> Tensor:
-    """Return a mask (..., T, B, 1) that is true where a step belongs to its sequence."""
+    """Return a mask (..., T, B, 1) that is true where step t < lengths[b]; ``steps`` is T."""
     time = torch.arange(steps, device=lengths.device).unsqueeze(-1)
     return (time < lengths.unsqueeze(-2)).unsqueeze(-1)
 
 
 def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return each sequence of x reversed within its length. Doing it twice restores x."""
+    """Return x with each sequence's first ``lengths[b]`` steps in reverse order and the others where they are.
+
+    With ``lengths`` None all T steps are reversed. Doing it twice restores x.
+    """
     if lengths is None:
         return x.flip(-3)
     time = torch.arange(x.shape[-3], device=x.device).unsqueeze(-1)
@@ -50,7 +58,13 @@ def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def last_state(states: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return the state after each sequence's last step, (..., B, features); ``lengths`` None means T."""
+    """Return the state after step ``lengths[b]`` of each sequence b, (..., B, features).
+
+    Args:
+        states: All states, shape (..., T, B, features).
+        lengths: Shape (..., B), with the leading dimensions of ``states``; None returns the states of step T. A length
+            outside [1, T] is an error of ``gather``.
+    """
     if lengths is None:
         return states[..., -1, :, :]
     index = (lengths - 1).unsqueeze(-2).unsqueeze(-1)
@@ -59,7 +73,7 @@ def last_state(states: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def pad(packed: PackedSequence) -> tuple[Tensor, Tensor]:
-    """Return the sequences padded with zeros, (T, B, features) in their sorted order, and their lengths (B,)."""
+    """Return the sequences padded with zeros, (T, B, features), and their lengths (B,), both in sorted order."""
     rows = torch.arange(int(packed.batch_sizes[0]))
     valid = (rows < packed.batch_sizes.unsqueeze(-1)).to(packed.data.device)
     padded = packed.data.new_zeros(*valid.shape, packed.data.shape[-1])
@@ -67,6 +81,12 @@ def pad(packed: PackedSequence) -> tuple[Tensor, Tensor]:
 
 
 def unpad(states: Tensor, lengths: Tensor, like: PackedSequence) -> PackedSequence:
-    """Return padded states (T, B, features) as a PackedSequence with the batch sizes and the order of ``like``."""
+    """Return padded states as a PackedSequence.
+
+    Args:
+        states: Shape (T, B, features), in the sorted order that ``pad`` returned.
+        lengths: The lengths that ``pad`` returned, shape (B,).
+        like: The PackedSequence given to ``pad``; its batch sizes and its order are taken over.
+    """
     valid = mask(lengths, states.shape[-3]).squeeze(-1)
     return PackedSequence(states[valid], like.batch_sizes, like.sorted_indices, like.unsorted_indices)

@@ -17,7 +17,7 @@ SPECTRA: tuple[str, ...] = get_args(Spectrum)
 
 
 def check_spectrum(kind: str) -> None:
-    """Raise OptionError unless ``kind`` names a map."""
+    """Raise OptionError unless ``kind`` is one of SPECTRA."""
     if kind not in SPECTRA:
         raise OptionError(f"spectrum must be one of {', '.join(SPECTRA)}; found {kind!r}")
 
@@ -26,8 +26,8 @@ def check_margin(margin: float) -> None:
     """Raise RangeError unless 0 < margin <= 1."""
     if not 0 < margin <= 1:
         raise RangeError(
-            f"margin must lie in (0, 1]; found {margin}. "
-            "For an orthogonal transition, all singular values equal to sigma, pass spectrum='fixed'"
+            f"margin must lie in (0, 1]; found {margin}. To hold all singular values at sigma, which a margin of 0 "
+            "would mean, pass spectrum='fixed'"
         )
 
 
@@ -38,23 +38,24 @@ def check_sigma(sigma: float) -> None:
 
 
 def singular_map(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, size: int) -> Tensor:
-    """Return the singular values that belong to raw parameters.
+    """Return the singular values that the map ``kind`` makes of raw parameters.
 
     - ``sigmoid``: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2), written with tanh, which is the same and exact at p = 0.
-      Its slope there is r / 2, so the learning rate of p should be scaled with 1 / r.
-    - ``clip``: sigma_i = p_i, clipped to the band.
-    - ``penalty``: sigma_i = p_i, which ``penalty`` pulls back towards sigma*.
+      Its slope at p = 0 is r / 2, so the learning rate of p should be scaled with 1 / r.
+    - ``clip``: sigma_i = p_i, clipped to [sigma* - r, sigma* + r].
+    - ``penalty``: sigma_i = p_i without a bound; the method ``penalty()`` of a module returns a term for the loss that
+      pulls p_i back towards sigma*.
     - ``fixed``: sigma_i = sigma*, without a parameter; at sigma* = 1 this is the orthogonal case, oRNN.
 
     Args:
-        kind: The name of the map.
-        raw: The raw parameters p, shape (..., size); None for ``fixed``.
+        kind: One of SPECTRA. It is not checked: any other name acts as ``penalty``.
+        raw: The raw parameters p, shape (..., size); None for ``fixed``. With None the result is sigma* for every kind.
         sigma: sigma*, the centre of the band, shape (...).
-        margin: r, half the width of the band, shape (...).
-        size: How many singular values there are.
+        margin: r, half the width of the band, shape (...); ``penalty`` and ``fixed`` do not read it.
+        size: How many singular values there are; it is read only if ``raw`` is None.
 
     Returns:
-        Shape (..., size).
+        The singular values, shape (..., size).
     """
     sigma, margin = sigma.unsqueeze(-1), margin.unsqueeze(-1)
     if raw is None:
@@ -68,10 +69,17 @@ def singular_map(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, s
 
 
 def inverse_singular_map(kind: str, values: Tensor, sigma: Tensor, margin: Tensor) -> Tensor | None:
-    """Return the raw parameters for which ``singular_map`` returns ``values``; None if the map takes none.
+    """Return the raw parameters for which ``singular_map`` returns ``values``; None for ``fixed``, which takes none.
+
+    Args:
+        kind: One of SPECTRA.
+        values: The singular values, shape (..., size).
+        sigma: sigma*, shape (...).
+        margin: r, shape (...).
 
     Raises:
-        BandError: If a value lies outside the range of the map; the message has a margin that includes them all.
+        BandError: If the map does not reach a value. It reaches only values less than r from sigma* for ``sigmoid``, at
+            most r from it for ``clip``, and sigma* up to rounding for ``fixed``; ``penalty`` reaches every value.
     """
     distance = values - sigma.unsqueeze(-1)
     reach = torch.zeros_like(margin) if kind == "fixed" else margin
@@ -83,12 +91,20 @@ def inverse_singular_map(kind: str, values: Tensor, sigma: Tensor, margin: Tenso
 
 
 def penalty(values: Tensor, sigma: Tensor) -> Tensor:
-    """Return |sigma - sigma*|^2 summed over the singular values, shape () or (K,)."""
+    """Return the sum of (values_i - sigma)^2 over the last dimension of ``values``; shape () or (K,), that of sigma."""
     return (values - sigma.unsqueeze(-1)).square().sum(-1)
 
 
 def _check_band(kind: str, values: Tensor, distance: Tensor, sigma: Tensor, reach: Tensor) -> None:
-    """Raise BandError if a value is further from sigma* than the map reaches."""
+    """Raise BandError if a value is further from sigma* than the map reaches.
+
+    Args:
+        kind: One of SPECTRA but ``penalty``.
+        values: The singular values, shape (..., size).
+        distance: values - sigma*.
+        sigma: sigma*, shape (...).
+        reach: How far from sigma* the map reaches: the margin, or 0 for ``fixed``; shape (...).
+    """
     away = distance.abs()
     slack = 64 * torch.finfo(values.dtype).eps * values.abs().amax(-1) if kind == "fixed" and values.numel() else 0.0
     limit = (reach + slack).unsqueeze(-1)
@@ -96,16 +112,20 @@ def _check_band(kind: str, values: Tensor, distance: Tensor, sigma: Tensor, reac
     if not bool(outside.any()):
         return
     needed = 1.001 * float(away.max())
-    advice = f"margin={needed:.6g} would include them all" if needed <= 1 else "no margin up to 1 includes them all"
+    wider = "spectrum='sigmoid' with margin" if kind == "fixed" else "margin"
+    advice = f"{wider}={needed:.6g} would include them all" if needed <= 1 else "no margin up to 1 includes them all"
     raise BandError(
         f"the {kind} map keeps singular values within {float(reach.max()):.6g} of sigma={float(sigma.max()):.6g}; "
-        f"found values from {float(values.min()):.6g} to {float(values.max()):.6g}. "
+        f"the matrix has values from {float(values.min()):.6g} to {float(values.max()):.6g}. "
         f"{advice}; or pass spectrum='penalty', which sets no bound"
     )
 
 
 class _Clip(torch.autograd.Function):
-    """A clamp that keeps the gradient outside the band if a descent step leads back in, so that no value gets stuck."""
+    """A clamp to [low, high] whose gradient is zero outside it only where a descent step would lead further away.
+
+    Where a descent step leads back, the gradient is passed on, so that no raw value gets stuck outside.
+    """
 
     @staticmethod
     def forward(ctx: Any, raw: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ class Transition(NamedTuple):
     sigma: Tensor
     """The singular values, shape (..., n)."""
     u: Tensor
-    """The raw reflectors of U = H_n(u_0) H_{n-1}(u_1) ..., shape (..., n, m1). Column j counts from coordinate j on."""
+    """The raw reflectors of U = H(u_0) H(u_1) ..., shape (..., n, m1). The first j entries of column j are ignored."""
     v: Tensor
-    """The raw reflectors of V, shape (..., n, m2), in the same way."""
+    """The raw reflectors of V, shape (..., n, m2), read in the same way."""
 
     @property
     def size(self) -> int:
@@ -30,23 +30,23 @@ class Transition(NamedTuple):
         return self.u.shape[-1] + self.v.shape[-1]
 
     def matrix(self) -> Tensor:
-        """Return W itself, shape (..., n, n). Cost: 2 n^2 (m1 + m2) flop."""
+        """Return W as a matrix, shape (..., n, n). It can be differentiated once. Cost: 2 n^2 (m1 + m2) flop."""
         return dense(self)
 
     def orthogonality_error(self) -> Tensor:
-        """Return the larger of max |U^T U - I| and max |V^T V - I|, shape (...): the reflectors' rounding error."""
+        """Return the largest absolute entry of U^T U - I and V^T V - I, shape (...): a rounding error."""
         return torch.maximum(wy.orthogonality_error(self.u), wy.orthogonality_error(self.v))
 
 
 class Factors(NamedTuple):
-    """The matrix W = diag(sigma) + a c^T."""
+    """The matrix W = diag(sigma) + a c^T: a diagonal plus a matrix of rank r. Made by ``factors``."""
 
     sigma: Tensor
     """The diagonal, shape (..., n)."""
     a: Tensor
-    """A, shape (..., n, r)."""
+    """The left factor A, shape (..., n, r)."""
     c: Tensor
-    """C, shape (..., n, r)."""
+    """The right factor C, shape (..., n, r)."""
 
 
 Matrix = Transition | Factors | Tensor
@@ -60,7 +60,7 @@ def factors(matrix: Matrix) -> Factors:
     C = [S Zu^T, Zv^T]. The result can be differentiated once. Cost: O(n r^2), with one triangular solve for each side.
 
     Args:
-        matrix: A transition; factors are returned as they are.
+        matrix: A Transition. Factors are returned as they are. A tensor W is refused with AssertionError.
     """
     if isinstance(matrix, Factors):
         return matrix
@@ -71,7 +71,7 @@ def factors(matrix: Matrix) -> Factors:
 
 
 class LowRank(torch.autograd.Function):
-    """The autograd node (sigma, u, v) -> (A, C).
+    """Computes A and C of ``Factors`` from sigma, u and v of a Transition, as a node of the autograd graph.
 
     Its backward pass is written by hand because the one that autograd derives costs four times the forward pass here.
     """
@@ -109,7 +109,7 @@ class LowRank(torch.autograd.Function):
 
 
 def dense(matrix: Matrix) -> Tensor:
-    """Return W itself, shape (..., n, n). Cost: 2 n^2 r flop, or none if the matrix is W already."""
+    """Return W as a tensor, shape (..., n, n). Cost: 2 n^2 r flop, or none if ``matrix`` is a tensor already."""
     if isinstance(matrix, Tensor):
         return matrix
     sigma, a, c = factors(matrix)

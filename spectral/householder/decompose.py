@@ -1,4 +1,4 @@
-"""The reflectors of a matrix with orthonormal columns: Householder QR with a positive diagonal of R.
+"""Reflectors for a given matrix with orthonormal columns: Householder QR with a positive diagonal of R.
 
 With that sign R is the identity, so that the product of the reflectors is the matrix itself. It is the sign for which
 the usual formula of the first entry cancels; Golub and Van Loan, section 5.1.3, have a formula that is safe.
@@ -13,17 +13,19 @@ from spectral.errors import ReflectorCountError
 def reflectors_of(q: Tensor, count: int) -> Tensor:
     """Return raw reflectors whose product has the columns of a given matrix as its first columns.
 
-    A column that is already right gets a zero reflector. Cost: 4 n k count flop.
+    Column j gets a zero reflector, which is the identity, if the reflectors before it have already turned it into the
+    unit vector e_j. Cost: 4 n k count flop.
 
     Args:
-        q: A matrix with orthonormal columns, shape (..., n, k).
-        count: The number of reflectors, at most k.
+        q: A matrix with orthonormal columns, shape (..., n, k), k <= n.
+        count: The number of reflectors, from 0 to k.
 
     Returns:
-        Raw reflectors, shape (..., n, count).
+        Raw reflectors, shape (..., n, count): lower trapezoids whose largest entry is 1 in absolute value, or zero.
 
     Raises:
-        ReflectorCountError: If so few reflectors do not reach the matrix; ``count`` = k always does.
+        ReflectorCountError: If the product of ``count`` reflectors cannot have these columns, which never happens for
+            ``count`` = k; or if the columns are not orthonormal up to rounding, or contain NaN.
     """
     n = q.shape[-2]
     remainder = q.clone()
@@ -41,7 +43,7 @@ def reflectors_of(q: Tensor, count: int) -> Tensor:
 
 
 def _reflector_to_first_axis(x: Tensor) -> Tensor:
-    """Return u with H(u) x = |x| e_1, scaled so that its largest entry is 1, or all zeros if x needs no reflection."""
+    """Return u with H(u) x = |x| e_1, scaled so that its largest entry is +1 or -1; zeros if x = |x| e_1 already."""
     length = torch.linalg.vector_norm(x, dim=-1)
     rest = x[..., 1:].square().sum(-1)
     first = x[..., 0]
@@ -53,12 +55,17 @@ def _reflector_to_first_axis(x: Tensor) -> Tensor:
 
 
 def _check_reached(remainder: Tensor, count: int) -> None:
-    """Raise ReflectorCountError unless the reflectors have turned the matrix into the identity, up to rounding."""
+    """Raise ReflectorCountError unless ``remainder`` is the first columns of the identity, up to rounding.
+
+    Args:
+        remainder: What the reflectors have made of the matrix, shape (..., n, k).
+        count: The number of reflectors, for the message.
+    """
     n, k = remainder.shape[-2:]
     eye = torch.eye(n, k, dtype=remainder.dtype, device=remainder.device)
     error = (remainder - eye).abs().amax() if remainder.numel() else remainder.new_zeros(())
     if not bool(error <= 100 * n * torch.finfo(remainder.dtype).eps):
         raise ReflectorCountError(
-            f"{count} reflectors do not reach this matrix (distance {float(error):.3g}); "
-            f"{k} reach every matrix of {n} x {k} orthonormal columns"
+            f"{count} reflectors do not reach these {n} x {k} singular vectors: the largest error of an entry is "
+            f"{float(error):.3g}. Use more reflectors; {k} reach every {n} x {k} matrix with orthonormal columns"
         )

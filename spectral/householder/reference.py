@@ -1,7 +1,8 @@
 """The product of reflectors, one reflector after another: the definition with which every faster way is compared.
 
-Leading dimensions are batch. ``raw`` has shape (..., n, m); the first j coordinates of column j are ignored. The rows
-of ``x``, of shape (..., rows, n), are the vectors that Q is applied to. Cost: 4 n m rows flop in m dependent steps.
+Leading dimensions are batch. ``raw`` holds m reflectors as columns, shape (..., n, m), m <= n; the first j coordinates
+of column j are ignored. The rows of ``x``, of shape (..., rows, n), are the vectors that Q is applied to. Cost:
+4 n m rows flop in m dependent steps.
 """
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 def trapezoid(raw: Tensor) -> Tensor:
     """Return ``raw`` with the first j coordinates of column j set to zero, in value and in gradient.
 
-    A column with one free coordinate, the last one of a full set, is a sign. Its gradient is zero too, and it is made
-    exactly zero here, so that rounding noise is not taken for a gradient.
+    If m = n, the last column has one free coordinate. Its reflector is -1 for every nonzero value, so its gradient is
+    zero too; it is made exactly zero here, so that rounding noise is not taken for a gradient.
     """
     n, m = raw.shape[-2:]
     columns = raw.tril()
@@ -28,8 +29,11 @@ def reflect(u: Tensor, x: Tensor) -> Tensor:
     must stay zero.
 
     Args:
-        u: Shape (..., n).
+        u: Shape (..., n); of any length.
         x: Shape (..., rows, n).
+
+    Returns:
+        Shape (..., rows, n).
     """
     square = (u * u).sum(-1, keepdim=True)
     is_zero = square == 0
@@ -56,7 +60,7 @@ def apply_transposed(raw: Tensor, x: Tensor) -> Tensor:
 
 
 def dense(raw: Tensor) -> Tensor:
-    """Return Q itself, shape (..., n, n)."""
+    """Return Q = H(u_0) H(u_1) ... H(u_{m-1}) as a matrix, shape (..., n, n)."""
     n = raw.shape[-2]
     eye = torch.eye(n, dtype=raw.dtype, device=raw.device).expand(*raw.shape[:-2], n, n)
     return apply_transposed(raw, eye)

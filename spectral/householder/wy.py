@@ -1,4 +1,4 @@
-"""The product of reflectors in compact WY form: Q = I - Y T Y^T with one small triangular solve.
+"""The product of reflectors in compact WY form, Q = I - Y T Y^T, applied by means of one small triangular solve.
 
 T^-1 = striu(Y^T Y) + diag(|y_k|^2 / 2). The form is from Schreiber and Van Loan 1989, the inverse from Joffrain, Low,
 Quintana-Orti, van de Geijn and Robson 2006. Columns are normalised first: Q does not depend on their lengths, and T^-1
@@ -14,12 +14,12 @@ from spectral.householder import reference
 
 
 class WY(NamedTuple):
-    """The product Q = I - y T y^T of m reflectors in R^n. Building it costs n m^2 + m^3 flop."""
+    """The product Q = I - y T y^T of m reflectors in R^n, held as y and T^-1. Made by ``factor``."""
 
     y: Tensor
-    """Columns of length 1, or zero columns for zero reflectors; shape (..., n, m)."""
+    """The reflectors scaled to length 1, zero reflectors left at zero; shape (..., n, m)."""
     t_inverse: Tensor
-    """T^-1, shape (..., m, m): upper triangular, never singular."""
+    """T^-1, shape (..., m, m): upper triangular, with 1/2 on the diagonal, or 1 for a zero reflector."""
 
     def z(self) -> Tensor:
         """Return z = T y^T, shape (..., m, n), with which Q = I - y z."""
@@ -46,20 +46,21 @@ def unit_columns(raw: Tensor) -> Tensor:
 
 @torch.no_grad()
 def normalize_reflectors_(raw: Tensor) -> None:
-    """Scale every reflector to length 1, in place; a zero reflector stays zero.
+    """Scale every column of ``raw`` to length 1, in place; a zero column stays zero.
 
     The product of the reflectors does not depend on their lengths, and so neither does a loss. An optimiser would let
     the lengths grow, and the growing lengths would shrink its steps.
 
     Args:
-        raw: Raw reflectors, shape (..., n, m).
+        raw: Raw reflectors, shape (..., n, m). Entries above the diagonal count in the lengths, although they are
+            ignored elsewhere; the modules of this package keep them at zero.
     """
     length = torch.linalg.vector_norm(raw, dim=-2, keepdim=True)
     raw.div_(length.masked_fill(length == 0, 1.0))
 
 
 def orthogonality_error(raw: Tensor) -> Tensor:
-    """Return max |Q^T Q - I| for the product Q of the reflectors, shape (...).
+    """Return the largest absolute entry of Q^T Q - I for the product Q of the reflectors, shape (...).
 
     Args:
         raw: Raw reflectors, shape (..., n, m).
@@ -70,7 +71,7 @@ def orthogonality_error(raw: Tensor) -> Tensor:
 
 
 def factor(raw: Tensor) -> WY:
-    """Return the WY form of raw reflectors of shape (..., n, m)."""
+    """Return the WY form of raw reflectors of shape (..., n, m). Cost: n m^2 flop."""
     y = unit_columns(raw)
     gram = y.mT @ y
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
@@ -91,7 +92,7 @@ def gradient_of_raw(raw: Tensor, y: Tensor, grad_y: Tensor, grad_t_inverse: Tens
         grad_t_inverse: dL/dT^-1, shape (..., m, m).
 
     Returns:
-        Shape (..., n, m); zero above the diagonal and for zero reflectors.
+        dL/draw, shape (..., n, m); zero above the diagonal and for zero reflectors.
     """
     upper = grad_t_inverse.triu(1)
     grad = grad_y + y @ (upper + upper.mT)
@@ -101,19 +102,29 @@ def gradient_of_raw(raw: Tensor, y: Tensor, grad_y: Tensor, grad_t_inverse: Tens
 
 
 def apply(raw: Tensor | WY, x: Tensor) -> Tensor:
-    """Return Q x for each row of x (..., rows, n), Q = H(u_0) H(u_1) ... H(u_{m-1}). Cost: 4 n m rows flop."""
+    """Return Q x for each row of x (..., rows, n), Q = H(u_0) H(u_1) ... H(u_{m-1}). Cost: 4 n m rows + n m^2 flop.
+
+    Args:
+        raw: Raw reflectors, shape (..., n, m), or their WY form, which saves the cost of ``factor``.
+        x: Shape (..., rows, n).
+    """
     wy = raw if isinstance(raw, WY) else factor(raw)
     return x - (x @ wy.z().mT) @ wy.y.mT
 
 
 def apply_transposed(raw: Tensor | WY, x: Tensor) -> Tensor:
-    """Return Q^T x for each row of x (..., rows, n). Cost: 4 n m rows flop."""
+    """Return Q^T x for each row of x (..., rows, n); arguments and cost as for ``apply``."""
     wy = raw if isinstance(raw, WY) else factor(raw)
     return x - (x @ wy.z_transposed().mT) @ wy.y.mT
 
 
 def dense(raw: Tensor | WY, columns: int | None = None) -> Tensor:
-    """Return Q itself, shape (..., n, n), or its first k = ``columns`` columns, (..., n, k). Cost: 2 n k m flop."""
+    """Return Q as a matrix, shape (..., n, n), or its first k = ``columns`` columns, (..., n, k). Cost: 2 n k m flop.
+
+    Args:
+        raw: Raw reflectors, shape (..., n, m), or their WY form.
+        columns: k, at most n; None is n.
+    """
     wy = raw if isinstance(raw, WY) else factor(raw)
     n = wy.y.shape[-2]
     k = n if columns is None else columns

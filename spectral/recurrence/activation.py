@@ -12,7 +12,7 @@ NAMES = ("tanh", "relu", "leaky_relu", "identity", "modrelu")
 
 @dataclass(frozen=True)
 class Activation:
-    """A nonlinearity phi, one of NAMES.
+    """Computes a nonlinearity phi and its derivative: tanh, relu, leaky_relu, identity or modrelu.
 
     modReLU is phi(z) = sign(z) relu(|z| + b) with a learned offset b for each unit (Arjovsky, Shah and Bengio 2016, for
     real z). The offset is a tensor of shape (n,), or (K, n) in a pack, that is passed beside z. At b = 0 modReLU is the
@@ -20,7 +20,7 @@ class Activation:
 
     Args:
         name: One of NAMES.
-        slope: The slope of leaky_relu below zero, in (0, 1].
+        slope: The slope of leaky_relu below zero, in (0, 1]; checked, but not used, for the other nonlinearities.
 
     Raises:
         OptionError: If there is no nonlinearity of that name.
@@ -34,7 +34,9 @@ class Activation:
         if self.name not in NAMES:
             raise OptionError(f"nonlinearity must be one of {', '.join(NAMES)}; found {self.name!r}")
         if not 0 < self.slope <= 1:
-            raise RangeError(f"negative_slope must lie in (0, 1]; found {self.slope}. For slope 0 use 'relu'")
+            raise RangeError(
+                f"negative_slope, or slope, must lie in (0, 1]; found {self.slope}. For slope 0 use 'relu'"
+            )
 
     @property
     def has_offset(self) -> bool:
@@ -42,7 +44,10 @@ class Activation:
         return self.name == "modrelu"
 
     def __call__(self, x: Tensor, offset: Tensor | None = None) -> Tensor:
-        """Return phi(x) for x (..., B, n), as a new tensor."""
+        """Return phi(x) for x (..., B, n); ``offset`` (..., n) is needed by modReLU and ignored by the others.
+
+        The result is a new tensor, but for identity x itself.
+        """
         if self.name == "tanh":
             return torch.tanh(x)
         if self.name == "relu":
@@ -54,7 +59,7 @@ class Activation:
         return x
 
     def apply_(self, x: Tensor, offset: Tensor | None = None) -> None:
-        """Replace x by phi(x), in place."""
+        """Replace x by phi(x), in place; arguments as for a call."""
         if self.name == "tanh":
             x.tanh_()
         elif self.name == "relu":
@@ -68,8 +73,8 @@ class Activation:
     def derivative(self, h: Tensor) -> Tensor:
         """Return phi'(x) computed from the output h = phi(x), as a new tensor of the shape of h.
 
-        At the kinks of relu and modReLU it is 0. The derivative of modReLU with respect to its offset is sign(h); see
-        ``reductions.sum_of_signed``.
+        Where h is 0 it is 0 for relu and modReLU, and the slope for leaky_relu. The derivative of modReLU with respect
+        to its offset is sign(h); see ``reductions.sum_of_signed``.
         """
         if self.name == "tanh":
             return torch.mul(h, h).neg_().add_(1)

@@ -84,7 +84,7 @@ def tensors_of(matrix: Matrix) -> tuple[Tensor, ...]:
 
 
 def form_of(matrix: Matrix) -> MatrixForm:
-    """Return the form in which a matrix is given."""
+    """Return ``Tensor``, ``Transition`` or ``Factors``, whichever class the matrix has."""
     return Tensor if isinstance(matrix, Tensor) else type(matrix)
 
 

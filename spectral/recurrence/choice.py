@@ -27,7 +27,7 @@ def check_backend(name: str) -> None:
 
 
 def choose(size: int, rank: int, *, native: bool = False) -> str:
-    """Return the backend for the CPU.
+    """Return the backend that 'auto' chooses on the CPU and on every other device but CUDA ones.
 
     A factored step takes 12 n r flop for each row, a dense one 6 n^2. Measurements decide between them for small n, and
     for the loop in torch, whose skinny products run below the speed of square ones.
@@ -43,7 +43,10 @@ def choose(size: int, rank: int, *, native: bool = False) -> str:
 
 
 def choose_on_gpu(size: int, rank: int, activation: str, *, can_triton: bool, pack: bool = False) -> str:
-    """Return the backend for a CUDA device: ``triton`` where it fits, else ``cudnn``, else ``dense``.
+    """Return the backend that 'auto' chooses on a CUDA device.
+
+    It is ``triton`` where that can run and W is of low rank, else ``cudnn`` for tanh and relu outside a pack, else
+    ``dense``.
 
     The rule counts flop and what fits on the chip. It has not been measured on a GPU yet.
 
@@ -91,7 +94,10 @@ def _check_runs(name: str, device: torch.device, dtype: torch.dtype, activation:
     """Raise OptionError if a backend that is asked for by name cannot run here."""
     reason = None
     if name.startswith("native") and not native.available(device, dtype):
-        reason = f"needs a C++ compiler, the CPU and float32 or float64; found {device} and {dtype}"
+        reason = (
+            f"needs the CPU, float32 or float64, and a C++ compiler that builds it; found {device} and {dtype}. "
+            "If these are right, the build failed, and the log says why"
+        )
     elif name == "triton":
         reason = triton.refusal(device, dtype)
     elif activation.name not in activations_of(name):

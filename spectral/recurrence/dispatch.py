@@ -33,14 +33,14 @@ def recurrence(
         activation: The nonlinearity phi.
         offset: The offset of modReLU, shape (n,), or (K, n); None for the other nonlinearities.
         backend: 'auto', or the name of a backend; see ``BACKENDS``.
-        checkpoint_every: Keep only every S-th state for backward, and compute the others again. None keeps all.
+        checkpoint_every: S >= 1: keep only every S-th state for backward, and compute the others again. None keeps all.
 
     Returns:
         The states, in the shape of z.
 
     Raises:
-        ShapeError: If a shape or a dtype does not fit the others.
-        OptionError: If the backend does not exist or cannot run here, or an offset is given that is not used.
+        ShapeError: If a shape or a dtype does not fit the others, or if ``modrelu`` has no offset.
+        OptionError: If the backend does not exist or cannot run here, or if an offset is given without ``modrelu``.
         RangeError: If ``checkpoint_every`` is below 1.
     """
     cell = Cell(None, None, transition, offset)
@@ -113,7 +113,8 @@ def last_state(
         transition: W.
         activation: The nonlinearity phi.
         offset: The offset of modReLU.
-        lengths: How many steps of each sequence count, shape (B,), or (K, B); None means all T.
+        lengths: How many steps of each sequence count, shape (B,), or (K, B), each in [1, T]; None means all T. The
+            interval is not checked: with ``checkpoint_every`` a length outside it gives h0, else an error of torch.
         backend: 'auto', or the name of a backend.
         checkpoint_every: Keep only every S-th state for backward.
 
@@ -139,7 +140,7 @@ def last_state(
 def dense_recurrence(
     z: Tensor, h0: Tensor, matrix: Tensor, activation: Activation, *, offset: Tensor | None = None
 ) -> Tensor:
-    """Return all states of h_t = phi(z_t + W h_{t-1}) for a matrix W that is given as it is.
+    """Return all states of h_t = phi(z_t + W h_{t-1}) for a matrix W that is given as a tensor.
 
     The compiled loop runs where it can, else a loop in torch. Computes in the dtype of the matrix, also under autocast.
 
@@ -148,14 +149,15 @@ def dense_recurrence(
         h0: The state before the first step, shape (B, n), or (K, B, n).
         matrix: W, shape (n, n), or (K, n, n).
         activation: The nonlinearity phi.
-        offset: The offset of modReLU, shape (n,), or (K, n); None for the other nonlinearities.
+        offset: The offset of modReLU, shape (n,), or (K, n); None for the other nonlinearities. It must have the dtype
+            of ``matrix``, which is not checked.
 
     Returns:
         The states, in the shape of z.
 
     Raises:
-        ShapeError: If the shapes do not fit together.
-        OptionError: If an offset is given to a nonlinearity that takes none.
+        ShapeError: If a shape does not fit the others, T is 0, or ``modrelu`` has no offset.
+        OptionError: If an offset is given without ``modrelu``.
     """
     check_matrix(z, h0, matrix)
     check_offset(offset, tuple(matrix.shape[:-1]), activation)

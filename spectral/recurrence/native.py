@@ -19,7 +19,10 @@ from spectral.transition import dense as dense_transition
 
 
 def available(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether these backends can run: on the CPU, in float32 or float64, with the library built."""
+    """Return whether these backends can run: on the CPU, in float32 or float64, with a library that can be built.
+
+    The first call for a dtype on the CPU loads the library, and compiles it if it is missing.
+    """
     return device.type == "cpu" and dtype in native_library.SCALARS and native_library.library(dtype) is not None
 
 

@@ -36,14 +36,15 @@ without AVX-512 have them. ``baseline`` uses what every processor of the archite
 
 @functools.cache
 def library(dtype: torch.dtype) -> ctypes.CDLL | None:
-    """Load the compiled loop for float32 or float64, and build it first if it is not there.
+    """Return the compiled loop for float32 or float64, loaded, and built first if it is not there.
 
     The library lies in SPECTRAL_CACHE_DIR, or else in the user's cache folder. Its name is made of the source, the
     compiler, the flags and the processor, so that unlike machines can share a home folder. The environment variable CXX
-    names another compiler, SPECTRAL_NATIVE_ISA another instruction set. The first call decides for the whole process.
+    names another compiler, which is ignored if it is not found; SPECTRAL_NATIVE_ISA names another instruction set. The
+    first call for a dtype decides for the whole process.
 
     Returns:
-        The library, or None if it cannot be built; the reason is then logged once.
+        The library, or None if it cannot be built or loaded; the reason is then logged, once for each dtype.
 
     Raises:
         OptionError: If SPECTRAL_NATIVE_ISA is not in INSTRUCTION_SETS.
@@ -89,7 +90,10 @@ def slices(dtype: torch.dtype, batch: int) -> int:
 
 
 def build_all() -> None:
-    """Build the libraries that are missing and log it. A set-up step calls this, so that no first run has to wait."""
+    """Build the libraries for float32 and float64 that are missing, and log each build or the reason of its failure.
+
+    A set-up step calls this, so that no first run has to wait. A failed build raises no error.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for dtype in SCALARS:
         library(dtype)
@@ -122,6 +126,7 @@ def _build(compiler: str, scalar: str, instruction_set: str, path: Path) -> None
 
     Raises:
         subprocess.CalledProcessError: If the compiler fails.
+        subprocess.TimeoutExpired: If it takes more than 300 seconds.
     """
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

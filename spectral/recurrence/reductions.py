@@ -11,7 +11,7 @@ CHUNK_ELEMENTS = 1 << 18
 
 
 def products(z: Tensor) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return torch's product, and product with addition, for one step of z (T, B, n), or (K, T, B, n)."""
+    """Return (mm, addmm) for z (T, B, n), or (bmm, baddbmm) for z (K, T, B, n), to apply to one step of z."""
     return (torch.mm, torch.addmm) if z.dim() == 3 else (torch.bmm, torch.baddbmm)
 
 
@@ -21,7 +21,7 @@ def rows(x: Tensor) -> Tensor:
 
 
 def product_over_rows(first_left: Tensor, first_right: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Return first_left^T first_right + left^T right.
+    """Return first_left^T first_right + left^T right, the sum over the rows of the first step and of all later ones.
 
     The first step is a separate pair because h_0 is not part of the array of states.
     """

@@ -11,7 +11,7 @@ from spectral.transition import Transition
 
 
 def check_checkpoint_every(steps: int | None) -> None:
-    """Raise RangeError unless it is None or at least 1."""
+    """Raise RangeError unless ``steps``, a value of ``checkpoint_every``, is None or at least 1."""
     if steps is not None and steps < 1:
         raise RangeError(f"checkpoint_every must be None or at least 1; found {steps}")
 
@@ -20,8 +20,9 @@ def check_stack(x: Tensor, h0: Tensor, cells: Sequence[Cell], activation: Activa
     """Check the arguments of a stack of layers, each of which has a Transition.
 
     Raises:
-        ShapeError: If a shape or a dtype does not fit the others.
-        OptionError: If an offset is given to a nonlinearity that has none.
+        ShapeError: If a shape does not fit the others, a cell's tensor has another dtype than its sigma, the sequence
+            has no step, or ``modrelu`` has no offset.
+        OptionError: If an offset is given to another nonlinearity than ``modrelu``.
     """
     weight, matrix = cells[0].weight, cells[0].matrix
     assert isinstance(matrix, Transition)
@@ -40,7 +41,7 @@ def check_stack(x: Tensor, h0: Tensor, cells: Sequence[Cell], activation: Activa
 
 
 def check_matrix(z: Tensor, h0: Tensor, matrix: Tensor) -> None:
-    """Raise ShapeError unless z, h0 and a matrix W that is given as it is fit together."""
+    """Raise ShapeError unless the shapes of z, h0 and a matrix W, given as a tensor, fit together."""
     lead, n = tuple(matrix.shape[:-2]), matrix.shape[-1]
     if matrix.dim() not in (2, 3) or matrix.shape[-2] != n:
         raise ShapeError(f"the matrix must have shape (n, n) or (K, n, n); found {tuple(matrix.shape)}")
@@ -50,7 +51,12 @@ def check_matrix(z: Tensor, h0: Tensor, matrix: Tensor) -> None:
 
 
 def check_offset(offset: Tensor | None, shape: tuple[int, ...], activation: Activation) -> None:
-    """Raise ShapeError or OptionError unless the offset is what the nonlinearity needs."""
+    """Check the offset of modReLU. Its dtype is not checked here.
+
+    Raises:
+        ShapeError: If the nonlinearity is modReLU and the offset is None or has another shape than ``shape``.
+        OptionError: If the nonlinearity is another one and the offset is not None.
+    """
     if activation.has_offset and (offset is None or offset.shape != shape):
         found = None if offset is None else tuple(offset.shape)
         raise ShapeError(f"modrelu needs an offset of shape {shape}; found {found}")
@@ -59,15 +65,21 @@ def check_offset(offset: Tensor | None, shape: tuple[int, ...], activation: Acti
 
 
 def _check_input(x: Tensor, lead: tuple[int, ...], features: int) -> None:
-    if len(lead) > 1 or x.dim() != 3 + len(lead) or x.shape[:-3] != lead or x.shape[-1] != features:
+    """Raise ShapeError unless x has shape (*lead, T, B, features) with T >= 1, and ``lead`` at most one dimension."""
+    if len(lead) > 1:
+        raise ShapeError(f"the transition may have one leading axis, the trials; its sigma has {len(lead)}: {lead}")
+    if x.dim() != 3 + len(lead) or x.shape[:-3] != lead or x.shape[-1] != features:
         expected = f"({', '.join([*map(str, lead), 'T', 'B', str(features)])})"
         raise ShapeError(f"z or x must have shape {expected}; found {tuple(x.shape)}")
     if x.shape[-3] < 1:
-        raise ShapeError(f"a sequence must have at least one step; found shape {tuple(x.shape)}")
+        raise ShapeError(f"a sequence must have at least one step; found T = 0, z or x of shape {tuple(x.shape)}")
 
 
 def _check_cell(cell: Cell, transition: Transition, width: int) -> None:
-    """Check every tensor of a cell against sigma; ``width`` is the number of features that enter the layer."""
+    """Raise ShapeError unless every tensor of a cell fits the shape and the dtype of sigma.
+
+    ``width`` is the number of features that enter the layer.
+    """
     row = transition.sigma.shape
     u, v = transition.u, transition.v
     expected_shapes = {

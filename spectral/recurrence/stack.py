@@ -36,8 +36,9 @@ def stack(
         h0: The states before the first step, shape (L, B, n).
         cells: The L layers, from the lowest to the top; each has a Transition.
         activation: The nonlinearity of all layers.
-        lengths: Shape (B,) or (K, B): the last state is the one after so many steps. None means T.
-        backend: 'auto', or the name of a backend.
+        lengths: Shape (B,) or (K, B): the last state is the one after so many steps. None means T. That each lies in
+            [1, T] is not checked here: another length gives h0 or an error of torch.
+        backend: 'auto', or a name in BACKENDS.
         checkpoint_every: S >= 1: backward keeps only the states at every S-th step, and computes the others again, S
             steps at a time and all layers together. It changes nothing if T <= S.
         keep_states: Whether to return the top layer's states.
@@ -47,8 +48,8 @@ def stack(
         shape (L, B, n).
 
     Raises:
-        ShapeError: If a shape or a dtype does not fit the others.
-        OptionError: If the backend does not exist or cannot run here, or an offset is given that is not used.
+        ShapeError: If a shape or a dtype does not fit the others, or if ``modrelu`` has no offset.
+        OptionError: If the backend does not exist or cannot run here, or if an offset is given without ``modrelu``.
         RangeError: If ``checkpoint_every`` is below 1.
     """
     check_checkpoint_every(checkpoint_every)
@@ -80,7 +81,7 @@ def stack(
 
 @dataclass(frozen=True)
 class PreparedLayers:
-    """All about a stack but its tensors, as a function of them.
+    """Runs a stack of layers on tensors that are passed in; holds all else: backends, activation and so on.
 
     The tensors are arguments, so that a segment can be run again on detached copies of them. They are not attributes,
     since an autograd node that kept this object would keep the graph behind them alive.
@@ -134,7 +135,10 @@ def _in_form(cell: Cell, backend: str) -> Cell:
 
 
 def _takes_input(name: str, x: Tensor) -> bool:
-    """Return whether the backend forms M x + b itself. The compiled loop computes no gradient of x."""
+    """Return whether the backend ``name`` forms M x + b from this x itself.
+
+    The compiled loop does so only for few features, and not if x needs a gradient, which it does not compute.
+    """
     if name == "cudnn":
         return True
     return name in LAYERS and x.shape[-1] <= WIDEST_INPUT and not x.requires_grad

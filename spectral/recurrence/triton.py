@@ -89,7 +89,7 @@ def fits(size: int, rank: int) -> bool:
 
 
 class TilePlan(NamedTuple):
-    """How a problem is divided among programs."""
+    """How the batch rows and the columns of A and C are divided among the programs of a Triton kernel."""
 
     rows: int
     """Batch rows of a program."""
@@ -106,7 +106,7 @@ class TilePlan(NamedTuple):
 
 
 def plan(size: int, rank: int, rows: int, processors: int, shared: int) -> TilePlan:
-    """Divide a problem among programs.
+    """Return how the kernels divide a recurrence among programs: rows of a program, columns on the chip, warps.
 
     Args:
         size: The hidden size n.

@@ -274,7 +274,7 @@ def test_what_is_refused():
         net(3, 6, 1, "sine")
     with pytest.raises(OptionError, match="backend must be"):
         net(backend="fast")
-    with pytest.raises(ShapeError, match="one count or two"):
+    with pytest.raises(ShapeError, match="one integer, m, or two"):
         net(reflectors=(1, 2, 3))
     for option in ({"num_layers": 0}, {"dropout": 1.5}):
         with pytest.raises(RangeError, match=next(iter(option))):
