@@ -2,7 +2,7 @@
 
 
 def _check_environment() -> None:
-    """Raise ImportError if ``spectral`` is another project's package or the packages of ``[train]`` are missing."""
+    """Raise ImportError if ``spectral`` is another project's package or the extra ``[train]`` is not installed."""
     from spectral_rnn_service import check_extra, check_packages
 
     check_packages("spectral")

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 KEPT = 2
-"""How many of the newest checkpoints are kept."""
+"""How many of the newest complete checkpoints of a trial are kept."""
 MODEL, OPTIMIZER, MANIFEST = "model.safetensors", "optimizer.safetensors", "manifest.json"
 _PREFIX = "step-"
 
@@ -92,7 +92,11 @@ class Manifest(_Record):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint in memory. ``optimizer`` is empty if only the model was read."""
+    """A checkpoint in memory, whose files had the sizes and checksums that its manifest records.
+
+    ``model`` has the network's parameters by name. ``optimizer`` has the tensors of ``optimizer.safetensors`` by name,
+    and is empty if only the model was read.
+    """
 
     path: Path
     manifest: Manifest
@@ -101,7 +105,13 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The folder of one trial's checkpoints. It is created by the first write."""
+    """Writes and reads the checkpoints of one trial.
+
+    Args:
+        directory: The folder of the trial's checkpoints. The first write creates it.
+        spec: The trial's spec. It is stored with every checkpoint, and a checkpoint with another task, model, training
+            or objective is refused when it is read.
+    """
 
     def __init__(self, directory: Path, spec: TrialSpec) -> None:
         self.directory = directory
@@ -125,14 +135,16 @@ class CheckpointFolder:
             step: Optimiser steps done.
             model: The parameters of the network, by name.
             optimizer: The tensors of ``optimizer.safetensors``, by name.
-            history: All reports of the trial so far.
-            best: The checkpoint with the best objective so far, this one included; None before the first.
+            history: All reports of the trial so far, in the order of their steps.
+            best: The checkpoint with the best objective so far, which may be this one; None if no checkpoint has had a
+                finite objective.
 
         Returns:
             The folder of the new checkpoint.
 
         Raises:
-            OSError: The disk is full or cannot be written to. Earlier checkpoints are left as they were.
+            OSError: The disk is full or cannot be written to. Checkpoints of other steps are left as they were; an
+                earlier one of the same step may be lost.
         """
         folder = self.path(step)
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,10 +159,13 @@ class CheckpointFolder:
         return folder
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest complete checkpoint, or None. Incomplete and altered ones are skipped with a warning.
+        """Return the newest complete checkpoint, or None if there is none.
+
+        Checkpoints that are incomplete, altered or of another format version are skipped with a warning in the log.
 
         Raises:
             CheckpointInvalid: The newest complete checkpoint belongs to another trial.
+            OSError: The folder of the checkpoints cannot be listed.
         """
         for folder in self._folders():
             try:
@@ -163,7 +178,11 @@ class CheckpointFolder:
         return None
 
     def best(self, best: Best) -> Checkpoint:
-        """Return the model of the checkpoint that ``best`` names. Raises CheckpointInvalid."""
+        """Return the checkpoint at the step of ``best``, with its model and without the optimiser's tensors.
+
+        Raises:
+            CheckpointInvalid: The checkpoint does not exist, is incomplete or altered, or belongs to another trial.
+        """
         found = read(self.path(best.step), model_only=True)
         self._check_trial(found)
         return found
@@ -175,8 +194,8 @@ class CheckpointFolder:
         wrong = [part for part in parts if getattr(mine, part) != getattr(other, part)]
         if wrong:
             raise CheckpointInvalid(
-                f"{found.path} belongs to another trial: {', '.join(wrong)} differ from those of the trial to be "
-                "trained. Use another directory, or remove this one"
+                f"{found.path} belongs to another trial: {', '.join(wrong)} in its manifest differ from those of the "
+                f"trial to be trained. Use another directory, or remove {self.directory}"
             )
 
     def _folders(self) -> list[Path]:
@@ -187,7 +206,10 @@ class CheckpointFolder:
         return sorted(found, key=lambda path: path.name, reverse=True)
 
     def _remove_old(self, newest: Manifest) -> None:
-        """Remove all older checkpoints but the newest of them and the best ones that the two newest name."""
+        """Remove the checkpoints of steps before ``newest``, complete or not, that are no longer needed.
+
+        The newest complete one of them is kept, and those that its manifest or ``newest`` names as the best.
+        """
         manifests = [newest]
         # The folder of a later step is a damaged checkpoint that was skipped. Training will reach that step and replace
         # it.
@@ -202,14 +224,15 @@ class CheckpointFolder:
 
 
 def read(folder: Path, *, model_only: bool = False) -> Checkpoint:
-    """Read a checkpoint, with the sizes and checksums of its files verified.
+    """Read a checkpoint and verify the sizes and checksums of the files that are read.
 
     Args:
         folder: The folder of one checkpoint.
         model_only: Read only the manifest and the model. The optimiser's file may then be missing.
 
     Raises:
-        CheckpointInvalid: The checkpoint is incomplete or was altered; the message says where.
+        CheckpointInvalid: The checkpoint is incomplete, was altered or has another format version; the message names
+            the file.
     """
     manifest = _manifest(folder)
     names = [MODEL] if model_only else [MODEL, OPTIMIZER]
@@ -222,7 +245,7 @@ def _manifest(folder: Path) -> Manifest:
     try:
         content: Any = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise CheckpointInvalid(f"{folder} has no {MANIFEST}: the checkpoint is incomplete") from None
+        raise CheckpointInvalid(f"{folder} has no {MANIFEST}: it is an unfinished checkpoint, or none") from None
     except (OSError, ValueError) as error:
         raise CheckpointInvalid(f"{path} cannot be read: {error}") from error
     version = content.get("version") if isinstance(content, dict) else None

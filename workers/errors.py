@@ -1,7 +1,4 @@
-"""The errors that the workers raise.
-
-A mistake in a sweep names the field, what was given and what is allowed.
-"""
+"""The exceptions that the workers raise, and ``FieldError``, which describes one wrong field of a sweep."""
 
 from __future__ import annotations
 
@@ -11,13 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FieldError:
-    """One wrong field of a sweep.
+    """One wrong field of a sweep, or one whose value is allowed but unwise; it is data and not an exception.
 
     Attributes:
         field: The dotted path of the field in the document, for example ``space.model.reflectors.values.2``.
-        given: The value in the document, as parsed JSON; None if the field is missing.
+            ``(document)`` is the document as a whole.
+        given: The value in the document, as parsed JSON; a long one as text that is cut. None if the field is missing.
+            For the field ``space`` the number of its points, and for an unknown dimension of the space its path.
         problem: What is wrong with the value.
-        allowed: The values that are accepted, and so what to do.
+        allowed: The values that are accepted, or another way to mend the sweep.
     """
 
     field: str
@@ -34,7 +33,12 @@ class FieldError:
 
 
 class SpecError(ValueError):
-    """The sweep cannot run as requested; ``errors`` has one entry for every wrong field."""
+    """The sweep cannot run as requested.
+
+    Attributes:
+        errors: The wrong fields, but not always all of them: at most 20, and of trials that cannot be trained only the
+            first one's.
+    """
 
     def __init__(self, errors: list[FieldError]) -> None:
         self.errors = errors
@@ -42,11 +46,14 @@ class SpecError(ValueError):
 
 
 class DataMissing(FileNotFoundError):
-    """The files of a task are not in the data directory and could not be downloaded."""
+    """The data of a task cannot be used: a file is missing and could not be downloaded, or is damaged or too short.
+
+    ``DataWrong``, for a file whose content is wrong, is a subclass.
+    """
 
 
 class CheckpointInvalid(RuntimeError):
-    """A checkpoint is incomplete, has been altered, or belongs to another trial, and so is not loaded."""
+    """A checkpoint is not loaded: it is incomplete, altered, of another format version, or of another trial."""
 
 
 class OtherSweep(ValueError):

@@ -22,11 +22,12 @@ from workers.spec.trial import TrialSpec
 
 Outcome = Literal["succeeded", "failed", "pruned", "cancelled", "paused"]
 Cause = Literal["user", "infrastructure"]
-"""Who can repair a failure: the user by changing the sweep, or another attempt on another machine."""
+"""What a failure needs. ``user``: the user has to change the sweep or its data. ``infrastructure``: another attempt, if
+need be on another machine, can succeed with the same sweep."""
 
 
 class StaleTerm(RuntimeError):
-    """The caller's term is over: another controller has become the leader."""
+    """The caller's term is lower than one that the runner has seen: another controller has become the leader."""
 
 
 class _Message(BaseModel):
@@ -36,7 +37,8 @@ class _Message(BaseModel):
 class AssignedTrial(_Message):
     """One trial of an assignment.
 
-    ``checkpoint_dir`` is the folder of this trial's checkpoints. Training resumes from the newest complete one in it.
+    ``checkpoint_dir`` is the folder of this trial's checkpoints. Training resumes from the newest complete one in it,
+    or starts at step 0 if there is none.
     """
 
     trial_id: str
@@ -45,7 +47,11 @@ class AssignedTrial(_Message):
 
 
 class Assignment(_Message):
-    """The trials that one runner trains together as a pack. All of them have the same shape key."""
+    """The trials that one runner trains together as a pack. All of them have the same shape key.
+
+    ``attempt`` counts the starts of this pack from 0, ``term`` is that of the controller's lease, ``cpus`` and ``gpus``
+    are for the whole pack, and ``data_dir`` is the folder of data sets; None for the one in the user's cache.
+    """
 
     pack_id: str
     attempt: int = Field(ge=0)
@@ -60,10 +66,10 @@ class Assignment(_Message):
 
 
 class Measured(_Message):
-    """A report of a trial's metrics at a step, by their MLflow names. Every value is finite.
+    """A report of a trial's metrics after ``step`` optimiser steps, by their MLflow names. Every value is finite.
 
-    A runner that resumes a trial sends the reports of earlier steps again, with the same values. The receiver
-    recognises them by trial and step.
+    A runner that resumes a trial sends the reports of earlier steps again, with the same values and new numbers
+    ``seq``. The receiver recognises them by trial and step.
     """
 
     kind: Literal["metrics"] = "metrics"
@@ -74,7 +80,11 @@ class Measured(_Message):
 
 
 class Checkpointed(_Message):
-    """A report that a complete checkpoint is on disk. ``best`` is true if no earlier one has a better objective."""
+    """A report that a complete checkpoint is on disk, in the folder ``path``.
+
+    ``best`` is true if its objective is better than that of every earlier checkpoint, and false if it is only as good.
+    ``objective`` is None if the checkpoint was written for a pause and not for a report; ``best`` is then false.
+    """
 
     kind: Literal["checkpointed"] = "checkpointed"
     seq: int
@@ -88,7 +98,8 @@ class Checkpointed(_Message):
 class Ended(_Message):
     """The last report of a trial from this runner.
 
-    The outcome ``paused`` means that a checkpoint was written and that another runner may resume the trial.
+    The outcome ``paused`` means that a checkpoint was written and that another runner may resume the trial. ``cause``
+    is given for the outcome ``failed`` alone. ``reason`` says why a trial ended before its last step, if that is known.
     """
 
     kind: Literal["ended"] = "ended"
@@ -115,9 +126,10 @@ class Poll(_Message):
 
 
 class Command(_Message):
-    """A request to end trials early.
+    """A request to end trials before their next optimiser step. Trials that have ended already are left as they are.
 
-    With ``prune`` and ``cancel`` a trial ends at once with that outcome. With ``pause`` it first writes a checkpoint.
+    ``prune`` and ``cancel`` end them with the outcome ``pruned`` or ``cancelled``. ``pause`` first writes a checkpoint
+    of each and then ends it with the outcome ``paused``. ``reason`` is passed on in the trials' ``Ended`` reports.
     """
 
     seq: int

@@ -16,7 +16,7 @@ from workers.models.sequence_model import SequenceModel
 
 
 class DeepPack(PackedModel):
-    """K networks of L layers.
+    """Computes K deep networks of L layers each together.
 
     The matrices of all K L layers are formed in one call, and each of the L layers is one product for the whole pack.
 

@@ -57,8 +57,8 @@ class ExponentialLayer(nn.Module):
 class ExponentialRNN(nn.Module):
     """h_t = phi(exp(A) h_{t-1} + M x_t + b), in layers.
 
-    exp(A) starts as rotations in planes by random angles (``spectral.rotation_angles``), M and b from
-    U(-1/sqrt(n), 1/sqrt(n)).
+    exp(A) starts as rotations in planes by the angles of ``spectral.rotation_angles``, which are random but 0 for the
+    start ``identity``. M and b are drawn from U(-1/sqrt(n), 1/sqrt(n)).
 
     Args:
         input_size: The size I of an input.

@@ -39,9 +39,11 @@ def build(
     - The transitions of spectral kinds, of ornn and of exprnn are initialised as ``spec.start`` says.
     - rnn, gru, lstm, mlp and resnet are initialised as in torch.nn, from U(-1/sqrt(n), 1/sqrt(n)). lstm and
       spectral_lstm have 1 as the bias of the forget gate (Jozefowicz, Zaremba and Sutskever 2015).
-    - irnn starts from the identity, without biases (Le, Jaitly and Hinton 2015).
-    - spectral_mlp and spectral_resnet start without biases. The singular values of spectral_resnet are drawn over its
-      whole band: with sigma* = 0 in all of them, no gradient would reach the first layer of a block.
+    - irnn starts from the identity, with biases of 0 and input weights from N(0, 1e-6) (Le, Jaitly and Hinton 2015).
+    - The first layer of mlp, resnet, spectral_mlp and spectral_resnet, with d inputs, is drawn with its bias from
+      U(-1/sqrt(d), 1/sqrt(d)).
+    - The n -> n layers of spectral_mlp and spectral_resnet have biases of 0. The singular values of spectral_resnet are
+      drawn over its whole band: with sigma* = 0 in all of them, no gradient would reach the first layer of a block.
     - Heads are drawn from U(-1/sqrt(n), 1/sqrt(n)), embeddings from N(0, 1).
 
     Args:

@@ -28,6 +28,12 @@ PACKS: dict[type[nn.Module], Callable[[Sequence[SequenceModel]], PackedModel]] =
 
 
 def pack(trials: Sequence[SequenceModel]) -> PackedModel:
-    """Return the pack of separately built networks of one kind and shape. Their values are copied."""
+    """Return the pack of separately built networks of one kind and shape. Their values are copied.
+
+    They may differ in their numbers of reflectors.
+
+    Raises:
+        TypeError: The networks are of different kinds.
+    """
     first = trials[0]
     return PACKS[type(first.recurrent)](trials) if isinstance(first, RecurrentModel) else DeepPack(trials)

@@ -46,7 +46,9 @@ def stacked_parameters(modules: Sequence[nn.Module], prefix: str) -> Tensors:
 
 
 class PackedModel(ABC):
-    """The base class of packs, as the trainer uses them. The results of a trial do not depend on K.
+    """The base class of packs, which compute K networks of one kind and shape together for the trainer.
+
+    The results of a trial do not depend on K.
 
     Attributes:
         parameters: The tensors that an optimiser changes, by name, each of shape (K, ...).
@@ -179,5 +181,5 @@ def all_of_class(kind: type[Module], found: Iterable[object]) -> list[Module]:
     modules = list(found)
     wrong = {type(module).__name__ for module in modules if not isinstance(module, kind)}
     if wrong:
-        raise TypeError(f"this pack holds {kind.__name__}, not {', '.join(sorted(wrong))}")
+        raise TypeError(f"this pack holds only networks with {kind.__name__}; found {', '.join(sorted(wrong))}")
     return [module for module in modules if isinstance(module, kind)]

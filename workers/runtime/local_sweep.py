@@ -42,7 +42,12 @@ RESULTS, SWEEP = "results.json", "sweep.json"
 
 @dataclass
 class LocalResult:
-    """The state and results of one trial. ``checkpoint`` is the best one, relative to the sweep's directory."""
+    """The state and results of one trial, as ``results.json`` has them.
+
+    ``state`` is "waiting", "running" or the outcome of the trial. ``step`` is that of its last report, ``metrics`` has
+    its last metrics by name, ``objective`` and ``checkpoint`` are those of its best checkpoint, whose path is relative
+    to the sweep's directory, and ``reason`` says why it ended early.
+    """
 
     number: int
     params: dict[str, Any]
@@ -64,17 +69,18 @@ class _PackProcess:
 
 
 class LocalSweep:
-    """A sweep and the directory in which it runs.
+    """Runs one sweep in processes on this machine and keeps its results in a directory.
 
     Args:
         sweep: The sweep.
         directory: The directory for checkpoints and results; it is created if needed.
-        workers: The number of processes at a time. By default one for every ``resources.cpus`` CPUs of this machine,
-            or a single one if the sweep uses a GPU.
-        data_dir: The directory of the data sets that are read from files.
+        workers: The number of processes at a time, each with one pack. By default (None or 0) one for every
+            ``resources.cpus`` CPUs that this process may use, or a single one if the sweep uses a GPU.
+        data_dir: The directory of the data sets that are read from files; None for the one in the user's cache.
 
     Raises:
         OtherSweep: The directory holds the results of another sweep.
+        SpecError: A trial of the sweep cannot be trained.
     """
 
     def __init__(
@@ -96,10 +102,11 @@ class LocalSweep:
         return max(found, key=lambda result: sign * (result.objective or 0.0), default=None)
 
     def run(self) -> Generator[Report, None, None]:
-        """Train all trials.
+        """Train all trials to their ends.
 
-        A process that is lost is started again from its checkpoints, up to ``retries.infrastructure`` times. If the
-        iterator is closed, or an exception such as Ctrl-C comes through it, the processes are ended; checkpoints stay.
+        If a pack's process is lost, its unfinished trials start again from their checkpoints, up to
+        ``retries.infrastructure`` times, and then count as failed. If the iterator is closed, or an exception such as
+        Ctrl-C comes through it, the processes are ended; checkpoints stay.
 
         Yields:
             The reports of all trials as they come, each once. ``trial_id`` is the trial's number in decimal.
@@ -199,7 +206,9 @@ class LocalSweep:
         self.directory.mkdir(parents=True, exist_ok=True)
         path, document = self.directory / SWEEP, self.sweep.model_dump(mode="json")
         if path.exists() and json.loads(path.read_bytes()) != json.loads(json.dumps(document)):
-            raise OtherSweep(f"{self.directory} holds another sweep ({SWEEP}); use another directory, or remove it")
+            raise OtherSweep(
+                f"{self.directory} holds another sweep (its {SWEEP} differs); use another directory, or remove this one"
+            )
         write_whole(path, json.dumps(document, indent=1).encode())
 
     def _write_results(self) -> None:

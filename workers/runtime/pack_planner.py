@@ -27,9 +27,10 @@ use."""
 def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers: int, gpus: float) -> list[list[int]]:
     """Divide trials into packs, each of one shape key.
 
-    With ``pack_size`` "auto", the trials of a shape are spread evenly over the workers, and a pack is at most as large
-    as is worth while on its device. If trials of a shape differ in their numbers of reflectors, their packs get about
-    the same amount of work, because a sweep waits for the last of them.
+    With ``pack_size`` "auto", the trials of a shape are spread evenly over the workers, and a pack has at most
+    ``LARGEST_ON_GPU`` trials, and only as many as keep their states in ``gpus`` times ``GPU_STATES``. On CPUs it has at
+    most ``LARGEST_ON_CPU`` trials, or ``LARGEST_SMALL_ON_CPU`` small ones. If trials of a shape differ in their numbers
+    of reflectors, their packs get about the same amount of work, because a sweep waits for the last of them.
 
     Args:
         trials: The trials, in the order of their numbers.
@@ -58,7 +59,7 @@ def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers:
 
 
 def _automatic_size(trial: TrialSpec, count: int, workers: int, gpus: float) -> int:
-    """Return the size of packs of ``count`` trials of one shape."""
+    """Return the largest size of a pack when ``count`` trials with the shape of ``trial`` are divided automatically."""
     states = trial.depth * trial.training.batch_size * trial.model.hidden_size
     fitting = max(1, int(gpus * GPU_STATES) // max(1, trial.step_bytes))
     on_cpu = LARGEST_SMALL_ON_CPU if states <= SMALL else LARGEST_ON_CPU
@@ -77,10 +78,11 @@ def _even(positions: list[int], size: int) -> list[list[int]]:
 def _balanced(work: dict[int, int], size: int) -> list[list[int]]:
     """Divide positions into as many packs as ``_even`` does, with about the same work in each.
 
-    The trials with the most work are placed first, each in the pack with the least work that is not full.
+    The trials with the most work are placed first, each in the pack with the least work so far that is not full. A pack
+    is full when it has its share of the trials, rounded up.
 
     Args:
-        work: The work of each position.
+        work: The ``_work`` of the trial at each position.
         size: The largest size of a pack.
     """
     count = math.ceil(len(work) / size)
@@ -95,5 +97,5 @@ def _balanced(work: dict[int, int], size: int) -> list[list[int]]:
 
 
 def _work(trial: TrialSpec) -> int:
-    """Return the relative cost of one step of the recurrence: m1 + m2 reflector products, and 8 for all the rest."""
+    """Return the relative cost of one step of a trial's network: m1 + m2 for its reflectors, and 8 for the rest."""
     return sum(trial.model.reflector_counts) + 8 if trial.model.reflected else 8

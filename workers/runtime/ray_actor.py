@@ -50,8 +50,15 @@ def start(assignment: Assignment, name: str, namespace: str) -> Any:
 class PackRunner:
     """Trains one pack in a thread, from its creation on; usable without Ray.
 
-    Reports are kept until a poll acknowledges them with its ``after_seq``. A runner that is not polled for
-    ``orphan_ttl`` seconds pauses all trials, which writes their checkpoints, and exits.
+    Reports are kept until a poll acknowledges them with its ``after_seq``. The runner exits when all trials have ended
+    and all reports are acknowledged. If it is not polled for ``orphan_ttl`` seconds, it pauses all trials, which writes
+    their checkpoints, and exits.
+
+    Args:
+        assignment: The fields of an ``Assignment``.
+
+    Raises:
+        pydantic.ValidationError: The dict is not an assignment.
     """
 
     def __init__(self, assignment: dict[str, Any]) -> None:
@@ -73,10 +80,11 @@ class PackRunner:
     def poll(self, after_seq: int, term: int) -> dict[str, Any]:
         """Return a ``Poll``, as a dict, with the reports numbered above ``after_seq``.
 
-        The call acknowledges the reports up to ``after_seq``, which are then dropped. The first poll passes 0.
+        The call acknowledges the reports up to and including ``after_seq``, which are then dropped. The first poll
+        passes 0.
 
         Raises:
-            StaleTerm: Another controller has become the leader.
+            StaleTerm: ``term`` is lower than one that this runner has seen.
         """
         self._check_term(term)
         self._polled_at = time.monotonic()
@@ -97,10 +105,10 @@ class PackRunner:
         """Accept a ``Command``, given as a dict. It takes effect before the next optimiser step.
 
         Returns:
-            False if a command of this number was accepted before.
+            True if the command was accepted; false if it is ignored, since one of the same number was accepted before.
 
         Raises:
-            StaleTerm: Another controller has become the leader.
+            StaleTerm: ``term`` is lower than one that this runner has seen.
             pydantic.ValidationError: The dict is not a command.
         """
         self._check_term(term)
@@ -114,10 +122,10 @@ class PackRunner:
         return True
 
     def exit(self) -> None:
-        """End the process of the runner. Called once, when nothing is left to do; here it does nothing."""
+        """Do nothing. A subclass ends its process here; called once, when the runner has nothing left to do."""
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until the runner has exited; return false if that takes longer than ``timeout`` seconds."""
+        """Wait until the runner has exited; return false if that takes longer than ``timeout`` seconds, else true."""
         return self._exited.wait(timeout)
 
     def _check_term(self, term: int) -> None:
@@ -169,8 +177,8 @@ class PackRunner:
 
 
 class PackRunnerActor(PackRunner):
-    """A runner in a Ray worker process, which ends with the runner."""
+    """A runner that is a Ray actor: when it exits, it ends its worker process."""
 
     def exit(self) -> None:
-        """End the actor's process."""
+        """Kill the actor, and with it its process."""
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)

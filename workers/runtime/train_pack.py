@@ -1,6 +1,6 @@
 """Train a pack until every one of its trials has ended.
 
-Any exception is turned into an ``Ended`` report of each remaining trial, with its cause and reason.
+An exception in training is turned into an ``Ended`` report of each remaining trial, with its cause and reason.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def train(
     here and not with this module, so that importing this module is cheap.
 
     Args:
-        assignment: The trials, their checkpoint folders and their resources.
+        assignment: The trials, their checkpoint folders, and the CPUs and GPUs of the pack.
         emit: Called with every report, in order. What it raises is raised to the caller.
         callback: Called with the pack's run after it has started and after every advance. It may end trials.
         should_stop: Called after every optimiser step. If it returns true, the run advances no further before
@@ -59,10 +59,10 @@ def train(
 
 
 class _ReportLog:
-    """Passes reports on and remembers what the last report of a failed trial needs.
+    """Passes reports on, and remembers of them what is needed to report the failure of the trials that have not ended.
 
     Attributes:
-        seq: The number of the last report.
+        seq: The number of the last report; 0 before the first.
         steps: The step of each trial's last report.
         ended: The trials that have ended.
         broken: Whether a report could not be passed on.
@@ -119,7 +119,10 @@ def _fail_remaining(assignment: Assignment, reports: _ReportLog, cause: Cause, r
 
 
 def cause_of(error: BaseException) -> tuple[Cause, str]:
-    """Return the cause of an exception in training, and a reason of one line for the user."""
+    """Return whose an exception in training is to repair, and the reason in one line for the user.
+
+    The cause is ``infrastructure`` for ``NoGpu`` and ``user`` for every other exception, also if memory was short.
+    """
     text = traceback.format_exception_only(error)[-1].strip()
     if isinstance(error, NoGpu):
         return "infrastructure", str(error)

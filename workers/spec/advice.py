@@ -17,11 +17,11 @@ from workers.spec.search_space import Range, Scalar, Values
 from workers.spec.sweep import SweepSpec
 
 MAX_MODELS = 500
-"""Most combinations of model fields that are examined: warnings are computed each time a sweep is shown."""
+"""How many combinations of swept fields are examined at most: warnings are computed each time a sweep is shown."""
 
 MIXING_LENGTHS = {"gaussian": 200, "henaff": 100}
-"""Sequence lengths from which many reflectors with this start hardly train a rectifier: gradients measured at T = 500,
-and 0 of 10 trials of the phase diagram from henaff at T = 120."""
+"""The sequence length, by ``model.start``, from which a network with many reflectors and a rectifier hardly learns.
+Measured: for gaussian the gradients at T = 500; for henaff at T = 120, 0 of 10 trials of the phase diagram learned."""
 
 COPY_ACTIVATIONS = ("identity", "modrelu", "tanh")
 """Activations with which the phase diagram's trials learned to copy."""
@@ -31,7 +31,11 @@ DIAGRAM = "of the phase diagram's trials (docs/results.md)"
 
 
 class Network(NamedTuple):
-    """A model of the sweep, the number of transitions that a gradient passes, and its ``training.singular_lr``."""
+    """A model of the sweep, with what the rules need besides.
+
+    ``depth`` is the number T of transitions that a gradient passes: the steps of the longest task for a recurrent kind,
+    and the layers for any other. ``singular_lr`` is ``training.singular_lr``.
+    """
 
     model: ModelSpec
     depth: int
@@ -39,7 +43,10 @@ class Network(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """An unwise value. Of several findings of one rule, the most severe is shown."""
+    """An unwise value of ``field``, a dotted path such as ``model.margin``.
+
+    Of several findings of one rule, the one with the greatest ``severity`` is shown; the scale is the rule's own.
+    """
 
     severity: float
     field: str
@@ -49,9 +56,11 @@ class Finding(NamedTuple):
 
 
 def warnings(sweep: SweepSpec) -> list[FieldError]:
-    """Return one warning for each rule that some trial of the sweep breaks, for its worst case.
+    """Return at most one warning for each rule, about the network of the sweep that breaks the rule most severely.
 
-    The ends of a range stand for the whole range. The warning's ``allowed`` is the advice.
+    A rule about the tasks ``copy`` and ``adding`` is broken only if no network of the sweep keeps it. The least and the
+    greatest value stand for a range or a list of numbers, and at most ``MAX_MODELS`` combinations are examined. Every
+    sequence is taken to be as long as those of the sweep's longest task. The warning's ``allowed`` is the advice.
     """
     tasks = tasks_of(sweep)
     length = max(task.sequence_length for task in tasks)
@@ -71,45 +80,55 @@ def warnings(sweep: SweepSpec) -> list[FieldError]:
 
 
 def _exploding(network: Network) -> Finding | None:
-    """Warn if gradients can explode: over T steps they can grow by (1 + r)^T, by 1e4 and more above r = 10 / T."""
+    """Warn if sigma* + r is above 1 + 10 / T: over T transitions gradients can grow by (sigma* + r)^T and explode.
+
+    For a large T that is a factor above e^10, or 2e4. Residual blocks have a rule of their own.
+    """
     margin, centre, depth = network.model.band_margin, network.model.band_centre, network.depth
     excess = round(centre + margin - 1, 12)
     if not network.model.spectral or network.model.kind == "spectral_resnet" or excess <= 10 / depth:
         return None
     if margin <= 10 / depth:
-        problem = f"lets every singular value reach {centre + margin:.4g}: over {depth} steps gradients can explode"
+        problem = f"lets every singular value reach {centre + margin:.4g}: gradients can explode over T = {depth}"
         advice = "use 1, or a little less than 1 with a larger margin"
         return Finding(excess * depth, "model.sigma", centre, problem, advice)
     where = f"sequences of T = {depth}" if network.model.recurrent else f"a network of T = {depth} layers"
-    problem = f"is above 10 / T for {where}: gradients can grow by (1 + r)^T and training may diverge"
+    problem = f"is above 10 / T for {where}: gradients can grow by ({centre:g} + r)^T and training may diverge"
     return Finding(margin * depth, "model.margin", margin, problem, f"use at most 1 / T = {1 / depth:.3g}")
 
 
 def _exploding_blocks(network: Network) -> Finding | None:
-    """Warn if residual blocks can explode: x + W_2 phi(W_1 x) grows a gradient by at most 1 + (sigma* + r)^2."""
+    """Warn if residual blocks can let gradients grow by more than e^10 in all.
+
+    A block x + W_2 phi(W_1 x) grows a gradient by at most 1 + (sigma* + r)^2.
+    """
     blocks = network.depth // 2
     largest = network.model.band_centre + network.model.band_margin
     if network.model.kind != "spectral_resnet" or blocks * math.log1p(largest**2) <= 10:
         return None
     problem = f"lets each of {blocks} blocks grow a gradient {1 + largest**2:.3g} times: training may diverge"
     best = max(0.0, 1 / math.sqrt(blocks) - network.model.band_centre)
-    return Finding(largest, "model.margin", network.model.band_margin, problem, f"use at most {best:.3g}")
+    advice = f"use at most {best:.3g}" if best > 0 else f"use model.sigma below {1 / math.sqrt(blocks):.3g} first"
+    return Finding(largest, "model.margin", network.model.band_margin, problem, advice)
 
 
 def _vanishing(network: Network) -> Finding | None:
-    """Warn if gradients must vanish: they shrink to (sigma* + r)^T or less of their size."""
+    """Warn if gradients must vanish: (sigma* + r)^T, the share of their size that can be left, is below e^-10."""
     largest = network.model.band_centre + network.model.band_margin
     if not network.model.spectral or network.model.kind == "spectral_resnet" or largest >= 1:
         return None
     if network.depth * -math.log(max(largest, 1e-300)) <= 10:
         return None
-    problem = f"keeps every singular value at {largest:.3g} or less: over {network.depth} steps gradients vanish"
+    problem = f"keeps every singular value at {largest:.3g} or less: gradients vanish over T = {network.depth}"
     advice = f"make sigma + margin 1 or a little more; at least {math.exp(-1 / network.depth):.4g}"
     return Finding(-largest, "model.sigma", network.model.band_centre, problem, advice)
 
 
 def _frozen(network: Network) -> Finding | None:
-    """Warn if singular values hardly move: d sigma / dp = r / 2 at p = 0, so a small margin needs a higher rate."""
+    """Warn if ``singular_lr`` is below 0.1 / r, so that singular values hardly move.
+
+    A singular value moves by r / 2 times the step of its raw number, so a small margin r needs a higher rate.
+    """
     margin = network.model.band_margin
     if not network.model.spectral or network.singular_lr is None or network.singular_lr * margin >= 0.1:
         return None
@@ -119,9 +138,10 @@ def _frozen(network: Network) -> Finding | None:
 
 
 def _mixing(network: Network) -> Finding | None:
-    """Warn if random reflectors and a rectifier destroy gradients.
+    """Warn if a long spectral_rnn or ornn with relu or leaky_relu has more than n / 2 reflectors at a mixing start.
 
-    Measured at n = 128, T = 500: with 64 + 64 reflectors |dL/dh_0| / |dL/dh_T| is 1e-14 at the start, with 16 + 16 0.2.
+    The starts and lengths are ``MIXING_LENGTHS``. Gradients then vanish: measured at n = 128 and T = 500 before
+    training, |dL/dh_0| / |dL/dh_T| is 1e-14 with 64 + 64 reflectors and 0.2 with 16 + 16.
     """
     model, (m1, m2) = network.model, network.model.reflector_counts
     rectified = model.kind in ("spectral_rnn", "ornn") and model.nonlinearity in ("relu", "leaky_relu")
@@ -131,8 +151,9 @@ def _mixing(network: Network) -> Finding | None:
         return None
     field = "model.reflectors" if model.reflectors_u is None else "model.reflectors_u"
     problem = (
-        f"m1 + m2 = {m1 + m2} random reflectors of n = {model.hidden_size} mix all units at each of {network.depth} "
-        f"steps, and {model.nonlinearity} closes half of them: gradients vanish from the first step of training on"
+        f"m1 + m2 = {m1 + m2} reflectors of n = {model.hidden_size} with start {model.start_name} mix all units at "
+        f"each of {network.depth} steps, and {model.nonlinearity} closes half of them: gradients vanish from the first "
+        "step of training on"
     )
     most = max(1, model.hidden_size // 8)
     advice = f"use at most n / 8 = {most} on each side, start identity or cayley, or activation modrelu"
@@ -150,7 +171,10 @@ RULES: tuple[Callable[[Network], Finding | None], ...] = (
 
 
 class Requirement(NamedTuple):
-    """What a model needs for one task: a test of the model, the field and value that fail it, and the advice."""
+    """What a model needs for one task.
+
+    ``is_met`` tests a model, and ``value`` returns the value of ``field`` that a model fails with.
+    """
 
     field: str
     is_met: Callable[[ModelSpec], bool]
@@ -160,10 +184,10 @@ class Requirement(NamedTuple):
 
 
 def _copying(models: Sequence[ModelSpec], length: int) -> list[Finding]:
-    """Warn if no model of the sweep can copy.
+    """Return one finding if no model of the sweep is suited to the copy task, and else an empty list.
 
-    Copying needs rotations of the state, and an activation that loses no part of it. A sweep that compares suited
-    models with others gives no warning.
+    Copying needs rotations of the state, and an activation that loses no part of it. One suited model among others is
+    enough. ``length`` is the number of steps of the longest task.
     """
     requirements = (
         Requirement(
@@ -201,7 +225,7 @@ def _copying(models: Sequence[ModelSpec], length: int) -> list[Finding]:
 
 
 def _adding(models: Sequence[ModelSpec]) -> list[Finding]:
-    """Warn if modReLU is the only activation: it hardly learns long sums."""
+    """Return one finding if modReLU, which hardly learns long sums, is the activation of every model; else none."""
     if any(model.nonlinearity != "modrelu" for model in models):
         return []
     problem = f"hardly learns a sum over {DIAGRAM_LENGTH} steps: {DIAGRAM} 1 of 60 did at T = 120 in 2,000 steps"
@@ -209,7 +233,10 @@ def _adding(models: Sequence[ModelSpec]) -> list[Finding]:
 
 
 def _models(sweep: SweepSpec) -> Iterator[tuple[ModelSpec, float | None]]:
-    """Yield the models of the sweep that can be trained, each with its ``training.singular_lr``."""
+    """Yield models of the sweep that can be trained, each with its ``training.singular_lr``.
+
+    They are the first ``MAX_MODELS`` combinations of the ``_representatives`` of the swept fields.
+    """
     paths = [path for path in sweep.space if path.startswith("model.") or path == "training.singular_lr"]
     for point in islice(product(*(_representatives(sweep.space[path]) for path in paths)), MAX_MODELS):
         trial = plan_trial(sweep, 0, dict(zip(paths, point, strict=True))).spec
@@ -219,7 +246,10 @@ def _models(sweep: SweepSpec) -> Iterator[tuple[ModelSpec, float | None]]:
 
 
 def _representatives(dimension: Values | Range) -> list[Scalar]:
-    """Return the values that stand for a dimension: its greatest and least number, or all values if some are text."""
+    """Return the values that stand for a dimension: its greatest and its least number.
+
+    A list that holds text or booleans is returned whole.
+    """
     if isinstance(dimension, Range):
         return [dimension.high, dimension.low]
     numbers = [value for value in dimension.values if isinstance(value, int | float) and not isinstance(value, bool)]

@@ -17,7 +17,7 @@ def invalid_field(name: str, problem: str, allowed: str) -> PydanticCustomError:
 
     Args:
         name: The field, as a dotted path below the part.
-        problem: What is wrong with it, as a sentence without its subject. Braces are kept as they are.
+        problem: What is wrong with it. Braces are kept as they are.
         allowed: What the user may give instead.
     """
     return PydanticCustomError("wrong", "{problem}", {"problem": problem, "name": name, "expected": allowed})

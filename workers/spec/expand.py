@@ -20,7 +20,7 @@ from workers.spec.trial import Objective, TrialSpec
 from workers.tasks import Task
 
 MAX_STEP_BYTES = 64 * 2**30
-"""States that one step of one trial may keep for its backward pass: about what the largest accelerators hold."""
+"""Bytes that one step of one trial may keep for its backward pass: about what the largest accelerators hold."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TrialPlan:
 
     @property
     def reason(self) -> str:
-        """Why the trial cannot be trained, in one line; empty if it can."""
+        """Why the trial cannot be trained, in one line of at most 300 characters; empty if it can."""
         return "" if self.error is None else " ".join(str(self.error).split())[:300]
 
     def require_spec(self) -> TrialSpec:
@@ -49,7 +49,7 @@ class TrialPlan:
 
 
 def sampler_of(sweep: SweepSpec) -> Sampler:
-    """Return the sampler that the sweep asks for."""
+    """Return the sampler that ``search.sampler`` names, for the sweep's space, seed, trials and objective."""
     search = sweep.search
     direction = objective(sweep).direction
     return SAMPLERS[search.sampler](sweep.space, seed=search.seed, trials=search.trials, direction=direction)
@@ -67,11 +67,13 @@ def points_of(sweep: SweepSpec) -> Iterator[Params]:
 
 
 def next_points(sweep: SweepSpec, earlier: Sequence[Observation]) -> list[Params]:
-    """Return the points of the next trials, as many as the sampler is ready to propose.
+    """Return the points of the trials that come next, in order, as many as the sampler is ready to propose.
+
+    The list is empty if all trials exist already, or if the sampler waits for results.
 
     Args:
         sweep: The sweep.
-        earlier: All trials that exist, by number from 0.
+        earlier: What is known of every trial that exists, in the order of their numbers from 0.
     """
     sampler, known = sampler_of(sweep), list(earlier)
     while len(known) < sampler.trial_count and sampler.is_ready(len(known), known):
@@ -88,7 +90,8 @@ def plan_trial(sweep: SweepSpec, number: int, params: Mapping[str, Scalar]) -> T
     """Return trial ``number`` at the point ``params``, or the reason why it cannot be trained.
 
     This is the one place where a trial is made. If ``model.kind``, ``training.optimizer`` or ``training.schedule`` is
-    in the space, fields that another choice needs are dropped for this trial.
+    in the space, the trial is made without the fields that only other kinds, optimisers or schedules have, also if
+    ``params`` has a value for them.
     """
     point = dict(params)
     try:
@@ -116,7 +119,11 @@ def _build(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
 
 
 def _drop_unused(model: dict[str, Any], training: dict[str, Any], params: Params) -> None:
-    """Remove the fields that belong to another swept kind of model, optimiser or schedule than this trial's."""
+    """Remove, in place, the fields that the trial's own kind of model, optimiser or schedule does not have.
+
+    This is done for a kind, an optimiser or a schedule that is swept; a field that does not suit a fixed one is left in
+    and refused later.
+    """
     if "model.kind" in params:
         kind = params["model.kind"]
         for field, kinds in ModelSpec.ONLY_FOR.items():
@@ -130,13 +137,21 @@ def _drop_unused(model: dict[str, Any], training: dict[str, Any], params: Params
 
 
 def task_at(sweep: SweepSpec, params: Mapping[str, Scalar]) -> Task | dict[str, Any]:
-    """Return the sweep's task, or its document with the task fields of ``params`` set, still to be validated."""
+    """Return the task at a point of the space.
+
+    If ``params`` sets no field of the task, that is the sweep's task, and else a dict of its fields with those of
+    ``params``, which is still to be validated.
+    """
     own = {path.removeprefix("task."): value for path, value in params.items() if path.startswith("task.")}
     return sweep.task.model_dump() | own if own else sweep.task
 
 
 def tasks_of(sweep: SweepSpec) -> list[Task]:
-    """Return the sweep's task and the other tasks that its trials have, without those that cannot be built."""
+    """Return the sweep's own task, followed by one task for every combination of swept task fields.
+
+    Combinations that cannot be built are left out. Only the sweep's own task is returned if none of its fields is
+    swept.
+    """
     found: list[Task] = [sweep.task]
     if not any(path.startswith("task.") for path in sweep.space):
         return found
@@ -151,7 +166,11 @@ def tasks_of(sweep: SweepSpec) -> list[Task]:
 
 
 def objective(sweep: SweepSpec) -> Objective:
-    """Return the sweep's objective with the task's own defaults filled in."""
+    """Return the metric by which the sweep compares its trials, and whether it is minimised or maximised.
+
+    Where the sweep does not say, the metric is val/accuracy if the task has it and else val/loss, and the direction is
+    that of the metric in ``METRICS``.
+    """
     metrics = sweep.task.metrics
     metric = sweep.objective.metric or ("val/accuracy" if "accuracy" in metrics else "val/loss")
     direction = sweep.objective.direction or metrics.get(metric.removeprefix("val/"), "minimize")
@@ -179,7 +198,10 @@ def _another_kind_fits(sweep: SweepSpec, params: Params) -> bool:
 
 
 def _unsupported(sweep: SweepSpec, trial: TrialSpec) -> FieldError | None:
-    """Return why a valid trial cannot be trained: too large, no GPU for its precision, or no such metric."""
+    """Return why a valid trial cannot be trained, or None if it can.
+
+    Its states may be too large, bfloat16 may be asked for without a GPU, or its task may lack the objective's metric.
+    """
     if trial.step_bytes > MAX_STEP_BYTES:
         return _too_large(trial)
     if trial.training.dtype == "bfloat16" and not sweep.resources.gpus:
@@ -194,14 +216,15 @@ def _unsupported(sweep: SweepSpec, trial: TrialSpec) -> FieldError | None:
 
 
 def _too_large(trial: TrialSpec) -> FieldError:
-    """Word the error of a trial whose states no device could hold."""
+    """Word the error of a trial whose states and outputs no device could hold."""
     model, training = trial.model, trial.training
     return FieldError(
         "training.batch_size",
         training.batch_size,
-        f"one step would keep {trial.step_bytes / 2**30:,.0f} GiB of states: batch_size {training.batch_size} x "
-        f"{trial.task.sequence_length} steps x hidden_size {model.hidden_size} x {model.layers} layers",
-        f"at most {MAX_STEP_BYTES // 2**30} GiB; use a smaller batch_size, hidden_size or number of layers",
+        f"one step would keep {trial.step_bytes / 2**30:,.0f} GiB of states and outputs: batch_size "
+        f"{training.batch_size}, {trial.task.sequence_length} steps, hidden_size {model.hidden_size}, {model.layers} "
+        f"layers, {trial.task.output_size} outputs",
+        f"at most {MAX_STEP_BYTES // 2**30} GiB; use a smaller batch_size, hidden_size, number of layers or sequence",
     )
 
 

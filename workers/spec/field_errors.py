@@ -16,7 +16,7 @@ _DIMENSIONS = ("Values", "Range")
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
-    """Return at most ``MAX_SHOWN`` different errors of a sweep document."""
+    """Return the errors that pydantic found in a sweep or a trial, without repetitions and at most ``MAX_SHOWN``."""
     found = [_field_error(item) for item in error.errors(include_url=False)[: 5 * MAX_SHOWN]]
     return list({str(one): one for one in found}.values())[:MAX_SHOWN]
 
@@ -52,7 +52,15 @@ def _is_tag(top: str, place: int, part: str) -> bool:
 
 
 def _near(path: list[str], task: str | None) -> str:
-    """Return the known fields of the part that an unknown field is in, the most similar one first."""
+    """Return what to give instead of an unknown field: the known fields of its part, as text.
+
+    A question with the most similar field comes first, if one is similar. The answer is "leave it out" if the part has
+    no fields or its task is unknown.
+
+    Args:
+        path: The dotted path of the unknown field, split at its dots.
+        task: The name of the task, for a field of ``task``.
+    """
     parts: dict[str, type[BaseModel]] = {
         name: info.annotation
         for name, info in SweepSpec.model_fields.items()
@@ -87,7 +95,7 @@ _KINDS = {
     "model_type": "an object",
     "model_attributes_type": "an object",
     "list_type": "a list",
-    "string_pattern_mismatch": "text without control characters",
+    "string_pattern_mismatch": "letters, digits, _ and -, with a letter or digit first",
 }
 
 
@@ -96,7 +104,7 @@ def describe_error(kind: str, context: dict[str, Any], message: str) -> str:
 
     Args:
         kind: The type of pydantic's error.
-        context: Its context: the field's own ``expected``, or bounds.
+        context: Pydantic's context of the error: what the field's own validator names as ``expected``, or bounds.
         message: Pydantic's message, returned if nothing better is known.
     """
     if "expected" in context:
@@ -106,7 +114,11 @@ def describe_error(kind: str, context: dict[str, Any], message: str) -> str:
 
 
 def shorten(value: Any) -> Any:
-    """Return a value as it can be shown: long ones are cut; NaN and infinity become text, since JSON has neither."""
+    """Return a value as an error can show it in JSON.
+
+    Numbers, booleans, None and texts of at most 200 characters are returned as they are, but NaN and infinity as text,
+    since JSON has neither. Anything else becomes its ``repr``, cut to 200 characters.
+    """
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, str | int | float | bool | None) and len(str(value)) <= 200:

@@ -45,14 +45,15 @@ ACTIVATIONS: dict[str, tuple[str, ...]] = {
     "rnn": ("relu", "tanh"),
     **dict.fromkeys(sorted(FEED_FORWARD), ("leaky_relu", "relu", "tanh")),
 }
-"""The nonlinearities that each kind allows. The first is the default; exprnn's is modrelu, as its authors chose."""
+"""The values of ``activation`` that each kind allows. The first is the default, but exprnn's is modrelu, as its authors
+chose. Kinds that are not listed have no field ``activation``."""
 
 
 class ModelSpec(SpecPart):
     """The network of a trial.
 
-    A field that the chosen kind does not have must be left out. If the kind is swept, a trial ignores the fields that
-    its own kind does not have.
+    A field that the chosen kind does not have must be left out or null. If the kind is swept, a trial ignores the
+    fields that its own kind does not have.
     """
 
     ONLY_FOR: ClassVar[dict[str, frozenset[str]]] = {
@@ -145,10 +146,11 @@ class ModelSpec(SpecPart):
             )
 
     def _check_reflectors(self) -> None:
-        """Raise if reflectors are given twice or exceed the hidden size."""
+        """Raise if ``reflectors`` is given beside a number for one side, or a number exceeds ``hidden_size``."""
         if self.reflectors is not None and (self.reflectors_u is not None or self.reflectors_v is not None):
             allowed = "either reflectors, or reflectors_u and reflectors_v"
-            raise invalid_field("reflectors", "reflectors are given twice, for both sides and for one", allowed)
+            problem = "reflectors sets both sides, but reflectors_u or reflectors_v is given too"
+            raise invalid_field("reflectors", problem, allowed)
         for name in ("reflectors", "reflectors_u", "reflectors_v"):
             count = getattr(self, name)
             if count is not None and count > self.hidden_size:
@@ -157,9 +159,10 @@ class ModelSpec(SpecPart):
                 )
 
     def _check_start(self) -> None:
-        """Raise if the reflectors cannot represent the start.
+        """Raise if exprnn is to start from gaussian, or if the reflectors cannot represent the ``start`` that is given.
 
-        The identity and rotations need as many reflectors on both sides, rotations one for every plane.
+        Identity, henaff and cayley need the same number of reflectors on both sides. Henaff and cayley, which rotate
+        n // 2 planes, need at least n // 2 of them.
         """
         if self.kind == "exprnn" and self.start == "gaussian":
             raise invalid_field(
@@ -171,14 +174,12 @@ class ModelSpec(SpecPart):
         planes = self.hidden_size // 2
         if self.start in ("identity", "henaff", "cayley") and m1 != m2:
             allowed = "reflectors_u = reflectors_v, or start gaussian"
-            raise invalid_field(
-                "start", f"start {self.start} needs as many reflectors on both sides, not {m1} and {m2}", allowed
-            )
+            problem = f"start {self.start} needs equal numbers of reflectors on both sides, not {m1} and {m2}"
+            raise invalid_field("start", problem, allowed)
         if self.start in ("henaff", "cayley") and m1 < planes:
             allowed = f"reflectors of at least {planes}, or start identity or gaussian"
-            raise invalid_field(
-                "start", f"start {self.start} needs a reflector for each of {planes} planes, not {m1}", allowed
-            )
+            problem = f"start {self.start} needs {planes} reflectors on each side, hidden_size / 2, and has {m1}"
+            raise invalid_field("start", problem, allowed)
 
     @property
     def recurrent(self) -> bool:
@@ -197,13 +198,13 @@ class ModelSpec(SpecPart):
 
     @property
     def nonlinearity(self) -> str:
-        """The activation, with the default filled in; tanh for kinds with gates."""
+        """The name of the activation: ``activation`` or its default; tanh for kinds with gates."""
         default = "modrelu" if self.kind == "exprnn" else ACTIVATIONS.get(self.kind, ("tanh",))[0]
         return self.activation or ("relu" if self.kind == "irnn" else default)
 
     @property
     def start_name(self) -> StartName:
-        """The start, with the default filled in."""
+        """The initial transition matrix: ``start``, or its default; without meaning for kinds that have no start."""
         if self.start is not None:
             return self.start
         if self.kind == "exprnn":
@@ -213,16 +214,19 @@ class ModelSpec(SpecPart):
 
     @property
     def reflector_counts(self) -> tuple[int, int]:
-        """The numbers of reflectors (m1, m2), with defaults filled in."""
+        """The numbers of reflectors (m1, m2) on the left and right side; without meaning unless ``reflected``.
+
+        A side that is not given has 8, or ``hidden_size`` if that is smaller.
+        """
         default = self.reflectors or min(8, self.hidden_size)
         return self.reflectors_u or default, self.reflectors_v or default
 
     @property
     def band_margin(self) -> float:
-        """The margin r, with the default filled in.
+        """The margin r: ``margin``, or its default; without meaning unless ``spectral``.
 
-        The default of spectral_resnet lets all its blocks together grow a state by a factor of e at most, since a block
-        x + W_2 phi(W_1 x) grows it by at most 1 + r^2.
+        The default of spectral_resnet, with sigma* = 0, lets all its blocks together grow a state by a factor of e at
+        most, since a block x + W_2 phi(W_1 x) grows it by at most 1 + r^2.
         """
         if self.margin is not None:
             return float(self.margin)
@@ -230,11 +234,11 @@ class ModelSpec(SpecPart):
 
     @property
     def band_centre(self) -> float:
-        """The centre sigma* of the band, with the default filled in."""
+        """The centre sigma* of the band: ``sigma``, or its default; without meaning unless ``spectral``."""
         if self.sigma is not None:
             return float(self.sigma)
         return 0.0 if self.kind == "spectral_resnet" else 1.0
 
     def embedding_of(self, tokens: int) -> int:
-        """Return the length of a token's vector for a vocabulary of ``tokens`` tokens, with the default filled in."""
+        """Return ``embedding_size``, or its default for a vocabulary of ``tokens`` tokens: at most 128."""
         return self.embedding_size or min(tokens, 128)

@@ -14,8 +14,9 @@ GATES = {"lstm": 4, "spectral_lstm": 4, "gru": 3, "spectral_gru": 3}
 class Parameters(NamedTuple):
     """Numbers of trainable parameters.
 
-    ``recurrent`` counts the transitions from h to h, or the n -> n layers, with their biases. ``total`` adds input
-    weights, embedding and head.
+    ``recurrent`` counts the transitions from h to h, or the n -> n layers, with their biases and modReLU's offsets.
+    ``total`` adds the input weights, the first layer of a network that reads a sequence at once, the embedding and the
+    head.
     """
 
     total: int
@@ -25,8 +26,9 @@ class Parameters(NamedTuple):
 def count_parameters(model: ModelSpec, task: Task) -> Parameters:
     """Count the trainable parameters of a network for a task.
 
-    Fixed zeros of the reflectors and the lower half of a skew-symmetric matrix are not counted; both of torch's biases
-    are. For one layer of spectral_rnn and a head without bias, ``total`` is the count of the paper.
+    Fixed zeros of the reflectors are not counted, and a skew-symmetric matrix counts as its n (n - 1) / 2 free numbers.
+    Of torch's recurrent networks both biases are counted. For one layer of spectral_rnn, ``total`` without the bias of
+    the head is the count of the paper.
     """
     n, tokens = model.hidden_size, task.tokens
     width = task.input_size if tokens is None else model.embedding_of(tokens)

@@ -25,15 +25,16 @@ from workers.tasks.dataset_info import DatasetTask
 
 
 def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
-    """Validate a sweep document as a whole: its fields, its space, its data, and that every trial can be built.
+    """Validate a sweep document as a whole: its fields, its space, its data, and that every trial can be trained.
 
     Args:
         document: The decoded JSON document.
-        data_dir: Where data sets are. They are read only by a task whose sizes depend on its files, and only if the
-            document does not give these sizes.
+        data_dir: The folder of data sets; None for the one in the user's cache. Data sets are read only by a task whose
+            sizes depend on its files, and only if the document does not give these sizes in ``task.facts``.
 
     Raises:
-        SpecError: The sweep cannot run as asked; ``errors`` names each wrong field, its value and what is allowed.
+        SpecError: The sweep cannot run as asked. ``errors`` names at most ``MAX_SHOWN`` wrong fields, with their values
+            and what is allowed. Trials are examined in order up to the first that cannot be trained.
     """
     sweep = _validate(document)
     errors = [*_space_errors(sweep), *_objective_errors(sweep)]
@@ -46,7 +47,14 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
 
 
 def _validate(document: Any) -> SweepSpec:
-    """Return the document as a sweep; fields that the space overrides need not go together outside it."""
+    """Return the document as a sweep.
+
+    A document that is refused as it is may be valid once the swept fields that it leaves out have the first values of
+    the space instead of their defaults, which need not go together.
+
+    Raises:
+        SpecError: The document is refused in both forms; the errors are those of the document as it is.
+    """
     try:
         return SweepSpec.model_validate(fill_swept_fields(document))
     except ValidationError as error:
@@ -56,7 +64,7 @@ def _validate(document: Any) -> SweepSpec:
 
 
 def swept_fields(task: Task) -> dict[str, FieldInfo]:
-    """Return the fields that can be searched for this task, by dotted path, sorted."""
+    """Return pydantic's descriptions of the fields that a space can sweep for this task, by dotted path, sorted."""
     parts: dict[str, type[BaseModel]] = {"model": ModelSpec, "task": type(task), "training": TrainingSpec}
     fixed = {f"task.{field}" for field in ("name", *(task.info_fields if isinstance(task, DatasetTask) else ()))}
     found = {f"{part}.{name}": info for part, spec in parts.items() for name, info in spec.model_fields.items()}
@@ -64,7 +72,7 @@ def swept_fields(task: Task) -> dict[str, FieldInfo]:
 
 
 def _space_errors(sweep: SweepSpec) -> Iterator[FieldError]:
-    """Yield what is wrong with the search space: unknown paths, wrong values, too many trials."""
+    """Yield what is wrong with the search space: unknown paths, unsuited dimensions, wrong values, too many trials."""
     fields, sampler = swept_fields(sweep.task), SAMPLERS[sweep.search.sampler]
     countable = True
     for path, dimension in sweep.space.items():
@@ -85,7 +93,7 @@ def _space_errors(sweep: SweepSpec) -> Iterator[FieldError]:
 
 
 def _dimension_errors(path: str, dimension: Values | Range, info: FieldInfo) -> Iterator[FieldError]:
-    """Check each value of a dimension by itself against the field that it sets."""
+    """Yield the errors of a dimension's values, or of a range's two ends, each checked alone against its field."""
     checker: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
     if isinstance(dimension, Values):
         points = [(f"space.{path}.values.{i}", value) for i, value in enumerate(dimension.values)]
@@ -102,7 +110,7 @@ def _dimension_errors(path: str, dimension: Values | Range, info: FieldInfo) -> 
 
 
 def _objective_errors(sweep: SweepSpec) -> Iterator[FieldError]:
-    """Yield an error if the objective is not a metric of the sweep's task."""
+    """Yield an error if the document names an objective that is not a validation metric of the sweep's task."""
     allowed = [f"val/{metric}" for metric in sweep.task.metrics]
     if sweep.objective.metric is not None and sweep.objective.metric not in allowed:
         problem = f"task {sweep.task.name} has no such metric"

@@ -17,14 +17,16 @@ SWEPT_PARTS = ("model", "task", "training")
 
 
 def fill_swept_fields(document: Any, *, every: bool = False) -> Any:
-    """Return the document with required task fields that only the space gives set to their first listed value.
+    """Return the document with the first value of the space filled in for each required task field that it leaves out.
 
-    A field that the space sets may be left out of its part, and the document must validate all the same.
+    A field that the space sets may be left out of its part, and the document must validate all the same. A value that
+    the document gives is never replaced. A dimension that is no list of values, such as a range, fills in nothing.
 
     Args:
-        document: The decoded JSON document; anything that is not an object is returned as it is.
-        every: Do so with every swept field, also optional ones and those of model and training. Defaults that do not
-            go together may do so at every point of the space.
+        document: The decoded JSON document, which is not changed. Anything that is not an object with an object
+            ``space`` is returned as it is.
+        every: Fill in every swept field that is left out, also optional ones and those of model and training: the
+            defaults of several swept fields need not go together.
     """
     space = document.get("space") if isinstance(document, dict) else None
     if not isinstance(space, dict):
@@ -42,7 +44,7 @@ def fill_swept_fields(document: Any, *, every: bool = False) -> Any:
 
 
 def _is_required(task: Any, field: str) -> bool:
-    """Return whether the task of this name requires the field."""
+    """Return whether the task of this name has the field and requires it; false if there is no such task."""
     fields = TASKS[task].model_fields if isinstance(task, str) and task in TASKS else {}
     return field in fields and fields[field].is_required()
 
@@ -50,10 +52,11 @@ def _is_required(task: Any, field: str) -> bool:
 def add_dataset_info(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
     """Return the sweep with ``task.facts``: the sizes of every data set that its trials read.
 
-    Sizes that the document gave are kept. A sweep whose task reads no files is returned as it is.
+    Sizes that the document gave are kept, and these data sets are not read. A sweep whose task is no ``DatasetTask`` is
+    returned as it is.
 
     Raises:
-        SpecError: A data set cannot be read; the error names its field.
+        SpecError: Some data sets cannot be read; ``errors`` has one error for each, at most ``MAX_SHOWN``.
     """
     if not isinstance(sweep.task, DatasetTask):
         return sweep

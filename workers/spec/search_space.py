@@ -47,7 +47,7 @@ Params = dict[str, Scalar]
 
 
 class Values(SpecPart):
-    """A dimension that takes each of the listed values."""
+    """A dimension that takes one of the listed values at each point."""
 
     values: list[Scalar] = Field(min_length=1, max_length=MAX_TRIALS, description="the values, each listed once")
 
@@ -87,7 +87,11 @@ class Range(SpecPart):
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def at(self, fraction: float) -> int | float:
-        """Return the value a ``fraction`` (0 to 1) of the way from ``low`` to ``high``, on the range's scale."""
+        """Return the value that lies a ``fraction`` (0 to 1) of the way from ``low`` to ``high``.
+
+        The way is measured in logarithms if ``log`` is set. The value is rounded to an integer if ``is_integer``, and
+        else to 12 digits.
+        """
         low, high = self.low, self.high
         if fraction in (0.0, 1.0):
             return high if fraction else low
@@ -99,7 +103,7 @@ class Range(SpecPart):
 
 
 def _dimension_tag(value: Any) -> str:
-    """Return the name of the class that a dimension's document is meant for."""
+    """Return "Range" if a dimension's document has ``low`` or ``high``, and else "Values"."""
     given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
     return "Range" if "low" in given or "high" in given else "Values"
 

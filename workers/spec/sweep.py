@@ -63,7 +63,7 @@ class EarlyStoppingSpec(SpecPart):
 
 
 class ObjectiveSpec(SpecPart):
-    """The metric by which trials are compared. ``GET /v1/tasks`` lists the metrics of every task."""
+    """The metric by which trials are compared, and its direction. ``GET /v1/tasks`` lists the metrics of every task."""
 
     metric: str | None = Field(
         default=None, max_length=80, description="val/METRIC; default: val/accuracy if the task has it, else val/loss"

@@ -17,8 +17,8 @@ RECOMPUTING_KINDS = frozenset({"spectral_rnn", "ornn"})
 class TrainingSpec(SpecPart):
     """How one trial is trained.
 
-    A field that the chosen optimiser or schedule does not have must be left out. If the optimiser or schedule is swept,
-    a trial ignores the fields that its own choice does not have.
+    A field that the chosen optimiser or schedule does not have must be left out or null. If the optimiser or schedule
+    is swept, a trial ignores the fields that its own choice does not have.
     """
 
     ONLY_FOR: ClassVar[dict[str, tuple[str, frozenset[str]]]] = {
@@ -81,7 +81,7 @@ class TrainingSpec(SpecPart):
         gt=0,
         le=1e6,
         description="learning rate of the raw singular values, as a multiple of lr; "
-        "default: 1 / margin, limited so that the rate itself does not exceed 0.1",
+        "default: 1 / margin, limited so that the rate itself does not exceed 0.1, or lr if that is greater",
     )
     weight_decay: FiniteFloat = Field(
         default=0.0,
@@ -123,7 +123,7 @@ class TrainingSpec(SpecPart):
         default=None,
         ge=1,
         description="steps between two diagnoses of gradients over time and of singular values, made at reports; "
-        "default: 100, or 250 for small networks, which costs under 2 % of the training time",
+        "default: 100, or 250 if a step has few states, which costs under 2 % of the training time",
     )
 
     @model_validator(mode="after")
@@ -145,11 +145,14 @@ class TrainingSpec(SpecPart):
 
     @property
     def report_interval(self) -> int:
-        """Steps between two reports, with the default filled in."""
+        """Steps between two reports: ``report_every``, or by default steps // 20 and at least 1."""
         return self.report_every or max(1, self.steps // 20)
 
     @property
     def checkpoint_interval(self) -> int:
-        """Steps between two checkpoints: a multiple of the report interval, since a checkpoint holds whole reports."""
+        """Steps between two checkpoints: ``checkpoint_every`` rounded up to a multiple of ``report_interval``.
+
+        By default it is ``report_interval`` itself.
+        """
         every = self.checkpoint_every or self.report_interval
         return -(-every // self.report_interval) * self.report_interval

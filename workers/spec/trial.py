@@ -14,13 +14,13 @@ from workers.tasks import AnyTask
 
 
 class Objective(SpecPart):
-    """The metric by which trials are compared, with all defaults filled in."""
+    """The metric by which trials are compared, and whether it is minimised or maximised; both are always set."""
 
     metric: str = Field(description="name of the metric, such as val/accuracy")
     direction: Literal["minimize", "maximize"] = Field(description="which values are better")
 
     def better(self, a: float, b: float) -> bool:
-        """Return whether the value ``a`` is better than ``b``."""
+        """Return whether the value ``a`` is better than ``b``; false if they are equal."""
         return a > b if self.direction == "maximize" else a < b
 
 
@@ -38,7 +38,7 @@ class TrialSpec(SpecPart):
     def _check_model_suits_task(self) -> Self:
         model, task = self.model, self.task
         if not model.recurrent and (task.readout == "every" or task.carried):
-            problem = f"kind {model.kind} reads a whole sequence once; task {task.name} reads every step"
+            problem = f"kind {model.kind} has one output per sequence; task {task.name} needs one at every step"
             raise invalid_field("model.kind", problem, f"one of {', '.join(sorted(KINDS - FEED_FORWARD))}")
         if model.embedding_size is not None and task.tokens is None:
             problem = f"embedding_size is for tokens; the inputs of task {task.name} are numbers"
@@ -47,7 +47,7 @@ class TrialSpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_training_suits_model_and_task(self) -> Self:
-        """Refuse what the trainer cannot do: recompute states of other kinds, count epochs of endless data."""
+        """Refuse ``recompute_every`` for a kind that cannot recompute, and epochs for a task that draws its data."""
         model, training, task = self.model, self.training, self.task
         if training.recompute_every is not None and model.kind not in RECOMPUTING_KINDS:
             problem = f"kind {model.kind} keeps every state and cannot compute them again"
@@ -60,7 +60,7 @@ class TrialSpec(SpecPart):
 
     @property
     def depth(self) -> int:
-        """Number of transitions that a gradient passes: T steps of a recurrent network, the layers of any other."""
+        """Number of transitions that a gradient passes: the steps T for a recurrent kind, ``layers`` for any other."""
         return self.task.sequence_length if self.model.recurrent else self.model.layers
 
     @property
@@ -78,7 +78,9 @@ class TrialSpec(SpecPart):
     def shape_key(self) -> str:
         """The key that trials must share to be trained in one pack.
 
-        Reflector counts, margins, learning rates and seeds are not part of it: they may differ within a pack.
+        It is made of the task, of the network's kind, sizes and activation, and of steps, intervals of reports and
+        checkpoints, batch size, optimiser, dtype and ``recompute_every``. Everything else may differ within a pack,
+        such as reflector counts, margins, learning rates and seeds.
         """
         model, training = self.model, self.training
         network = (model.kind, model.hidden_size, model.layers, model.nonlinearity, model.embedding_size)

@@ -19,12 +19,12 @@ def inside(name: str) -> str:
     """Return ``name`` unchanged if it is a relative path of a file inside the data directory.
 
     Raises:
-        PydanticCustomError: If the path is empty, absolute, or leads out of the directory.
+        PydanticCustomError: If the path is empty, absolute, has a part ``..``, or holds a backslash or a NUL character.
     """
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name:
         expected = "a path relative to the data directory and inside of it, such as books/mine.txt"
-        raise PydanticCustomError("inside", "is not a file of the data directory", {"expected": expected})
+        raise PydanticCustomError("inside", "is not a path inside the data directory", {"expected": expected})
     return name
 
 

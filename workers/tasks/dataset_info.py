@@ -20,7 +20,7 @@ from workers.tasks.task import SampleView, Task
 
 
 class DatasetInfo(BaseModel):
-    """Sizes of a data set, either with ``classes`` (classification) or with ``outputs`` (regression)."""
+    """Sizes of a data set, with either ``classes`` (classification) or ``outputs`` (regression), and never both."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -45,7 +45,7 @@ class DatasetInfo(BaseModel):
     def _either(self) -> Self:
         if (self.classes is None) == (self.outputs is None):
             allowed = {"expected": "classes for classification, or outputs for regression"}
-            raise PydanticCustomError("facts", "give classes or outputs, and not both", allowed)
+            raise PydanticCustomError("facts", "give exactly one of classes and outputs", allowed)
         return self
 
     @property
@@ -55,7 +55,7 @@ class DatasetInfo(BaseModel):
 
     @property
     def constant_loss(self) -> float:
-        """Loss of the best constant answer; NaN for regression without a ``baseline``."""
+        """The ``baseline``; without one, ln of the number of classes, or NaN for regression."""
         if self.baseline is not None:
             return float(self.baseline)
         return math.nan if self.classes is None else math.log(len(self.classes))
@@ -125,5 +125,5 @@ class DatasetTask(Task):
 
     @property
     def baseline(self) -> float:
-        """Loss of the best constant answer on the data set."""
+        """Loss of the best constant answer on the data set, as far as its sizes say (``DatasetInfo.constant_loss``)."""
         return self.info.constant_loss

@@ -68,7 +68,7 @@ class LanguageTask(Task):
     @property
     @abstractmethod
     def vocabulary_size(self) -> int:
-        """Number of tokens in the vocabulary. It follows from the fields alone, without the text."""
+        """Number of token ids that the network has. It follows from the fields alone; a text may have fewer tokens."""
 
     @abstractmethod
     def streams(self, data_dir: Path | None) -> Streams:

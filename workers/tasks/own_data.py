@@ -36,7 +36,8 @@ class OwnData(DatasetTask):
     or to every step with ``every_step``. For classification the loss is the cross-entropy in nats, the metrics are loss
     and accuracy, and the baseline is the entropy of the classes. For regression the loss is the mean squared error, the
     metrics are loss and ``error``, and the baseline is the variance of the targets. Validation and test sets are drawn
-    from ``file`` by ``split_seed``, the same fraction of every class, or are read from separate files.
+    from ``file`` by ``split_seed``, or are read from separate files. If each series has one label, the same fraction of
+    every class is drawn.
     docs/own-data.md shows the formats.
     """
 
@@ -125,7 +126,9 @@ class OwnData(DatasetTask):
     def _one_label(self) -> OwnData:
         if self.kind == "classification" and len(self.targets) > 1:
             context = {"name": "targets", "expected": "one column, or kind regression"}
-            raise PydanticCustomError("wrong", "a classification has one column of labels", context)
+            raise PydanticCustomError(
+                "wrong", "has more than one column, but a classification has one column of labels", context
+            )
         return self
 
     @property
@@ -154,7 +157,7 @@ class OwnData(DatasetTask):
         files = [self._read(name, data_dir) for name in self._files]
         for one in files[1:]:
             if one.features != files[0].features:
-                expected = f"{files[0].features}, as in {files[0].file}"
+                expected = f"{files[0].features} features, as in {files[0].file}"
                 raise DataWrong(one.file, "its series", Phrase(f"{one.features} features"), expected)
         sizes = {"length": max(one.length for one in files), "features": files[0].features}
         return DatasetInfo.model_validate(
@@ -235,8 +238,10 @@ def _held(task: OwnData, sequences: Sequences, fraction: float) -> npt.NDArray[n
     else:
         held = drawn(len(sequences), fraction, task.split_seed)
     if not held.any():
-        expected = "enough to train, validate and test, two of some class; or set validation_file and test_file"
-        raise DataWrong(task.file, "its series", Phrase(f"{len(sequences)} series"), expected)
+        labelled = task.loss == "cross_entropy" and not task.every_step
+        least = "two series of one class" if labelled else "two series"
+        expected = f"at least {least} to divide between two sets; or set validation_file and test_file"
+        raise DataWrong(task.file, "its series", Phrase(f"{len(sequences)} series to draw from"), expected)
     return held
 
 
@@ -260,8 +265,8 @@ def _targets(task: OwnData, info: DatasetInfo, series: Series) -> npt.NDArray[np
         return filled[..., 0].astype(np.int64)
     found = numbers(series, masked=task.every_step)
     if found[0].shape[-1] != info.outputs:
-        expected = f"{info.outputs}, as task.facts says; or correct its entry there"
-        raise DataWrong(series.file, "its targets", Phrase(f"{found[0].shape[-1]} numbers"), expected)
+        expected = f"{info.outputs} of them, as task.facts says; or correct its entry there"
+        raise DataWrong(series.file, "its targets", Phrase(f"{found[0].shape[-1]} numbers each"), expected)
     return (_filled(found, info.length, np.nan) if task.every_step else np.stack(found)).astype(np.float32)
 
 

@@ -11,8 +11,8 @@ STREAM = 0x5917
 def stratified(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
     """Choose the same fraction of every class to be held out.
 
-    The number is rounded, and never a whole class. At least one sequence is held out if any class has two; none is if
-    every class has one.
+    The number for each class is rounded, and is never the whole class. If it rounds to 0 for all classes, one sequence
+    of the largest class is held out, or none if every class has only one.
 
     Args:
         labels: Class of each sequence, (N,).
@@ -35,6 +35,11 @@ def stratified(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> npt
 
 def drawn(count: int, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
     """Choose a fraction of ``count`` sequences to be held out: at least one if there are two, and never all.
+
+    Args:
+        count: Number of sequences.
+        fraction: Fraction to hold out, between 0 and 1.
+        seed: Seed of the choice.
 
     Returns:
         A mask (count,), True for the sequences that are held out.

@@ -1,6 +1,7 @@
 """The base class of all tasks: fields, data as numpy arrays, a loss and metrics.
 
-A new task is a ``Task`` subclass in a file of this folder, with an entry in the table of ``workers/tasks/__init__.py``.
+A new task is a ``Task`` subclass in a file of this folder, with an entry in ``TASKS`` and a place in ``AnyTask``, both
+in ``workers/tasks/__init__.py``.
 Tasks return numpy arrays and the trainer moves them to a device, so that describing a task never loads torch.
 """
 
@@ -92,7 +93,7 @@ class SampleView:
 
     Attributes:
         values: Values over time, (T', D). They are the inputs (T, input_size), unless the task made its steps out of
-            several values each: then T' is longer.
+            several values each: then T' is longer. Token ids are (T,).
         feature_names: Names of the D features; None to number them.
         class_names: Names of the classes or tokens by number; None to show the numbers.
         image: The picture (height, width) that the sequence was made from; None for other data.
@@ -139,7 +140,7 @@ class Task(BaseModel, ABC):
     @property
     @abstractmethod
     def baseline(self) -> float:
-        """Loss of the best constant answer, which a net reaches that has learned nothing."""
+        """Loss of an answer that does not depend on the input; each task says of which. A net has to get below it."""
 
     @property
     def readout(self) -> Readout:
@@ -167,7 +168,7 @@ class Task(BaseModel, ABC):
 
     @property
     def recalled(self) -> int:
-        """Number of steps at the end of a sequence that the metric ``recall`` counts."""
+        """Number of steps at the end of a sequence that the metric ``recall`` counts; 0 for a task without it."""
         return 0
 
     def sample_view(self, inputs: npt.NDArray[Any], data_dir: Path | None) -> SampleView:
@@ -204,4 +205,4 @@ class Task(BaseModel, ABC):
         Raises:
             TypeError: If the task has a fixed training set.
         """
-        raise TypeError(f"task {type(self).__name__} has a fixed training set")
+        raise TypeError(f"task {type(self).__name__} has a fixed training set; use training_data instead of fresh")

@@ -58,7 +58,7 @@ class Text(LanguageTask):
 
     @property
     def vocabulary_size(self) -> int:
-        """The field ``vocabulary``, or the default for the level."""
+        """The field ``vocabulary``, or 256 by character and 10,000 by word, however few tokens the text has."""
         return self.vocabulary or SIZES[self.level]
 
     @property
@@ -80,7 +80,9 @@ def _streams(task: Text, path: Path, changed: int) -> Streams:
     validation = test - int(len(tokens) * task.validation)
     train, held_out, last = tokens[:validation], tokens[validation:test], tokens[test:]
     if min(map(len, (train, held_out, last))) < 2:
-        raise DataMissing(f"{path} has {len(tokens)} tokens: too few to train, validate and test. Use a longer text.")
+        raise DataMissing(
+            f"{path} has {len(tokens)} tokens: too few to train, validate and test, 2 each. Use a longer text."
+        )
     known = Vocabulary.most_frequent(train, task.vocabulary_size)
     return Streams(known, known.ids(train), known.ids(held_out), known.ids(last))
 

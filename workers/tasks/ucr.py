@@ -67,7 +67,7 @@ class Ucr(DatasetTask):
 
     @property
     def step_width(self) -> int:
-        """Values of one dimension in a step: ``width``, or the default that follows the paper's section 4.2."""
+        """Values of one dimension in a step: ``width``, or the largest divisor of the length up to its square root."""
         if self.width is not None:
             return self.width
         length = self.info.length
@@ -75,7 +75,7 @@ class Ucr(DatasetTask):
 
     @property
     def sequence_length(self) -> int:
-        """Steps of the longest series."""
+        """Steps of the longest series after it has been cut into steps of ``step_width`` values."""
         return -(-self.info.length // self.step_width)
 
     @property

@@ -21,14 +21,14 @@ Level = Literal["char", "word"]
 class Vocabulary:
     """The symbols of a text: ``symbols[i]`` has the id i.
 
-    If ``<unk>`` is one of them, every other symbol gets its id.
+    If ``<unk>`` is one of them, a symbol that is not in the vocabulary gets the id of ``<unk>``.
     """
 
     symbols: tuple[str, ...]
 
     @classmethod
     def most_frequent(cls, text: Iterable[str], size: int) -> Vocabulary:
-        """Return the vocabulary of ``<unk>`` and the ``size`` - 1 most frequent other symbols of a text.
+        """Return the vocabulary of ``<unk>`` and the ``size`` - 1 most frequent other symbols of a text, or all.
 
         Symbols are ordered by falling frequency, and those of equal frequency alphabetically.
         """

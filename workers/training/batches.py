@@ -74,7 +74,7 @@ class StreamOrder:
     begins at a random offset, so the steps that are left over differ from pass to pass.
 
     Raises:
-        ValueError: The stream is too short for a single batch.
+        ValueError: A row of the stream is shorter than a piece, so that there is not a single batch.
     """
 
     def __init__(self, seed: int, size: int, batch_size: int, length: int) -> None:
@@ -105,12 +105,12 @@ class TaskData:
 
     Args:
         task: The task.
-        data_dir: The directory of data sets that are read from files.
+        data_dir: The directory of data sets that are read from files; None for the one in the user's cache.
         device: Where all tensors are kept.
         dtype: The dtype of inputs and targets that are real numbers.
 
     Raises:
-        DataMissing: The files of the task are not in ``data_dir``.
+        DataMissing: The files of the task are missing from ``data_dir``, damaged or wrong.
     """
 
     def __init__(self, task: Task, data_dir: Path | None, device: torch.device, dtype: torch.dtype) -> None:
@@ -131,7 +131,13 @@ class TaskData:
         return self._train.inputs.shape[1] if self._task.carried else len(self._train.inputs)
 
     def order(self, seed: int, batch_size: int) -> ShuffledOrder | StreamOrder:
-        """Return the order in which a trial with this seed goes through the training set."""
+        """Return the order in which a trial with this seed goes through the training set.
+
+        If the task draws new sequences at every step, ``batch`` does not use the order.
+
+        Raises:
+            ValueError: The stream of a task that carries its state is too short for a single batch.
+        """
         size = self.train_size or batch_size
         if self._task.carried:
             return StreamOrder(seed, size, batch_size, self._task.sequence_length)

@@ -3,14 +3,15 @@
 They are measured at some reports (see ``is_due``) and at a trial's last one, apart from the graph of training: they
 change no parameter and use no random numbers. The names of a trial's diagnostics:
 
-``grad_t/00`` to ``grad_t/15``   |dL/dh_t| at 16 points from h_0 to h_T, all layers together
-``spectral/min``, ``max``        singular values of the transitions
-``spectral/orthogonality``       max |Q^T Q - I| of U and V
-``spectral_hist/0`` to ``9``     share of the singular values in each tenth of the band sigma* +- r
+``grad_t/00`` to ``grad_t/15``   |dL/dh_t| at 16 evenly spaced steps t from 0 to T, all layers together; of recurrent
+                                 kinds alone, and fewer if T < 15
+``spectral/min``, ``max``        least and greatest singular value of the transitions, of kinds with reflectors
+``spectral/orthogonality``       max |Q^T Q - I| of U and V, of kinds with reflectors
+``spectral_hist/0`` to ``9``     share of the singular values in each tenth of the band sigma* +- r, of kinds with one
 ``state/rank``                   effective rank of the final state (B, H): exp of the entropy of its singular values'
                                  shares (Roy and Vetterli 2007)
 ``state/saturated``              share of final units where the nonlinearity is flat: its derivative is 0 (leaky_relu:
-                                 its small one), or |h| > 0.99 where it is tanh
+                                 its small one), or |h| > 0.99 where it is tanh; not measured for identity
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ Measures = dict[str, Tensor]
 
 
 class LastStep(NamedTuple):
-    """What diagnostics need to know of the training step before them.
+    """The batch and the states on which diagnostics are measured between two training steps.
 
     Attributes:
         batch: The batches of the next step.
@@ -75,7 +76,10 @@ def is_due(spec: TrialSpec, step: int) -> bool:
 
 
 def measure(task: Task, model: PackedModel, specs: Sequence[TrialSpec], last: LastStep) -> list[dict[str, float]]:
-    """Return the diagnostics of every trial that are finite. Those that raise are logged and left out."""
+    """Return the diagnostics by name, one dict for each trial, without those that are not finite.
+
+    If a group of them (spectrum, states, gradients) cannot be computed, that is logged and the group is left out.
+    """
     parts: list[Callable[[], Measures]] = [
         lambda: _spectrum(model.transitions(), specs),
         lambda: _state(last.top[:, :STATE_ROWS], specs[0].model.nonlinearity),

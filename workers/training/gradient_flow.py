@@ -18,10 +18,11 @@ from workers.training.metrics import losses
 
 
 def gradient_norms(task: Task, model: PackedModel, batch: Batch, h0: Tensor) -> dict[str, Tensor]:
-    """Return |dL/dh_t| of every trial at the points of time of ``probe_points``, all layers together.
+    """Return |dL/dh_t| of every trial at the steps t of ``probe_points.time_points``, all layers together.
 
-    The loss is the mean over the first few sequences of the batch. The norms are scaled to what the whole batch would
-    give if its other sequences were like these. Gradients of the parameters are not computed.
+    The loss is the mean over the first ``probe_points.sequence_count`` sequences of the batch. The norms are scaled to
+    what the whole batch would give if its other sequences were like these. Gradients of the parameters are not
+    computed.
 
     Args:
         task: The task, which decides the loss.
@@ -30,7 +31,7 @@ def gradient_norms(task: Task, model: PackedModel, batch: Batch, h0: Tensor) -> 
         h0: The states from which they start, shape (K, L, B, S).
 
     Returns:
-        ``grad_t/00``, ``grad_t/01``, ... in the order of time, each of shape (K,).
+        ``grad_t/00``, ``grad_t/01``, ... each of shape (K,), numbered by the place of t among the ``time_points``.
     """
     count = batch.inputs.shape[1]
     rows = probe_points.sequence_count(count)
@@ -59,11 +60,19 @@ def gradient_norms(task: Task, model: PackedModel, batch: Batch, h0: Tensor) -> 
 def _run_in_segments(
     model: PackedModel, inputs: Tensor, h0: Tensor, lengths: Tensor | None, *, every: bool
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Run the recurrence in segments that end at the points of time.
+    """Run the recurrence in segments, each from one of the ``time_points`` of the inputs to the next.
+
+    Args:
+        model: The pack of K trials.
+        inputs: Shape (K, B, T, I), or token ids of shape (K, B, T).
+        h0: The state before the first step, shape (K, L, B, S). It is made to require a gradient.
+        lengths: The steps of each sequence, shape (K, B); None if all have T steps.
+        every: Whether the head reads every state, or only the last one.
 
     Returns:
-        The states at the points, each of shape (K, L, B, S) and part of the graph of all later ones, and what the head
-        reads of each segment.
+        The states at the time points, ``h0`` first, each of shape (K, L, B, S) and part of the graph of later ones. And
+        the top layer's h of each segment: after each of its steps, shape (K, B, steps, H), with ``every``, else after
+        its last step, shape (K, B, H).
     """
     states, reads = [h0.requires_grad_()], []
     for start, stop in pairwise(probe_points.time_points(inputs.shape[2])):
@@ -78,14 +87,14 @@ def _run_in_segments(
 
 
 def _add_direct(along: list[Tensor], direct: Tensor, points: list[int], lengths: Tensor | None) -> None:
-    """Add to the gradients of states those that reach the top layer's h through the output at the same step.
+    """Complete, in place, gradients of states by those that reach the top layer's h through the output at its step.
 
     Args:
-        along: The gradients along the recurrence, each (K, L, B, H), of all points but the last. That one is appended
-            here: its gradient comes from the output alone.
+        along: The gradients along the recurrence, each (K, L, B, H), at all time points but the last. The one at the
+            last, which comes from the output alone and so has only the top layer, (K, 1, B, H), is appended.
         direct: The gradients through the outputs, shape (K, B, T, H).
-        points: The points of time.
-        lengths: The steps of each sequence.
+        points: The time points, as numbers of steps done.
+        lengths: The steps of each sequence, shape (K, B); None if all have T steps.
     """
     for i, point in enumerate(points[1:-1], 1):
         top = along[i][:, -1:] + direct[:, :, point - 1].unsqueeze(1)

@@ -38,14 +38,16 @@ def full_rate(role: ParameterRole, spec: TrialSpec) -> float:
 def decays(role: ParameterRole) -> bool:
     """Return whether weight decay acts on parameters of a role: on weight matrices alone.
 
-    Zero means nothing for the length of a reflector, for a position in a band, for a threshold or for the coordinates
-    of a rotation.
+    There is no reason to pull the others to zero: the length of a reflector, a raw singular value, a threshold of
+    modReLU, a bias, or a coordinate, from which an orthogonal matrix is formed.
     """
     return role == "weight"
 
 
 class PackedSchedule:
-    """The factor of each trial's learning rates: a linear warm-up times a constant, half a cosine, or falling steps.
+    """Computes the factor of each trial's learning rates at a step, as ``training.schedule`` and ``warmup_steps`` say.
+
+    It is a linear warm-up times 1, half a cosine, or the power of ``schedule_factor`` that has been reached.
 
     Args:
         specs: The specs of the K trials.
@@ -98,9 +100,12 @@ class PackedSchedule:
 
 
 def _falls_per_steps(spec: TrialSpec, train_size: int | None) -> tuple[int, int]:
-    """Return (a, b) such that the rate has fallen (a * steps) // b times after some steps.
+    """Return (a, b) such that the rate has fallen (a * steps) // b times after ``steps`` optimiser steps.
 
     The ratio is exact, so that a rate falls after whole epochs even if an epoch is not a whole number of steps.
+
+    Raises:
+        ValueError: The schedule counts epochs, and ``train_size`` is None.
     """
     training = spec.training
     if training.schedule_unit != "epochs":

@@ -17,16 +17,18 @@ VALUES_AT_ONCE = 2**22
 """A held-out set is computed in chunks, each of about this many numbers in states and outputs per trial."""
 
 FEWEST_ROWS = 64
-"""The smallest number of sequences of a chunk."""
+"""The smallest number of sequences of a chunk; only the last chunk of a set may have fewer."""
 
 
 def losses(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean loss of each trial over all steps that have a target; 0 for a trial without any.
+    """Return the mean loss of each trial over all targets of its batch.
+
+    With the readout "every", steps without a target are not counted, and a trial without any target has the loss 0.
 
     Args:
         task: The task, which decides the kind of loss.
         outputs: Shape (K, B, O), or (K, B, T, O) for the readout "every".
-        targets: As ``outputs``, but for cross-entropy without the last axis.
+        targets: The shape of ``outputs`` for mse, and without the last axis, as class numbers, for cross-entropy.
 
     Returns:
         Shape (K,).
@@ -42,11 +44,11 @@ def scores(task: Task, model: PackedModel, held_out: Batch) -> dict[str, Tensor]
     """Return the metrics of each trial over a held-out set.
 
     The set is computed in chunks. Their sizes depend on the shape of one trial and not on the pack, and sums are in
-    float64, so a trial has the same metrics in every pack. If the task carries its state, the state is carried from the
-    first step of the set to the last.
+    float64, so a trial has the same metrics in every pack. If the task carries its state, each row of the set is read
+    with the state carried from its first step to its last.
 
     Args:
-        task: The task, which decides the metrics.
+        task: The task, whose ``metrics`` are computed.
         model: The pack of K trials.
         held_out: The whole set, without the axis K.
 
@@ -76,7 +78,7 @@ def _loss_per_target(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _has_target(task: Task, targets: Tensor) -> Tensor:
-    """Return a mask of the steps that have a target."""
+    """Return a mask of the shape of ``targets``, false where there is no target: class -100, or NaN for mse."""
     return targets != MASKED if task.loss == "cross_entropy" else ~targets.isnan()
 
 
@@ -127,5 +129,5 @@ def _width(task: Task, model: PackedModel) -> int:
 
 
 def _for_pack(model: PackedModel, held_out: Tensor) -> Tensor:
-    """Return a view of a tensor of the set with a leading axis K, the same for every trial."""
+    """Return a view of a held-out tensor with a leading axis K, along which it is the same for every trial."""
     return held_out.expand(model.trials, *held_out.shape)

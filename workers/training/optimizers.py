@@ -1,7 +1,8 @@
 """Optimisers for a pack of trials.
 
 Every trial has its own learning rates, momenta, decay, clip norm and step count, and is not affected by the gradients
-of other trials. Each optimiser computes for every trial what the one of torch.optim with the same name computes.
+of other trials. Each optimiser computes for every trial what the one of torch.optim with the same name computes with
+the same hyperparameters.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ BETA1, BETA2, ALPHA, MOMENTUM = 0.9, 0.999, 0.99, 0.9
 
 
 class PackedOptimizer(ABC):
-    """The base class of packed optimisers. Rates, decay and schedules are those of lr_schedules.py.
+    """The base class of optimisers that update the parameters of K trials together.
+
+    Learning rates, schedules and the choice of parameters that decay are those of lr_schedules.py.
 
     Attributes:
         steps: The optimiser steps that each trial has done, int64 of shape (K,).
@@ -98,7 +101,7 @@ class PackedOptimizer(ABC):
 
     @abstractmethod
     def _prepare(self, trainings: Sequence[TrainingSpec]) -> None:
-        """Set the tensors of the method's own hyperparameters, one number for each trial."""
+        """Store the hyperparameters of this method, such as Adam's betas, as tensors with a number for each trial."""
 
     def _begin(self) -> None:  # noqa: B027  most methods have nothing to prepare
         """Prepare a step. Called after ``steps`` has been increased and before the first parameter is updated."""

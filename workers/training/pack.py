@@ -20,11 +20,12 @@ from workers.training.training_state import TrainingState
 
 
 class Readings(NamedTuple):
-    """The numbers of one row since its last report, on the host.
+    """What training has measured of one row, as Python numbers.
 
     Attributes:
-        loss_sum: The sum of the training losses.
-        bad_step: The first step whose loss or gradient was not finite; 0 if there was none.
+        loss_sum: The sum of the training losses since the row's last report.
+        bad_step: The first step whose loss or gradient was not finite; 0 if there was none, and then ``bad_loss`` and
+            ``bad_norm`` mean nothing.
         bad_loss: The loss at ``bad_step``.
         bad_norm: The norm of the gradient at ``bad_step``.
         h0_norm: |dL/dh_0|, the norm of the gradient at the first state, at the last probed step.
@@ -43,7 +44,7 @@ class Readings(NamedTuple):
 
 
 class TrainingPack:
-    """K trials of one shape key, as K rows of one set of tensors.
+    """Trains and measures K trials of one shape key together, as K rows of one set of tensors.
 
     Args:
         states: The trials in the order of the rows.
@@ -77,12 +78,12 @@ class TrainingPack:
         self._bad_loss, self._bad_norm, self._h0_norm, self._hT_norm = zeros, zeros, zeros, zeros
 
     def _fill(self, stacked: Tensors, trials: Sequence[Tensors]) -> None:
-        """Copy the tensors of single trials into stacked ones."""
+        """Copy the tensors of single trials, padded where they have fewer reflectors, into the rows of stacked ones."""
         for name, tensor in stack(trials).items():
             stacked[name].copy_(tensor)
 
     def _stack_carried(self, states: Sequence[TrainingState]) -> Tensor:
-        """Return the states from which the next batches go on, shape (K, L, B, S)."""
+        """Return the states from which the next batches go on, shape (K, L, B, S); zeros before the first step."""
         carried = self._model.zeros(self._training.batch_size)
         for row, state in enumerate(states):
             if state.carried is not None:
@@ -93,7 +94,7 @@ class TrainingPack:
         """Do one optimiser step of every row, without waiting for the device.
 
         Args:
-            probe: Also record |dL/dh_0|, |dL/dh_T| and the last states of this step.
+            probe: Also record |dL/dh_0|, |dL/dh_T| and the top layer's final states of this step.
         """
         batch = self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
         self._done = [done + 1 for done in self._done]
@@ -117,7 +118,11 @@ class TrainingPack:
         self._record(loss.detach().double(), norm.double())
 
     def _first_states(self, batch: Batch) -> Tensor:
-        """Return h_0 of a batch, shape (K, L, B, S): the carried states, or zeros at the start of a pass."""
+        """Return h_0 of a batch, shape (K, L, B, S).
+
+        These are the states that the batch before it left, but zeros at the start of a pass over the stream, and always
+        zeros if the task does not carry its state.
+        """
         if self._carried is None:
             return self._model.zeros(self._training.batch_size)
         if batch.resets is None:
@@ -137,7 +142,7 @@ class TrainingPack:
         self._bad_norm = torch.where(new, norm, self._bad_norm)
 
     def readings(self) -> list[Readings]:
-        """Return the numbers of every row. This waits for the device, once."""
+        """Return the ``Readings`` of every row. This waits for the device, once."""
         columns = [self._loss_sum, self._bad_step.double(), self._bad_loss, self._bad_norm]
         columns += [self._h0_norm, self._hT_norm]
         spectrum = self._model.spectrum_distance()
@@ -172,7 +177,10 @@ class TrainingPack:
 
     @torch.no_grad()
     def evaluate_best(self) -> list[dict[str, float]]:
-        """Return the task's metrics over the test set, of every row with its best parameters."""
+        """Return the task's metrics over the test set, of every row with its best parameters.
+
+        A row for which no best parameters have been kept is measured with those that it had when the pack was made.
+        """
         parameters = self._model.parameters
         now = {name: p.detach().clone() for name, p in parameters.items()}
         try:
@@ -184,7 +192,10 @@ class TrainingPack:
                 p.copy_(now[name])
 
     def store(self, row: int, state: TrainingState) -> None:
-        """Copy a row into the state of its trial, on the CPU and without padding."""
+        """Bring the state of a trial up to date with its row: all but its history and ``best``.
+
+        The tensors are copied to the CPU, without padding.
+        """
         like = state.model
         state.step = self._done[row]
         state.loss_sum = self._loss_sum[row].detach().cpu().clone()

@@ -32,12 +32,14 @@ Written = dict[str, Path | OSError]
 
 
 class PackRun:
-    """The trials of one assignment, which have one shape key, on one device.
+    """Trains the trials of one assignment on one device, writes their checkpoints and reports what happens to them.
+
+    Call ``start`` once, and then ``advance`` until ``ended``.
 
     Args:
-        trials: The assigned trials.
+        trials: The assigned trials, at least one.
         emit: Called with every report.
-        data_dir: The directory of the data sets that are read from files.
+        data_dir: The directory of the data sets that are read from files; None for the one in the user's cache.
         device: A device of torch, for example "cpu" or "cuda".
 
     Raises:
@@ -56,7 +58,9 @@ class PackRun:
         if len(self._assigned) < len(trials):
             raise ValueError("the assignment has a trial twice; give each trial its own trial_id")
         if len({trial.spec.shape_key for trial in trials}) > 1:
-            raise ValueError("the trials of a pack must share one shape key; plan packs with runtime.pack_planner")
+            raise ValueError(
+                "the trials of a pack must share one shape key; plan packs with workers.runtime.pack_planner"
+            )
         if trials[0].spec.training.dtype == "bfloat16" and not device.startswith("cuda"):
             raise ValueError("training.dtype bfloat16 needs a GPU; give resources.gpus above 0, or use float32")
         self._emit, self._data_dir, self._device = emit, data_dir, torch.device(device)
@@ -89,7 +93,10 @@ class PackRun:
         return dict(self._steps)
 
     def start(self) -> None:
-        """Load the data and every trial's newest checkpoint. End trials that cannot start as failed, with a reason."""
+        """Load the data and every trial's newest checkpoint, and repeat the reports that the checkpoints record.
+
+        A trial whose data or checkpoints cannot be used is ended as failed, with a reason.
+        """
         resumed = {trial_id: self._resume(trial_id) for trial_id in self._assigned}
         states = {trial_id: state for trial_id, state in resumed.items() if state is not None}
         if not states:
@@ -107,10 +114,10 @@ class PackRun:
             self._repeat_reports(trial_id, state)
 
     def advance(self, should_stop: Callable[[], bool] = lambda: False) -> None:
-        """Train until the next report of any trial is due.
+        """Train until the next report of any trial is due, write the checkpoints that are due, and emit the reports.
 
         Args:
-            should_stop: Called after every optimiser step. Training returns early if it is true.
+            should_stop: Called after every optimiser step. If it returns true, training returns early.
         """
         if self._trainer is None:
             return
@@ -125,7 +132,8 @@ class PackRun:
         """End trials on request. Those that have ended already or are not in the pack are ignored.
 
         Args:
-            verb: ``prune``, ``cancel`` or ``pause``. A paused trial gets a checkpoint first.
+            verb: ``prune``, ``cancel`` or ``pause``. A paused trial gets a checkpoint first, and is ended as failed
+                instead if that cannot be written.
             trial_ids: The trials to end.
             reason: The reason for the trials' last reports.
         """
@@ -141,7 +149,10 @@ class PackRun:
             self._end(trial_id, OUTCOMES[verb], None, reason or None)
 
     def _resume(self, trial_id: str) -> TrainingState | None:
-        """Return the state of a trial at its newest checkpoint; None if it has failed because that cannot be read."""
+        """Return the state of a trial at its newest complete checkpoint, or its initial state if there is none.
+
+        The trial is ended as failed, and None returned, if that checkpoint is another trial's or the folder unreadable.
+        """
         try:
             return TrainingState.resume(self._folders[trial_id], self._assigned[trial_id].spec)
         except CheckpointInvalid as error:
@@ -151,7 +162,10 @@ class PackRun:
         return None
 
     def _repeat_reports(self, trial_id: str, state: TrainingState) -> None:
-        """Emit all reports up to a resumed trial's checkpoint; of checkpoints only the best and the newest one."""
+        """Emit again what was reported up to a resumed trial's checkpoint.
+
+        That is every report of metrics, the best and the newest checkpoint, and the end of the trial if it is complete.
+        """
         for report in state.history:
             self._emit(Measured(seq=self._next_seq(), trial_id=trial_id, step=report.step, values=report.values))
         if state.step:
@@ -167,7 +181,7 @@ class PackRun:
             self._end(trial_id, "succeeded", reason=state.early_end)
 
     def _emit_event(self, event: TrainerEvent, written: Written) -> None:
-        """Emit the reports of what happened to a trial in training."""
+        """Emit the reports about one event of the trainer; ``written`` has the checkpoints that are due."""
         trial_id = self._trained_ids[event.trial]
         if isinstance(event, Reported):
             self._emit(Measured(seq=self._next_seq(), trial_id=trial_id, step=event.step, values=event.values))
@@ -181,7 +195,10 @@ class PackRun:
             self._end(trial_id, "succeeded", reason=event.reason)
 
     def _write_checkpoints(self, trial_ids: Sequence[str]) -> Written:
-        """Write the checkpoints of trials at their current steps, in parallel. Those that exist are left out."""
+        """Write the checkpoints of trials at their current steps, in parallel.
+
+        Trials whose checkpoint at that step has been reported already are left out.
+        """
         assert self._trainer is not None
         states = {trial_id: self._trainer.state(self._trained_ids.index(trial_id)) for trial_id in trial_ids}
         due = {

@@ -1,17 +1,20 @@
-"""The points at which gradients over time are measured: steps of a sequence, and sequences of a batch. No torch."""
+"""Where gradients over time are measured: at which steps, and on how many sequences of a batch. No torch."""
 
 POINTS = 16
-"""The number of points of time, spaced evenly from the first state to the last; a shorter sequence has fewer."""
+"""The number of time points, spaced evenly from the first state to the last; fewer for a sequence below 15 steps."""
 ROWS = 16
 """The largest number of sequences of a batch that are used. At most a quarter of a batch is used, because the gradients
 cost a forward and a backward pass over these sequences."""
 
 
 def time_points(steps: int) -> list[int]:
-    """Return the points of time in a sequence of ``steps`` steps, in steps done, from 0 to ``steps``."""
+    """Return the time points: at which numbers of steps done the state of a sequence of ``steps`` steps is probed.
+
+    They ascend from 0 to ``steps``, evenly spaced up to rounding; there are ``POINTS`` of them, or ``steps`` + 1.
+    """
     return sorted({round(i * steps / (POINTS - 1)) for i in range(POINTS)})
 
 
 def sequence_count(batch_size: int) -> int:
-    """Return how many sequences of a batch are used."""
+    """Return how many sequences of a batch are used: a quarter, at least 1 and at most ``ROWS``."""
     return max(1, min(ROWS, batch_size // 4))

@@ -61,7 +61,8 @@ TrainerEvent = Reported | Failed | Finished
 class _Clock:
     """The training time of one trial.
 
-    ``steps`` and ``seconds`` count from its last report; ``total`` is in seconds and includes earlier attempts.
+    ``steps`` and ``seconds`` count from its last report in this attempt; ``total`` is in seconds, with evaluations and
+    earlier attempts.
     """
 
     steps: int
@@ -104,13 +105,16 @@ class Trainer:
         return self._states[trial].step
 
     def state(self, trial: int) -> TrainingState:
-        """Return the state of a trial on the CPU, as it is now or was when the trial left the pack."""
+        """Return the state of a trial on the CPU, as it is now, or as it was when ``end`` or its last step removed it.
+
+        The tensors of a trial that has failed are older than its step: those when its state was last taken.
+        """
         if trial in self._live:
             self._pack.store(self._rows[trial], self._states[trial])
         return self._states[trial]
 
     def end(self, trial: int) -> None:
-        """Remove a trial from the pack. Its ``state`` keeps its present value."""
+        """Remove a trial from the pack. Its ``state`` stays as it is now."""
         self.state(trial)
         self._remove(trial)
 
@@ -118,10 +122,11 @@ class Trainer:
         """Train until the next report of any trial is due.
 
         Args:
-            should_stop: Called after every optimiser step. Training returns early if it is true.
+            should_stop: Called after every optimiser step. If it returns true, training returns early.
 
         Returns:
-            What happened to trials, in the order in which it is to be reported; nothing if no report was due.
+            The events of trials in the order in which they are to be reported. The list is empty if no report was due
+            and no trial failed, and if no trial is left.
         """
         if not self._live:
             return []
@@ -163,7 +168,7 @@ class Trainer:
         return events
 
     def _report(self, due: list[int], readings: list[Readings]) -> list[TrainerEvent]:
-        """Measure the trials whose reports are due, and add the reports to their histories."""
+        """Measure the trials whose reports are due. Add finite reports to their histories, and fail the others."""
         if not due:
             return []
         started = time.perf_counter()
@@ -196,7 +201,7 @@ class Trainer:
         return self._is_done(trial) or state.meets_target(validation[state.spec.objective.metric.removeprefix("val/")])
 
     def _plan_checkpoint(self, trial: int, validation: dict[str, float], ends: bool) -> tuple[bool, bool]:
-        """Return whether a checkpoint is due, and whether it is the best so far; if so, note it in the state.
+        """Return whether a checkpoint is due, and whether it is the best so far; note a best one in the trial's state.
 
         Only parameters that are checkpointed can be the best ones.
         """
@@ -213,7 +218,7 @@ class Trainer:
     def _values(
         self, trial: int, found: Readings, validation: dict[str, float], test: dict[str, float]
     ) -> dict[str, float]:
-        """Return the metrics of a trial's report, diagnostics excepted, and start its next interval."""
+        """Return the metrics of a trial's report, without diagnostics, and reset the sums that it reports."""
         every, step = self._training.report_interval, self.step_of(trial)
         # The last interval is shorter if the number of steps is no multiple of the interval.
         values = {"train/loss": found.loss_sum / (step % every or every)}
@@ -234,7 +239,8 @@ class Trainer:
     def _fail(self, trial: int, step: int, what: str) -> Failed:
         self._remove(trial)
         spectral = self._states[trial].spec.model.spectral
-        advice = f"a lower training.lr or clip_norm{' or model.margin' if spectral else ''} may help"
+        fields = "training.lr, training.clip_norm or model.margin" if spectral else "training.lr or training.clip_norm"
+        advice = f"a lower {fields} may help"
         return Failed(trial, step, f"{what} at step {step}; {advice}")
 
     def _remove(self, trial: int) -> None:

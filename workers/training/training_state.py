@@ -29,9 +29,9 @@ class TrainingState:
         model: The parameters, named as in the network's state_dict.
         optimizer: The optimiser's state, by kind (``PackedOptimizer.STATE``) and parameter.
         loss_sum: The sum of the training losses since the last report, a float64 scalar.
-        history: All reports so far.
-        best: The checkpoint with the best objective so far.
-        best_model: The parameters at ``best``.
+        history: All reports so far, in the order of their steps.
+        best: The step and the objective of the best checkpoint so far; None before the first.
+        best_model: The parameters at ``best``; None if that is None.
         carried: The hidden state, shape (L, B, S), from which the next batch goes on; only of tasks that carry it, and
             None before the first step.
     """
@@ -53,7 +53,7 @@ class TrainingState:
 
     @property
     def early_end(self) -> str | None:
-        """Why training is complete before the last step; None if it is not."""
+        """In words, that the target was reached before the last step; None if it was not reached before it."""
         training, reached = self.spec.training, self.reached
         if reached is None or self.step >= training.steps:
             return None
@@ -73,7 +73,7 @@ class TrainingState:
 
     @classmethod
     def start(cls, spec: TrialSpec) -> TrainingState:
-        """Return the state before the first step, which is a function of the spec."""
+        """Return the state before the first step, which follows from the spec and its seed alone."""
         model = {name: p.detach() for name, p in initial_network(spec).named_parameters()}
         kinds = OPTIMIZERS[spec.training.optimizer].STATE
         optimizer = {kind: {name: torch.zeros_like(p) for name, p in model.items()} for kind in kinds}
@@ -83,8 +83,10 @@ class TrainingState:
     def resume(cls, store: CheckpointFolder, spec: TrialSpec) -> TrainingState:
         """Return the state at the newest complete checkpoint, or before the first step if there is none.
 
+        If the best checkpoint cannot be read, that is logged, and ``best`` is None.
+
         Raises:
-            CheckpointInvalid: The checkpoint belongs to another trial.
+            CheckpointInvalid: The newest complete checkpoint belongs to another trial.
             OSError: The folder cannot be read.
         """
         found = store.newest()

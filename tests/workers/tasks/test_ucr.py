@@ -62,13 +62,13 @@ def test_ts_of_two_dimensions_and_different_lengths(tmp_path: Path) -> None:
         (HEADER + "@data\n1,,2:a\n", "line 7, dimension 1, value 2: found ''", "a number"),
         (HEADER + "@data\n1,2:3,4:a\n", "line 7: found 2 dimensions", "1 dimensions and a label"),
         (HEADER + "@data\na\n", "line 7: found 0 dimensions", "and a label"),
-        (HEADER + "@equalLength true\n@data\n1,2:a\n1:b\n", "line 9: found 1 values", "2, since the header"),
-        (HEADER + "@seriesLength 3\n@data\n1,2:a\n", "line 8: found 2 values", "3, since the header"),
+        (HEADER + "@equalLength true\n@data\n1,2:a\n1:b\n", "line 9: found 1 values", "2 values, since the header"),
+        (HEADER + "@seriesLength 3\n@data\n1,2:a\n", "line 8: found 2 values", "3 values, since the header"),
         (HEADER + "@seriesLength many\n@data\n1,2:a\n", "line 6, @serieslength: found 'many'", "a whole number"),
         (HEADER + "@wrong\n@data\n1:a\n", "line 6: found '@wrong'", "a tag"),
         ("@univariate maybe\n@data\n1\n", "line 1, @univariate: found 'maybe'", "true or false"),
         ("@timeStamps true\n@data\n(0,1)\n", "line 1, @timeStamps", "false, since"),
-        (TWO_DIMENSIONS + "1,2:3:a\n", "line 7, dimension 2: found 1 values", "2, as in dimension 1"),
+        (TWO_DIMENSIONS + "1,2:3:a\n", "line 7, dimension 2: found 1 values", "2 values, as many as in dimension 1"),
     ],
 )
 def test_mistakes_in_ts_are_named_with_their_place(tmp_path: Path, text: str, place: str, expected: str) -> None:

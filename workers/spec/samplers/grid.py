@@ -18,7 +18,7 @@ class GridSampler(Sampler):
 
     @property
     def trial_count(self) -> int:
-        """The product of the dimensions' sizes."""
+        """The product of the dimensions' numbers of points."""
         return math.prod(_size(dimension) for dimension in self.space.values())
 
     def propose(self, number: int, earlier: Sequence[Observation]) -> Params:
@@ -37,7 +37,7 @@ class GridSampler(Sampler):
 
     @classmethod
     def unsuited(cls, dimension: Values | Range) -> Unsuited | None:
-        """Refuse a range of real numbers that does not say how many points to take."""
+        """Return why a range of real numbers without ``grid``, its number of points, cannot be searched; else None."""
         if isinstance(dimension, Range) and dimension.grid is None and not dimension.is_integer:
             return Unsuited("grid", "a grid over this range needs a number of points", f"grid: 1 to {MAX_TRIALS:,}")
         return None
@@ -46,7 +46,8 @@ class GridSampler(Sampler):
 def grid_values(dimension: Values | Range) -> Sequence[Scalar]:
     """Return the points of one dimension in order.
 
-    A range of integers without ``grid`` gives every integer. Points of a range that round to the same value count once.
+    A range of integers without ``grid`` gives every integer, and ``grid`` = 1 gives ``low`` alone. Points of a range
+    that round to the same value count once.
     """
     if isinstance(dimension, Values):
         return dimension.values

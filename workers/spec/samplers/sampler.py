@@ -19,7 +19,8 @@ from workers.spec.search_space import Params, Range, SearchSpace, Values
 class Observation:
     """What is known of a trial when a later one is proposed.
 
-    ``objective`` is the best value so far, None if there is none yet. ``ended``: the trial will not report again.
+    ``objective`` is the best value of the trial so far, None if it has none yet. ``ended`` says that the trial will not
+    report again.
     """
 
     number: int
@@ -29,7 +30,11 @@ class Observation:
 
 
 class Unsuited(NamedTuple):
-    """Why a sampler cannot search a dimension: the dimension's ``field``, the ``problem``, and what is ``allowed``."""
+    """Why a sampler cannot search a dimension.
+
+    ``field`` is the field of the dimension that is missing or wrong, for example ``grid``; ``problem`` and ``allowed``
+    are those of a ``FieldError``.
+    """
 
     field: str
     problem: str
@@ -76,7 +81,8 @@ class Sampler(ABC):
     def is_ready(self, number: int, earlier: Sequence[Observation]) -> bool:
         """Return whether trial ``number`` can be proposed now, or must wait until ``earlier`` holds more results.
 
-        A sampler that does not learn is always ready, so all trials of its sweeps exist from the start.
+        Unless a subclass says otherwise, the answer is true: a sampler that does not learn is always ready, so all
+        trials of its sweeps exist from the start.
         """
         return True
 

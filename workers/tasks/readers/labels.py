@@ -14,7 +14,10 @@ from workers.tasks.task import MASKED
 
 
 def ordered(labels: Iterable[str]) -> list[str]:
-    """Return the distinct labels in the order of their class numbers: by value if all are numbers, else as text."""
+    """Return the distinct labels in the order of their class numbers: by value if all are numbers, else as text.
+
+    The empty label, which stands for a missing one, is left out.
+    """
     found = {label for label in labels if label}
     try:
         return sorted(found, key=lambda label: (float(label), label))
@@ -23,7 +26,11 @@ def ordered(labels: Iterable[str]) -> list[str]:
 
 
 def texts(targets: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return labels as text. 3 and 3.0 become the label "3"; a missing label (NaN, None or -100) becomes ""."""
+    """Return labels as text, in the same shape, and a missing label as "".
+
+    Floats that are all whole are written as integers: 3.0 becomes "3", but beside a 2.5 it stays "3.0". Missing are NaN
+    in an array of floats, -100 in one of integers, and None or NaN in one of objects.
+    """
     if targets.dtype.kind in "US":
         return targets.astype(str)
     if targets.dtype.kind == "O":
@@ -67,7 +74,7 @@ def numbers(series: Series, *, masked: bool) -> list[npt.NDArray[np.float32]]:
 
     Args:
         series: The series of a file.
-        masked: Whether targets may be missing; they are then NaN.
+        masked: Whether targets may be missing, and then are NaN. In an array of integers -100 stays a number.
 
     Raises:
         DataWrong: If a target is not a finite number, or is missing and may not be.

@@ -65,7 +65,7 @@ def _arrays(path: Path, file: str) -> dict[str, npt.NDArray[Any]]:
         raise DataWrong(file, "the file", Phrase(f"({error})"), expected) from None
     for name in [*ARRAYS[:2], *found]:
         if name not in found or name not in ARRAYS:
-            expected = "inputs, targets and, if series differ in length, lengths"
+            expected = "inputs, targets and, if series differ in length, lengths; and no other array"
             raise DataWrong(file, "its arrays", Phrase(", ".join(found) or "none"), expected)
     return found
 

@@ -60,7 +60,8 @@ def complete(series: Series, missing: Missing) -> Series:
             between its neighbours, and with the nearest value at either end of a series.
 
     Raises:
-        DataWrong: If a value is infinite, or missing and cannot be filled.
+        DataWrong: If a value is infinite or too large for float32, or if it is missing and ``missing`` is ``refuse`` or
+            its feature has no value in the whole series.
     """
     values = []
     for i, one in enumerate(series.values):
@@ -78,7 +79,8 @@ def _without_gaps(series: Series, i: int, gaps: npt.NDArray[np.bool_], missing: 
         if not np.isnan(one[t, feature]):
             raise DataWrong(series.file, place, float(one[t, feature]), "a finite number of at most 3.4e38")
         if missing == "refuse" or gaps[:, feature].all():
-            hint = "" if missing == "interpolate" else '; or set the task\'s field missing to "interpolate"'
+            hint = '; or set the task\'s field missing to "interpolate"'
+            hint = " here or at another step, to interpolate from" if missing == "interpolate" else hint
             raise DataWrong(series.file, place, Phrase("no value"), f"a number{hint}")
     steps = np.arange(len(one))
     for feature in np.flatnonzero(gaps.any(axis=0)):

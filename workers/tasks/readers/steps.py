@@ -24,7 +24,8 @@ def check_steps(table: Table, column: str, rows: list[npt.NDArray[np.int64]], un
         uneven: Whether the distances may differ.
 
     Raises:
-        DataWrong: If they do not; the message names the row.
+        DataWrong: If a step is not greater than the one before it in its series, if distances differ and ``uneven`` is
+            false, or if a cell is neither a number nor a date; the message names the row.
     """
     times = _times(table, column)
     for one in rows:
@@ -38,7 +39,9 @@ def check_steps(table: Table, column: str, rows: list[npt.NDArray[np.int64]], un
         odd = np.zeros(0, bool) if uneven or not len(sizes) else np.abs(sizes - sizes[0]) > EVEN * sizes[0]
         if odd.any():
             at = int(np.argmax(odd)) + 1
-            expected = f"steps of {sizes[0]:g}, as between the first two rows of the series; or set the field uneven"
+            expected = (
+                f"steps of {sizes[0]:g}, as between the first two rows of the series; or set the field uneven to true"
+            )
             raise DataWrong(
                 table.file, table.place(int(one[at]), column), Phrase(f"a step of {sizes[at - 1]:g}"), expected
             )

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """The cells of a file by column, with words for the place of each."""
+    """Reads a table from a file, and names the place of each cell in messages.
+
+    Raises:
+        DataWrong: If the file is not a table, or has no rows or no columns.
+    """
 
     def __init__(self, path: Path, file: str) -> None:
         self.file = file
         self.first = 2 if path.suffix == ".csv" else 1
         self.frame = _csv(path, file) if path.suffix == ".csv" else _parquet(path, file)
         if not len(self.frame) or not len(self.frame.columns):
-            raise DataWrong(file, "the table", Phrase("no rows"), "column names and rows")
+            raise DataWrong(file, "the table", Phrase("no rows or no columns"), "column names and rows")
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -1,7 +1,8 @@
 """Reader of series from tables, ``.csv`` (UTF-8, with a line of column names) and ``.parquet``.
 
 A table has one of two layouts. Long: every row is a step, and a column names the series that it belongs to. Wide: every
-row is a series of one feature, whose steps are the columns from left to right; empty cells at its end are no steps.
+row is a series of one feature, whose steps are the columns from left to right; empty cells at its end are no steps. A
+table is long if it has a column that names the series (``Columns.series``), and else wide.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Columns:
         targets: Columns of the targets.
         inputs: Columns that the net reads; None for all others.
         series: Column that names the series of a row; None for the column ``series`` if the table has one.
-        step: Column of steps or times; None for the column ``step`` if the table has one.
-        uneven: Whether the distances between steps may differ.
+        step: Column of steps or times; None for the column ``step`` if the table has one. Of a long table only.
+        uneven: Whether the distances between steps may differ. Of a long table only.
         every_step: Whether every step has a target.
     """
 
@@ -123,7 +124,11 @@ def _rows_of(table: Table, name: str) -> list[npt.NDArray[np.int64]]:
 
 
 def _row_of_target(table: Table, columns: Columns, rows: npt.NDArray[np.int64], targets: npt.NDArray[Any]) -> int:
-    """Return the row with the target of a series, the last that has one. Raises DataWrong if two rows disagree."""
+    """Return the row with the target of a series: the last that has one, or the last of all if none has.
+
+    Raises:
+        DataWrong: If two rows of the series have different targets.
+    """
     found = texts(targets[rows])
     some = np.flatnonzero((found != "").any(axis=1))
     last = int(some[-1]) if len(some) else len(rows) - 1

@@ -85,7 +85,11 @@ class Header:
 
 
 def read_header(path: Path, file: str) -> Header:
-    """Read the tags of a file, without its series. Raises DataWrong if a tag is wrong."""
+    """Read the tags of a file, without its series.
+
+    Raises:
+        DataWrong: If a tag is unknown, if ``@data`` is missing, or if the series have time stamps.
+    """
     with path.open(encoding="utf-8", errors="replace") as lines:
         return _header(enumerate(lines, 1), file)
 
@@ -151,7 +155,7 @@ def _series(header: Header, number: int, line: str) -> tuple[npt.NDArray[np.floa
     columns = [_values(header.file, number, d, part) for d, part in enumerate(parts, 1)]
     for d, column in enumerate(columns, 1):
         if len(column) != len(columns[0]):
-            expected = f"{len(columns[0])}, as in dimension 1"
+            expected = f"{len(columns[0])} values, as many as in dimension 1"
             raise DataWrong(header.file, f"line {number}, dimension {d}", Phrase(f"{len(column)} values"), expected)
     return np.stack(columns, axis=1), label
 
@@ -175,8 +179,8 @@ def _check_sizes(header: Header, numbers: list[int], values: list[npt.NDArray[np
     equal = header.length or (len(values[0]) if header.flag("equallength") else None)
     for number, one in zip(numbers, values, strict=True):
         if equal is not None and len(one) != equal:
-            expected = f"{equal}, since the header says that all series have the same length"
+            expected = f"{equal} values, since the header says that all series have the same length"
             raise DataWrong(header.file, f"line {number}", Phrase(f"{len(one)} values"), expected)
         if one.shape[1] != values[0].shape[1]:
-            expected = f"{values[0].shape[1]}, as in the first series"
+            expected = f"{values[0].shape[1]} dimensions, as in the first series"
             raise DataWrong(header.file, f"line {number}", Phrase(f"{one.shape[1]} dimensions"), expected)

@@ -32,7 +32,9 @@ def read_tsv(path: Path, file: str) -> Series:
     columns = len(rows[0][1])
     for number, cells in rows:
         if len(cells) != columns or columns < 2:
-            expected = f"{max(columns, 2)}: a label and as many values as in line {rows[0][0]}, separated by tabs"
+            expected = (
+                f"{max(columns, 2)} columns: a label and as many values as in line {rows[0][0]}, separated by tabs"
+            )
             raise DataWrong(file, f"line {number}", Phrase(f"{len(cells)} columns"), expected)
     return Series(
         file,
@@ -50,7 +52,10 @@ def without_end(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _label(cell: str) -> str:
-    """Return a label without a trailing ``.0``, since some data sets write 1 as 1.0 in one of their files."""
+    """Return a label without spaces around it, and a whole number without its ``.0``.
+
+    Some data sets write 1 as 1.0 in one of their files.
+    """
     text = cell.strip()
     return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdecimal() else text
 
