@@ -149,8 +149,7 @@ def dense_recurrence(
         h0: The state before the first step, shape (B, n), or (K, B, n).
         matrix: W, shape (n, n), or (K, n, n).
         activation: The nonlinearity phi.
-        offset: The offset of modReLU, shape (n,), or (K, n); None for the other nonlinearities. It must have the dtype
-            of ``matrix``, which is not checked.
+        offset: The offset of modReLU, shape (n,), or (K, n); None for the other nonlinearities.
 
     Returns:
         The states, in the shape of z.
@@ -162,5 +161,7 @@ def dense_recurrence(
     check_matrix(z, h0, matrix)
     check_offset(offset, tuple(matrix.shape[:-1]), activation)
     name = "native_dense" if native.available(z.device, matrix.dtype) else "dense"
+    z, h0 = z.to(matrix.dtype), h0.to(matrix.dtype).contiguous()
+    offset = None if offset is None else offset.to(matrix.dtype)
     with torch.autocast(z.device.type, enabled=False):
-        return BACKENDS[name](z.to(matrix.dtype), h0.to(matrix.dtype).contiguous(), matrix, activation, offset)
+        return BACKENDS[name](z, h0, matrix, activation, offset)

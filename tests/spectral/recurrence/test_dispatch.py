@@ -35,3 +35,13 @@ def test_a_recurrence_with_a_given_matrix_agrees_with_the_reference(name, pack):
 def test_a_given_matrix_that_does_not_fit_is_refused(z, h0, matrix):
     with pytest.raises(ShapeError):
         dense_recurrence(torch.zeros(z), torch.zeros(h0), torch.zeros(matrix), Activation("tanh"))
+
+
+def test_a_given_matrix_decides_the_dtype_of_everything_else():
+    generator = torch.Generator().manual_seed(0)
+    z, h0, matrix, offset = (torch.randn(size, generator=generator) for size in ((4, 3, 5), (3, 5), (5, 5), (5,)))
+    activation = Activation("modrelu")
+    exact = dense_recurrence(z.double(), h0.double(), matrix.double(), activation, offset=offset.double())
+    mixed = dense_recurrence(z, h0, matrix.double(), activation, offset=offset)
+    assert mixed.dtype == torch.float64
+    torch.testing.assert_close(mixed, exact, rtol=0, atol=0)
