@@ -47,7 +47,7 @@ class TorchPack(PackedModel):
         """
         weights = [self.parameters[name][k] for name in self._names]
         run = RECURRENCES[self._mode]
-        # In torch's order: biases, layers, dropout, training, bidirectional. cuDNN computes gradients in training alone.
+        # In torch's order: biases, layers, dropout, training, bidirectional. cuDNN has gradients in training alone.
         options = (True, self.layers, 0.0, torch.is_grad_enabled(), False)
         if lengths is None:
             states, *state = run(inputs, self._parts(h0), weights, *options, True)
