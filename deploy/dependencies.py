@@ -2,8 +2,8 @@
 
 ``install`` installs the exact versions of the lock file into the environment that runs this script, verifies their
 hashes, and then installs this project in editable mode. uv does it; pip does it, from the same file, where uv is not
-available or fails. torch is pinned by its version alone, because its builds differ: a CPU build and a CUDA build of one version
-have different hashes and dependencies.
+available or fails. torch is pinned by its version alone, because its builds differ: a CPU build and a CUDA build of one
+version have different hashes and dependencies.
 
 ``lock`` writes requirements.lock anew from pyproject.toml. Versions stay unless pyproject.toml rules them out; further
 arguments go to ``uv pip compile``: ``lock --upgrade`` takes the newest versions.

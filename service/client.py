@@ -5,9 +5,9 @@
     print(client.wait(sweep["id"])["best"])
 
 Sweeps, trials and all other documents are dictionaries as decoded from JSON; the service's page ``/docs`` shows their
-fields. If the service cannot be reached or answers 503, a call is repeated until ``patience`` seconds have passed. That is
-safe: a call that arrives twice has the effect of one. If the answer to ``stop`` or ``cancel`` of a trial was lost, however,
-the repetition may find the trial ended and raise ApiError with status 409.
+fields. If the service cannot be reached or answers 503, a call is repeated until ``patience`` seconds have passed. That
+is safe: a call that arrives twice has the effect of one. If the answer to ``stop`` or ``cancel`` of a trial was lost,
+however, the repetition may find the trial ended and raise ApiError with status 409.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ Json = dict[str, Any]
 ENDS = frozenset({"sweep.succeeded", "sweep.failed", "sweep.stopped", "sweep.cancelled"})
 """The kinds of a sweep's last event: ``sweep.`` and the state in which the sweep has ended."""
 SILENCE_SECONDS = 60.0
-"""An event stream on which nothing arrives for this long is broken: the server sends at least a comment in 15 seconds."""
+"""An event stream on which nothing arrives for this long is broken: the server sends something every 15 seconds."""
 
 
 class ApiError(Exception):
     """The server answered a call with an error status.
 
     Attributes:
-        problem: The server's problem document, with ``title``, ``status``, ``detail`` and ``errors``. If the answer was none,
-            such as that of a proxy, its title is "Unexpected answer" and its detail the first 500 characters.
+        problem: The server's problem document, with ``title``, ``status``, ``detail`` and ``errors``. If the answer was
+            none, such as that of a proxy, its title is "Unexpected answer" and its detail the first 500 characters.
         status: The HTTP status code.
-        errors: The refused fields or parameters, each with ``field``, ``given``, ``problem`` and ``allowed``; empty if the
-            problem lies elsewhere.
+        errors: The refused fields or parameters, each with ``field``, ``given``, ``problem`` and ``allowed``; empty if
+            the problem lies elsewhere.
     """
 
     def __init__(self, problem: Json) -> None:
@@ -65,8 +65,8 @@ class Client:
 
     Args:
         base_url: The address of the service, such as ``http://127.0.0.1:8000``.
-        patience: For how many seconds a call is repeated while the server cannot be reached or answers 503; 0 for a single
-            try.
+        patience: For how many seconds a call is repeated while the server cannot be reached or answers 503; 0 for a
+            single try.
         timeout: For how many seconds a single try waits for the connection, or for the next part of the answer.
         transport: An httpx transport of your own, for instance for a proxy or certificates; httpx's own by default.
     """
@@ -108,7 +108,7 @@ class Client:
         return self._json("POST", "/v1/sweeps", document, {"Idempotency-Key": key or uuid.uuid4().hex})
 
     def validate(self, document: Json) -> Json:
-        """Check a sweep without submitting it, and return its number of trials, the sizes of its packs and its warnings."""
+        """Check a sweep without submitting it, and return its number of trials, its packs' sizes and its warnings."""
         return self._json("POST", "/v1/sweeps/validate", document)
 
     def sweep(self, sweep_id: str) -> Json:
@@ -135,8 +135,8 @@ class Client:
 
         Args:
             sweep_id: The sweep.
-            sort: ``number`` for ascending numbers; ``objective`` for the best trial first and those without an objective
-                last.
+            sort: ``number`` for ascending numbers; ``objective`` for the best trial first and those without an
+                objective last.
             state: The states of the trials to yield; all states if empty.
             limit: The largest number of trials to yield; None for all of them.
         """
@@ -234,7 +234,7 @@ class Client:
         return self.sweep(sweep_id)
 
     def _stream(self, sweep_id: str, after: int) -> Iterator[Json | None]:
-        """Connect once, and yield the events after number ``after``, and None for the answer's start and each comment."""
+        """Connect once, and yield the events after number ``after``; None for the answer's start and each comment."""
         import httpx
 
         path, headers = f"/v1/sweeps/{_quoted(sweep_id)}/events", {"Last-Event-ID": str(after)}

@@ -37,8 +37,8 @@ def run(document: dict[str, Any], out: Path, *, keep: bool = False, port: int = 
         mlflow_port: The port of MLflow; 0 picks a free one.
 
     Returns:
-        The exit code: 0 if the sweep succeeded with an accuracy above ``ENOUGH``, 1 if it did not, 2 if the stack did not
-        start or MLflow did not get the sweep in time, 130 after Ctrl-C.
+        The exit code: 0 if the sweep succeeded with an accuracy above ``ENOUGH``, 1 if it did not, 2 if the stack did
+        not start or MLflow did not get the sweep in time, 130 after Ctrl-C.
 
     Raises:
         ApiError: The service refused the sweep.
@@ -145,7 +145,8 @@ def _wait_projected(stack: Stack, sweep_id: str) -> dict[str, Any]:
             if tags.get("spectral.kind") == "sweep" and run["info"]["status"] != "RUNNING":
                 return dict(run)
         time.sleep(LOOK_SECONDS)
-    raise StackError(f"the sweep's run in MLflow is not complete after {PROJECTION_SECONDS:.0f} s; the logs are in {stack.home.logs}")
+    waited = f"{PROJECTION_SECONDS:.0f} s"
+    raise StackError(f"the sweep's run in MLflow is not complete after {waited}; the logs are in {stack.home.logs}")
 
 
 def _fetch_plots(stack: Stack, run: dict[str, Any], out: Path) -> dict[str, Path]:

@@ -77,12 +77,12 @@ def move_trial(state: TrialState, to: TrialState) -> TrialState:
 def after_verb(state: SweepState, verb: SweepVerb) -> SweepState:
     """Return the state that a sweep in ``state`` gets from a user's verb.
 
-    It is ``state`` itself if the verb has had its effect, as that of ``pause`` on a paused sweep, or ``stop`` on a stopped
-    one.
+    It is ``state`` itself if the verb has had its effect, as that of ``pause`` on a paused sweep, or ``stop`` on a
+    stopped one.
 
     Raises:
-        IllegalMove: If the verb does not apply: the sweep has ended in another way, or it is stopping or being cancelled
-            and the verb would lead back.
+        IllegalMove: If the verb does not apply: the sweep has ended in another way, or it is stopping or being
+            cancelled and the verb would lead back.
     """
     targets = _VERBS[verb]
     if state not in targets:

@@ -39,8 +39,8 @@ def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
 def no_room(spec: SweepSpec, nodes: Sequence[NodeSize]) -> list[FieldError]:
     """Return warnings if no node is large enough for one pack of the sweep, which then waits for a larger node.
 
-    There is one for the CPUs and one for the GPUs that no node has; or a single one if each is on some node, but both are
-    on none. If ``nodes`` is empty, there are none.
+    There is one for the CPUs and one for the GPUs that no node has; or a single one if each is on some node, but both
+    are on none. If ``nodes`` is empty, there are none.
     """
     if not nodes:
         return []

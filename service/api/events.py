@@ -25,9 +25,7 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 
 KEEPALIVE_SECONDS = 15.0
-Seq = Annotated[
-    int | None, Query(ge=0, le=2**53, description="Number of the last event already known; 0, the default, streams from the first one.")
-]
+Seq = Annotated[int | None, Query(ge=0, le=2**53, description="Number of the last event already known; 0 streams all.")]
 LastSeen = Annotated[
     int | None,
     Header(

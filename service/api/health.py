@@ -55,8 +55,8 @@ def cluster(context: Ctx) -> schemas.ClusterView:
 def _parts(context: Context) -> dict[str, schemas.ComponentView]:
     """Return the condition of the database, controller, Ray and MLflow, by name.
 
-    A part that was never seen, or not for ``STALE_SECONDS``, is not healthy. If the database does not answer, nothing is
-    known about the other parts, and they are shown as not healthy.
+    A part that was never seen, or not for ``STALE_SECONDS``, is not healthy. If the database does not answer, nothing
+    is known about the other parts, and they are shown as not healthy.
     The controller reports on Ray: if Ray's entry is stale, it is the controller that does not work.
     """
     parts = {

@@ -18,7 +18,7 @@ from workers.spec.expand import objective, points_of
 from workers.spec.sweep import SweepSpec
 
 TRAINING = "?workflowType=machine_learning"
-"""The query of a run's address that makes MLflow show it among training runs; without it MLflow opens its GenAI side."""
+"""The query of a run's address that makes MLflow show its training runs; without it MLflow opens its GenAI side."""
 
 _SHOWN = ("id", "name", "state", "reason", "created_at", "started_at", "ended_at")
 _TRIAL = tuple(name for name in schemas.TrialView.model_fields if name != "links")

@@ -59,7 +59,10 @@ class ProblemKind:
 
 
 _UNAVAILABLE = ProblemKind(
-    503, "Database unavailable", "the database did not answer, so the call may have had no effect. Try again in a moment", retry=True
+    503,
+    "Database unavailable",
+    "the database did not answer, so it is not known whether the call had an effect; try again in a moment",
+    retry=True,
 )
 KINDS: dict[type[Exception], ProblemKind] = {
     SpecError: ProblemKind(422, "Invalid sweep"),

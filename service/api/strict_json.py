@@ -26,9 +26,9 @@ def decode(raw: bytes) -> Any:
     """Decode JSON in UTF-8, and refuse what Python's decoder accepts but no client can mean.
 
     Raises:
-        Refused: The text is not JSON in UTF-8, or holds NaN, Infinity, a number too large for a float, an integer of more
-            than ``MAX_DIGITS`` digits, a key twice in one object, half of a surrogate pair, or more than ``MAX_DEPTH``
-            levels (422). Its errors name the place of each of the first ``MAX_SHOWN`` faults.
+        Refused: The text is not JSON in UTF-8, or holds NaN, Infinity, a number too large for a float, an integer of
+            more than ``MAX_DIGITS`` digits, a key twice in one object, half of a surrogate pair, or more than
+            ``MAX_DEPTH`` levels (422). Its errors name the place of each of the first ``MAX_SHOWN`` faults.
     """
     try:
         document = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer)

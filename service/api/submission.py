@@ -20,8 +20,8 @@ Key = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[!-~]+$",
-        description="Key of this submission: the same body with the same key again returns the existing sweep, and another "
-        "body is refused with 409. White space may differ, the order of keys may not.",
+        description="Key of this submission: the same body with the same key again returns the existing sweep, and "
+        "another body is refused with 409. White space may differ, the order of keys may not.",
     ),
 ]
 

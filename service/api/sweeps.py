@@ -52,8 +52,8 @@ class TrialListing(BaseModel):
 def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = None) -> schemas.SweepView:
     """Submit a sweep, and return it without waiting for its trials.
 
-    The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409. Without
-    the header, every request submits a new sweep.
+    The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409.
+    Without the header, every request submits a new sweep.
     """
     spec = parse_sweep(document.content, context.settings.data_dir)
     row = submit(context.database, spec, document.hash, key)
@@ -131,13 +131,13 @@ def get_report(sweep_id: SweepId, context: Ctx) -> schemas.SweepReport:
 
 @router.post("/{sweep_id}/{verb}", status_code=202)
 def steer(
-    sweep_id: SweepId, verb: Annotated[SweepVerb, Path(description="``pause``, ``resume``, ``stop`` or ``cancel``.")], context: Ctx
+    sweep_id: SweepId, verb: Annotated[SweepVerb, Path(description="What to do with the sweep.")], context: Ctx
 ) -> schemas.SweepView:
     """Pause, resume, stop or cancel a sweep.
 
-    After ``pause`` running trials write a checkpoint and wait; ``resume`` continues them from there. After ``stop`` running
-    trials finish and no others start. ``cancel`` ends all trials without a new checkpoint. A verb that has had its effect
-    changes nothing; one that the sweep's state does not permit is refused with 409.
+    After ``pause`` running trials write a checkpoint and wait; ``resume`` continues them from there. After ``stop``
+    running trials finish and no others start. ``cancel`` ends all trials without a new checkpoint. A verb that has had
+    its effect changes nothing; one that the sweep's state does not permit is refused with 409.
     """
     with context.database.write() as session:
         row = sweeps.apply(session, sweep_id, verb)

@@ -38,14 +38,14 @@ def get_trial(trial_id: TrialId, context: Ctx) -> schemas.TrialView:
 
 @router.post("/{trial_id}/{verb}", status_code=202)
 def steer(
-    trial_id: TrialId, verb: Annotated[TrialVerb, Path(description="``stop`` or ``cancel``.")], context: Ctx
+    trial_id: TrialId, verb: Annotated[TrialVerb, Path(description="What to do with the trial.")], context: Ctx
 ) -> schemas.TrialView:
     """Stop or cancel a trial that has not ended.
 
-    Both end a running trial without a new checkpoint; earlier checkpoints stay. After ``stop`` it counts as pruned, after
-    ``cancel`` as cancelled; a waiting trial counts as cancelled in both cases. The controller carries the verb out; until
-    then it is shown as ``wanted``, and repeating it, or ``stop`` after ``cancel``, changes nothing. Once the trial has
-    ended, the answer is 409.
+    Both end a running trial without a new checkpoint; earlier checkpoints stay. After ``stop`` it counts as pruned,
+    after ``cancel`` as cancelled; a waiting trial counts as cancelled in both cases. The controller carries the verb
+    out; until then it is shown as ``wanted``, and repeating it, or ``stop`` after ``cancel``, changes nothing. Once the
+    trial has ended, the answer is 409.
     """
     with context.database.write() as session:
         return presenters.trial(trials.want(session, trial_id, verb))
@@ -75,8 +75,8 @@ def get_metrics(
 def get_checkpoint(
     trial_id: TrialId,
     context: Ctx,
-    which: Annotated[Literal["best", "last"], Query(description="The checkpoint to download; without ``download`` it has no effect.")] = "best",
-    download: Annotated[bool, Query(description="Return the checkpoint's model itself, as a safetensors file.")] = False,
+    which: Annotated[Literal["best", "last"], Query(description="Which checkpoint ``download`` returns.")] = "best",
+    download: Annotated[bool, Query(description="Return the model itself, as a safetensors file.")] = False,
 ) -> schemas.TrialCheckpoints | Response:
     """Return where the trial's last and best checkpoints are, or with ``download=1`` the model of one of them.
 
@@ -96,8 +96,8 @@ def get_checkpoint(
 def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
     """Return how to load the trial's model from MLflow, where it is logged once the trial has succeeded.
 
-    The status is 404 until MLflow has the trial's run and the trial has a checkpoint. From then on the address is known,
-    but only that of a succeeded trial leads to a model.
+    The status is 404 until MLflow has the trial's run and the trial has a checkpoint. From then on the address is
+    known, but only that of a succeeded trial leads to a model.
     """
     with context.database.read() as session:
         row = trials.get(session, trial_id)

@@ -68,7 +68,7 @@ def watch(id: SweepArgument, url: UrlOption = HERE) -> None:
 
 
 def ls(
-    state: Annotated[list[str] | None, typer.Option(help="Only sweeps in this state; given twice, in either state.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="Only sweeps in this state, or in any of several.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The most sweeps to list.")] = 20,
     url: UrlOption = HERE,
 ) -> None:

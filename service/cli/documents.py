@@ -14,9 +14,9 @@ def load(file: Path) -> dict[str, Any]:
     """Return the JSON object in a file; the path ``-`` stands for standard input.
 
     Raises:
-        UserError: The file does not exist or cannot be read, is not UTF-8 or not JSON, holds NaN or Infinity, gives a key
-            twice in one object, is nested too deep, or holds another value than an object. If the syntax is wrong, the
-            message names the line and column.
+        UserError: The file does not exist or cannot be read, is not UTF-8 or not JSON, holds NaN or Infinity, gives a
+            key twice in one object, is nested too deep, or holds another value than an object. If the syntax is wrong,
+            the message names the line and column.
     """
     name = "standard input" if str(file) == "-" else str(file)
     try:

@@ -76,7 +76,9 @@ def up(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the service's files and the plots.")] = Path("build/demo"),
-    sweep: Annotated[Path | None, typer.Option(help="JSON file of a sweep to run instead; its objective must be an accuracy.")] = None,
+    sweep: Annotated[
+        Path | None, typer.Option(help="JSON file of another sweep; its objective: an accuracy.")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False,
     port: FreePortOption = 0,
     mlflow_port: FreeMlflowPortOption = 0,

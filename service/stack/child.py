@@ -86,7 +86,7 @@ class Child:
         self._signal(signal.SIGTERM)
 
     def finish(self, deadline: float) -> None:
-        """Wait for the process's end until ``deadline``, a time of ``time.monotonic``, then kill what is left of its group."""
+        """Wait for the process to end until ``deadline`` (on the monotonic clock), then kill the rest of its group."""
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(max(0.0, deadline - time.monotonic()))

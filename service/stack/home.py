@@ -77,7 +77,7 @@ class Home:
         self._lock = descriptor
 
     def prepare(self) -> None:
-        """Create what a start needs in the locked folder: folders, an empty folder for Ray, and the secret if it is missing.
+        """Create the subfolders, an empty folder for Ray and, if it is missing, the secret.
 
         The logs of the start before are renamed to ``NAME.log.1``, replacing older ones.
 

@@ -1,4 +1,4 @@
-"""How the four processes of a stack, Ray, MLflow, the API and the controller, are started: commands and environments."""
+"""The commands and environments of a stack's four processes: Ray, MLflow, the API and the controller."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def managed_processes(layout: Layout) -> list[ManagedProcess]:
 def environment(layout: Layout) -> dict[str, str]:
     """Return the environment that all processes of the stack get: this process's, with changes.
 
-    Added are ``SPECTRAL_STACK``, by which ``guard`` finds the processes again, the path to our packages, the path of the
-    file with the secret of this stack's Ray, the address of the database, and that of MLflow. Left out are variables that
-    would lead to another Ray.
+    Added are ``SPECTRAL_STACK``, by which ``guard`` finds the processes again, the path to our packages, the path of
+    the file with the secret of this stack's Ray, the address of the database, and that of MLflow. Left out are
+    variables that would lead to another Ray.
     """
     root = str(Path(service.__file__).resolve().parent.parent)
     inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
@@ -160,7 +160,7 @@ def _controller(layout: Layout) -> ManagedProcess:
 
 
 def require_installed() -> None:
-    """Raise NotInstalled, naming all that are missing, if a package of ``IMPORTED`` is not installed for this Python."""
+    """Raise NotInstalled, naming all that are missing, if a package of ``IMPORTED`` is not installed here."""
     missing = [name for name in IMPORTED if not _is_installed(name)]
     if missing:
         raise NotInstalled(missing)
@@ -175,8 +175,8 @@ def _is_installed(package: str) -> bool:
 def _program(name: str, module: str) -> list[str]:
     """Return the beginning of a command that runs a program of a package that is installed for this Python.
 
-    It is the program's file in the folder of this Python's executable, or else ``python -m module``. A program elsewhere
-    on PATH is never taken: it may belong to another Python, with another version of the package.
+    It is the program's file in the folder of this Python's executable, or else ``python -m module``. A program
+    elsewhere on PATH is never taken: it may belong to another Python, with another version of the package.
 
     Args:
         name: The name of the program's file, such as ``ray``.

@@ -34,8 +34,8 @@ TRIES = 4
 class Stack:
     """Runs Ray, MLflow, the API and the controller on this machine, and restarts those that end.
 
-    A thread watches the processes between ``start`` and ``stop``. If this Python process is killed, they are ended too. As
-    a context manager it starts at the beginning of the block and stops at its end.
+    A thread watches the processes between ``start`` and ``stop``. If this Python process is killed, they are ended too.
+    As a context manager it starts at the beginning of the block and stops at its end.
 
     Args:
         home: The folder for everything that the stack keeps; it is created by ``start`` if needed.
@@ -101,8 +101,8 @@ class Stack:
     def start(self) -> None:
         """Start all processes, and return when the API says that sweeps can run and MLflow answers.
 
-        If the start fails or is interrupted, nothing is left running. Processes that an earlier stack in the same home has
-        left behind are ended first.
+        If the start fails or is interrupted, nothing is left running. Processes that an earlier stack in the same home
+        has left behind are ended first.
 
         Raises:
             NotInstalled: A package that a process needs is missing.
@@ -150,8 +150,8 @@ class Stack:
     def interrupt(self) -> None:
         """Make ``wait`` return, or ``start``, if it is under way, raise KeyboardInterrupt.
 
-        From then on processes that end are not restarted; ``stop`` is still needed. It may be called from another thread,
-        or from a signal handler in the thread that starts or waits.
+        From then on processes that end are not restarted; ``stop`` is still needed. It may be called from another
+        thread, or from a signal handler in the thread that starts or waits.
         """
         self._stop.set()
 

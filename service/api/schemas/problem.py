@@ -14,8 +14,7 @@ class Problem(Document):
         """One field of the request that was refused."""
 
         field: str
-        """The field's path in the document, such as ``model.reflectors``; ``(document)`` for the whole; or the name of a
-        parameter."""
+        """The field's path in the document, such as ``model.reflectors``, or ``(document)``, or a parameter's name."""
         given: Any
         """The value that was sent, possibly cut short; null if the field is missing."""
         problem: str

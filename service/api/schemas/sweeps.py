@@ -17,8 +17,8 @@ class DryRun(Document):
     trials: int
     """The number of trials."""
     shapes: list[int]
-    """How many trials have the same shape of network and training, one number for each shape, largest first. Trials of one
-    shape can be trained together."""
+    """The number of trials of each shape of network and training, largest first. Trials of one shape can be
+    trained together."""
     packs: list[int]
     """The sizes that the packs would have if there were one worker, largest first. A pack is a group of trials that one
     worker trains together."""

@@ -70,7 +70,7 @@ class TrialMetrics(Document):
     trial_id: str
     """The trial."""
     keys: list[str]
-    """The names of all metrics that the trial reported after the step asked for, also of those that ``keys`` left out."""
+    """The names of all metrics in the reports after the step asked for, also of those that the query left out."""
     points: list[MetricsPoint]
     """The first 10,000 reports in order of step."""
 
@@ -124,7 +124,7 @@ class AttemptView(Document):
     from_step: int
     """The highest step that the trial had reported before; training itself resumes from the newest checkpoint."""
     outcome: str | None
-    """``succeeded``, ``failed``, ``pruned``, ``cancelled`` or ``paused``, or ``lost`` if its worker is gone; null before."""
+    """``succeeded``, ``failed``, ``pruned``, ``cancelled``, ``paused``, or ``lost`` with its worker; null before."""
     cause: str | None
     """Of a failed attempt ``user`` if the trial was at fault, ``infrastructure`` if the machine was; of a lost one
     ``process`` if its worker was lost alone, ``cluster`` if all of Ray was; else null."""
