@@ -77,7 +77,7 @@ def up(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the service's files and the plots.")] = Path("build/demo"),
     sweep: Annotated[
-        Path | None, typer.Option(help="JSON file of another sweep; its objective: an accuracy.")
+        Path | None, typer.Option(help="JSON file of another sweep; its objective is an accuracy.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False,
     port: FreePortOption = 0,
