@@ -17,15 +17,19 @@ PACKAGES = ("spectral", "workers", "service")
 
 
 class ForeignPackageError(ImportError):
-    """Another project's package was found under the name of one of ours."""
+    """Python finds another project's package under the name ``spectral``, ``workers`` or ``service``."""
 
 
 class MissingExtraError(ModuleNotFoundError):
-    """A package is not installed that belongs to one of our optional dependencies."""
+    """A module cannot be imported because the extra that installs it, such as ``service``, was left out."""
 
 
 def main() -> None:
-    """Run the ``spectral`` command. A foreign or missing package ends it with one sentence and exit status 2."""
+    """Run the ``spectral`` command with the arguments of this process.
+
+    If a package is missing, or another project's package has the name of one of ours, one sentence goes to standard
+    error and the exit status is 2.
+    """
     try:
         check_packages(*PACKAGES)
         if sys.argv[1:] == ["--version"]:
@@ -46,14 +50,24 @@ def main() -> None:
 
 
 def installed_version() -> str:
-    """Return the version of the installed distribution."""
-    from importlib.metadata import version
+    """Return the version of this distribution, such as ``0.1.0``, or ``unknown (not installed)``."""
+    from importlib.metadata import PackageNotFoundError, version
 
-    return version(DISTRIBUTION)
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "unknown (not installed)"
 
 
 def check_packages(*names: str) -> None:
-    """Raise ForeignPackageError if Python finds another project's package under one of the names. None is imported."""
+    """Check, without importing them, that the packages that Python finds under these names are ours.
+
+    A package is ours if its ``__init__.py`` contains the name of the distribution. A name under which Python finds
+    nothing passes, because the import itself fails then.
+
+    Raises:
+        ForeignPackageError: A package is another project's, or a folder without ``__init__.py``.
+    """
     for name in names:
         spec = find_spec(name)
         if spec is None:
@@ -63,7 +77,12 @@ def check_packages(*names: str) -> None:
 
 
 def check_extra(extra: str, *modules: str) -> None:
-    """Raise MissingExtraError if a module is not installed that the extra, such as ``train``, installs."""
+    """Raise MissingExtraError for the first of ``modules`` that Python cannot find.
+
+    Args:
+        extra: The extra that installs the modules, such as ``train``; the message says how to install it.
+        modules: Names of top-level modules.
+    """
     for module in modules:
         if find_spec(module) is None:
             raise MissingExtraError(_missing(extra, module), name=module)

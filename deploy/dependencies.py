@@ -2,8 +2,8 @@
 
 ``install`` installs the exact versions of the lock file into the environment that runs this script, verifies their
 hashes, and then installs this project in editable mode. uv does it; pip does it, from the same file, where uv is not
-available. torch is pinned by its version alone, because its builds differ: a CPU build and a CUDA build of one version
-have different hashes and dependencies.
+available or fails. torch is pinned by its version alone, because its builds differ: a CPU build and a CUDA build of one
+version have different hashes and dependencies.
 
 ``lock`` writes requirements.lock anew from pyproject.toml. Versions stay unless pyproject.toml rules them out; further
 arguments go to ``uv pip compile``: ``lock --upgrade`` takes the newest versions.
@@ -35,7 +35,10 @@ requires-dist = [
     "fsspec>=0.8.5",
 ]
 """
-"""What every build of torch needs. The CUDA libraries that some builds need are pinned by those builds themselves."""
+"""A file of settings for ``uv pip compile`` that states what every build of torch needs.
+
+The CUDA libraries that some builds need are left out: those builds pin them themselves.
+"""
 
 VARIABLES = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -49,14 +52,14 @@ VARIABLES = {
     "timeout": "UV_HTTP_TIMEOUT",
     "default-timeout": "UV_HTTP_TIMEOUT",
 }
-"""Settings of pip, and the environment variables by which uv takes them."""
+"""The environment variable of uv that does the same as each of these settings of pip."""
 
 SECTIONS = ("global", "install", ":env:")
 """The sections of pip's configuration that count for an installation; a later one counts more."""
 
 
 def main() -> int:
-    """Run the command named by the first argument, and return the exit status."""
+    """Run ``install`` or ``lock``, and return the exit status; print the usage and return 2 for anything else."""
     match sys.argv[1:]:
         case ["install"]:
             return install()
@@ -67,7 +70,7 @@ def main() -> int:
 
 
 def install() -> int:
-    """Install the lock file's packages and this project, by uv where possible, else by pip."""
+    """Install the lock file's packages and this project, by uv or, if it fails, by pip. Return the exit status."""
     if not install_uv():
         print("uv is not available here: pip installs the packages instead, which takes a few minutes.", flush=True)
         return install_with_pip()
@@ -99,7 +102,12 @@ def install_with_pip() -> int:
 
 
 def pip_install_hashed(blocks: Iterable[str], *options: str) -> bool:
-    """Install blocks of the lock file by pip, hashes verified, and return whether that worked."""
+    """Install packages by pip without their dependencies, hashes verified, and return whether that worked.
+
+    Args:
+        blocks: The packages, as ``locked_blocks`` returns them.
+        options: Further options of ``pip install``.
+    """
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
         requirements.write_text("\n".join(blocks))
@@ -130,11 +138,13 @@ def pip(*arguments: str) -> bool:
 
 
 def uv(*arguments: str, without: Iterable[str] = ()) -> bool:
-    """Run uv on this environment with pip's settings, and return whether it succeeded.
+    """Run uv on the environment of this Python, and return whether it succeeded.
+
+    pip's settings are handed on as environment variables; a variable that is set already wins.
 
     Args:
-        arguments: The command line of uv.
-        without: Environment variables that uv shall not get, whoever set them.
+        arguments: The command line of uv, without the program.
+        without: Names of environment variables that uv must not get, whether they come from pip's settings or were set.
     """
     variables = uv_settings() | os.environ | {"VIRTUAL_ENV": sys.prefix}
     variables = {name: value for name, value in variables.items() if name not in set(without)}
@@ -155,7 +165,10 @@ def uv_settings() -> dict[str, str]:
 
 
 def pip_settings() -> dict[str, str]:
-    """Return pip's settings by name, from its files and its environment variables."""
+    """Return pip's settings for an installation by name, from its files and its environment variables.
+
+    Of a setting that is in several of ``SECTIONS``, the value in the last one is returned.
+    """
     command = [sys.executable, "-m", "pip", "config", "list"]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     ranked: dict[str, tuple[int, str]] = {}

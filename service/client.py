@@ -1,11 +1,13 @@
-"""A client of the REST API.
+"""A client of the service's REST API.
 
     client = Client("http://127.0.0.1:8000")
     sweep = client.submit({"task": {"name": "digits"}, "space": {"model.margin": {"values": [0.01, 0.1]}}})
     print(client.wait(sweep["id"])["best"])
 
-Documents are plain dictionaries; ``/docs`` shows their fields. If a server cannot be reached or answers 503, a call is
-repeated until ``patience`` seconds have passed. That is safe, because repeating a call changes nothing.
+Sweeps, trials and all other documents are dictionaries as decoded from JSON; the service's page ``/docs`` shows their
+fields. If the service cannot be reached or answers 503, a call is repeated until ``patience`` seconds have passed. That
+is safe: a call that arrives twice has the effect of one. If the answer to ``stop`` or ``cancel`` of a trial was lost,
+however, the repetition may find the trial ended and raise ApiError with status 409.
 """
 
 from __future__ import annotations
@@ -23,18 +25,20 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 ENDS = frozenset({"sweep.succeeded", "sweep.failed", "sweep.stopped", "sweep.cancelled"})
-"""The kinds of event that end a sweep."""
+"""The kinds of a sweep's last event: ``sweep.`` and the state in which the sweep has ended."""
 SILENCE_SECONDS = 60.0
-"""An event stream without a sign of life for this long is broken: the server sends one every 15 seconds."""
+"""An event stream on which nothing arrives for this long is broken: the server sends something every 15 seconds."""
 
 
 class ApiError(Exception):
-    """The server refused a call.
+    """The server answered a call with an error status.
 
     Attributes:
-        problem: The server's problem document, with ``title``, ``status``, ``detail`` and ``errors``.
+        problem: The server's problem document, with ``title``, ``status``, ``detail`` and ``errors``. If the answer was
+            none, such as that of a proxy, its title is "Unexpected answer" and its detail the first 500 characters.
         status: The HTTP status code.
-        errors: The refused fields, each with ``field``, ``given``, ``problem`` and ``allowed``.
+        errors: The refused fields or parameters, each with ``field``, ``given``, ``problem`` and ``allowed``; empty if
+            the problem lies elsewhere.
     """
 
     def __init__(self, problem: Json) -> None:
@@ -45,7 +49,7 @@ class ApiError(Exception):
 
 
 class ServiceUnreachable(ConnectionError):
-    """No server answered at the address."""
+    """No server answered at the client's address within its patience."""
 
 
 def timestamp(time: str) -> float:
@@ -54,15 +58,17 @@ def timestamp(time: str) -> float:
 
 
 class Client:
-    """A client of one service. It is a context manager that closes its connections at the end.
+    """Calls one service. As a context manager it closes its connections at the end of the block.
 
-    Every call raises ApiError if the server refuses it, and ServiceUnreachable if no server answers.
+    Every method that calls the service raises ApiError if the service answers with an error status, and
+    ServiceUnreachable if no service answers.
 
     Args:
-        base_url: The address of the service.
-        patience: Seconds during which a call is repeated if the server does not answer.
-        timeout: Seconds to wait for one answer.
-        transport: An httpx transport of your own, for instance for a proxy or certificates.
+        base_url: The address of the service, such as ``http://127.0.0.1:8000``.
+        patience: For how many seconds a call is repeated while the server cannot be reached or answers 503; 0 for a
+            single try.
+        timeout: For how many seconds a single try waits for the connection, or for the next part of the answer.
+        transport: An httpx transport of your own, for instance for a proxy or certificates; httpx's own by default.
     """
 
     def __init__(
@@ -87,21 +93,22 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the service. The client cannot be used afterwards."""
         self._http.close()
 
     def submit(self, document: Json, key: str | None = None) -> Json:
-        """Submit a sweep and return it.
+        """Submit a sweep and return it as stored, without waiting for its trials.
 
         Args:
             document: The sweep.
-            key: A retry-safe key: submitting the same document again with the same key returns the existing sweep. By
-                default every call makes a new key.
+            key: An idempotency key: the same document with the same key again returns the existing sweep, and another
+                document with the same key raises ApiError with status 409. By default every call makes a new key, which
+                is kept while this call is repeated.
         """
         return self._json("POST", "/v1/sweeps", document, {"Idempotency-Key": key or uuid.uuid4().hex})
 
     def validate(self, document: Json) -> Json:
-        """Check a sweep without submitting it, and return its number of trials, its packs and its warnings."""
+        """Check a sweep without submitting it, and return its number of trials, its packs' sizes and its warnings."""
         return self._json("POST", "/v1/sweeps/validate", document)
 
     def sweep(self, sweep_id: str) -> Json:
@@ -109,7 +116,12 @@ class Client:
         return self._json("GET", f"/v1/sweeps/{_quoted(sweep_id)}")
 
     def sweeps(self, state: Sequence[str] = (), limit: int | None = None) -> Iterator[Json]:
-        """Yield sweeps, newest first, fetched page by page: at most ``limit``, and those in one of the states given."""
+        """Yield sweeps, newest first, fetched page by page.
+
+        Args:
+            state: The states of the sweeps to yield; all states if empty.
+            limit: The largest number of sweeps to yield; None for all of them.
+        """
         return self._pages("/v1/sweeps", "sweeps", {"state": list(state)}, limit)
 
     def trials(
@@ -119,19 +131,29 @@ class Client:
         state: Sequence[str] = (),
         limit: int | None = None,
     ) -> Iterator[Json]:
-        """Yield a sweep's trials by number, or best first with ``sort="objective"``, fetched page by page."""
+        """Yield the trials of a sweep that have been created, fetched page by page.
+
+        Args:
+            sweep_id: The sweep.
+            sort: ``number`` for ascending numbers; ``objective`` for the best trial first and those without an
+                objective last.
+            state: The states of the trials to yield; all states if empty.
+            limit: The largest number of trials to yield; None for all of them.
+        """
         return self._pages(
             f"/v1/sweeps/{_quoted(sweep_id)}/trials", "trials", {"sort": sort, "state": list(state)}, limit
         )
 
     def trial(self, trial_id: str) -> Json:
-        """Return a trial."""
+        """Return a trial: its parameters, state, step and best objective."""
         return self._json("GET", f"/v1/trials/{_quoted(trial_id)}")
 
     def metrics(self, trial_id: str, keys: Sequence[str] = ()) -> list[Json]:
-        """Return a trial's reports in order of step, each with ``step``, ``at`` and ``values``.
+        """Return the first 10,000 reports of a trial in order of step, each with ``step``, ``at`` and ``values``.
 
-        ``keys`` names the metrics to return; all by default.
+        Args:
+            trial_id: The trial.
+            keys: The names of the metrics to return; all if empty. Reports without any of them are left out.
         """
         found = self._json("GET", f"/v1/trials/{_quoted(trial_id)}/metrics", parameters={"keys": list(keys)})
         return list(found["points"])
@@ -141,29 +163,48 @@ class Client:
         return self._json("GET", f"/v1/trials/{_quoted(trial_id)}/logs")
 
     def report(self, sweep_id: str) -> Json:
-        """Return the best trials, and the objective over reflectors and margin."""
+        """Return a sweep's 20 best trials, and its trials' objectives by number of reflectors and margin."""
         return self._json("GET", f"/v1/sweeps/{_quoted(sweep_id)}/report")
 
     def pause(self, sweep_id: str) -> Json:
-        """Pause a sweep: running trials end at a checkpoint and continue after ``resume``."""
+        """Pause a sweep, and return it: running trials write a checkpoint and wait for ``resume``."""
         return self._json("POST", f"/v1/sweeps/{_quoted(sweep_id)}/pause")
 
     def resume(self, sweep_id: str) -> Json:
-        """Continue a paused sweep."""
+        """Continue a paused sweep, and return it: its trials go on from their checkpoints."""
         return self._json("POST", f"/v1/sweeps/{_quoted(sweep_id)}/resume")
 
     def stop(self, id: str) -> Json:
-        """Let a sweep's running trials finish and start no others, or end one trial at a checkpoint."""
+        """Let a sweep's running trials finish and start no others, or end one trial, which keeps its checkpoints.
+
+        Args:
+            id: The id of a sweep or of a trial.
+
+        Returns:
+            The sweep or the trial, which may not have ended yet.
+        """
         return self._json("POST", f"{_subject(id)}/stop")
 
     def cancel(self, id: str) -> Json:
-        """End a sweep, or one trial, now."""
+        """End a sweep with all of its trials, or one trial, without a new checkpoint.
+
+        Args:
+            id: The id of a sweep or of a trial.
+
+        Returns:
+            The sweep or the trial, which may not have ended yet.
+        """
         return self._json("POST", f"{_subject(id)}/cancel")
 
     def events(self, sweep_id: str, after: int = 0) -> Generator[Json, None, None]:
-        """Yield each event after number ``after`` once, as it happens, up to the one that ends the sweep.
+        """Yield the events of a sweep in order, each once: past ones first, then new ones as they happen.
 
-        If the connection breaks, it is opened again after the last event seen.
+        The last event is the one that ends the sweep. If the connection breaks, the client connects again, within its
+        patience, and goes on after the last event seen.
+
+        Args:
+            sweep_id: The sweep.
+            after: The number of the last event that is already known; 0 yields all events.
         """
         import httpx
 
@@ -187,13 +228,13 @@ class Client:
             time.sleep(0.2)
 
     def wait(self, sweep_id: str) -> Json:
-        """Wait until a sweep has ended, and return it."""
+        """Wait, without a time limit, until a sweep has ended, and return it."""
         for _ in self.events(sweep_id):
             pass
         return self.sweep(sweep_id)
 
     def _stream(self, sweep_id: str, after: int) -> Iterator[Json | None]:
-        """Yield the events of one connection, and None for every other sign of life."""
+        """Connect once, and yield the events after number ``after``; None for the answer's start and each comment."""
         import httpx
 
         path, headers = f"/v1/sweeps/{_quoted(sweep_id)}/events", {"Last-Event-ID": str(after)}
@@ -210,7 +251,10 @@ class Client:
                     yield None
 
     def _has_ended(self, sweep_id: str, after: int) -> bool:
-        """Return whether a stream ended because all events of an ended sweep were seen, not because the server did."""
+        """Return whether the sweep has ended and has no event after number ``after``.
+
+        A stream that ends while this is false was cut off.
+        """
         response = self._send("GET", f"/v1/sweeps/{_quoted(sweep_id)}")
         ended = f"sweep.{response.json()['state']}" in ENDS
         return ended and not any(self._stream(sweep_id, after))
@@ -274,7 +318,7 @@ def _quoted(id: str) -> str:
 
 
 def _subject(id: str) -> str:
-    """Return the path of a sweep or a trial; a trial's id is its sweep's, a hyphen and a number."""
+    """Return the path of the sweep or trial with this id. An id with a hyphen is that of a trial."""
     return f"/v1/{'trials' if '-' in id else 'sweeps'}/{_quoted(id)}"
 
 

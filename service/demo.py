@@ -1,4 +1,4 @@
-"""``spectral demo`` or ``python -m service.demo``: the whole service on this machine, and one real sweep."""
+"""``spectral demo`` or ``python -m service.demo``: start the service on this machine, run a sweep, show its result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.states import SWEEP_ENDED
 
 SWEEP = Path(__file__).parent / "examples" / "digits.json"
 ENOUGH = 0.9
-"""The validation accuracy that a good result exceeds."""
+"""The demo has failed unless the best trial's accuracy is above this."""
 PROJECTION_SECONDS = 120.0
 LOOK_SECONDS = 0.3
 
@@ -27,18 +27,21 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def run(document: dict[str, Any], out: Path, *, keep: bool = False, port: int = 0, mlflow_port: int = 0) -> int:
-    """Start the stack, run a sweep, show its result and stop the stack.
+    """Start a stack, run a sweep, show its result and stop the stack.
 
     Args:
-        document: The sweep; its objective must be an accuracy.
-        out: The folder for the stack's home and the plots.
-        keep: Leave the stack running until Ctrl-C.
+        document: The sweep, as decoded JSON; its objective must be an accuracy.
+        out: The folder for the plots and, in ``home``, for the stack's files.
+        keep: Leave the stack running until Ctrl-C after the result is shown. The exit code is then 130.
         port: The port of the API; 0 picks a free one.
         mlflow_port: The port of MLflow; 0 picks a free one.
 
     Returns:
-        The exit code: 0 if the sweep succeeded with an accuracy above ``ENOUGH``, 1 if it did not, 2 if the stack
-        could not run, 130 after Ctrl-C.
+        The exit code: 0 if the sweep succeeded with an accuracy above ``ENOUGH``, 1 if it did not, 2 if the stack did
+        not start or MLflow did not get the sweep in time, 130 after Ctrl-C.
+
+    Raises:
+        ApiError: The service refused the sweep.
     """
     home = out / "home"
     started = time.monotonic()
@@ -66,7 +69,7 @@ def run(document: dict[str, Any], out: Path, *, keep: bool = False, port: int = 
 
 
 def _program() -> str:
-    """Return how ``spectral`` can be called from the current folder."""
+    """Return the shortest text that calls this environment's ``spectral`` from the current folder."""
     program = Path(sys.executable).parent / "spectral"
     if not program.exists():
         return "spectral"
@@ -74,7 +77,7 @@ def _program() -> str:
 
 
 def _demonstrate(stack: Stack, document: dict[str, Any], out: Path) -> bool:
-    """Run the sweep, show its result, and return whether it is good."""
+    """Run the sweep, show its result, and return whether it succeeded with an accuracy above ``ENOUGH``."""
     with Client(stack.url) as client:
         began = time.monotonic()
         sweep = client.submit(document)
@@ -102,7 +105,7 @@ def _demonstrate(stack: Stack, document: dict[str, Any], out: Path) -> bool:
 
 
 def _follow(client: Client, sweep: dict[str, Any]) -> dict[str, Any]:
-    """Show the sweep's progress until it has ended, and return its last state."""
+    """Show the sweep's progress until it has ended, and return the ended sweep."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         task = bars.add_task("training steps", total=sweep["progress"]["total"])
@@ -128,7 +131,11 @@ def _print_leaders(leaders: list[dict[str, Any]], metric: str) -> None:
 
 
 def _wait_projected(stack: Stack, sweep_id: str) -> dict[str, Any]:
-    """Return the sweep's run in MLflow as soon as it is complete."""
+    """Wait until MLflow has ended the sweep's run, and return the run.
+
+    Raises:
+        StackError: This has not happened after ``PROJECTION_SECONDS``.
+    """
     until = time.monotonic() + PROJECTION_SECONDS
     query = {"experiment_ids": ["1"], "filter": f"tags.`spectral.sweep_id` = '{sweep_id}'", "max_results": 1000}
     while time.monotonic() < until:
@@ -138,7 +145,8 @@ def _wait_projected(stack: Stack, sweep_id: str) -> dict[str, Any]:
             if tags.get("spectral.kind") == "sweep" and run["info"]["status"] != "RUNNING":
                 return dict(run)
         time.sleep(LOOK_SECONDS)
-    raise StackError(f"MLflow did not take the sweep within {PROJECTION_SECONDS:.0f} s; see {stack.home.logs}")
+    waited = f"{PROJECTION_SECONDS:.0f} s"
+    raise StackError(f"the sweep's run in MLflow is not complete after {waited}; the logs are in {stack.home.logs}")
 
 
 def _fetch_plots(stack: Stack, run: dict[str, Any], out: Path) -> dict[str, Path]:

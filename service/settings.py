@@ -1,4 +1,7 @@
-"""The settings of each process, from environment variables (prefix ``SPECTRAL_``). A wrong value prevents the start."""
+"""The settings of the API and the controller, read from environment variables such as ``SPECTRAL_DATABASE_URL``.
+
+Constructing settings raises pydantic's ValidationError if a variable has a wrong value. Unknown variables are ignored.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class StoreSettings(BaseSettings):
-    """The settings that every process of the control plane has."""
+    """The settings that the API and the controller share."""
 
     model_config = SettingsConfigDict(env_prefix="SPECTRAL_", extra="ignore", frozen=True)
 
@@ -23,7 +26,7 @@ class StoreSettings(BaseSettings):
 
 
 class ApiSettings(StoreSettings):
-    """The settings of the HTTP server."""
+    """The settings of the API: ``python -m service.api``."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
@@ -32,7 +35,7 @@ class ApiSettings(StoreSettings):
 
 
 class ControllerSettings(StoreSettings):
-    """The settings of the controller."""
+    """The settings of the controller: ``python -m service.controller``."""
 
     mlflow_url: str = Field("http://127.0.0.1:5000", description="MLflow tracking server, as the controller reaches it")
     ray_address: str = Field("auto", description="address of the Ray cluster's GCS, host:port, or auto")

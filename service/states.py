@@ -1,4 +1,4 @@
-"""The states of sweeps and trials, and the permitted moves between them, as tables with pure functions."""
+"""The states of sweeps and trials, and which of them may follow which, as tables and functions that look them up."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TRIAL_MOVES: dict[TrialState, frozenset[TrialState]] = {
 SWEEP_ENDED = frozenset(state for state, moves in SWEEP_MOVES.items() if not moves)
 TRIAL_ENDED = frozenset(state for state, moves in TRIAL_MOVES.items() if not moves)
 
-# the state that each verb leads to; a verb whose effect is already there keeps the state
+# by verb and current state, the next state; the state stays if the verb has had its effect
 _VERBS: dict[SweepVerb, dict[SweepState, SweepState]] = {
     "pause": {"queued": "paused", "running": "paused", "paused": "paused"},
     "resume": {"paused": "running", "running": "running", "queued": "queued"},
@@ -57,32 +57,36 @@ _VERBS: dict[SweepVerb, dict[SweepState, SweepState]] = {
 
 
 class IllegalMove(ValueError):
-    """The requested move is not permitted from the current state."""
+    """A sweep or a trial may not go from its current state to the requested one, or a verb does not apply to it."""
 
 
 def move_sweep(state: SweepState, to: SweepState) -> SweepState:
-    """Return ``to``. Raise IllegalMove if a sweep may not go there from ``state``."""
+    """Return ``to``, or raise IllegalMove if a sweep may not go there from ``state``, also if both are the same."""
     if to not in SWEEP_MOVES[state]:
         raise IllegalMove(f"a sweep that is {state} cannot become {to}; allowed: {_listed(SWEEP_MOVES[state])}")
     return to
 
 
 def move_trial(state: TrialState, to: TrialState) -> TrialState:
-    """Return ``to``. Raise IllegalMove if a trial may not go there from ``state``."""
+    """Return ``to``, or raise IllegalMove if a trial may not go there from ``state``, also if both are the same."""
     if to not in TRIAL_MOVES[state]:
         raise IllegalMove(f"a trial that is {state} cannot become {to}; allowed: {_listed(TRIAL_MOVES[state])}")
     return to
 
 
 def after_verb(state: SweepState, verb: SweepVerb) -> SweepState:
-    """Return the state that a user's verb leads to from ``state``; a repeated verb keeps the state.
+    """Return the state that a sweep in ``state`` gets from a user's verb.
+
+    It is ``state`` itself if the verb has had its effect, as that of ``pause`` on a paused sweep, or ``stop`` on a
+    stopped one.
 
     Raises:
-        IllegalMove: If the verb comes too late.
+        IllegalMove: If the verb does not apply: the sweep has ended in another way, or it is stopping or being
+            cancelled and the verb would lead back.
     """
     targets = _VERBS[verb]
     if state not in targets:
-        why = "it has ended" if state in SWEEP_ENDED else f"possible while it is {_listed(frozenset(targets))}"
+        why = "it has ended" if state in SWEEP_ENDED else f"possible only while it is {_listed(frozenset(targets))}"
         raise IllegalMove(f"cannot {verb} a sweep that is {state}: {why}")
     return targets[state]
 

@@ -21,7 +21,7 @@ GRACE_SECONDS = 3
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Migrate the database and serve until SIGTERM or SIGINT. A wrong setting ends the process with a message.
 
     Event streams that are still open after ``GRACE_SECONDS`` are cut; their readers resume at the last event they saw.
     """
@@ -41,7 +41,11 @@ def main() -> None:
 
 
 def _migrate(url: str, patience: float = PATIENCE_SECONDS) -> None:
-    """Bring the database to the newest schema; wait up to ``patience`` seconds for it to answer."""
+    """Bring the database to the newest schema. Until it answers, try again each second.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: It has not answered after ``patience`` seconds.
+    """
     until = time.monotonic() + patience
     while True:
         try:

@@ -55,7 +55,10 @@ def create_app(settings: ApiSettings) -> FastAPI:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI schema. A sweep is added to it: handlers read it from the raw body, so FastAPI misses it."""
+    """Return the OpenAPI schema, made at the first call.
+
+    The schema of the sweep document is added: handlers read it from the raw body, so FastAPI does not know it.
+    """
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         sweep = SweepSpec.model_json_schema(ref_template="#/components/schemas/{model}")

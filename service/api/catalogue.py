@@ -23,5 +23,5 @@ def list_tasks() -> list[schemas.TaskView]:
 
 @router.get("/samplers")
 def list_samplers() -> list[schemas.SamplerView]:
-    """Return the ways to draw trials from a search space."""
+    """Return the samplers, which choose the trials of a sweep from its search space, each with a summary."""
     return [schemas.SamplerView(name=name, summary=sampler.summary) for name, sampler in SAMPLERS.items()]

@@ -14,7 +14,7 @@ MODEL = "model.safetensors"
 
 
 def shown(checkpoint: TrialCheckpoint | None, which: str) -> schemas.CheckpointView | None:
-    """Return what clients see of a checkpoint; ``which`` is ``best`` or ``last``."""
+    """Return a checkpoint's document for clients, or None for None; ``which`` names it in the download's path."""
     if checkpoint is None:
         return None
     return schemas.CheckpointView(
@@ -30,14 +30,15 @@ def model_of(checkpoint: TrialCheckpoint | None, trial_id: str, which: str) -> R
     """Return a checkpoint's model as a safetensors file to download.
 
     Raises:
-        NotFound: There is no such checkpoint, or this server cannot read its folder.
+        NotFound: ``checkpoint`` is None, or this server cannot read its folder. The message names ``trial_id`` and
+            ``which``, that is ``best`` or ``last``.
     """
     if checkpoint is None:
         raise NotFound(f"{which} checkpoint of trial", trial_id, " yet")
     path = Path(checkpoint.path)
     path = path / MODEL if path.is_dir() else path
     if not path.is_file() or path.suffix != ".safetensors":
-        where = f": this server cannot read {checkpoint.path}; fetch it on a machine that can"
+        where = f" that this server can read: it is at {checkpoint.path}; fetch it on a machine that can read this path"
         raise NotFound(f"{which} checkpoint of trial", trial_id, where)
     name = f"{trial_id}-step-{checkpoint.step}.safetensors"
     return FileResponse(path, media_type="application/octet-stream", filename=name)

@@ -1,4 +1,4 @@
-"""Cursors of listings: the position after the last row shown, as opaque text."""
+"""Cursors: opaque text that says after which row the next page of a list begins."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from workers.errors import FieldError
 
 
 def encode(*place: float | str | None) -> str:
-    """Return the values by which a listing is sorted, taken from its last row, as a cursor."""
+    """Return a cursor that holds ``place``: the values of a page's last row by which its list is sorted."""
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
 
 def decode(cursor: str, *kinds: type | tuple[type, ...]) -> Any:
-    """Return the values in a cursor.
+    """Return the list of values that ``encode`` put into a cursor.
 
     Args:
         cursor: What a client sent.
-        kinds: The type of each value.
+        kinds: For each value its type, or the types that it may have.
 
     Raises:
-        Refused: The cursor has other values, so that no listing of this kind can have returned it (422).
+        Refused: The text is not a cursor, or holds another number of values or values of other types (422).
     """
     try:
         place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
@@ -37,7 +37,7 @@ def decode(cursor: str, *kinds: type | tuple[type, ...]) -> Any:
 
 
 def _sound(value: Any) -> bool:
-    """Return whether every database can compare its columns with the value."""
+    """Return whether every database can compare a column with the value: printable ASCII, None, or |number| < 2^53."""
     if isinstance(value, str):
         return value.isascii() and value.isprintable()
     return value is None or (not isinstance(value, bool) and abs(value) < 2**53)

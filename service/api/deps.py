@@ -1,4 +1,4 @@
-"""The dependencies of the handlers: the settings and the database, both made by ``create_app``."""
+"""The parameters that handlers share: the application's settings and database, and ids in the path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.store.database import Database
 
 @dataclass(frozen=True)
 class Context:
-    """What every handler may use."""
+    """The settings and the database of the application, which every handler may use."""
 
     settings: ApiSettings
     database: Database
@@ -25,7 +25,7 @@ def _context(request: Request) -> Context:
 
 
 Ctx = Annotated[Context, Depends(_context)]
-"""The context, as a parameter of a handler."""
+"""The type of a handler's parameter that takes the application's ``Context``."""
 
 SweepId = Annotated[str, Path(description="The sweep's id.")]
 TrialId = Annotated[str, Path(description="The trial's id: its sweep's id, a hyphen and its number.")]

@@ -13,18 +13,18 @@ from workers.spec.expand import plan_trials
 from workers.spec.sweep import SweepSpec
 
 NodeSize = tuple[float, float]
-"""The CPUs and GPUs of a node."""
+"""The numbers of CPUs and GPUs of a node, used or not."""
 
 
 def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
-    """Return the content of a ``DryRun``.
+    """Return the fields of a ``DryRun``: the number of trials, their shapes, their packs for one worker, and warnings.
 
     Args:
         spec: A valid sweep.
-        nodes: The nodes of the cluster, as far as they are known.
+        nodes: The nodes of the cluster; if empty, nothing is said about resources.
 
     Raises:
-        SpecError: The values of a trial contradict each other.
+        SpecError: A trial cannot be built, because its values contradict each other.
     """
     trials = [plan.require_spec() for plan in plan_trials(spec)]
     packs = pack_planner.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus)
@@ -37,7 +37,11 @@ def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
 
 
 def no_room(spec: SweepSpec, nodes: Sequence[NodeSize]) -> list[FieldError]:
-    """Return warnings about resources that a pack needs and no node has. Such a sweep waits for a larger node."""
+    """Return warnings if no node is large enough for one pack of the sweep, which then waits for a larger node.
+
+    There is one for the CPUs and one for the GPUs that no node has; or a single one if each is on some node, but both
+    are on none. If ``nodes`` is empty, there are none.
+    """
     if not nodes:
         return []
     needs, waits = spec.resources, "so the sweep waits"

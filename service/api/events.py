@@ -25,25 +25,23 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 
 KEEPALIVE_SECONDS = 15.0
-Seq = Annotated[
-    int | None, Query(ge=0, le=2**53, description="Number of the last event seen; 0 streams from the start.")
-]
+Seq = Annotated[int | None, Query(ge=0, le=2**53, description="Number of the last event already known; 0 streams all.")]
 LastSeen = Annotated[
     int | None,
     Header(
         alias="Last-Event-ID",
         ge=0,
         le=2**53,
-        description="The same, as browsers send it; it takes precedence over ``after``.",
+        description="The same as ``after``, as browsers send it when they reconnect; it takes precedence.",
     ),
 ]
 
 
 @router.get("/{sweep_id}/events", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}})
 def stream_events(sweep_id: SweepId, context: Ctx, after: Seq = None, last_event_id: LastSeen = None) -> Response:
-    """Stream every event after the last one seen, then each new one as it happens, until the sweep has ended.
+    """Stream the sweep's events after the last one known, then each new one as it happens, until the sweep has ended.
 
-    If the sweep has ended and all of its events have been seen, the status is 204; browsers then stop reconnecting.
+    If the sweep has ended and has no later event, the status is 204; browsers then stop reconnecting.
     """
     seen = last_event_id if last_event_id is not None else after or 0
     found, over = _next_events(context, sweep_id, seen)
@@ -76,7 +74,7 @@ async def _stream(context: Context, sweep_id: str, seen: int) -> AsyncIterator[b
 
 
 def _next_events(context: Context, sweep_id: str, seen: int) -> tuple[list[Event], bool]:
-    """Return the next events, and whether the sweep has ended.
+    """Return the next events, at most 500, after number ``seen``, and whether the sweep has ended.
 
     The state is read before the events, so that the event of an end that is seen here is among them.
     """

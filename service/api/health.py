@@ -1,4 +1,4 @@
-"""Health probes and the cluster: the condition of each part of the system, and whether sweeps can run."""
+"""Health probes and the cluster: the condition of the database, controller, Ray and MLflow; whether sweeps can run."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ NEEDED = ("database", "controller", "ray")
 
 @router.get("/health/live")
 def live() -> schemas.Liveness:
-    """Answer that this process is alive. No other part of the system is asked."""
+    """Answer that the API's process is alive. Neither the database nor any other part of the system is asked."""
     return schemas.Liveness()
 
 
 @router.get("/health/ready", responses={503: {"model": schemas.Readiness}})
 def ready(context: Ctx, response: Response) -> schemas.Readiness:
-    """Return whether sweeps can run. If they cannot, the status is 503 and ``waiting_for`` says why.
+    """Return whether sweeps can run, which needs the database, the controller and Ray.
 
-    The service is ready but degraded while MLflow is down: training goes on without it.
+    If they cannot, the status is 503 and ``waiting_for`` says why. While only MLflow is down, the service is ready but
+    degraded: training goes on without it.
     """
     parts = _parts(context)
     waiting = [f"{name}: {parts[name].message}" for name in NEEDED if not parts[name].healthy]
@@ -40,7 +41,7 @@ def ready(context: Ctx, response: Response) -> schemas.Readiness:
 
 @router.get("/v1/cluster", dependencies=[Known])
 def cluster(context: Ctx) -> schemas.ClusterView:
-    """Return the nodes, CPUs and GPUs as the controller last saw them, and the trials that use or await them."""
+    """Return the nodes, CPUs and GPUs as the controller last saw them, and how many trials wait and are trained."""
     with context.database.read() as session:
         counts = trials.counts(session)
         queue = schemas.Queue(
@@ -52,8 +53,10 @@ def cluster(context: Ctx) -> schemas.ClusterView:
 
 
 def _parts(context: Context) -> dict[str, schemas.ComponentView]:
-    """Return the condition of each part. A part that was never seen, or not for ``STALE_SECONDS``, is not healthy.
+    """Return the condition of the database, controller, Ray and MLflow, by name.
 
+    A part that was never seen, or not for ``STALE_SECONDS``, is not healthy. If the database does not answer, nothing
+    is known about the other parts, and they are shown as not healthy.
     The controller reports on Ray: if Ray's entry is stale, it is the controller that does not work.
     """
     parts = {

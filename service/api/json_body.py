@@ -21,18 +21,21 @@ MAX_DRAINED_BYTES = 64_000_000
 
 @dataclass(frozen=True)
 class JsonBody:
-    """A decoded request body."""
+    """The body of a request, decoded from strict JSON."""
 
     content: Any
 
     @property
     def hash(self) -> str:
-        """A digest that is equal for equal documents, whatever the white space between their tokens."""
+        """A digest of the document that does not depend on white space and escapes in the text.
+
+        It does depend on the order of keys, and on whether a number is written as an integer.
+        """
         return hashlib.sha256(json.dumps(self.content, separators=(",", ":")).encode()).hexdigest()
 
 
 async def _posted(request: Request) -> JsonBody:
-    """Read and decode the body.
+    """Read the body of a request and decode it as strict JSON.
 
     Raises:
         Refused: The content type is not JSON (415), the body is too large (413), or it is not strict JSON (422).
@@ -46,11 +49,15 @@ async def _posted(request: Request) -> JsonBody:
 
 
 Posted = Annotated[JsonBody, Depends(_posted)]
-"""The body, as a parameter of a handler."""
+"""The type of a handler's parameter that takes the decoded body."""
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    """Return the body. Its bytes are counted as they arrive, since its Content-Length may be missing or wrong."""
+    """Return the body. Its bytes are counted as they arrive, since its Content-Length may be missing or wrong.
+
+    Raises:
+        Refused: The body has more than ``limit`` bytes (413).
+    """
     kept, seen = bytearray(), 0
     async for chunk in request.stream():
         seen += len(chunk)

@@ -1,4 +1,4 @@
-"""Turn rows of the database into the documents that clients see."""
+"""Turn the rows of sweeps and trials into the documents with which the API answers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from workers.spec.expand import objective, points_of
 from workers.spec.sweep import SweepSpec
 
 TRAINING = "?workflowType=machine_learning"
-"""Makes MLflow show the run among its training runs; by default it opens its GenAI side."""
+"""The query of a run's address that makes MLflow show its training runs; without it MLflow opens its GenAI side."""
 
 _SHOWN = ("id", "name", "state", "reason", "created_at", "started_at", "ended_at")
 _TRIAL = tuple(name for name in schemas.TrialView.model_fields if name != "links")
 
 
 def sweep(session: Session, row: Sweep, settings: ApiSettings) -> schemas.SweepView:
-    """Return everything about one sweep."""
+    """Return one sweep in full. While it has not ended, its warnings say which resources no node has."""
     spec = SweepSpec.model_validate(row.spec)
     best = trials.best(session, row.id, objective(spec).direction)
     run = projections.get(session, row.id)
@@ -49,7 +49,7 @@ def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[schemas.SweepSum
 
 
 def trial(row: Trial) -> schemas.TrialView:
-    """Return one trial."""
+    """Return one trial as the API shows it, with the paths of its metrics, checkpoint, model and logs."""
     base = f"/v1/trials/{row.id}"
     links = {"self": base} | {name: f"{base}/{name}" for name in ("metrics", "checkpoint", "model", "logs")}
     return schemas.TrialView(**{name: getattr(row, name) for name in _TRIAL}, links=links)
@@ -91,5 +91,5 @@ def _progress(session: Session, row: Sweep, spec: SweepSpec, tally: dict[str, tu
 
 @lru_cache(maxsize=64)
 def _planned_steps(_sweep_id: str, spec: str) -> list[int]:
-    """Return the number of steps of each trial, for a sweep over ``training.steps``."""
+    """Return the number of steps of each trial in order of number, for a sweep with ``training.steps`` in its space."""
     return [int(params["training.steps"]) for params in points_of(SweepSpec.model_validate_json(spec))]

@@ -27,7 +27,14 @@ RETRY_SECONDS = 2
 
 
 class Refused(Exception):
-    """A request that the HTTP layer itself turns down. Its parts become those of the problem document."""
+    """The API refuses a request before it reaches the store: a wrong body, query parameter or cursor.
+
+    Args:
+        status: The HTTP status code.
+        title: The problem document's ``title``, the kind of problem in words.
+        detail: The problem document's ``detail``, what went wrong in this request.
+        errors: The wrong fields; none by default.
+    """
 
     def __init__(self, status: int, title: str, detail: str, errors: list[FieldError] | None = None) -> None:
         self.status, self.title, self.errors = status, title, errors or []
@@ -36,13 +43,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class ProblemKind:
-    """A row of the table.
+    """How an exception is answered: a value of ``KINDS``.
 
     Attributes:
         status: The HTTP status code.
         title: The kind of problem in words.
-        detail: What the client reads; if it is empty, the exception's own message.
-        retry: Whether the answer says when to try again.
+        detail: What the problem document says went wrong; if it is empty, the exception's own message is taken.
+        retry: Whether the answer has a ``Retry-After`` header, with ``RETRY_SECONDS``.
     """
 
     status: int
@@ -52,7 +59,10 @@ class ProblemKind:
 
 
 _UNAVAILABLE = ProblemKind(
-    503, "Database unavailable", "the database did not answer; nothing was stored. Try again in a moment", retry=True
+    503,
+    "Database unavailable",
+    "the database did not answer, so it is not known whether the call had an effect; try again in a moment",
+    retry=True,
 )
 KINDS: dict[type[Exception], ProblemKind] = {
     SpecError: ProblemKind(422, "Invalid sweep"),
@@ -69,7 +79,7 @@ KINDS: dict[type[Exception], ProblemKind] = {
 def problem(
     status: int, title: str, detail: str, errors: list[FieldError] | None = None, headers: dict[str, str] | None = None
 ) -> Response:
-    """Return a problem document as a response; its ``type`` is derived from the title."""
+    """Return the response with a problem document; the document's ``type`` is a URN made from the title."""
     document: dict[str, Any] = {
         "type": f"urn:spectral:problem:{title.lower().replace(' ', '-')}",
         "title": title,
@@ -81,7 +91,7 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Make the application answer every exception with a problem document, the framework's own included."""
+    """Make the application answer every exception with a problem document, also those of FastAPI and Starlette."""
     for exception in KINDS:
         app.add_exception_handler(exception, _from_table)
     app.add_exception_handler(Refused, _refused)
@@ -116,7 +126,7 @@ def _invalid_request(_request: Request, error: Exception) -> Response:
 
 
 def _parameter_error(item: dict[str, Any]) -> FieldError:
-    """Describe a wrong query, path or header value; the first part of its location says which of them it is."""
+    """Return the error of one wrong query, path or header value, from pydantic's description of it."""
     field = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
     context = item.get("ctx") or {}
     bounds = {"ge": "at least", "gt": "above", "le": "at most", "max_length": "length at most", "pattern": "matching"}

@@ -1,4 +1,4 @@
-"""``/metrics`` for Prometheus: requests, sweeps and trials by state, and the length of the outbox."""
+"""``/metrics`` for Prometheus: requests, sweeps and trials by state, and changes that MLflow has yet to get."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ def scrape(request: Request) -> Response:
 
 
 class StoreCollector(Collector):
-    """Counts of rows, taken at each scrape. If the database does not answer, only ``spectral_database_up`` is there."""
+    """Counts sweeps, trials and outbox entries in the database at each scrape.
+
+    If the database does not answer, ``spectral_database_up`` is 0 and the counts are left out.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the metrics; Prometheus' client calls this for each scrape."""
+        """Yield ``spectral_database_up`` and the counts; Prometheus' client calls this for each scrape."""
         up = GaugeMetricFamily("spectral_database_up", "1 if the database answered during this scrape, else 0")
         try:
             with self._database.read() as session:

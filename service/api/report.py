@@ -16,7 +16,10 @@ MAX_AXIS = 16
 
 
 def of(session: Session, sweep: Sweep) -> schemas.SweepReport:
-    """Return the results of the sweep so far. Failed trials are left out."""
+    """Return the sweep's best trials and its objective by reflectors and margin, as far as there are results.
+
+    Trials without an objective and failed trials are left out.
+    """
     spec = SweepSpec.model_validate(sweep.spec)
     goal = objective(spec)
     rows = trials.ranked(session, sweep.id, goal.direction, limit=sweep.trial_count)
@@ -32,7 +35,10 @@ def of(session: Session, sweep: Sweep) -> schemas.SweepReport:
 
 
 def _place(spec: SweepSpec, row: Trial) -> schemas.PlanePoint | None:
-    """Return the trial's place in the plane of reflectors and margin, or None if its model has no reflectors."""
+    """Return the trial's numbers of reflectors, margin and objective.
+
+    It is None if the trial has no objective, or if its kind of model has no margin.
+    """
     swept = {path.removeprefix("model."): value for path, value in row.params.items() if path.startswith("model.")}
     model = spec.model.model_copy(update=swept)
     if not model.spectral or row.objective is None:

@@ -16,16 +16,19 @@ MAX_SHOWN = 20
 MAX_NAME = 200
 """The most characters of a field's path that are shown."""
 MAX_DIGITS = 19
-"""An integer with more digits counts as infinite: it fits no field, and converting it would take long."""
+"""An integer of more characters, its sign included, counts as infinite: it fits no field, and converting takes long."""
+NUMBERS = f"a number of magnitude below 1e308; an integer of at most {MAX_DIGITS} digits"
 WHOLE = "(document)"
 """The field that is named if the fault lies in no single field."""
 
 
 def decode(raw: bytes) -> Any:
-    """Decode JSON in UTF-8 without NaN, Infinity, repeated keys, halves of surrogate pairs or deep nesting.
+    """Decode JSON in UTF-8, and refuse what Python's decoder accepts but no client can mean.
 
     Raises:
-        Refused: The text is not such JSON (422). Its errors name the place of each fault.
+        Refused: The text is not JSON in UTF-8, or holds NaN, Infinity, a number too large for a float, an integer of
+            more than ``MAX_DIGITS`` digits, a key twice in one object, half of a surrogate pair, or more than
+            ``MAX_DEPTH`` levels (422). Its errors name the place of each of the first ``MAX_SHOWN`` faults.
     """
     try:
         document = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer)
@@ -51,7 +54,7 @@ def _malformed(given: str, problem: str, allowed: str) -> Refused:
 
 
 class _ObjectWithRepeatedKey(dict[str, Any]):
-    """An object in which ``key`` was given more than once."""
+    """A decoded JSON object in whose text ``key`` occurs more than once; ``key`` is the first such key."""
 
     key = ""
 
@@ -75,7 +78,7 @@ def _integer(text: str) -> int | float:
 
 
 def _faults(document: Any) -> Iterator[FieldError]:
-    """Yield what the decoder let pass, with its place.
+    """Yield the faults that Python's decoder let pass, each with the path of the value or key at fault.
 
     The walk keeps its own stack: a hostile document may be nested deeper than Python can recurse.
     """
@@ -83,7 +86,7 @@ def _faults(document: Any) -> Iterator[FieldError]:
     while left:
         path, value = left.pop()
         if isinstance(value, float) and not math.isfinite(value):
-            yield FieldError(_field(path), str(value), "is not a finite number", "a number JSON can hold, below 1e308")
+            yield FieldError(_field(path), str(value), "is not a finite number, or has too many digits", NUMBERS)
         elif isinstance(value, str):
             if _has_half_pair(value):
                 shown = ascii(value)[:MAX_NAME]
@@ -107,7 +110,10 @@ def _faults_of_keys(path: tuple[str, ...], value: dict[str, Any]) -> Iterator[Fi
 
 
 def _field(path: tuple[str, ...]) -> str:
-    """Join a path, for faults alone: doing so at every value would copy a long key for each value below it."""
+    """Return a path as dotted text, cut to ``MAX_NAME`` characters; ``WHOLE`` for the document itself.
+
+    It is called for faults alone: joining the path of every value would copy a long key for each value below it.
+    """
     return ".".join(part[:MAX_NAME] for part in path)[:MAX_NAME] or WHOLE
 
 

@@ -27,7 +27,10 @@ def _known(request: Request) -> None:
 
 
 def _names(dependant: Dependant) -> set[str]:
-    """Return the names of a call's query parameters; a model of parameters counts as its fields."""
+    """Return the names of the query parameters that a handler and its dependencies take.
+
+    A parameter whose type is a pydantic model stands for the model's fields.
+    """
     found = {name for part in dependant.dependencies for name in _names(part)}
     for field in dependant.query_params:
         kind = field.field_info.annotation
@@ -39,4 +42,4 @@ def _names(dependant: Dependant) -> set[str]:
 
 
 Known = Depends(_known)
-"""A dependency of a router: its calls refuse (422) query parameters that they do not have."""
+"""A dependency of a router. Its calls answer a query parameter that they do not have with status 422."""

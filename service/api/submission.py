@@ -20,18 +20,30 @@ Key = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[!-~]+$",
-        description="Retry-safe key: sending the same body again with the same key returns the existing sweep.",
+        description="Key of this submission: the same body with the same key again returns the existing sweep, and "
+        "another body is refused with 409. White space may differ, the order of keys may not.",
     ),
 ]
 
 
 def stored(spec: SweepSpec) -> dict[str, Any]:
-    """Return the spec with every default written out, so that a later version's defaults do not change it."""
+    """Return the spec as the document to store, with every default written out.
+
+    A later version of the service may have other defaults, which must not change a stored sweep.
+    """
     return spec.model_dump(mode="json")
 
 
 def submit(database: Database, spec: SweepSpec, body_hash: str, key: str | None) -> Sweep:
     """Store the sweep and return its row, or return the row that an earlier request with this key stored.
+
+    Without a key, every call stores a new sweep.
+
+    Args:
+        database: Where to store it.
+        spec: The sweep.
+        body_hash: The hash of the request's body, by which a repeated request is recognised.
+        key: The idempotency key; None or empty for none.
 
     Raises:
         KeyReused: The earlier request with this key had another body.

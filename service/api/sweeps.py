@@ -24,7 +24,7 @@ from workers.spec.sweep import SweepSpec
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 _SWEEP_SCHEMA = {"schema": {"$ref": "#/components/schemas/SweepSpec"}}
 BODY = {"requestBody": {"required": True, "content": {"application/json": _SWEEP_SCHEMA}}}
-"""The body of a call that takes a sweep, for the OpenAPI schema."""
+"""What the OpenAPI schema says about the body of a call that takes a sweep document."""
 
 
 class Listing(BaseModel):
@@ -32,7 +32,7 @@ class Listing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     state: list[SweepState] = Field(default=[], description="Only those in one of these states; all by default.")
-    limit: int = Field(50, ge=1, le=200, description="The most sweeps to return.")
+    limit: int = Field(50, ge=1, le=200, description="The largest number of sweeps to return.")
     cursor: str | None = Field(None, max_length=400, description="``next_cursor`` of the page before.")
 
 
@@ -44,13 +44,17 @@ class TrialListing(BaseModel):
     sort: Literal["number", "objective"] = Field(
         "number", description="By number, or by objective: the best first, trials without an objective last."
     )
-    limit: int = Field(100, ge=1, le=1000, description="The most trials to return.")
+    limit: int = Field(100, ge=1, le=1000, description="The largest number of trials to return.")
     cursor: str | None = Field(None, max_length=400, description="``next_cursor`` of the page before.")
 
 
 @router.post("", status_code=202, openapi_extra=BODY)
 def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = None) -> schemas.SweepView:
-    """Submit a sweep. Repeating the request with the same Idempotency-Key returns the same sweep."""
+    """Submit a sweep, and return it without waiting for its trials.
+
+    The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409.
+    Without the header, every request submits a new sweep.
+    """
     spec = parse_sweep(document.content, context.settings.data_dir)
     row = submit(context.database, spec, document.hash, key)
     response.headers["Location"] = f"/v1/sweeps/{row.id}"
@@ -60,9 +64,9 @@ def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = No
 
 @router.post("/validate", openapi_extra=BODY)
 def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
-    """Dry run: check a sweep and return its number of trials, its packs and its warnings. Nothing is stored.
+    """Check a sweep, and return its number of trials, the sizes of its packs and its warnings. Nothing is stored.
 
-    If the database does not answer, warnings about resources that the cluster lacks are left out.
+    While the database or Ray does not answer, warnings about resources that no node has are left out.
     """
     spec = parse_sweep(document.content, context.settings.data_dir)
     try:
@@ -75,7 +79,7 @@ def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
 
 @router.get("")
 def list_sweeps(context: Ctx, query: Annotated[Listing, Query()]) -> schemas.SweepPage:
-    """Return sweeps, newest first."""
+    """Return one page of the list of sweeps, newest first."""
     before = cursors.decode(query.cursor, (int, float), str) if query.cursor else None
     with context.database.read() as session:
         rows = sweeps.page(session, query.state, query.limit, before)
@@ -95,7 +99,7 @@ def get_sweep(sweep_id: SweepId, context: Ctx) -> schemas.SweepView:
 
 @router.get("/{sweep_id}/trials")
 def list_trials(sweep_id: SweepId, context: Ctx, query: Annotated[TrialListing, Query()]) -> schemas.TrialPage:
-    """Return the sweep's trials, by number or by objective."""
+    """Return one page of the sweep's trials that have been created, by number or by objective."""
     with context.database.read() as session:
         row = sweeps.get(session, sweep_id)
         rows, place = (
@@ -120,19 +124,20 @@ def _by_objective(session: Session, sweep: Sweep, query: TrialListing) -> tuple[
 
 @router.get("/{sweep_id}/report")
 def get_report(sweep_id: SweepId, context: Ctx) -> schemas.SweepReport:
-    """Return the best trials, and the objective over reflectors and margin."""
+    """Return the sweep's 20 best trials, and its trials' objectives by number of reflectors and margin."""
     with context.database.read() as session:
         return report.of(session, sweeps.get(session, sweep_id))
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202)
 def steer(
-    sweep_id: SweepId, verb: Annotated[SweepVerb, Path(description="What to do.")], context: Ctx
+    sweep_id: SweepId, verb: Annotated[SweepVerb, Path(description="What to do with the sweep.")], context: Ctx
 ) -> schemas.SweepView:
-    """Pause, resume, stop or cancel a sweep. Repeating a verb is not an error.
+    """Pause, resume, stop or cancel a sweep.
 
-    ``pause`` ends running trials at a checkpoint, and ``resume`` continues them from there. After ``stop`` running
-    trials finish and no others start. ``cancel`` ends running trials now.
+    After ``pause`` running trials write a checkpoint and wait; ``resume`` continues them from there. After ``stop``
+    running trials finish and no others start. ``cancel`` ends all trials without a new checkpoint. A verb that has had
+    its effect changes nothing; one that the sweep's state does not permit is refused with 409.
     """
     with context.database.write() as session:
         row = sweeps.apply(session, sweep_id, verb)

@@ -19,4 +19,4 @@ Time = Annotated[
     BeforeValidator(rfc3339),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-26T11:04:05.123Z"]}),
 ]
-"""A field of an answer that is made from seconds."""
+"""The type of a field that takes seconds since 1970 and holds them as the text of ``rfc3339``."""

@@ -38,12 +38,14 @@ def get_trial(trial_id: TrialId, context: Ctx) -> schemas.TrialView:
 
 @router.post("/{trial_id}/{verb}", status_code=202)
 def steer(
-    trial_id: TrialId, verb: Annotated[TrialVerb, Path(description="What to do.")], context: Ctx
+    trial_id: TrialId, verb: Annotated[TrialVerb, Path(description="What to do with the trial.")], context: Ctx
 ) -> schemas.TrialView:
-    """Stop or cancel a trial. Repeating a verb is not an error.
+    """Stop or cancel a trial that has not ended.
 
-    ``stop`` ends the trial at a checkpoint, and it counts as pruned; ``cancel`` ends it now. The controller carries
-    the verb out; until then it is shown as ``wanted``.
+    Both end a running trial without a new checkpoint; earlier checkpoints stay. After ``stop`` it counts as pruned,
+    after ``cancel`` as cancelled; a waiting trial counts as cancelled in both cases. The controller carries the verb
+    out; until then it is shown as ``wanted``, and repeating it, or ``stop`` after ``cancel``, changes nothing. Once the
+    trial has ended, the answer is 409.
     """
     with context.database.write() as session:
         return presenters.trial(trials.want(session, trial_id, verb))
@@ -53,10 +55,13 @@ def steer(
 def get_metrics(
     trial_id: TrialId,
     context: Ctx,
-    keys: Annotated[list[str] | None, Query(description="Only these metrics; all by default.")] = None,
-    after: Annotated[int, Query(ge=-1, le=2**53, description="Only reports of later steps.")] = -1,
+    keys: Annotated[list[str] | None, Query(description="The names of the metrics to return; all by default.")] = None,
+    after: Annotated[int, Query(ge=-1, le=2**53, description="Return only the reports of steps above this one.")] = -1,
 ) -> schemas.TrialMetrics:
-    """Return the trial's metrics by step."""
+    """Return the trial's reports after a step, the first 10,000, each with the metrics of one step.
+
+    Reports without any of the metrics asked for are left out.
+    """
     with context.database.read() as session:
         trials.get(session, trial_id)
         rows = reports.of_trial(session, trial_id, after, limit=10_000)
@@ -70,10 +75,13 @@ def get_metrics(
 def get_checkpoint(
     trial_id: TrialId,
     context: Ctx,
-    which: Annotated[Literal["best", "last"], Query(description="Which checkpoint to download.")] = "best",
+    which: Annotated[Literal["best", "last"], Query(description="Which checkpoint ``download`` returns.")] = "best",
     download: Annotated[bool, Query(description="Return the model itself, as a safetensors file.")] = False,
 ) -> schemas.TrialCheckpoints | Response:
-    """Return where the last and the best checkpoint are, or with ``download=1`` the model of one of them."""
+    """Return where the trial's last and best checkpoints are, or with ``download=1`` the model of one of them.
+
+    A download is answered with 404 if there is no such checkpoint, or if the API's machine cannot read its folder.
+    """
     with context.database.read() as session:
         trials.get(session, trial_id)
         if download:
@@ -86,14 +94,18 @@ def get_checkpoint(
 
 @router.get("/{trial_id}/model")
 def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
-    """Return how to load the trained model. The status is 404 until MLflow has the trial's run and a checkpoint."""
+    """Return how to load the trial's model from MLflow, where it is logged once the trial has succeeded.
+
+    The status is 404 until MLflow has the trial's run and the trial has a checkpoint. From then on the address is
+    known, but only that of a succeeded trial leads to a model.
+    """
     with context.database.read() as session:
         row = trials.get(session, trial_id)
         spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
         run = projections.get(session, trial_id)
         if run is None or checkpoints.find(session, trial_id, "last") is None:
             raise NotFound(
-                "model of trial", trial_id, " yet: a trial's model is logged to MLflow once the trial has a checkpoint"
+                "model of trial", trial_id, " yet: MLflow gets a trial's model after the trial has succeeded"
             )
     uri, url = f"runs:/{run.run_id}/model", presenters.mlflow_url(context.settings, run)
     snippet = _snippet(context.settings.mlflow_public_url, uri, spec, row)
@@ -101,7 +113,7 @@ def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
 
 
 def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
-    """Return a program that loads the model and runs it on a sequence of the task's own shape."""
+    """Return a program that loads the trial's model and runs it on one sequence of the shape that its task has."""
     own = plan_trial(spec, trial.number, trial.params).require_spec()
     steps, features = own.task.sequence_length, own.task.input_size
     shape, axes, dtype = f"(1, {steps})", "sequences, time steps; each value is a token's number", "int64"
@@ -113,7 +125,7 @@ def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
 
 @router.get("/{trial_id}/logs")
 def get_logs(trial_id: TrialId, context: Ctx) -> schemas.Logs:
-    """Return the trial's history: its attempts, why each of them ended, and its events."""
+    """Return the trial's history: its attempts, why each of them ended, and its first 1,000 events."""
     with context.database.read() as session:
         row = trials.get(session, trial_id)
         tries = attempts.of_trial(session, trial_id)

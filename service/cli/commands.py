@@ -14,16 +14,16 @@ from service.cli import documents, tables
 from service.client import ENDS, Client
 
 PATIENCE_SECONDS = 1.0
-"""How long a command waits for a service that does not answer."""
+"""For how many seconds a command repeats a call to a service that does not answer or answers 503."""
 WATCH_PATIENCE_SECONDS = 60.0
-"""The same once a watched sweep has been seen: the service may be restarting."""
+"""``PATIENCE_SECONDS`` of a watch whose first call was answered: the service may be restarting."""
 LOOK_SECONDS = 0.5
 SHOWN_TRIALS = 8
-"""The most running trials that ``watch`` shows a bar for."""
+"""``watch`` shows bars for at most this many running trials."""
 
 UrlOption = Annotated[str, typer.Option("--url", envvar="SPECTRAL_URL", help="Address of the service.")]
-SweepArgument = Annotated[str, typer.Argument(help="A sweep's id, as submit and ls print it.")]
-SweepOrTrialArgument = Annotated[str, typer.Argument(help="The id of a sweep or a trial.")]
+SweepArgument = Annotated[str, typer.Argument(help="The id of a sweep, as submit and ls print it.")]
+SweepOrTrialArgument = Annotated[str, typer.Argument(help="The id of a sweep, or of a trial as show prints it.")]
 FileArgument = Annotated[Path, typer.Argument(help="A JSON file with a sweep; - reads standard input.")]
 HERE = "http://127.0.0.1:8000"
 
@@ -32,14 +32,14 @@ console = Console(highlight=False)
 
 def submit(
     file: FileArgument,
-    follow: Annotated[bool, typer.Option("--watch", help="Show the progress until the sweep has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--watch", help="Then do what watch does.")] = False,
     key: Annotated[
         str | None,
-        typer.Option(help="Retry-safe key: submitting again with the same key returns the existing sweep."),
+        typer.Option(help="Key of this submission: the same file with the same key again returns the existing sweep."),
     ] = None,
     url: UrlOption = HERE,
 ) -> None:
-    """Submit a sweep."""
+    """Submit a sweep, print its id and return at once."""
     document = documents.load(file)
     with Client(url, patience=PATIENCE_SECONDS) as client:
         sweep = client.submit(document, key)
@@ -52,7 +52,7 @@ def submit(
 
 
 def watch(id: SweepArgument, url: UrlOption = HERE) -> None:
-    """Show a sweep's progress until it has ended. The exit code is 0 if it succeeded, else 1."""
+    """Show a sweep's progress until it has ended, then its best trials. The exit code is 0 if it succeeded, else 1."""
     with Client(url, patience=PATIENCE_SECONDS) as client:
         sweep = client.sweep(id)
         client.patience = WATCH_PATIENCE_SECONDS
@@ -68,11 +68,11 @@ def watch(id: SweepArgument, url: UrlOption = HERE) -> None:
 
 
 def ls(
-    state: Annotated[list[str] | None, typer.Option(help="Only sweeps in this state; may be repeated.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="Only sweeps in this state, or in any of several.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The most sweeps to list.")] = 20,
     url: UrlOption = HERE,
 ) -> None:
-    """List sweeps, newest first."""
+    """List sweeps in order of submission, newest first."""
     with Client(url, patience=PATIENCE_SECONDS) as client:
         rows = list(client.sweeps(state or [], limit))
     if rows:
@@ -88,7 +88,7 @@ def show(
     limit: Annotated[int, typer.Option(min=1, help="The most trials to show.")] = 20,
     url: UrlOption = HERE,
 ) -> None:
-    """Show a sweep: its state, its best trials and where to find more."""
+    """Show a sweep: its warnings, its state, its trials, best first, and the addresses of its pages."""
     with Client(url, patience=PATIENCE_SECONDS) as client:
         sweep = client.sweep(id)
         rows = list(client.trials(id, "objective", limit=limit))
@@ -98,27 +98,27 @@ def show(
 
 
 def pause(id: SweepArgument, url: UrlOption = HERE) -> None:
-    """Pause a sweep: running trials end at a checkpoint."""
+    """Pause a sweep: running trials write a checkpoint and wait for resume."""
     _steer(id, url, "pause")
 
 
 def resume(id: SweepArgument, url: UrlOption = HERE) -> None:
-    """Continue a paused sweep."""
+    """Continue a paused sweep: its trials go on from their checkpoints."""
     _steer(id, url, "resume")
 
 
 def stop(id: SweepOrTrialArgument, url: UrlOption = HERE) -> None:
-    """Let a sweep's running trials finish and start no others, or end one trial at a checkpoint."""
+    """Let a sweep's running trials finish and start no others, or end one trial, which keeps its checkpoints."""
     _steer(id, url, "stop")
 
 
 def cancel(id: SweepOrTrialArgument, url: UrlOption = HERE) -> None:
-    """End a sweep or a trial now."""
+    """End a sweep with all of its trials, or one trial, without a new checkpoint."""
     _steer(id, url, "cancel")
 
 
 def validate(file: FileArgument, url: UrlOption = HERE) -> None:
-    """Check a sweep without submitting it."""
+    """Check a sweep without submitting it, and print its warnings and its number of trials."""
     document = documents.load(file)
     with Client(url, patience=PATIENCE_SECONDS) as client:
         plan = client.validate(document)
@@ -146,7 +146,13 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _follow(client: Client, sweep: dict[str, Any], bars: Progress) -> dict[str, Any]:
-    """Show the progress of a sweep and its running trials until it has ended, and return its last state."""
+    """Show the progress of a sweep and its running trials until the sweep has ended, and return the ended sweep.
+
+    Args:
+        client: The service's client.
+        sweep: The sweep as the client returned it.
+        bars: Where the progress is shown. The bars of trials are removed at the end, that of the sweep stays.
+    """
     whole = bars.add_task(tables.plain(sweep["name"]), total=sweep["progress"]["total"])
     shown: dict[str, TaskID] = {}
     while True:
@@ -162,7 +168,10 @@ def _follow(client: Client, sweep: dict[str, Any], bars: Progress) -> dict[str, 
 
 
 def _show_running(client: Client, sweep: dict[str, Any], bars: Progress, shown: dict[str, TaskID]) -> None:
-    """Update one bar for each running trial; ``shown`` maps trials to their bars."""
+    """Add, update and remove bars, so that each running trial, up to ``SHOWN_TRIALS``, has one.
+
+    ``shown`` maps the ids of the trials that have a bar to their bars, and is changed in place.
+    """
     running = {trial["id"]: trial for trial in client.trials(sweep["id"], state=["running"], limit=SHOWN_TRIALS)}
     for ended in shown.keys() - running.keys():
         bars.remove_task(shown.pop(ended))

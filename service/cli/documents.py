@@ -1,4 +1,4 @@
-"""Sweeps from files."""
+"""Read the JSON document of a sweep from a file or from standard input."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from service.cli.errors import UserError
 
 
 def load(file: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; ``-`` is standard input.
+    """Return the JSON object in a file; the path ``-`` stands for standard input.
 
     Raises:
-        UserError: There is no such file, or it is not one JSON object. The message names the line and column.
+        UserError: The file does not exist or cannot be read, is not UTF-8 or not JSON, holds NaN or Infinity, gives a
+            key twice in one object, is nested too deep, or holds another value than an object. If the syntax is wrong,
+            the message names the line and column.
     """
     name = "standard input" if str(file) == "-" else str(file)
     try:
@@ -31,18 +33,18 @@ def load(file: Path) -> dict[str, Any]:
     except RecursionError:
         raise UserError(f"{name} is nested too deep for a sweep") from None
     if not isinstance(document, dict):
-        raise UserError(f"{name} is not a JSON object; a sweep is one: {{...}}")
+        raise UserError(f"{name} is JSON, but not an object; a sweep is an object: {{...}}")
     return document
 
 
 def _refuse(name: str) -> float:
-    raise UserError(f"the file contains {name}, which is not JSON; give a finite number")
+    raise UserError(f"the sweep contains {name}, which is not JSON; give a finite number")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for name, value in pairs:
         if name in document:
-            raise UserError(f"{name} is given twice in one object; give it once")
+            raise UserError(f"the key {name} is given twice in one object; give it once")
         document[name] = value
     return document

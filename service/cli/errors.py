@@ -1,4 +1,7 @@
-"""Errors as a user reads them: what is wrong, what was given, what is allowed. Exit code 2 and no traceback."""
+"""Print errors as a user reads them, with exit code 2 and without a traceback.
+
+Of a wrong field the message says what is wrong with it, what was given and what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,12 @@ OWN_PACKAGES = frozenset({"service", "workers", "spectral"})
 
 
 class UserError(Exception):
-    """Something that the user can put right.
+    """A mistake that the user can put right, in the command line or in a file.
 
     Args:
-        message: What is wrong.
-        errors: The wrong fields, each with ``field``, ``given``, ``problem`` and ``allowed``.
+        message: What is wrong. If there are ``errors``, it is printed up to its first colon.
+        errors: The wrong fields of the sweep, each with ``field``, ``given``, ``problem`` and ``allowed``; each is
+            printed below the message.
     """
 
     def __init__(self, message: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -30,7 +34,12 @@ class UserError(Exception):
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Turn errors of the user, refusals of the server and missing packages into a message and exit code 2."""
+    """Print expected exceptions of the block as messages on standard error, and exit with code 2.
+
+    Expected are UserError, a refusal by the service (ApiError), no service at the address (ServiceUnreachable) and a
+    package that is not installed. If the reader of standard output has gone, the exit code is ``BROKEN_PIPE_CODE``, and
+    nothing is printed. Other exceptions pass through.
+    """
     try:
         yield
     except UserError as error:

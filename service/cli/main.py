@@ -14,8 +14,7 @@ import typer
 
 from service.cli import commands, errors
 from service.cli.commands import FileArgument
-
-DISTRIBUTION = "spectral-rnn-service"
+from spectral_rnn_service import installed_version
 
 app = typer.Typer(
     name="spectral",
@@ -33,10 +32,13 @@ FreeMlflowPortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit. Errors of the user end in a message and exit code 2, never in a traceback.
+    """Run a command and exit the process with the command's exit code.
+
+    A mistake of the user, a refusal by the service, no service at the address or a missing package ends in a message on
+    standard error and exit code 2. Any other exception is a defect and shows its traceback.
 
     Args:
-        arguments: The command and its arguments; by default those of this process.
+        arguments: The command and its arguments, without the program's name; by default those of this process.
     """
     with errors.reported():
         app(args=arguments, prog_name="spectral")
@@ -44,12 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            typer.echo(version(DISTRIBUTION))
-        except PackageNotFoundError:
-            typer.echo("unknown (not installed)")
+        typer.echo(f"spectral {installed_version()}")
         raise typer.Exit
 
 
@@ -67,10 +64,10 @@ def up(
     home: HomeOption = Path("spectral-home"),
     port: PortOption = 8000,
     mlflow_port: MlflowPortOption = 5000,
-    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs to train on; all by default.")] = None,
-    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to train on; all by default.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs to train on; by default all of this machine.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to train on; by default all of this machine.")] = None,
 ) -> None:
-    """Start everything on this machine: the service, its controller, Ray and MLflow."""
+    """Start the API, the controller, Ray and MLflow on this machine, and run them until Ctrl-C."""
     from service import stack
 
     raise typer.Exit(stack.up(home=home, port=port, mlflow_port=mlflow_port, cpus=cpus, gpus=gpus))
@@ -79,14 +76,16 @@ def up(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the service's files and the plots.")] = Path("build/demo"),
-    sweep: Annotated[Path | None, typer.Option(help="JSON file of another sweep to run.")] = None,
+    sweep: Annotated[
+        Path | None, typer.Option(help="JSON file of another sweep; its objective is an accuracy.")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False,
     port: FreePortOption = 0,
     mlflow_port: FreeMlflowPortOption = 0,
 ) -> None:
-    """Start everything, run a real sweep on handwritten digits, and show its result.
+    """Start the service with Ray and MLflow, run a real sweep on handwritten digits, show its result and stop again.
 
-    The exit code is 0 if the best trial's validation accuracy is above 90 %.
+    The exit code is 0 if the sweep succeeded and its best trial's validation accuracy is above 90 %, 1 if not.
     """
     from service import demo as demonstration
     from service.cli import documents
@@ -104,7 +103,7 @@ def train(
     file: FileArgument,
     out: Annotated[Path, typer.Option(help="Folder for results and checkpoints; a repeated call continues there.")],
 ) -> None:
-    """Train a whole sweep on this machine without a service."""
+    """Train every trial of a sweep on this machine without a service. The exit code is 1 if a trial failed."""
     from service.cli import documents, training
 
     training.train(documents.load(file), out)
@@ -114,13 +113,13 @@ def train(
 def show_task(
     name: Annotated[str, typer.Argument(help='A task, or one with its fields: \'{"name": "copy", "length": 50}\'')],
     out: Annotated[Path, typer.Option(help="File to write: .png, .svg or .pdf.")],
-    sample: Annotated[int, typer.Option(min=0, help="Which sequence of the set, from 0.")] = 0,
+    sample: Annotated[int, typer.Option(min=0, help="Number of the sequence in the set, from 0.")] = 0,
     split: Annotated[Literal["validation", "test"], typer.Option(help="The set to draw from.")] = "validation",
     data_dir: Annotated[
         Path | None, typer.Option(envvar="SPECTRAL_DATA_DIR", help="Folder of the tasks' data.")
     ] = None,
 ) -> None:
-    """Draw a sample of a task: its inputs over time and its target."""
+    """Draw one sequence of a task to a picture: its inputs over time and its target."""
     from workers.tasks.pictures.__main__ import main as draw
 
     folder = [] if data_dir is None else ["--data-dir", str(data_dir)]

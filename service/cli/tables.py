@@ -1,4 +1,4 @@
-"""Sweeps and trials as tables for a terminal."""
+"""Text and tables for a terminal, made from the sweeps, trials and warnings that the API returns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ __all__ = ["advice", "params", "plain", "print_sweep", "sweeps", "trials"]
 
 
 def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return a table with one row for each sweep."""
+    """Return a table with one row for each sweep.
+
+    Its column ``trials`` has the trials that have ended, of all; ``done`` has the share of the optimiser steps done.
+    """
     table = Table("id", "name", "state", "trials", "done", box=None, pad_edge=False)
     for row in rows:
         counts, progress = row["trials"], row["progress"]
@@ -24,7 +27,12 @@ def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def trials(rows: Sequence[dict[str, Any]], metric: str) -> Table:
-    """Return a table with one row for each trial, among others with its best value of the metric."""
+    """Return a table with the state, step, objective and parameters of each trial.
+
+    Args:
+        rows: The trials.
+        metric: The name of the sweep's objective, for the heading of its column.
+    """
     table = Table("trial", "state", "step", f"best {metric}", "parameters", box=None, pad_edge=False)
     for row in rows:
         value = "" if row["objective"] is None else f"{row['objective']:.6g}"
@@ -34,18 +42,27 @@ def trials(rows: Sequence[dict[str, Any]], metric: str) -> Table:
 
 
 def params(trial: dict[str, Any]) -> str:
-    """Return a trial's parameters in short: only the last part of each path, and numbers rounded."""
+    """Return a trial's parameters in one line, such as ``margin=0.1 reflectors=4``.
+
+    The first part of each path, such as ``model.``, is left out, and floats are rounded to four digits.
+    """
     shown = ((name.partition(".")[2], value) for name, value in trial["params"].items())
     return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in shown)
 
 
 def advice(warning: dict[str, Any]) -> str:
-    """Return a warning as one sentence."""
+    """Return a warning of the API in one line: the field, its value, what is wrong with it, and what to do."""
     return f"{warning['field']} = {warning['given']} {warning['problem']}; {warning['allowed']}"
 
 
 def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
-    """Print a sweep's warnings, state and best trial, and where to find more about it."""
+    """Print a sweep's warnings, state, numbers of trials and best trial, and its pages in the service and in MLflow.
+
+    Args:
+        console: Where to print.
+        sweep: The sweep as the API returns it.
+        base_url: The address of the service.
+    """
     for warning in sweep["warnings"]:
         console.print(f"[yellow]warning[/] {plain(advice(warning))}", soft_wrap=True)
     counts = {name: n for name, n in sweep["trials"].items() if n and name != "total"}

@@ -20,15 +20,18 @@ console = Console(highlight=False)
 
 
 def train(document: dict[str, Any], out: Path) -> None:
-    """Train every trial of a sweep and print the leaderboard.
+    """Train every trial of a sweep and print a table of all trials, best first.
+
+    The folder of task data is read from the environment variable ``SPECTRAL_DATA_DIR``.
 
     Args:
-        document: The sweep.
-        out: The folder for results and checkpoints. If it holds some of this sweep, training continues from there.
+        document: The sweep, as decoded JSON that has not been validated.
+        out: The folder for results and checkpoints. If it holds checkpoints of this very sweep, training continues from
+            them.
 
     Raises:
-        UserError: The sweep is not valid, its data are missing, or the folder belongs to another sweep.
-        SystemExit: A trial failed; the exit code is 1.
+        UserError: The sweep is not valid, its data are missing, or the folder holds another sweep.
+        SystemExit: At least one trial failed; the exit code is 1. All trials were tried and the table was printed.
     """
     data = os.environ.get("SPECTRAL_DATA_DIR")
     data_dir = Path(data) if data else None
@@ -46,7 +49,10 @@ def train(document: dict[str, Any], out: Path) -> None:
 
 
 def _run(sweep: LocalSweep) -> None:
-    """Train with one progress bar over all steps; the steps that a trial leaves undone are taken off its total."""
+    """Train, with one progress bar over the steps of all trials and a line for each trial that ends.
+
+    If a trial ends early, the steps that it leaves undone are taken off the bar's total.
+    """
     planned = {str(trial.number): trial.training.steps for trial in sweep.trials}
     done = dict.fromkeys(planned, 0)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -1,4 +1,4 @@
-"""The whole service on one machine: Ray, MLflow, the API and the controller, started, watched and stopped together."""
+"""Run the whole service on one machine: start, restart and stop Ray, MLflow, the API and the controller together."""
 
 from service.stack.errors import HomeBusy, HomeUnusable, PortTaken, SamePort, StackFailed
 from service.stack.foreground import up

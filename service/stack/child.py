@@ -1,4 +1,4 @@
-"""One process of a stack: started, restarted when it ends, and stopped."""
+"""Start one process of a stack, restart it when it ends, and stop it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from service.stack.processes import ManagedProcess
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 STEADY_SECONDS = 60.0
-"""A process that has run this long has recovered: its next end counts as the first one."""
+"""If a process has run for longer than this, its next end counts as the first one, and so does the pause after it."""
 LAST_LINES = 15
-"""How much of a log an error message quotes."""
+"""How many lines of a log an error message quotes."""
 
 
 class Child:
-    """A managed process. It runs in a session of its own, so that Ctrl-C in the terminal reaches only the supervisor.
+    """Starts, restarts and ends one process of a stack, and all that this process starts in its process group.
+
+    The process runs in a session of its own, so that Ctrl-C in the terminal reaches only the supervisor.
 
     Args:
-        part: How to start the process.
-        log: The file for its output.
-        say: Called with a line of text when something happens to the process.
+        part: The process's name, command and environment.
+        log: The file to which its output is appended. The file's folder is the process's working directory.
+        say: Called with a line of text whenever the process has ended and will be restarted.
+
+    Attributes:
+        ends: How often the process has ended in a row, without running for longer than ``STEADY_SECONDS`` in between.
     """
 
     def __init__(self, part: ManagedProcess, log: Path, say: Callable[[str], None]) -> None:
@@ -36,11 +41,14 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The process id, or None between the process's end and its next start."""
+        """The process id; None before the first start, after ``finish``, and while a restart is awaited.
+
+        A process that has ended keeps its id until ``restart_if_ended`` has noticed the end.
+        """
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the process."""
+        """Start the process. It must not be running."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.part.command,
@@ -54,7 +62,10 @@ class Child:
         self._started_at = time.monotonic()
 
     def restart_if_ended(self) -> None:
-        """Start the process again if it has ended, after a pause that doubles with each end in a row."""
+        """Notice the end of the process, and start it again if the pause after its end is over. Return at once.
+
+        The pause begins with ``FIRST_PAUSE`` seconds and doubles with each end in a row, up to ``LONGEST_PAUSE``.
+        """
         if self._process is not None and self._process.poll() is not None:
             self._has_ended(self._process.returncode)
         if self._process is None and time.monotonic() >= self._start_after:
@@ -71,11 +82,11 @@ class Child:
         self._say(f"{self.part.name} {how}; restarting it in {pause:g} s (its log: {self.log})")
 
     def terminate(self) -> None:
-        """Ask the process to end."""
+        """Ask the process and its group to end, by SIGTERM, and return at once."""
         self._signal(signal.SIGTERM)
 
     def finish(self, deadline: float) -> None:
-        """Wait for its end until ``deadline`` (on the monotonic clock), then kill what is left of its group."""
+        """Wait for the process to end until ``deadline`` (on the monotonic clock), then kill the rest of its group."""
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(max(0.0, deadline - time.monotonic()))
@@ -84,7 +95,7 @@ class Child:
             self._process = None
 
     def last_words(self) -> str:
-        """Return the end of its log, indented."""
+        """Return the last ``LAST_LINES`` lines of the process's log, indented; empty if there is no log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(f"    {line}" for line in lines[-LAST_LINES:])
 

@@ -1,4 +1,4 @@
-"""Why a stack does not start. Each message says what to do."""
+"""The reasons why a stack does not start. Each message says what was found and what to do, or where the logs are."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 class StackError(RuntimeError):
-    """The base of the errors below."""
+    """A stack cannot start, or does not work after its start. It is the base of the errors below."""
 
 
 class Unusable(StackError):
-    """An option, or this installation, cannot be used as it is."""
+    """A stack cannot start with these options or this installation; starting it again needs a change of them."""
 
 
 class NotInstalled(Unusable):
-    """A package that the stack needs is missing."""
+    """Packages that the stack's processes import are not installed for this Python."""
 
     def __init__(self, names: Sequence[str]) -> None:
         missing = " and ".join(names)
@@ -24,23 +24,23 @@ class NotInstalled(Unusable):
 
 
 class PortTaken(Unusable):
-    """Another program listens on a port."""
+    """A port that was asked for cannot be listened on: another program does, or the user may not."""
 
     def __init__(self, port: int, what: str, option: str) -> None:
         super().__init__(
-            f"port {port}, meant for {what}, is taken by another program; choose another one with {option}"
+            f"port {port}, meant for {what}, is taken by another program or reserved; choose another one with {option}"
         )
 
 
 class SamePort(Unusable):
-    """The API and MLflow were given the same port."""
+    """The same port was asked for, or picked, for the API and for MLflow."""
 
     def __init__(self, port: int) -> None:
         super().__init__(f"--port and --mlflow-port are both {port}; give two different ones")
 
 
 class HomeUnusable(Unusable):
-    """The home cannot be created or written to."""
+    """The stack's folder cannot be created, or its lock file cannot be opened for writing."""
 
     def __init__(self, home: Path, error: OSError) -> None:
         why = (error.strerror or type(error).__name__).lower()
@@ -48,7 +48,7 @@ class HomeUnusable(Unusable):
 
 
 class HomeBusy(StackError):
-    """Another stack runs in the home."""
+    """Another process has locked the stack's folder: a stack runs in it."""
 
     def __init__(self, home: Path, holder: str) -> None:
         super().__init__(
@@ -57,4 +57,4 @@ class HomeBusy(StackError):
 
 
 class StackFailed(StackError):
-    """A process ended during the start, or did not get ready in time."""
+    """During the start a process ended again and again, or was not ready in time."""

@@ -1,4 +1,4 @@
-"""``spectral up``: the embedded stack in a terminal, until Ctrl-C."""
+"""``spectral up``: run a stack in a terminal until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -29,18 +29,20 @@ def up(
     gpus: int | None = None,
     foreground: bool = True,
 ) -> int:
-    """Run the stack until SIGINT or SIGTERM.
+    """Start a stack, run it until SIGINT or SIGTERM, and stop it. Call this in the main thread.
 
     Args:
-        home: The stack's folder.
+        home: The folder for everything that the stack keeps.
         port: The port of the API and the web page; 0 picks a free one.
         mlflow_port: The port of MLflow; 0 picks a free one.
-        cpus: The CPUs to train on; all by default.
-        gpus: The GPUs to train on; all by default.
-        foreground: Print the addresses and what happens. If false, only errors are printed.
+        cpus: The number of CPUs to train on; None for all of this machine.
+        gpus: The number of GPUs to train on; None for all of this machine.
+        foreground: Print the addresses, and a line whenever a process has ended and is restarted. If false, only the
+            error that prevents the start is printed.
 
     Returns:
-        The exit code: 0, or 1 if the stack did not start, or 2 if an option or the installation has to be changed.
+        The exit code: 0 after a signal, also one during the start; 1 if another stack runs in ``home`` or a process did
+        not get ready; 2 if a port, the folder or this installation cannot be used.
     """
     say = _print if foreground else _nothing
     stack = Stack(home, port, mlflow_port, cpus, gpus, say=say)

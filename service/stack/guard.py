@@ -15,12 +15,16 @@ from contextlib import suppress
 import psutil
 
 MARK = "SPECTRAL_STACK"
-"""The environment variable that holds the stack's home."""
+"""The environment variable that holds the resolved path of the stack's home, in each of the stack's processes."""
 GRACE_SECONDS = 5.0
+"""How long processes have to end after SIGTERM, before they are killed."""
 
 
 def members(home: str) -> list[psutil.Process]:
-    """Return the living processes of the stack in ``home``, and their descendants, without this process."""
+    """Return the living processes that belong to the stack in ``home``, and their descendants, except this process.
+
+    A process belongs to the stack if its environment variable ``SPECTRAL_STACK`` is ``home``.
+    """
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -31,7 +35,11 @@ def members(home: str) -> list[psutil.Process]:
 
 
 def end_all(home: str, grace: float = GRACE_SECONDS) -> int:
-    """End the processes of the stack in ``home`` and return their number; kill those left after ``grace`` seconds."""
+    """End the processes of the stack in ``home``: SIGTERM first, then SIGKILL for those left after ``grace`` seconds.
+
+    Returns:
+        How many processes there were at the beginning.
+    """
     left = members(home)
     for send in (psutil.Process.terminate, psutil.Process.kill):
         for process in left:

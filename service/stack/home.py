@@ -1,4 +1,4 @@
-"""The folder of a stack: what is kept over restarts, and a lock so that only one stack uses it at a time."""
+"""The folder in which a stack keeps its files over restarts, with a lock so that only one stack uses it at a time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from service.stack.errors import HomeBusy, HomeUnusable
 
 
 class Home:
-    """The folder of a stack.
+    """Names, prepares and locks the folder of a stack. Constructing it touches no file.
 
-    Its content::
+    The content of the folder::
 
-        spectral.db           sweeps, trials, events
-        checkpoints/          by sweep and trial
+        spectral.db           the SQLite database with sweeps, trials and events
+        checkpoints/          a folder for each sweep, and in it one for each trial
         mlflow/               MLflow's database and artifacts
-        logs/                 one file for each process; that of the start before is NAME.log.1
-        ray.token             the secret that this stack's processes share with its Ray
-        lock                  who runs here
+        logs/                 NAME.log for each process; its log of the start before is NAME.log.1
+        ray.token             the secret by which this stack's processes are admitted to its Ray
+        lock                  process id and address of the stack that runs here, or that ran last
+
+    Args:
+        path: The folder; ``~`` and relative paths are resolved.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,20 +42,24 @@ class Home:
 
     @property
     def ray(self) -> Path:
-        """The folder of Ray's own files. Its path is short, because a socket's path may have at most 107 bytes."""
+        """The folder of Ray's own files, outside the home and the same for every start.
+
+        Its path is short, because a socket's path may have at most 107 bytes.
+        """
         short = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:8]
         return short / f"spectral-ray-{os.getuid()}-{digest}"
 
     def claim(self, holder: dict[str, Any]) -> None:
-        """Lock the folder until ``release`` or the end of this process.
+        """Create the folder if needed, and lock it until ``release`` or the end of this process.
 
         Args:
-            holder: What the error of another stack shows about this one: its ``url``.
+            holder: This stack's address, as ``{"url": ...}``. The error of another stack that finds the folder locked
+                shows it.
 
         Raises:
-            HomeBusy: Another stack runs in the folder.
-            HomeUnusable: The folder cannot be created or written to.
+            HomeBusy: Another stack has locked the folder.
+            HomeUnusable: The folder cannot be created, or its lock file cannot be opened for writing.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -70,7 +77,13 @@ class Home:
         self._lock = descriptor
 
     def prepare(self) -> None:
-        """Create the folders and the secret, rename the logs of the start before, and remove what its Ray left."""
+        """Create the subfolders, an empty folder for Ray and, if it is missing, the secret.
+
+        The logs of the start before are renamed to ``NAME.log.1``, replacing older ones.
+
+        Raises:
+            OSError: A file or folder cannot be created.
+        """
         for folder in (self.checkpoints, self.mlflow / "artifacts", self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         for log in self.logs.glob("*.log"):
@@ -83,7 +96,7 @@ class Home:
                 file.write(secrets.token_hex(32))
 
     def release(self) -> None:
-        """Remove Ray's files and unlock the folder."""
+        """Remove Ray's own files, and unlock the folder if this object has locked it."""
         shutil.rmtree(self.ray, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)

@@ -1,4 +1,4 @@
-"""TCP ports on this machine."""
+"""Find free TCP ports on this machine's loopback address, and check those that were asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ HOST = "127.0.0.1"
 
 
 def require(port: int, what: str, option: str) -> None:
-    """Raise PortTaken if a program listens on the port; ``what`` it is for and its ``option`` go into the message."""
+    """Raise PortTaken if this process cannot listen on a port of ``HOST``.
+
+    Args:
+        port: The port.
+        what: What the port is for, for the message.
+        option: The option by which the user can choose another port, for the message.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -20,7 +26,7 @@ def require(port: int, what: str, option: str) -> None:
 
 
 def free(count: int) -> list[int]:
-    """Return different ports that no program listens on at the moment."""
+    """Return ``count`` different ports on which no program listens at the moment. They are not reserved."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for probe in sockets:

@@ -1,4 +1,4 @@
-"""The four processes of a stack: how each is started, and its environment."""
+"""The commands and environments of a stack's four processes: Ray, MLflow, the API and the controller."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from service.stack.ports import HOST
 OBJECT_STORE_BYTES = 100_000_000
 LEASE_SECONDS = 6
 IMPORTED = ("ray", "mlflow", "fastapi", "uvicorn", "sqlalchemy", "alembic")
-"""Packages of which the processes need at least these."""
+"""The packages without which a process of the stack cannot start. The command line does not import them itself."""
 
 
 @dataclass(frozen=True)
 class ManagedProcess:
-    """A process of the stack.
+    """What is needed to start a process of the stack, and to know when it is ready.
 
     Attributes:
-        name: The name in messages and of the log file.
+        name: The name in messages and of the log file: ``ray``, ``mlflow``, ``api`` or ``controller``.
         command: The program and its arguments.
-        environment: The whole environment.
-        url: An address that answers 200 once the process is ready; empty if it has none.
+        environment: The environment variables of the process; it inherits no others.
+        url: An address that answers 200 once the process is ready; empty if there is none.
     """
 
     name: str
@@ -40,7 +40,18 @@ class ManagedProcess:
 
 @dataclass(frozen=True)
 class Layout:
-    """The folder, ports and resources of a stack. ``cpus`` and ``gpus`` are None for all of this machine."""
+    """The folder, ports, resources and database of a stack.
+
+    Attributes:
+        home: The folder for everything that the stack keeps.
+        port: The port of the API and the web page.
+        mlflow_port: The port of MLflow.
+        ray_port: The port of Ray's head, where the controller connects.
+        ray_client_port: The port of Ray's client server, which the stack does not use but Ray starts.
+        cpus: The number of CPUs that Ray may use; None for all of this machine.
+        gpus: The number of GPUs that Ray may use; None for all of this machine.
+        database_url: The SQLAlchemy URL of the database.
+    """
 
     home: Home
     port: int
@@ -53,24 +64,26 @@ class Layout:
 
     @property
     def url(self) -> str:
-        """The address of the API and the web page."""
+        """The address of the API and the web page, such as ``http://127.0.0.1:8000``."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def mlflow_url(self) -> str:
-        """The address of MLflow."""
+        """The address of MLflow, such as ``http://127.0.0.1:5000``."""
         return f"http://{HOST}:{self.mlflow_port}"
 
 
 def managed_processes(layout: Layout) -> list[ManagedProcess]:
-    """Return the processes in the order of their start."""
+    """Return the processes in the order of their start: Ray, MLflow, the API and the controller."""
     return [_ray(layout), _mlflow(layout), _api(layout), _controller(layout)]
 
 
 def environment(layout: Layout) -> dict[str, str]:
-    """Return the environment that all processes share.
+    """Return the environment that all processes of the stack get: this process's, with changes.
 
-    It holds the mark by which they are found again, the path to our packages, and the secret of this stack's Ray.
+    Added are ``SPECTRAL_STACK``, by which ``guard`` finds the processes again, the path to our packages, the path of
+    the file with the secret of this stack's Ray, the address of the database, and that of MLflow. Left out are
+    variables that would lead to another Ray.
     """
     root = str(Path(service.__file__).resolve().parent.parent)
     inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
@@ -147,7 +160,7 @@ def _controller(layout: Layout) -> ManagedProcess:
 
 
 def require_installed() -> None:
-    """Raise NotInstalled if a package that only the processes import is missing here."""
+    """Raise NotInstalled, naming all that are missing, if a package of ``IMPORTED`` is not installed here."""
     missing = [name for name in IMPORTED if not _is_installed(name)]
     if missing:
         raise NotInstalled(missing)
@@ -160,10 +173,14 @@ def _is_installed(package: str) -> bool:
 
 
 def _program(name: str, module: str) -> list[str]:
-    """Return how to call a program of a package that is installed for this Python.
+    """Return the beginning of a command that runs a program of a package that is installed for this Python.
 
-    The one beside this Python is taken if there is one, else the module is run. A program elsewhere on PATH is never
-    taken: it may belong to another Python, with another version of the package.
+    It is the program's file in the folder of this Python's executable, or else ``python -m module``. A program
+    elsewhere on PATH is never taken: it may belong to another Python, with another version of the package.
+
+    Args:
+        name: The name of the program's file, such as ``ray``.
+        module: The module that does the same under ``python -m``.
     """
     beside = Path(sys.executable).parent / name
     return [str(beside)] if beside.is_file() else [sys.executable, "-m", module]

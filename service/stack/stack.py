@@ -1,4 +1,4 @@
-"""The embedded stack: ``with Stack(home) as stack: ...`` runs everything inside the block."""
+"""The stack: ``with Stack(home) as stack: ...`` runs Ray, MLflow, the API and the controller during the block."""
 
 from __future__ import annotations
 
@@ -23,23 +23,29 @@ from service.stack.processes import Layout, managed_processes, require_installed
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 120.0
+"""The start fails if the API or MLflow is not ready after this time."""
 LOOK_SECONDS = 0.25
 STOP_SECONDS = 10.0
+"""How long the API and the controller, and then Ray and MLflow, have to end before they are killed."""
 TRIES = 4
-"""A process that has ended this often before the stack was ready is given up."""
+"""The start fails if a process has ended this often in a row before the stack is ready."""
 
 
 class Stack:
-    """Ray, MLflow, the API and the controller on this machine.
+    """Runs Ray, MLflow, the API and the controller on this machine, and restarts those that end.
+
+    A thread watches the processes between ``start`` and ``stop``. If this Python process is killed, they are ended too.
+    As a context manager it starts at the beginning of the block and stops at its end.
 
     Args:
-        home: The folder for everything that the stack keeps.
+        home: The folder for everything that the stack keeps; it is created by ``start`` if needed.
         port: The port of the API; 0 picks a free one.
         mlflow_port: The port of MLflow; 0 picks a free one.
-        cpus: The CPUs that Ray may use; all by default.
-        gpus: The GPUs that Ray may use; all by default.
-        database_url: A database to use instead of the SQLite file in ``home``.
-        say: Called with a line of text when something happens to a process.
+        cpus: The number of CPUs that Ray may use; None for all of this machine.
+        gpus: The number of GPUs that Ray may use; None for all of this machine.
+        database_url: The SQLAlchemy URL of a database to use instead of the SQLite file in ``home``.
+        say: Called with a line of text when a process has ended and will be restarted, and when processes of an earlier
+            stack in ``home`` had to be ended; written to the log by default.
     """
 
     def __init__(
@@ -73,33 +79,40 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """The address of the API and the web page."""
+        """The address of the API and the web page, such as ``http://127.0.0.1:8000``."""
         return self.layout.url
 
     @property
     def mlflow_url(self) -> str:
-        """The address of MLflow."""
+        """The address of MLflow, such as ``http://127.0.0.1:5000``."""
         return self.layout.mlflow_url
 
     def pid(self, part: str) -> int | None:
-        """Return the process id of ``ray``, ``mlflow``, ``api`` or ``controller``.
+        """Return the process id of a part of a started stack; None while the part has ended and its restart is awaited.
 
-        It is None between the process's end and its next start.
+        Args:
+            part: ``ray``, ``mlflow``, ``api`` or ``controller``.
+
+        Raises:
+            StopIteration: The stack has not been started, or has no such part.
         """
         return next(child.pid for child in self._children if child.part.name == part)
 
     def start(self) -> None:
-        """Start everything; return when sweeps can run and MLflow answers.
+        """Start all processes, and return when the API says that sweeps can run and MLflow answers.
 
-        If the start fails, nothing is left running.
+        If the start fails or is interrupted, nothing is left running. Processes that an earlier stack in the same home
+        has left behind are ended first.
 
         Raises:
-            NotInstalled: A package is missing.
-            SamePort: Both ports are the same.
-            PortTaken: Another program listens on a port.
+            NotInstalled: A package that a process needs is missing.
+            SamePort: The API and MLflow have the same port.
+            PortTaken: The port of the API or of MLflow cannot be listened on.
             HomeBusy: Another stack runs in the home.
-            HomeUnusable: The home cannot be created or written to.
-            StackFailed: A process did not get ready.
+            HomeUnusable: The home cannot be created, or its lock file cannot be opened for writing.
+            OSError: Another file of the home cannot be created.
+            StackFailed: A process ended ``TRIES`` times in a row, or was not ready after ``READY_SECONDS``.
+            KeyboardInterrupt: ``interrupt`` was called meanwhile.
         """
         require_installed()
         if self.layout.port == self.layout.mlflow_port:
@@ -135,9 +148,10 @@ class Stack:
                 child.restart_if_ended()
 
     def interrupt(self) -> None:
-        """End ``wait``, or a start that is under way.
+        """Make ``wait`` return, or ``start``, if it is under way, raise KeyboardInterrupt.
 
-        It may be called from another thread, or from a signal handler in the thread that starts or waits.
+        From then on processes that end are not restarted; ``stop`` is still needed. It may be called from another
+        thread, or from a signal handler in the thread that starts or waits.
         """
         self._stop.set()
 
@@ -164,11 +178,14 @@ class Stack:
                 raise KeyboardInterrupt
 
     def wait(self) -> None:
-        """Return after ``interrupt``."""
+        """Block until ``interrupt`` or ``stop`` is called."""
         self._stop.wait()
 
     def stop(self) -> None:
-        """End every process and unlock the home. Running trials continue from their checkpoints at the next start."""
+        """End every process and unlock the home.
+
+        Trials that were running continue from their last checkpoints at the next start.
+        """
         self._stop.set()
         if self._supervisor is not None:
             self._supervisor.join()
@@ -199,7 +216,7 @@ class Stack:
 
 
 def _answers(url: str) -> tuple[bool, str]:
-    """Return whether the address answers 200, and what it answered or why it did not."""
+    """Return whether the address answers with status 200, and the start of its answer, or why there was none."""
     try:
         reply = httpx.get(url, timeout=5.0)
     except httpx.HTTPError as error:

@@ -1,4 +1,4 @@
-"""The base of every answer."""
+"""The base of the documents with which the API answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Document(BaseModel):
-    """The base of every answer. A string below a field is the field's description."""
+    """The base of every answer. The string under a field becomes the field's description in the OpenAPI schema."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)

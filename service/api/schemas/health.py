@@ -11,23 +11,23 @@ from service.api.times import Time
 
 
 class ComponentView(Document):
-    """The health of one part of the system, as last seen."""
+    """The health of the database, the controller, Ray or MLflow, as last seen."""
 
     healthy: bool
-    """Whether the part works. A part that has not been seen for a while is not healthy."""
+    """Whether the part works. It is false for a part that has not been seen for 30 seconds."""
     message: str
     """Its condition in words."""
     at: Time | None = None
-    """When it was last seen; null if it never was, and for the database, which is asked anew each time."""
+    """When the controller last reported on it; null if it never did, or for the database, which the API asks itself."""
     detail: dict[str, Any] = Field(default_factory=dict)
-    """Details, depending on the part."""
+    """Further facts for programs; for ``ray`` the cluster's nodes."""
 
 
 class Queue(Document):
-    """What is being trained, and what waits for free resources."""
+    """How many trials wait and are being trained, over all sweeps."""
 
     waiting_trials: int
-    """Trials that wait."""
+    """Trials that have been created and wait, for free resources or for their paused sweep."""
     running_trials: int
     """Trials that are being trained."""
     open_packs: int
@@ -35,25 +35,25 @@ class Queue(Document):
 
 
 class ClusterView(Document):
-    """The state of the cluster."""
+    """The condition of the service's parts, and how much it has to train."""
 
     parts: dict[str, ComponentView]
-    """The parts of the system by name. Nodes, CPUs and GPUs are in the detail of ``ray``."""
+    """``database``, ``controller``, ``ray`` and ``mlflow``. Nodes, CPUs and GPUs are in the detail of ``ray``."""
     queue: Queue
-    """What is being trained, and what waits."""
+    """How many trials wait and are being trained."""
 
 
 class Readiness(Document):
     """Whether the service can run sweeps."""
 
     ready: bool
-    """Whether newly submitted sweeps will run."""
+    """Whether sweeps can run: the database, the controller and Ray are healthy."""
     degraded: bool
-    """Whether something that training does not need, such as MLflow, is down."""
+    """Whether any part is not healthy. If ``ready`` is true, it is MLflow, which training does not need."""
     waiting_for: list[str]
-    """What keeps the service from being ready; empty if it is ready."""
+    """The parts that keep the service from being ready, each with its message; empty if it is ready."""
     parts: dict[str, ComponentView]
-    """The parts of the system by name."""
+    """``database``, ``controller``, ``ray`` and ``mlflow``."""
 
 
 class Liveness(Document):

@@ -14,11 +14,11 @@ class Problem(Document):
         """One field of the request that was refused."""
 
         field: str
-        """The field's path in the document, such as ``model.reflectors``, or the parameter's name."""
+        """The field's path in the document, such as ``model.reflectors``, or ``(document)``, or a parameter's name."""
         given: Any
-        """The value that was sent."""
+        """The value that was sent, possibly cut short; null if the field is missing."""
         problem: str
-        """What is wrong with the value; it reads on from the field's name."""
+        """What is wrong with the value, as a phrase that follows the field's name."""
         allowed: str
         """What to send instead."""
 
@@ -35,4 +35,7 @@ class Problem(Document):
 
 
 class Advice(Problem.Field):
-    """A warning about a value that is accepted but likely to train badly; ``allowed`` is the advice."""
+    """A warning about a value that is accepted, but likely to train badly, or more than any node of the cluster has.
+
+    ``allowed`` is the advice.
+    """

@@ -8,7 +8,7 @@ from service.api.schemas.trials import TrialView
 
 
 class PlanePoint(Document):
-    """A trial's place in the plane of reflectors and margin, and its objective there."""
+    """The numbers of reflectors, the margin and the objective of one trial."""
 
     trial_id: str
     """The trial."""
@@ -23,23 +23,23 @@ class PlanePoint(Document):
 
 
 class GridCell(Document):
-    """The trials with one pair of reflector counts and one margin."""
+    """The objectives of the trials with one pair of reflector counts and one margin; failed trials do not count."""
 
     count: int
-    """How many there are."""
+    """The number of these trials that have an objective."""
     best: float
-    """The best of their objectives."""
+    """The largest of their objectives, or the smallest if the objective is minimised."""
     mean: float
     """The mean of their objectives."""
 
 
 class Grid(Document):
-    """The objective over reflectors and margin, as a table."""
+    """The sweep's objective as a table: a row for each pair of reflector counts, a column for each margin."""
 
     reflectors: list[tuple[int, int]]
-    """The pairs of reflector counts, one for each row."""
+    """The pairs of reflector counts (left, right) of the rows, ascending."""
     margins: list[float]
-    """The margins, one for each column."""
+    """The margins of the columns, ascending."""
     cells: list[list[GridCell | None]]
     """``cells[i][j]`` belongs to ``reflectors[i]`` and ``margins[j]``; null if no trial there has an objective."""
 
@@ -50,10 +50,11 @@ class SweepReport(Document):
     sweep_id: str
     """The sweep."""
     objective: ObjectiveView
-    """What it optimises."""
+    """The metric by which the trials are ranked, and its direction."""
     leaderboard: list[TrialView]
-    """The best trials, best first, at most 20."""
+    """The 20 best trials that have an objective and have not failed, best first."""
     grid: Grid | None
-    """The objective over reflectors and margin; null if there are too many values for a table, or none."""
+    """The objective by reflectors and margin; null if ``places`` is empty or has more than 16 different pairs of
+    reflector counts or margins."""
     places: list[PlanePoint]
-    """Every trial that has reflectors and an objective, with its place in the same plane."""
+    """One entry for every trial that has a margin and an objective and has not failed, best first."""

@@ -17,9 +17,11 @@ class DryRun(Document):
     trials: int
     """The number of trials."""
     shapes: list[int]
-    """The number of trials of each shape of network and training; trials of one shape can be trained together."""
+    """The number of trials of each shape of network and training, largest first. Trials of one shape can be
+    trained together."""
     packs: list[int]
-    """The sizes of the packs, the groups of trials that one worker trains together, if there is one worker."""
+    """The sizes that the packs would have if there were one worker, largest first. A pack is a group of trials that one
+    worker trains together."""
     warnings: list[Advice]
     """Values that are accepted but likely to train badly, and resources that no node of the cluster has."""
 
@@ -33,35 +35,36 @@ class Counts(Document):
     total: int
     """All trials of the sweep."""
     waiting: int = 0
-    """Trials that are not being trained at the moment."""
+    """Trials that have not ended and are not being trained at the moment."""
     running: int = 0
     """Trials that are being trained."""
     succeeded: int = 0
-    """Trials that were trained to their last step."""
+    """Trials that were trained to their last step or reached ``training.target``."""
     pruned: int = 0
-    """Trials that were stopped early, by the sweep's rule or by a user."""
+    """Trials whose training was ended early by the sweep's ``early_stopping`` or by a user's ``stop``."""
     failed: int = 0
-    """Trials that ended with an error, such as a loss that is not finite."""
+    """Trials that could not be trained to the end, such as for a loss that is not finite or a lost machine."""
     cancelled: int = 0
-    """Trials that ended because the sweep or the trial was cancelled or stopped."""
+    """Trials that were cancelled, or were waiting when they or their sweep were stopped."""
 
 
 class Progress(Document):
     """The progress of a sweep in optimiser steps."""
 
     done: int
-    """The steps done so far, over all trials."""
+    """The steps done so far, summed over all trials."""
     total: int
-    """The steps to do. Steps that an ended trial will never do are not counted, so ``done`` reaches ``total``."""
+    """The steps that all trials have done and will do. Of a trial that ended early only the steps done are counted, so
+    that ``done`` equals ``total`` in the end."""
 
 
 class ObjectiveView(Document):
-    """What a sweep optimises."""
+    """The metric by which a sweep's trials are ranked, and its direction."""
 
     metric: str
     """The metric by which trials are ranked."""
     direction: Literal["minimize", "maximize"]
-    """Whether small or large values are better."""
+    """``minimize`` if small values are better, ``maximize`` if large ones are."""
 
 
 class SweepSummary(Document):
@@ -74,34 +77,34 @@ class SweepSummary(Document):
     state: SweepState
     """The sweep's state."""
     reason: str | None
-    """Why the sweep ended as it did; null if there is nothing to explain."""
+    """Why the sweep failed or could not go on; null otherwise."""
     created_at: Time
     """When the sweep was submitted."""
     started_at: Time | None
-    """When its first trial started."""
+    """When the sweep first became ``running``, which may be before its first trial is trained; null before."""
     ended_at: Time | None
-    """When it ended."""
+    """When it ended; null before."""
     trials: Counts
     """The number of trials in each state."""
     progress: Progress
     """The progress in optimiser steps."""
     objective: ObjectiveView
-    """What the sweep optimises."""
+    """The metric by which its trials are ranked, and its direction."""
     links: dict[str, str]
-    """The paths of the sweep and of what belongs to it."""
+    """The paths of the sweep (``self``), of its ``trials``, its ``events`` and its ``report``."""
 
 
 class SweepView(SweepSummary):
     """A sweep in full."""
 
     best: TrialView | None
-    """The trial with the best objective so far."""
+    """The trial with the best objective so far, the first of equals; null until one that has not failed has one."""
     mlflow_url: str | None
     """The page of the sweep's run in MLflow; null until MLflow has it."""
     warnings: list[Advice]
     """Values that are accepted but likely to train badly, and resources that no node of the cluster has."""
     spec: dict[str, Any]
-    """The sweep as submitted, with every default filled in."""
+    """The sweep document after validation, with every default filled in."""
 
 
 class SweepPage(Document):
@@ -110,4 +113,4 @@ class SweepPage(Document):
     sweeps: list[SweepSummary]
     """The sweeps of this page, newest first."""
     next_cursor: str | None
-    """The ``cursor`` of the next page; null on the last page."""
+    """The ``cursor`` of the next page; null if this page is not full. The page after a full last page is empty."""

@@ -12,7 +12,7 @@ from service.states import TrialState
 
 
 class TrialView(Document):
-    """One trial: one setting of the sweep's parameters, and how far its training has come."""
+    """One trial: its values of the swept fields, and how far its training has come."""
 
     id: str
     """The sweep's id, a hyphen and the trial's number."""
@@ -21,27 +21,27 @@ class TrialView(Document):
     number: int
     """The trial's number within the sweep, from 0."""
     params: dict[str, Any]
-    """The values of the swept parameters, by path."""
+    """The trial's value of each swept field, by the field's path, such as ``model.margin``."""
     state: TrialState
     """The trial's state."""
     wanted: str | None
     """``stop`` or ``cancel`` if a user asked for it and the controller has not carried it out yet, else null."""
     step: int
-    """The last step that the trial reported."""
+    """The highest step that the trial has reported; 0 before."""
     objective: float | None
     """The best value of the objective at any checkpoint so far; null until there is one."""
     best_step: int | None
-    """The step of the checkpoint with that value."""
+    """The step of the checkpoint with that value; null until there is one."""
     reason: str | None
-    """Why the trial ended as it did; null for a trial that succeeded or has not ended."""
+    """Why the trial ended early, failed, or waits for another attempt; null if there is nothing to explain."""
     created_at: Time
     """When the trial was created."""
     started_at: Time | None
-    """When its training first started."""
+    """When it was first given to a worker; null before."""
     ended_at: Time | None
-    """When it ended."""
+    """When it ended; null before."""
     links: dict[str, str] = Field(default_factory=dict)
-    """The paths of the trial and of what belongs to it."""
+    """The paths of the trial (``self``), of its ``metrics``, ``checkpoint``, ``model`` and ``logs``."""
 
 
 class TrialPage(Document):
@@ -50,7 +50,7 @@ class TrialPage(Document):
     trials: list[TrialView]
     """The trials of this page."""
     next_cursor: str | None
-    """The ``cursor`` of the next page; null on the last page."""
+    """The ``cursor`` of the next page; null if this page is not full. The page after a full last page is empty."""
 
 
 class MetricsPoint(Document):
@@ -61,7 +61,7 @@ class MetricsPoint(Document):
     at: Time
     """When the report arrived."""
     values: dict[str, float | None]
-    """The metrics by name; null for a value that was not finite."""
+    """The metrics by name. A trial with a metric that is not finite fails instead of reporting it."""
 
 
 class TrialMetrics(Document):
@@ -70,9 +70,9 @@ class TrialMetrics(Document):
     trial_id: str
     """The trial."""
     keys: list[str]
-    """The names of all metrics in these reports, also of those that the query left out."""
+    """The names of all metrics in the reports after the step asked for, also of those that the query left out."""
     points: list[MetricsPoint]
-    """The reports in order of step."""
+    """The first 10,000 reports in order of step."""
 
 
 class CheckpointView(Document):
@@ -83,7 +83,7 @@ class CheckpointView(Document):
     path: str
     """Its folder, as the workers see it."""
     objective: float | None
-    """The objective at that step."""
+    """The objective at that step; null if it was not measured there."""
     at: Time
     """When the controller learned of it."""
     download: str
@@ -98,7 +98,7 @@ class TrialCheckpoints(Document):
     last: CheckpointView | None
     """The newest checkpoint; null until there is one."""
     best: CheckpointView | None
-    """The checkpoint with the best objective; null until there is one."""
+    """The checkpoint with the best objective so far; null until one has an objective."""
 
 
 class ModelView(Document):
@@ -107,7 +107,7 @@ class ModelView(Document):
     trial_id: str
     """The trial."""
     uri: str
-    """The model's URI, for ``mlflow.pyfunc.load_model``."""
+    """The model's URI, for ``mlflow.pyfunc.load_model``. It leads to a model once the trial has succeeded."""
     mlflow_url: str
     """The page of the trial's run in MLflow."""
     snippet: str
@@ -115,24 +115,25 @@ class ModelView(Document):
 
 
 class AttemptView(Document):
-    """One attempt to train a trial. A trial gets another attempt after a pause, or if a worker is lost."""
+    """One attempt to train a trial. There is another one after a pause, a lost worker, or a failure that is retried."""
 
     number: int
-    """The attempt's number, from 0."""
+    """The attempt's number among those of its trial, from 1."""
     pack_id: str
     """The pack in which the trial was trained: a group of trials that one worker trains together."""
     from_step: int
-    """The last step that had been reported before the attempt started."""
+    """The highest step that the trial had reported before; training itself resumes from the newest checkpoint."""
     outcome: str | None
-    """How the attempt ended; null while it runs."""
+    """``succeeded``, ``failed``, ``pruned``, ``cancelled``, ``paused``, or ``lost`` with its worker; null before."""
     cause: str | None
-    """``user`` if the trial itself was at fault, ``infrastructure`` if the machine was; null if neither."""
+    """Of a failed attempt ``user`` if the trial was at fault, ``infrastructure`` if the machine was; of a lost one
+    ``process`` if its worker was lost alone, ``cluster`` if all of Ray was; else null."""
     reason: str | None
-    """Why it ended, in words."""
+    """Why the attempt ended, in words; null if there is nothing to explain."""
     started_at: Time
-    """When it started."""
+    """When its pack was planned, shortly before its worker started."""
     ended_at: Time | None
-    """When it ended."""
+    """When it ended; null before."""
 
 
 class EventView(Document):
@@ -143,9 +144,9 @@ class EventView(Document):
     kind: str
     """What happened, such as ``sweep.running`` or ``trial.metrics``."""
     trial_id: str | None
-    """The trial that it happened to; null for the sweep itself."""
+    """The id of the trial that it happened to; null for an event of the sweep itself."""
     data: dict[str, Any]
-    """Details, depending on the kind."""
+    """The event's facts; which there are depends on the kind."""
     at: Time
     """When it happened."""
 
@@ -158,7 +159,7 @@ class Logs(Document):
     state: TrialState
     """Its state now."""
     reason: str | None
-    """Why it ended as it did."""
+    """The trial's ``reason``."""
     attempts: list[AttemptView]
     """Its attempts in order."""
     events: list[EventView]

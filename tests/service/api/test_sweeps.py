@@ -218,7 +218,7 @@ def test_verbs_are_idempotent_and_too_late_is_a_conflict(
     answer = api.post(f"{path}/pause")
     assert answer.status_code == 409
     assert answer.json()["detail"] == (
-        "cannot pause a sweep that is cancelling: possible while it is paused, queued, running"
+        "cannot pause a sweep that is cancelling: possible only while it is paused, queued, running"
     )
     assert rows(database, Event) == 5
 

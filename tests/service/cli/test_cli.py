@@ -79,10 +79,10 @@ def test_help_lists_the_commands() -> None:
 
 def test_the_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     done = spectral("--version")
-    assert (done.returncode, done.stdout) == (0, f"{version('spectral-rnn-service')}\n")
-    monkeypatch.setattr("service.cli.main.DISTRIBUTION", "no-such-distribution")
+    assert (done.returncode, done.stdout) == (0, f"spectral {version('spectral-rnn-service')}\n")
+    monkeypatch.setattr("spectral_rnn_service.DISTRIBUTION", "no-such-distribution")
     done = spectral("--version")
-    assert (done.returncode, done.stdout) == (0, "unknown (not installed)\n")
+    assert (done.returncode, done.stdout) == (0, "spectral unknown (not installed)\n")
 
 
 def test_a_command_whose_package_is_missing_names_it_and_the_extra(tmp_path: Path) -> None:
@@ -232,10 +232,10 @@ def test_a_wrong_field_is_named_with_what_is_allowed(base_url: str, document: di
     ("text", "words"),
     [
         ('{"a":\n  oops}', "standard input is not JSON at line 2, column 3"),
-        ("[1]", "not a JSON object"),
+        ("[1]", "standard input is JSON, but not an object"),
         ('{"a": NaN}', "NaN"),
         ("[" * 100_000, "nested too deep"),
-        ('{"name": "a", "name": "b"}', "name is given twice"),
+        ('{"name": "a", "name": "b"}', "the key name is given twice"),
     ],
 )
 def test_a_file_that_is_not_a_sweep_ends_in_a_message_without_a_traceback(text: str, words: str) -> None:
