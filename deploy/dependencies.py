@@ -82,7 +82,7 @@ def install() -> int:
 
 def install_uv() -> bool:
     """Install the locked uv by pip, and return whether that worked."""
-    return pip_install_hashed([block for block in locked_blocks() if name_of(block) == "uv"], "--quiet", "--quiet")
+    return pip_install_hashed([block for block in locked_blocks() if name_of(block) == "uv"])
 
 
 def install_with_pip() -> int:
@@ -101,18 +101,26 @@ def install_with_pip() -> int:
     return 0 if steps_succeeded else 1
 
 
-def pip_install_hashed(blocks: Iterable[str], *options: str) -> bool:
+def pip_install_hashed(blocks: Iterable[str]) -> bool:
     """Install packages by pip without their dependencies, hashes verified, and return whether that worked.
 
     Args:
         blocks: The packages, as ``locked_blocks`` returns them.
-        options: Further options of ``pip install``.
+
+    Raises:
+        SystemExit: A file that pip found is not the locked one. Nothing from its index is to be trusted then.
     """
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
         requirements.write_text("\n".join(blocks))
-        hashed = ("--no-deps", "--require-hashes", "--requirement", str(requirements))
-        return pip("install", "--quiet", *options, *hashed)
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+        command += ["--require-hashes", "--requirement", str(requirements)]
+        done = subprocess.run(command, cwd=ROOT, check=False, stderr=subprocess.PIPE, text=True)
+    if done.returncode and "DO NOT MATCH THE HASHES" in done.stderr:
+        sys.exit(
+            f"{done.stderr}A downloaded file does not have the hash that {LOCK.name} gives; nothing was installed."
+        )
+    return done.returncode == 0
 
 
 def locked_blocks() -> list[str]:

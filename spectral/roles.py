@@ -27,8 +27,8 @@ def parameter_roles(module: nn.Module) -> dict[str, ParameterRole]:
     parameter's name to its role. A layer's suffix, such as ``_l0`` or ``_l0_reverse``, is left out of the name there.
     Every module of this package does so, also inside a weight that ``spectral.parametrize`` has replaced. The role of
     an undeclared parameter follows from torch's conventions: ``coordinate`` if it is what a torch parametrization
-    stores in place of a weight or bias, such as ``parametrizations.weight.original``; ``bias`` if its name contains
-    "bias"; and otherwise ``weight``.
+    stores in place of a weight or bias, such as ``parametrizations.weight.original``; ``bias`` if one of the
+    words of its name, between underscores, is "bias", as in ``bias_ih``; and otherwise ``weight``.
 
     Args:
         module: Any module. In a pack, where parameters have a leading trial axis, the roles are the same.
@@ -51,4 +51,4 @@ def direct_parameter_role(owner: nn.Module, name: str) -> ParameterRole:
         return declared[stem]
     if isinstance(owner, ParametrizationList):
         return "coordinate"
-    return "bias" if "bias" in name else "weight"
+    return "bias" if "bias" in stem.split("_") else "weight"

@@ -78,7 +78,7 @@ class LowRank(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return A and C, both of shape (..., n, m1 + m2)."""
+        """Return the factors A and C of W = diag(sigma) + A C^T, both of shape (..., n, m1 + m2)."""
         left, right = wy.factor(u), wy.factor(v)
         zu, zv = left.z(), right.z_transposed()
         scaled_zu = zu * sigma.unsqueeze(-2)

@@ -87,7 +87,10 @@ def at_least(what: str, value: float | None, limit: float, *, percent: bool = Fa
 
 
 def at_most(what: str, value: float | None, limit: float, *, percent: bool = False, also: bool = True) -> Bound:
-    """Return the bound that ``value`` is at most ``limit``; the arguments are those of ``at_least``."""
+    """Return the bound that ``value`` is at most ``limit``, the greatest value that meets it.
+
+    The other arguments are those of ``at_least``.
+    """
     return Bound(
         what, f"<= {format_number(limit, percent)}", format_number(value, percent), _met(value, also, limit, value)
     )

@@ -62,3 +62,7 @@ class OtherSweep(ValueError):
 
 class NoGpu(RuntimeError):
     """A GPU was requested, but torch finds none that it can use on this node."""
+
+
+class SamplerError(RuntimeError):
+    """A sampler breaks its contract: its point leaves out a dimension, or it will never propose its next trial."""

@@ -59,7 +59,9 @@ def _run(sweep: LocalSweep) -> None:
     with Progress(*columns, console=console) as bars:
         bar = bars.add_task(tables.plain(sweep.sweep.name), total=sum(planned.values()))
         for report in sweep.run():
-            done[report.trial_id] = max(done[report.trial_id], report.step)
+            # A sampler that learns adds trials while the sweep runs.
+            planned.setdefault(report.trial_id, sweep.trials[int(report.trial_id)].training.steps)
+            done[report.trial_id] = max(done.get(report.trial_id, 0), report.step)
             if isinstance(report, Ended):
                 planned[report.trial_id] = done[report.trial_id]
                 bars.console.print(tables.plain(_line(sweep.results[int(report.trial_id)])), soft_wrap=True)

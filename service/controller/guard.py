@@ -25,7 +25,7 @@ MAX_CONSECUTIVE_ERRORS = 10
 
 
 class SweepGuard:
-    """Runs actions on sweeps, counts the consecutive errors of each, and fails a sweep that cannot go on."""
+    """Runs actions on sweeps. If an action fails too often in a row on a sweep, the sweep is failed."""
 
     def __init__(self, context: ReconcileContext) -> None:
         self._context = context

@@ -18,7 +18,10 @@ BUSY_SECONDS = 10
 
 
 class LeadLost(RuntimeError):
-    """The controller no longer leads, because another term has begun. An open transaction is rolled back."""
+    """The controller no longer leads: its term is not the current one, or a runner obeys a newer term.
+
+    Writes of an old term raise it, and so do checks outside any transaction. An open transaction is rolled back.
+    """
 
 
 class Database:

@@ -73,6 +73,12 @@ def test_what_a_parametrization_of_torch_holds_is_a_coordinate():
     assert roles == {"bias": "bias", "parametrizations.weight.original": "coordinate"}
 
 
+def test_a_bias_is_known_by_a_word_of_its_name_and_not_by_a_part_of_a_word():
+    module = nn.Module()
+    module.unbiased_gain, module.in_proj_bias = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3))
+    assert parameter_roles(module) == {"unbiased_gain": "weight", "in_proj_bias": "bias"}
+
+
 def test_parameters_by_role_are_the_module_s_own():
     rnn = SpectralRNN(2, 4, num_layers=2, reflectors=2)
     reflectors, singular = list(rnn.reflector_parameters()), list(rnn.singular_parameters())

@@ -64,7 +64,7 @@ class DeepPack(PackedModel):
         return [self._transition()] if self._spectral else []
 
     def after_step(self) -> None:
-        """Scale every reflector to length 1: the loss does not depend on it, and an optimiser would let it grow."""
+        """Scale every reflector that is not zero to length 1: the loss does not depend on it, and it would grow."""
         for name, role in self.roles.items():
             if role == "reflector":
                 normalize_reflectors_(self.parameters[name])

@@ -3,7 +3,7 @@
 Layout of the directory::
 
     sweep.json          the sweep
-    results.json        the state, objective and last metrics of every trial; rewritten whenever a trial ends
+    results.json        the state, objective and last metrics of every trial; rewritten when trials start and end
     trials/00003/       the checkpoints of trial 3 (workers.checkpoints)
 
 A sweep that is run again in the same directory resumes from its checkpoints. There is no early stopping here, because
@@ -16,7 +16,7 @@ import json
 import os
 import signal
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -32,12 +32,16 @@ from workers.files import write_whole
 from workers.protocol import AssignedTrial, Assignment, Checkpointed, Ended, Measured, Report
 from workers.runtime.pack_planner import plan
 from workers.runtime.train_pack import train
-from workers.spec.expand import plan_trials
+from workers.spec.expand import next_points, objective, plan_trial, trial_count
+from workers.spec.samplers import Observation
+from workers.spec.search_space import Scalar
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import TrialSpec
 
 _REPORT: TypeAdapter[Report] = TypeAdapter(Report)
 RESULTS, SWEEP = "results.json", "sweep.json"
+UNFINISHED = ("waiting", "running")
+"""States of a trial that has not ended."""
 
 
 @dataclass
@@ -78,27 +82,34 @@ class LocalSweep:
             ``resources.cpus`` CPUs that this process may use, or a single one if the sweep uses a GPU.
         data_dir: The directory of the data sets that are read from files; None for the one in the user's cache.
 
+    A sampler that learns from results proposes further trials while the sweep runs: ``trials`` and ``results`` grow.
+
     Raises:
         OtherSweep: The directory holds the results of another sweep.
-        SpecError: A trial of the sweep cannot be trained.
+        SpecError: A trial of the sweep cannot be trained. ``run`` raises it for trials that are proposed later.
     """
 
     def __init__(
         self, sweep: SweepSpec, directory: Path, *, workers: int | None = None, data_dir: Path | None = None
     ) -> None:
         self.sweep, self.directory = sweep, directory
-        self.trials = [plan.require_spec() for plan in plan_trials(sweep)]
-        self.results = [LocalResult(trial.number, dict(trial.params)) for trial in self.trials]
+        self.trials: list[TrialSpec] = []
+        self.results: list[LocalResult] = []
         self._workers = workers or _default_workers(sweep)
         self._data_dir = None if data_dir is None else str(data_dir)
         self._seen: set[tuple[str, int, str]] = set()
+        self._pack_count = 0
         self._claim_directory()
+        # A resumed sweep keeps its trials: a sampler that learns could propose others now that results are missing.
+        for params in self._stored_points():
+            self._add_trial(params)
+        self._propose()
 
     @property
     def best(self) -> LocalResult | None:
         """The trial with the best objective so far; None before the first. Failed trials do not count."""
         found = [result for result in self.results if result.objective is not None and result.state != "failed"]
-        sign = 1 if self.trials[0].objective.direction == "maximize" else -1
+        sign = 1 if objective(self.sweep).direction == "maximize" else -1
         return max(found, key=lambda result: sign * (result.objective or 0.0), default=None)
 
     def run(self) -> Generator[Report, None, None]:
@@ -111,8 +122,7 @@ class LocalSweep:
         Yields:
             The reports of all trials as they come, each once. ``trial_id`` is the trial's number in decimal.
         """
-        packs = plan(self.trials, self.sweep.resources.pack_size, self._workers, self.sweep.resources.gpus)
-        waiting = deque(self._assignment(i, [self.trials[j] for j in pack]) for i, pack in enumerate(packs))
+        waiting = deque(self._assignments(self.trials))
         running: dict[Connection, _PackProcess] = {}
         try:
             while waiting or running:
@@ -122,6 +132,7 @@ class LocalSweep:
                 for ready in wait(list(running)):
                     assert isinstance(ready, Connection)
                     yield from self._receive(ready, running, waiting)
+                waiting.extend(self._assignments(self._propose()))
         finally:
             for pack in running.values():
                 pack.process.terminate()
@@ -167,6 +178,34 @@ class LocalSweep:
             )
             self._record(report)
             yield report
+
+    def _add_trial(self, params: Mapping[str, Scalar]) -> TrialSpec:
+        """Append the trial at a point to ``trials`` and ``results``, and return it."""
+        trial = plan_trial(self.sweep, len(self.trials), params).require_spec()
+        self.trials.append(trial)
+        self.results.append(LocalResult(trial.number, dict(trial.params)))
+        return trial
+
+    def _propose(self) -> list[TrialSpec]:
+        """Add the trials that the sampler is ready to propose, and return them."""
+        if len(self.trials) >= trial_count(self.sweep):
+            return []
+        earlier = [Observation(r.number, r.params, r.objective, r.state not in UNFINISHED) for r in self.results]
+        added = [self._add_trial(point) for point in next_points(self.sweep, earlier)]
+        if added:
+            self._write_results()
+        return added
+
+    def _stored_points(self) -> list[dict[str, Scalar]]:
+        """Return the points of the trials that an earlier run in the directory had, in order."""
+        path = self.directory / RESULTS
+        return [trial["params"] for trial in json.loads(path.read_bytes())["trials"]] if path.exists() else []
+
+    def _assignments(self, trials: Sequence[TrialSpec]) -> Iterator[Assignment]:
+        """Group trials into packs and yield an assignment for each."""
+        for pack in plan(trials, self.sweep.resources.pack_size, self._workers, self.sweep.resources.gpus):
+            yield self._assignment(self._pack_count, [trials[position] for position in pack])
+            self._pack_count += 1
 
     def _assignment(self, number: int, trials: list[TrialSpec]) -> Assignment:
         assigned = [
@@ -215,7 +254,7 @@ class LocalSweep:
         best = self.best
         document = {
             "name": self.sweep.name,
-            "objective": self.trials[0].objective.model_dump(),
+            "objective": objective(self.sweep).model_dump(),
             "best": None if best is None else best.number,
             "trials": [vars(result) for result in self.results],
         }

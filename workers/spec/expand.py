@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from workers.errors import FieldError, SpecError
+from workers.errors import FieldError, SamplerError, SpecError
 from workers.spec.field_errors import field_errors
 from workers.spec.model import ModelSpec
 from workers.spec.samplers import SAMPLERS, Observation, Sampler
@@ -67,17 +67,30 @@ def points_of(sweep: SweepSpec) -> Iterator[Params]:
 
 
 def next_points(sweep: SweepSpec, earlier: Sequence[Observation]) -> list[Params]:
-    """Return the points of the trials that come next, in order, as many as the sampler is ready to propose.
-
-    The list is empty if all trials exist already, or if the sampler waits for results.
+    """Return the points of the trials that follow ``earlier``, as many as the sampler is ready to propose now.
 
     Args:
         sweep: The sweep.
-        earlier: What is known of every trial that exists, in the order of their numbers from 0.
+        earlier: All trials that exist, by number from 0, with their results so far.
+
+    Raises:
+        SamplerError: The sampler proposes a point that does not set every dimension of the space, or it waits for more
+            results although all earlier trials have ended.
     """
     sampler, known = sampler_of(sweep), list(earlier)
     while len(known) < sampler.trial_count and sampler.is_ready(len(known), known):
-        known.append(Observation(len(known), sampler.propose(len(known), known)))
+        point = sampler.propose(len(known), known)
+        if point.keys() != sweep.space.keys():
+            raise SamplerError(
+                f"sampler {sweep.search.sampler} proposed {sorted(point)} for trial {len(known)}; a point must set "
+                f"{sorted(sweep.space)}"
+            )
+        known.append(Observation(len(known), point))
+    if len(known) < sampler.trial_count and all(trial.ended for trial in known):
+        raise SamplerError(
+            f"sampler {sweep.search.sampler} waits for more results before it proposes trial {len(known)}, but all "
+            "earlier trials have ended"
+        )
     return [observation.params for observation in known[len(earlier) :]]
 
 

@@ -37,7 +37,9 @@ def file_in(data_dir: Path | None, name: str) -> Path:
     folder = folder_of(data_dir).resolve()
     path = (folder / name).resolve()
     if not path.is_relative_to(folder):
-        raise DataMissing(f"{name} leads out of the data directory {folder}. Put the file itself into it.")
+        raise DataMissing(
+            f"{name} is a link that leads out of the data directory {folder}. Put the file itself into it."
+        )
     if not path.is_file():
         raise DataMissing(
             f"{name} is not in {folder}. Put it there, or set SPECTRAL_DATA_DIR to the folder that contains it."

@@ -218,7 +218,11 @@ class Trainer:
     def _values(
         self, trial: int, found: Readings, validation: dict[str, float], test: dict[str, float]
     ) -> dict[str, float]:
-        """Return the metrics of a trial's report, without diagnostics, and reset the sums that it reports."""
+        """Return the metrics of a trial's report by full name, all but those of diagnostics.py.
+
+        The sum of the losses, and the steps and seconds behind the throughput, start again from zero; the total time
+        continues.
+        """
         every, step = self._training.report_interval, self.step_of(trial)
         # The last interval is shorter if the number of steps is no multiple of the interval.
         values = {"train/loss": found.loss_sum / (step % every or every)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 
 from tests.workers.examples import sweep_document
 from workers.checkpoints import read
-from workers.errors import OtherSweep
+from workers.errors import OtherSweep, SamplerError
 from workers.models import load
 from workers.protocol import Ended, Measured, Report
 from workers.runtime.local_sweep import RESULTS, LocalSweep
 from workers.spec.parse import parse_sweep
+from workers.spec.samplers import SAMPLERS, Observation, Sampler
+from workers.spec.search_space import Params
 
 SPACE = {"model.reflectors": {"values": [1, 2]}, "training.seed": {"values": [0, 1]}}
 
@@ -115,3 +118,58 @@ def test_a_directory_of_another_sweep_is_refused(tmp_path: Path) -> None:
     LocalSweep(sweep(), tmp_path)
     with pytest.raises(OtherSweep, match="another sweep"):
         LocalSweep(sweep(lr=0.5), tmp_path)
+
+
+class Halving(Sampler):
+    """A sampler that waits for the result of each trial and then halves the best learning rate so far."""
+
+    summary = "for this test"
+    takes_trials = True
+
+    @property
+    def trial_count(self) -> int:
+        return self.trials or 0
+
+    def is_ready(self, number: int, earlier: Sequence[Observation]) -> bool:
+        return all(trial.ended for trial in earlier)
+
+    def propose(self, number: int, earlier: Sequence[Observation]) -> Params:
+        scored = [trial for trial in earlier if trial.objective is not None]
+        best = min(scored, key=lambda trial: trial.objective or 0.0, default=None)
+        return {"training.lr": 0.1 if best is None else float(best.params["training.lr"]) / 2}
+
+
+def test_a_sampler_that_learns_proposes_trials_while_the_sweep_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SAMPLERS, "halving", Halving)
+    search = {"sampler": "halving", "trials": 3}
+    asked = parse_sweep(sweep_document(space={"training.lr": {"low": 0.001, "high": 0.1}}, search=search))
+    local = LocalSweep(asked, tmp_path, workers=1)
+    assert [result.params for result in local.results] == [{"training.lr": 0.1}]
+    for report in local.run():
+        if isinstance(report, Ended) and report.trial_id == "1":
+            break  # interrupted before the third trial is proposed
+    first = [result.params["training.lr"] for result in local.results]
+    resumed = LocalSweep(asked, tmp_path, workers=1)
+    list(resumed.run())
+    assert [result.params["training.lr"] for result in resumed.results][:2] == first == [0.1, 0.05]
+    objectives = [result.objective for result in resumed.results[:2]]
+    assert None not in objectives
+    best = first[objectives.index(min(o for o in objectives if o is not None))]
+    assert resumed.results[2].params == {"training.lr": best / 2}
+    assert [result.state for result in resumed.results] == ["succeeded"] * 3
+
+
+def test_a_sampler_that_will_never_propose_its_next_trial_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stuck(Halving):
+        def is_ready(self, number: int, earlier: Sequence[Observation]) -> bool:
+            return number < 1
+
+    monkeypatch.setitem(SAMPLERS, "stuck", Stuck)
+    search = {"sampler": "stuck", "trials": 2}
+    asked = parse_sweep(sweep_document(space={"training.lr": {"low": 0.001, "high": 0.1}}, search=search))
+    with pytest.raises(SamplerError, match="sampler stuck waits for more results before it proposes trial 1"):
+        list(LocalSweep(asked, tmp_path, workers=1).run())
