@@ -23,7 +23,7 @@ $(READY): pyproject.toml requirements.lock deploy/dependencies.py
 setup: $(READY) ## create .venv with the pinned packages
 
 demo: $(READY) ## start everything, run a real sweep, show its result
-	$(BIN)/python -m service.demo --out build/demo
+	$(BIN)/spectral demo --out build/demo
 
 up: $(READY) ## start the service on this machine (data under spectral-home/)
 	$(BIN)/spectral up --home spectral-home

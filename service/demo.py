@@ -1,4 +1,4 @@
-"""``spectral demo`` or ``python -m service.demo``: start the service on this machine, run a sweep, show its result."""
+"""``spectral demo``: start the service on this machine, run a sweep, show its result."""
 
 from __future__ import annotations
 
@@ -158,9 +158,3 @@ def _fetch_plots(stack: Stack, run: dict[str, Any], out: Path) -> dict[str, Path
         found[title] = out / name
         found[title].write_bytes(reply.content)
     return found
-
-
-if __name__ == "__main__":
-    from service.cli.main import main
-
-    main(["demo", *sys.argv[1:]])

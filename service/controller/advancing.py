@@ -13,7 +13,7 @@ from service.controller.context import ReconcileContext
 from service.controller.runners import find_runner_name
 from service.states import TrialState
 from service.store import attempts, open_trials, packs, reports, sweeps, trials
-from service.store.tables import Pack, Trial
+from service.store.tables import Pack
 from workers.protocol import Command
 from workers.spec.expand import objective
 from workers.spec.sweep import SweepSpec
@@ -99,7 +99,7 @@ class SweepAdvancer:
 
     def _instructions(self, session: Session, pack: Pack) -> _PackInstructions:
         sweep, to_prune = sweeps.get(session, pack.sweep_id), self._to_prune.get(pack.sweep_id, {})
-        running = [session.get_one(Trial, trial_id) for trial_id in attempts.open_of_pack(session, pack.id)]
+        running = [trials.get(session, trial_id) for trial_id in attempts.open_of_pack(session, pack.id)]
         by_trial = {trial.id: commands.instruction(sweep, trial, to_prune) for trial in running}
         given = {trial_id: found for trial_id, found in by_trial.items() if found is not None}
         return _PackInstructions(pack, find_runner_name(session, pack), given, len(given) == len(running))
@@ -123,9 +123,7 @@ class SweepAdvancer:
             return
         # the numbers are stored before the commands go out, so that a successor never uses one again
         with context.write() as session:
-            row = session.get_one(Pack, pack.id)
-            first = row.command_seq + 1
-            row.command_seq += len(to_send)
+            first = packs.reserve_command_numbers(session, pack.id, len(to_send))
         for seq, (given, trial_ids) in enumerate(to_send.items(), first):
             command = Command(seq=seq, verb=given.verb, trial_ids=trial_ids, reason=given.reason)
             context.runners.command(pack, command)

@@ -11,7 +11,7 @@ from service.controller.cluster import Cluster
 from service.controller.commands import CommandLog
 from service.controller.runners import Runners
 from service.settings import ControllerSettings
-from service.store import sweeps
+from service.store import packs, sweeps
 from service.store.attempts import FailureDomain
 from service.store.database import Database
 from service.store.tables import Pack
@@ -74,5 +74,5 @@ class ReconcileContext:
         """
         with self.write() as session:
             spec = self.spec(session, pack.sweep_id)
-            lost_packs.mark_lost(session, session.get_one(Pack, pack.id), domain, reason, spec.retries)
+            lost_packs.mark_lost(session, packs.get(session, pack.id), domain, reason, spec.retries)
         self.command_log.forget(pack.id)

@@ -40,7 +40,7 @@ def ingest(session: Session, pack: Pack, poll: Poll, objective: Objective, retri
         # an attempt that has ended is final: later reports of it are dropped
         if attempt is not None:
             own = [report for report in fresh if report.trial_id == trial_id]
-            trial = session.get_one(Trial, trial_id)
+            trial = trials.get(session, trial_id)
             new_metrics |= _ingest_trial(session, trial, attempt, own, objective, retries)
     pack.last_seq = max([pack.last_seq, *(report.seq for report in fresh)])
     pack.state, pack.seen_at = "started", time.time()

@@ -49,7 +49,7 @@ class PackLauncher:
             work = assignment(session, pack, context.spec(session, pack.sweep_id), context.settings, context.term)
         context.runners.start(work)
         with context.write() as session:
-            session.get_one(Pack, pack.id).state = "started"
+            packs.mark_started(session, pack.id)
 
     def launch(self, open_sweeps: Sequence[str]) -> None:
         """Plan packs for the sweeps in order, then start the runner of every planned pack.

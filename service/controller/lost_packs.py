@@ -45,10 +45,10 @@ def mark_lost(session: Session, pack: Pack, domain: FailureDomain, reason: str, 
     packs.end(pack, reason)
     if open_attempts:
         log.warning("Pack %s is lost with %d unfinished trials: %s", pack.id, len(open_attempts), reason)
-    sweep = session.get_one(Sweep, pack.sweep_id)
+    sweep = sweeps.get(session, pack.sweep_id)
     charged = domain == "process" and len(pack.trial_ids) == 1
     for trial_id, attempt in open_attempts.items():
-        trial = session.get_one(Trial, trial_id)
+        trial = trials.get(session, trial_id)
         attempts.end(attempt, attempts.LOST, domain, reason)
         if trial.state not in TRIAL_ENDED:
             _move_on(session, sweep, trial, attempt, charged, retries)

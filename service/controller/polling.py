@@ -54,7 +54,7 @@ class RunnerPoller:
     def _store(self, poll: Poll, pack: Pack, name: str) -> None:
         context = self._context
         with context.write() as session:
-            spec, row = context.spec(session, pack.sweep_id), session.get_one(Pack, pack.id)
+            spec, row = context.spec(session, pack.sweep_id), packs.get(session, pack.id)
             if ingest.ingest(session, row, poll, objective(spec), spec.retries):
                 context.new_metrics.add(pack.sweep_id)
             ended = poll.state == "ended" and not attempts.open_of_pack(session, pack.id)

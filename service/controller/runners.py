@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from service.controller.cluster import Cluster
 from service.controller.runner_requests import PollResult, RunnerRequests
 from service.settings import ControllerSettings
-from service.store import attempts
-from service.store.tables import Pack, Trial
+from service.store import attempts, trials
+from service.store.tables import Pack
 from workers.protocol import AssignedTrial, Assignment, Command
 from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
@@ -44,7 +44,7 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
         workers.errors.SpecError: If one of the trials cannot be trained.
     """
     folder = settings.checkpoint_dir.resolve() / pack.sweep_id
-    trials = [session.get_one(Trial, trial_id) for trial_id in pack.trial_ids]
+    assigned = [trials.get(session, trial_id) for trial_id in pack.trial_ids]
     return Assignment(
         pack_id=pack.id,
         attempt=attempts.number_of_pack(session, pack.id),
@@ -55,7 +55,7 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
                 spec=plan_trial(spec, t.number, t.params).require_spec(),
                 checkpoint_dir=str(folder / t.id),
             )
-            for t in trials
+            for t in assigned
         ],
         cpus=pack.cpus,
         gpus=pack.gpus,

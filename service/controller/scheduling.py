@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from service.controller.cluster import Node
 from service.controller.placement import Capacity, fresh_packs, retry_packs
 from service.store import attempts, open_trials, packs, sweeps, trials
-from service.store.tables import Pack, Sweep, Trial
+from service.store.tables import Pack, Trial
 from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import TrialSpec
@@ -31,7 +31,7 @@ def trials_to_run(session: Session, sweep_id: str) -> list[Trial]:
     There are none unless the sweep is running or stopping. In a sweep that is stopping only lost trials still wait,
     since ``sweep_lifecycle`` has cancelled the others.
     """
-    if session.get_one(Sweep, sweep_id).state not in ("running", "stopping"):
+    if sweeps.get(session, sweep_id).state not in ("running", "stopping"):
         return []
     return open_trials.ready(session, sweep_id, LOOK_AHEAD)
 
@@ -64,7 +64,7 @@ def fail_waiting(session: Session, sweep_id: str, reasons: Mapping[str, str]) ->
     """
     sweeps.lock(session, sweep_id)
     for trial_id, reason in reasons.items():
-        trial = session.get_one(Trial, trial_id)
+        trial = trials.get(session, trial_id)
         if trial.state == "waiting":
             trials.move(session, trial, "failed", reason)
 
@@ -95,10 +95,10 @@ def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: S
         The planned pack; None if no trial is left.
     """
     sweeps.lock(session, sweep_id)
-    sweep = session.get_one(Sweep, sweep_id)
+    sweep = sweeps.get(session, sweep_id)
     if sweep.state not in ("running", "stopping"):
         return None
-    chosen = [session.get_one(Trial, trial_id) for trial_id in trial_ids]
+    chosen = [trials.get(session, trial_id) for trial_id in trial_ids]
     chosen = [trial for trial in chosen if trial.state == "waiting" and trial.wanted is None]
     if not chosen:
         return None

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.store import attempts
+from service.store.errors import NotFound
 from service.store.tables import Attempt, Pack, Trial
 
 
@@ -16,6 +17,14 @@ def open_packs(session: Session, sweep_id: str | None = None) -> list[Pack]:
     """Return the planned and started packs, of one sweep or of all of them, the oldest first."""
     query = select(Pack).where(Pack.state != "ended").order_by(Pack.created_at, Pack.id)
     return list(session.scalars(query.where(Pack.sweep_id == sweep_id) if sweep_id else query))
+
+
+def get(session: Session, pack_id: str) -> Pack:
+    """Return the pack; raise NotFound if there is none with this id."""
+    pack = session.get(Pack, pack_id)
+    if pack is None:
+        raise NotFound("pack", pack_id)
+    return pack
 
 
 def sizes(session: Session, pack_ids: Collection[str]) -> dict[str, int]:
@@ -54,6 +63,22 @@ def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, te
         trial.pack_id = pack.id
     session.flush()
     return pack
+
+
+def mark_started(session: Session, pack_id: str) -> None:
+    """Mark a pack as started: its runner is there. Raise NotFound if there is no such pack."""
+    get(session, pack_id).state = "started"
+
+
+def reserve_command_numbers(session: Session, pack_id: str, count: int) -> int:
+    """Take the next ``count`` numbers of commands to a pack's runner, and return the first of them.
+
+    Raises:
+        NotFound: If there is no such pack.
+    """
+    pack = get(session, pack_id)
+    pack.command_seq += count
+    return pack.command_seq - count + 1
 
 
 def end(pack: Pack, reason: str | None = None) -> None:

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from pydantic import ValidationError
 
-from service.store import outbox
+from service.store import outbox, sweeps, trials
 from service.store.database import Database
-from service.store.tables import OutboxEntry, Sweep, Trial
+from service.store.tables import OutboxEntry
 from service.tracking import sweep_results
 from service.tracking.mlflow_runs import Runs
 from service.tracking.results_projection import project_results, read_and_plot
@@ -40,13 +40,13 @@ class SweepProjection:
 
     Raises:
         InvalidStoredSweep: If the sweep's stored document is not valid in this version.
-        sqlalchemy.exc.NoResultFound: If there is no such sweep.
+        NotFound: If there is no such sweep.
     """
 
     def __init__(self, database: Database, term: int, runs: Runs, sweep_id: str) -> None:
         self._database, self._term, self._runs, self._sweep_id = database, term, runs, sweep_id
         with database.read() as session:
-            sweep = session.get_one(Sweep, sweep_id)
+            sweep = sweeps.get(session, sweep_id)
         try:
             self._spec = SweepSpec.model_validate(sweep.spec)
         except ValidationError as error:
@@ -91,7 +91,7 @@ class SweepProjection:
         for entries in batch:
             assert entries[0].trial_id is not None
             with self._database.read() as session:
-                trial = session.get_one(Trial, entries[0].trial_id)
+                trial = trials.get(session, entries[0].trial_id)
             spec = sweep_results.resolved(self._spec, trial)
             # runs are created here, one after the other: the threads share no state but MLflow's
             run_id = self._sweep_runs.child(trial, spec)
