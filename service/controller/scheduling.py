@@ -28,8 +28,8 @@ def free_capacity(session: Session, nodes: Sequence[Node]) -> Capacity:
 def trials_to_run(session: Session, sweep_id: str) -> list[Trial]:
     """Return the first ``LOOK_AHEAD`` waiting trials of a sweep that no user has stopped or cancelled.
 
-    There are none unless the sweep is running or stopping. In a sweep that is stopping only lost trials still wait,
-    since ``sweep_lifecycle`` has cancelled the others.
+    There are none unless the sweep is running or stopping. In a sweep that is stopping, ``sweep_lifecycle.settle``
+    cancels those that never began, which may still be to come; ``plan_pack`` leaves them out.
     """
     if sweeps.get(session, sweep_id).state not in ("running", "stopping"):
         return []
@@ -100,6 +100,10 @@ def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: S
         return None
     chosen = [trials.get(session, trial_id) for trial_id in trial_ids]
     chosen = [trial for trial in chosen if trial.state == "waiting" and trial.wanted is None]
+    if sweep.state == "stopping":
+        # The sweep may have been stopped since ``settle`` ran: only trials that had begun and were lost may go on.
+        lost = attempts.lost_trials(session, [trial.id for trial in chosen])
+        chosen = [trial for trial in chosen if trial.id in lost]
     if not chosen:
         return None
     pack = packs.plan(session, chosen, spec.resources.cpus, spec.resources.gpus, term)

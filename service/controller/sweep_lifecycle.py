@@ -84,8 +84,8 @@ def _to_cancel(session: Session, sweep: Sweep) -> list[Trial]:
         return open_trials.in_state(session, sweep.id, "waiting")
     if sweep.state == "stopping":
         waiting = open_trials.in_state(session, sweep.id, "waiting")
-        latest = attempts.latest(session, [trial.id for trial in waiting])
-        return [t for t in waiting if t.wanted or t.id not in latest or latest[t.id].outcome != attempts.LOST]
+        lost = attempts.lost_trials(session, [trial.id for trial in waiting])
+        return [trial for trial in waiting if trial.wanted or trial.id not in lost]
     return open_trials.waiting_with_verb(session, sweep.id)
 
 

@@ -37,6 +37,11 @@ def latest(session: Session, trial_ids: Iterable[str]) -> dict[str, Attempt]:
     return {attempt.trial_id: attempt for attempt in session.scalars(query)}
 
 
+def lost_trials(session: Session, trial_ids: Iterable[str]) -> set[str]:
+    """Return the ids of those trials whose newest attempt was lost."""
+    return {trial_id for trial_id, attempt in latest(session, trial_ids).items() if attempt.outcome == LOST}
+
+
 def number_of_pack(session: Session, pack_id: str) -> int:
     """Return the highest number among a pack's attempts, which makes its runner's name unique; 0 if it has none."""
     return session.scalar(select(func.max(Attempt.number)).where(Attempt.pack_id == pack_id)) or 0

@@ -236,3 +236,15 @@ def test_a_verb_between_choice_and_launch_wins(database: Database, term: int, ex
         assert scheduling.plan_pack(session, sweep.id, [f"{sweep.id}-0000"], spec, term) is None
         sweep_lifecycle.settle(session, sweep.id)
         assert sweeps.get(session, sweep.id).state == "paused"
+
+
+def test_a_sweep_stopped_between_settling_and_launch_starts_no_trial_that_never_began(
+    database: Database, term: int, expanded: Any
+) -> None:
+    sweep, spec = expanded(**QUICK)
+    with database.write() as session:
+        sweeps.apply(session, sweep.id, "stop")
+    with database.write(term) as session:
+        chosen = scheduling.trials_to_run(session, sweep.id)
+        assert chosen, "settle has not run yet, so its trials still wait"
+        assert scheduling.plan_pack(session, sweep.id, [trial.id for trial in chosen], spec, term) is None
