@@ -15,7 +15,8 @@ class FieldError:
         field: The dotted path of the field in the document, for example ``space.model.reflectors.values.2``.
             ``(document)`` is the document as a whole.
         given: The value in the document, as parsed JSON; a long one as the text of its JSON, cut. None if the field
-            is missing. For the field ``space`` the number of its points, and for an unknown dimension of the space its path.
+            is missing. For the field ``space`` the number of its points, and for an unknown dimension of the space its
+            path.
         problem: What is wrong with the value.
         allowed: The values that are accepted, or another way to mend the sweep.
     """
