@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,8 +14,9 @@ class FieldError:
     Attributes:
         field: The dotted path of the field in the document, for example ``space.model.reflectors.values.2``.
             ``(document)`` is the document as a whole.
-        given: The value in the document, as parsed JSON; a long one as text that is cut. None if the field is missing.
-            For the field ``space`` the number of its points, and for an unknown dimension of the space its path.
+        given: The value in the document, as parsed JSON; a long one as the text of its JSON, cut. None if the field
+            is missing. For the field ``space`` the number of its points, and for an unknown dimension of the space its
+            path.
         problem: What is wrong with the value.
         allowed: The values that are accepted, or another way to mend the sweep.
     """
@@ -29,7 +31,8 @@ class FieldError:
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.problem} (given: {self.given!r}; allowed: {self.allowed})"
+        given = json.dumps(self.given, ensure_ascii=False, default=str)
+        return f"{self.field}: {self.problem} (given: {given}; allowed: {self.allowed})"
 
 
 class SpecError(ValueError):

@@ -19,6 +19,8 @@ from starlette.responses import Response
 from service.states import IllegalMove
 from service.store.errors import KeyReused, NotFound
 from workers.errors import FieldError, SpecError
+from workers.spec.field_errors import shorten
+from workers.wording import describe
 
 log = logging.getLogger(__name__)
 
@@ -128,20 +130,11 @@ def _invalid_request(_request: Request, error: Exception) -> Response:
 def _parameter_error(item: dict[str, Any]) -> FieldError:
     """Return the error of one wrong query, path or header value, from pydantic's description of it."""
     field = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
-    context = item.get("ctx") or {}
-    bounds = {"ge": "at least", "gt": "above", "le": "at most", "max_length": "length at most", "pattern": "matching"}
-    limits = [f"{words} {context[name]}" for name, words in bounds.items() if name in context]
-    allowed = str(context.get("expected") or ", ".join(limits) or context.get("error") or "see /docs")
-    given, problem = item.get("input"), _WORDS.get(item["type"], item["msg"])
-    return FieldError(field, given if isinstance(given, str | int | float) else str(given), problem, allowed)
-
-
-_WORDS = {
-    "literal_error": "is not one of the values allowed",
-    "extra_forbidden": "is not a parameter of this call",
-    "int_parsing": "is not a whole number",
-    "string_pattern_mismatch": "has characters that are not allowed",
-}
+    problem, allowed = describe(item["type"], item.get("ctx") or {}, str(item["msg"]))
+    if item["type"] == "extra_forbidden":
+        problem = "is not a parameter of this call"
+    given = None if item["type"] == "missing" else item.get("input")
+    return FieldError(field, shorten(given), problem, allowed)
 
 
 def _framework(request: Request, error: Exception) -> Response:

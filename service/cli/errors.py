@@ -71,7 +71,7 @@ def _exit(message: str, errors: Sequence[Mapping[str, Any]] = ()) -> NoReturn:
         message = message.partition(":")[0]
     print(message, file=sys.stderr)
     for error in errors:
-        print(f"  {error['field']} {error['problem']}", file=sys.stderr)
+        print(f"  {error['field']}: {error['problem']}", file=sys.stderr)
         print(f"    given:   {json.dumps(error['given'], ensure_ascii=False, default=str)}", file=sys.stderr)
         print(f"    allowed: {error['allowed']}", file=sys.stderr)
     sys.exit(EXIT_CODE)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import math
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -10,8 +12,10 @@ from pydantic import BaseModel, ValidationError
 from workers.errors import FieldError
 from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS
+from workers.wording import describe
 
 MAX_SHOWN = 20
+MAX_LETTERS = 200
 _DIMENSIONS = ("Values", "Range")
 
 
@@ -34,7 +38,7 @@ def _field_error(item: Any) -> FieldError:
     for part in str(context.get("name", "")).split(".") if "name" in context else ():
         given = given.get(part) if isinstance(given, dict) else given
     if kind == "missing":
-        return FieldError(field, None, "is missing", "give this field")
+        return FieldError(field, None, *describe(kind, context, ""))
     if kind == "extra_forbidden":
         return FieldError(field, shorten(given), "is not a known field", _near(path, task))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -43,7 +47,7 @@ def _field_error(item: Any) -> FieldError:
     if kind in ("model_type", "model_attributes_type") and path[:1] == ["space"]:
         allowed = 'a list, {"values": [...]}, or {"low": ..., "high": ...}'
         return FieldError(field, shorten(given), "is not a dimension", allowed)
-    return FieldError(field, shorten(given), str(item["msg"]), describe_error(kind, context, str(item["msg"])))
+    return FieldError(field, shorten(given), *describe(kind, context, str(item["msg"])))
 
 
 def _is_tag(top: str, place: int, part: str) -> bool:
@@ -75,53 +79,27 @@ def _near(path: list[str], task: str | None) -> str:
     return f"{hint}one of {', '.join(names)}" if names else "leave it out"
 
 
-_BOUNDS = {
-    "ge": "at least",
-    "gt": "above",
-    "le": "at most",
-    "lt": "below",
-    "min_length": "length at least",
-    "max_length": "length at most",
-}
-
-
-_KINDS = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "string_type": "text",
-    "bool_type": "true or false",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
-    "list_type": "a list",
-    "string_pattern_mismatch": "letters, digits, _ and -, with a letter or digit first",
-}
-
-
-def describe_error(kind: str, context: dict[str, Any], message: str) -> str:
-    """Return what is allowed in place of a wrong value.
-
-    Args:
-        kind: The type of pydantic's error.
-        context: Pydantic's context of the error: what the field's own validator names as ``expected``, or bounds.
-        message: Pydantic's message, returned if nothing better is known.
-    """
-    if "expected" in context:
-        return str(context["expected"])
-    bounds = [f"{words} {context[key]}" for key, words in _BOUNDS.items() if key in context]
-    return ", ".join(bounds) or _KINDS.get(kind, message)
-
-
 def shorten(value: Any) -> Any:
     """Return a value as an error can show it in JSON.
 
     Numbers, booleans, None and texts of at most 200 characters are returned as they are, but NaN and infinity as text,
-    since JSON has neither. Anything else becomes its ``repr``, cut to 200 characters.
+    since JSON has neither. So are lists and objects whose JSON is that short. Anything else becomes the text of its
+    JSON, cut to 200 characters.
     """
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    if isinstance(value, str | int | float | bool | None) and len(str(value)) <= 200:
+    if isinstance(value, str | int | float | bool | None) and len(str(value)) <= MAX_LETTERS:
         return value
-    text = repr(value)
-    return text if len(text) <= 200 else text[:197] + "..."
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    if len(text) > MAX_LETTERS:
+        return text[: MAX_LETTERS - 3] + "..."
+    return value if _is_json(value) else text
+
+
+def _is_json(value: Any) -> bool:
+    """Return whether a value can be written as JSON without loss: it is made of JSON's types and has no NaN."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True

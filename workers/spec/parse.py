@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from workers.errors import FieldError, SpecError
 from workers.spec.expand import plan_trial, points_of, trial_count
-from workers.spec.field_errors import MAX_SHOWN, describe_error, field_errors, shorten
+from workers.spec.field_errors import MAX_SHOWN, field_errors, shorten
 from workers.spec.model import ModelSpec
 from workers.spec.resolve_data import add_dataset_info, fill_swept_fields
 from workers.spec.samplers import SAMPLERS
@@ -22,6 +22,7 @@ from workers.spec.sweep import SweepSpec
 from workers.spec.training import TrainingSpec
 from workers.tasks import Task
 from workers.tasks.dataset_info import DatasetTask
+from workers.wording import describe
 
 
 def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
@@ -104,9 +105,8 @@ def _dimension_errors(path: str, dimension: Values | Range, info: FieldInfo) -> 
             checker.validate_python(value, strict=True)
         except ValidationError as error:
             found = error.errors(include_url=False)[0]
-            message = str(found["msg"])
-            allowed = describe_error(found["type"], found.get("ctx") or {}, message)
-            yield FieldError(location, shorten(value), message, allowed)
+            words = describe(found["type"], found.get("ctx") or {}, str(found["msg"]))
+            yield FieldError(location, shorten(value), *words)
 
 
 def _objective_errors(sweep: SweepSpec) -> Iterator[FieldError]:

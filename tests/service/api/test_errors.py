@@ -58,8 +58,8 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
         (b"[" * 200_000, 422, "(document)", "nested deeper"),
         (b'{"a":' * 90_000 + b"1" + b"}" * 90_000, 422, "(document)", "nested deeper"),
         (b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2), 422, "0" + ".0" * (MAX_DEPTH - 1), "too deep"),
-        (b"[]", 422, "(document)", "dictionary"),
-        (b"null", 422, "(document)", "dictionary"),
+        (b"[]", 422, "(document)", "is not an object"),
+        (b"null", 422, "(document)", "is not an object"),
         (b'{"task": {"name": "adding"}}', 422, "space", "missing"),
     ],
 )

@@ -155,22 +155,26 @@ def test_listing_by_state(api: httpx.Client, database: Database, new_sweep: NewS
 
 
 @pytest.mark.parametrize(
-    ("query", "field", "allowed"),
+    ("query", "field", "problem", "allowed"),
     [
-        ("limit=0", "limit", "at least 1"),
-        ("limit=201", "limit", "at most 200"),
-        ("limit=many", "limit", ""),
-        ("state=done", "state.0", "'succeeded'"),
-        ("cursor=xx", "cursor", "next_cursor"),
-        ("cursor=WzFlOTk5LCAiYSJd", "cursor", "next_cursor"),
-        ("stat=running", "stat", ""),
+        ("limit=0", "limit", "is less than 1", "at least 1"),
+        ("limit=201", "limit", "is more than 200", "at most 200"),
+        ("limit=many", "limit", "is not a whole number", "a whole number"),
+        ("limit=" + "9" * 5000, "limit", "is a number with too many digits", "a whole number with fewer digits"),
+        ("state=done", "state.0", "is not one of the values allowed", "'succeeded'"),
+        ("cursor=xx", "cursor", "is not a cursor of this list", "next_cursor"),
+        ("cursor=WzFlOTk5LCAiYSJd", "cursor", "is not a cursor of this list", "next_cursor"),
+        ("cursor=" + "x" * 401, "cursor", "is longer than 400 characters", "at most 400 characters"),
+        ("stat=running", "stat", "is not a parameter of this call", ""),
     ],
 )
-def test_a_wrong_listing_says_what_is_allowed(api: httpx.Client, query: str, field: str, allowed: str) -> None:
+def test_a_wrong_listing_says_what_is_allowed(
+    api: httpx.Client, query: str, field: str, problem: str, allowed: str
+) -> None:
     answer = api.get(f"/v1/sweeps?{query}")
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
-    assert error["field"] == field
+    assert (error["field"], error["problem"]) == (field, problem)
     assert allowed in error["allowed"]
 
 

@@ -223,7 +223,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(base_url: str, document: di
     for command in ("submit", "validate"):
         done = spectral(command, "-", url=base_url, text=json.dumps(document))
         assert (done.returncode, done.stdout) == (2, "")
-        assert "model.hidden_size" in done.stderr
+        assert "  model.hidden_size: is less than 1\n" in done.stderr
         assert "given:   0" in done.stderr
         assert "allowed: at least 1" in done.stderr
 

@@ -104,7 +104,7 @@ def test_data_sets_that_cannot_be_read_are_named_all_at_once(tmp_path: Path) -> 
     [
         ({"length": 0, "features": 1, "classes": ["a"]}, "task.facts.A.length", "at least 1"),
         ({"length": 1, "features": 1}, "task.facts.A", "classes for classification"),
-        ({"length": 1, "features": 1, "classes": []}, "task.facts.A.classes", "length at least 1"),
+        ({"length": 1, "features": 1, "classes": []}, "task.facts.A.classes", "at least 1 item"),
     ],
 )
 def test_wrong_facts_are_named(facts: dict[str, Any], field: str, allowed: str) -> None:

@@ -126,10 +126,18 @@ def test_the_command_writes_a_picture(tmp_path: Path, capsys: pytest.CaptureFixt
     ("arguments", "problem"),
     [
         (["nothing"], "'nothing' is not a known task; choose one of adding, copy"),
-        (['{"name": "copy", "length": 0}'], "task.length: Input should be greater than or equal to 1"),
+        (['{"name": "copy", "length": 0}'], "task.length: is less than 1; allowed: at least 1"),
         (["copy", "--sample", "500"], "sample 500 is not in the validation set: choose one of 0 to 499"),
         (['{"name": "text", "file": "a.txt"}'], "SPECTRAL_DATA_DIR"),
-        (["{"], "line 1 column 2"),
+        (["{"], "the task is neither a name nor JSON (Expecting property name"),
+        (["[1]"], "the task is JSON, but not an object"),
+        (["{}"], "the task has no name; choose one of adding, copy"),
+        (['{"name": "copy", "size": 1}'], "task.size: is not a known field; allowed: one of name, length"),
+        (
+            ["ucr"],
+            """task ucr needs dataset; give the task with its fields: '{"name": "ucr", "dataset": "GunPoint"}'""",
+        ),
+        (["text"], "task text needs file; give"),
     ],
 )
 def test_the_command_says_what_is_wrong(
@@ -138,3 +146,20 @@ def test_the_command_says_what_is_wrong(
     assert main([*arguments, "--out", str(tmp_path / "x.png"), "--data-dir", str(tmp_path)]) == 1
     assert problem in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "data_dir", "problem"),
+    [
+        ("missing/x.png", ".", "missing for the picture does not exist"),
+        ("x.bmp", ".", "does not end in .png, .svg or .pdf"),
+        ("x", ".", "does not end in .png, .svg or .pdf"),
+        ("x.png", "absent", "absent does not exist"),
+    ],
+)
+def test_places_that_cannot_be_used_are_refused_before_any_data_is_read(
+    out: str, data_dir: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["mnist", "--out", str(tmp_path / out), "--data-dir", str(tmp_path / data_dir)]) == 1
+    assert problem in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
