@@ -30,16 +30,19 @@ SLOW = (
 """Folders and files that ``make test-fast`` leaves out."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests by the folder or file they are in."""
+def pytest_configure() -> None:
+    """Raise UsageError if a folder or file that is named above has been renamed."""
     missing = [name for name in {*STARTS_RAY, *SLOW} if not (HERE / name).exists()]
     if missing:
         raise pytest.UsageError(f"tests/conftest.py names {missing}, which do not exist")
-    for item in items:
-        if is_in(item.path, STARTS_RAY):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-        if is_in(item.path, SLOW):
-            item.add_marker(pytest.mark.slow)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test by the folder or file it is in, before pytest-xdist reads the marks of all tests."""
+    if is_in(item.path, STARTS_RAY):
+        item.add_marker(pytest.mark.xdist_group("ray"))
+    if is_in(item.path, SLOW):
+        item.add_marker(pytest.mark.slow)
 
 
 def is_in(path: Path, names: tuple[str, ...]) -> bool:
