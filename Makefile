@@ -28,8 +28,9 @@ demo: $(READY) ## start everything, run a real sweep, show its result
 up: $(READY) ## start the service on this machine (data under spectral-home/)
 	$(BIN)/spectral up --home spectral-home
 
-test: $(READY) ## all tests, as many side by side as there are cores (a part: ARGS=tests/spectral)
-	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+test: $(READY) ## all tests: as many side by side as there are cores, then those that start a whole service
+	$(BIN)/python -m pytest $(PARALLEL) -m "not starts_ray"
+	$(BIN)/python -m pytest -m starts_ray
 
 test-fast: $(READY) ## the tests that are not slow: no whole service, no Ray, no long law suites (under two minutes)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)

@@ -1,4 +1,4 @@
-"""Tests side by side: which of them stay in one process, and how many threads each process computes with."""
+"""Marks that follow from where a test is, and the number of threads of each of several test processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 STARTS_RAY = ("end_to_end", "service/controller/test_reconciler.py", "workers/runtime/test_ray_actor.py")
-"""Folders and files whose tests start a Ray cluster. They run one after another, so that only one cluster has work."""
+"""Folders and files whose tests start Ray or a whole service. ``make test`` runs them alone, after the others."""
 
 SLOW = (
     *STARTS_RAY,
@@ -38,9 +38,9 @@ def pytest_configure() -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test by the folder or file it is in, before pytest-xdist reads the marks of all tests."""
+    """Mark a test by the folder or file it is in."""
     if is_in(item.path, STARTS_RAY):
-        item.add_marker(pytest.mark.xdist_group("ray"))
+        item.add_marker(pytest.mark.starts_ray)
     if is_in(item.path, SLOW):
         item.add_marker(pytest.mark.slow)
 
