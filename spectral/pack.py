@@ -196,6 +196,12 @@ class PackableModule(nn.Module):
         """Return the parameters of one role that this module holds itself, not in a submodule."""
         return (p for name, p in self.named_parameters(recurse=False) if direct_parameter_role(self, name) == role)
 
+    @property
+    def _computing_dtype(self) -> torch.dtype:
+        """The dtype in which matrices are formed: that of the parameters, but float32 for half and bfloat16."""
+        dtype = next(self.parameters()).dtype
+        return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
     def _singular_map(self, raw: Tensor | None, size: int) -> Tensor:
         """Return ``size`` singular values from raw ones, both of shape (size,) or (K, size).
 
