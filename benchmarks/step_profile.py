@@ -116,8 +116,8 @@ def _parts(pack: TrainingPack) -> list[tuple[Any, str, str | Callable[..., str]]
         (pack._model, "after_step", "reflectors to length 1"),
         (pack, "_record", "records of loss and norm"),
         (native, "_call", lambda back, *_: "native loop, backward" if back else "native loop, forward"),
-        (native.NativeRecurrence, "forward", "native, around the loop, forward"),
-        (native.NativeRecurrence, "backward", "native, around the loop, backward"),
-        (transition.LowRank, "forward", "transition, forward"),
-        (transition.LowRank, "backward", "transition, backward"),
+        (native.FORWARD, "run", "native, around the loop, forward"),
+        (native.BACKWARD, "run", "native, around the loop, backward"),
+        (transition.FACTORS, "run", "transition, forward"),
+        (transition.FACTORS_BACKWARD, "run", "transition, backward"),
     ]

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spectral.autograd import once_differentiable
 from spectral.householder import reference, wy
+from spectral.operators import Operator
 
 
 class Transition(NamedTuple):
@@ -66,46 +66,102 @@ def factors(matrix: Matrix) -> Factors:
         return matrix
     assert isinstance(matrix, Transition), "factors cannot be computed from W alone"
     sigma, u, v = matrix
-    a, c = LowRank.apply(sigma, u, v)  # type: ignore[no-untyped-call]
+    a, c, *_ = FACTORS(sigma, u, v)
     return Factors(sigma, a, c)
 
 
-class LowRank(torch.autograd.Function):
-    """Computes A and C of ``Factors`` from sigma, u and v of a Transition, as a node of the autograd graph.
+def _plain_factors(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+    """Return A and C, and what the backward pass below reads: the two WY forms, Zu, Zv and Zu S Yv."""
+    left, right = wy.factor(u), wy.factor(v)
+    zu, zv = left.z(), right.z_transposed()
+    scaled_zu = zu * sigma.unsqueeze(-2)
+    inner = scaled_zu @ right.y
+    a = torch.cat([-left.y, left.y @ inner - sigma.unsqueeze(-1) * right.y], dim=-1)
+    return a, torch.cat([scaled_zu.mT, zv.mT], dim=-1), *left, *right, zu, zv, inner
 
-    Its backward pass is written by hand because the one that autograd derives costs four times the forward pass here.
+
+def _keep_factors(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*inputs, *output[2:])
+    ctx.mark_non_differentiable(*output[2:])
+    ctx.set_materialize_grads(False)
+
+
+def _factors_gradient(ctx: Any, grad_a: Tensor | None, grad_c: Tensor | None, *_: None) -> tuple[Any, ...]:
+    if grad_a is None and grad_c is None:
+        return None, None, None
+    gradients: tuple[Tensor, ...] = FACTORS_BACKWARD(grad_a, grad_c, *ctx.saved_tensors)
+    return gradients
+
+
+def _run_factors_backward(
+    grad_a: Tensor | None,
+    grad_c: Tensor | None,
+    sigma: Tensor,
+    u: Tensor,
+    v: Tensor,
+    yu: Tensor,
+    ru: Tensor,
+    yv: Tensor,
+    rv: Tensor,
+    zu: Tensor,
+    zv: Tensor,
+    inner: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of sigma, u and v.
+
+    It is written by hand because the backward pass that autograd derives costs four times the forward pass here.
     """
+    m1, shape = u.shape[-1], (*u.shape[:-1], u.shape[-1] + v.shape[-1])
+    grad_a = sigma.new_zeros(shape) if grad_a is None else grad_a
+    grad_c = sigma.new_zeros(shape) if grad_c is None else grad_c
+    # Through A = [-Yu, Yu inner - S Yv] and C = [(S Zu)^T, Zv^T], where inner = (Zu S) Yv.
+    grad_a2, row = grad_a[..., m1:], sigma.unsqueeze(-2)
+    grad_inner = yu.mT @ grad_a2
+    grad_scaled_zu = grad_c[..., :m1].mT + grad_inner @ yv.mT
+    grad_sigma = (grad_scaled_zu * zu).sum(-2) - (grad_a2 * yv).sum(-1)
+    grad_yu = grad_a2 @ inner.mT - grad_a[..., :m1]
+    grad_yv = (zu * row).mT @ grad_inner - row.mT * grad_a2
+    # Through the triangular solves Zu = Ru^-1 Yu^T and Zv = Rv^-T Yv^T, with R for T^-1.
+    xu = torch.linalg.solve_triangular(ru.mT, grad_scaled_zu * row, upper=False)
+    xv = torch.linalg.solve_triangular(rv, grad_c[..., m1:].mT, upper=True)
+    grad_u = wy.gradient_of_raw(u, yu, grad_yu + xu.mT, -xu @ zu.mT)
+    grad_v = wy.gradient_of_raw(v, yv, grad_yv + xv.mT, -zv @ xv.mT)
+    return grad_sigma, grad_u, grad_v
 
-    @staticmethod
-    def forward(ctx: Any, sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the factors A and C of W = diag(sigma) + A C^T, both of shape (..., n, m1 + m2)."""
-        left, right = wy.factor(u), wy.factor(v)
-        zu, zv = left.z(), right.z_transposed()
-        scaled_zu = zu * sigma.unsqueeze(-2)
-        inner = scaled_zu @ right.y
-        a = torch.cat([-left.y, left.y @ inner - sigma.unsqueeze(-1) * right.y], dim=-1)
-        ctx.save_for_backward(sigma, u, v, *left, *right, zu, zv, inner)
-        return a, torch.cat([scaled_zu.mT, zv.mT], dim=-1)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_a: Tensor, grad_c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of sigma, u and v."""
-        sigma, u, v, yu, ru, yv, rv, zu, zv, inner = ctx.saved_tensors
-        m1 = u.shape[-1]
-        # Through A = [-Yu, Yu inner - S Yv] and C = [(S Zu)^T, Zv^T], where inner = (Zu S) Yv.
-        grad_a2, row = grad_a[..., m1:], sigma.unsqueeze(-2)
-        grad_inner = yu.mT @ grad_a2
-        grad_scaled_zu = grad_c[..., :m1].mT + grad_inner @ yv.mT
-        grad_sigma = (grad_scaled_zu * zu).sum(-2) - (grad_a2 * yv).sum(-1)
-        grad_yu = grad_a2 @ inner.mT - grad_a[..., :m1]
-        grad_yv = (zu * row).mT @ grad_inner - row.mT * grad_a2
-        # Through the triangular solves Zu = Ru^-1 Yu^T and Zv = Rv^-T Yv^T, with R for T^-1.
-        xu = torch.linalg.solve_triangular(ru.mT, grad_scaled_zu * row, upper=False)
-        xv = torch.linalg.solve_triangular(rv, grad_c[..., m1:].mT, upper=True)
-        grad_u = wy.gradient_of_raw(u, yu, grad_yu + xu.mT, -xu @ zu.mT)
-        grad_v = wy.gradient_of_raw(v, yv, grad_yv + xv.mT, -zv @ xv.mT)
-        return grad_sigma, grad_u, grad_v
+def _plain_factors_backward(
+    grad_a: Tensor | None, grad_c: Tensor | None, sigma: Tensor, u: Tensor, v: Tensor, *_: Tensor
+) -> tuple[Tensor, ...]:
+    """Return the gradients of sigma, u and v as torch derives them, so that they can be differentiated in turn."""
+    given = [(i, grad) for i, grad in enumerate((grad_a, grad_c)) if grad is not None]
+    if not given:
+        return sigma.new_zeros(sigma.shape), u.new_zeros(u.shape), v.new_zeros(v.shape)
+
+    def function(*inputs: Tensor) -> tuple[Tensor, ...]:
+        results = _plain_factors(*inputs)
+        return tuple(results[i] for i, _ in given)
+
+    _, pull = torch.func.vjp(function, sigma, u, v)
+    gradients: tuple[Tensor, ...] = pull(tuple(grad for _, grad in given))
+    return gradients
+
+
+FACTORS = Operator(
+    "factors(Tensor sigma, Tensor u, Tensor v) -> (Tensor a, Tensor c, Tensor yu, Tensor ru, Tensor yv, Tensor rv, "
+    "Tensor zu, Tensor zv, Tensor inner)",
+    _plain_factors,
+    (1, 2, 2),
+    setup=_keep_factors,
+    backward=_factors_gradient,
+    plain=_plain_factors,
+)
+FACTORS_BACKWARD = Operator(
+    "factors_backward(Tensor? grad_a, Tensor? grad_c, Tensor sigma, Tensor u, Tensor v, Tensor yu, Tensor ru, "
+    "Tensor yv, Tensor rv, Tensor zu, Tensor zv, Tensor inner) -> (Tensor, Tensor, Tensor)",
+    _run_factors_backward,
+    (2, 2, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2),
+    plain=_plain_factors_backward,
+)
 
 
 def dense(matrix: Matrix) -> Tensor:

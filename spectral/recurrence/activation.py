@@ -86,6 +86,10 @@ class Activation:
             return (h != 0).to(h.dtype)
         return torch.ones_like(h)
 
+    def slope_at(self, h: Tensor) -> Tensor:
+        """Return what ``derivative`` does, as a function of h that can be differentiated in turn."""
+        return 1 - h * h if self.name == "tanh" else self.derivative(h.detach())
+
 
 def _as_row(offset: Tensor | None) -> Tensor:
     """Return an offset (..., n) as (..., 1, n), which broadcasts over the rows of a batch."""

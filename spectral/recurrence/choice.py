@@ -86,7 +86,8 @@ def resolve(backend: str, x: Tensor, cell: Cell, activation: Activation) -> str:
     else:
         name = backend
         _check_runs(name, device, dtype, activation)
-    log.debug("recurrence n=%d r=%d input=%s: backend %s", n, r, tuple(x.shape), name)
+    if not torch.compiler.is_compiling():  # a line of a log would break a compiled graph in two
+        log.debug("recurrence n=%d r=%d input=%s: backend %s", n, r, tuple(x.shape), name)
     return name
 
 

@@ -1,8 +1,8 @@
 """The public entry points of the recurrence. Each runs on the backend that its arguments ask for."""
 
-import torch
 from torch import Tensor
 
+from spectral.autocast import without_autocast
 from spectral.recurrence import native
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.backends import BACKENDS, Cell
@@ -163,5 +163,5 @@ def dense_recurrence(
     name = "native_dense" if native.available(z.device, matrix.dtype) else "dense"
     z, h0 = z.to(matrix.dtype), h0.to(matrix.dtype).contiguous()
     offset = None if offset is None else offset.to(matrix.dtype)
-    with torch.autocast(z.device.type, enabled=False):
+    with without_autocast(z.device):
         return BACKENDS[name](z, h0, matrix, activation, offset)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spectral import packed_linear, sequences
+from spectral.autocast import autocast_is_on, without_autocast
 from spectral.recurrence import checkpoint
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.backends import BACKENDS, FORMS, LAST_STATES, LAYERS, Cell, MatrixForm, cells_of, form_of
@@ -55,8 +56,8 @@ def stack(
     check_checkpoint_every(checkpoint_every)
     backends = [resolve(backend, x, cell, activation) for cell in cells]
     check_stack(x, h0, cells, activation)
-    bfloat16 = torch.is_autocast_enabled(x.device.type) and torch.get_autocast_dtype(x.device.type) == torch.bfloat16
-    with torch.autocast(x.device.type, enabled=False):
+    bfloat16 = autocast_is_on(x.device) and torch.get_autocast_dtype(x.device.type) == torch.bfloat16
+    with without_autocast(x.device):
         # The parameters decide the dtype. Under autocast a half-precision x meets parameters in float32.
         transition = cells[0].matrix
         assert isinstance(transition, Transition)

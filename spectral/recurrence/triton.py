@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spectral.autograd import once_differentiable
+from spectral.operators import Operator, absent, present
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.reductions import product_over_rows, rows, sum_of_signed
 from spectral.transition import Matrix, factors
@@ -129,53 +129,97 @@ def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: T
 
     Shapes are those of ``reference.run``. Cost: 12 n r B T flop for forward, backward and the gradients of W.
     """
-    arguments = (z, h0, *factors(matrix), offset, activation)
-    states: Tensor = TritonRecurrence.apply(*arguments)  # type: ignore[no-untyped-call]
+    states: Tensor = FORWARD(z, h0, *factors(matrix), offset, activation.name, activation.slope)[0]
     return states
 
 
-class TritonRecurrence(torch.autograd.Function):
-    """The autograd node of ``run``.
+def _run(
+    z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, offset: Tensor | None, name: str, slope: float
+) -> tuple[Tensor, Tensor]:
+    """Return the states, in the shape and the dtype of z, and h C at every step, (T, B, r).
 
     z (T, B, n), h0 (B, n), sigma (n), a and c (n, r), modReLU's offset (n); all of them with a leading K in a pack. z
-    may have another dtype than the others; the states then have it too.
+    may have another dtype than the others.
     """
+    states, skinny = z.new_empty(z.shape), z.new_empty(*z.shape[:-1], a.shape[-1])
+    # A kernel without an offset does not read it, but it needs a valid address for it.
+    inputs = [z, h0, sigma if offset is None else offset, sigma, a, c]
+    _launch("forward", inputs, [states, skinny], Activation(name, slope))
+    return states, skinny
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        z: Tensor,
-        h0: Tensor,
-        sigma: Tensor,
-        a: Tensor,
-        c: Tensor,
-        offset: Tensor | None,
-        activation: Activation,
-    ) -> Tensor:
-        """Return the states, in the shape and the dtype of z."""
-        states = torch.empty(z.shape, dtype=z.dtype, device=z.device)
-        skinny = torch.empty(*z.shape[:-1], a.shape[-1], dtype=z.dtype, device=z.device)
-        # A kernel without an offset does not read it, but it needs a valid address for it.
-        _launch("forward", [z, h0, sigma if offset is None else offset, sigma, a, c], [states, skinny], activation)
-        ctx.save_for_backward(states, skinny, h0, sigma, a, c)
-        ctx.activation = activation
-        return states
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of z, h0, sigma, a, c and the offset."""
-        states, skinny, h0, sigma, a, c = ctx.saved_tensors
-        delta, q = torch.empty_like(states), torch.empty_like(skinny)
-        grad_h0, sums = h0.new_empty(h0.shape), sigma.new_empty(h0.shape)
-        _launch("backward", [grad, states, h0, sigma, a, c], [delta, q, grad_h0, sums], ctx.activation)
-        grad_offset = sum_of_signed(delta.to(sigma.dtype), states) if ctx.needs_input_grad[5] else None
-        if not any(ctx.needs_input_grad[2:5]):
-            return delta, grad_h0, None, None, None, grad_offset, None
-        start = h0.to(states.dtype)
-        grad_a = rows(delta).mT @ rows(skinny)
-        grad_c = product_over_rows(start, q[..., 0, :, :], rows(states[..., :-1, :, :]), rows(q[..., 1:, :, :]))
-        return delta, grad_h0, sums.sum(-2), grad_a.to(a.dtype), grad_c.to(c.dtype), grad_offset, None
+def _fake(z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return z.new_empty(z.shape), z.new_empty(*z.shape[:-1], a.shape[-1])
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    _, h0, sigma, a, c, offset, *ctx.activation = inputs
+    ctx.has_offset = offset is not None
+    ctx.save_for_backward(*output, h0, sigma, a, c)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    """Return the gradients of all arguments of ``_run``."""
+    needs = (any(ctx.needs_input_grad[2:5]), ctx.has_offset)
+    results = BACKWARD(grad, *ctx.saved_tensors, *ctx.activation, *needs)
+    return *(present(result) for result in results), None, None
+
+
+def _run_backward(
+    grad: Tensor,
+    states: Tensor,
+    skinny: Tensor,
+    h0: Tensor,
+    sigma: Tensor,
+    a: Tensor,
+    c: Tensor,
+    name: str,
+    slope: float,
+    need_matrix: bool,
+    need_offset: bool,
+) -> tuple[Tensor, ...]:
+    """Return the gradients of z, h0, sigma, a, c and the offset; the last four are absent unless they are needed."""
+    delta, q = torch.empty_like(states), torch.empty_like(skinny)
+    grad_h0, sums = h0.new_empty(h0.shape), sigma.new_empty(h0.shape)
+    _launch("backward", [grad, states, h0, sigma, a, c], [delta, q, grad_h0, sums], Activation(name, slope))
+    grad_offset = sum_of_signed(delta.to(sigma.dtype), states) if need_offset else absent(sigma)
+    if not need_matrix:
+        return delta, grad_h0, absent(sigma), absent(sigma), absent(sigma), grad_offset
+    start = h0.to(states.dtype)
+    grad_a = rows(delta).mT @ rows(skinny)
+    grad_c = product_over_rows(start, q[..., 0, :, :], rows(states[..., :-1, :, :]), rows(q[..., 1:, :, :]))
+    return delta, grad_h0, sums.sum(-2), grad_a.to(a.dtype), grad_c.to(c.dtype), grad_offset
+
+
+def _fake_backward(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    states, _, h0, sigma, a, c, _, _, need_matrix, need_offset = arguments
+    matrix = [x.new_empty(x.shape) if need_matrix else absent(x) for x in (sigma, a, c)]
+    offset = sigma.new_empty(sigma.shape) if need_offset else absent(sigma)
+    return states.new_empty(states.shape), h0.new_empty(h0.shape), *matrix, offset
+
+
+_REFUSAL = "It is a kernel with a backward pass written by hand. "
+
+FORWARD = Operator(
+    "triton(Tensor z, Tensor h0, Tensor sigma, Tensor a, Tensor c, Tensor? offset, str activation, float slope) "
+    "-> (Tensor states, Tensor skinny)",
+    _run,
+    (3, 2, 1, 2, 2, 1, 0, 0),
+    fake=_fake,
+    setup=_keep,
+    backward=_backward,
+    refusal=_REFUSAL + "Use backend='dense' or 'reference'",
+)
+BACKWARD = Operator(
+    "triton_backward(Tensor grad, Tensor states, Tensor skinny, Tensor h0, Tensor sigma, Tensor a, Tensor c, "
+    "str activation, float slope, bool need_matrix, bool need_offset) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _run_backward,
+    (3, 3, 3, 2, 1, 2, 2, 0, 0, 0, 0),
+    fake=_fake_backward,
+    refusal=_REFUSAL + "For second derivatives use backend='dense' or 'reference', without checkpoint_every",
+)
 
 
 def _launch(name: str, inputs: list[Tensor], outputs: list[Tensor], activation: Activation) -> None:

@@ -5,13 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectral import Transition
-from spectral.transition import LowRank, dense, dense_literal, factors
+from spectral.transition import dense, dense_literal, factors
 from tests.spectral.agreement import LAW, assert_near, transition, trial_axis
 
 
 @trial_axis
-def test_gradcheck_of_the_factors(lead):
-    assert torch.autograd.gradcheck(LowRank.apply, tuple(transition(5, 2, 5, lead=lead)))
+def test_the_factors_have_derivatives_of_every_kind(lead):
+    def run(sigma, u, v):
+        return factors(Transition(sigma, u, v))[1:]
+
+    leaves = tuple(transition(5, 2, 5, lead=lead))
+    assert torch.autograd.gradcheck(run, leaves, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(run, leaves)
 
 
 @LAW

@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 
 from spectral import BACKENDS, Activation, Transition, layer, recurrence
 from spectral.errors import OptionError, RangeError, ShapeError
-from spectral.recurrence import native
+from spectral.recurrence import dense as dense_backend
+from spectral.recurrence import native, torch_loop
 from spectral.recurrence.activation import NAMES
 from spectral.recurrence.backends import LAYERS, Cell
-from spectral.recurrence.dense import DenseRecurrence
 from spectral.recurrence.stack import stack
-from spectral.recurrence.torch_loop import FactoredRecurrence
 from spectral.transition import dense, factors
 from tests.spectral.agreement import (
     LAW,
@@ -215,13 +214,28 @@ def test_only_some_gradients_are_wanted(backend):
         assert_near(f, e, 100)
 
 
-@pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop", "dense"])
-def test_a_second_derivative_is_refused(backend):
-    """Also if the incoming gradient is constant, which torch's own once_differentiable does not notice."""
+@pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop", named("triton")])
+def test_a_second_derivative_is_refused_by_name(backend):
+    """Asking for it is no error before it is taken; it is never silently incomplete."""
     z, h0 = inputs((), 3, 2, 4)
     states = recurrence(z, h0, transition(4, 1, 2), Activation("tanh"), backend=backend)
-    with pytest.raises(RuntimeError, match="create_graph"):
-        torch.autograd.grad(states.sum(), [z], create_graph=True)
+    (grad,) = torch.autograd.grad(states.sum(), [z], create_graph=True)
+    with pytest.raises(NotImplementedError, match="second derivatives use backend='dense'"):
+        torch.autograd.grad(grad.square().sum(), [z])
+
+
+@pytest.mark.parametrize("name", activations("dense"))
+@trial_axis
+def test_the_dense_backend_has_a_second_derivative(lead, name):
+    z, h0 = inputs(lead, 3, 2, 4)
+    matrix, b = transition(4, 1, 2, lead=lead), offset(name, 4, lead=lead)
+
+    def run(z, h0, sigma, u, v, *rest):
+        return recurrence(
+            z, h0, Transition(sigma, u, v), Activation(name), offset=rest[0] if rest else None, backend="dense"
+        )
+
+    assert torch.autograd.gradgradcheck(run, tuple(there(z, h0, *matrix, b)))
 
 
 def test_the_reference_can_be_differentiated_twice():
@@ -260,8 +274,8 @@ def test_gradcheck_of_the_hand_written_backwards(name, lead):
     matrix = transition(4, 1, 2, lead=lead)
     sigma, a, c = (t.detach().requires_grad_() for t in factors(matrix))
     w, b = dense(matrix).detach().requires_grad_(), offset(name, 4, lead=lead)
-    assert torch.autograd.gradcheck(FactoredRecurrence.apply, (z, h0, sigma, a, c, b, Activation(name)))
-    assert torch.autograd.gradcheck(DenseRecurrence.apply, (z, h0, w, b, Activation(name)))
+    assert torch.autograd.gradcheck(torch_loop.FORWARD, (z, h0, sigma, a, c, b, name, 0.01))
+    assert torch.autograd.gradcheck(dense_backend.FORWARD, (z, h0, w, b, name, 0.01))
 
 
 @layers
