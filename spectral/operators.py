@@ -1,8 +1,8 @@
 """Operators: steps that torch's compiler, exporter and transforms see as one node, with kernels and gradients of ours.
 
-They are registered with ``torch.library`` in a namespace named after this package, such as ``torch.ops.spectral.native``.
-A tensor of an operator has its own dimensions, or all tensors have a leading trial axis K: that is what ``torch.vmap``
-adds. An optional result that is absent is a tensor of shape (0,).
+They are registered with ``torch.library`` in a namespace named after this package: ``torch.ops.spectral.native``, for
+example. A tensor of an operator has its own dimensions, or all tensors have a leading trial axis K: that is what
+``torch.vmap`` adds. An optional result that is absent is a tensor of shape (0,).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 
 NAMESPACE = __name__.rpartition(".")[0].replace(".", "_")
 """``spectral``; another name where this package is a copy inside another one, so that two copies do not collide."""
-LIBRARY = torch.library.Library(NAMESPACE, "FRAGMENT")
+LIBRARY: Any = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
 DEVICES = ("CPU", "CUDA")
 
 
@@ -25,8 +25,8 @@ class Operator:
         schema: Name, arguments and results, in the language of ``torch.library``; all arguments are positional.
         run: The kernel. It gets no gradients recorded, and returns tensors that share no memory with its arguments.
         dims: For each argument the number of its dimensions without a trial axis; 0 if it is no tensor.
-        fake: Takes the same arguments and returns empty tensors with the shapes and strides that ``run`` returns. None if
-            ``run`` is made of torch's own operators, which can say so themselves.
+        fake: Takes the same arguments and returns empty tensors with the shapes and strides of what ``run`` returns.
+            None if ``run`` is made of torch's own operators, which can say so themselves.
         setup: (ctx, inputs, output): keeps for backward what it needs, as ``setup_context`` of an autograd.Function.
         backward: (ctx, *gradients) -> the gradient of each argument, None for those that have none.
         plain: A function of the same arguments and results, made of torch's own operators. It gives the operator all
@@ -49,7 +49,11 @@ class Operator:
     ) -> None:
         self.name = schema.partition("(")[0]
         self.run, self.plain, self.refusal, self.dims = run, plain, refusal, tuple(dims)
-        self.setup, self.backward = (setup, backward) if setup and backward else (self._keep_all, self._backward_of_plain)
+        self.setup, self.backward = (
+            (setup, backward) if setup and backward else (self._keep_all, self._backward_of_plain)
+        )
+        self.inline = fake is None
+        """Whether ``run`` is made of torch's own operators, which a compiler can fuse with what stands around them."""
         LIBRARY.define(schema)
         for device in DEVICES:
             LIBRARY.impl(self.name, run, device)
@@ -66,18 +70,30 @@ class Operator:
 
     def __call__(self, *args: Any) -> Any:
         """Return what ``run`` does, in a way that the present mode of torch can follow."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.compiler.is_exporting() or _is_traced():
             return self.overload(*args)
-        forward_mode = forward_ad._current_level >= 0
-        if forward_mode and self.plain is not None:
+        if torch.compiler.is_compiling():
+            return self._compiled(*args)
+        if in_forward_mode() and self.plain is not None:
             return self.plain(*args)
-        if forward_mode or torch._C._are_functorch_transforms_active():
+        if is_transformed():
             return self._transformed.apply(*args)  # type: ignore[attr-defined]
-        tensors = [arg for arg in args if isinstance(arg, Tensor)]
-        if torch._C._len_torch_dispatch_stack() or not all(map(_is_ordinary, tensors)):
+        # The same as the registered operator with less overhead, which counts where a step takes a millisecond.
+        if torch.is_grad_enabled() and any(isinstance(arg, Tensor) and arg.requires_grad for arg in args):
+            if _is_plain_eager(args):
+                return self._eager.apply(*args)  # type: ignore[attr-defined]
             return self.overload(*args)
-        # The same as the registered operator in a tenth of the time, which counts where a step takes a millisecond.
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return self._run_below(*args)
+
+    def _run_below(self, *args: Any) -> Any:
+        """Return the results without a gradient and without transforms."""
+        return self.run(*args) if _is_plain_eager(args) else self.overload(*args)
+
+    def _compiled(self, *args: Any) -> Any:
+        """Call the registered operator, or let the compiler see and fuse the steps that ``run`` consists of."""
+        if not self.inline:
+            return self.overload(*args)
+        if torch.is_grad_enabled() and any(isinstance(arg, Tensor) and arg.requires_grad for arg in args):
             return self._eager.apply(*args)  # type: ignore[attr-defined]
         return self.run(*args)
 
@@ -98,7 +114,7 @@ class Operator:
             raise NotImplementedError(f"{self.name} has no derivative in forward mode. {self.refusal}")
 
         return {
-            "forward": staticmethod(self.__call__),
+            "forward": staticmethod(self._run_below),
             "setup_context": staticmethod(self.setup),
             "backward": staticmethod(self.backward),
             "vmap": staticmethod(self._vmap),
@@ -149,9 +165,19 @@ class Operator:
             results = self.plain(*(now.get(i, other) for i, other in enumerate(ctx.others)))
             return tuple((results if isinstance(results, tuple) else (results,))[k] for k in used)
 
-        _, pull = torch.func.vjp(function, *(values[i] for i in needed))
+        pull = torch.func.vjp(function, *(values[i] for i in needed))[1]
         found = dict(zip(needed, pull(tuple(gradients[k] for k in used)), strict=True))
         return tuple(found.get(i) for i in range(len(ctx.others)))
+
+
+def in_forward_mode() -> bool:
+    """Return whether derivatives in forward mode may be taken here, as by ``torch.func.jvp``."""
+    return bool(forward_ad._current_level >= 0)
+
+
+def is_transformed() -> bool:
+    """Return whether a transform of ``torch.func`` is at work here, or derivatives in forward mode."""
+    return in_forward_mode() or bool(torch._C._are_functorch_transforms_active())
 
 
 def absent(like: Tensor) -> Tensor:
@@ -164,6 +190,28 @@ def present(result: Tensor) -> Tensor | None:
     return None if result.shape == (0,) else result
 
 
-def _is_ordinary(tensor: Tensor) -> bool:
-    """Return whether a tensor has values and is no subclass with a behaviour of its own."""
-    return type(tensor) in (Tensor, torch.nn.Parameter) and tensor.device.type != "meta"
+def _is_traced() -> bool:
+    """Return whether ``torch.jit.trace`` follows what is called here."""
+    return bool(torch._C._is_tracing())
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Return whether ``torch.vmap`` has added an axis to a tensor that its shape does not show."""
+    functorch = torch._C._functorch
+    while not torch.compiler.is_compiling() and functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False
+
+
+def _is_plain_eager(args: Sequence[Any]) -> bool:
+    """Return whether all tensors have values and no behaviour of their own, and nothing else watches what is called."""
+    return not torch._C._len_torch_dispatch_stack() and all(
+        type(arg) in (Tensor, torch.nn.Parameter)
+        and arg.device.type != "meta"
+        # torch.func.vjp leaves tensors behind that are mere covers of others.
+        and not torch._C._functorch.is_functorch_wrapped_tensor(arg)
+        for arg in args
+        if isinstance(arg, Tensor)
+    )

@@ -141,7 +141,7 @@ def _plain_factors_backward(
         results = _plain_factors(*inputs)
         return tuple(results[i] for i, _ in given)
 
-    _, pull = torch.func.vjp(function, sigma, u, v)
+    pull = torch.func.vjp(function, sigma, u, v)[1]
     gradients: tuple[Tensor, ...] = pull(tuple(grad for _, grad in given))
     return gradients
 

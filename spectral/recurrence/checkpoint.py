@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor
 
 from spectral import sequences
 from spectral.autograd import once_differentiable
+from spectral.operators import is_transformed
 
 Segment = Callable[[Tensor, Tensor, Sequence[Tensor | None]], list[tuple[Tensor, Tensor]]]
 """(x (..., S, B, I), h before it (..., L, B, n), parameters) -> all states and the last state of each of L layers."""
@@ -44,10 +46,44 @@ def run(
         The top layer's states, shape (..., T, B, n), or None without ``keep_states``; and the last state of every
         layer, shape (..., L, B, n).
     """
+    if torch.compiler.is_compiling() or is_transformed():
+        return _run_for_torch(segment, x, h0, parameters, every, lengths, keep_states)
     results: tuple[Tensor | None, Tensor] = Segments.apply(  # type: ignore[no-untyped-call]
         segment, every, keep_states, lengths, x, h0, *parameters
     )
     return results
+
+
+def _run_for_torch(
+    segment: Segment,
+    x: Tensor,
+    h0: Tensor,
+    parameters: Sequence[Tensor | None],
+    every: int,
+    lengths: Tensor | None,
+    keep_states: bool,
+) -> tuple[Tensor | None, Tensor]:
+    """Do what ``run`` does in steps that torch's compiler, exporter and transforms can follow; arguments as there.
+
+    A compiled graph computes the segments again in backward, as ``torch.utils.checkpoint`` tells it to. An exported
+    graph has no backward, and the transforms of ``torch.func`` have no way to do so: they keep all states.
+    """
+    again = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    h, states, ends = h0, [], []
+    for start in range(0, x.shape[-3], every):
+        part = x[..., start : start + every, :, :]
+        if again:
+            results = torch.utils.checkpoint.checkpoint(segment, part, h, parameters, use_reentrant=False)
+        else:
+            results = segment(part, h, parameters)
+        h = torch.stack([last for _, last in results], -3)
+        if lengths is not None:
+            ends_here, count = _ends(lengths, start, part.shape[-3])
+            picked = torch.stack([sequences.last_state(layer, count) for layer, _ in results], -3)
+            ends.append(torch.where(ends_here.unsqueeze(-3), picked, torch.zeros_like(picked)))
+        if keep_states:
+            states.append(results[-1][0])
+    return torch.cat(states, -3) if keep_states else None, h if lengths is None else torch.stack(ends).sum(0)
 
 
 class Segments(torch.autograd.Function):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from spectral.errors import OptionError
+from spectral.operators import in_forward_mode, is_batched
 from spectral.recurrence import cudnn, native, triton
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.backends import BACKENDS, Cell, activations_of
@@ -78,20 +79,28 @@ def resolve(backend: str, x: Tensor, cell: Cell, activation: Activation) -> str:
     transition, device = cell.matrix, x.device
     assert isinstance(transition, Transition)
     n, r, dtype = transition.size, transition.rank, transition.u.dtype
-    if backend == "auto" and device.type == "cuda":
+    if backend == "auto" and in_forward_mode():
+        name = "dense"  # the fastest that has derivatives of every kind
+    elif backend == "auto" and device.type == "cuda":
         can_triton = triton.refusal(device, dtype) is None
-        name = choose_on_gpu(n, r, activation.name, can_triton=can_triton, pack=x.dim() == 4)
+        pack = x.dim() == 4 or _is_vmapped(x, cell)
+        name = choose_on_gpu(n, r, activation.name, can_triton=can_triton, pack=pack)
     elif backend == "auto":
         name = choose(n, r, native=native.available(device, dtype))
     else:
         name = backend
-        _check_runs(name, device, dtype, activation)
+        _check_runs(name, device, dtype, activation, _is_vmapped(x, cell))
     if not torch.compiler.is_compiling():  # a line of a log would break a compiled graph in two
         log.debug("recurrence n=%d r=%d input=%s: backend %s", n, r, tuple(x.shape), name)
     return name
 
 
-def _check_runs(name: str, device: torch.device, dtype: torch.dtype, activation: Activation) -> None:
+def _is_vmapped(x: Tensor, cell: Cell) -> bool:
+    """Return whether ``torch.vmap`` runs over the input or a parameter of the cell."""
+    return any(tensor is not None and is_batched(tensor) for tensor in (x, *cell.tensors()))
+
+
+def _check_runs(name: str, device: torch.device, dtype: torch.dtype, activation: Activation, vmapped: bool) -> None:
     """Raise OptionError if a backend that is asked for by name cannot run here."""
     reason = None
     if name.startswith("native") and not native.available(device, dtype):
@@ -99,6 +108,8 @@ def _check_runs(name: str, device: torch.device, dtype: torch.dtype, activation:
             f"needs the CPU, float32 or float64, and a C++ compiler that builds it; found {device} and {dtype}. "
             "If these are right, the build failed, and the log says why"
         )
+    elif name == "cudnn" and vmapped:
+        reason = "is torch's own RNN, which torch.vmap cannot transform"
     elif name == "triton":
         reason = triton.refusal(device, dtype)
     elif activation.name not in activations_of(name):

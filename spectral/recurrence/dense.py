@@ -64,7 +64,7 @@ def _run_backward(
     grad: Tensor, states: Tensor, h0: Tensor, w: Tensor, name: str, slope: float, need_w: bool, need_offset: bool
 ) -> tuple[Tensor, ...]:
     """Return the gradients of z, h0, w and the offset; the last two are absent unless they are needed."""
-    delta = Activation(name, slope).derivative(states)
+    delta = Activation(name, slope).derivative(states).contiguous()
     grad_h0 = _backward_loop(grad, h0, w, delta)
     grad_offset = sum_of_signed(delta, states) if need_offset else absent(w)
     if not need_w:

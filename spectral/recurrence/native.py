@@ -96,7 +96,7 @@ def last(
     activation: Activation,
     offset: Tensor | None = None,
 ) -> Tensor:
-    """Return the last state of a layer without keeping any other; arguments as in ``layer``. Backward runs ``layer``."""
+    """Return the last state of a layer without keeping any other; arguments as in ``layer``."""
     end: Tensor = LAST(x, h0, *_factors(matrix), weight, bias, offset, activation.name, activation.slope)
     return end
 
@@ -125,16 +125,12 @@ def _factors(matrix: Matrix) -> Factors:
     return Factors(sigma, column, column)
 
 
-Inputs = tuple[Tensor | None, ...]
-"""(x, h0, sigma, a, c, weight, bias, offset), in the order of Problem in native.cpp.
-
-x is the input (T, B, I), or z (T, B, n) without ``weight``; h0 (B, n); sigma (n), a and c (n, r), or a = W (n, n) with
-sigma and c None; modReLU's offset (n); all of them with a leading K in a pack.
-"""
-
-
 def _run(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return all states (T, B, n), h C at every step (T, B, r), absent without sigma, and the last state (B, n).
+
+    The arguments are x, h0, sigma, a, c, weight, bias and offset, in the order of Problem in native.cpp, and the name
+    and slope of the nonlinearity. x is the input (T, B, I), or z (T, B, n) without ``weight``; h0 (B, n); sigma (n), a
+    and c (n, r), or a = W (n, n) with sigma and c None; modReLU's offset (n); all of them with a leading K in a pack.
 
     The last state is a result of its own, so that a loss that reads only it needs no gradient array of the size of all
     states.
@@ -243,9 +239,7 @@ def _run_last(*arguments: Any) -> Tensor:
     return end
 
 
-_INPUTS = (
-    "Tensor x, Tensor h0, Tensor? sigma, Tensor a, Tensor? c, Tensor? weight, Tensor? bias, Tensor? offset"
-)
+_INPUTS = "Tensor x, Tensor h0, Tensor? sigma, Tensor a, Tensor? c, Tensor? weight, Tensor? bias, Tensor? offset"
 _DIMS = (3, 2, 1, 2, 2, 2, 1, 1)
 _REFUSAL = "It is compiled code with a backward pass written by hand. "
 
@@ -275,7 +269,8 @@ LAST = Operator(
 )
 
 
-def _contiguous(x: Tensor | None) -> Tensor | None:
+def _contiguous(x: Any) -> Any:
+    """Return a tensor in contiguous memory, or None for None."""
     return None if x is None else x.contiguous()
 
 

@@ -61,7 +61,7 @@ def _run_backward(
     need_offset: bool,
 ) -> tuple[Tensor, ...]:
     """Return the gradients of z, h0, sigma, a, c and the offset; the last four are absent unless they are needed."""
-    delta = Activation(name, slope).derivative(states)
+    delta = Activation(name, slope).derivative(states).contiguous()
     q, grad_h0 = _backward_loop(grad, h0, Factors(sigma, a, c), delta)
     grad_offset = sum_of_signed(delta, states) if need_offset else absent(sigma)
     if not need_matrix:

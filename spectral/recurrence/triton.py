@@ -180,7 +180,7 @@ def _run_backward(
     need_offset: bool,
 ) -> tuple[Tensor, ...]:
     """Return the gradients of z, h0, sigma, a, c and the offset; the last four are absent unless they are needed."""
-    delta, q = torch.empty_like(states), torch.empty_like(skinny)
+    delta, q = states.new_empty(states.shape), skinny.new_empty(skinny.shape)
     grad_h0, sums = h0.new_empty(h0.shape), sigma.new_empty(h0.shape)
     _launch("backward", [grad, states, h0, sigma, a, c], [delta, q, grad_h0, sums], Activation(name, slope))
     grad_offset = sum_of_signed(delta.to(sigma.dtype), states) if need_offset else absent(sigma)

@@ -1,0 +1,130 @@
+"""Every registered operator holds what torch asks of one, for every dtype and layout of its arguments."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from spectral.operators import NAMESPACE, Operator
+from spectral.recurrence import dense, native, torch_loop, triton
+from spectral.transition import FACTORS, FACTORS_BACKWARD
+from tests.spectral.agreement import NO_TRITON
+
+T, B, N, FEATURES, M1, M2 = 4, 3, 5, 2, 2, 1
+R = M1 + M2
+PHI = ("modrelu", 0.01)
+STATES = {"z": (T, B, N), "h0": (B, N)}
+FACTORED = {"sigma": (N,), "a": (N, R), "c": (N, R)}
+SAVED = [(N, M1), (M1, M1), (N, M2), (M2, M2), (M1, N), (M2, N), (M1, M2)]
+
+CASES = {
+    "factors": (FACTORS, [(N,), (N, M1), (N, M2)]),
+    "factors_backward": (FACTORS_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), *SAVED]),
+    "native": (native.FORWARD, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *PHI]),
+    "native, dense": (native.FORWARD, [(T, B, N), (B, N), None, (N, N), None, None, None, None, "tanh", 0.01]),
+    "native_backward": (
+        native.BACKWARD,
+        [
+            (T, B, N),
+            (B, N),
+            (T, B, FEATURES),
+            (B, N),
+            (N,),
+            (N, R),
+            (N, R),
+            (N, FEATURES),
+            (N,),
+            (N,),
+            (T, B, N),
+            (T, B, R),
+            *PHI,
+            True,
+        ],
+    ),
+    "native_backward, dense": (
+        native.BACKWARD,
+        [(T, B, N), None, (T, B, N), (B, N), None, (N, N), *[None] * 4, (T, B, N), "absent", "tanh", 0.01, True],
+    ),
+    "native_last": (native.LAST, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *PHI]),
+    "torch_loop": (torch_loop.FORWARD, [(T, B, N), (B, N), (N,), (N, R), (N, R), (N,), *PHI]),
+    "torch_loop_backward": (
+        torch_loop.BACKWARD,
+        [(T, B, N), (T, B, N), (B, N), (N,), (N, R), (N, R), *PHI, True, True],
+    ),
+    "dense": (dense.FORWARD, [(T, B, N), (B, N), (N, N), (N,), *PHI]),
+    "dense_backward": (dense.BACKWARD, [(T, B, N), (T, B, N), (B, N), (N, N), *PHI, True, True]),
+    "triton": (triton.FORWARD, [(T, B, N), (B, N), (N,), (N, R), (N, R), (N,), *PHI]),
+    "triton_backward": (
+        triton.BACKWARD,
+        [(T, B, N), (T, B, N), (T, B, R), (B, N), (N,), (N, R), (N, R), *PHI, True, True],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[NO_TRITON] if name.startswith("triton") else []) for name in CASES]
+)
+@pytest.mark.parametrize("lead", [(), (2,)], ids=["alone", "K=2"])
+@pytest.mark.parametrize(
+    ("dtype", "layout"), [(torch.float32, "strided"), (torch.float64, "contiguous")], ids=["float32", "float64"]
+)
+def test_torch_accepts_the_operator(name, lead, dtype, layout):
+    operator, given = CASES[name]
+    generator = torch.Generator().manual_seed(0)
+
+    def argument(value):
+        if value == "absent":
+            return torch.empty(0, dtype=dtype)
+        if not isinstance(value, tuple):
+            return value
+        shape = (*lead, *value)
+        if layout == "strided":  # every other number of a transposed array
+            shape = (*shape[:-1], 2 * shape[-1])
+            drawn = torch.randn(*reversed(shape), dtype=dtype, generator=generator)
+            return drawn.permute(*reversed(range(len(shape))))[..., ::2].requires_grad_()
+        return torch.randn(*shape, dtype=dtype, generator=generator).requires_grad_()
+
+    arguments = tuple(argument(value) for value in given)
+    tests = ["test_schema", "test_autograd_registration", "test_faketensor"]
+    # The slowest of the four traces the operator and its derivative; it depends on neither the dtype nor the layout.
+    if operator not in WITHOUT_DERIVATIVE and dtype == torch.float64:
+        tests.append("test_aot_dispatch_dynamic")
+    found = torch.library.opcheck(operator.overload, arguments, test_utils=tests)
+    assert set(found.values()) == {"SUCCESS"}
+
+
+WITHOUT_DERIVATIVE = [native.BACKWARD, torch_loop.BACKWARD, triton.BACKWARD]
+"""Operators whose derivative is refused."""
+
+
+def test_every_operator_is_tested():
+    registered = {name for name in dir(getattr(torch.ops, NAMESPACE)) if not name.startswith("_")} - {"name"}
+    assert {operator.name for operator, _ in CASES.values()} >= registered
+
+
+@pytest.mark.parametrize("name", ["native", "dense", "torch_loop", "factors"])
+def test_the_registered_operator_and_the_call_agree_with_their_gradients(name):
+    """In plain eager code a call does not go through the registered operator, which exported programs use."""
+    operator, given = CASES[name]
+    generator = torch.Generator().manual_seed(1)
+    arguments = [
+        torch.randn(*v, dtype=torch.float64, generator=generator).requires_grad_() if isinstance(v, tuple) else v
+        for v in given
+    ]
+    leaves = [a for a in arguments if isinstance(a, Tensor)]
+
+    def gradients(function: object) -> list[Tensor]:
+        results = function(*arguments)
+        first = results[0] if isinstance(results, tuple) else results
+        return [first, *torch.autograd.grad(first.square().sum(), leaves, allow_unused=True)]
+
+    for called, registered in zip(gradients(operator), gradients(operator.overload), strict=True):
+        assert torch.equal(called, registered)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch itself uses it in forward mode
+def test_an_operator_without_derivatives_says_what_has_them():
+    operator, given = CASES["native"]
+    assert isinstance(operator, Operator)
+    arguments = [torch.zeros(*v) if isinstance(v, tuple) else v for v in given]
+    with pytest.raises(NotImplementedError, match=r"native has no derivative in forward mode.*backend='dense'"):
+        torch.func.jvp(lambda x: operator(x, *arguments[1:])[0], (arguments[0],), (arguments[0],))
