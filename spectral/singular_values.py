@@ -32,12 +32,16 @@ class Band(NamedTuple):
     """sigma* - r, rounded."""
     high: Tensor
     """sigma* + r, rounded."""
-    rise: Tensor
-    """2 (sigma* - low), so that low + rise / 2 is sigma* again, mostly without any rounding."""
-    fall: Tensor
-    """2 (sigma* - high), which is negative."""
+    width: Tensor
+    """2 r."""
     one: Tensor
     """1."""
+    below: Tensor
+    """From where ``sigmoid`` counts its values for raw values below 0: ``low``, or sigma* if sigma* - r was rounded."""
+    above: Tensor
+    """From where it counts them for the others: ``high``, or sigma* if sigma* + r was rounded."""
+    share: Tensor
+    """The share of the width that lies between these places and the edges: 0, or 1/2 if they are sigma*."""
     centred_at_zero: Tensor | None
     """Where sigma* is 0; None if that is known to be nowhere."""
 
@@ -46,7 +50,10 @@ class Band(NamedTuple):
         """Return the band of sigma* and r, both of shape (...)."""
         sigma, margin = sigma.unsqueeze(-1), margin.unsqueeze(-1)
         low, high = sigma - margin, sigma + margin
-        return cls(sigma, low, high, 2 * (sigma - low), 2 * (sigma - high), torch.ones_like(sigma), sigma == 0)
+        exact = (sigma - low == margin) & (high - sigma == margin)
+        below, above = torch.where(exact, low, sigma), torch.where(exact, high, sigma)
+        share = 0.5 - 0.5 * exact.to(sigma.dtype)
+        return cls(sigma, low, high, 2 * margin, torch.ones_like(sigma), below, above, share, sigma == 0)
 
     @classmethod
     def of_trials(
@@ -161,17 +168,19 @@ def map_into(kind: str, raw: Tensor | None, band: Band, size: int) -> Tensor:
 
 
 def _sigmoid(raw: Tensor, band: Band) -> Tensor:
-    """Return sigma* + r tanh(p / 2), counted from the nearer edge: low + 2 r s or high - 2 r s, with s = sigmoid(-|p|).
+    """Return sigma* + r tanh(p / 2), computed from s = sigmoid(-|p|), the share of the width that is left to the edge.
 
-    So both the way to the edge and its slope s (1 - s) keep their relative accuracy, where 1 - tanh^2 rounds to zero.
+    Its slope s (1 - s) keeps its relative accuracy, where 1 - tanh^2 rounds to zero. The value is counted from the
+    edge, so that it keeps the relative accuracy of its distance, if edges need no rounding; they do not where they
+    are 0. Otherwise it is counted from sigma*, so that it is exactly sigma* at p = 0.
     """
-    below = raw < 0
-    share = torch.sigmoid(raw * torch.where(below, band.one, -band.one))
-    edge, way = torch.where(below, band.low, band.high), torch.where(below, band.rise, band.fall)
-    values = torch.addcmul(edge, share, way)
+    is_below = raw < 0
+    sign = torch.where(is_below, band.one, -band.one)
+    left = torch.sigmoid(raw * sign) - band.share
+    values = torch.addcmul(torch.where(is_below, band.below, band.above), left, sign * band.width)
     if band.centred_at_zero is None:
         return values
-    # Around a centre of 0, the way from the edge would lose the relative accuracy of small singular values.
+    # Around a centre of 0, the distance from the edge has not the relative accuracy of small singular values.
     return torch.where(band.centred_at_zero & (raw.abs() < 1), band.high * torch.tanh(raw / 2), values)
 
 

@@ -45,20 +45,24 @@ def unit_columns(raw: Tensor) -> Tensor:
     0. A column that contains NaN or infinity becomes NaN, so that a broken reflector is noticed and does not count as
     the identity.
     """
-    columns, largest = _scaled(reference.trapezoid(raw))
-    length: Tensor = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
-    is_zero = largest == 0
-    return columns.masked_fill(is_zero, 0.0) / length.masked_fill(is_zero, 1.0)
+    columns, _, is_zero = _scaled(reference.trapezoid(raw))
+    # The length has no second derivative at 0, so a column of ones stands in for a zero one.
+    columns = columns.masked_fill(is_zero, 1.0)
+    units = columns / torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
+    return units.masked_fill(is_zero, 0.0)
 
 
-def _scaled(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Return columns whose largest entry is 1 in absolute value, or which are zero, and what that entry was before.
+def _scaled(columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale columns so that squares of their entries neither overflow nor vanish.
 
-    Squares of the entries then neither overflow nor vanish. The second result, shape (..., 1, m), has no gradient: it
-    is a scale which the direction of a column does not depend on.
+    Returns:
+        The columns with a largest entry of 1 in absolute value, or zero; by what they were divided, shape (..., 1, m),
+        without a gradient, since the direction of a column does not depend on it; and which columns are zero.
     """
     largest = torch.linalg.vector_norm(columns.detach(), torch.inf, dim=-2, keepdim=True)
-    return columns / largest.masked_fill(largest == 0, 1.0), largest
+    is_zero = largest == 0
+    scale = largest.masked_fill(is_zero, 1.0)
+    return columns / scale, scale, is_zero
 
 
 @torch.no_grad()
@@ -72,9 +76,9 @@ def normalize_reflectors_(raw: Tensor) -> None:
         raw: Raw reflectors, shape (..., n, m), of any finite length. Entries above the diagonal count in the lengths,
             although they are ignored elsewhere; the modules of this package keep them at zero.
     """
-    columns, largest = _scaled(raw.to(computing_dtype(raw.dtype)))
+    columns, _, is_zero = _scaled(raw.to(computing_dtype(raw.dtype)))
     length = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
-    raw.copy_(columns.div_(length.masked_fill_(largest == 0, 1.0)))
+    raw.copy_(columns.div_(length.masked_fill_(is_zero, 1.0)))
 
 
 def orthogonality_error(raw: Tensor) -> Tensor:
@@ -117,11 +121,10 @@ def gradient_of_raw(raw: Tensor, y: Tensor, grad_y: Tensor, grad_t_inverse: Tens
     upper = grad_t_inverse.triu(1)
     grad = grad_y + y @ (upper + upper.mT)
     across = (grad - y * (y * grad).sum(-2, keepdim=True)).tril_()
-    columns, largest = _scaled(raw.tril())
+    columns, scale, is_zero = _scaled(raw.tril())
     length: Tensor = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
-    is_zero = largest == 0
-    # One after the other, since the product of the two scales can be too large for a number.
-    return (across / length.masked_fill(is_zero, 1.0) / largest.masked_fill(is_zero, 1.0)).masked_fill_(is_zero, 0.0)
+    # One after the other, since the product of length and scale can be too large for a number.
+    return across.div_(length.masked_fill_(is_zero, torch.inf)).div_(scale)
 
 
 def apply(raw: Tensor | WY, x: Tensor) -> Tensor:
