@@ -15,19 +15,21 @@ from spectral.errors import (
     ReflectorCountError,
     ShapeError,
     SpectralError,
+    StateMismatchError,
 )
 from spectral.gru import SpectralGRU
 from spectral.householder import normalize_reflectors_
 from spectral.init import rotation_angles
 from spectral.linear import SpectralLinear
 from spectral.lstm import SpectralLSTM
-from spectral.pack import Slot, stack_trials
+from spectral.pack import Slot
 from spectral.packed_linear import PackedLinear
-from spectral.parametrization import parametrize
+from spectral.parametrization import parametrize, spectral_svd
 from spectral.recurrence import BACKENDS, Activation, dense_recurrence, last_state, layer, recurrence
 from spectral.rnn import SpectralRNN
 from spectral.roles import ParameterRole, parameter_roles
 from spectral.singular_values import singular_map
+from spectral.stacking import stack_trials
 from spectral.svd import SVD
 from spectral.transition import Transition
 
@@ -50,6 +52,7 @@ __all__ = [
     "SpectralLSTM",
     "SpectralLinear",
     "SpectralRNN",
+    "StateMismatchError",
     "Transition",
     "dense_recurrence",
     "last_state",
@@ -60,5 +63,6 @@ __all__ = [
     "recurrence",
     "rotation_angles",
     "singular_map",
+    "spectral_svd",
     "stack_trials",
 ]

@@ -17,7 +17,7 @@ class ReflectorCountError(RangeError):
     """A number of reflectors, or the shape of the matrix, does not allow what was asked for.
 
     Raised if a number of reflectors does not lie between 0 and the smaller side of the matrix, if the initialisation
-    ``start`` needs other numbers of reflectors or a square matrix, or if a matrix that is to be set needs more
+    ``init`` needs other numbers of reflectors or a square matrix, or if a matrix that is to be set needs more
     reflectors than there are.
     """
 
@@ -29,8 +29,8 @@ class OptionError(SpectralError, ValueError):
 class BandError(RangeError):
     """A matrix that is to be set has a singular value that the chosen ``spectrum`` cannot represent.
 
-    Allowed are (sigma - margin, sigma + margin) for ``sigmoid``, the same with its ends for ``clip``, and sigma alone
-    for ``fixed``.
+    Allowed are [sigma - margin, sigma + margin] for ``sigmoid`` and ``clip``, and sigma alone for ``fixed``, each up to
+    rounding.
     """
 
 
@@ -40,3 +40,10 @@ class PackError(SpectralError, ValueError):
 
 class ConversionError(SpectralError, ValueError):
     """The torch module to which a module is to be converted does not have its nonlinearity."""
+
+
+class StateMismatchError(SpectralError, RuntimeError):
+    """A state dict belongs to a module with another spectrum, margin, sigma or number of reflectors.
+
+    ``load_state_dict`` raises it, with ``strict=False`` too, before it changes a parameter of the module concerned.
+    """

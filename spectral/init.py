@@ -18,6 +18,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from spectral.deprecation import renamed_keyword
 from spectral.errors import OptionError, ReflectorCountError
 
 InitName = Literal["gaussian", "identity", "henaff", "cayley"]
@@ -37,12 +38,12 @@ def check_reflectors(size: int, count: int, name: str) -> None:
     Args:
         size: The smaller side of the matrix.
         count: The number of reflectors.
-        name: What the message calls the number, such as ``m1``.
+        name: Which number it is, m1 for U or m2 for V.
     """
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= size:
         raise ReflectorCountError(
-            f"{name}, the number of reflectors on one side, must be an integer from 0 to {size}, the smaller side of "
-            f"the matrix; found {count!r}. {size} reach every such matrix"
+            f"reflectors must be one integer, or two (m1, m2), from 0 to {size}, the smaller side of the matrix; "
+            f"found {name} = {count!r}. {size} reach every such matrix"
         )
 
 
@@ -55,11 +56,12 @@ def gaussian(size: int, count: int, *, generator: torch.Generator | None = None)
     return torch.randn(size, count, dtype=torch.float64, generator=generator).tril()
 
 
-def rotation_angles(start: str, count: int, *, generator: torch.Generator | None = None) -> Tensor:
+@renamed_keyword("start", "init")
+def rotation_angles(init: str, count: int, *, generator: torch.Generator | None = None) -> Tensor:
     """Draw the angles of plane rotations.
 
     Args:
-        start: ``henaff`` draws from U(-pi, pi), ``cayley`` from U(0, pi / 2); ``identity`` makes every angle 0.
+        init: ``henaff`` draws from U(-pi, pi), ``cayley`` from U(0, pi / 2); ``identity`` makes every angle 0.
         count: How many angles.
         generator: The CPU generator that draws the angles; None is torch's default. ``identity`` advances it as far as
             the others do.
@@ -68,15 +70,15 @@ def rotation_angles(start: str, count: int, *, generator: torch.Generator | None
         The angles in radians, shape (count,), float64 on the CPU.
 
     Raises:
-        OptionError: If ``start`` is not one of these.
+        OptionError: If ``init`` is not one of these.
     """
-    if start not in ANGLES:
-        raise OptionError(f"start must be one of {', '.join(ANGLES)}; found {start!r}")
-    return ANGLES[start](torch.rand(count, dtype=torch.float64, generator=generator))
+    if init not in ANGLES:
+        raise OptionError(f"init must be one of {', '.join(ANGLES)}; found {init!r}")
+    return ANGLES[init](torch.rand(count, dtype=torch.float64, generator=generator))
 
 
 def reflectors(
-    start: str, size: int, counts: tuple[int, int], *, generator: torch.Generator | None = None
+    init: str, size: int, counts: tuple[int, int], *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
     """Draw the initial reflectors of a square matrix.
 
@@ -88,7 +90,7 @@ def reflectors(
     - ``cayley``: the same with angles from U(0, pi / 2) (Helfrich, Willmott and Ye 2018).
 
     Args:
-        start: The name of the initialisation.
+        init: The name of the initialisation.
         size: The matrix size n.
         counts: (m1, m2).
         generator: The CPU generator that draws; None is torch's default.
@@ -100,24 +102,24 @@ def reflectors(
         OptionError: If there is no initialisation of that name.
         ReflectorCountError: If m1 or m2 is not an integer from 0 to n, or if the initialisation needs other numbers.
     """
-    if start not in INITS:
-        raise OptionError(f"start must be one of {', '.join(INITS)}; found {start!r}")
+    if init not in INITS:
+        raise OptionError(f"init must be one of {', '.join(INITS)}; found {init!r}")
     for count, name in zip(counts, ("m1", "m2"), strict=True):
         check_reflectors(size, count, name)
-    if start == "gaussian":
+    if init == "gaussian":
         return gaussian(size, counts[0], generator=generator), gaussian(size, counts[1], generator=generator)
     if counts[0] != counts[1]:
         raise ReflectorCountError(
-            f"start {start!r} needs as many reflectors on both sides, m1 = m2; found (m1, m2) = {counts}. "
-            "Use equal numbers, or start='gaussian'"
+            f"init {init!r} needs as many reflectors on both sides, m1 = m2; found (m1, m2) = {counts}. "
+            "Use equal numbers, or init='gaussian'"
         )
-    if start == "identity":
+    if init == "identity":
         u = gaussian(size, counts[0], generator=generator)
         return u, u.clone()
-    return _rotations(start, size, counts[0], generator)
+    return _rotations(init, size, counts[0], generator)
 
 
-def _rotations(start: str, size: int, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def _rotations(init: str, size: int, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Return reflectors u and v, each (size, count), whose U V^T rotates the planes of coordinates (2j, 2j + 1).
 
     The pair u_j = (cos t/2, sin t/2), v_j = (1, 0) rotates its plane by the angle t. Reflectors beyond floor(n / 2) are
@@ -126,10 +128,10 @@ def _rotations(start: str, size: int, count: int, generator: torch.Generator | N
     pairs = size // 2
     if count < pairs:
         raise ReflectorCountError(
-            f"start {start!r} needs at least floor(n / 2) = {pairs} reflectors on each side; found {count}. "
-            "Use more reflectors, or start='identity' or 'gaussian'"
+            f"init {init!r} needs at least floor(n / 2) = {pairs} reflectors on each side; found {count}. "
+            "Use more reflectors, or init='identity' or 'gaussian'"
         )
-    angles = rotation_angles(start, pairs, generator=generator)
+    angles = rotation_angles(init, pairs, generator=generator)
     u = gaussian(size, count, generator=generator)
     u[:, :pairs] = 0
     v = u.clone()

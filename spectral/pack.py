@@ -8,10 +8,16 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from spectral import init, singular_values
-from spectral.errors import PackError, ShapeError
+from spectral import init, singular_values, state
+from spectral.autocast import computing_dtype
+from spectral.errors import OptionError, PackError, ShapeError
 from spectral.householder import normalize_reflectors_
 from spectral.roles import ParameterRole, direct_parameter_role
+from spectral.singular_values import Band
+from spectral.stacking import check_trial, stack_trials
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+"""The dtypes that parameters may have."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,14 @@ class Slot:
             OptionError: If there is no map of that name.
             ReflectorCountError: If a number of reflectors is not an integer in [0, size].
             RangeError: If sigma is negative or not finite, or if the margin does not lie in (0, 1]. The spectra
-                ``penalty`` and ``fixed`` do not use the margin, so it is not checked with them.
+                ``penalty`` and ``fixed`` do not use the margin, so it is not checked with them. Whether the margin is
+                more than rounding depends on the dtype; see ``spectral.singular_values.check_resolution``.
         """
         singular_values.check_spectrum(spectrum)
         for count, name in zip(self.reflectors, ("m1", "m2"), strict=True):
             init.check_reflectors(size, count, name)
         singular_values.check_sigma(self.sigma)
-        if spectrum in ("sigmoid", "clip"):
+        if spectrum in singular_values.BANDED:
             singular_values.check_margin(self.margin)
 
 
@@ -64,49 +71,15 @@ def reflector_counts(reflectors: int | tuple[int, int]) -> tuple[int, int]:
     return reflectors[0], reflectors[1]
 
 
-def stack_trials(tensors: Sequence[Tensor]) -> Tensor:
-    """Return one tensor of each trial stacked along a new first axis, the shorter ones padded with zeros at their end.
-
-    Only the last dimension is padded, to the largest size found. This fits every parameter of this package: only
-    reflectors differ in size, namely in their number, and a zero column is the identity. It fits whatever has a
-    parameter's shape too, such as the moments of an optimiser.
-
-    Args:
-        tensors: K tensors that agree in dtype, in device and in all dimensions but the last; or K tensors without
-            dimensions.
-
-    Returns:
-        A tensor of shape (K, ..., largest last dimension), or (K,) for tensors without dimensions.
-
-    Raises:
-        PackError: If there are no tensors, or if they differ in dtype, in device or in another dimension.
-    """
-    if not tensors:
-        raise PackError("a pack needs at least one trial; found none")
-    heads = {tuple(t.shape[:-1]) for t in tensors}
-    kinds = {(t.dtype, t.device) for t in tensors}
-    if len(heads) > 1 or len(kinds) > 1:
-        raise PackError(
-            "trials of a pack must agree in dtype, in device and in shape except for the last dimension; "
-            f"found shapes without the last dimension {heads}, and dtypes and devices {kinds}"
-        )
-    width = max(t.shape[-1] if t.dim() else 0 for t in tensors)
-    return torch.stack([nn.functional.pad(t, (0, width - t.shape[-1])) if t.dim() else t for t in tensors])
-
-
-def check_trial(k: int, trials: int | None) -> None:
-    """Raise PackError unless 0 <= k < ``trials``, or if ``trials`` is None, which means that the module is no pack."""
-    if trials is None:
-        raise PackError("this module is a single trial, not a pack, so it has no trial to take out; use it directly")
-    if not 0 <= k < trials:
-        raise PackError(f"k, the number of a trial in this pack, must be from 0 to {trials - 1}; found {k}")
-
-
 class PackableModule(nn.Module):
     """A module with spectral matrices that holds one trial, or a pack of K trials.
 
     In a pack every parameter has a leading trial axis of size K. Names of parameters that begin with ``reflectors_u``
     and ``reflectors_v`` are raw reflectors, those that begin with ``singular`` are raw singular values.
+
+    The state dict has the configuration as its extra state: the spectrum, and of each trial the numbers of reflectors,
+    sigma and, where it is used, the margin. ``load_state_dict`` raises StateMismatchError if that of the saved module
+    was another one. A state dict without it, as earlier versions wrote, is loaded as it is.
     """
 
     _shared_options: ClassVar[tuple[str, ...]] = ()
@@ -117,8 +90,9 @@ class PackableModule(nn.Module):
         "singular": "singular_value",
     }
     """The roles of the direct parameters, without a layer's suffix; see ``spectral.parameter_roles``."""
-    _margin: Tensor
-    _sigma: Tensor
+    _first_reflectors: ClassVar[str] = "reflectors_u_l0"
+    """The name of a tensor of raw reflectors, from which the dtype and the device of the module are read."""
+    _stored_band: Band | None = None
 
     def __init__(self, slot: Slot, spectrum: str) -> None:
         super().__init__()
@@ -197,33 +171,62 @@ class PackableModule(nn.Module):
         return (p for name, p in self.named_parameters(recurse=False) if direct_parameter_role(self, name) == role)
 
     @property
+    def _like(self) -> Tensor:
+        """A tensor with the module's dtype and device: a parameter, or a buffer if parameters were made buffers."""
+        tensor: Tensor = getattr(self, self._first_reflectors)
+        return tensor
+
+    @property
     def _computing_dtype(self) -> torch.dtype:
         """The dtype in which matrices are formed: that of the parameters, but float32 for half and bfloat16."""
-        dtype = next(self.parameters()).dtype
-        return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+        return computing_dtype(self._like.dtype)
+
+    @property
+    def _sigma(self) -> Tensor:
+        """sigma* of each trial, shape () or (K,), in the dtype in which matrices are formed."""
+        return self._band.sigma.squeeze(-1)
 
     def _singular_map(self, raw: Tensor | None, size: int) -> Tensor:
         """Return ``size`` singular values from raw ones, both of shape (size,) or (K, size).
 
-        ``raw`` is None with spectrum='fixed'.
+        ``raw`` is None with spectrum='fixed'. The result has the dtype in which matrices are formed.
         """
-        return singular_values.singular_map(self.spectrum, raw, self._sigma, self._margin, size)
+        raw = None if raw is None else raw.to(computing_dtype(raw.dtype))
+        return singular_values.map_into(self.spectrum, raw, self._band, size)
 
     def _initial_singular(self, size: int) -> Tensor | None:
         """Return ``size`` raw values at which every singular value is sigma*; None for spectrum='fixed'."""
         if self.spectrum == "fixed":
             return None
         start = 0.0 if self.spectrum == "sigmoid" else self.slots[0].sigma
-        return torch.full((size,), start, dtype=torch.float64)
+        return torch.full((size,), start, dtype=torch.float64, device="cpu")
 
     def _set_parameters(
         self, values: dict[str, Tensor | None], device: torch.device | str | None, dtype: torch.dtype | None
     ) -> None:
-        """Register a parameter for each name, in ``dtype`` or else torch's default one; a value None registers None."""
+        """Register a parameter for each name, in ``dtype`` or else torch's default one; a value None registers None.
+
+        Raises:
+            OptionError: If modules cannot have this dtype.
+            RangeError: If a margin is less than the rounding of this dtype.
+        """
         dtype = dtype or torch.get_default_dtype()
+        if not self._parameters:
+            self._check_dtype(dtype)
         for name, value in values.items():
             parameter = None if value is None else nn.Parameter(value.to(device=device, dtype=dtype))
             self.register_parameter(name, parameter)
+
+    def _check_dtype(self, dtype: torch.dtype) -> None:
+        """Raise if modules cannot have a dtype, or if a margin is less than its rounding; warn if it is hardly more."""
+        if dtype not in DTYPES:
+            raise OptionError(
+                f"dtype must be one of {', '.join(map(str, DTYPES))}; found {dtype}. Matrices are real: for complex "
+                "numbers use two modules, one for each part"
+            )
+        if self.spectrum in singular_values.BANDED:
+            for sigma, margin in {(slot.sigma, slot.margin) for slot in self.slots}:
+                singular_values.check_resolution(sigma, margin, computing_dtype(dtype))
 
     def _copy_with(self, values: dict[str, Tensor], slots: tuple[Slot, ...], trials: int | None) -> Self:
         """Return a deep copy of this module with other parameter values and other trials.
@@ -240,20 +243,76 @@ class PackableModule(nn.Module):
         other._set_band()
         return other
 
-    def _set_band(self) -> None:
-        """Register the buffers ``_margin`` and ``_sigma``, on the device and in the dtype of the parameters.
+    @property
+    def _band(self) -> Band:
+        """The band of each trial, on the device and in the dtype in which matrices are formed."""
+        band, like = self._stored_band, self._like
+        if band is not None and band.sigma.device == like.device and band.sigma.dtype == computing_dtype(like.dtype):
+            return band
+        return self._make_band()  # the parameters were replaced by others, as torch.func.functional_call does
 
-        Each has shape (), or (K,) in a pack. They are made from the slots each time, so that a cast to a lower
-        precision and back does not round them.
+    def _make_band(self) -> Band:
+        """Make the band's tensors from the slots. Making them anew means that no cast to half precision rounds them."""
+        sigmas, margins = [slot.sigma for slot in self.slots], [slot.margin for slot in self.slots]
+        like, single = self._like, self.trials is None
+        return Band.of_trials(sigmas, margins, single=single, device=like.device, dtype=computing_dtype(like.dtype))
+
+    def _set_band(self) -> None:
+        """Store the band's tensors, so that a forward pass makes none.
+
+        They are a plain attribute, not buffers: they follow from the slots and the parameters' device and dtype.
         """
-        like = next(self.parameters())
-        for name in ("margin", "sigma"):
-            values = [getattr(slot, name) for slot in self.slots]
-            value = torch.tensor(values[0] if self.trials is None else values, dtype=like.dtype, device=like.device)
-            self.register_buffer(f"_{name}", value, persistent=False)
+        with torch.inference_mode(False):
+            self._stored_band = self._make_band()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Move or cast the module as torch does, and make ``_margin`` and ``_sigma`` again to match."""
+        """Move or cast the module as torch does, and make the band's tensors again to match.
+
+        Raises:
+            OptionError, RangeError: If the module cannot have the new dtype; its parameters are then as before.
+        """
+        like = self._like
+        dtype = fn(like.detach().new_empty(0)).dtype
+        if dtype != like.dtype:
+            self._check_dtype(dtype)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._set_band()
         return self
+
+    def get_extra_state(self) -> Tensor:
+        """Return what the state dict holds beside the parameters: the configuration, as JSON in a tensor of uint8."""
+        return state.encode(self._configuration())
+
+    def set_extra_state(self, stored: Any) -> None:
+        """Raise StateMismatchError unless ``stored`` is the configuration of this module."""
+        state.check(stored, self._configuration(), type(self).__name__)
+
+    def _configuration(self) -> state.Configuration:
+        """Return what the matrices depend on beside the parameters, in values of JSON."""
+        banded = self.spectrum in singular_values.BANDED
+        return {
+            "spectrum": self.spectrum,
+            "reflectors": [slot.reflectors for slot in self.slots],
+            "sigma": [slot.sigma for slot in self.slots],
+            **({"margin": [slot.margin for slot in self.slots]} if banded else {}),
+        }
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Load as torch does, but check the configuration before any parameter changes, and do not require it."""
+        key = f"{prefix}_extra_state"
+        if key in state_dict:
+            self.set_extra_state(state_dict[key])
+        arguments = (state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        super()._load_from_state_dict(*arguments)
+        if key in missing_keys:
+            missing_keys.remove(key)
+        self._set_band()  # with assign=True the parameters may have another device and dtype now

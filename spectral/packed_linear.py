@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spectral.errors import PackError, ShapeError
-from spectral.pack import check_trial, stack_trials
+from spectral.stacking import check_trial, stack_trials
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

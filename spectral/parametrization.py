@@ -1,14 +1,16 @@
-"""``parametrize`` holds a weight of any torch module as U diag(sigma) V^T, through torch.nn.utils.parametrize."""
+"""``spectral_svd`` holds a weight of any torch module as U diag(sigma) V^T, through torch.nn.utils.parametrize."""
 
 import weakref
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize as torch_parametrize
+from typing_extensions import deprecated
 
-from spectral import init
+from spectral.deprecation import renamed_keyword
 from spectral.errors import BandError, OptionError, ReflectorCountError, ShapeError
+from spectral.init import InitName
 from spectral.singular_values import Spectrum
 from spectral.svd import SVD
 
@@ -19,7 +21,8 @@ GATES: dict[type[nn.Module], int] = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.G
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
-def parametrize(
+@renamed_keyword("start", "init")
+def spectral_svd(
     module: AnyModule,
     name: str = "weight",
     *,
@@ -27,13 +30,13 @@ def parametrize(
     margin: float = 0.01,
     sigma: float = 1.0,
     spectrum: Spectrum = "sigmoid",
-    start: WeightInitName = "gaussian",
+    init: WeightInitName = "gaussian",
     gates: bool = False,
     generator: torch.Generator | None = None,
 ) -> AnyModule:
     """Replace a parameter of a module by reflectors and singular values, in place.
 
-    With the default ``start`` the values that the parameter has are given up; ``start="weight"`` keeps them.
+    With the default ``init`` the values that the parameter has are given up; ``init="weight"`` keeps them.
 
     The weight is seen as a matrix: its first dimension against all others, so out x (in k k) for a convolution. The
     weight of an LSTM or GRU is all G gates together, (G n, n_i), with one reduced SVD as in Zhang et al. 2018, unless
@@ -53,7 +56,7 @@ def parametrize(
         margin: As in SVD.
         sigma: As in SVD.
         spectrum: As in SVD.
-        start: ``weight`` starts from the present weight, which must then fit the band and the number of reflectors. The
+        init: ``weight`` starts from the present weight, which must then fit the band and the number of reflectors. The
             others are those of SVD; ``identity``, ``henaff`` and ``cayley`` need a square matrix.
         gates: Whether each gate gets an SVD of its own. Only for ``weight_ih...`` and ``weight_hh...`` of
             ``torch.nn.LSTM``, ``LSTMCell``, ``GRU`` and ``GRUCell``, not of classes derived from them.
@@ -63,19 +66,19 @@ def parametrize(
         The same module.
 
     Raises:
-        OptionError: If the parameter does not exist or is parametrized already, ``start`` or ``spectrum`` is not one of
-            the named values, ``gates`` is set for another parameter than those above, or ``start="weight"`` and the
-            present weight does not fit.
+        OptionError: If the parameter does not exist or is parametrized already, ``init`` or ``spectrum`` is not one of
+            the named values, the parameter is not of a real dtype, ``gates`` is set for another parameter than those
+            above, or ``init="weight"`` and the present weight does not fit.
         ShapeError: If the parameter has fewer than two dimensions or no elements, or ``reflectors`` is neither one
             number nor two.
         RangeError: If the margin or sigma is out of range.
-        ReflectorCountError: If a number of reflectors is not possible, or ``start`` needs other numbers or a square
+        ReflectorCountError: If a number of reflectors is not possible, or ``init`` needs other numbers or a square
             matrix.
     """
     weight = _weight(module, name)
-    if start not in INITS:
-        raise OptionError(f"start must be one of {', '.join(INITS)}; found {start!r}")
-    first: init.InitName = "gaussian" if start == "weight" else start
+    if init not in INITS:
+        raise OptionError(f"init must be one of {', '.join(INITS)}; found {init!r}")
+    first: InitName = "gaussian" if init == "weight" else init
     blocks = _blocks(module, name, weight, gates)
     svds = [
         SVD(
@@ -84,14 +87,14 @@ def parametrize(
             margin=margin,
             sigma=sigma,
             spectrum=spectrum,
-            start=first,
+            init=first,
             generator=generator,
             device=weight.device,
             dtype=weight.dtype,
         )
         for block in blocks
     ]
-    if start == "weight":
+    if init == "weight":
         for svd, block in zip(svds, blocks, strict=True):
             _set_from_weight(svd, block, name)
     spectral_weight = SpectralWeight(SVD.pack(svds) if gates else svds[0], weight.shape)
@@ -100,6 +103,12 @@ def parametrize(
     if isinstance(module, nn.RNNBase) and _release_weights not in module._forward_hooks.values():
         module.register_forward_hook(_release_weights)
     return module
+
+
+@deprecated("spectral.parametrize is now named spectral.spectral_svd; the old name goes with the next release")
+def parametrize(module: AnyModule, name: str = "weight", **options: Any) -> AnyModule:
+    """Return ``spectral_svd(module, name, **options)``."""
+    return spectral_svd(module, name, **options)
 
 
 class SpectralWeight(nn.Module):
@@ -117,9 +126,7 @@ class SpectralWeight(nn.Module):
 
     def forward(self) -> Tensor:
         """Return the weight, in the dtype of the parameters also under autocast."""
-        like = self.svd.reflectors_u
-        with torch.autocast(like.device.type, enabled=False):
-            return self.svd.dense().reshape(self.shape)
+        return self.svd.dense().reshape(self.shape)
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, ...]:
         """Set the SVD's parameters so that the weight equals ``weight``; torch calls this when the weight is assigned.
@@ -130,11 +137,14 @@ class SpectralWeight(nn.Module):
             (): torch keeps no tensor of the weight beside the SVD's parameters.
 
         Raises:
+            ShapeError: If ``weight`` has another shape than the weight.
             SpectralError: As ``SVD.set_dense`` does. The parameters are then as before.
         """
         if self._is_being_registered:  # torch asks once on registration, when the first values are set already
             self._is_being_registered = False
             return ()
+        if weight.shape != self.shape:
+            raise ShapeError(f"the weight must have shape {tuple(self.shape)}; found {tuple(weight.shape)}")
         w = weight.flatten(1)
         if self.svd.trials is None:
             self.svd.set_dense(w)
@@ -192,8 +202,8 @@ def _set_from_weight(svd: SVD, block: Tensor, name: str) -> None:
         svd.set_dense(block)
     except (BandError, ReflectorCountError) as error:
         raise OptionError(
-            f"start='weight' cannot keep the present values of {name!r}: {error}. "
-            "Or pass another start, such as 'gaussian'"
+            f"init='weight' cannot keep the present values of {name!r}: {error}. "
+            "Or pass another init, such as 'gaussian'"
         ) from error
 
 

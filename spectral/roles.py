@@ -25,7 +25,7 @@ def parameter_roles(module: nn.Module) -> dict[str, ParameterRole]:
 
     A module declares the roles of its direct parameters in a class attribute ``parameter_roles``, a mapping from a
     parameter's name to its role. A layer's suffix, such as ``_l0`` or ``_l0_reverse``, is left out of the name there.
-    Every module of this package does so, also inside a weight that ``spectral.parametrize`` has replaced. The role of
+    Every module of this package does so, also inside a weight that ``spectral.spectral_svd`` has replaced. The role of
     an undeclared parameter follows from torch's conventions: ``coordinate`` if it is what a torch parametrization
     stores in place of a weight or bias, such as ``parametrizations.weight.original``; ``bias`` if one of the
     words of its name, between underscores, is "bias", as in ``bias_ih``; and otherwise ``weight``.

@@ -4,16 +4,83 @@ Raw and mapped values have shape (n,) or (K, n); sigma* and the margin r have sh
 """
 
 import math
-from typing import Any, Literal, get_args
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from spectral.autograd import once_differentiable
+from spectral.autocast import HALVES
 from spectral.errors import BandError, OptionError, RangeError
 
 Spectrum = Literal["sigmoid", "clip", "penalty", "fixed"]
 SPECTRA: tuple[str, ...] = get_args(Spectrum)
+BANDED: tuple[str, ...] = ("sigmoid", "clip")
+"""The maps that keep singular values in [sigma* - r, sigma* + r]. The others do not use the margin."""
+
+FEWEST_VALUES = 16
+"""A warning is given if fewer numbers than about this many lie in a band."""
+
+
+class Band(NamedTuple):
+    """The band [sigma* - r, sigma* + r] of each trial: tensors of shape (..., 1), next to raw values (..., size)."""
+
+    sigma: Tensor
+    """sigma*, the centre."""
+    low: Tensor
+    """sigma* - r, rounded."""
+    high: Tensor
+    """sigma* + r, rounded."""
+    width: Tensor
+    """2 r."""
+    one: Tensor
+    """1."""
+    below: Tensor
+    """From where ``sigmoid`` counts its values for raw values below 0: ``low``, or sigma* if sigma* - r was rounded."""
+    above: Tensor
+    """From where it counts them for the others: ``high``, or sigma* if sigma* + r was rounded."""
+    share: Tensor
+    """The share of the width that lies between these places and the edges: 0, or 1/2 if they are sigma*."""
+    centred_at_zero: Tensor | None
+    """Where sigma* is 0; None if that is known to be nowhere."""
+
+    @classmethod
+    def of(cls, sigma: Tensor, margin: Tensor) -> "Band":
+        """Return the band of sigma* and r, both of shape (...)."""
+        sigma, margin = sigma.unsqueeze(-1), margin.unsqueeze(-1)
+        low, high = sigma - margin, sigma + margin
+        exact = (sigma - low == margin) & (high - sigma == margin)
+        below, above = torch.where(exact, low, sigma), torch.where(exact, high, sigma)
+        share = 0.5 - 0.5 * exact.to(sigma.dtype)
+        return cls(sigma, low, high, 2 * margin, torch.ones_like(sigma), below, above, share, sigma == 0)
+
+    @classmethod
+    def of_trials(
+        cls,
+        sigmas: Sequence[float],
+        margins: Sequence[float],
+        *,
+        single: bool,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> "Band":
+        """Return the band of the trials of a module.
+
+        Args:
+            sigmas: sigma* of each trial.
+            margins: r of each trial.
+            single: Whether the module is a single trial. Its tensors are then made on the device itself, without a copy
+                from the host, which a CUDA graph could not capture.
+            device: The device of the tensors.
+            dtype: Their dtype.
+        """
+        if single:
+            sigma, margin = (torch.full((), values[0], device=device, dtype=dtype) for values in (sigmas, margins))
+        else:
+            sigma, margin = (torch.tensor(values, device=device, dtype=dtype) for values in (sigmas, margins))
+        band = cls.of(sigma, margin)
+        return band if 0 in sigmas else band._replace(centred_at_zero=None)
 
 
 def check_spectrum(kind: str) -> None:
@@ -37,11 +104,40 @@ def check_sigma(sigma: float) -> None:
         raise RangeError(f"sigma, the centre of the band, must be finite and >= 0; found {sigma}. The usual value is 1")
 
 
+def check_resolution(sigma: float, margin: float, dtype: torch.dtype) -> None:
+    """Refuse a band that is thinner than the rounding of ``dtype`` at its centre, and warn of one with few numbers.
+
+    Args:
+        sigma: sigma*, the centre of the band.
+        margin: r, half its width.
+        dtype: The dtype in which singular values are computed.
+
+    Raises:
+        RangeError: If sigma* - r, sigma* and sigma* + r are one number in this dtype, so that nothing can be learned.
+    """
+    centre = torch.tensor(sigma, dtype=dtype, device="cpu")
+    if bool(centre - margin == centre) and bool(centre + margin == centre):
+        raise RangeError(
+            f"margin {margin:g} is less than the rounding of {dtype} at sigma {sigma:g}: all singular values would be "
+            "sigma for ever. Use a larger margin, dtype=torch.float64, or spectrum='fixed'"
+        )
+    spacing = math.ldexp(torch.finfo(dtype).eps, math.frexp(sigma)[1] - 1) if sigma else 0.0
+    if 2 * margin < FEWEST_VALUES * spacing:
+        warnings.warn(
+            f"margin {margin:g} is hardly more than the rounding of {dtype} at sigma {sigma:g}: only about "
+            f"{max(2, round(2 * margin / spacing))} numbers lie in the band, so singular values move in few steps. "
+            "Use a larger margin or dtype=torch.float64",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
 def singular_map(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, size: int) -> Tensor:
     """Return the singular values that the map ``kind`` makes of raw parameters.
 
-    - ``sigmoid``: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2), written with tanh, which is the same and exact at p = 0.
-      Its slope at p = 0 is r / 2, so the learning rate of p should be scaled with 1 / r.
+    - ``sigmoid``: sigma_i = sigma* + 2 r (sigmoid(p_i) - 1/2), which is sigma* at p = 0. Its slope there is r / 2, so
+      the learning rate of p should be scaled with 1 / r. The slope 2 r sigmoid(p) sigmoid(-p) keeps its relative
+      accuracy on both sides, as far as numbers reach: a saturated value can come back.
     - ``clip``: sigma_i = p_i, clipped to [sigma* - r, sigma* + r].
     - ``penalty``: sigma_i = p_i without a bound; the method ``penalty()`` of a module returns a term for the loss that
       pulls p_i back towards sigma*.
@@ -57,37 +153,71 @@ def singular_map(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, s
     Returns:
         The singular values, shape (..., size).
     """
-    sigma, margin = sigma.unsqueeze(-1), margin.unsqueeze(-1)
+    return map_into(kind, raw, Band.of(sigma, margin), size)
+
+
+def map_into(kind: str, raw: Tensor | None, band: Band, size: int) -> Tensor:
+    """Return the singular values of ``singular_map``, for a band that is made already."""
     if raw is None:
-        return sigma.expand(*sigma.shape[:-1], size)
+        return band.sigma.expand(*band.sigma.shape[:-1], size)
     if kind == "sigmoid":
-        return sigma + margin * torch.tanh(raw / 2)
+        return _sigmoid(raw, band)
     if kind == "clip":
-        clipped: Tensor = _Clip.apply(raw, sigma - margin, sigma + margin)  # type: ignore[no-untyped-call]
-        return clipped
+        return _clip(raw, band.low, band.high)
     return raw
 
 
-def inverse_singular_map(kind: str, values: Tensor, sigma: Tensor, margin: Tensor) -> Tensor | None:
+def _sigmoid(raw: Tensor, band: Band) -> Tensor:
+    """Return sigma* + r tanh(p / 2), computed from s = sigmoid(-|p|), the share of the width that is left to the edge.
+
+    Its slope s (1 - s) keeps its relative accuracy, where 1 - tanh^2 rounds to zero. The value is counted from the
+    edge, so that it keeps the relative accuracy of its distance, if edges need no rounding; they do not where they
+    are 0. Otherwise it is counted from sigma*, so that it is exactly sigma* at p = 0.
+    """
+    is_below = raw < 0
+    sign = torch.where(is_below, band.one, -band.one)
+    left = torch.sigmoid(raw * sign) - band.share
+    values = torch.addcmul(torch.where(is_below, band.below, band.above), left, sign * band.width)
+    if band.centred_at_zero is None:
+        return values
+    # Around a centre of 0, the distance from the edge has not the relative accuracy of small singular values.
+    return torch.where(band.centred_at_zero & (raw.abs() < 1), band.high * torch.tanh(raw / 2), values)
+
+
+def inverse_singular_map(
+    kind: str, values: Tensor, sigma: Tensor, margin: Tensor, *, given_in: torch.dtype | None = None
+) -> Tensor | None:
     """Return the raw parameters for which ``singular_map`` returns ``values``; None for ``fixed``, which takes none.
+
+    A value that lies outside the band by no more than rounding is taken for the edge. At the edge itself ``sigmoid``
+    has a finite raw parameter, about log(2 / eps), whose value is the edge up to rounding.
 
     Args:
         kind: One of SPECTRA.
         values: The singular values, shape (..., size).
         sigma: sigma*, shape (...).
         margin: r, shape (...).
+        given_in: The dtype in which the matrix with these singular values was given; None is that of ``values``. It
+            decides how much rounding is allowed for.
 
     Raises:
-        BandError: If the map does not reach a value. It reaches only values less than r from sigma* for ``sigmoid``, at
-            most r from it for ``clip``, and sigma* up to rounding for ``fixed``; ``penalty`` reaches every value.
+        BandError: If the map does not reach a value. ``sigmoid`` and ``clip`` reach values at most r from sigma*,
+            ``fixed`` sigma* alone, and ``penalty`` every value.
     """
-    distance = values - sigma.unsqueeze(-1)
+    if kind == "penalty":
+        return values.clone()
     reach = torch.zeros_like(margin) if kind == "fixed" else margin
-    if kind != "penalty":
-        _check_band(kind, values, distance, sigma, reach)
+    _check_band(kind, values, sigma, reach, given_in or values.dtype)
     if kind == "fixed":
         return None
-    return 2 * torch.atanh(distance / margin.unsqueeze(-1)) if kind == "sigmoid" else values.clone()
+    sigma, margin = sigma.unsqueeze(-1), margin.unsqueeze(-1)
+    low, high = sigma - margin, sigma + margin
+    if kind == "clip":
+        return torch.minimum(torch.maximum(values, low), high)
+    least = torch.finfo(values.dtype).eps * margin
+    ratio = torch.maximum(values - low, least) / torch.maximum(high - values, least)
+    share = (values - sigma) / margin
+    return torch.where(share.abs() < 0.5, 2 * torch.atanh(share.clamp(-0.5, 0.5)), ratio.log())
 
 
 def penalty(values: Tensor, sigma: Tensor) -> Tensor:
@@ -95,21 +225,23 @@ def penalty(values: Tensor, sigma: Tensor) -> Tensor:
     return (values - sigma.unsqueeze(-1)).square().sum(-1)
 
 
-def _check_band(kind: str, values: Tensor, distance: Tensor, sigma: Tensor, reach: Tensor) -> None:
-    """Raise BandError if a value is further from sigma* than the map reaches.
+def _check_band(kind: str, values: Tensor, sigma: Tensor, reach: Tensor, given_in: torch.dtype) -> None:
+    """Raise BandError if a value is further from sigma* than the map reaches, by more than rounding.
 
     Args:
         kind: One of SPECTRA but ``penalty``.
         values: The singular values, shape (..., size).
-        distance: values - sigma*.
         sigma: sigma*, shape (...).
         reach: How far from sigma* the map reaches: the margin, or 0 for ``fixed``; shape (...).
+        given_in: The dtype in which the matrix was given.
     """
-    away = distance.abs()
-    slack = 64 * torch.finfo(values.dtype).eps * values.abs().amax(-1) if kind == "fixed" and values.numel() else 0.0
-    limit = (reach + slack).unsqueeze(-1)
-    outside = away >= limit if kind == "sigmoid" else away > limit
-    if not bool(outside.any()):
+    if not values.numel():
+        return
+    away = (values - sigma.unsqueeze(-1)).abs()
+    # In half precision 64 eps would be half of the values themselves, and the rounding of the entries is nearly all.
+    eps = (2 if given_in in HALVES else 64) * torch.finfo(given_in).eps
+    slack = eps * values.abs().amax(-1)
+    if not bool((away > (reach + slack).unsqueeze(-1)).any()):
         return
     needed = 1.001 * float(away.max())
     wider = "spectrum='sigmoid' with margin" if kind == "fixed" else "margin"
@@ -121,20 +253,42 @@ def _check_band(kind: str, values: Tensor, distance: Tensor, sigma: Tensor, reac
     )
 
 
+def _clip(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return ``raw`` clamped to [low, high]; see ``_Clip`` for the gradient."""
+    # torch.compile takes no function with a tangent of its own, and has no forward mode in which it would be used.
+    clip = _Clip if torch.compiler.is_compiling() else _ClipWithTangent
+    clipped: Tensor = clip.apply(raw, low, high)  # type: ignore[no-untyped-call]
+    return clipped
+
+
 class _Clip(torch.autograd.Function):
     """A clamp to [low, high] whose gradient is zero outside it only where a descent step would lead further away.
 
     Where a descent step leads back, the gradient is passed on, so that no raw value gets stuck outside.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        ctx.save_for_backward(raw, low, high)
+    def forward(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(raw, low), high)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         raw, low, high = ctx.saved_tensors
         leaves_further = ((raw > high) & (grad < 0)) | ((raw < low) & (grad > 0))
         return grad.masked_fill(leaves_further, 0.0), None, None
+
+
+class _ClipWithTangent(_Clip):
+    """``_Clip`` with a tangent for forward mode: that of a clamp, zero outside, since no descent is known there."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        raw, low, high = ctx.saved_tensors
+        return tangent.masked_fill((raw > high) | (raw < low), 0.0)

@@ -27,6 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ KEPT = 2
 """How many of the newest complete checkpoints of a trial are kept."""
 MODEL, OPTIMIZER, MANIFEST = "model.safetensors", "optimizer.safetensors", "manifest.json"
 _PREFIX = "step-"
+_OLD_NAME = re.compile(r"(^|\.)layers\.(?=(reflectors_u|reflectors_v|singular)$)")
+"""Names of the matrices of spectral_mlp and spectral_resnet in release 0.1.0, which are ``layers.svd....`` now."""
 
 
 class _Record(BaseModel):
@@ -95,7 +98,7 @@ class Checkpoint:
     """A checkpoint in memory, whose files had the sizes and checksums that its manifest records.
 
     ``model`` has the network's parameters by name. ``optimizer`` has the tensors of ``optimizer.safetensors`` by name,
-    and is empty if only the model was read.
+    and is empty if only the model was read. Names of earlier releases are those of this one here.
     """
 
     path: Path
@@ -277,7 +280,7 @@ def _tensors(path: Path, record: FileRecord | None) -> dict[str, Tensor]:
         raise CheckpointInvalid(f"{path} has {len(content)} bytes, but its manifest records {record.size}")
     if hashlib.sha256(content).hexdigest() != record.sha256:
         raise CheckpointInvalid(f"{path} was altered: its sha256 differs from the one in the manifest")
-    return load_tensors(content)
+    return {_OLD_NAME.sub(r"\1layers.svd.", name): tensor for name, tensor in load_tensors(content).items()}
 
 
 def _write(path: Path, content: bytes) -> FileRecord:

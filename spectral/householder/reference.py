@@ -29,15 +29,17 @@ def reflect(u: Tensor, x: Tensor) -> Tensor:
     must stay zero.
 
     Args:
-        u: Shape (..., n); of any length.
+        u: Shape (..., n); of any finite length. The result is NaN if an entry is NaN or infinite.
         x: Shape (..., rows, n).
 
     Returns:
         Shape (..., rows, n).
     """
+    # H does not depend on this scale, so it takes no part in the gradient; with it no square overflows or vanishes.
+    largest = u.detach().abs().amax(-1, keepdim=True)
+    is_zero = largest == 0
+    u = torch.where(is_zero, torch.zeros_like(u), u) / torch.where(is_zero, torch.ones_like(largest), largest)
     square = (u * u).sum(-1, keepdim=True)
-    is_zero = square == 0
-    u = torch.where(is_zero, torch.zeros_like(u), u)
     square = torch.where(is_zero, torch.ones_like(square), square)
     along = (x * u.unsqueeze(-2)).sum(-1, keepdim=True)
     return x - 2 * along * (u / square).unsqueeze(-2)

@@ -3,6 +3,9 @@
 T^-1 = striu(Y^T Y) + diag(|y_k|^2 / 2). The form is from Schreiber and Van Loan 1989, the inverse from Joffrain, Low,
 Quintana-Orti, van de Geijn and Robson 2006. Columns are normalised first: Q does not depend on their lengths, and T^-1
 is then well scaled. Shapes are as in reference.py.
+
+Factors are formed in float32 or float64, with autocast off and from reflectors in half precision too, because torch has
+no triangular solver in half precision. Products with vectors are in the dtype that autocast chooses.
 """
 
 from typing import NamedTuple
@@ -10,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from spectral.autocast import computing_dtype, without_autocast
 from spectral.householder import reference
 
 
@@ -23,25 +27,42 @@ class WY(NamedTuple):
 
     def z(self) -> Tensor:
         """Return z = T y^T, shape (..., m, n), with which Q = I - y z."""
-        solved: Tensor = torch.linalg.solve_triangular(self.t_inverse, self.y.mT, upper=True)
+        with without_autocast(self.y.device):
+            solved: Tensor = torch.linalg.solve_triangular(self.t_inverse, self.y.mT, upper=True)
         return solved
 
     def z_transposed(self) -> Tensor:
         """Return z' = T^T y^T, shape (..., m, n), with which Q^T = I - y z'."""
-        solved: Tensor = torch.linalg.solve_triangular(self.t_inverse.mT, self.y.mT, upper=False)
+        with without_autocast(self.y.device):
+            solved: Tensor = torch.linalg.solve_triangular(self.t_inverse.mT, self.y.mT, upper=False)
         return solved
 
 
 def unit_columns(raw: Tensor) -> Tensor:
     """Return the lower trapezoid of ``raw`` with columns of length 1, shape (..., n, m).
 
-    A zero column stays zero, and its gradient is exactly 0. A column that contains NaN keeps it, so that a broken
-    reflector is noticed and does not count as the identity.
+    A column may have any finite length, however large or small. A zero column stays zero, and its gradient is exactly
+    0. A column that contains NaN or infinity becomes NaN, so that a broken reflector is noticed and does not count as
+    the identity.
     """
-    columns = reference.trapezoid(raw)
-    length: Tensor = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
-    is_zero = length == 0
-    return columns.masked_fill(is_zero, 0.0) / length.masked_fill(is_zero, 1.0)
+    columns, _, is_zero = _scaled(reference.trapezoid(raw))
+    # The length has no second derivative at 0, so a column of ones stands in for a zero one.
+    columns = columns.masked_fill(is_zero, 1.0)
+    units = columns / torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
+    return units.masked_fill(is_zero, 0.0)
+
+
+def _scaled(columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale columns so that squares of their entries neither overflow nor vanish.
+
+    Returns:
+        The columns with a largest entry of 1 in absolute value, or zero; by what they were divided, shape (..., 1, m),
+        without a gradient, since the direction of a column does not depend on it; and which columns are zero.
+    """
+    largest = torch.linalg.vector_norm(columns.detach(), torch.inf, dim=-2, keepdim=True)
+    is_zero = largest == 0
+    scale = largest.masked_fill(is_zero, 1.0)
+    return columns / scale, scale, is_zero
 
 
 @torch.no_grad()
@@ -52,11 +73,12 @@ def normalize_reflectors_(raw: Tensor) -> None:
     the lengths grow, and the growing lengths would shrink its steps.
 
     Args:
-        raw: Raw reflectors, shape (..., n, m). Entries above the diagonal count in the lengths, although they are
-            ignored elsewhere; the modules of this package keep them at zero.
+        raw: Raw reflectors, shape (..., n, m), of any finite length. Entries above the diagonal count in the lengths,
+            although they are ignored elsewhere; the modules of this package keep them at zero.
     """
-    length = torch.linalg.vector_norm(raw, dim=-2, keepdim=True)
-    raw.div_(length.masked_fill(length == 0, 1.0))
+    columns, _, is_zero = _scaled(raw.to(computing_dtype(raw.dtype)))
+    length = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
+    raw.copy_(columns.div_(length.masked_fill_(is_zero, 1.0)))
 
 
 def orthogonality_error(raw: Tensor) -> Tensor:
@@ -66,17 +88,19 @@ def orthogonality_error(raw: Tensor) -> Tensor:
         raw: Raw reflectors, shape (..., n, m).
     """
     q = dense(raw)
-    difference = q.mT @ q - torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
+    with without_autocast(q.device):
+        difference = q.mT @ q - torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
     return difference.abs().flatten(-2).amax(-1)
 
 
 def factor(raw: Tensor) -> WY:
-    """Return the WY form of raw reflectors of shape (..., n, m). Cost: n m^2 flop."""
-    y = unit_columns(raw)
-    gram = y.mT @ y
-    diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    half = torch.where(diagonal == 0, torch.ones_like(diagonal), diagonal / 2)
-    return WY(y, gram.triu(1) + torch.diag_embed(half))
+    """Return the WY form of raw reflectors of shape (..., n, m), in float32 for half precision. Cost: n m^2 flop."""
+    with without_autocast(raw.device):
+        y = unit_columns(raw.to(computing_dtype(raw.dtype)))
+        gram = y.mT @ y
+        diagonal = gram.diagonal(dim1=-2, dim2=-1)
+        half = torch.where(diagonal == 0, torch.ones_like(diagonal), diagonal / 2)
+        return WY(y, gram.triu(1) + torch.diag_embed(half))
 
 
 def gradient_of_raw(raw: Tensor, y: Tensor, grad_y: Tensor, grad_t_inverse: Tensor) -> Tensor:
@@ -97,8 +121,10 @@ def gradient_of_raw(raw: Tensor, y: Tensor, grad_y: Tensor, grad_t_inverse: Tens
     upper = grad_t_inverse.triu(1)
     grad = grad_y + y @ (upper + upper.mT)
     across = (grad - y * (y * grad).sum(-2, keepdim=True)).tril_()
-    length: Tensor = torch.linalg.vector_norm(raw.tril(), dim=-2, keepdim=True)
-    return (across / length.masked_fill(length == 0, 1.0)).masked_fill_(length == 0, 0.0)
+    columns, scale, is_zero = _scaled(raw.tril())
+    length: Tensor = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
+    # One after the other, since the product of length and scale can be too large for a number.
+    return across.div_(length.masked_fill_(is_zero, torch.inf)).div_(scale)
 
 
 def apply(raw: Tensor | WY, x: Tensor) -> Tensor:
@@ -128,5 +154,6 @@ def dense(raw: Tensor | WY, columns: int | None = None) -> Tensor:
     wy = raw if isinstance(raw, WY) else factor(raw)
     n = wy.y.shape[-2]
     k = n if columns is None else columns
-    z: Tensor = torch.linalg.solve_triangular(wy.t_inverse, wy.y[..., :k, :].mT, upper=True)
-    return torch.eye(n, k, dtype=wy.y.dtype, device=wy.y.device) - wy.y @ z
+    with without_autocast(wy.y.device):
+        z: Tensor = torch.linalg.solve_triangular(wy.t_inverse, wy.y[..., :k, :].mT, upper=True)
+        return torch.eye(n, k, dtype=wy.y.dtype, device=wy.y.device) - wy.y @ z

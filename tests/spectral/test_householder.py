@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectral.errors import ReflectorCountError
-from spectral.householder import reference, wy
+from spectral.householder import normalize_reflectors_, reference, wy
 from spectral.householder.decompose import reflectors_of
 from tests.spectral.agreement import LAW, assert_near, draw, gradients
 
@@ -66,14 +66,69 @@ def test_a_zero_reflector_is_the_identity_and_its_gradient_is_exactly_zero(way):
 
 @pytest.mark.parametrize("way", [reference, wy])
 def test_a_reflector_that_is_nan_shows(way):
-    raw = draw(5, 2)
-    raw[:, 1] = torch.nan
-    assert way.dense(raw).isnan().any()
+    for broken in (torch.nan, torch.inf):
+        raw = draw(5, 2)
+        raw[3, 1] = broken
+        assert way.dense(raw).isnan().any()
 
 
-def test_length_does_not_matter():
-    raw = draw(6, 3)
-    assert_near(wy.dense(raw * torch.tensor([1e-12, 1.0, 1e12], dtype=raw.dtype)), wy.dense(raw), 18)
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-20, 1e20, 1e30, 1e38])
+@pytest.mark.parametrize("way", [reference, wy])
+def test_a_reflector_may_have_any_finite_length(way, scale):
+    """Compare with reflectors of usual length: the same product, and a gradient that is 1 / scale times theirs."""
+    raw, x = draw(7, 3).float().tril(), draw(4, 7, seed=1).float()
+    long = (raw * torch.tensor([1.0, scale, 1.0])).requires_grad_()
+    usual = (long.detach().double() * torch.tensor([1.0, 1 / scale, 1.0], dtype=torch.float64)).requires_grad_()
+    assert_near(way.apply(long, x), way.apply(usual.float(), x), 1000)
+    if scale < 1e-30:
+        return  # its gradient is too large for a number
+    weight = draw(4, 7, seed=2)
+    (found,) = torch.autograd.grad((way.apply(long, x) * weight.float()).sum(), [long])
+    (expected,) = torch.autograd.grad((way.apply(usual, x.double()) * weight).sum(), [usual])
+    for j, factor in enumerate((1.0, scale, 1.0)):
+        assert_near(factor * found[:, j], expected[:, j].float(), 1000, f"column {j}")
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_gradient_by_hand_and_the_unit_length_of_reflectors_of_any_length(scale):
+    raw, grad_y, grad_t = draw(6, 3).tril(), draw(6, 3, seed=1), draw(3, 3, seed=2)
+    long = raw.float() * scale
+    found = wy.gradient_of_raw(long, wy.unit_columns(long), grad_y.float(), grad_t.float())
+    expected = wy.gradient_of_raw(raw, wy.unit_columns(raw), grad_y, grad_t)
+    assert_near(found * scale, expected.float(), 1000)
+    normalize_reflectors_(long)
+    assert_near(long, wy.unit_columns(raw).float(), 100)
+
+
+def test_normalisation_leaves_zero_and_shows_what_is_broken():
+    raw = torch.zeros(4, 3)
+    raw[2, 1], raw[3, 2] = torch.inf, torch.nan
+    normalize_reflectors_(raw)
+    assert torch.equal(raw[:, 0], torch.zeros(4))
+    assert raw[2, 1].isnan()
+    assert raw[3, 2].isnan()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_factors_of_half_precision_are_formed_in_float32(dtype):
+    raw = draw(6, 4).to(dtype)
+    raw[:, 2] *= 1e-5
+    assert_near(wy.dense(raw), wy.dense(raw.float()), 24)
+    normalize_reflectors_(raw)
+    assert_near(raw[:, 2].float().norm(), torch.tensor(1.0), 2**40)
+
+
+def test_second_derivatives_beside_a_zero_reflector():
+    raw, x = draw(5, 3).tril(), draw(2, 5, seed=1)
+    raw[:, 1] = 0
+
+    def second(way):
+        leaf = raw.clone().requires_grad_()
+        (first,) = torch.autograd.grad(way.apply(leaf, x).pow(3).sum(), [leaf], create_graph=True)
+        return torch.autograd.grad(first.square().sum(), [leaf])[0]
+
+    assert_near(second(wy), second(reference), 100)
+    assert not second(wy)[:, 1].any()
 
 
 def test_non_contiguous_input():

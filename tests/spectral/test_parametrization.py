@@ -1,4 +1,4 @@
-"""spectral.parametrize holds a weight of any torch module as U diag(sigma) V^T."""
+"""spectral.spectral_svd holds a weight of any torch module as U diag(sigma) V^T."""
 
 import copy
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import cached, is_parametrized, remove_parametrizations
 
-from spectral import parametrize
+from spectral import spectral_svd
 from spectral.errors import BandError, OptionError, RangeError, ReflectorCountError, ShapeError
 from tests.spectral.agreement import assert_near, draw, generator, gradients
 
@@ -35,7 +35,7 @@ def plain(case):
 
 def made(case, **options):
     options = {"generator": generator(), "margin": 0.2} | options
-    return parametrize(plain(case), CASES[case][1], **options)
+    return spectral_svd(plain(case), CASES[case][1], **options)
 
 
 def call(module, case):
@@ -89,7 +89,7 @@ def test_it_computes_what_the_plain_module_does_over_the_same_weight(case):
 
 @cases
 def test_start_weight_changes_nothing(case):
-    module = made(case, start="weight", spectrum="penalty")
+    module = made(case, init="weight", spectrum="penalty")
     assert_near(getattr(module, CASES[case][1]), getattr(plain(case), CASES[case][1]), 1000)
     assert_near(call(module, case), call(plain(case), case), 1000)
 
@@ -98,17 +98,17 @@ def test_start_weight_within_a_band():
     layer = nn.Linear(6, 6).double()
     nn.init.orthogonal_(layer.weight)
     before = layer.weight.detach().clone()
-    assert_near(parametrize(layer, start="weight").weight, before, 100)
+    assert_near(spectral_svd(layer, init="weight").weight, before, 100)
 
 
 def test_start_weight_that_does_not_fit_says_why():
     with pytest.raises(OptionError, match=r"sigmoid map keeps .* margin") as found:
-        parametrize(nn.Linear(6, 6), start="weight")
+        spectral_svd(nn.Linear(6, 6), init="weight")
     assert isinstance(found.value.__cause__, BandError)
     layer = nn.Linear(6, 6)
     nn.init.orthogonal_(layer.weight)
     with pytest.raises(OptionError, match="2 reflectors do not reach"):
-        parametrize(layer, start="weight", reflectors=2)
+        spectral_svd(layer, init="weight", reflectors=2)
     assert not is_parametrized(layer), "the module stays as it was"
 
 
@@ -126,7 +126,7 @@ def test_assignment_state_dict_and_copies(case):
         setattr(again, name, getattr(made(case, generator=generator(9)), name))
     assert_near(getattr(again, name), getattr(made(case, generator=generator(9)), name), 1000)
     names = {n.rsplit(".", 1)[-1] for n in module.state_dict() if n.startswith("parametrizations")}
-    assert names == {"reflectors_u", "reflectors_v", "singular"}
+    assert names == {"reflectors_u", "reflectors_v", "singular", "_extra_state"}
 
 
 @cases
@@ -144,7 +144,7 @@ def test_removal_leaves_the_plain_module(case):
 @pytest.mark.parametrize("start", ["gaussian", "henaff"])
 @pytest.mark.parametrize(("case", "count"), [("lstm", 4), ("gru", 3), ("lstm cell", 4)])
 def test_gates_are_apart(case, count, start):
-    module, name = made(case, gates=True, start=start), CASES[case][1]
+    module, name = made(case, gates=True, init=start), CASES[case][1]
     svd = svd_of(module, case)
     assert svd.trials == count
     with torch.no_grad():
@@ -156,17 +156,17 @@ def test_gates_are_apart(case, count, start):
     with torch.no_grad():
         setattr(module, name, torch.cat([gates[1], *gates[1:]]))
     assert_near(getattr(module, name), torch.cat([gates[1], *gates[1:]]), 100)
-    again = parametrize(remove_parametrizations(module, name), name, start="weight", margin=0.2, gates=True)
+    again = spectral_svd(remove_parametrizations(module, name), name, init="weight", margin=0.2, gates=True)
     assert_near(getattr(again, name), torch.cat([gates[1], *gates[1:]]), 100)
 
 
 def test_options_are_the_matrixs():
-    layer = parametrize(nn.Linear(6, 6), reflectors=(1, 2), spectrum="fixed", sigma=0.5, generator=generator())
+    layer = spectral_svd(nn.Linear(6, 6), reflectors=(1, 2), spectrum="fixed", sigma=0.5, generator=generator())
     assert layer.parametrizations.weight[0].svd.slots[0].reflectors == (1, 2)
     assert_near(singular_values(layer.weight), torch.full((6,), 0.5), 100)
     frozen = nn.Linear(6, 6).requires_grad_(False)
-    assert not any(p.requires_grad for p in parametrize(frozen, reflectors=1).parameters())
-    identity = parametrize(nn.Linear(6, 6), reflectors=2, start="identity")
+    assert not any(p.requires_grad for p in spectral_svd(frozen, reflectors=1).parameters())
+    identity = spectral_svd(nn.Linear(6, 6), reflectors=2, init="identity")
     assert_near(identity.weight, torch.eye(6), 100)
 
 
@@ -174,7 +174,7 @@ def test_casts_autocast_and_the_cache():
     module = made("lstm").float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert module.weight_hh_l0.dtype == torch.float32
-    layer = parametrize(nn.Linear(4, 4), margin=0.2)
+    layer = spectral_svd(nn.Linear(4, 4), margin=0.2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         layer(torch.ones(2, 4)).sum().backward()
     assert layer.parametrizations.weight[0].svd.singular.grad is not None
@@ -194,7 +194,7 @@ def test_a_cached_weight_gets_the_gradient_of_every_call(case):
 
 
 def test_two_weights_of_one_module():
-    module = parametrize(made("lstm"), "weight_ih_l0", reflectors=2)
+    module = spectral_svd(made("lstm"), "weight_ih_l0", reflectors=2)
     call(module, "lstm").sum().backward()
     copy.deepcopy(module)
     assert len(module._forward_hooks) == 1
@@ -203,20 +203,20 @@ def test_two_weights_of_one_module():
 
 def test_what_is_refused():
     with pytest.raises(OptionError, match="no parameter 'weights'; it has weight, bias"):
-        parametrize(nn.Linear(3, 3), "weights")
+        spectral_svd(nn.Linear(3, 3), "weights")
     with pytest.raises(OptionError, match="no direct parameters"):
-        parametrize(nn.Sequential(nn.Linear(3, 3)))
+        spectral_svd(nn.Sequential(nn.Linear(3, 3)))
     with pytest.raises(ShapeError, match="two dimensions"):
-        parametrize(nn.Linear(3, 3), "bias")
-    with pytest.raises(OptionError, match="start must be one of"):
-        parametrize(nn.Linear(3, 3), start="zeros")
+        spectral_svd(nn.Linear(3, 3), "bias")
+    with pytest.raises(OptionError, match="init must be one of"):
+        spectral_svd(nn.Linear(3, 3), init="zeros")
     with pytest.raises(OptionError, match="gates=True is for"):
-        parametrize(nn.RNN(3, 3), "weight_hh_l0", gates=True)
+        spectral_svd(nn.RNN(3, 3), "weight_hh_l0", gates=True)
     with pytest.raises(ReflectorCountError, match="square"):
-        parametrize(nn.Linear(3, 4), start="identity")
+        spectral_svd(nn.Linear(3, 4), init="identity")
     with pytest.raises(ReflectorCountError, match="from 0 to 3"):
-        parametrize(nn.Linear(3, 4), reflectors=4)
+        spectral_svd(nn.Linear(3, 4), reflectors=4)
     with pytest.raises(RangeError, match="margin"):
-        parametrize(nn.Linear(3, 4), margin=2.0)
+        spectral_svd(nn.Linear(3, 4), margin=2.0)
     with pytest.raises(OptionError, match="parametrized already"):
-        parametrize(parametrize(nn.Linear(3, 4)))
+        spectral_svd(spectral_svd(nn.Linear(3, 4)))

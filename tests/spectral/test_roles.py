@@ -11,7 +11,7 @@ from spectral import (
     SpectralLSTM,
     SpectralRNN,
     parameter_roles,
-    parametrize,
+    spectral_svd,
 )
 
 OWN = {"reflectors_u": "reflector", "reflectors_v": "reflector", "singular": "singular_value"}
@@ -41,7 +41,8 @@ def test_layers_and_directions_have_the_roles_of_the_first():
 
 def test_a_matrix_and_a_linear_layer_declare_theirs():
     assert parameter_roles(SVD(3, 4)) == OWN
-    assert parameter_roles(SpectralLinear(3, 4)) == {**OWN, "bias": "bias"}
+    in_layer = {f"svd.{name}": role for name, role in OWN.items()}
+    assert parameter_roles(SpectralLinear(3, 4)) == {"bias": "bias", **in_layer}
     assert "singular" not in parameter_roles(SVD(3, 4, spectrum="fixed"))
 
 
@@ -62,7 +63,7 @@ def test_names_of_submodules_are_paths():
 
 @pytest.mark.parametrize("gates", [False, True])
 def test_a_parametrized_weight_has_the_roles_of_its_factors(gates):
-    roles = parameter_roles(parametrize(nn.LSTM(2, 3), "weight_hh_l0", gates=gates))
+    roles = parameter_roles(spectral_svd(nn.LSTM(2, 3), "weight_hh_l0", gates=gates))
     prefix = "parametrizations.weight_hh_l0.0.svd."
     assert {name.removeprefix(prefix): role for name, role in roles.items() if name.startswith(prefix)} == OWN
     assert roles["weight_ih_l0"] == "weight"

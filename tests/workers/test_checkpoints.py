@@ -185,6 +185,28 @@ def test_load_returns_the_module_that_was_saved(kind: str, tmp_path: Path) -> No
     assert model(inputs).shape == (5, 1)
 
 
+@pytest.mark.parametrize("kind", ["spectral_mlp", "spectral_resnet"])
+def test_a_checkpoint_with_the_names_of_release_0_1_0_is_resumed_and_loaded(kind: str, tmp_path: Path) -> None:
+    spec = make_trial(kind=kind, layers=2)
+    state, store = TrainingState.start(spec), CheckpointFolder(tmp_path, spec)
+    present = dict(state.model)
+    state.model = {name.replace("layers.svd.", "layers."): p for name, p in present.items()}
+    state.optimizer = {
+        moment: {name.replace("layers.svd.", "layers."): torch.rand_like(p) for name, p in own.items()}
+        for moment, own in state.optimizer.items()
+    }
+    assert "layers.singular" in state.model
+    state.best, state.step = Best(step=4, objective=1.0), 4
+    path = state.save(store)
+    resumed = TrainingState.resume(store, spec)
+    assert resumed.best_model is not None
+    for found in (resumed.model, resumed.best_model, dict(load(path).named_parameters())):
+        assert found.keys() == present.keys()
+        assert all(torch.equal(found[name], p) for name, p in present.items())
+    for moment, own in state.optimizer.items():
+        assert torch.equal(resumed.optimizer[moment]["layers.svd.singular"], own["layers.singular"])
+
+
 def test_load_refuses_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointInvalid, match=MANIFEST):
         load(tmp_path)

@@ -66,7 +66,8 @@ def layer_matrices(layers: PackedLinear | SpectralLinear) -> Tensor:
     """Return the matrix W of every layer, shape (L, n, n)."""
     if isinstance(layers, PackedLinear):
         return layers.weight
-    return form_matrices(Transition(layers.singular_values(), layers.reflectors_u, layers.reflectors_v))
+    svd = layers.svd
+    return form_matrices(Transition(svd.singular_values(), svd.reflectors_u, svd.reflectors_v))
 
 
 def form_matrices(transition: Transition) -> Tensor:

@@ -36,7 +36,7 @@ class DeepPack(PackedModel):
         if self._spectral:
             slots = [trial.layers.slots[0] for trial in own if isinstance(trial.layers, SpectralLinear)]
             self._set_bands(slots, "sigmoid")
-            raw = self.parameters["layers.singular"]
+            raw = self.parameters["layers.svd.singular"]
             self._centre, self._margin = (
                 torch.tensor(each, dtype=raw.dtype, device=raw.device).unsqueeze(1)
                 for each in ([slot.sigma for slot in slots], [slot.margin for slot in slots])
@@ -56,8 +56,8 @@ class DeepPack(PackedModel):
     def _transition(self) -> Transition:
         """Return the transition of all layers of all trials; sigma has shape (K, L, n)."""
         own = self.parameters
-        sigma = singular_map("sigmoid", own["layers.singular"], self._centre, self._margin, self.hidden_size)
-        return Transition(sigma, own["layers.reflectors_u"], own["layers.reflectors_v"])
+        sigma = singular_map("sigmoid", own["layers.svd.singular"], self._centre, self._margin, self.hidden_size)
+        return Transition(sigma, own["layers.svd.reflectors_u"], own["layers.svd.reflectors_v"])
 
     def transitions(self) -> list[Transition]:
         """Return the transition of all layers, or nothing for the kinds with plain matrices."""

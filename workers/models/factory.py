@@ -175,17 +175,17 @@ def _spectral_layers(spec: ModelSpec, dtype: torch.dtype, generator: torch.Gener
             reflectors=spec.reflector_counts,
             margin=spec.band_margin,
             sigma=spec.band_centre,
-            start=spec.start_name,
+            init=spec.start_name,
             generator=generator,
         )
         for _ in range(spec.layers)
     ]
     layers = SpectralLinear.pack(single)
     assert layers.bias is not None
-    assert layers.singular is not None
+    assert layers.svd.singular is not None
     layers.bias.zero_()
     if spec.kind == "spectral_resnet":
-        nn.init.normal_(layers.singular, generator=generator)
+        nn.init.normal_(layers.svd.singular, generator=generator)
     return layers
 
 

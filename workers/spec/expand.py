@@ -213,10 +213,17 @@ def _another_kind_fits(sweep: SweepSpec, params: Params) -> bool:
 def _unsupported(sweep: SweepSpec, trial: TrialSpec) -> FieldError | None:
     """Return why a valid trial cannot be trained, or None if it can.
 
-    Its states may be too large, bfloat16 may be asked for without a GPU, or its task may lack the objective's metric.
+    Its states may be too large, its margin may be less than rounding, bfloat16 may be asked for without a GPU, or its
+    task may lack the objective's metric.
     """
     if trial.step_bytes > MAX_STEP_BYTES:
         return _too_large(trial)
+    if trial.model.spectral and trial.band_is_one_number:
+        number_format, centre = trial.training.parameter_dtype, trial.model.band_centre
+        problem = f"is less than the rounding of {number_format} at sigma {centre:g}: no singular value could move"
+        wider = "" if number_format == "float64" else ", or training.dtype float64"
+        field = "space.model.margin" if "model.margin" in trial.params else "model.margin"
+        return FieldError(field, trial.model.band_margin, problem, f"a larger margin{wider}")
     if trial.training.dtype == "bfloat16" and not sweep.resources.gpus:
         allowed = "float32, float64, or resources.gpus above 0"
         return FieldError("training.dtype", "bfloat16", "needs a GPU, and resources.gpus is 0", allowed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from workers.spec.base_spec import SpecPart, invalid_field
@@ -62,6 +63,13 @@ class TrialSpec(SpecPart):
     def depth(self) -> int:
         """Number of transitions that a gradient passes: the steps T for a recurrent kind, ``layers`` for any other."""
         return self.task.sequence_length if self.model.recurrent else self.model.layers
+
+    @property
+    def band_is_one_number(self) -> bool:
+        """Whether sigma - margin, sigma and sigma + margin are the same number in the format of the parameters."""
+        number = np.float64 if self.training.parameter_dtype == "float64" else np.float32
+        centre, margin = number(self.model.band_centre), number(self.model.band_margin)
+        return bool(centre - margin == centre == centre + margin)
 
     @property
     def step_bytes(self) -> int:

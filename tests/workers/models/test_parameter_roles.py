@@ -37,9 +37,9 @@ DEEP: dict[str, ParameterRole] = {
 SPECTRAL_DEEP: dict[str, ParameterRole] = {
     "first.weight": "weight",
     "first.bias": "bias",
-    "layers.reflectors_u": "reflector",
-    "layers.reflectors_v": "reflector",
-    "layers.singular": "singular_value",
+    "layers.svd.reflectors_u": "reflector",
+    "layers.svd.reflectors_v": "reflector",
+    "layers.svd.singular": "singular_value",
     "layers.bias": "bias",
 }
 EXPRNN: dict[str, ParameterRole] = {

@@ -116,6 +116,7 @@ def test_a_sweep_survives_its_own_json() -> None:
         ("space/model.reflectors", {"values": [4, True]}, "space.model.reflectors.values.1", "a whole number"),
         ("space/model.reflectors", {"values": [4, None]}, "space.model.reflectors.values.1", "a finite number"),
         ("space/model.reflectors", {"values": [4, 128]}, "space.model.reflectors", "1 to 64"),
+        ("space/model.margin", {"values": [0.1, 1e-9]}, "space.model.margin", "a larger margin, or training.dtype"),
         ("space/model.margin", {"low": 0, "high": 0.3, "grid": 3}, "space.model.margin.low", "above 0"),
         ("space/model.margin", {"low": 0.3, "high": 0.1, "grid": 3}, "space.model.margin.low", "below high"),
         ("space/model.margin", {"low": 0.1, "high": 2.0, "grid": 3}, "space.model.margin.high", "at most 1"),
