@@ -238,7 +238,7 @@ def test_empty_batch_and_autocast(kind):
 @kinds
 def test_what_is_refused(kind):
     with pytest.raises(ReflectorCountError, match="from 0 to 6"):
-        KINDS[kind](3, 6)
+        KINDS[kind](3, 6, reflectors=7)
     with pytest.raises(RangeError, match="num_layers"):
         net(kind, 3, 6, 0)
     made = net(kind)
