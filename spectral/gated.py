@@ -212,7 +212,7 @@ class GatedRNN(RecurrentModule):
         """Run one trial: x (T, B, I), each state (layers * directions, B, width), lengths (B,) or None."""
         if x.shape[1] == 0:
             return self._empty(x, states, weights)
-        if lengths is None:
+        if lengths is None or x.is_meta:  # shapes, which are all that a meta tensor has, do not depend on lengths
             output, *last = self._call((x, self._as_hx(states)), weights, False)
             return output, tuple(last)
         if torch.compiler.is_compiling():  # how a PackedSequence is cut depends on data, so it cannot be traced
@@ -266,12 +266,14 @@ class GatedRNN(RecurrentModule):
         contiguous = [state.contiguous() for state in states]
         return contiguous if self._state_count > 1 else contiguous[0]
 
-    def _initial_layer(self, layer: int, slot: Slot, generator: torch.Generator | None) -> dict[str, Tensor | None]:
+    def _initial_layer(
+        self, layer: int, slot: Slot, init: str, generator: torch.Generator | None
+    ) -> dict[str, Tensor | None]:
         n, rows = self.hidden_size, self.gates * self.hidden_size
         weight = self._uniform(rows, self._input_width(layer), generator=generator)
         bias = self._uniform(rows, generator=generator)
-        gates = [self._initial_reflectors(slot, generator) for _ in range(self.gates)]
-        singular = self._initial_singular(self._output_width)
+        gates = [self._initial_reflectors(slot, init, generator) for _ in range(self.gates)]
+        singular = self._initial_singular(self._output_width, slot)
         values: dict[str, Tensor | None] = {
             "weight_ih": weight,
             "bias": bias if self.bias else None,

@@ -75,7 +75,9 @@ class SpectralGRU(GatedRNN):
     def _vectors(self) -> int:
         return super()._vectors + int(self.bias) * self.hidden_size
 
-    def _initial_layer(self, layer: int, slot: Slot, generator: torch.Generator | None) -> dict[str, Tensor | None]:
-        values = super()._initial_layer(layer, slot, generator)
+    def _initial_layer(
+        self, layer: int, slot: Slot, init: str, generator: torch.Generator | None
+    ) -> dict[str, Tensor | None]:
+        values = super()._initial_layer(layer, slot, init, generator)
         inner = self._uniform(self.hidden_size, generator=generator)
         return {**values, "bias_hn": inner if self.bias else None}

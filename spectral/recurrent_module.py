@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -81,8 +81,21 @@ class RecurrentModule(PackableModule, ABC):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
-        self.init: InitName = init
-        """How the first reflectors are drawn, also by ``reset_parameters``."""
+        self.inits: tuple[str, ...] = (init,)
+        """How the first reflectors of each trial are drawn, also by ``reset_parameters``."""
+
+    @classmethod
+    def pack(cls, trials: Sequence[Self]) -> Self:
+        """Make one pack of separately built modules; see ``PackableModule.pack``."""
+        packed = super().pack(trials)
+        packed.inits = tuple(init for trial in trials for init in trial.inits)
+        return packed
+
+    def trial(self, k: int) -> Self:
+        """Return trial k of a pack as a separate module; see ``PackableModule.trial``."""
+        trial = super().trial(k)
+        trial.inits = (self.inits[k],)
+        return trial
 
     @property
     @abstractmethod
@@ -141,14 +154,14 @@ class RecurrentModule(PackableModule, ABC):
 
     @torch.no_grad()
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Draw all parameters again, in place, as the constructor does with the module's ``init``.
+        """Draw all parameters again, in place, as the constructor draws them.
 
         In a pack the trials are drawn one after another.
 
         Args:
             generator: The CPU generator that draws; None is torch's default.
         """
-        drawn = [self._initial_values(slot, generator) for slot in self.slots]
+        drawn = [self._initial_values(*trial, generator) for trial in zip(self.slots, self.inits, strict=True)]
         for name, value in drawn[0].items():
             if value is not None:
                 values = [trial[name] for trial in drawn]
@@ -159,22 +172,24 @@ class RecurrentModule(PackableModule, ABC):
         self, generator: torch.Generator | None, device: torch.device | str | None, dtype: torch.dtype | None
     ) -> None:
         """Register the parameters of all layers and directions with their first values."""
-        self._set_parameters(self._initial_values(self.slots[0], generator), device, dtype)
+        self._set_parameters(self._initial_values(self.slots[0], self.inits[0], generator), device, dtype)
         self._set_band()
 
-    def _initial_values(self, slot: Slot, generator: torch.Generator | None) -> dict[str, Tensor | None]:
+    def _initial_values(self, slot: Slot, init: str, generator: torch.Generator | None) -> dict[str, Tensor | None]:
         """Draw the parameters of one trial, by name; None where the module has no such parameter."""
         values: dict[str, Tensor | None] = {}
         for layer, reverse in self._layers_and_directions():
-            drawn = self._initial_layer(layer, slot, generator)
+            drawn = self._initial_layer(layer, slot, init, generator)
             values |= {f"{name}{suffix(layer, reverse)}": value for name, value in drawn.items()}
         return values
 
     @abstractmethod
-    def _initial_layer(self, layer: int, slot: Slot, generator: torch.Generator | None) -> dict[str, Tensor | None]:
+    def _initial_layer(
+        self, layer: int, slot: Slot, init: str, generator: torch.Generator | None
+    ) -> dict[str, Tensor | None]:
         """Draw the parameters of one layer and direction, by their names without suffix."""
 
-    def _initial_reflectors(self, slot: Slot, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _initial_reflectors(self, slot: Slot, init: str, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Draw the reflectors of one recurrent matrix: u (n, m1), and v (width, m2), where ``width`` is that of h.
 
         Raises:
@@ -182,10 +197,10 @@ class RecurrentModule(PackableModule, ABC):
             ReflectorCountError: If it needs other numbers of reflectors or a square matrix.
         """
         if not self.proj_size:
-            return square_reflectors(self.init, self.hidden_size, slot.reflectors, generator=generator)
-        if self.init != "gaussian":
+            return square_reflectors(init, self.hidden_size, slot.reflectors, generator=generator)
+        if init != "gaussian":
             raise ReflectorCountError(
-                f"init={self.init!r} needs a square matrix, but with proj_size the recurrent matrices have "
+                f"init={init!r} needs a square matrix, but with proj_size the recurrent matrices have "
                 f"{self.hidden_size} x {self.proj_size} entries. Use init='gaussian', or no proj_size"
             )
         u = gaussian(self.hidden_size, slot.reflectors[0], generator=generator)
@@ -320,7 +335,7 @@ class RecurrentModule(PackableModule, ABC):
             "dropout": (self.dropout, 0.0),
             "bidirectional": (self.bidirectional, False),
             "spectrum": (self.spectrum, "sigmoid"),
-            "init": (self.init, "gaussian"),
+            "init": (self.inits[0] if self.trials is None else self.inits, "gaussian"),
             "trials": (self.trials, None),
         }
 

@@ -332,17 +332,19 @@ class SpectralRNN(RecurrentModule):
             None if offset is None else offset.to(dtype),
         )
 
-    def _initial_layer(self, layer: int, slot: Slot, generator: torch.Generator | None) -> dict[str, Tensor | None]:
+    def _initial_layer(
+        self, layer: int, slot: Slot, init: str, generator: torch.Generator | None
+    ) -> dict[str, Tensor | None]:
         n = self.hidden_size
         weight = self._uniform(n, self._input_width(layer), generator=generator)
         bias = self._uniform(n, generator=generator)
-        u, v = self._initial_reflectors(slot, generator)
+        u, v = self._initial_reflectors(slot, init, generator)
         values: dict[str, Tensor | None] = {
             "weight_ih": weight,
             "bias": bias if self.bias else None,
             "reflectors_u": u,
             "reflectors_v": v,
-            "singular": self._initial_singular(n),
+            "singular": self._initial_singular(n, slot),
         }
         if self.activation.has_offset:
             values["offset"] = torch.zeros(n, dtype=torch.float64)

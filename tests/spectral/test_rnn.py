@@ -268,7 +268,7 @@ def test_what_is_refused():
         net(init="identity")
     with pytest.raises(ReflectorCountError, match="floor"):
         net(reflectors=2, init="henaff")
-    with pytest.raises(OptionError, match="(start|init) must be one of"):
+    with pytest.raises(OptionError, match=r"(start|init) must be one of"):
         net(init="zeros")
     with pytest.raises(OptionError, match="nonlinearity must be one of"):
         net(3, 6, 1, "sine")
@@ -282,7 +282,7 @@ def test_what_is_refused():
     made = net()
     with pytest.raises(ShapeError, match=r"\(T, B, 3\)"):
         made(torch.zeros(5, 2, 4, dtype=F64))
-    with pytest.raises(ShapeError, match="3 dimensions"):
+    with pytest.raises(ShapeError, match=r"without a batch \(T, 3\).* found \(5,\)"):
         made(torch.zeros(5, dtype=F64))
     with pytest.raises(ShapeError, match="h_0 must have shape"):
         made(torch.zeros(5, 2, 3, dtype=F64), torch.zeros(1, 3, 6, dtype=F64))
