@@ -1,8 +1,16 @@
-"""Switching autocast off where matrices are formed: torch has no triangular solver in half precision."""
+"""The precision in which matrices are formed and vectors returned, also under autocast and in half precision."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+HALVES = (torch.float16, torch.bfloat16)
+"""The dtypes of half precision, in which torch has no triangular solver and no singular value decomposition."""
+
+
+def computing_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which matrices are formed from parameters: their own, but float32 for half precision."""
+    return torch.float32 if dtype in HALVES else dtype
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
@@ -21,3 +29,11 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
 def autocast_is_on(device: torch.device) -> bool:
     """Return whether autocast is on for a device; False on one that has no autocast, such as meta."""
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
+def result_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """Return the dtype that a linear layer with parameters of ``dtype`` returns, as ``torch.nn.Linear`` does.
+
+    Under autocast it is autocast's, but float64 stays float64. Otherwise it is that of the parameters.
+    """
+    return torch.get_autocast_dtype(device.type) if autocast_is_on(device) and dtype != torch.float64 else dtype

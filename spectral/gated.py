@@ -273,7 +273,7 @@ class GatedRNN(RecurrentModule):
         weight = self._uniform(rows, self._input_width(layer), generator=generator)
         bias = self._uniform(rows, generator=generator)
         gates = [self._initial_reflectors(slot, init, generator) for _ in range(self.gates)]
-        singular = self._initial_singular(self._output_width, slot)
+        singular = self._raw_at_centre(slot)
         values: dict[str, Tensor | None] = {
             "weight_ih": weight,
             "bias": bias if self.bias else None,

@@ -41,8 +41,8 @@ def check_reflectors(size: int, count: int, name: str) -> None:
     """
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= size:
         raise ReflectorCountError(
-            f"reflectors must be an integer from 0 to {size}, the smaller side of the matrix, or two such integers, "
-            f"(m1, m2); found {count!r} for {name}. {size} reach every such matrix"
+            f"{name}, the number of reflectors on one side, must be an integer from 0 to {size}, the smaller side of "
+            f"the matrix; found {count!r}. {size} reach every such matrix"
         )
 
 

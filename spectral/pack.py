@@ -209,14 +209,11 @@ class PackableModule(nn.Module):
         """
         return singular_values.singular_map(self.spectrum, raw, self._sigma, self._margin, size)
 
-    def _initial_singular(self, size: int, slot: Slot | None = None) -> Tensor | None:
-        """Return ``size`` raw values at which every singular value is sigma*; None for spectrum='fixed'.
-
-        ``slot`` is that of the trial; None is the first one.
-        """
+    def _initial_singular(self, size: int) -> Tensor | None:
+        """Return ``size`` raw values at which every singular value is sigma*; None for spectrum='fixed'."""
         if self.spectrum == "fixed":
             return None
-        start = 0.0 if self.spectrum == "sigmoid" else (slot or self.slots[0]).sigma
+        start = 0.0 if self.spectrum == "sigmoid" else self.slots[0].sigma
         return torch.full((size,), start, dtype=torch.float64)
 
     def _set_parameters(

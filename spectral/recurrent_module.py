@@ -171,7 +171,11 @@ class RecurrentModule(PackableModule, ABC):
     def _create_parameters(
         self, generator: torch.Generator | None, device: torch.device | str | None, dtype: torch.dtype | None
     ) -> None:
-        """Register the parameters of all layers and directions with their first values."""
+        """Register the parameters of all layers and directions with their first values.
+
+        As in torch's modules, a device of None is the default device.
+        """
+        device = torch.get_default_device() if device is None else device
         self._set_parameters(self._initial_values(self.slots[0], self.inits[0], generator), device, dtype)
         self._set_band()
 
@@ -209,7 +213,14 @@ class RecurrentModule(PackableModule, ABC):
     def _uniform(self, *shape: int, generator: torch.Generator | None) -> Tensor:
         """Draw initial values from U(-1/sqrt(n), 1/sqrt(n)) in float64, as torch's recurrent modules do."""
         bound = 1 / math.sqrt(self.hidden_size)
-        return torch.empty(shape, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
+        return torch.empty(shape, dtype=torch.float64, device="cpu").uniform_(-bound, bound, generator=generator)
+
+    def _raw_at_centre(self, slot: Slot) -> Tensor | None:
+        """Return raw singular values of one matrix at which all are sigma*; None for spectrum='fixed'."""
+        if self.spectrum == "fixed":
+            return None
+        raw = 0.0 if self.spectrum == "sigmoid" else slot.sigma
+        return torch.full((self._output_width,), raw, dtype=torch.float64, device="cpu")
 
     @property
     def _layout(self) -> Layout:

@@ -344,10 +344,10 @@ class SpectralRNN(RecurrentModule):
             "bias": bias if self.bias else None,
             "reflectors_u": u,
             "reflectors_v": v,
-            "singular": self._initial_singular(n, slot),
+            "singular": self._raw_at_centre(slot),
         }
         if self.activation.has_offset:
-            values["offset"] = torch.zeros(n, dtype=torch.float64)
+            values["offset"] = torch.zeros(n, dtype=torch.float64, device="cpu")
         return values
 
     @property

@@ -102,7 +102,7 @@ def unpad(states: Tensor, like: PackedSequence) -> PackedSequence:
 
 def _valid(packed: PackedSequence) -> Tensor:
     """Return a mask (T, B) on the CPU, where batch sizes are: true where a sequence, in sorted order, has a step."""
-    return torch.arange(int(packed.batch_sizes[0])) < packed.batch_sizes.unsqueeze(-1)
+    return torch.arange(int(packed.batch_sizes[0]), device="cpu") < packed.batch_sizes.unsqueeze(-1)
 
 
 def _rows(valid: Tensor) -> Tensor:
