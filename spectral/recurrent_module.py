@@ -182,9 +182,10 @@ class RecurrentModule(PackableModule, ABC):
     def _initial_values(self, slot: Slot, init: str, generator: torch.Generator | None) -> dict[str, Tensor | None]:
         """Draw the parameters of one trial, by name; None where the module has no such parameter."""
         values: dict[str, Tensor | None] = {}
-        for layer, reverse in self._layers_and_directions():
-            drawn = self._initial_layer(layer, slot, init, generator)
-            values |= {f"{name}{suffix(layer, reverse)}": value for name, value in drawn.items()}
+        with torch.device("cpu"):  # whatever the default device is, so that a seed means the same values everywhere
+            for layer, reverse in self._layers_and_directions():
+                drawn = self._initial_layer(layer, slot, init, generator)
+                values |= {f"{name}{suffix(layer, reverse)}": value for name, value in drawn.items()}
         return values
 
     @abstractmethod
@@ -213,14 +214,14 @@ class RecurrentModule(PackableModule, ABC):
     def _uniform(self, *shape: int, generator: torch.Generator | None) -> Tensor:
         """Draw initial values from U(-1/sqrt(n), 1/sqrt(n)) in float64, as torch's recurrent modules do."""
         bound = 1 / math.sqrt(self.hidden_size)
-        return torch.empty(shape, dtype=torch.float64, device="cpu").uniform_(-bound, bound, generator=generator)
+        return torch.empty(shape, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
 
     def _raw_at_centre(self, slot: Slot) -> Tensor | None:
         """Return raw singular values of one matrix at which all are sigma*; None for spectrum='fixed'."""
         if self.spectrum == "fixed":
             return None
         raw = 0.0 if self.spectrum == "sigmoid" else slot.sigma
-        return torch.full((self._output_width,), raw, dtype=torch.float64, device="cpu")
+        return torch.full((self._output_width,), raw, dtype=torch.float64)
 
     @property
     def _layout(self) -> Layout:

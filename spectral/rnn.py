@@ -347,7 +347,7 @@ class SpectralRNN(RecurrentModule):
             "singular": self._raw_at_centre(slot),
         }
         if self.activation.has_offset:
-            values["offset"] = torch.zeros(n, dtype=torch.float64, device="cpu")
+            values["offset"] = torch.zeros(n, dtype=torch.float64)
         return values
 
     @property
