@@ -7,6 +7,7 @@ ICML 2018.
 """
 
 from spectral.errors import (
+    ArgumentTypeError,
     BandError,
     ConversionError,
     OptionError,
@@ -37,6 +38,7 @@ __all__ = [
     "BACKENDS",
     "SVD",
     "Activation",
+    "ArgumentTypeError",
     "BandError",
     "ConversionError",
     "OptionError",

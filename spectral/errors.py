@@ -9,6 +9,10 @@ class ShapeError(SpectralError, ValueError):
     """A tensor has the wrong number of dimensions, the wrong size in one of them, or the wrong dtype."""
 
 
+class ArgumentTypeError(SpectralError, TypeError):
+    """An argument has the wrong type: for example a string where a flag or a size is expected."""
+
+
 class RangeError(SpectralError, ValueError):
     """A number lies outside the interval in which it is allowed."""
 

@@ -1,55 +1,40 @@
-"""The base of the recurrent modules: checks of sizes and options, and the conversion of inputs and states."""
+"""The base of the recurrent modules: options, parameters of every layer and direction, and what is read from them."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from spectral import sequences, singular_values
-from spectral.errors import PackError, RangeError, ShapeError
-from spectral.pack import PackableModule, Slot, reflector_counts
+from spectral import singular_values
+from spectral.autocast import without_autocast
+from spectral.errors import PackError, ReflectorCountError, ShapeError
+from spectral.init import InitName, gaussian
+from spectral.init import reflectors as square_reflectors
+from spectral.pack import PackableModule, Slot, reflector_counts, stack_trials
+from spectral.recurrent_arguments import check_arguments, check_proj_size
+from spectral.recurrent_input import Layout
 from spectral.singular_values import Spectrum
+from spectral.transition import Transition
 
-States = tuple[Tensor, ...]
-"""(h,), or for an LSTM (h, c): each (layers * directions, B, n), with a leading K in a pack."""
+Plain = TypeVar("Plain", nn.RNN, nn.LSTM, nn.GRU)
 
-
-class TimeMajor(NamedTuple):
-    """The caller's input, states and lengths, brought into one layout: time before batch, and always a batch."""
-
-    x: Tensor
-    """Shape (..., T, B, I)."""
-    states: States | None
-    """Each of shape (..., layers * directions, B, n); None if the caller gave none."""
-    lengths: Tensor | None
-    """Shape (B,) or (K, B); None if the caller gave none."""
-    unbatched: bool
-    """Whether the caller's input had no batch dimension; B is then 1."""
+MOST_REFLECTORS = 16
+"""The number of reflectors on each side by default, or the size of the matrix if that is smaller."""
 
 
 class RecurrentModule(PackableModule, ABC):
     """Base of SpectralRNN and GatedRNN: a recurrent module whose recurrent matrices are U diag(sigma) V^T.
 
-    Args:
-        input_size: The number of features of the input.
-        hidden_size: n, the number of units of each layer.
-        num_layers: The number of layers.
-        bias: Whether layers have a bias.
-        batch_first: Whether input and output are (B, T, ...) instead of (T, B, ...).
-        dropout: The probability of dropout between layers, in [0, 1].
-        reflectors: m for both sides, or (m1, m2), each from 0 to ``hidden_size``.
-        margin: r in (0, 1]: singular values stay in [sigma - r, sigma + r]. ``penalty`` and ``fixed`` do not use it.
-        sigma: The centre of that band, >= 0, and the value of every singular value at the start.
-        spectrum: ``sigmoid`` and ``clip`` keep singular values in the band, ``penalty`` leaves them free, and ``fixed``
-            holds them all at sigma; see ``spectral.singular_map``.
+    Arguments are those of SpectralRNN and SpectralLSTM.
 
     Raises:
-        OptionError: If ``spectrum`` has none of these values.
-        RangeError: If a size is below 1, or dropout, margin or sigma is out of range.
-        ReflectorCountError: If a number of reflectors is not an integer from 0 to ``hidden_size``.
+        ArgumentTypeError: If a size is not an int, or a flag is not a bool.
+        OptionError: If ``spectrum`` has none of its values, or ``proj_size`` is given to another module than an LSTM.
+        RangeError: If a size is below 1, or proj_size, dropout, margin or sigma is out of range.
+        ReflectorCountError: If a number of reflectors is not an integer from 0 to the smaller side of the matrix.
         ShapeError: If ``reflectors`` is neither one number nor two.
     """
 
@@ -60,9 +45,13 @@ class RecurrentModule(PackableModule, ABC):
         "bias",
         "batch_first",
         "dropout",
+        "bidirectional",
+        "proj_size",
     )
-    _state_names: ClassVar[str] = "h_0"
-    """The name of the initial states in error messages."""
+    gates: ClassVar[int] = 1
+    """G, the number of gates, each with a recurrent matrix of its own."""
+    _projects: ClassVar[bool] = False
+    """Whether ``proj_size`` may be given, as for an LSTM."""
     weight_ih_l0: Tensor
 
     def __init__(
@@ -73,26 +62,58 @@ class RecurrentModule(PackableModule, ABC):
         bias: bool,
         batch_first: bool,
         dropout: float,
+        bidirectional: bool,
+        proj_size: int,
         *,
-        reflectors: int | tuple[int, int],
+        reflectors: int | tuple[int, int] | None,
         margin: float,
         sigma: float,
         spectrum: Spectrum,
+        init: InitName,
     ) -> None:
-        for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if value < 1:
-                raise RangeError(f"{name} must be at least 1; found {value}")
-        if not 0 <= dropout <= 1:
-            raise RangeError(f"dropout must lie in [0, 1]; found {dropout}")
-        slot = Slot(reflector_counts(reflectors), float(margin), float(sigma))
-        slot.check(hidden_size, spectrum)
+        check_arguments(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+        check_proj_size(proj_size, hidden_size, allowed=self._projects)
+        small = proj_size or hidden_size
+        counts = reflector_counts(min(MOST_REFLECTORS, small) if reflectors is None else reflectors)
+        slot = Slot(counts, float(margin), float(sigma))
+        slot.check(small, spectrum)
         super().__init__(slot, spectrum)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
+        self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
+        self.bidirectional, self.proj_size = bidirectional, proj_size
+        self.inits: tuple[str, ...] = (init,)
+        """How the first reflectors of each trial are drawn, also by ``reset_parameters``."""
+
+    @classmethod
+    def pack(cls, trials: Sequence[Self]) -> Self:
+        """Make one pack of separately built modules; see ``PackableModule.pack``."""
+        packed = super().pack(trials)
+        packed.inits = tuple(init for trial in trials for init in trial.inits)
+        return packed
+
+    def trial(self, k: int) -> Self:
+        """Return trial k of a pack as a separate module; see ``PackableModule.trial``."""
+        trial = super().trial(k)
+        trial.inits = (self.inits[k],)
+        return trial
+
+    @property
+    @abstractmethod
+    def mode(self) -> str:
+        """The kind of network, as torch names it: RNN_TANH, RNN_RELU, LSTM or GRU, or RNN_ and another name."""
+
+    @abstractmethod
+    def transition(self, layer: int = 0, *, reverse: bool = False) -> Transition:
+        """Return the matrix or matrices of one layer and direction."""
 
     @abstractmethod
     def singular_values(self) -> Tensor:
         """Return the singular values of all recurrent matrices, (matrices, n), or (K, matrices, n) in a pack."""
+
+    def transitions(self) -> Iterator[Transition]:
+        """Yield the Transition of every layer and direction, layer by layer, the forward direction first."""
+        for layer, reverse in self._layers_and_directions():
+            yield self.transition(layer, reverse=reverse)
 
     def penalty(self) -> Tensor:
         """Return the sum of (sigma_i - sigma*)^2 over all recurrent matrices, shape () or (K,).
@@ -101,24 +122,138 @@ class RecurrentModule(PackableModule, ABC):
         """
         return singular_values.penalty(self.singular_values(), self._sigma.unsqueeze(-1)).sum(-1)
 
-    @property
-    def _directions(self) -> int:
-        """The number of directions of each layer: 2 for a bidirectional module, else 1."""
-        return 1
+    def free_parameters(self, k: int = 0) -> int:
+        """Return the number of free parameters of trial k, without padding and the zeros of the reflectors.
+
+        For a SpectralRNN of one layer with a bias this is the paper's count, (n_i + m1 + m2 + 2) n - (m1^2 + m2^2 - m1
+        - m2) / 2. It is n less with spectrum='fixed', n less without a bias, and n more with modReLU, for its offset.
+        The last reflector of a full set, m1 = n or m2 = n, counts as one number, although it is only a sign and never
+        trained. Parameters that do not require gradients count too.
+        """
+        widths = [self._input_width(layer) for layer, _ in self._layers_and_directions()]
+        matrix = self._free_matrix_parameters(k)
+        return sum(self.gates * (matrix + width * self.hidden_size) + self._vectors for width in widths)
 
     @property
-    def _lead(self) -> tuple[int, ...]:
-        """The leading dimensions of inputs, states and parameters: () for a single trial, (K,) for a pack."""
-        return () if self.trials is None else (self.trials,)
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """The parameters, in one list for each layer and direction, as in torch's modules.
 
-    def _input_width(self, layer: int) -> int:
-        """Return how many features a layer takes as input at each step; layer 0 takes ``input_size``."""
-        return self.input_size if layer == 0 else self.hidden_size * self._directions
+        Their names and number differ from torch's: reflectors and singular values stand in place of ``weight_hh``, and
+        there is no ``bias_hh``. ``to_rnn``, ``to_lstm`` and ``to_gru`` return modules with torch's parameters.
+        """
+        named = dict(self.named_parameters(recurse=False))
+        ends = [suffix(layer, reverse) for layer, reverse in self._layers_and_directions()]
+        return [[p for name, p in named.items() if name.endswith(end)] for end in ends]
+
+    def flatten_parameters(self) -> None:
+        """Do nothing; it is here so that code written for torch's modules runs.
+
+        torch's modules move their weights into one block of memory for cuDNN. Here the weights that cuDNN reads are
+        formed anew in every call, and are put into one block then.
+        """
+
+    @torch.no_grad()
+    def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
+        """Draw all parameters again, in place, as the constructor draws them.
+
+        In a pack the trials are drawn one after another.
+
+        Args:
+            generator: The CPU generator that draws; None is torch's default.
+        """
+        drawn = [self._initial_values(*trial, generator) for trial in zip(self.slots, self.inits, strict=True)]
+        for name, value in drawn[0].items():
+            if value is not None:
+                values = [trial[name] for trial in drawn]
+                whole = value if self.trials is None else stack_trials([v for v in values if v is not None])
+                getattr(self, name).copy_(whole)
+
+    def _create_parameters(
+        self, generator: torch.Generator | None, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> None:
+        """Register the parameters of all layers and directions with their first values.
+
+        As in torch's modules, a device of None is the default device.
+        """
+        device = torch.get_default_device() if device is None else device
+        self._set_parameters(self._initial_values(self.slots[0], self.inits[0], generator), device, dtype)
+        self._set_band()
+
+    def _initial_values(self, slot: Slot, init: str, generator: torch.Generator | None) -> dict[str, Tensor | None]:
+        """Draw the parameters of one trial, by name; None where the module has no such parameter."""
+        values: dict[str, Tensor | None] = {}
+        with torch.device("cpu"):  # whatever the default device is, so that a seed means the same values everywhere
+            for layer, reverse in self._layers_and_directions():
+                drawn = self._initial_layer(layer, slot, init, generator)
+                values |= {f"{name}{suffix(layer, reverse)}": value for name, value in drawn.items()}
+        return values
+
+    @abstractmethod
+    def _initial_layer(
+        self, layer: int, slot: Slot, init: str, generator: torch.Generator | None
+    ) -> dict[str, Tensor | None]:
+        """Draw the parameters of one layer and direction, by their names without suffix."""
+
+    def _initial_reflectors(self, slot: Slot, init: str, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Draw the reflectors of one recurrent matrix: u (n, m1), and v (width, m2), where ``width`` is that of h.
+
+        Raises:
+            OptionError: If there is no initialisation of the name ``init``.
+            ReflectorCountError: If it needs other numbers of reflectors or a square matrix.
+        """
+        if not self.proj_size:
+            return square_reflectors(init, self.hidden_size, slot.reflectors, generator=generator)
+        if init != "gaussian":
+            raise ReflectorCountError(
+                f"init={init!r} needs a square matrix, but with proj_size the recurrent matrices have "
+                f"{self.hidden_size} x {self.proj_size} entries. Use init='gaussian', or no proj_size"
+            )
+        u = gaussian(self.hidden_size, slot.reflectors[0], generator=generator)
+        return u, gaussian(self.proj_size, slot.reflectors[1], generator=generator)
 
     def _uniform(self, *shape: int, generator: torch.Generator | None) -> Tensor:
         """Draw initial values from U(-1/sqrt(n), 1/sqrt(n)) in float64, as torch's recurrent modules do."""
         bound = 1 / math.sqrt(self.hidden_size)
         return torch.empty(shape, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
+
+    def _raw_at_centre(self, slot: Slot) -> Tensor | None:
+        """Return raw singular values of one matrix at which all are sigma*; None for spectrum='fixed'."""
+        if self.spectrum == "fixed":
+            return None
+        raw = 0.0 if self.spectrum == "sigmoid" else slot.sigma
+        return torch.full((self._output_width,), raw, dtype=torch.float64)
+
+    @property
+    def _layout(self) -> Layout:
+        """What ``forward`` takes."""
+        widths = {"h_0": self._output_width} | ({"c_0": self.hidden_size} if self.mode == "LSTM" else {})
+        return Layout(
+            lead=() if self.trials is None else (self.trials,),
+            batch_first=self.batch_first,
+            input_size=self.input_size,
+            layers=self.num_layers * self._directions,
+            widths=widths,
+            dtype=self.weight_ih_l0.dtype,
+            computing_dtype=self._computing_dtype,
+        )
+
+    @property
+    def _directions(self) -> int:
+        """The number of directions of each layer: 2 if the module is bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def _output_width(self) -> int:
+        """The number of features of h in one direction: ``proj_size`` with a projection, else ``hidden_size``."""
+        return self.proj_size or self.hidden_size
+
+    def _input_width(self, layer: int) -> int:
+        """Return how many features a layer takes as input at each step; layer 0 takes ``input_size``."""
+        return self.input_size if layer == 0 else self._output_width * self._directions
+
+    def _layers_and_directions(self) -> Iterator[tuple[int, bool]]:
+        """Return (layer, reverse) for all layers and directions, in torch's order."""
+        return ((layer, reverse) for layer in range(self.num_layers) for reverse in (False, True)[: self._directions])
 
     def _free_matrix_parameters(self, k: int) -> int:
         """Return how many numbers of trial k one recurrent matrix has: those of its reflectors and singular values.
@@ -126,100 +261,97 @@ class RecurrentModule(PackableModule, ABC):
         The first j entries of column j of the reflectors are zero and do not count. With spectrum='fixed' there are no
         singular values to count.
         """
-        n, (m1, m2) = self.hidden_size, self.slots[k].reflectors
-        return (m1 + m2 + int(self.spectrum != "fixed")) * n - (m1 * m1 + m2 * m2 - m1 - m2) // 2
+        n, width, (m1, m2) = self.hidden_size, self._output_width, self.slots[k].reflectors
+        singular = 0 if self.spectrum == "fixed" else width
+        return m1 * n - m1 * (m1 - 1) // 2 + m2 * width - m2 * (m2 - 1) // 2 + singular
 
-    def _set_matrix(self, suffix: str, parameters: Sequence[Tensor | None]) -> None:
+    def _check_dense(self, w: Tensor, shape: tuple[int, int]) -> None:
+        """Raise ShapeError unless ``w`` has a shape and this is a single trial, so that ``set_dense`` can take it."""
+        if self.trials is not None or w.shape != shape:
+            holder = "a single trial" if self.trials is None else f"a pack of {self.trials} trials"
+            raise ShapeError(
+                f"w must have shape {shape}, and the module must be a single trial; "
+                f"found shape {tuple(w.shape)} and {holder}"
+            )
+
+    def _set_matrix(self, end: str, parameters: Sequence[Tensor | None]) -> None:
         """Copy new values into the parameters of one recurrent matrix.
 
         Args:
-            suffix: The end of the parameters' names, such as ``_l0``.
+            end: The end of the parameters' names, such as ``_l0``.
             parameters: Reflectors u and v and raw singular values, in this order; a None is skipped.
         """
         for name, value in zip(("reflectors_u", "reflectors_v", "singular"), parameters, strict=True):
             if value is not None:
-                getattr(self, f"{name}{suffix}").copy_(value)
+                getattr(self, f"{name}{end}").copy_(value)
 
-    def _time_major(self, input: Tensor, states: States | None, lengths: Tensor | None) -> TimeMajor:
-        """Bring the caller's input, states and lengths into the layout that all computations use.
-
-        The shapes of the states, and the sizes of the input beside its number of dimensions, are checked later, in
-        ``_initial_states``.
-
-        Raises:
-            ShapeError: If the input has the wrong number of dimensions, or the lengths do not fit the batch.
-            RangeError: If a length is not an integer in [1, T].
-        """
-        dims = len(self._lead) + 3
-        if input.dim() not in (dims - 1, dims):
-            raise ShapeError(
-                f"input must have {dims} dimensions, or {dims - 1} dimensions without a batch; "
-                f"found {input.dim()}, shape {tuple(input.shape)}"
-            )
-        unbatched = input.dim() == dims - 1
-        if unbatched:
-            x, states = input.unsqueeze(-2), None if states is None else tuple(s.unsqueeze(-2) for s in states)
-            lengths = None if lengths is None else lengths.unsqueeze(-1)
-        else:
-            x = input.transpose(-2, -3) if self.batch_first else input
-        if lengths is not None:
-            lengths = sequences.check_lengths(lengths, x.shape[-3], tuple(x.shape[:-3]), x.shape[-2])
-        return TimeMajor(x, states, lengths, unbatched)
-
-    def _caller_layout(self, output: Tensor, unbatched: bool) -> Tensor:
-        """Return a time-major output (..., T, B, H) in the layout of the caller's input.
-
-        That is (..., T, H) if the input was ``unbatched``, else (..., B, T, H) with ``batch_first``.
-        """
-        if unbatched:
-            return output.squeeze(-2)
-        return output.transpose(-2, -3) if self.batch_first else output
-
-    def _initial_states(self, x: Tensor, states: States | None, count: int) -> States:
-        """Return the initial states in the dtype of the parameters.
+    def _converted(self, kind: type[Plain], **options: Any) -> Plain:
+        """Return a module of torch's class ``kind`` with the same outputs and copies of the present matrices.
 
         Args:
-            x: The time-major input (..., T, B, I), whose shape is checked.
-            states: The caller's initial states, or None for zeros.
-            count: How many tensors of zeros to return if ``states`` is None; not checked against given states.
+            kind: The class.
+            options: Its arguments beside those that all of torch's recurrent modules have.
 
         Raises:
-            ShapeError: If x or a state has the wrong shape.
+            PackError: If this is a pack.
         """
-        lead = self._lead
-        if x.shape[:-3] != lead or x.shape[-1] != self.input_size or x.shape[-3] < 1:
-            expected = ", ".join([*map(str, lead), "T, B", str(self.input_size)])
-            order = ", time before batch as for batch_first=False," if self.batch_first else ""
-            raise ShapeError(f"input{order} must have shape ({expected}) with T >= 1; found {tuple(x.shape)}")
-        shape = (*lead, self.num_layers * self._directions, x.shape[-2], self.hidden_size)
-        if states is None:
-            return (self.weight_ih_l0.new_zeros(shape),) * count
-        for state in states:
-            if state.shape != shape:
-                raise ShapeError(f"{self._state_names} must have shape {shape}; found {tuple(state.shape)}")
-        return tuple(state.to(self.weight_ih_l0.dtype) for state in states)
-
-    def _check_packed_sequence(self, lengths: Tensor | None) -> None:
-        """Raise ShapeError if this is a pack or ``lengths`` are given, since the input is then no PackedSequence."""
-        if self.trials is not None:
-            raise ShapeError(
-                "a PackedSequence has no trial axis, but this module is a pack; pass padded input and `lengths` instead"
-            )
-        if lengths is not None:
-            raise ShapeError("a PackedSequence has lengths already, but `lengths` are given too; leave `lengths` out")
-
-    def _check_converts(self, kind: type[nn.Module]) -> None:
-        """Raise PackError if this is a pack, since the torch class ``kind`` holds one trial."""
         if self.trials is not None:
             raise PackError(
                 f"torch.nn.{kind.__name__} holds one trial, but this is a pack of {self.trials}; "
                 "take one out first with .trial(k)"
             )
+        like = self.weight_ih_l0
+        options |= {"bias": self.bias, "batch_first": self.batch_first, "bidirectional": self.bidirectional}
+        sizes = (self.input_size, self.hidden_size, self.num_layers)
+        plain = kind(*sizes, **options, device=like.device, dtype=like.dtype)
+        plain.dropout = self.dropout  # not as an argument: the user has had the warning about one layer already
+        with torch.no_grad(), without_autocast(like.device):
+            for parameter, weight in zip(plain.parameters(), self._all_plain_weights(), strict=True):
+                parameter.copy_(weight)
+        return plain.train(self.training)
 
-    def _repr(self, **options: Any) -> str:
-        """Return what ``repr`` shows in brackets: the sizes, shared options, ``options`` and the slots."""
-        slots = self.slots[0] if self.trials is None else self.slots
-        shared = {"bias": self.bias, "batch_first": self.batch_first, "dropout": self.dropout}
-        named = {"num_layers": self.num_layers, **shared, **options, "spectrum": self.spectrum, "trials": self.trials}
-        parts = [str(self.input_size), str(self.hidden_size), *(f"{name}={value!r}" for name, value in named.items())]
-        return ", ".join([*parts, str(slots)])
+    def _all_plain_weights(self) -> list[Tensor]:
+        """Return the weights of all layers and directions as torch's functions take them, in torch's order."""
+        return [w for layer, reverse in self._layers_and_directions() for w in self._weights(layer, reverse)]
+
+    @abstractmethod
+    def _weights(self, layer: int, reverse: bool) -> list[Tensor]:
+        """Return the weights of one layer and direction as torch has them, in the dtype of computation.
+
+        They are weight_ih, weight_hh, with a bias bias_ih and bias_hh, and with a projection weight_hr.
+        """
+
+    @property
+    @abstractmethod
+    def _vectors(self) -> int:
+        """How many numbers one layer and direction has beside the input weights and the recurrent matrices."""
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows in brackets: sizes, options that differ from their defaults, and the slots."""
+        shown = {name: value for name, (value, default) in self._options().items() if value != default}
+        names = ["reflectors", *(["margin"] if self.spectrum in ("sigmoid", "clip") else [])]
+        names += ["sigma"] if any(slot.sigma != 1 for slot in self.slots) else []
+        for name in names:
+            values = [getattr(slot, name) for slot in self.slots]
+            shown[name] = values[0] if self.trials is None else values
+        options = [f"{name}={value!r}" for name, value in shown.items()]
+        return ", ".join([str(self.input_size), str(self.hidden_size), *options])
+
+    def _options(self) -> Mapping[str, tuple[Any, Any]]:
+        """Return the options that ``repr`` shows, in its order: the value of each, and its default."""
+        return {
+            "proj_size": (self.proj_size, 0),
+            "num_layers": (self.num_layers, 1),
+            "bias": (self.bias, True),
+            "batch_first": (self.batch_first, False),
+            "dropout": (self.dropout, 0.0),
+            "bidirectional": (self.bidirectional, False),
+            "spectrum": (self.spectrum, "sigmoid"),
+            "init": (self.inits[0] if self.trials is None else self.inits, "gaussian"),
+            "trials": (self.trials, None),
+        }
+
+
+def suffix(layer: int, reverse: bool) -> str:
+    """Return the end of the names of a layer's parameters, such as ``_l0_reverse``, as in torch's modules."""
+    return f"_l{layer}" + ("_reverse" if reverse else "")

@@ -1,24 +1,29 @@
 """SpectralRNN: torch.nn.RNN with the recurrent matrix W held as reflectors and singular values."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from spectral import init, sequences
-from spectral.errors import ConversionError, ShapeError
+from spectral import sequences
+from spectral.autocast import without_autocast
+from spectral.deprecation import renamed_keyword
+from spectral.errors import ConversionError
+from spectral.init import InitName
+from spectral.pack import Slot
 from spectral.recurrence import Activation
 from spectral.recurrence.backends import Cell
 from spectral.recurrence.choice import check_backend
 from spectral.recurrence.shapes import check_checkpoint_every
 from spectral.recurrence.stack import stack
-from spectral.recurrent_module import RecurrentModule
+from spectral.recurrent_input import States, caller_layout, read_packed, read_padded
+from spectral.recurrent_module import RecurrentModule, suffix
 from spectral.roles import ParameterRole
 from spectral.singular_values import Spectrum
 from spectral.svd import parameters_of
-from spectral.transition import Transition
+from spectral.transition import Transition, dense
 
 
 class SpectralRNN(RecurrentModule):
@@ -33,23 +38,21 @@ class SpectralRNN(RecurrentModule):
     gradients best. The first j entries of column j of the reflectors are zero and have zero gradient;
     ``free_parameters`` does not count them.
 
+    With parameters in float16 or bfloat16, W is formed and the recurrence runs in float32, and results are in the
+    parameters' dtype.
+
     A pack (see ``pack``) holds K trials. Every parameter has a leading axis K. The input is (K, T, B, I), or
     (K, B, T, I) with ``batch_first``, and so is the output; h_0 and h_n are (K, layers * directions, B, n). Dropout
     draws from torch's own generator, so trials of a pack get other masks than they would get alone.
 
     Args:
-        input_size: As in ``torch.nn.RNN``.
-        hidden_size: As in ``torch.nn.RNN``; n below.
-        num_layers: As in ``torch.nn.RNN``.
+        input_size, hidden_size, num_layers, bias, batch_first, bidirectional, device, dtype: As in ``torch.nn.RNN``;
+            n is ``hidden_size``.
         nonlinearity: tanh or relu, or also leaky_relu, identity, or modrelu: sign(z) relu(|z| + b) with a learned
             offset b for each unit.
-        bias: As in ``torch.nn.RNN``.
-        batch_first: As in ``torch.nn.RNN``.
-        dropout: As in ``torch.nn.RNN``.
-        bidirectional: As in ``torch.nn.RNN``.
-        device: As in ``torch.nn.RNN``.
-        dtype: As in ``torch.nn.RNN``.
-        reflectors: m for both sides, or (m1, m2), each from 0 to ``hidden_size``.
+        dropout: As in ``torch.nn.RNN``, which also warns if there is only one layer.
+        proj_size: Must be 0. It stands here because ``torch.nn.RNN`` takes it in this place.
+        reflectors: m for both sides, or (m1, m2), each from 0 to ``hidden_size``. None is min(16, hidden_size).
         margin: r in (0, 1]. Singular values stay in [sigma - r, sigma + r], so that over T steps a state grows by at
             most (sigma + r)^T. r <= 1/T is the default advice. The spectra ``penalty`` and ``fixed`` do not use r.
         sigma: The centre of that band, >= 0, and the value of every singular value at the start.
@@ -59,25 +62,28 @@ class SpectralRNN(RecurrentModule):
             run on the device, in the dtype and with the nonlinearity is checked only by ``forward``.
         checkpoint_every: S >= 1, for long sequences: only every S-th state is kept for backward, which computes the
             others again; this costs one forward pass more. S near sqrt(T) needs the least memory. None keeps all.
-        start: The initial reflectors; see init.py. ``gaussian`` is the paper's and is possible for every m1 and m2.
+        init: The initial reflectors; see init.py. ``gaussian`` is the paper's and is possible for every m1 and m2.
             With few reflectors W is the identity in all but m1 + m2 dimensions, so gradients of a relu net survive, and
             it mixes units from the first step on. ``identity`` needs m1 = m2; it learned the adding problem (T = 100, n
             = 64, 8 reflectors on each side, relu, Adam) later than ``gaussian``. ``henaff`` and ``cayley`` are for
-            nearly full sets of reflectors.
+            nearly full sets of reflectors. The old name of this argument is ``start``.
         negative_slope: The slope of leaky_relu below zero, in (0, 1]; checked also for the other nonlinearities.
         generator: The CPU generator that draws the first values; None is torch's default.
 
     Raises:
-        OptionError: If ``nonlinearity``, ``spectrum``, ``backend`` or ``start`` has none of its allowed values.
+        ArgumentTypeError: If a size is not an int, or a flag is not a bool.
+        OptionError: If ``nonlinearity``, ``spectrum``, ``backend`` or ``init`` has none of its allowed values, or
+            ``proj_size`` is not 0.
         RangeError: If a size or ``checkpoint_every`` is below 1, or dropout, margin, sigma or slope is out of range.
-        ReflectorCountError: If a number of reflectors is not an integer from 0 to ``hidden_size``, or if ``start``
+        ReflectorCountError: If a number of reflectors is not an integer from 0 to ``hidden_size``, or if ``init``
             needs other numbers.
         ShapeError: If ``reflectors`` is neither one number nor two.
     """
 
-    _shared_options = (*RecurrentModule._shared_options, "activation", "bidirectional", "backend", "checkpoint_every")
+    _shared_options = (*RecurrentModule._shared_options, "activation", "backend", "checkpoint_every")
     parameter_roles: ClassVar[Mapping[str, ParameterRole]] = {**RecurrentModule.parameter_roles, "offset": "threshold"}
 
+    @renamed_keyword("start", "init")
     def __init__(
         self,
         input_size: int,
@@ -88,29 +94,38 @@ class SpectralRNN(RecurrentModule):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
-        reflectors: int | tuple[int, int] = 16,
+        reflectors: int | tuple[int, int] | None = None,
         margin: float = 0.01,
         sigma: float = 1.0,
         spectrum: Spectrum = "sigmoid",
         backend: str = "auto",
         checkpoint_every: int | None = None,
-        start: init.InitName = "gaussian",
+        init: InitName = "gaussian",
         negative_slope: float = 0.01,
         generator: torch.Generator | None = None,
     ) -> None:
         check_backend(backend)
         check_checkpoint_every(checkpoint_every)
+        options = (bias, batch_first, dropout, bidirectional, proj_size)
         band: dict[str, Any] = {"margin": margin, "sigma": sigma, "spectrum": spectrum}
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, reflectors=reflectors, **band)
-        self.bidirectional = bidirectional
+        super().__init__(input_size, hidden_size, num_layers, *options, reflectors=reflectors, init=init, **band)
         self.activation = Activation(nonlinearity, negative_slope)
         self.backend, self.checkpoint_every = backend, checkpoint_every
-        for layer, reverse in self._layers_and_directions():
-            self._set_parameters(self._initial_values(layer, reverse, start, generator), device, dtype)
-        self._set_band()
+        self._create_parameters(generator, device, dtype)
+
+    @property
+    def nonlinearity(self) -> str:
+        """The name of the nonlinearity."""
+        return self.activation.name
+
+    @property
+    def mode(self) -> str:
+        """RNN_TANH or RNN_RELU as in ``torch.nn.RNN``, or RNN_ and the name of another nonlinearity."""
+        return f"RNN_{self.activation.name.upper()}"
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None, *, lengths: Tensor | None = None
@@ -125,8 +140,8 @@ class SpectralRNN(RecurrentModule):
                 for packs what PackedSequence is for a single trial, and must be None if the input is one.
 
         Raises:
-            ShapeError: If a shape does not fit, or if the input is a PackedSequence and this is a pack or ``lengths``
-                are given.
+            ShapeError: If a shape or a dtype does not fit, ``hx`` is no tensor, or if the input is a PackedSequence and
+                this is a pack or ``lengths`` are given. Under autocast every real floating-point dtype fits.
             RangeError: If a length is not an integer in [1, T].
             OptionError: If the ``backend`` that was asked for by name cannot run here.
         """
@@ -146,38 +161,29 @@ class SpectralRNN(RecurrentModule):
     def transition(self, layer: int = 0, *, reverse: bool = False) -> Transition:
         """Return sigma (n), u (n, m1) and v (n, m2) of one layer and direction, with a leading K in a pack.
 
+        They are in the dtype of computation: that of the parameters, or float32 for float16 and bfloat16.
+
         Args:
             layer: From 0, the lowest, to ``num_layers`` - 1; another one is an AttributeError.
             reverse: Whether the second direction is meant; an AttributeError unless the module is bidirectional.
         """
-        suffix = _suffix(layer, reverse)
-        sigma = self._singular_map(getattr(self, f"singular{suffix}"), self.hidden_size)
-        return Transition(sigma, getattr(self, f"reflectors_u{suffix}"), getattr(self, f"reflectors_v{suffix}"))
-
-    def transitions(self) -> Iterator[Transition]:
-        """Yield the Transition of every layer and direction, layer by layer, the forward direction first."""
-        for layer, reverse in self._layers_and_directions():
-            yield self.transition(layer, reverse=reverse)
+        end, dtype = suffix(layer, reverse), self._computing_dtype
+        raw: Tensor | None = getattr(self, f"singular{end}")
+        sigma = self._singular_map(None if raw is None else raw.to(dtype), self.hidden_size).to(dtype)
+        u, v = getattr(self, f"reflectors_u{end}"), getattr(self, f"reflectors_v{end}")
+        return Transition(sigma, u.to(dtype), v.to(dtype))
 
     def dense(self, layer: int = 0, *, reverse: bool = False) -> Tensor:
-        """Return W of one layer and direction, (n, n), or (K, n, n) in a pack; arguments as for ``transition``."""
-        return self.transition(layer, reverse=reverse).matrix()
+        """Return W of one layer and direction, (n, n), or (K, n, n) in a pack; arguments as for ``transition``.
+
+        It is in the dtype of the parameters, also under autocast.
+        """
+        with without_autocast(self.weight_ih_l0.device):
+            return self.transition(layer, reverse=reverse).matrix().to(self.weight_ih_l0.dtype)
 
     def singular_values(self) -> Tensor:
         """Return all singular values, (layers * directions, n), or (K, layers * directions, n) in a pack."""
         return torch.stack([transition.sigma for transition in self.transitions()], dim=-2)
-
-    def free_parameters(self, k: int = 0) -> int:
-        """Return the number of free parameters of trial k, without padding and the zeros of the reflectors.
-
-        For one layer with a bias this is the paper's count, (n_i + m1 + m2 + 2) n - (m1^2 + m2^2 - m1 - m2) / 2. It is
-        n less with spectrum='fixed', n less without a bias, and n more with modReLU, for its offset. The last
-        reflector of a full set, m1 = n or m2 = n, counts as one number, although it is only a sign and never trained.
-        Parameters that do not require gradients count too.
-        """
-        vectors = (int(self.bias) + int(self.activation.has_offset)) * self.hidden_size
-        layers = [self._input_width(layer) * self.hidden_size for layer, _ in self._layers_and_directions()]
-        return sum(self._free_matrix_parameters(k) + vectors + inputs for inputs in layers)
 
     @torch.no_grad()
     def set_dense(self, w: Tensor, layer: int = 0, *, reverse: bool = False) -> None:
@@ -188,14 +194,9 @@ class SpectralRNN(RecurrentModule):
             BandError: If the spectrum does not reach a singular value of ``w``.
             ReflectorCountError: If m1 or m2 reflectors cannot form the singular vectors of ``w``.
         """
-        n = self.hidden_size
-        if self.trials is not None or w.shape != (n, n):
-            holder = "a single trial" if self.trials is None else f"a pack of {self.trials} trials"
-            raise ShapeError(
-                f"w must have shape {(n, n)}, and the module must be a single trial; "
-                f"found shape {tuple(w.shape)} and {holder}"
-            )
-        self._set_matrix(_suffix(layer, reverse), parameters_of(w.to(self.weight_ih_l0), self.slots[0], self.spectrum))
+        self._check_dense(w, (self.hidden_size, self.hidden_size))
+        w = w.to(device=self.weight_ih_l0.device, dtype=self._computing_dtype)
+        self._set_matrix(suffix(layer, reverse), parameters_of(w, self.slots[0], self.spectrum))
 
     def to_rnn(self) -> nn.RNN:
         """Return a ``torch.nn.RNN`` with the same outputs, whose ``weight_hh`` is a copy of the present W.
@@ -204,65 +205,61 @@ class SpectralRNN(RecurrentModule):
             ConversionError: If the nonlinearity is neither tanh nor relu.
             PackError: If this is a pack.
         """
-        self._check_converts(nn.RNN)
         if self.activation.name not in ("tanh", "relu"):
             raise ConversionError(f"torch.nn.RNN has only tanh and relu; this module uses {self.activation.name!r}")
-        sizes = (self.input_size, self.hidden_size, self.num_layers, self.activation.name)
-        options = (self.bias, self.batch_first, self.dropout, self.bidirectional)
-        like = self.weight_ih_l0
-        rnn = nn.RNN(*sizes, *options, device=like.device, dtype=like.dtype)
-        with torch.no_grad():
-            for layer, reverse in self._layers_and_directions():
-                suffix = _suffix(layer, reverse)
-                getattr(rnn, f"weight_ih{suffix}").copy_(getattr(self, f"weight_ih{suffix}"))
-                getattr(rnn, f"weight_hh{suffix}").copy_(self.dense(layer, reverse=reverse))
-                if self.bias:
-                    getattr(rnn, f"bias_ih{suffix}").copy_(getattr(self, f"bias{suffix}"))
-                    getattr(rnn, f"bias_hh{suffix}").zero_()
-        return rnn.train(self.training)
+        return self._converted(nn.RNN, nonlinearity=self.activation.name)
 
-    def extra_repr(self) -> str:
-        """Return what ``repr`` shows in brackets: sizes, options and slots."""
-        return self._repr(
-            nonlinearity=self.activation.name,
-            bidirectional=self.bidirectional,
-            backend=self.backend,
-            checkpoint_every=self.checkpoint_every,
-        )
+    @property
+    def _vectors(self) -> int:
+        return (int(self.bias) + int(self.activation.has_offset)) * self.hidden_size
+
+    def _weights(self, layer: int, reverse: bool) -> list[Tensor]:
+        cell = self._cell(layer, reverse)
+        assert cell.weight is not None
+        biases = [] if cell.bias is None else [cell.bias, torch.zeros_like(cell.bias)]
+        return [cell.weight, dense(cell.matrix), *biases]
+
+    def _options(self) -> Mapping[str, tuple[Any, Any]]:
+        slope = (self.activation.slope, 0.01 if self.activation.name == "leaky_relu" else self.activation.slope)
+        own = {"nonlinearity": (self.activation.name, "tanh"), "negative_slope": slope}
+        run = {"backend": (self.backend, "auto"), "checkpoint_every": (self.checkpoint_every, None)}
+        return {**own, **super()._options(), **run}
 
     def _forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None, lengths: Tensor | None, *, keep_states: bool
     ) -> tuple[Any, Tensor]:
         """Return the output, or None without ``keep_states``, and h_n, in the layout of the caller's input."""
+        layout = self._layout
         if isinstance(input, PackedSequence):
-            return self._forward_packed_sequence(input, hx, lengths, keep_states)
-        x, states, lengths, unbatched = self._time_major(input, None if hx is None else (hx,), lengths)
+            packed, states = read_packed(layout, input, hx, lengths)
+            return self._forward_packed_sequence(packed, states, keep_states)
+        x, states, lengths, unbatched = read_padded(layout, input, hx, lengths)
         lengths = None if lengths is None else lengths.to(x.device)
         output, h_n = self._run(x, states, lengths, keep_states)
         h_n = h_n.squeeze(-2) if unbatched else h_n
-        return None if output is None else self._caller_layout(output, unbatched), h_n
+        return None if output is None else caller_layout(layout, output, unbatched), h_n.to(layout.dtype)
 
     def _forward_packed_sequence(
-        self, input: PackedSequence, hx: Tensor | None, lengths: Tensor | None, keep_states: bool
+        self, input: PackedSequence, states: States, keep_states: bool
     ) -> tuple[PackedSequence | None, Tensor]:
         """Run on the padded sequences in their sorted order, and put the results back into the caller's order."""
-        self._check_packed_sequence(lengths)
         x, lengths = sequences.pad(input)
-        if hx is not None and input.sorted_indices is not None:
-            hx = hx.index_select(-2, input.sorted_indices)
-        output, h_n = self._run(x, None if hx is None else (hx,), lengths, keep_states)
+        if input.sorted_indices is not None:
+            states = tuple(state.index_select(-2, input.sorted_indices) for state in states)
+        output, h_n = self._run(x, states, lengths, keep_states)
         if input.unsorted_indices is not None:
             h_n = h_n.index_select(-2, input.unsorted_indices)
-        return None if output is None else sequences.unpad(output, lengths, input), h_n
+        dtype = self.weight_ih_l0.dtype
+        return None if output is None else sequences.unpad(output.to(dtype), input), h_n.to(dtype)
 
     def _run(
-        self, x: Tensor, states: tuple[Tensor, ...] | None, lengths: Tensor | None, keep_states: bool
+        self, x: Tensor, states: States, lengths: Tensor | None, keep_states: bool
     ) -> tuple[Tensor | None, Tensor]:
         """Run all layers and directions over a time-major input.
 
         Args:
             x: Shape (..., T, B, I).
-            states: h_0, shape (..., layers * directions, B, n), in a tuple; or None for zeros.
+            states: h_0, shape (..., layers * directions, B, n), in a tuple.
             lengths: How many steps of each sequence count, shape (B,) or (K, B); None is all.
             keep_states: Whether to return the output.
 
@@ -270,7 +267,7 @@ class SpectralRNN(RecurrentModule):
             The output, shape (..., T, B, directions * n), zero past the lengths, or None without ``keep_states``; and
             h_n, in the shape of h_0.
         """
-        (h0,) = self._initial_states(x, states, 1)
+        (h0,) = states
         valid = None if lengths is None else sequences.mask(lengths, x.shape[-3])
         lengths = None if lengths is None else lengths.expand(*x.shape[:-3], x.shape[-2])
         # With checkpoints, all layers run a segment together, so that no layer's states are ever whole. Layers of two
@@ -278,7 +275,7 @@ class SpectralRNN(RecurrentModule):
         if self.checkpoint_every is not None and not self.bidirectional and not self._uses_dropout:
             cells = [self._cell(layer, False) for layer in range(self.num_layers)]
             output, h_n = self._stack(x, h0, cells, lengths, keep_states)
-            return None if output is None else _masked(output, valid), h_n
+            return None if output is None else sequences.masked(output, valid), h_n
         last_states: list[Tensor] = []
         for layer in range(self.num_layers):
             top = layer + 1 == self.num_layers
@@ -289,7 +286,7 @@ class SpectralRNN(RecurrentModule):
                 last_states.append(last)
             if top and not keep_states:
                 return None, torch.cat(last_states, -3)
-            x = _masked(torch.cat(outputs, -1) if self.bidirectional else outputs[0], valid)
+            x = sequences.masked(torch.cat(outputs, -1) if self.bidirectional else outputs[0], valid)
             if self._uses_dropout and not top:
                 x = nn.functional.dropout(x, self.dropout, self.training)
         return x, torch.cat(last_states, -3)
@@ -324,51 +321,36 @@ class SpectralRNN(RecurrentModule):
         )
 
     def _cell(self, layer: int, reverse: bool) -> Cell:
-        """Return M, b, W and modReLU's offset of one layer and direction as a Cell."""
-        suffix = _suffix(layer, reverse)
-        transition = self.transition(layer, reverse=reverse)
-        offset = getattr(self, f"offset{suffix}") if self.activation.has_offset else None
-        return Cell(getattr(self, f"weight_ih{suffix}"), getattr(self, f"bias{suffix}"), transition, offset)
+        """Return M, b, W and modReLU's offset of one layer and direction as a Cell, in the dtype of computation."""
+        end, dtype = suffix(layer, reverse), self._computing_dtype
+        bias: Tensor | None = getattr(self, f"bias{end}")
+        offset: Tensor | None = getattr(self, f"offset{end}") if self.activation.has_offset else None
+        return Cell(
+            getattr(self, f"weight_ih{end}").to(dtype),
+            None if bias is None else bias.to(dtype),
+            self.transition(layer, reverse=reverse),
+            None if offset is None else offset.to(dtype),
+        )
 
-    def _initial_values(
-        self, layer: int, reverse: bool, start: str, generator: torch.Generator | None
+    def _initial_layer(
+        self, layer: int, slot: Slot, init: str, generator: torch.Generator | None
     ) -> dict[str, Tensor | None]:
-        """Draw the parameters of one layer and direction, by name; None where the module has no such parameter."""
-        n, suffix = self.hidden_size, _suffix(layer, reverse)
+        n = self.hidden_size
         weight = self._uniform(n, self._input_width(layer), generator=generator)
         bias = self._uniform(n, generator=generator)
-        u, v = init.reflectors(start, n, self.slots[0].reflectors, generator=generator)
+        u, v = self._initial_reflectors(slot, init, generator)
         values: dict[str, Tensor | None] = {
-            f"weight_ih{suffix}": weight,
-            f"bias{suffix}": bias if self.bias else None,
-            f"reflectors_u{suffix}": u,
-            f"reflectors_v{suffix}": v,
-            f"singular{suffix}": self._initial_singular(n),
+            "weight_ih": weight,
+            "bias": bias if self.bias else None,
+            "reflectors_u": u,
+            "reflectors_v": v,
+            "singular": self._raw_at_centre(slot),
         }
         if self.activation.has_offset:
-            values[f"offset{suffix}"] = torch.zeros(n, dtype=torch.float64)
+            values["offset"] = torch.zeros(n, dtype=torch.float64)
         return values
 
     @property
     def _uses_dropout(self) -> bool:
         """Whether dropout is applied between layers: in training mode, with dropout > 0 and two layers or more."""
         return self.training and self.dropout > 0 and self.num_layers > 1
-
-    @property
-    def _directions(self) -> int:
-        """The number of directions of each layer: 2 if the module is bidirectional, else 1."""
-        return 2 if self.bidirectional else 1
-
-    def _layers_and_directions(self) -> Iterator[tuple[int, bool]]:
-        """Return (layer, reverse) for all layers and directions, in torch's order."""
-        return ((layer, reverse) for layer in range(self.num_layers) for reverse in (False, True)[: self._directions])
-
-
-def _suffix(layer: int, reverse: bool) -> str:
-    """Return the end of the names of a layer's parameters, such as ``_l0_reverse``, as in ``torch.nn.RNN``."""
-    return f"_l{layer}" + ("_reverse" if reverse else "")
-
-
-def _masked(output: Tensor, valid: Tensor | None) -> Tensor:
-    """Return the output with zeros where ``valid`` is false; ``valid`` None means that all is valid."""
-    return output if valid is None else torch.where(valid, output, torch.zeros_like(output))

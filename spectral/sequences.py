@@ -11,37 +11,46 @@ from torch.nn.utils.rnn import PackedSequence
 from spectral.errors import RangeError, ShapeError
 
 
-def check_lengths(lengths: Tensor, steps: int, lead: tuple[int, ...], batch: int) -> Tensor:
-    """Return ``lengths`` unchanged if they fit the input, and raise otherwise.
+def check_lengths(lengths: Tensor, steps: int, lead: tuple[int, ...], batch: tuple[int, ...]) -> Tensor:
+    """Return ``lengths`` as int64 if they fit the input, and raise otherwise.
+
+    The values are not checked where they cannot be read: while torch compiles or exports, and on the meta device.
 
     Args:
-        lengths: How many steps of each sequence count. Shape (B,), also in a pack, where it then holds for every trial;
-            or (K, B).
+        lengths: How many steps of each sequence count. Shape ``batch``, also in a pack, where it then holds for every
+            trial; or (K, *batch).
         steps: T, the longest possible length.
         lead: () for a single trial, (K,) for a pack.
-        batch: B.
+        batch: (B,), or () for an input without a batch.
 
     Raises:
-        ShapeError: If the shape does not fit.
-        RangeError: If the dtype is a floating-point one, or a length does not lie in [1, T].
+        ShapeError: If they are no tensor, or the shape does not fit.
+        RangeError: If the dtype is not an integer one, or a length does not lie in [1, T].
     """
-    if lengths.dim() < 1 or lengths.shape not in {(batch,), (*lead, batch)}:
-        either = f" or {(*lead, batch)}" if lead else ""
-        raise ShapeError(f"lengths must have shape {(batch,)}{either}; found {tuple(lengths.shape)}")
-    if lengths.is_floating_point():
+    found = tuple(lengths.shape) if isinstance(lengths, Tensor) else type(lengths).__name__
+    if found not in {batch, (*lead, *batch)}:
+        either = f" or {(*lead, *batch)}" if lead else ""
+        raise ShapeError(f"lengths must be a tensor of shape {batch}{either}; found {found}")
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise RangeError(f"lengths must be integers, such as torch.int64; found {lengths.dtype}")
-    if lengths.numel() and not (int(lengths.min()) >= 1 and int(lengths.max()) <= steps):
+    readable = not (torch.compiler.is_compiling() or lengths.is_meta)
+    if readable and lengths.numel() and not (int(lengths.min()) >= 1 and int(lengths.max()) <= steps):
         raise RangeError(
             f"lengths must lie in [1, {steps}], the number of steps of the input; "
             f"found {int(lengths.min())} to {int(lengths.max())}"
         )
-    return lengths
+    return lengths.to(torch.int64)
 
 
 def mask(lengths: Tensor, steps: int) -> Tensor:
     """Return a mask (..., T, B, 1) that is true where step t < lengths[b]; ``steps`` is T."""
     time = torch.arange(steps, device=lengths.device).unsqueeze(-1)
     return (time < lengths.unsqueeze(-2)).unsqueeze(-1)
+
+
+def masked(output: Tensor, valid: Tensor | None) -> Tensor:
+    """Return the output with zeros where ``valid`` is false; ``valid`` None means that all is valid."""
+    return output if valid is None else torch.where(valid, output, torch.zeros_like(output))
 
 
 def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -74,19 +83,28 @@ def last_state(states: Tensor, lengths: Tensor | None) -> Tensor:
 
 def pad(packed: PackedSequence) -> tuple[Tensor, Tensor]:
     """Return the sequences padded with zeros, (T, B, features), and their lengths (B,), both in sorted order."""
-    rows = torch.arange(int(packed.batch_sizes[0]))
-    valid = (rows < packed.batch_sizes.unsqueeze(-1)).to(packed.data.device)
-    padded = packed.data.new_zeros(*valid.shape, packed.data.shape[-1])
-    return padded.masked_scatter(valid.unsqueeze(-1), packed.data), valid.sum(0)
+    data, valid = packed.data, _valid(packed)
+    padded = data.new_zeros(valid.numel(), data.shape[-1])
+    padded = padded.index_copy(0, _rows(valid).to(data.device), data)
+    return padded.view(*valid.shape, -1), valid.sum(0).to(data.device)
 
 
-def unpad(states: Tensor, lengths: Tensor, like: PackedSequence) -> PackedSequence:
+def unpad(states: Tensor, like: PackedSequence) -> PackedSequence:
     """Return padded states as a PackedSequence.
 
     Args:
         states: Shape (T, B, features), in the sorted order that ``pad`` returned.
-        lengths: The lengths that ``pad`` returned, shape (B,).
         like: The PackedSequence given to ``pad``; its batch sizes and its order are taken over.
     """
-    valid = mask(lengths, states.shape[-3]).squeeze(-1)
-    return PackedSequence(states[valid], like.batch_sizes, like.sorted_indices, like.unsorted_indices)
+    data = states.flatten(0, 1).index_select(0, _rows(_valid(like)).to(states.device))
+    return PackedSequence(data, like.batch_sizes, like.sorted_indices, like.unsorted_indices)
+
+
+def _valid(packed: PackedSequence) -> Tensor:
+    """Return a mask (T, B) on the CPU, where batch sizes are: true where a sequence, in sorted order, has a step."""
+    return torch.arange(int(packed.batch_sizes[0]), device="cpu") < packed.batch_sizes.unsqueeze(-1)
+
+
+def _rows(valid: Tensor) -> Tensor:
+    """Return which rows of the flat mask are true, in the order in which a PackedSequence stores its steps."""
+    return valid.flatten().nonzero().squeeze(-1)

@@ -120,7 +120,7 @@ def _spectral(
         sigma=spec.band_centre,
         spectrum="fixed" if spec.kind == "ornn" else "sigmoid",
         checkpoint_every=recompute_every,
-        start=spec.start_name,
+        init=spec.start_name,
         generator=generator,
     )
 
@@ -136,7 +136,7 @@ def _gated(spec: ModelSpec, width: int, dtype: torch.dtype, generator: torch.Gen
         reflectors=spec.reflector_counts,
         margin=spec.band_margin,
         sigma=spec.band_centre,
-        start=spec.start_name,
+        init=spec.start_name,
         generator=generator,
     )
     if isinstance(net, SpectralLSTM):
