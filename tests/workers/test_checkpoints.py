@@ -191,7 +191,7 @@ def test_load_refuses_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_network_with_the_vocabulary_of_the_release_before_is_loaded_and_not_trained_on(tmp_path: Path) -> None:
-    """Until release 0.2.0 ``ptb_word`` trained on valid had 6,022 words, of which 230 were in no training text."""
+    """In earlier releases ``ptb_word`` trained on valid had 6,022 words, of which 230 were in no training text."""
     task = {"name": "ptb_word", "train_on": "valid", "length": 5}
     spec = make_trial(task=task, hidden_size=3, embedding_size=2)
     store, state = CheckpointFolder(tmp_path, spec), TrainingState.start(spec)

@@ -38,12 +38,12 @@ def load(checkpoint: str | Path) -> SequenceModel:
 def _set_vocabulary(model: SequenceModel, tensors: Tensors) -> None:
     """Give a network as many tokens as its checkpoint has.
 
-    They are more than its task has if an earlier release wrote the checkpoint: until release 0.2.0 the vocabulary of
-    ``ptb_word`` trained on the valid file had words that occur in the validation part alone.
+    They are more than its task has if an earlier release wrote the checkpoint: the vocabulary of ``ptb_word`` trained
+    on the valid file then had words that occur in the validation part alone.
     """
     table = model.embedding
     if table is None or len(tensors["embedding.weight"]) == table.num_embeddings:
         return
-    model.embedding = nn.Embedding.from_pretrained(tensors["embedding.weight"], freeze=False)
-    outputs, width = tensors["head.weight"].shape
+    (tokens, size), (outputs, width) = tensors["embedding.weight"].shape, tensors["head.weight"].shape
+    model.embedding = nn.Embedding(tokens, size, dtype=table.weight.dtype)
     model.head = nn.Linear(width, outputs, dtype=table.weight.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ from workers.spec.expand import plan_trial
 from workers.spec.parse import parse_sweep
 from workers.spec.trial import TrialSpec
 from workers.tasks import MASKED, Sequences, Task
+
+PAGE = (Path(__file__).parents[3] / "docs" / "own-data.md").read_text()
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -179,6 +182,18 @@ def test_what_is_no_padding_is_refused_by_its_place(data_dir: Path, run: Run) ->
     ):
         with pytest.raises(MlflowException, match=message):
             model.predict(inputs, params={"lengths": lengths})
+
+
+def test_the_lines_of_the_documentation_predict_without_the_padding(data_dir: Path, run: Run) -> None:
+    model = logged(run, trained(data_dir, CLASSES))
+    rng = np.random.default_rng(0)
+    series = [rng.normal(size=(steps, 2)).astype(np.float32) for steps in (5, 9, 3)]
+    alone = np.concatenate([model.predict(one[None]) for one in series])
+    first, second = re.findall(r"```python predict\n(.*?)```", PAGE, re.S)
+    names: dict[str, Any] = {"model": model, "series": series}
+    for code in (first, second):
+        exec(compile(code, "own-data.md", "exec"), names)
+        np.testing.assert_allclose(names.pop("outputs"), alone, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("task", [CLASSES, UCR])
