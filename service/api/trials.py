@@ -9,8 +9,10 @@ from starlette.responses import Response
 
 from service.api import checkpoint_files, presenters, schemas
 from service.api.deps import Ctx, TrialId
+from service.api.model_snippet import model_snippet
 from service.api.strict_query import Known
-from service.store import attempts, checkpoints, events, projections, reports, sweeps, trials
+from service.states import TRIAL_ENDED
+from service.store import attempts, checkpoints, events, outbox, projections, reports, sweeps, trials
 from service.store.errors import NotFound
 from service.store.tables import Trial
 from service.store.trials import TrialVerb
@@ -18,15 +20,6 @@ from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
 
 router = APIRouter(prefix="/v1/trials", tags=["trials"], dependencies=[Known])
-
-SNIPPET = """import mlflow
-import numpy as np
-
-mlflow.set_tracking_uri("{server}")
-model = mlflow.pyfunc.load_model("{uri}")
-sequences = np.zeros({shape}, np.{dtype})  # {axes}
-print(model.predict(sequences))
-"""
 
 
 @router.get("/{trial_id}")
@@ -96,31 +89,31 @@ def get_checkpoint(
 def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
     """Return how to load the trial's model from MLflow, where it is logged once the trial has succeeded.
 
-    The status is 404 until MLflow has the trial's run and the trial has a checkpoint. From then on the address is
-    known, but only that of a succeeded trial leads to a model.
+    Until MLflow has it the status is 404, and it stays so for a trial that ends in another state; the detail says which
+    of these is the case. The controller logs no model whose checkpoint it cannot read; its log then has a warning.
     """
     with context.database.read() as session:
         row = trials.get(session, trial_id)
-        spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
         run = projections.get(session, trial_id)
-        if run is None or checkpoints.find(session, trial_id, "last") is None:
-            raise NotFound(
-                "model of trial", trial_id, " yet: MLflow gets a trial's model after the trial has succeeded"
-            )
+        if run is None or row.state != "succeeded" or outbox.has_end(session, row):
+            raise NotFound("model of trial", trial_id, _why_no_model(row))
+        spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
     uri, url = f"runs:/{run.run_id}/model", presenters.mlflow_url(context.settings, run)
-    snippet = _snippet(context.settings.mlflow_public_url, uri, spec, row)
+    own = plan_trial(spec, row.number, row.params).require_spec()
+    snippet = model_snippet(context.settings.mlflow_public_url, uri, own)
     return schemas.ModelView(trial_id=trial_id, uri=uri, mlflow_url=url, snippet=snippet)
 
 
-def _snippet(server: str, uri: str, spec: SweepSpec, trial: Trial) -> str:
-    """Return a program that loads the trial's model and runs it on one sequence of the shape that its task has."""
-    own = plan_trial(spec, trial.number, trial.params).require_spec()
-    steps, features = own.task.sequence_length, own.task.input_size
-    shape, axes, dtype = f"(1, {steps})", "sequences, time steps; each value is a token's number", "int64"
-    if own.task.tokens is None:
-        shape, axes = f"(1, {steps}, {features})", "sequences, time steps, features"
-        dtype = own.training.parameter_dtype
-    return SNIPPET.format(server=server, uri=uri, shape=shape, axes=axes, dtype=dtype)
+def _why_no_model(trial: Trial) -> str:
+    """Return why MLflow does not have the model of a trial, as the second half of a sentence."""
+    if trial.state == "succeeded":
+        return " yet: the trial has succeeded, and its model is about to be logged to MLflow; try again in a moment"
+    if trial.state in TRIAL_ENDED:
+        return (
+            f": the trial is {trial.state}, and MLflow gets only models of trials that have succeeded; "
+            f"the checkpoints of this one are at /v1/trials/{trial.id}/checkpoint"
+        )
+    return f" yet: the trial is {trial.state}, and MLflow gets its model when it has succeeded"
 
 
 @router.get("/{trial_id}/logs")

@@ -15,7 +15,7 @@ import numpy as np
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.models import Model, ModelSignature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from service.tracking.model_package import model_package
 from workers.spec.trial import TrialSpec
@@ -106,14 +106,16 @@ def signature(spec: TrialSpec) -> ModelSignature:
     """Return the MLflow signature of a trial's model: the shapes and dtypes of its input and output, with -1 for any.
 
     The inputs are any number of sequences in the dtype of the trial's parameters, or of token ids. They may have any
-    length, except for a network that reads a whole sequence at once.
+    length, except for a network that reads a whole sequence at once. ``predict`` takes the parameter ``lengths``,
+    the steps of each sequence, which is empty by default.
     """
     task, dtype = spec.task, np.dtype(spec.training.parameter_dtype)
     steps = -1 if spec.model.recurrent else task.sequence_length
     tokens = TensorSpec(np.dtype(np.int64), (-1, steps))
     inputs = TensorSpec(dtype, (-1, steps, task.input_size)) if task.tokens is None else tokens
     shape = (-1, steps, task.output_size) if task.readout == "every" else (-1, task.output_size)
-    return ModelSignature(Schema([inputs]), Schema([TensorSpec(dtype, shape)]))
+    lengths = ParamSpec("lengths", DataType.long, default=[], shape=(-1,))
+    return ModelSignature(Schema([inputs]), Schema([TensorSpec(dtype, shape)]), ParamSchema([lengths]))
 
 
 def register(run_id: str, model_id: str, name: str, sweep_id: str) -> None:

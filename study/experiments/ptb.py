@@ -45,9 +45,9 @@ class PennTreebankExperiment(Experiment):
         sentences = [f"Nets of {sizes} parameters: figures of larger ones are not comparable."]
         if any(group.spec.task.model_dump()["train_on"] == "valid" for group in found):
             sentences.append(
-                "Trained on nine tenths of the valid file, about 7 % of the usual text. The words are the 6,022 of the "
-                "whole valid file, all others of the test file are one symbol, which makes its perplexity lower: these "
-                "figures are comparable with each other and not with published ones."
+                "Trained on nine tenths of the valid file, about 7 % of the usual text. The words are the 5,792 in it, "
+                "all others are one symbol, which makes perplexities lower: these figures are comparable with each "
+                "other and not with published ones."
             )
         return sentences
 

@@ -21,7 +21,7 @@ from sqlalchemy import make_url
 from service.api.app import create_app
 from service.api.submission import stored, trial_count
 from service.settings import ApiSettings
-from service.store import migrations, sweeps, trials
+from service.store import migrations, outbox, projections, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial
 from workers.spec.expand import points_of
@@ -143,6 +143,21 @@ def new_sweep(database: Database, document: dict[str, Any]) -> Callable[..., Swe
             return sweeps.create(session, spec.name, stored(spec), trial_count(spec))
 
     return create
+
+
+@pytest.fixture
+def with_model(database: Database) -> Callable[[str], None]:
+    """A function that lets a trial succeed and MLflow have its model, in the run ``run`` and the trial's number."""
+
+    def succeed(trial_id: str) -> None:
+        with database.write() as session:
+            trial = trials.get(session, trial_id)
+            projections.put(session, trial_id, "3", f"run{trial.number}")
+            trials.move(session, trial, "running")
+            trials.move(session, trial, "succeeded")
+            outbox.remove(session, [e.id for e in outbox.oldest(session, 1000) if e.trial_id == trial_id])
+
+    return succeed
 
 
 @pytest.fixture

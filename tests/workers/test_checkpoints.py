@@ -210,3 +210,19 @@ def test_a_checkpoint_with_the_names_of_release_0_1_0_is_resumed_and_loaded(kind
 def test_load_refuses_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointInvalid, match=MANIFEST):
         load(tmp_path)
+
+
+def test_a_network_with_the_vocabulary_of_the_release_before_is_loaded_and_not_trained_on(tmp_path: Path) -> None:
+    """In earlier releases ``ptb_word`` trained on valid had 6,022 words, of which 230 were in no training text."""
+    task = {"name": "ptb_word", "train_on": "valid", "length": 5}
+    spec = make_trial(task=task, hidden_size=3, embedding_size=2)
+    store, state = CheckpointFolder(tmp_path, spec), TrainingState.start(spec)
+    for name in ("embedding.weight", "head.weight", "head.bias"):
+        tensor = state.model[name]
+        state.model[name] = torch.cat([tensor, tensor.new_ones(6_022 - len(tensor), *tensor.shape[1:])])
+    ids = torch.tensor([[0, 5_791, 6_021]])
+    model = load(state.save(store))
+    assert model(ids).shape == (1, 3, 6_022)
+    torch.testing.assert_close(model(ids[:, :2])[..., :5_792], initial_network(spec)(ids[:, :2]))
+    with pytest.raises(CheckpointInvalid, match=r"ptb_word had 6,022 tokens; it has 5,792 now"):
+        TrainingState.resume(store, spec)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import nn
+
 from workers.checkpoints import read
 from workers.models.factory import initial_network
+from workers.models.packed_model import Tensors
 from workers.models.sequence_model import SequenceModel
 
 
@@ -20,12 +23,27 @@ def load(checkpoint: str | Path) -> SequenceModel:
 
     Returns:
         The network. Its inputs have shape (B, T, input_size) and the dtype of the trial's parameters, or are token ids
-        of shape (B, T).
+        of shape (B, T). If sequences are padded, give it their ``lengths`` too; without them it reads the padding.
 
     Raises:
         CheckpointInvalid: The checkpoint is incomplete or was altered.
     """
     found = read(Path(checkpoint), model_only=True)
     model = initial_network(found.manifest.spec)
+    _set_vocabulary(model, found.model)
     model.load_state_dict(found.model)
     return model.eval()
+
+
+def _set_vocabulary(model: SequenceModel, tensors: Tensors) -> None:
+    """Give a network as many tokens as its checkpoint has.
+
+    They are more than its task has if an earlier release wrote the checkpoint: the vocabulary of ``ptb_word`` trained
+    on the valid file then had words that occur in the validation part alone.
+    """
+    table = model.embedding
+    if table is None or len(tensors["embedding.weight"]) == table.num_embeddings:
+        return
+    (tokens, size), (outputs, width) = tensors["embedding.weight"].shape, tensors["head.weight"].shape
+    model.embedding = nn.Embedding(tokens, size, dtype=table.weight.dtype)
+    model.head = nn.Linear(width, outputs, dtype=table.weight.dtype)

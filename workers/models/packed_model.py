@@ -48,7 +48,8 @@ def stacked_parameters(modules: Sequence[nn.Module], prefix: str) -> Tensors:
 class PackedModel(ABC):
     """The base class of packs, which compute K networks of one kind and shape together for the trainer.
 
-    The results of a trial do not depend on K.
+    The results of a trial do not depend on K, nor on the values of the others. If another has more reflectors, the
+    trial's own are padded, and its results change by rounding.
 
     Attributes:
         parameters: The tensors that an optimiser changes, by name, each of shape (K, ...).

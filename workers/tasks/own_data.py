@@ -37,7 +37,7 @@ class OwnData(DatasetTask):
     and accuracy, and the baseline is the entropy of the classes. For regression the loss is the mean squared error, the
     metrics are loss and ``error``, and the baseline is the variance of the targets. Validation and test sets are drawn
     from ``file`` by ``split_seed``, or are read from separate files. If each series has one label, the same fraction of
-    every class is drawn.
+    every class is drawn; if each step has one, every label stays in at least one series of the training set.
     docs/own-data.md shows the formats.
     """
 
@@ -233,13 +233,16 @@ def _sets(document: str, data_dir: Path | None, changed: int) -> dict[SubsetName
 
 
 def _held(task: OwnData, sequences: Sequences, fraction: float) -> npt.NDArray[np.bool_]:
-    if task.loss == "cross_entropy" and not task.every_step:
-        held = stratified(sequences.targets.astype(np.int64), fraction, task.split_seed)
+    count, seed = len(sequences), task.split_seed
+    if task.loss == "mse":
+        held, least = drawn(count, fraction, seed), "two series"
+    elif task.every_step:
+        held = drawn(count, fraction, seed, sequences.targets.astype(np.int64))
+        least = "two series with the same labels"
     else:
-        held = drawn(len(sequences), fraction, task.split_seed)
+        held = stratified(sequences.targets.astype(np.int64), fraction, seed)
+        least = "two series of one class"
     if not held.any():
-        labelled = task.loss == "cross_entropy" and not task.every_step
-        least = "two series of one class" if labelled else "two series"
         expected = f"at least {least} to divide between two sets; or set validation_file and test_file"
         raise DataWrong(task.file, "its series", Phrase(f"{len(sequences)} series to draw from"), expected)
     return held

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from workers.tasks.task import MASKED
+
 STREAM = 0x5917
 
 
@@ -33,18 +35,37 @@ def stratified(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> npt
     return held
 
 
-def drawn(count: int, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+def drawn(
+    count: int, fraction: float, seed: int, classes: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.bool_]:
     """Choose a fraction of ``count`` sequences to be held out: at least one if there are two, and never all.
 
     Args:
         count: Number of sequences.
         fraction: Fraction to hold out, between 0 and 1.
         seed: Seed of the choice.
+        classes: Class of each step, (count, T), with -100 for a step without one. A sequence is not held out if no
+            other is left with one of its classes, because a net could not learn that class. Fewer sequences, or none,
+            may then be held out.
 
     Returns:
         A mask (count,), True for the sequences that are held out.
     """
     held = np.zeros(count, bool)
     take = min(max(1, round(fraction * count)), count - 1)
-    held[np.random.default_rng([STREAM, seed]).permutation(count)[:take]] = True
+    order = np.random.default_rng([STREAM, seed]).permutation(count)
+    if classes is not None:
+        order = order[_spare(classes[order])]
+    held[order[:take]] = True
     return held
+
+
+def _spare(classes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which sequences can be held out, in this order, so that of every class one sequence is left; (count,)."""
+    own = [np.unique(steps[steps != MASKED]) for steps in classes]
+    left = np.bincount(np.concatenate(own))
+    spare = np.zeros(len(own), bool)
+    for number, found in enumerate(own):
+        spare[number] = (left[found] > 1).all()
+        left[found] -= spare[number]
+    return spare

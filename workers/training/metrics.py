@@ -44,8 +44,8 @@ def scores(task: Task, model: PackedModel, held_out: Batch) -> dict[str, Tensor]
     """Return the metrics of each trial over a held-out set.
 
     The set is computed in chunks. Their sizes depend on the shape of one trial and not on the pack, and sums are in
-    float64, so a trial has the same metrics in every pack. If the task carries its state, each row of the set is read
-    with the state carried from its first step to its last.
+    float64, so a trial's metrics depend on its pack only as its outputs do. If the task carries its state, each row of
+    the set is read with the state carried from its first step to its last.
 
     Args:
         task: The task, whose ``metrics`` are computed.

@@ -73,8 +73,10 @@ class _Clock:
 class Trainer:
     """Trains trials of one shape key together, each from the step of its own state on.
 
-    A trial's results depend on the other trials of its pack by rounding at most, and not at all on their values: a
-    trial that becomes NaN changes no bit of the others.
+    On a CPU a trial has the same results bit for bit in every pack in which no trial has more reflectors than it has.
+    Beside a larger set of reflectors its own is padded, which changes the order of sums: the results differ by rounding
+    at first, and training may amplify the difference. They do not depend on the values of the other trials: one that
+    becomes NaN changes no bit of the others.
 
     A trial that ends is ignored from then on. When half of the pack has ended, the others move to a smaller pack.
 

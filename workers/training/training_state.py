@@ -86,12 +86,20 @@ class TrainingState:
         If the best checkpoint cannot be read, that is logged, and ``best`` is None.
 
         Raises:
-            CheckpointInvalid: The newest complete checkpoint belongs to another trial.
+            CheckpointInvalid: The newest complete checkpoint belongs to another trial, or its vocabulary has another
+                size than that of the task in this release.
             OSError: The folder cannot be read.
         """
         found = store.newest()
         if found is None:
             return cls.start(spec)
+        table = found.model.get("embedding.weight")
+        if table is not None and len(table) != spec.task.tokens:
+            raise CheckpointInvalid(
+                f"{found.path} was written by another release, whose vocabulary of task {spec.task.name} had "
+                f"{len(table):,} tokens; it has {spec.task.tokens:,} now, so the trial cannot be continued. Submit its "
+                "sweep anew; workers.models.load still reads the network"
+            )
         state = cls._from_checkpoint(found, spec)
         if state.best is not None:
             try:

@@ -107,7 +107,7 @@ class ModelView(Document):
     trial_id: str
     """The trial."""
     uri: str
-    """The model's URI, for ``mlflow.pyfunc.load_model``. It leads to a model once the trial has succeeded."""
+    """The model's URI, for ``mlflow.pyfunc.load_model``."""
     mlflow_url: str
     """The page of the trial's run in MLflow."""
     snippet: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,8 @@ import httpx
 import pytest
 
 from service.settings import ApiSettings
-from service.store import projections, sweeps, trials
+from service.store import sweeps, trials
 from service.store.database import Database
-from service.store.tables import TrialCheckpoint
 from workers.spec.expand import points_of
 from workers.spec.sweep import SweepSpec
 
@@ -70,15 +70,16 @@ def test_facts_in_the_document_need_no_file_and_advice_is_for_the_longest_sequen
     assert "T = 80" in plan["warnings"][0]["problem"]
 
 
-def test_the_snippet_of_a_trial_has_the_shape_of_its_own_data_set(api: httpx.Client, database: Database) -> None:
+def test_the_snippet_of_a_trial_has_the_shape_of_its_own_data_set(
+    api: httpx.Client, database: Database, with_model: Callable[[str], None]
+) -> None:
     posted: dict[str, Any] = api.post("/v1/sweeps", json=SWEEP | {"task": {"name": "ucr", "facts": FACTS}}).json()
     with database.write() as session:
         sweep = sweeps.get(session, posted["id"])
         rows = trials.create(session, sweep, 0, list(points_of(SweepSpec.model_validate(sweep.spec))))
-        for row in rows:
-            projections.put(session, row.id, "3", f"run{row.number}")
-            session.add(TrialCheckpoint(trial_id=row.id, step=1, path="/x", best=True, objective=None))
         names = [row.id for row in rows]
+    for name in names:
+        with_model(name)
     snippets = [api.get(f"/v1/trials/{name}/model").json()["snippet"] for name in names]
     assert "(1, 2, 2)" in snippets[0]
     assert "(1, 8, 16)" in snippets[1]

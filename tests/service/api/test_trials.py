@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.store import attempts, packs, projections, sweeps, trials
+from service.states import TrialState
+from service.store import attempts, outbox, packs, projections, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial, TrialCheckpoint, TrialReport
 
@@ -91,24 +92,68 @@ def test_what_cannot_be_read_here_is_not_downloaded(
     assert where in answer.json()["detail"]
 
 
-def test_how_to_load_the_model(api: httpx.Client, database: Database, trial: Trial) -> None:
-    assert api.get(f"/v1/trials/{trial.id}/model").status_code == 404
-    with database.write() as session:
-        projections.put(session, trial.id, "3", "run7")
-        session.add(TrialCheckpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
+def test_how_to_load_the_model(api: httpx.Client, trial: Trial, with_model: Callable[[str], None]) -> None:
+    with_model(trial.id)
     model = api.get(f"/v1/trials/{trial.id}/model").json()
     assert model["uri"] in model["snippet"]
-    assert model["mlflow_url"] == "http://mlflow:5000/#/experiments/3/runs/run7?workflowType=machine_learning"
+    assert model["mlflow_url"] == "http://mlflow:5000/#/experiments/3/runs/run0?workflowType=machine_learning"
+    assert "np.zeros((1, 20, 2), np.float32)" in model["snippet"]
+    assert '{"lengths": [10]}' in model["snippet"]
     compile(model["snippet"], "snippet", "exec")
 
 
-def test_how_to_load_a_model_of_tokens(api: httpx.Client, database: Database, new_sweep: Callable[..., Sweep]) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_there_is_no_model_until_mlflow_has_it(
+    backend: str, api: httpx.Client, database: Database, trial: Trial
+) -> None:
+    def move(state: TrialState) -> None:
+        with database.write() as session:
+            trials.move(session, trials.get(session, trial.id), state)
+
+    def refusal() -> str:
+        answer = api.get(f"/v1/trials/{trial.id}/model")
+        assert (answer.status_code, answer.json()["title"]) == (404, "Not found")
+        return str(answer.json()["detail"])
+
+    with database.write() as session:
+        projections.put(session, trial.id, "3", "run7")
+        session.add(TrialCheckpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
+    assert "yet: the trial is waiting, and MLflow gets its model when it has succeeded" in refusal()
+    move("running")
+    assert "yet: the trial is running" in refusal()
+    move("succeeded")
+    assert "yet: the trial has succeeded, and its model is about to be logged" in refusal()
+    with database.write() as session:
+        outbox.remove(session, [e.id for e in outbox.oldest(session, 100) if e.trial_id == trial.id])
+    assert api.get(f"/v1/trials/{trial.id}/model").status_code == 200
+    with database.write() as session:
+        outbox.refill(session, trial.sweep_id)
+    assert "its model is about to be logged" in refusal()
+
+
+@pytest.mark.parametrize("state", ["failed", "pruned", "cancelled"])
+def test_a_trial_that_has_not_succeeded_has_no_model(
+    api: httpx.Client, database: Database, trial: Trial, state: TrialState
+) -> None:
+    with database.write() as session:
+        projections.put(session, trial.id, "3", "run7")
+        trials.move(session, trials.get(session, trial.id), "running")
+        trials.move(session, trials.get(session, trial.id), state, "for a reason")
+        outbox.remove(session, [e.id for e in outbox.oldest(session, 100)])
+    answer = api.get(f"/v1/trials/{trial.id}/model")
+    assert answer.status_code == 404
+    assert f"the trial is {state}, and MLflow gets only models of trials that have succeeded" in answer.json()["detail"]
+    assert f"/v1/trials/{trial.id}/checkpoint" in answer.json()["detail"]
+
+
+def test_how_to_load_a_model_of_tokens(
+    api: httpx.Client, database: Database, new_sweep: Callable[..., Sweep], with_model: Callable[[str], None]
+) -> None:
     sweep = new_sweep(task={"name": "ptb_char", "length": 30}, space={"training.seed": [0]})
     with database.write() as session:
         (trial,) = trials.create(session, sweeps.get(session, sweep.id), 0, [{"training.seed": 0}])
-        projections.put(session, trial.id, "3", "run7")
-        session.add(TrialCheckpoint(trial_id=trial.id, step=1, path="/x", best=True, objective=None))
         name = trial.id
+    with_model(name)
     snippet = api.get(f"/v1/trials/{name}/model").json()["snippet"]
     assert "np.zeros((1, 30), np.int64)" in snippet
     compile(snippet, "snippet", "exec")

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +39,6 @@ def trial(task: dict[str, Any], **model: Any) -> TrialSpec:
     ).require_spec()
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = mlflow.create_experiment("models", artifact_location=str(tmp_path / "artifacts"))
-    yield mlflow.MlflowClient().create_run(experiment)
-    mlflow.set_tracking_uri(before)
-
-
 @pytest.mark.parametrize(
     ("spec", "inputs", "outputs"),
     [
@@ -63,6 +53,7 @@ def test_the_signature_is_that_of_the_task(spec: TrialSpec, inputs: Any, outputs
     assert found.inputs.inputs[0].shape == inputs
     assert found.outputs.inputs[0].shape == outputs
     assert found.inputs.inputs[0].type == (np.float32 if spec.task.tokens is None else np.int64)
+    assert [(param.name, param.default, param.shape) for param in found.params] == [("lengths", [], (-1,))]
 
 
 @pytest.mark.filterwarnings("ignore")

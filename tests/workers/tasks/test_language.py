@@ -50,7 +50,7 @@ def small_ptb(tmp_path: Path) -> Path:
 def test_penn_treebank_trains_on_valid_where_train_is_missing(task: PtbChar | PtbWord, ptb_dir: Path) -> None:
     streams = task.streams(ptb_dir)
     assert len(streams.vocabulary.symbols) == task.tokens == task.input_size == task.output_size
-    assert set(np.unique(np.concatenate([streams.train, streams.validation]))) == set(range(task.vocabulary_size))
+    assert set(streams.train.tolist()) == set(range(task.vocabulary_size))
     assert task.baseline == pytest.approx(entropy(streams.test), abs=1e-4)
     assert len(streams.validation) == pytest.approx(len(streams.train) / 9, rel=1e-3)
     train = task.training_data(ptb_dir)
@@ -87,6 +87,15 @@ def test_three_files_are_train_validation_and_test(small_ptb: Path) -> None:
     assert characters.vocabulary == CHARACTERS
     assert len(CHARACTERS.symbols) == len(set(CHARACTERS.symbols)) == 50
     assert len(characters.train) == 5
+
+
+def test_a_word_of_the_validation_part_alone_is_unknown(small_ptb: Path) -> None:
+    (small_ptb / "ptb" / "ptb.valid.txt").write_text("a b\n" * 9 + "a new\n")
+    task = PtbWord(train_on="valid")
+    streams = task.streams(small_ptb)
+    assert streams.vocabulary.symbols == ("<unk>", "<eos>", "a", "b")
+    assert shown(task, streams.train[-3:], small_ptb) == ["a", "b", "<eos>"]
+    assert shown(task, streams.validation, small_ptb) == ["a", "<unk>", "<eos>"]
 
 
 @pytest.mark.parametrize("part", ["train", "valid", "test"])

@@ -141,6 +141,18 @@ def test_parts_are_drawn_by_seed_and_overlap_nowhere(tmp_path: Path) -> None:
     assert not np.array_equal(sets[2].inputs, again[2].inputs)
 
 
+def test_a_label_of_a_few_steps_is_trained_on_whatever_is_drawn(tmp_path: Path) -> None:
+    labels = ["a", "b", "a", "b", "a", "b", "rare", "a"]
+    text = "series,x,target\n" + "".join(f"{n},{n},{label}\n{n},{n},a\n" for n, label in enumerate(labels))
+    for seed in range(20):
+        train, validation, test = parts_of(own(tmp_path, text, every_step=True, split_seed=seed), tmp_path)
+        assert set(train.targets.ravel()) == {0, 1, 2}
+        assert [len(train), len(validation), len(test)] == [6, 1, 1]
+    text = "series,x,target\n" + "".join(f"{n},{n},{label}\n" for n, label in enumerate("abcd"))
+    with pytest.raises(DataWrong, match="at least two series with the same labels to divide"):
+        own(tmp_path, text, every_step=True).training_data(tmp_path)
+
+
 def test_files_of_their_own_validate_and_test(tmp_path: Path) -> None:
     for name in ("v", "t"):
         (tmp_path / f"{name}.csv").write_text(f"target,a,b\nx,{ord(name)},1\ny,2,3\n")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from workers.errors import DataMissing
+from workers.tasks import MASKED
 from workers.tasks.readers.errors import DataWrong
 from workers.tasks.readers.series import complete
 from workers.tasks.readers.ts import read_header, read_ts
@@ -205,6 +206,19 @@ def test_of_every_class_a_part_is_held_out_and_never_all() -> None:
     assert stratified(np.array([0, 0, 1]), 0.1, 0).tolist().count(True) == 1
     assert not stratified(np.array([0, 1]), 0.5, 0).any()
     assert [int(drawn(count, 0.1, 0).sum()) for count in (1, 2, 5, 30)] == [0, 1, 1, 3]
+
+
+def test_a_draw_leaves_a_sequence_with_every_class_to_train_on() -> None:
+    common, rare = np.zeros((30, 4), np.int64), np.full((30, 4), MASKED)
+    rare[:, 0], rare[11, 2] = 0, 1
+    for seed in range(50):
+        usual, found = drawn(30, 0.2, seed, common), drawn(30, 0.2, seed, rare)
+        assert np.array_equal(usual, drawn(30, 0.2, seed))
+        assert not found[11]
+        assert found.sum() == 6
+        assert usual[11] or np.array_equal(found, usual)
+    assert sum(drawn(30, 0.2, seed, common)[11] for seed in range(50)) > 0
+    assert not drawn(3, 0.3, 0, np.arange(3)[:, None]).any()
 
 
 @pytest.mark.parametrize(
