@@ -9,8 +9,10 @@ ICML 2018.
 from spectral.errors import (
     BandError,
     ConversionError,
+    MissingPackageError,
     OptionError,
     PackError,
+    PretrainedError,
     RangeError,
     ReflectorCountError,
     ShapeError,
@@ -24,6 +26,7 @@ from spectral.lstm import SpectralLSTM
 from spectral.pack import Slot, stack_trials
 from spectral.packed_linear import PackedLinear
 from spectral.parametrization import parametrize
+from spectral.pretrained import from_pretrained
 from spectral.recurrence import BACKENDS, Activation, dense_recurrence, last_state, layer, recurrence
 from spectral.rnn import SpectralRNN
 from spectral.roles import ParameterRole, parameter_roles
@@ -37,10 +40,12 @@ __all__ = [
     "Activation",
     "BandError",
     "ConversionError",
+    "MissingPackageError",
     "OptionError",
     "PackError",
     "PackedLinear",
     "ParameterRole",
+    "PretrainedError",
     "RangeError",
     "ReflectorCountError",
     "ShapeError",
@@ -52,6 +57,7 @@ __all__ = [
     "SpectralRNN",
     "Transition",
     "dense_recurrence",
+    "from_pretrained",
     "last_state",
     "layer",
     "normalize_reflectors_",

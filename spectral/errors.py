@@ -40,3 +40,11 @@ class PackError(SpectralError, ValueError):
 
 class ConversionError(SpectralError, ValueError):
     """The torch module to which a module is to be converted does not have its nonlinearity."""
+
+
+class PretrainedError(SpectralError, ValueError):
+    """A folder does not hold what ``save_pretrained`` writes, or holds a module of another class."""
+
+
+class MissingPackageError(SpectralError, ImportError):
+    """A package that is needed for what was called is not installed; the message says which, and how to install it."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spectral import init, singular_values
 from spectral.errors import PackError, ShapeError
 from spectral.householder import normalize_reflectors_
+from spectral.pretrained import PretrainedModule
 from spectral.roles import ParameterRole, direct_parameter_role
 
 
@@ -102,7 +103,7 @@ def check_trial(k: int, trials: int | None) -> None:
         raise PackError(f"k, the number of a trial in this pack, must be from 0 to {trials - 1}; found {k}")
 
 
-class PackableModule(nn.Module):
+class PackableModule(PretrainedModule):
     """A module with spectral matrices that holds one trial, or a pack of K trials.
 
     In a pack every parameter has a leading trial axis of size K. Names of parameters that begin with ``reflectors_u``
