@@ -44,10 +44,10 @@ def png(found: Sequence[MatrixSpectrum], title: str, *, most: int) -> bytes:
     axes.ticklabel_format(axis="x", useOffset=False)
     for side in ("top", "left", "right"):
         axes.spines[side].set_visible(False)
-    axes.set_xlabel(r"$(\sigma_i - \sigma^*)\,/\,r$" if relative else r"singular value $\sigma_i$")
+    quantity = r"$(\sigma_i - \sigma^*)\,/\,r$" if relative else r"singular value $\sigma_i$"
     key = "shaded: the band, dashed: its centre" if any(one.margin for one in shown) else "dashed: the centre"
+    axes.set_xlabel(f"{quantity}  ({key}; bars are scaled row by row)", fontsize=9)
     axes.set_title(title, loc="left", fontsize=11)
-    axes.set_title(f"{key}, bars: scaled row by row", loc="right", fontsize=8.5, color=GREY)
     file = io.BytesIO()
     # Without the date and the version of matplotlib the same module gives the same file.
     figure.savefig(file, format="png", dpi=140, metadata={"Software": None})
