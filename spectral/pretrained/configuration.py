@@ -117,7 +117,10 @@ class ModuleConfiguration:
         Raises:
             PretrainedError: If the class does not take these options.
         """
-        unknown = set(self.options) - set(option_names(cls))
+        try:
+            unknown = set(self.options) - set(option_names(cls))
+        except OptionError as error:
+            raise PretrainedError(str(error)) from error
         if unknown:
             raise PretrainedError(f"{cls.__name__} has no option {', '.join(sorted(unknown))} in this release")
         fixed = {"device": "cpu", "dtype": DTYPES[self.dtype], "generator": torch.Generator()}

@@ -44,8 +44,10 @@ def read(path: Path) -> bytes:
         ) from error
 
 
-def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
+def write_together(folder: Path, contents: Mapping[str, bytes | None]) -> None:
     """Write files into a folder, so that ``config.json`` never stands beside tensors of another save.
+
+    A content None removes the file, if there is one.
 
     All contents are first written under temporary names and synced. Only then the old ``config.json`` is removed, the
     files get their names, and the new ``config.json`` comes last. If an error is raised before, such as for a full
@@ -56,19 +58,20 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
         OSError: If a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = {name: folder / f".{name}.{os.getpid()}.tmp" for name in contents}
+    written = {folder / f".{name}.{os.getpid()}.tmp": name for name, content in contents.items() if content is not None}
     try:
-        for name, content in contents.items():
-            with temporary[name].open("wb") as file:
-                file.write(content)
+        for temporary, name in written.items():
+            with temporary.open("wb") as file:
+                file.write(contents[name] or b"")
                 file.flush()
                 os.fsync(file.fileno())
-        (folder / CONFIG).unlink(missing_ok=True)
-        for name in sorted(contents, key=lambda name: name == CONFIG):
-            temporary[name].replace(folder / name)
+        for name in (CONFIG, *(name for name, content in contents.items() if content is None)):
+            (folder / name).unlink(missing_ok=True)
+        for temporary, name in sorted(written.items(), key=lambda item: item[1] == CONFIG):
+            temporary.replace(folder / name)
     finally:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
+        for temporary in written:
+            temporary.unlink(missing_ok=True)
 
 
 def _safetensors() -> ModuleType:

@@ -30,8 +30,10 @@ KINDS = {
 }
 
 
-def card_files(module: nn.Module, configuration: ModuleConfiguration, folder: Path) -> dict[str, bytes]:
+def card_files(module: nn.Module, configuration: ModuleConfiguration, folder: Path) -> dict[str, bytes | None]:
     """Return the files of the model card by name; none if the folder has a card that somebody wrote by hand.
+
+    Without matplotlib there is no picture, and its content is None.
 
     Args:
         module: The module that the card describes.
@@ -44,7 +46,7 @@ def card_files(module: nn.Module, configuration: ModuleConfiguration, folder: Pa
     found = spectra(module)
     picture = _picture(found, configuration)
     text = _text(module, configuration, found, has_picture=picture is not None)
-    return {CARD: text.encode()} | ({} if picture is None else {PICTURE: picture})
+    return {CARD: text.encode(), PICTURE: picture}
 
 
 def _picture(found: list[MatrixSpectrum], configuration: ModuleConfiguration) -> bytes | None:

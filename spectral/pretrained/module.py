@@ -48,10 +48,11 @@ class PretrainedModule(nn.Module):
         """
         path = Path(folder)
         configuration = ModuleConfiguration.of(self)
-        contents = {files.MODEL: files.encode_tensors(_stored_tensors(self))}
-        if card:
-            contents |= card_files(self, configuration, path)
-        files.write_together(path, {**contents, files.CONFIG: configuration.to_json().encode()})
+        contents: dict[str, bytes | None] = {
+            files.MODEL: files.encode_tensors(_stored_tensors(self)),
+            files.CONFIG: configuration.to_json().encode(),
+        }
+        files.write_together(path, contents | (card_files(self, configuration, path) if card else {}))
 
     @classmethod
     def from_pretrained(
