@@ -6,6 +6,7 @@ Zhang, Lei & Dhillon, "Stabilizing Gradients for Deep Neural Networks via Effici
 ICML 2018.
 """
 
+from spectral import compat
 from spectral.errors import (
     BandError,
     ConversionError,
@@ -56,6 +57,7 @@ __all__ = [
     "SpectralLinear",
     "SpectralRNN",
     "Transition",
+    "compat",
     "dense_recurrence",
     "from_pretrained",
     "last_state",

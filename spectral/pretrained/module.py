@@ -10,7 +10,7 @@ Loading reads the first two alone, and executes nothing that is in them.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,14 +42,21 @@ class PretrainedModule(nn.Module):
 
         Raises:
             MissingPackageError: If safetensors is not installed.
-            OptionError: If an option or a tensor cannot be stored; possible for derived classes only, or if parameters
-                are on the meta device, or differ in dtype.
+            OptionError: If parameters are on the meta device or differ in dtype, if the module has other tensors than
+                its constructor makes, such as those of a parametrization, or if an option of a derived class cannot be
+                stored.
             OSError: If a file cannot be written. The folder then has what it had.
         """
         path = Path(folder)
         configuration = ModuleConfiguration.of(self)
+        tensors = _stored_tensors(self)
+        if wrong := _differences(configuration.build(type(self)).state_dict(), tensors):
+            raise OptionError(
+                f"a {type(self).__name__} with these options has other tensors than this module: {wrong}. It could not "
+                "be loaded again; undo what has changed it, such as a parametrization, first"
+            )
         contents: dict[str, bytes | None] = {
-            files.MODEL: files.encode_tensors(_stored_tensors(self)),
+            files.MODEL: files.encode_tensors(tensors),
             files.CONFIG: configuration.to_json().encode(),
         }
         files.write_together(path, contents | (card_files(self, configuration, path) if card else {}))
@@ -140,21 +147,25 @@ def _load(module: nn.Module, path: Path) -> None:
     Raises:
         PretrainedError: If the file is missing or broken, or if its tensors are not those of the module.
     """
-    found, own = files.read_tensors(path), module.state_dict()
-    # The extra state has no fixed shape, and a file of an earlier release may lack it; load_state_dict checks it.
-    names = {name for name in own | found if not name.endswith("_extra_state")}
-    wrong = [
-        f"{name} should be {_named(own.get(name))} and is {_named(found.get(name))}"
-        for name in sorted(names)
-        if _named(own.get(name)) != _named(found.get(name))
-    ]
-    if wrong:
-        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise PretrainedError(f"the tensors of {path} do not fit {files.CONFIG}: {'; '.join(wrong[:3])}{more}")
+    found = files.read_tensors(path)
+    if wrong := _differences(module.state_dict(), found):
+        raise PretrainedError(f"the tensors of {path} do not fit {files.CONFIG}: {wrong}")
     try:
         module.load_state_dict(found)
     except (RuntimeError, SpectralError) as error:
         raise PretrainedError(f"{path} does not fit {files.CONFIG}: {error}") from error
+
+
+def _differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Return in which names, shapes and dtypes two state dicts differ, or an empty text; the first three of many.
+
+    Extra states are left out: they have no fixed shape, files of earlier releases lack them, and load_state_dict checks
+    them.
+    """
+    names = sorted(name for name in {*expected, *found} if not name.endswith("_extra_state"))
+    pairs = [(name, _named(expected.get(name)), _named(found.get(name))) for name in names]
+    wrong = [f"{name} should be {right} and is {other}" for name, right, other in pairs if right != other]
+    return "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
 
 
 def _named(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +25,17 @@ def build(cls, *sizes, seed=0, **options):
 def card(module, folder):
     module.save_pretrained(folder)
     return (folder / "README.md").read_text()
+
+
+def test_the_examples_of_the_library_s_readme_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(spectral.__file__).parent / "README.md").read_text()
+    names = {}
+    for example in re.findall(r"```python\n(.*?)```", text.partition("## Save, load and share")[2], flags=re.DOTALL):
+        exec(example, names)
+    assert torch.equal(names["also"].weight_ih_l0, names["rnn"].weight_ih_l0)
+    assert names["also"].slots == names["same"].slots == names["rnn"].slots
+    assert set(names["entries"]) == {"parametrizations.weight.original", "parametrizations.weight.0.base"}
 
 
 @pytest.fixture

@@ -131,14 +131,14 @@ def test_every_option_of_the_constructor_is_saved(cls, tmp_path):
 
 def test_device_and_dtype_can_be_chosen(tmp_path):
     module = build(SpectralRNN)
-    module.save_pretrained(tmp_path)
+    module.save_pretrained(tmp_path, card=False)
     found = SpectralRNN.from_pretrained(tmp_path, dtype=torch.float64, device="cpu")
     assert {p.dtype for p in found.parameters()} == {torch.float64}
     assert torch.equal(found.weight_ih_l0, module.weight_ih_l0.double())
 
 
 def test_loading_draws_no_random_number_and_heeds_no_default(tmp_path):
-    build(SpectralLSTM, dtype=torch.float32).save_pretrained(tmp_path)
+    build(SpectralLSTM, dtype=torch.float32).save_pretrained(tmp_path, card=False)
     before = torch.get_rng_state()
     torch.set_default_dtype(torch.float64)
     try:
@@ -151,7 +151,7 @@ def test_loading_draws_no_random_number_and_heeds_no_default(tmp_path):
 
 def test_the_files_are_those_of_other_tools(tmp_path):
     module = build(SpectralGRU)
-    module.save_pretrained(tmp_path)
+    module.save_pretrained(tmp_path, card=False)
     other = build(SpectralGRU, seed=5)
     other.load_state_dict(load_file(tmp_path / "model.safetensors"))
     assert torch.equal(output(other), output(module))
@@ -163,7 +163,7 @@ def test_the_files_are_those_of_other_tools(tmp_path):
 
 
 def test_a_module_can_be_loaded_as_a_part_of_another_one(tmp_path):
-    build(SpectralRNN).save_pretrained(tmp_path)
+    build(SpectralRNN).save_pretrained(tmp_path, card=False)
     net = nn.ModuleDict({"rnn": SpectralRNN.from_pretrained(tmp_path).train(), "out": nn.Linear(6, 1)})
     net["out"](net["rnn"](torch.zeros(2, 1, 3))[0]).sum().backward()
     assert net["rnn"].weight_ih_l0.grad is not None
@@ -179,7 +179,7 @@ class Tagged(SpectralLinear):
 
 def test_a_derived_class_loads_itself_and_nobody_else_does(tmp_path):
     module = Tagged(3, 5, tag="b")
-    module.save_pretrained(tmp_path)
+    module.save_pretrained(tmp_path, card=False)
     found = Tagged.from_pretrained(tmp_path)
     assert found.tag == "b"
     assert_same(found, module.eval())
@@ -189,7 +189,7 @@ def test_a_derived_class_loads_itself_and_nobody_else_does(tmp_path):
 
 
 def test_another_class_is_refused(tmp_path):
-    build(SpectralRNN).save_pretrained(tmp_path)
+    build(SpectralRNN).save_pretrained(tmp_path, card=False)
     with pytest.raises(PretrainedError, match=r"it is of a SpectralRNN, not of a SVD\. Call SpectralRNN\.from"):
         SVD.from_pretrained(tmp_path)
 
@@ -224,7 +224,7 @@ def changed(path, **entries):
     ],
 )
 def test_a_changed_configuration_is_refused(entries, message, tmp_path):
-    build(SVD).save_pretrained(tmp_path)
+    build(SVD).save_pretrained(tmp_path, card=False)
     changed(tmp_path / "config.json", **entries)
     with pytest.raises(PretrainedError, match=message) as caught:
         spectral.from_pretrained(tmp_path)
@@ -233,7 +233,7 @@ def test_a_changed_configuration_is_refused(entries, message, tmp_path):
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", "\x00\xff", '"SVD"'])
 def test_what_is_no_configuration_is_refused(text, tmp_path):
-    build(SVD).save_pretrained(tmp_path)
+    build(SVD).save_pretrained(tmp_path, card=False)
     (tmp_path / "config.json").write_bytes(text.encode("latin1"))
     with pytest.raises(PretrainedError, match=r"config\.json: it (is not JSON|has no format_version)"):
         SVD.from_pretrained(tmp_path)
@@ -248,7 +248,7 @@ def test_what_is_no_configuration_is_refused(text, tmp_path):
     ],
 )
 def test_tensors_of_another_configuration_are_refused(options, slot, message, tmp_path):
-    build(SVD).save_pretrained(tmp_path)
+    build(SVD).save_pretrained(tmp_path, card=False)
     config = json.loads((tmp_path / "config.json").read_text())
     changed(tmp_path / "config.json", options=options, slots=[config["slots"][0] | slot])
     with pytest.raises(PretrainedError, match=message):
@@ -256,14 +256,14 @@ def test_tensors_of_another_configuration_are_refused(options, slot, message, tm
 
 
 def test_another_margin_than_that_of_the_tensors_is_refused(tmp_path):
-    build(SVD).save_pretrained(tmp_path)
+    build(SVD).save_pretrained(tmp_path, card=False)
     changed(tmp_path / "config.json", slots=[{"reflectors": [2, 1], "margin": 0.1, "sigma": 1.0}])
     with pytest.raises(PretrainedError, match="margin"):
         SVD.from_pretrained(tmp_path)
 
 
 def test_changed_tensors_are_refused(tmp_path):
-    build(SpectralLinear).save_pretrained(tmp_path)
+    build(SpectralLinear).save_pretrained(tmp_path, card=False)
     path = tmp_path / "model.safetensors"
     tensors = load_file(path)
     for name, value in (("bias", ...), ("bias", tensors["bias"].double()), ("other", torch.zeros(1))):
@@ -276,7 +276,7 @@ def test_changed_tensors_are_refused(tmp_path):
 def test_missing_and_broken_files_are_refused(tmp_path):
     with pytest.raises(PretrainedError, match=r"nowhere/config\.json cannot be read: No such file"):
         SVD.from_pretrained(tmp_path / "nowhere")
-    build(SVD).save_pretrained(tmp_path)
+    build(SVD).save_pretrained(tmp_path, card=False)
     path = tmp_path / "model.safetensors"
     content = path.read_bytes()
     for broken in (content[:-1], content[:20], b"", pickle.dumps(build(SVD))):
@@ -357,6 +357,9 @@ def test_what_cannot_be_saved_is_named(tmp_path):
         mixed.save_pretrained(tmp_path)
     with pytest.raises(OptionError, match=r"must be a tensor with data; found .* without data"):
         build(SVD).to("meta").save_pretrained(tmp_path)
+    parametrized = nn.utils.parametrizations.weight_norm(build(SpectralRNN), "weight_ih_l0")
+    with pytest.raises(OptionError, match=r"parametrizations.* undo what has changed it"):
+        parametrized.save_pretrained(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
