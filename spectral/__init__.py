@@ -6,12 +6,15 @@ Zhang, Lei & Dhillon, "Stabilizing Gradients for Deep Neural Networks via Effici
 ICML 2018.
 """
 
+from spectral import compat
 from spectral.errors import (
     ArgumentTypeError,
     BandError,
     ConversionError,
+    MissingPackageError,
     OptionError,
     PackError,
+    PretrainedError,
     RangeError,
     ReflectorCountError,
     ShapeError,
@@ -26,6 +29,7 @@ from spectral.lstm import SpectralLSTM
 from spectral.pack import Slot
 from spectral.packed_linear import PackedLinear
 from spectral.parametrization import parametrize, spectral_svd
+from spectral.pretrained import from_pretrained
 from spectral.recurrence import BACKENDS, Activation, dense_recurrence, last_state, layer, recurrence
 from spectral.rnn import SpectralRNN
 from spectral.roles import ParameterRole, parameter_roles
@@ -41,10 +45,12 @@ __all__ = [
     "ArgumentTypeError",
     "BandError",
     "ConversionError",
+    "MissingPackageError",
     "OptionError",
     "PackError",
     "PackedLinear",
     "ParameterRole",
+    "PretrainedError",
     "RangeError",
     "ReflectorCountError",
     "ShapeError",
@@ -56,7 +62,9 @@ __all__ = [
     "SpectralRNN",
     "StateMismatchError",
     "Transition",
+    "compat",
     "dense_recurrence",
+    "from_pretrained",
     "last_state",
     "layer",
     "normalize_reflectors_",

@@ -51,3 +51,11 @@ class StateMismatchError(SpectralError, RuntimeError):
 
     ``load_state_dict`` raises it, with ``strict=False`` too, before it changes a parameter of the module concerned.
     """
+
+
+class PretrainedError(SpectralError, ValueError):
+    """A folder does not hold what ``save_pretrained`` writes, or holds a module of another class."""
+
+
+class MissingPackageError(SpectralError, ImportError):
+    """A package that is needed for what was called is not installed; the message says which, and how to install it."""

@@ -12,6 +12,7 @@ from spectral.deprecation import renamed_keyword
 from spectral.errors import PackError, ShapeError
 from spectral.init import InitName
 from spectral.pack import Slot
+from spectral.pretrained import PretrainedModule
 from spectral.roles import ParameterRole
 from spectral.singular_values import Spectrum
 from spectral.stacking import stack_trials
@@ -21,7 +22,7 @@ OLD_NAMES = ("reflectors_u", "reflectors_v", "singular")
 """Parameters of ``svd`` that were the layer's own up to release 0.1.0."""
 
 
-class SpectralLinear(nn.Module):
+class SpectralLinear(PretrainedModule):
     """The linear layer x W^T + b with W (out, in) = U diag(sigma) V^T: x (..., in) -> (..., out).
 
     Positional arguments are those of ``torch.nn.Linear``; keyword arguments and errors are those of ``spectral.SVD``.

@@ -12,6 +12,7 @@ from spectral import init, singular_values, state
 from spectral.autocast import computing_dtype
 from spectral.errors import OptionError, PackError, ShapeError
 from spectral.householder import normalize_reflectors_
+from spectral.pretrained import PretrainedModule
 from spectral.roles import ParameterRole, direct_parameter_role
 from spectral.singular_values import Band
 from spectral.stacking import check_trial, stack_trials
@@ -71,7 +72,7 @@ def reflector_counts(reflectors: int | tuple[int, int]) -> tuple[int, int]:
     return reflectors[0], reflectors[1]
 
 
-class PackableModule(nn.Module):
+class PackableModule(PretrainedModule):
     """A module with spectral matrices that holds one trial, or a pack of K trials.
 
     In a pack every parameter has a leading trial axis of size K. Names of parameters that begin with ``reflectors_u``

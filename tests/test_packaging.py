@@ -22,7 +22,7 @@ NOT_SOURCES = ("__pycache__", "*.egg-info", ".*", "build", "spectral-home")
 OPTIONAL = {
     *("pydantic", "pydantic_core", "safetensors", "sklearn", "scipy", "pooch", "pandas", "pyarrow", "matplotlib"),
     *("ray", "mlflow", "fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic_settings", "sqlalchemy"),
-    *("alembic", "psycopg", "httpx", "typer", "click", "rich", "psutil"),
+    *("alembic", "psycopg", "httpx", "typer", "click", "rich", "psutil", "onnx", "onnxscript", "onnxruntime"),
 }
 """Modules that the extras install."""
 
@@ -123,7 +123,7 @@ def test_the_core_needs_torch_and_numpy_alone(wheel: Path) -> None:
         metadata = Metadata.from_email(archive.read(name), validate=True)
     required = [r.name for r in metadata.requires_dist or [] if r.marker is None or r.marker.evaluate({"extra": ""})]
     assert required == ["torch", "numpy"]
-    assert metadata.provides_extra == ["train", "service", "all", "dev", "bench"]
+    assert metadata.provides_extra == ["export", "train", "service", "all", "dev", "bench"]
 
 
 def test_the_numerics_work_with_the_optional_packages_absent(run: Run, installed: Path) -> None:
@@ -206,4 +206,4 @@ def test_every_extra_is_used_by_name() -> None:
     extras = PROJECT["optional-dependencies"]
     own = [Requirement(text) for required in extras.values() for text in required]
     contained = {extra for requirement in own if requirement.name == PROJECT["name"] for extra in requirement.extras}
-    assert contained == {"train", "service", "all"}
+    assert contained == {"train", "service", "all", "export"}
