@@ -70,10 +70,10 @@ class Operator:
 
     def __call__(self, *args: Any) -> Any:
         """Return what ``run`` does, in a way that the present mode of torch can follow."""
-        if torch.compiler.is_exporting() or _is_traced():
-            return self.overload(*args)
         if torch.compiler.is_compiling():
             return self._compiled(*args)
+        if torch._C._is_tracing():  # by torch.jit.trace
+            return self.overload(*args)
         if in_forward_mode() and self.plain is not None:
             return self.plain(*args)
         if is_transformed():
@@ -91,7 +91,7 @@ class Operator:
 
     def _compiled(self, *args: Any) -> Any:
         """Call the registered operator, or let the compiler see and fuse the steps that ``run`` consists of."""
-        if not self.inline:
+        if not self.inline or torch.compiler.is_exporting():
             return self.overload(*args)
         if torch.is_grad_enabled() and any(isinstance(arg, Tensor) and arg.requires_grad for arg in args):
             return self._eager.apply(*args)  # type: ignore[attr-defined]
@@ -188,11 +188,6 @@ def absent(like: Tensor) -> Tensor:
 def present(result: Tensor) -> Tensor | None:
     """Return None for what ``absent`` returns, else the result."""
     return None if result.shape == (0,) else result
-
-
-def _is_traced() -> bool:
-    """Return whether ``torch.jit.trace`` follows what is called here."""
-    return bool(torch._C._is_tracing())
 
 
 def is_batched(tensor: Tensor) -> bool:

@@ -13,10 +13,11 @@ from spectral.autocast import without_autocast
 from spectral.errors import PackError, ReflectorCountError, ShapeError
 from spectral.init import InitName, gaussian
 from spectral.init import reflectors as square_reflectors
-from spectral.pack import PackableModule, Slot, reflector_counts, stack_trials
+from spectral.pack import PackableModule, Slot, reflector_counts
 from spectral.recurrent_arguments import check_arguments, check_proj_size
 from spectral.recurrent_input import Layout
 from spectral.singular_values import Spectrum
+from spectral.stacking import stack_trials
 from spectral.transition import Transition
 
 Plain = TypeVar("Plain", nn.RNN, nn.LSTM, nn.GRU)

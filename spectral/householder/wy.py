@@ -48,7 +48,7 @@ def unit_columns(raw: Tensor) -> Tensor:
     columns, _, is_zero = _scaled(reference.trapezoid(raw))
     # The length has no second derivative at 0, so a column of ones stands in for a zero one.
     columns = columns.masked_fill(is_zero, 1.0)
-    units = columns / torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
+    units: Tensor = columns / torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
     return units.masked_fill(is_zero, 0.0)
 
 

@@ -83,6 +83,9 @@ def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
+refusal._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see native.available
+
+
 def fits(size: int, rank: int) -> bool:
     """Return whether ``backend="auto"`` chooses this backend for n and r on a GPU."""
     return size <= LARGEST_SIZE and rank <= LARGEST_RANK

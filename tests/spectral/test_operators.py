@@ -121,7 +121,6 @@ def test_the_registered_operator_and_the_call_agree_with_their_gradients(name):
         assert torch.equal(called, registered)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch itself uses it in forward mode
 def test_an_operator_without_derivatives_says_what_has_them():
     operator, given = CASES["native"]
     assert isinstance(operator, Operator)
