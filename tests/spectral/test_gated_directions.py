@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from spectral import SpectralGRU, SpectralLSTM
+from spectral import SpectralGRU, SpectralLSTM, gated_steps
 from spectral.errors import BandError, PackError, ReflectorCountError, ShapeError
 from tests.spectral.agreement import assert_near, draw, generator, gradients
 
@@ -19,10 +19,7 @@ CASES = [
 ]
 cases = pytest.mark.parametrize(("kind", "options"), CASES, ids=str)
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:LSTM with projections is not supported with oneDNN",
-    "ignore:.*autograd.function.Function.*should not be instantiated",
-)
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
 
 def net(kind, *sizes, seed=0, **options):
@@ -209,40 +206,12 @@ def test_dropout_lies_between_layers_and_only_in_training(kind, options):
     assert not torch.equal(made.eval()(x)[0], made(2 * x)[0])
 
 
-def with_one_direction():
-    return [*CASES, ("lstm", {}), ("gru", {"bias": False})]
-
-
-@pytest.mark.parametrize(("kind", "options"), with_one_direction(), ids=str)
-@pytest.mark.parametrize("lengths", [None, [3, 5, 1]], ids=["whole", "lengths"])
-def test_a_compiled_module_has_no_graph_break_and_gives_the_same(kind, options, lengths):
-    torch.compiler.reset()
+@cases
+def test_the_loop_of_steps_is_torchs_kernel(kind, options):
     made = net(kind, **options)
-    compiled = torch.compile(made, fullgraph=True, backend="eager")
-    x, lengths = draw(5, 3, 3).requires_grad_(), None if lengths is None else torch.tensor(lengths)
-    _, h0 = starts(made, batch=(3,))
-    found, expected = (parts(module(x, h0, lengths=lengths)) for module in (compiled, made))
-    inputs = [x, *made.parameters()]
-    for f, e in zip(found, expected, strict=True):
-        assert_near(f, e, 2000)
-    for f, e in zip(gradients(joined(found), inputs), gradients(joined(expected), inputs), strict=True):
-        assert_near(f, e, 4000)
-
-
-@pytest.mark.parametrize(("kind", "options"), with_one_direction(), ids=str)
-def test_an_exported_module_takes_lengths(kind, options):
-    made = net(kind, **options).eval()
     x, lengths = draw(5, 3, 3), torch.tensor([3, 5, 1])
-    exported = torch.export.export(made, (x,), {"lengths": torch.tensor([5, 5, 2])}).module()
-    for f, e in zip(parts(exported(x, lengths=lengths)), parts(made(x, lengths=lengths)), strict=True):
+    states, h0 = starts(made, batch=(3,))
+    layers = gated_steps.layers_of(made._all_plain_weights(), 2, 1 + made.bidirectional, bias=made.bias)
+    output, last = gated_steps.run(made._step, x, tuple(states), layers, lengths, dropout=0.0)
+    for f, e in zip([output, *last], parts(made(x, h0, lengths=lengths)), strict=True):
         assert_near(f, e, 2000)
-
-
-def test_dropout_of_the_loop_of_steps_lies_between_layers():
-    torch.compiler.reset()
-    made = net("lstm", dropout=1.0)
-    compiled = torch.compile(made, fullgraph=True, backend="eager")
-    x, lengths = draw(4, 2, 3), torch.tensor([4, 2])
-    assert torch.equal(compiled(x, lengths=lengths)[0], compiled(2 * x, lengths=lengths)[0])
-    made.eval()
-    assert_near(compiled(x, lengths=lengths)[0], made(x, lengths=lengths)[0], 2000)

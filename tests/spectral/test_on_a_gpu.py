@@ -53,3 +53,13 @@ def test_every_backend_agrees_on_a_gpu():
     done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "TOO FAR" not in done.stdout, done.stdout
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+@pytest.mark.timeout(900)
+def test_torchs_tools_run_through_the_operators_on_a_gpu():
+    environment = {**os.environ, "TRITON_INTERPRET": "0"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.spectral.tools_on_a_gpu"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr

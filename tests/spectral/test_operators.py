@@ -60,6 +60,25 @@ CASES = {
 }
 
 
+def arguments(name: str, lead: tuple[int, ...], dtype: torch.dtype, layout: str) -> tuple:
+    """Draw the arguments of a case; ``strided`` ones are every other number of a transposed array."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(value):
+        if value == "absent":
+            return torch.empty(0, dtype=dtype)
+        if not isinstance(value, tuple):
+            return value
+        shape = (*lead, *value)
+        if layout == "strided":
+            shape = (*shape[:-1], 2 * shape[-1])
+            drawn = torch.randn(*reversed(shape), dtype=dtype, generator=generator)
+            return drawn.permute(*reversed(range(len(shape))))[..., ::2].requires_grad_()
+        return torch.randn(*shape, dtype=dtype, generator=generator).requires_grad_()
+
+    return tuple(draw(value) for value in CASES[name][1])
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[NO_TRITON] if name.startswith("triton") else []) for name in CASES]
 )
@@ -68,27 +87,12 @@ CASES = {
     ("dtype", "layout"), [(torch.float32, "strided"), (torch.float64, "contiguous")], ids=["float32", "float64"]
 )
 def test_torch_accepts_the_operator(name, lead, dtype, layout):
-    operator, given = CASES[name]
-    generator = torch.Generator().manual_seed(0)
-
-    def argument(value):
-        if value == "absent":
-            return torch.empty(0, dtype=dtype)
-        if not isinstance(value, tuple):
-            return value
-        shape = (*lead, *value)
-        if layout == "strided":  # every other number of a transposed array
-            shape = (*shape[:-1], 2 * shape[-1])
-            drawn = torch.randn(*reversed(shape), dtype=dtype, generator=generator)
-            return drawn.permute(*reversed(range(len(shape))))[..., ::2].requires_grad_()
-        return torch.randn(*shape, dtype=dtype, generator=generator).requires_grad_()
-
-    arguments = tuple(argument(value) for value in given)
+    operator, _ = CASES[name]
     tests = ["test_schema", "test_autograd_registration", "test_faketensor"]
     # The slowest of the four traces the operator and its derivative; it depends on neither the dtype nor the layout.
     if operator not in WITHOUT_DERIVATIVE and dtype == torch.float64:
         tests.append("test_aot_dispatch_dynamic")
-    found = torch.library.opcheck(operator.overload, arguments, test_utils=tests)
+    found = torch.library.opcheck(operator.overload, arguments(name, lead, dtype, layout), test_utils=tests)
     assert set(found.values()) == {"SUCCESS"}
 
 
