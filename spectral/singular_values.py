@@ -36,12 +36,10 @@ class Band(NamedTuple):
     """2 r."""
     one: Tensor
     """1."""
-    below: Tensor
-    """From where ``sigmoid`` counts its values for raw values below 0: ``low``, or sigma* if sigma* - r was rounded."""
-    above: Tensor
-    """From where it counts them for the others: ``high``, or sigma* if sigma* + r was rounded."""
+    start: Tensor
+    """How far from sigma* ``sigmoid`` starts to count: -r, at the edges, if these need no rounding; 0 otherwise."""
     share: Tensor
-    """The share of the width that lies between these places and the edges: 0, or 1/2 if they are sigma*."""
+    """The share of the width between there and the edges: 0, or 1/2 from sigma*."""
     centred_at_zero: Tensor | None
     """Where sigma* is 0; None if that is known to be nowhere."""
 
@@ -50,10 +48,9 @@ class Band(NamedTuple):
         """Return the band of sigma* and r, both of shape (...)."""
         sigma, margin = sigma.unsqueeze(-1), margin.unsqueeze(-1)
         low, high = sigma - margin, sigma + margin
-        exact = (sigma - low == margin) & (high - sigma == margin)
-        below, above = torch.where(exact, low, sigma), torch.where(exact, high, sigma)
-        share = 0.5 - 0.5 * exact.to(sigma.dtype)
-        return cls(sigma, low, high, 2 * margin, torch.ones_like(sigma), below, above, share, sigma == 0)
+        exact = ((sigma - low == margin) & (high - sigma == margin)).to(sigma.dtype)
+        one = torch.ones_like(sigma)
+        return cls(sigma, low, high, 2 * margin, one, -margin * exact, 0.5 - 0.5 * exact, sigma == 0)
 
     @classmethod
     def of_trials(
@@ -174,10 +171,9 @@ def _sigmoid(raw: Tensor, band: Band) -> Tensor:
     edge, so that it keeps the relative accuracy of its distance, if edges need no rounding; they do not where they
     are 0. Otherwise it is counted from sigma*, so that it is exactly sigma* at p = 0.
     """
-    is_below = raw < 0
-    sign = torch.where(is_below, band.one, -band.one)
+    sign = torch.copysign(band.one, raw.detach()).neg_()  # 1 below sigma*, -1 above
     left = torch.sigmoid(raw * sign) - band.share
-    values = torch.addcmul(torch.where(is_below, band.below, band.above), left, sign * band.width)
+    values = torch.addcmul(torch.addcmul(band.sigma, sign, band.start), left, sign * band.width)
     if band.centred_at_zero is None:
         return values
     # Around a centre of 0, the distance from the edge has not the relative accuracy of small singular values.

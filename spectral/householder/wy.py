@@ -45,24 +45,22 @@ def unit_columns(raw: Tensor) -> Tensor:
     0. A column that contains NaN or infinity becomes NaN, so that a broken reflector is noticed and does not count as
     the identity.
     """
-    columns, _, is_zero = _scaled(reference.trapezoid(raw))
-    # The length has no second derivative at 0, so a column of ones stands in for a zero one.
-    columns = columns.masked_fill(is_zero, 1.0)
-    units: Tensor = columns / torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
-    return units.masked_fill(is_zero, 0.0)
+    columns = reference.trapezoid(raw)
+    columns = columns / _largest(columns)
+    # The bound acts on zero columns alone, whose length it makes a constant: 0 has no second derivative of the length.
+    units: Tensor = columns / (columns * columns).sum(-2, keepdim=True).clamp_min(1.0).sqrt()
+    return units
 
 
-def _scaled(columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scale columns so that squares of their entries neither overflow nor vanish.
+def _largest(columns: Tensor) -> Tensor:
+    """Return the largest absolute value of each column, shape (..., 1, m), without a gradient; infinity if it is zero.
 
-    Returns:
-        The columns with a largest entry of 1 in absolute value, or zero; by what they were divided, shape (..., 1, m),
-        without a gradient, since the direction of a column does not depend on it; and which columns are zero.
+    Columns are divided by it before any squares are taken, which would overflow or vanish for long and short ones. It
+    has no gradient, since the direction of a column does not depend on it. A zero column over infinity is zero, and
+    gets a gradient of exactly 0. Afterwards only zero columns are shorter than 1.
     """
     largest = torch.linalg.vector_norm(columns.detach(), torch.inf, dim=-2, keepdim=True)
-    is_zero = largest == 0
-    scale = largest.masked_fill(is_zero, 1.0)
-    return columns / scale, scale, is_zero
+    return torch.threshold(largest, 0.0, torch.inf)
 
 
 @torch.no_grad()
@@ -76,9 +74,11 @@ def normalize_reflectors_(raw: Tensor) -> None:
         raw: Raw reflectors, shape (..., n, m), of any finite length. Entries above the diagonal count in the lengths,
             although they are ignored elsewhere; the modules of this package keep them at zero.
     """
-    columns, _, is_zero = _scaled(raw.to(computing_dtype(raw.dtype)))
-    length = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
-    raw.copy_(columns.div_(length.masked_fill_(is_zero, 1.0)))
+    columns = raw.to(computing_dtype(raw.dtype))
+    columns.div_(_largest(columns))
+    columns.div_(torch.linalg.vector_norm(columns, dim=-2, keepdim=True).clamp_min_(1.0))
+    if columns is not raw:
+        raw.copy_(columns)
 
 
 def orthogonality_error(raw: Tensor) -> Tensor:
@@ -98,8 +98,7 @@ def factor(raw: Tensor) -> WY:
     with without_autocast(raw.device):
         y = unit_columns(raw.to(computing_dtype(raw.dtype)))
         gram = y.mT @ y
-        diagonal = gram.diagonal(dim1=-2, dim2=-1)
-        half = torch.where(diagonal == 0, torch.ones_like(diagonal), diagonal / 2)
+        half = torch.threshold(0.5 * gram.diagonal(dim1=-2, dim2=-1), 0.0, 1.0)
         return WY(y, gram.triu(1) + torch.diag_embed(half))
 
 
@@ -121,10 +120,11 @@ def gradient_of_raw(raw: Tensor, y: Tensor, grad_y: Tensor, grad_t_inverse: Tens
     upper = grad_t_inverse.triu(1)
     grad = grad_y + y @ (upper + upper.mT)
     across = (grad - y * (y * grad).sum(-2, keepdim=True)).tril_()
-    columns, scale, is_zero = _scaled(raw.tril())
-    length: Tensor = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
-    # One after the other, since the product of length and scale can be too large for a number.
-    return across.div_(length.masked_fill_(is_zero, torch.inf)).div_(scale)
+    columns = raw.tril()
+    largest = _largest(columns)
+    length: Tensor = torch.linalg.vector_norm(columns.div_(largest), dim=-2, keepdim=True).clamp_min_(1.0)
+    # One after the other, since the product of both can be too large for a number.
+    return across.div_(length).div_(largest)
 
 
 def apply(raw: Tensor | WY, x: Tensor) -> Tensor:
