@@ -49,9 +49,9 @@ class Operator:
     ) -> None:
         self.name = schema.partition("(")[0]
         self.run, self.plain, self.refusal, self.dims = run, plain, refusal, tuple(dims)
-        self.setup, self.backward = (
-            (setup, backward) if setup and backward else (self._keep_all, self._backward_of_plain)
-        )
+        derived = setup is None or backward is None
+        self.setup: Callable[..., None] = self._keep_all if setup is None or derived else setup
+        self.backward: Callable[..., Any] = self._backward_of_plain if backward is None or derived else backward
         self.inline = fake is None
         """Whether ``run`` is made of torch's own operators, which a compiler can fuse with what stands around them."""
         LIBRARY.define(schema)
