@@ -142,8 +142,8 @@ class GatedRNN(RecurrentModule):
         """Return sigma (G, k), u (G, n, m1) and v (G, k, m2), with k the width of h, in the dtype of computation."""
         end, dtype, width = suffix(layer, reverse), self._computing_dtype, self._output_width
         raw: Tensor | None = getattr(self, f"singular{end}")
-        flat = self._singular_map(None if raw is None else raw.flatten(-2).to(dtype), self.gates * width)
-        sigma = flat.reshape(*flat.shape[:-1], self.gates, width).to(dtype)
+        flat = self._singular_map(None if raw is None else raw.flatten(-2), self.gates * width)
+        sigma = flat.reshape(*flat.shape[:-1], self.gates, width)
         return sigma, getattr(self, f"reflectors_u{end}").to(dtype), getattr(self, f"reflectors_v{end}").to(dtype)
 
     def _matrix(self, layer: int, reverse: bool) -> Tensor:

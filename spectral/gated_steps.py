@@ -20,7 +20,7 @@ Step = Callable[[Tensor, States, Sequence[Tensor]], States]
 """
 
 
-class Direction(NamedTuple):
+class DirectionWeights(NamedTuple):
     """The weights of one layer in one direction."""
 
     weight_ih: Tensor
@@ -31,7 +31,7 @@ class Direction(NamedTuple):
     """What a step reads beside its input: W_hh (G n, width), b_hh (G n,), and with a projection W_hr (width, n)."""
 
 
-def layers_of(weights: Sequence[Tensor], layers: int, directions: int, *, bias: bool) -> list[list[Direction]]:
+def layers_of(weights: Sequence[Tensor], layers: int, directions: int, *, bias: bool) -> list[list[DirectionWeights]]:
     """Return the directions of every layer, from the weights in the order in which torch's functions take them.
 
     Args:
@@ -47,7 +47,13 @@ def layers_of(weights: Sequence[Tensor], layers: int, directions: int, *, bias: 
 
 
 def run(
-    step: Step, x: Tensor, states: States, layers: Sequence[Sequence[Direction]], lengths: Tensor, *, dropout: float
+    step: Step,
+    x: Tensor,
+    states: States,
+    layers: Sequence[Sequence[DirectionWeights]],
+    lengths: Tensor,
+    *,
+    dropout: float,
 ) -> tuple[Tensor, States]:
     """Run all layers and directions over a padded batch.
 
@@ -80,7 +86,9 @@ def run(
     return x, tuple(torch.stack(kind) for kind in zip(*lasts, strict=True))
 
 
-def _run_direction(step: Step, x: Tensor, states: States, direction: Direction, valid: Tensor) -> tuple[Tensor, States]:
+def _run_direction(
+    step: Step, x: Tensor, states: States, direction: DirectionWeights, valid: Tensor
+) -> tuple[Tensor, States]:
     """Return h after every step, zero where ``valid`` (T, B, 1) is false, and the last states of one direction."""
     z = nn.functional.linear(x, direction.weight_ih, direction.bias_ih)
     outputs = []
@@ -91,9 +99,9 @@ def _run_direction(step: Step, x: Tensor, states: States, direction: Direction, 
     return torch.stack(outputs), states
 
 
-def _direction(weights: Sequence[Tensor], bias: bool) -> Direction:
+def _direction(weights: Sequence[Tensor], bias: bool) -> DirectionWeights:
     """Return one layer and direction from its weights in torch's order."""
     weight_ih, weight_hh, *rest = weights
     zero = weight_hh.new_zeros(weight_hh.shape[0])
     bias_ih, bias_hh = rest[:2] if bias else (None, zero)
-    return Direction(weight_ih, bias_ih, (weight_hh, bias_hh, *rest[2 * int(bias) :]))
+    return DirectionWeights(weight_ih, bias_ih, (weight_hh, bias_hh, *rest[2 * int(bias) :]))

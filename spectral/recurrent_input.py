@@ -17,7 +17,7 @@ States = tuple[Tensor, ...]
 """(h,), or for an LSTM (h, c): each (layers * directions, B, width), with a leading K in a pack."""
 
 
-class Layout(NamedTuple):
+class InputLayout(NamedTuple):
     """What a recurrent module takes: the sizes of its input and of its states, and their dtype."""
 
     lead: tuple[int, ...]
@@ -49,7 +49,7 @@ class TimeMajor(NamedTuple):
     """Whether the caller's input had no batch dimension; B is then 1."""
 
 
-def read_padded(layout: Layout, input: Tensor, hx: Any, lengths: Tensor | None) -> TimeMajor:
+def read_padded(layout: InputLayout, input: Tensor, hx: Any, lengths: Tensor | None) -> TimeMajor:
     """Bring the caller's input, states and lengths into the layout that all computations use.
 
     Raises:
@@ -69,7 +69,7 @@ def read_padded(layout: Layout, input: Tensor, hx: Any, lengths: Tensor | None) 
 
 
 def read_packed(
-    layout: Layout, input: PackedSequence, hx: Any, lengths: Tensor | None
+    layout: InputLayout, input: PackedSequence, hx: Any, lengths: Tensor | None
 ) -> tuple[PackedSequence, States]:
     """Return the PackedSequence and the states in the dtype of computation, both checked.
 
@@ -95,7 +95,7 @@ def read_packed(
     return PackedSequence(data, input.batch_sizes, input.sorted_indices, input.unsorted_indices), states
 
 
-def caller_layout(layout: Layout, output: Tensor, unbatched: bool) -> Tensor:
+def caller_layout(layout: InputLayout, output: Tensor, unbatched: bool) -> Tensor:
     """Return a time-major output (..., T, B, H) in the layout of the caller's input, in the module's dtype.
 
     That is (..., T, H) if the input was ``unbatched``, else (..., B, T, H) with ``batch_first``.
@@ -104,12 +104,12 @@ def caller_layout(layout: Layout, output: Tensor, unbatched: bool) -> Tensor:
     return output.squeeze(-2) if unbatched else _batch_and_time_swapped(layout, output)
 
 
-def _batch_and_time_swapped(layout: Layout, x: Tensor) -> Tensor:
+def _batch_and_time_swapped(layout: InputLayout, x: Tensor) -> Tensor:
     """Return x with its axes of batch and time swapped if the module is ``batch_first``, and else x itself."""
     return x.transpose(-2, -3) if layout.batch_first else x
 
 
-def _check_input(layout: Layout, input: Tensor) -> bool:
+def _check_input(layout: InputLayout, input: Tensor) -> bool:
     """Return whether the input has no batch dimension, and raise ShapeError unless its shape fits."""
     if not isinstance(input, Tensor):
         raise ShapeError(f"input must be a tensor or a PackedSequence; found {type(input).__name__}")
@@ -130,7 +130,7 @@ def _check_input(layout: Layout, input: Tensor) -> bool:
     return unbatched
 
 
-def _check_dtype(name: str, tensor: Tensor, layout: Layout) -> None:
+def _check_dtype(name: str, tensor: Tensor, layout: InputLayout) -> None:
     """Raise ShapeError unless the tensor has the parameters' dtype, or under autocast any real floating-point one."""
     found, own = tensor.dtype, layout.dtype
     if found == own or (tensor.is_floating_point() and autocast_is_on(tensor.device)):
@@ -144,7 +144,7 @@ def _check_dtype(name: str, tensor: Tensor, layout: Layout) -> None:
     raise ShapeError(f"{name} must have the dtype of the parameters, {own}; found {found}; {advice}")
 
 
-def _read_states(layout: Layout, hx: Any, like: Tensor, batch: int | None) -> States:
+def _read_states(layout: InputLayout, hx: Any, like: Tensor, batch: int | None) -> States:
     """Return the initial states with a batch dimension, in the dtype of computation.
 
     Args:
@@ -168,7 +168,7 @@ def _read_states(layout: Layout, hx: Any, like: Tensor, batch: int | None) -> St
     return tuple(state.to(layout.computing_dtype) for state in states)
 
 
-def _given_states(layout: Layout, hx: Any) -> list[Tensor]:
+def _given_states(layout: InputLayout, hx: Any) -> list[Tensor]:
     """Return the caller's states in a list, and raise ShapeError unless ``hx`` holds as many as the module has."""
     names = tuple(layout.widths)
     parts = list(hx) if isinstance(hx, tuple | list) else [hx]

@@ -15,7 +15,7 @@ from spectral.init import InitName, gaussian
 from spectral.init import reflectors as square_reflectors
 from spectral.pack import PackableModule, Slot, reflector_counts
 from spectral.recurrent_arguments import check_arguments, check_proj_size
-from spectral.recurrent_input import Layout
+from spectral.recurrent_input import InputLayout
 from spectral.singular_values import Spectrum
 from spectral.stacking import stack_trials
 from spectral.transition import Transition
@@ -225,10 +225,10 @@ class RecurrentModule(PackableModule, ABC):
         return torch.full((self._output_width,), raw, dtype=torch.float64)
 
     @property
-    def _layout(self) -> Layout:
+    def _layout(self) -> InputLayout:
         """What ``forward`` takes."""
         widths = {"h_0": self._output_width} | ({"c_0": self.hidden_size} if self.mode == "LSTM" else {})
-        return Layout(
+        return InputLayout(
             lead=() if self.trials is None else (self.trials,),
             batch_first=self.batch_first,
             input_size=self.input_size,

@@ -168,8 +168,7 @@ class SpectralRNN(RecurrentModule):
             reverse: Whether the second direction is meant; an AttributeError unless the module is bidirectional.
         """
         end, dtype = suffix(layer, reverse), self._computing_dtype
-        raw: Tensor | None = getattr(self, f"singular{end}")
-        sigma = self._singular_map(None if raw is None else raw.to(dtype), self.hidden_size).to(dtype)
+        sigma = self._singular_map(getattr(self, f"singular{end}"), self.hidden_size)
         u, v = getattr(self, f"reflectors_u{end}"), getattr(self, f"reflectors_v{end}")
         return Transition(sigma, u.to(dtype), v.to(dtype))
 

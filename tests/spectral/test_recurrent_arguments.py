@@ -171,3 +171,37 @@ def test_complex_parameters_are_refused(kind):
 def test_an_unknown_init_is_refused(kind):
     with pytest.raises(OptionError, match="init must be one of gaussian, identity, henaff, cayley; found 'zeros'"):
         KINDS[kind](3, 6, init="zeros")
+
+
+@kinds
+@pytest.mark.parametrize("spectrum", ["sigmoid", "fixed"])
+def test_a_module_made_on_meta_takes_a_state_dict_by_assignment(kind, spectrum):
+    options = {"num_layers": 2, "bidirectional": True, "spectrum": spectrum, "margin": 0.3}
+    saved = KINDS[kind](3, 6, **options, dtype=torch.float64, generator=generator())
+    made = KINDS[kind](3, 6, **options, device="meta")
+    made.load_state_dict(saved.state_dict(), assign=True)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, generator=generator())
+    assert torch.equal(made(x)[0], saved(x)[0])
+    assert torch.equal(made.penalty(), saved.penalty())
+
+
+@kinds
+def test_parameters_may_be_made_buffers(kind):
+    made = KINDS[kind](3, 6, generator=generator())
+    x = torch.randn(5, 2, 3, generator=generator())
+    expected = made(x)[0]
+    for name, parameter in list(made.named_parameters()):
+        delattr(made, name)
+        made.register_buffer(name, parameter.detach())
+    assert torch.equal(made(x)[0], expected)
+    assert torch.equal(made.double().float()(x)[0], expected)
+
+
+@kinds
+def test_a_saved_module_keeps_its_directions_and_its_projection(kind, tmp_path):
+    options = {"proj_size": 4} if kind == "lstm" else {}
+    made = KINDS[kind](3, 6, 2, bidirectional=True, batch_first=True, generator=generator(), **options).half()
+    made.save_pretrained(tmp_path)
+    loaded = KINDS[kind].from_pretrained(tmp_path)
+    assert repr(loaded) == repr(made)
+    assert all(torch.equal(value, made.state_dict()[name]) for name, value in loaded.state_dict().items())
