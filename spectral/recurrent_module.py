@@ -118,7 +118,7 @@ class RecurrentModule(PackableModule, ABC):
     def _uniform(self, *shape: int, generator: torch.Generator | None) -> Tensor:
         """Draw initial values from U(-1/sqrt(n), 1/sqrt(n)) in float64, as torch's recurrent modules do."""
         bound = 1 / math.sqrt(self.hidden_size)
-        return torch.empty(shape, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
+        return torch.empty(shape, dtype=torch.float64, device="cpu").uniform_(-bound, bound, generator=generator)
 
     def _free_matrix_parameters(self, k: int) -> int:
         """Return how many numbers of trial k one recurrent matrix has: those of its reflectors and singular values.
