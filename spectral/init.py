@@ -53,7 +53,7 @@ def gaussian(size: int, count: int, *, generator: torch.Generator | None = None)
     Returns:
         Raw reflectors, shape (size, count), float64 on the CPU.
     """
-    return torch.randn(size, count, dtype=torch.float64, generator=generator).tril()
+    return torch.randn(size, count, dtype=torch.float64, device="cpu", generator=generator).tril()
 
 
 @renamed_keyword("start", "init")
@@ -74,7 +74,7 @@ def rotation_angles(init: str, count: int, *, generator: torch.Generator | None 
     """
     if init not in ANGLES:
         raise OptionError(f"init must be one of {', '.join(ANGLES)}; found {init!r}")
-    return ANGLES[init](torch.rand(count, dtype=torch.float64, generator=generator))
+    return ANGLES[init](torch.rand(count, dtype=torch.float64, device="cpu", generator=generator))
 
 
 def reflectors(
@@ -135,7 +135,7 @@ def _rotations(init: str, size: int, count: int, generator: torch.Generator | No
     u = gaussian(size, count, generator=generator)
     u[:, :pairs] = 0
     v = u.clone()
-    j = torch.arange(pairs)
+    j = torch.arange(pairs, device="cpu")
     u[2 * j, j], u[2 * j + 1, j] = torch.cos(angles / 2), torch.sin(angles / 2)
     v[2 * j, j] = 1.0
     return u, v

@@ -19,7 +19,7 @@ from spectral.stacking import stack_trials
 from spectral.svd import SVD
 
 OLD_NAMES = ("reflectors_u", "reflectors_v", "singular")
-"""Parameters of ``svd`` that were the layer's own up to release 0.1.0."""
+"""Parameters of ``svd`` that were the layer's own up to release 0.2.0."""
 
 
 class SpectralLinear(PretrainedModule):
@@ -29,8 +29,8 @@ class SpectralLinear(PretrainedModule):
     ``svd`` holds the matrix, with ``reflectors_u``, ``reflectors_v`` and ``singular``, and has further methods, such as
     ``solve``. ``bias`` is a parameter of shape (out,), or None; it starts from U(-1/sqrt(in), 1/sqrt(in)).
 
-    In a pack (see ``pack``) every parameter, input and result has a leading axis K. A state dict of release 0.1.0 is
-    loaded too, where the names of the matrix's parameters had no ``svd.`` before them.
+    In a pack (see ``pack``) every parameter, input and result has a leading axis K. A state dict of release
+    0.2.0 or before is loaded too, where the names of the matrix's parameters had no ``svd.`` before them.
     """
 
     parameter_roles: ClassVar[Mapping[str, ParameterRole]] = {"bias": "bias"}
@@ -247,7 +247,7 @@ class SpectralLinear(PretrainedModule):
         return empty.uniform_(-bound, bound, generator=generator)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        """Load as torch does, but give the parameters of release 0.1.0 their present names first."""
+        """Load as torch does, but give the parameters of earlier releases their present names first."""
         for name in OLD_NAMES:
             if f"{prefix}{name}" in state_dict and f"{prefix}svd.{name}" not in state_dict:
                 state_dict[f"{prefix}svd.{name}"] = state_dict.pop(f"{prefix}{name}")

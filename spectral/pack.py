@@ -205,13 +205,18 @@ class PackableModule(PretrainedModule):
     def _set_parameters(
         self, values: dict[str, Tensor | None], device: torch.device | str | None, dtype: torch.dtype | None
     ) -> None:
-        """Register a parameter for each name, in ``dtype`` or else torch's default one; a value None registers None.
+        """Register a parameter for each name; a value None registers None.
+
+        Args:
+            values: The first values, on the CPU.
+            device: The device of the parameters; None is torch's default one.
+            dtype: Their dtype; None is torch's default one.
 
         Raises:
             OptionError: If modules cannot have this dtype.
             RangeError: If a margin is less than the rounding of this dtype.
         """
-        dtype = dtype or torch.get_default_dtype()
+        device, dtype = device or torch.get_default_device(), dtype or torch.get_default_dtype()
         if not self._parameters:
             self._check_dtype(dtype)
         for name, value in values.items():

@@ -215,7 +215,7 @@ class RecurrentModule(PackableModule, ABC):
     def _uniform(self, *shape: int, generator: torch.Generator | None) -> Tensor:
         """Draw initial values from U(-1/sqrt(n), 1/sqrt(n)) in float64, as torch's recurrent modules do."""
         bound = 1 / math.sqrt(self.hidden_size)
-        return torch.empty(shape, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
+        return torch.empty(shape, dtype=torch.float64, device="cpu").uniform_(-bound, bound, generator=generator)
 
     def _raw_at_centre(self, slot: Slot) -> Tensor | None:
         """Return raw singular values of one matrix at which all are sigma*; None for spectrum='fixed'."""

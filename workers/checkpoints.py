@@ -50,7 +50,7 @@ KEPT = 2
 MODEL, OPTIMIZER, MANIFEST = "model.safetensors", "optimizer.safetensors", "manifest.json"
 _PREFIX = "step-"
 _OLD_NAME = re.compile(r"(^|\.)layers\.(?=(reflectors_u|reflectors_v|singular)$)")
-"""Names of the matrices of spectral_mlp and spectral_resnet in release 0.1.0, which are ``layers.svd....`` now."""
+"""Names of the matrices of spectral_mlp and spectral_resnet up to release 0.2.0, which are ``layers.svd....`` now."""
 
 
 class _Record(BaseModel):

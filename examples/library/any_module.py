@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Spectral weights in existing modules
 #
-# `spectral.parametrize` works on the weight of any torch module, through `torch.nn.utils.parametrize`. Here it is used
+# `spectral.spectral_svd` works on the weight of any torch module, through `torch.nn.utils.parametrize`. Here it is used
 # on a convolution, an LSTM and a linear layer of one small net, which reads scikit-learn's 8 x 8 digits row by row.
 
 # %%
@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import cached, remove_parametrizations
 
-from spectral import parametrize
+from spectral import spectral_svd
 
 torch.manual_seed(0)
 digits = load_digits()
@@ -37,10 +37,10 @@ class Reader(nn.Module):
 
 # %% The weights become reflectors and singular values; the rest of the net does not change
 net = Reader()
-parametrize(net.conv, "weight", margin=0.2)
-parametrize(net.rows, "weight_hh_l0", reflectors=8, margin=0.05, gates=True)  # one SVD for each gate
+spectral_svd(net.conv, "weight", margin=0.2)
+spectral_svd(net.rows, "weight_hh_l0", reflectors=8, margin=0.05, gates=True)  # one SVD for each gate
 nn.init.orthogonal_(net.head.weight)
-parametrize(net.head, "weight", margin=0.1, start="weight")  # keeps the present weight, which fits the band
+spectral_svd(net.head, "weight", margin=0.1, init="weight")  # keeps the present weight, which fits the band
 
 # %% Training is the same as always. Make the optimiser afterwards, since the parameters are new
 optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)

@@ -193,3 +193,11 @@ def test_what_is_refused():
         PackedLinear(2, 3, 1)(torch.zeros(1, 3))
     with pytest.raises(PackError, match="last dimension"):
         stack_trials([draw(2, 3), draw(3, 3)])
+
+
+def test_stacking_pads_the_last_dimension_and_no_other():
+    assert stack_trials([torch.tensor(1.0), torch.tensor(2.0)]).tolist() == [1.0, 2.0]
+    assert stack_trials([torch.ones(1), torch.ones(2)]).tolist() == [[1.0, 0.0], [1.0, 1.0]]
+    for unlike in ([torch.tensor(1.0), torch.ones(2)], [torch.ones(2), torch.ones(1, 2)], [torch.ones(2), draw(2)]):
+        with pytest.raises(PackError, match="must agree"):
+            stack_trials(unlike)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import cached, is_parametrized, remove_parametrizations
 
-from spectral import spectral_svd
+from spectral import parametrize, spectral_svd
 from spectral.errors import BandError, OptionError, RangeError, ReflectorCountError, ShapeError
 from tests.spectral.agreement import assert_near, draw, generator, gradients
 
@@ -199,6 +199,48 @@ def test_two_weights_of_one_module():
     copy.deepcopy(module)
     assert len(module._forward_hooks) == 1
     assert (singular_values(module.weight_ih_l0) - 1).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("gates", [False, True])
+def test_a_weight_of_another_shape_is_refused_and_nothing_changes(gates):
+    module = made("lstm", gates=gates)
+    before = module.weight_hh_l0.detach()
+    for shape in [(23, 6), (20, 6), (24, 5), (24,), (24, 6, 1), ()]:
+        with pytest.raises(ShapeError, match=r"must have shape \(24, 6\)"):
+            module.weight_hh_l0 = torch.zeros(shape, dtype=F64)
+    assert torch.equal(module.weight_hh_l0, before)
+
+
+@cases
+@pytest.mark.parametrize("spectrum", ["sigmoid", "clip"])
+def test_a_weight_at_the_edge_of_its_band_can_be_assigned_to_itself(case, spectrum):
+    module, name = made(case, spectrum=spectrum), CASES[case][1]
+    with torch.no_grad():
+        svd_of(module, case).singular.copy_(torch.full_like(svd_of(module, case).singular, 30.0))
+        before = getattr(module, name).clone()
+        setattr(module, name, getattr(module, name))
+    assert_near(getattr(module, name), before, 10_000)
+
+
+@cases
+def test_calls_with_other_parameters(case):
+    module, other = made(case), made(case, generator=generator(5))
+    inputs = torch.arange(4) if CASES[case][2] is None else draw(*CASES[case][2])
+    states = ((draw(2, 6, seed=1), draw(2, 6, seed=2)),) if case == "lstm cell" else ()
+    found = torch.func.functional_call(module, dict(other.named_parameters()), (inputs, *states))
+    found = found[0] if isinstance(found, tuple) else found
+    assert_near(found, call(other, case), 1000)
+    assert not torch.equal(found, call(module, case))
+
+
+def test_the_old_name_still_works_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="parametrize is now named spectral.spectral_svd"):
+        layer = parametrize(nn.Linear(4, 4), reflectors=2, generator=generator())
+    assert torch.equal(layer.weight, spectral_svd(nn.Linear(4, 4), reflectors=2, generator=generator()).weight)
+    with pytest.warns(DeprecationWarning, match="'start' is now named 'init'"):
+        spectral_svd(nn.Linear(4, 4), start="identity")
+    with pytest.raises(TypeError, match="both are given"):
+        spectral_svd(nn.Linear(4, 4), start="identity", init="identity")
 
 
 def test_what_is_refused():

@@ -189,7 +189,7 @@ def test_a_margin_below_the_rounding_of_the_dtype_is_refused(spectrum):
     with pytest.raises(RangeError, match=r"margin 1e-17 .* torch\.float64"):
         SVD(3, 3, margin=1e-17, spectrum=spectrum, dtype=F64)
     wide = SVD(3, 3, margin=1e-8, spectrum=spectrum, dtype=F64)
-    with pytest.raises(RangeError, match="torch.float32"):
+    with pytest.raises(RangeError, match=r"torch\.float32"):
         wide.float()
     assert wide.reflectors_u.dtype == F64
 

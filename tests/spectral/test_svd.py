@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -127,6 +129,68 @@ def test_a_pack_does_what_each_trial_does_alone():
     assert_near(pack.dense()[1], trials[1].dense(), 100)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_the_log_determinant_of_a_band_that_ends_at_zero_has_a_finite_slope(dtype):
+    """Each log sigma_i is log 2 + log sigmoid(p), with the slope sigmoid(-p), in a pack beside another band too."""
+    points = [-300.0, -100.0, -17.0, 0.0, 17.0, 80.0]
+    single = SVD(6, 6, margin=1.0, dtype=dtype, generator=generator())
+    other = SVD(6, 6, margin=0.5, dtype=dtype, generator=generator())
+    with torch.no_grad():
+        single.singular.copy_(torch.tensor(points))
+    expected = sum(math.log(2) - (-p if p < -50 else math.log1p(math.exp(-p))) for p in points)
+    slopes = torch.tensor([1 / (1 + math.exp(p)) for p in points], dtype=dtype)
+    for svd, found in ((single, single.logabsdet()), (pack := SVD.pack([single, other]), None)):
+        found = pack.logabsdet()[0] if found is None else found
+        assert_near(found, torch.tensor(expected, dtype=dtype), 100)
+        (grad,) = torch.autograd.grad(svd.logabsdet().sum(), [svd.singular])
+        assert ((grad.view(-1, 6)[0] - slopes).abs() <= 200 * torch.finfo(dtype).eps * slopes).all()
+        assert grad.isfinite().all()
+    assert_near(pack.logabsdet()[1], other.logabsdet(), 16)
+
+
+@pytest.mark.parametrize("reflectors", [0, 3])
+def test_solving_with_a_singular_value_of_zero_is_the_limit(reflectors):
+    """Entries along a lost direction are infinite; without reflectors the others are finite; none is nan."""
+    svd = SVD(3, 3, reflectors=reflectors, spectrum="penalty", dtype=F64, generator=generator())
+    with torch.no_grad():
+        svd.singular.copy_(torch.tensor([2.0, 0.0, 0.5]))
+    y = draw(4, 3, seed=2)
+    found = svd.solve(y)
+    with torch.no_grad():
+        svd.singular[1] = 1e-9
+    near = svd.solve(y)
+    assert not found.isnan().any()
+    infinite = found.isinf()
+    assert infinite.any(-1).all()
+    assert torch.equal(found[infinite].sign(), near[infinite].sign())
+    if reflectors == 0:
+        assert torch.equal(found[:, [0, 2]], y[:, [0, 2]] / torch.tensor([2.0, 0.5], dtype=F64))
+        assert torch.equal(found[:, 1], torch.inf * y[:, 1].sign())
+    else:
+        assert infinite.all()
+
+
+def test_solving_a_vector_that_has_no_part_along_the_lost_direction_is_finite():
+    svd = SVD(3, 3, reflectors=0, spectrum="penalty", dtype=F64)
+    with torch.no_grad():
+        svd.singular.copy_(torch.tensor([2.0, 0.0, 0.5]))
+    y = torch.tensor([[1.0, 0.0, 1.0], [torch.nan, 1.0, 1.0]], dtype=F64)
+    found = svd.solve(y)
+    assert found[0].tolist() == [0.5, 0.0, 2.0]
+    assert found[1].isnan().any()
+    (grad,) = torch.autograd.grad(svd.solve(y[:1]).sum(), [svd.singular])
+    assert grad.tolist() == [-0.25, 0.0, -4.0]
+
+
+@pytest.mark.parametrize(("margin", "spectrum"), [(0.5, "sigmoid"), (1.0, "sigmoid"), (1.0, "penalty"), (1.0, "clip")])
+def test_solving_has_the_gradients_of_the_dense_inverse(margin, spectrum):
+    matrix, y = svd(4, 4, margin=margin, spectrum=spectrum), draw(2, 4, seed=3)
+    found = gradients(matrix.solve(y), list(matrix.parameters()))
+    expected = gradients(torch.linalg.solve(matrix.dense(), y.mT).mT, list(matrix.parameters()))
+    for f, e in zip(found, expected, strict=True):
+        assert_near(f, e, 10_000)
+
+
 def test_gradcheck():
     matrix = svd(4, 3, margin=0.3)
 
@@ -144,8 +208,10 @@ def test_what_is_refused():
             SVD(3, 3, margin=margin)
     with pytest.raises(RangeError, match="sigma"):
         SVD(3, 3, sigma=float("inf"))
-    with pytest.raises(ReflectorCountError, match="from 0 to 3"):
+    with pytest.raises(ReflectorCountError, match=r"reflectors must be .* from 0 to 3.* found m1 = 4"):
         SVD(3, 5, reflectors=4)
+    with pytest.raises(ReflectorCountError, match=r"reflectors must be .* found m2 = -1"):
+        SVD(3, 5, reflectors=(1, -1))
     with pytest.raises(OptionError, match="spectrum must be one of"):
         SVD(3, 3, spectrum="free")
     with pytest.raises(ReflectorCountError, match="square"):

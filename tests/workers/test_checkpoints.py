@@ -186,7 +186,7 @@ def test_load_returns_the_module_that_was_saved(kind: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["spectral_mlp", "spectral_resnet"])
-def test_a_checkpoint_with_the_names_of_release_0_1_0_is_resumed_and_loaded(kind: str, tmp_path: Path) -> None:
+def test_a_checkpoint_with_the_names_of_earlier_releases_is_resumed_and_loaded(kind: str, tmp_path: Path) -> None:
     spec = make_trial(kind=kind, layers=2)
     state, store = TrainingState.start(spec), CheckpointFolder(tmp_path, spec)
     present = dict(state.model)

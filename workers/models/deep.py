@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spectral import Activation, PackedLinear, SpectralLinear, Transition
+from spectral import Activation, PackedLinear, SpectralLinear
 from workers.models.linear import linear
 from workers.models.sequence_model import SequenceModel
 
@@ -44,9 +44,8 @@ class DeepModel(SequenceModel):
     def read(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the activations of the last layer, shape (B, n)."""
         x = self.activation(self.first(zero_padding(inputs, lengths).flatten(1)))
-        weights, biases = layer_matrices(self.layers), self.layers.bias
-        assert biases is not None
-        return run_layers(x, weights, biases, self.activation, residual=self.residual)
+        assert self.layers.bias is not None
+        return run_layers(x, self.layers.weight, self.layers.bias, self.activation, residual=self.residual)
 
 
 def zero_padding(inputs: Tensor, lengths: Tensor | None) -> Tensor:
@@ -60,23 +59,6 @@ def zero_padding(inputs: Tensor, lengths: Tensor | None) -> Tensor:
         return inputs
     valid = torch.arange(inputs.shape[-2], device=inputs.device) < lengths.unsqueeze(-1)
     return torch.where(valid.unsqueeze(-1), inputs, torch.zeros_like(inputs))
-
-
-def layer_matrices(layers: PackedLinear | SpectralLinear) -> Tensor:
-    """Return the matrix W of every layer, shape (L, n, n)."""
-    if isinstance(layers, PackedLinear):
-        return layers.weight
-    svd = layers.svd
-    return form_matrices(Transition(svd.singular_values(), svd.reflectors_u, svd.reflectors_v))
-
-
-def form_matrices(transition: Transition) -> Tensor:
-    """Return the matrices W of a transition, shape (..., n, n), in the dtype of its factors.
-
-    Autocast is switched off, because torch has no triangular solver in half precision.
-    """
-    with torch.autocast(transition.u.device.type, enabled=False):
-        return transition.matrix()
 
 
 def run_layers(x: Tensor, weights: Tensor, biases: Tensor, activation: Activation, *, residual: bool) -> Tensor:
