@@ -28,7 +28,16 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 def autocast_is_on(device: torch.device) -> bool:
     """Return whether autocast is on for a device; False on one that has no autocast, such as meta."""
-    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return _has_autocast(device.type) and torch.is_autocast_enabled(device.type)
+
+
+def _has_autocast(device_type: str) -> bool:
+    """Return whether there is such a thing as autocast for a type of device."""
+    return torch.amp.is_autocast_available(device_type)
+
+
+# torch.compile takes the result for a constant; the compiler of torch 2.11 cannot look into the function.
+_has_autocast._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def result_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:

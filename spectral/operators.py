@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from spectral.autocast import autocast_is_on, without_autocast
+
 NAMESPACE = __name__.rpartition(".")[0].replace(".", "_")
 """``spectral``; another name where this package is a copy inside another one, so that two copies do not collide."""
 LIBRARY: Any = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -69,7 +71,11 @@ class Operator:
         self._transformed = type(f"{self.name}_transformed", (torch.autograd.Function,), self._transformed_methods())
 
     def __call__(self, *args: Any) -> Any:
-        """Return what ``run`` does, in a way that the present mode of torch can follow."""
+        """Return what ``run`` does, in a way that the present mode of torch can follow, and without autocast."""
+        device = next(arg.device for arg in args if isinstance(arg, Tensor))
+        if autocast_is_on(device):  # a backward pass may be called inside it
+            with without_autocast(device):
+                return self(*args)
         if torch.compiler.is_compiling():
             return self._compiled(*args)
         if torch._C._is_tracing():  # by torch.jit.trace

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spectral.autocast import without_autocast
 from spectral.householder import reference, wy
 from spectral.operators import Operator
 
@@ -30,7 +31,7 @@ class Transition(NamedTuple):
         return self.u.shape[-1] + self.v.shape[-1]
 
     def matrix(self) -> Tensor:
-        """Return W as a matrix, shape (..., n, n). It can be differentiated once. Cost: 2 n^2 (m1 + m2) flop."""
+        """Return W, shape (..., n, n), in the dtype of sigma, also under autocast. Cost: 2 n^2 (m1 + m2) flop."""
         return dense(self)
 
     def orthogonality_error(self) -> Tensor:
@@ -57,7 +58,7 @@ def factors(matrix: Matrix) -> Factors:
     """Return W as a diagonal plus a matrix of rank r = m1 + m2, which is exact.
 
     U = I - Yu Zu and V^T = I - Yv Zv with Zu = Tu Yu^T and Zv = Tv^T Yv^T, so that A = [-Yu, Yu (Zu S Yv) - S Yv] and
-    C = [S Zu^T, Zv^T]. The result can be differentiated once. Cost: O(n r^2), with one triangular solve for each side.
+    C = [S Zu^T, Zv^T]. Autocast has no effect. Cost: O(n r^2), with one triangular solve for each side.
 
     Args:
         matrix: A Transition. Factors are returned as they are. A tensor W is refused with AssertionError.
@@ -169,7 +170,8 @@ def dense(matrix: Matrix) -> Tensor:
     if isinstance(matrix, Tensor):
         return matrix
     sigma, a, c = factors(matrix)
-    return a @ c.mT + torch.diag_embed(sigma)
+    with without_autocast(sigma.device):
+        return a @ c.mT + torch.diag_embed(sigma)
 
 
 def dense_literal(transition: Transition) -> Tensor:

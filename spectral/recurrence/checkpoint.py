@@ -11,6 +11,7 @@ import torch.utils.checkpoint
 from torch import Tensor
 
 from spectral import sequences
+from spectral.autocast import without_autocast
 from spectral.autograd import once_differentiable
 from spectral.operators import is_transformed
 
@@ -144,12 +145,13 @@ class Segments(torch.autograd.Function):
             part = x[..., start : start + ctx.every, :, :].detach().requires_grad_(need_x)
             h = boundary.detach().requires_grad_()
             leaves = [p if p is None else p.detach().requires_grad_(n) for p, n in zip(parameters, need, strict=True)]
-            with torch.enable_grad():
+            with torch.enable_grad(), without_autocast(x.device):
                 results = ctx.segment(part, h, leaves)
                 outputs = _outputs(results, start, part.shape[-3], lengths, grad, grad_final, carried)
             if not outputs:  # the loss reads neither this segment nor what follows it
                 continue
-            carried, grad_part, *own = _gradients(outputs, [h, part, *leaves])
+            with without_autocast(x.device):
+                carried, grad_part, *own = _gradients(outputs, [h, part, *leaves])
             # Parameters are shared by all segments, so their gradients add up; each step of x belongs to one segment.
             sums = [_add(total, value) for total, value in zip(sums, own, strict=True)]
             if grad_part is not None and grad_x is not None:

@@ -8,6 +8,7 @@ from spectral.recurrence.activation import Activation
 from spectral.recurrence.backends import BACKENDS, Cell
 from spectral.recurrence.shapes import check_matrix, check_offset
 from spectral.recurrence.stack import stack
+from spectral.sequences import check_lengths
 from spectral.transition import Transition
 
 
@@ -113,8 +114,7 @@ def last_state(
         transition: W.
         activation: The nonlinearity phi.
         offset: The offset of modReLU.
-        lengths: How many steps of each sequence count, shape (B,), or (K, B), each in [1, T]; None means all T. The
-            interval is not checked: with ``checkpoint_every`` a length outside it gives h0, else an error of torch.
+        lengths: How many steps of each sequence count, integers of shape (B,), or (K, B), each in [1, T]; None is T.
         backend: 'auto', or the name of a backend.
         checkpoint_every: Keep only every S-th state for backward.
 
@@ -122,8 +122,11 @@ def last_state(
         The state after the last step that counts, shape (B, n), or (K, B, n).
 
     Raises:
+        RangeError: If a length is not an integer in [1, T].
         SpectralError: As ``recurrence`` does.
     """
+    if lengths is not None:
+        lengths = check_lengths(lengths, x.shape[-3], tuple(x.shape[:-3]), (x.shape[-2],))
     _, last = stack(
         x,
         h0.unsqueeze(-3),

@@ -208,3 +208,16 @@ def test_derivatives_in_forward_mode_are_refused_by_name(backend):
 def test_vmap_over_torchs_own_rnn_is_refused_by_name():
     with pytest.raises(OptionError, match=r"torch\.vmap cannot transform"):
         vmap(rnn("cudnn"))(draw(2, T, B, FEATURES))
+
+
+@pytest.mark.parametrize("kind", ["rnn", "rnn, segments", "rnn, penalty", "lstm", "gru"])
+def test_a_backward_pass_inside_autocast_computes_as_one_outside(kind):
+    net = MODULES[kind]().float()
+    x = input_of(kind).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = leaves(net(x))
+        loss = sum(output.float().square().sum() for output in outputs)
+        inside = torch.autograd.grad(loss, list(net.parameters()), retain_graph=True)
+    outside = torch.autograd.grad(loss, list(net.parameters()))
+    for f, e in zip(inside, outside, strict=True):
+        torch.testing.assert_close(f, e, rtol=0.02, atol=0.02 * float(e.abs().max()))

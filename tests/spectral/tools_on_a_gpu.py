@@ -110,7 +110,7 @@ def check_half(kind: str, dtype: torch.dtype) -> None:
     net, x = MODULES[kind](), torch.randn(*SHAPE, device=CUDA)
     exact = step(net, net, x)
     with torch.autocast(CUDA, dtype):
-        assert_near(step(net, net, x), exact, 0.15)
+        assert_near(step(net, net, x), exact, 0.3)
     half = net.to(dtype)
     found = step(half, half, x.to(dtype))
     assert all(f.dtype == dtype for f in found)

@@ -49,15 +49,9 @@ class DeepPack(PackedModel):
             )
         own, inputs = self.parameters, deep.zero_padding(inputs, lengths).flatten(2)
         x = self._activation(linear(inputs, own["first.weight"], own["first.bias"])) + h0[:, 0]
-        weights = self._matrices() if self._spectral else own["layers.weight"]
+        weights = self._transition().matrix() if self._spectral else own["layers.weight"]
         top = deep.run_layers(x, weights, own["layers.bias"], self._activation, residual=self._residual)
         return top, top.unsqueeze(1)
-
-    def _matrices(self) -> Tensor:
-        """Return the matrices W of all layers of all trials, (K, L, n, n), in the dtype of the parameters."""
-        transition = self._transition()
-        with torch.autocast(transition.u.device.type, enabled=False):
-            return transition.matrix()
 
     def _transition(self) -> Transition:
         """Return the transition of all layers of all trials; sigma has shape (K, L, n)."""
