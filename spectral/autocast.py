@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch.amp import is_autocast_available
 
 HALVES = (torch.float16, torch.bfloat16)
 """The dtypes of half precision, in which torch has no triangular solver and no singular value decomposition."""
@@ -28,16 +29,11 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 def autocast_is_on(device: torch.device) -> bool:
     """Return whether autocast is on for a device; False on one that has no autocast, such as meta."""
-    return _has_autocast(device.type) and torch.is_autocast_enabled(device.type)
+    return device.type in _WITH_AUTOCAST and torch.is_autocast_enabled(device.type)
 
 
-def _has_autocast(device_type: str) -> bool:
-    """Return whether there is such a thing as autocast for a type of device."""
-    return torch.amp.is_autocast_available(device_type)
-
-
-# torch.compile takes the result for a constant; the compiler of torch 2.11 cannot look into the function.
-_has_autocast._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_WITH_AUTOCAST = tuple(name for name in ("cpu", "cuda", "xpu", "mps", "mtia", "hpu") if is_autocast_available(name))
+"""The types of device that have autocast. They are looked up once, since every operator asks for them."""
 
 
 def result_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:

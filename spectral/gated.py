@@ -178,8 +178,8 @@ class GatedRNN(RecurrentModule):
             packed, states = read_packed(layout, input, hx, lengths)
             with without_autocast(packed.data.device):
                 output, last = self._run_sorted(packed, states, self._all_plain_weights())
-            output = PackedSequence(output.data.to(layout.dtype), *output[1:])
-            return output, tuple(state.to(layout.dtype) for state in last)
+            output = PackedSequence(layout.result(output.data), *output[1:])
+            return output, tuple(map(layout.result, last))
         x, states, lengths, unbatched = read_padded(layout, input, hx, lengths)
         # torch's kernels want input, states and weights in one dtype.
         with without_autocast(x.device):
@@ -190,7 +190,7 @@ class GatedRNN(RecurrentModule):
                 output, last = self._run_trials(x, states, lengths, weights, self.trials)
         if unbatched:
             last = tuple(state.squeeze(-2) for state in last)
-        return caller_layout(layout, output, unbatched), tuple(state.to(layout.dtype) for state in last)
+        return caller_layout(layout, output, unbatched), tuple(map(layout.result, last))
 
     def _run_trials(
         self, x: Tensor, states: States, lengths: Tensor | None, weights: list[Tensor], trials: int

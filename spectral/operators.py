@@ -30,7 +30,10 @@ class Operator:
         fake: Takes the same arguments and returns empty tensors with the shapes and strides of what ``run`` returns.
             None if ``run`` is made of torch's own operators, which can say so themselves.
         setup: (ctx, inputs, output): keeps for backward what it needs, as ``setup_context`` of an autograd.Function.
-        backward: (ctx, *gradients) -> the gradient of each argument, None for those that have none.
+        backward: (ctx, *gradients) -> the gradient of each argument, None for those that have none. The gradient of a
+            result is None if the loss does not read it.
+        kept: How many results, the last ones, are there for ``setup`` alone. They have no gradient, and a call may
+            leave them out.
         plain: A function of the same arguments and results, made of torch's own operators. It gives the operator all
             derivatives that ``backward`` does not: those in forward mode, and all of them if there is no ``backward``.
             None if there are none; asking for one is then an error that says ``refusal``.
@@ -46,11 +49,12 @@ class Operator:
         fake: Callable[..., Any] | None = None,
         setup: Callable[..., None] | None = None,
         backward: Callable[..., Any] | None = None,
+        kept: int = 0,
         plain: Callable[..., Any] | None = None,
         refusal: str = "",
     ) -> None:
         self.name = schema.partition("(")[0]
-        self.run, self.plain, self.refusal, self.dims = run, plain, refusal, tuple(dims)
+        self.run, self.plain, self.refusal, self.dims, self.kept = run, plain, refusal, tuple(dims), kept
         derived = setup is None or backward is None
         self.setup: Callable[..., None] = self._keep_all if setup is None or derived else setup
         self.backward: Callable[..., Any] = self._backward_of_plain if backward is None or derived else backward
@@ -61,7 +65,7 @@ class Operator:
             LIBRARY.impl(self.name, run, device)
         qualified = f"{NAMESPACE}::{self.name}"
         torch.library.register_fake(qualified, fake or run, lib=LIBRARY)
-        torch.library.register_autograd(qualified, self.backward, setup_context=self.setup, lib=LIBRARY)
+        torch.library.register_autograd(qualified, self._backward, setup_context=self._setup, lib=LIBRARY)
         torch.library.register_vmap(qualified, self._vmap, lib=LIBRARY)
         for device in DEVICES:
             torch.library.register_autocast(qualified, device.lower(), torch.float32, lib=LIBRARY)
@@ -72,24 +76,20 @@ class Operator:
 
     def __call__(self, *args: Any) -> Any:
         """Return what ``run`` does, in a way that the present mode of torch can follow, and without autocast."""
-        device = next(arg.device for arg in args if isinstance(arg, Tensor))
-        if autocast_is_on(device):  # a backward pass may be called inside it
-            with without_autocast(device):
-                return self(*args)
         if torch.compiler.is_compiling():
             return self._compiled(*args)
-        if torch._C._is_tracing():  # by torch.jit.trace
-            return self.overload(*args)
-        if in_forward_mode() and self.plain is not None:
-            return self.plain(*args)
-        if is_transformed():
+        if autocast_is_on(args[0].device if isinstance(args[0], Tensor) else args[2].device):
+            return self._without_autocast(*args)  # a backward pass may be called inside it
+        if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
+            if self.plain is not None and in_forward_mode():
+                return self.plain(*args)
             return self._transformed.apply(*args)  # type: ignore[attr-defined]
-        # The same as the registered operator with less overhead, which counts where a step takes a millisecond.
-        if torch.is_grad_enabled() and any(isinstance(arg, Tensor) and arg.requires_grad for arg in args):
-            if _is_plain_eager(args):
-                return self._eager.apply(*args)  # type: ignore[attr-defined]
+        if torch._C._is_tracing() or not _is_plain_eager(args):  # tracing by torch.jit.trace
             return self.overload(*args)
-        return self._run_below(*args)
+        # The same as the registered operator with less overhead, which counts where a step takes a millisecond.
+        if torch.is_grad_enabled() and _any_requires_grad(args):
+            return self._eager.apply(*args)  # type: ignore[attr-defined]
+        return self.run(*args)
 
     def _run_below(self, *args: Any) -> Any:
         """Return the results without a gradient and without transforms."""
@@ -99,9 +99,14 @@ class Operator:
         """Call the registered operator, or let the compiler see and fuse the steps that ``run`` consists of."""
         if not self.inline or torch.compiler.is_exporting():
             return self.overload(*args)
-        if torch.is_grad_enabled() and any(isinstance(arg, Tensor) and arg.requires_grad for arg in args):
+        if torch.is_grad_enabled() and _any_requires_grad(args):
             return self._eager.apply(*args)  # type: ignore[attr-defined]
         return self.run(*args)
+
+    def _without_autocast(self, *args: Any) -> Any:
+        """Call this operator with autocast off."""
+        with without_autocast(next(arg.device for arg in args if isinstance(arg, Tensor))):
+            return self(*args)
 
     def _eager_methods(self) -> dict[str, Any]:
         """Return the methods of an autograd.Function for eager code without transforms."""
@@ -109,7 +114,8 @@ class Operator:
         def forward(ctx: Any, *args: Any) -> Any:
             output = self.run(*args)
             self.setup(ctx, args, output)
-            return output
+            ctx.set_materialize_grads(False)
+            return output[: -self.kept] if self.kept else output
 
         return {"forward": staticmethod(forward), "backward": staticmethod(self.backward)}
 
@@ -121,11 +127,22 @@ class Operator:
 
         return {
             "forward": staticmethod(self._run_below),
-            "setup_context": staticmethod(self.setup),
-            "backward": staticmethod(self.backward),
+            "setup_context": staticmethod(self._setup),
+            "backward": staticmethod(self._backward),
             "vmap": staticmethod(self._vmap),
             "jvp": staticmethod(jvp),
         }
+
+    def _setup(self, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Do what ``setup`` does, where all results are returned."""
+        self.setup(ctx, inputs, output)
+        ctx.set_materialize_grads(False)
+        if self.kept:
+            ctx.mark_non_differentiable(*output[-self.kept :])
+
+    def _backward(self, ctx: Any, *gradients: Tensor | None) -> Any:
+        """Do what ``backward`` does, where all results are returned."""
+        return self.backward(ctx, *gradients[: len(gradients) - self.kept])
 
     def _vmap(self, info: Any, in_dims: Sequence[int | None], *args: Any) -> tuple[Any, Any]:
         """Return the results over a new axis, and where it lies: it becomes the trial axis, or is merged with it."""
@@ -150,7 +167,6 @@ class Operator:
     @staticmethod
     def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         """Keep all arguments for ``_backward_of_plain``."""
-        ctx.set_materialize_grads(False)
         ctx.others = [None if isinstance(arg, Tensor) else arg for arg in inputs]
         ctx.places = [i for i, arg in enumerate(inputs) if isinstance(arg, Tensor)]
         ctx.save_for_backward(*(inputs[i] for i in ctx.places))
@@ -206,13 +222,25 @@ def is_batched(tensor: Tensor) -> bool:
     return False
 
 
+def _any_requires_grad(args: Sequence[Any]) -> bool:
+    """Return whether a tensor among the arguments requires its gradient."""
+    for arg in args:  # noqa: SIM110  any() over a generator takes three times as long
+        if isinstance(arg, Tensor) and arg.requires_grad:
+            return True
+    return False
+
+
 def _is_plain_eager(args: Sequence[Any]) -> bool:
     """Return whether all tensors have values and no behaviour of their own, and nothing else watches what is called."""
-    return not torch._C._len_torch_dispatch_stack() and all(
-        type(arg) in (Tensor, torch.nn.Parameter)
-        and arg.device.type != "meta"
+    if torch._C._len_torch_dispatch_stack():
+        return False
+    for arg in args:
         # torch.func.vjp leaves tensors behind that are mere covers of others.
-        and not torch._C._functorch.is_functorch_wrapped_tensor(arg)
-        for arg in args
-        if isinstance(arg, Tensor)
-    )
+        if isinstance(arg, Tensor) and (
+            type(arg) not in _ORDINARY or arg.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(arg)
+        ):
+            return False
+    return True
+
+
+_ORDINARY = (Tensor, torch.nn.Parameter)

@@ -35,6 +35,13 @@ class InputLayout(NamedTuple):
     computing_dtype: torch.dtype
     """The dtype into which inputs and states are cast."""
 
+    def result(self, computed: Tensor) -> Tensor:
+        """Return a computed tensor as the module returns it: in half precision if the module is so.
+
+        Otherwise it stays as it is: under autocast the backend ``triton`` computes states in bfloat16.
+        """
+        return computed if self.dtype == self.computing_dtype else computed.to(self.dtype)
+
 
 class TimeMajor(NamedTuple):
     """The caller's input, states and lengths, checked and in one layout: time before batch, and always a batch."""
@@ -96,11 +103,11 @@ def read_packed(
 
 
 def caller_layout(layout: InputLayout, output: Tensor, unbatched: bool) -> Tensor:
-    """Return a time-major output (..., T, B, H) in the layout of the caller's input, in the module's dtype.
+    """Return a time-major output (..., T, B, H) in the layout of the caller's input, and in half for a half module.
 
     That is (..., T, H) if the input was ``unbatched``, else (..., B, T, H) with ``batch_first``.
     """
-    output = output.to(layout.dtype)
+    output = layout.result(output)
     return output.squeeze(-2) if unbatched else _batch_and_time_swapped(layout, output)
 
 

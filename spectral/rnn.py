@@ -236,7 +236,7 @@ class SpectralRNN(RecurrentModule):
         lengths = None if lengths is None else lengths.to(x.device)
         output, h_n = self._run(x, states, lengths, keep_states)
         h_n = h_n.squeeze(-2) if unbatched else h_n
-        return None if output is None else caller_layout(layout, output, unbatched), h_n.to(layout.dtype)
+        return None if output is None else caller_layout(layout, output, unbatched), layout.result(h_n)
 
     def _forward_packed_sequence(
         self, input: PackedSequence, states: States, keep_states: bool
@@ -248,8 +248,8 @@ class SpectralRNN(RecurrentModule):
         output, h_n = self._run(x, states, lengths, keep_states)
         if input.unsorted_indices is not None:
             h_n = h_n.index_select(-2, input.unsorted_indices)
-        dtype = self.weight_ih_l0.dtype
-        return None if output is None else sequences.unpad(output.to(dtype), input), h_n.to(dtype)
+        result = self._layout.result
+        return None if output is None else sequences.unpad(result(output), input), result(h_n)
 
     def _run(
         self, x: Tensor, states: States, lengths: Tensor | None, keep_states: bool

@@ -67,8 +67,8 @@ def factors(matrix: Matrix) -> Factors:
         return matrix
     assert isinstance(matrix, Transition), "factors cannot be computed from W alone"
     sigma, u, v = matrix
-    a, c, *_ = FACTORS(sigma, u, v)
-    return Factors(sigma, a, c)
+    with without_autocast(sigma.device):
+        return Factors(sigma, *FACTORS(sigma, u, v)[:2])
 
 
 def _plain_factors(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
@@ -83,11 +83,9 @@ def _plain_factors(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
 
 def _keep_factors(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
     ctx.save_for_backward(*inputs, *output[2:])
-    ctx.mark_non_differentiable(*output[2:])
-    ctx.set_materialize_grads(False)
 
 
-def _factors_gradient(ctx: Any, grad_a: Tensor | None, grad_c: Tensor | None, *_: None) -> tuple[Any, ...]:
+def _factors_gradient(ctx: Any, grad_a: Tensor | None, grad_c: Tensor | None) -> tuple[Any, ...]:
     if grad_a is None and grad_c is None:
         return None, None, None
     gradients: tuple[Tensor, ...] = FACTORS_BACKWARD(grad_a, grad_c, *ctx.saved_tensors)
@@ -154,6 +152,7 @@ FACTORS = Operator(
     (1, 2, 2),
     setup=_keep_factors,
     backward=_factors_gradient,
+    kept=7,
     plain=_plain_factors,
 )
 FACTORS_BACKWARD = Operator(

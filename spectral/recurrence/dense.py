@@ -53,8 +53,10 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(output, h0, w)
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
     """Return the gradients of all arguments of ``_run``."""
+    if grad is None:
+        return (None,) * 6
     needs = (bool(ctx.needs_input_grad[2]), ctx.has_offset)
     results = BACKWARD(grad, *ctx.saved_tensors, *ctx.activation, *needs)
     return *(present(result) for result in results), None, None

@@ -68,7 +68,7 @@ def layer(
         activation: The nonlinearity phi.
         offset: The offset of modReLU, shape (n,).
     """
-    states, _, end = FORWARD(x, h0, *_factors(matrix), weight, bias, offset, activation.name, activation.slope)
+    states, end, *_ = FORWARD(x, h0, *_factors(matrix), weight, bias, offset, activation.name, activation.slope)
     return states, end
 
 
@@ -83,7 +83,7 @@ def layer_dense(
 ) -> tuple[Tensor, Tensor]:
     """Return all states and the last state of a layer as ``layer`` does, with W formed."""
     w = dense_transition(matrix)
-    states, _, end = FORWARD(x, h0, None, w, None, weight, bias, offset, activation.name, activation.slope)
+    states, end, *_ = FORWARD(x, h0, None, w, None, weight, bias, offset, activation.name, activation.slope)
     return states, end
 
 
@@ -126,7 +126,7 @@ def _factors(matrix: Matrix) -> Factors:
 
 
 def _run(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return all states (T, B, n), h C at every step (T, B, r), absent without sigma, and the last state (B, n).
+    """Return all states (T, B, n), the last state (B, n), and h C at every step (T, B, r), absent without sigma.
 
     The arguments are x, h0, sigma, a, c, weight, bias and offset, in the order of Problem in native.cpp, and the name
     and slope of the nonlinearity. x is the input (T, B, I), or z (T, B, n) without ``weight``; h0 (B, n); sigma (n), a
@@ -141,24 +141,22 @@ def _run(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     skinny = absent(x) if sigma is None else buffer_pool.empty((*x.shape[:-1], a.shape[-1]), x)
     end = torch.empty_like(h0)
     _call(False, [*inputs, None, None, states, present(skinny), None, end, *[None] * 4], activation, slope)
-    return states, skinny, end
+    return states, end, skinny
 
 
 def _fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     x, h0, sigma, a = arguments[:4]
     states, end = x.new_empty(*x.shape[:-1], h0.shape[-1]), h0.new_empty(h0.shape)
-    return states, absent(x) if sigma is None else x.new_empty(*x.shape[:-1], a.shape[-1]), end
+    return states, end, absent(x) if sigma is None else x.new_empty(*x.shape[:-1], a.shape[-1])
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    states, skinny, _ = output
+    states, _, skinny = output
     ctx.save_for_backward(*inputs[:8], states, skinny)
     ctx.activation, ctx.slope = inputs[8:]
-    ctx.mark_non_differentiable(skinny)
-    ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, grad: Tensor | None, _: None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
     """Return the gradients of all arguments of ``_run``."""
     if grad is None and grad_last is None:
         return (None,) * 10
@@ -191,8 +189,8 @@ def _run_backward(grad: Tensor | None, grad_last: Tensor | None, *arguments: Any
     Args:
         grad: The gradient of all states, or None.
         grad_last: The gradient of the last state, or None.
-        arguments: The inputs of ``_run``, its first two results, the nonlinearity's name and slope, and whether dL/dz
-            is wanted.
+        arguments: The inputs of ``_run``, its first and its third result, the nonlinearity's name and slope, and
+            whether dL/dz is wanted.
     """
     *inputs, states, skinny = (_contiguous(tensor) for tensor in arguments[:10])
     x, h0, sigma, a, _, weight, _, offset = inputs
@@ -244,12 +242,13 @@ _DIMS = (3, 2, 1, 2, 2, 2, 1, 1)
 _REFUSAL = "It is compiled code with a backward pass written by hand. "
 
 FORWARD = Operator(
-    f"native({_INPUTS}, str activation, float slope) -> (Tensor states, Tensor skinny, Tensor last)",
+    f"native({_INPUTS}, str activation, float slope) -> (Tensor states, Tensor last, Tensor skinny)",
     _run,
     (*_DIMS, 0, 0),
     fake=_fake,
     setup=_keep,
     backward=_backward,
+    kept=1,
     refusal=_REFUSAL + "Use backend='dense' or 'reference'",
 )
 BACKWARD = Operator(
@@ -265,7 +264,7 @@ LAST = Operator(
     _run_last,
     (*_DIMS, 0, 0),
     fake=lambda *arguments: arguments[1].new_empty(arguments[1].shape),
-    plain=lambda *arguments: FORWARD(*arguments)[2],
+    plain=lambda *arguments: FORWARD(*arguments)[1],
 )
 
 

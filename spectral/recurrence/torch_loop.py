@@ -41,8 +41,10 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(output, h0, sigma, a, c)
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
     """Return the gradients of all arguments of ``_run``."""
+    if grad is None:
+        return (None,) * 8
     needs = (any(ctx.needs_input_grad[2:5]), ctx.has_offset)
     results = BACKWARD(grad, *ctx.saved_tensors, *ctx.activation, *needs)
     return *(present(result) for result in results), None, None

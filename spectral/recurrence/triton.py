@@ -159,11 +159,12 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     _, h0, sigma, a, c, offset, *ctx.activation = inputs
     ctx.has_offset = offset is not None
     ctx.save_for_backward(*output, h0, sigma, a, c)
-    ctx.mark_non_differentiable(output[1])
 
 
-def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
     """Return the gradients of all arguments of ``_run``."""
+    if grad is None:
+        return (None,) * 8
     needs = (any(ctx.needs_input_grad[2:5]), ctx.has_offset)
     results = BACKWARD(grad, *ctx.saved_tensors, *ctx.activation, *needs)
     return *(present(result) for result in results), None, None
@@ -212,6 +213,7 @@ FORWARD = Operator(
     fake=_fake,
     setup=_keep,
     backward=_backward,
+    kept=1,
     refusal=_REFUSAL + "Use backend='dense' or 'reference'",
 )
 BACKWARD = Operator(
