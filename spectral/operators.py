@@ -155,7 +155,9 @@ class Operator:
             front = arg.expand(info.batch_size, *arg.shape) if at is None else arg.movedim(at, 0)
             return front.flatten(0, 1) if is_pack else front
 
-        results = self(*(merge(arg, at) for arg, at, _ in pairs))
+        # ``setup`` reads all results, of which a plain call may leave some out.
+        all_results = self._transformed.apply if is_transformed() else self.overload  # type: ignore[attr-defined]
+        results = all_results(*(merge(arg, at) for arg, at, _ in pairs))
         several = isinstance(results, tuple)
         outputs, places = [], []
         for result in results if several else (results,):

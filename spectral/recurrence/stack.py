@@ -1,7 +1,7 @@
 """Layers of a recurrent net one upon another, over a whole sequence or over one segment of it at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,14 +74,14 @@ def stack(
         layers = PreparedLayers(tuple(backends), forms, activation, bfloat16, all_states)
         if checkpoint_every is not None and segmented:
             ends = None if lengths is None else lengths.expand(*x.shape[:-3], x.shape[-2])
-            return checkpoint.run(layers, x, h0, tensors, checkpoint_every, lengths=ends, keep_states=keep_states)
+            run = layers.__call__
+            return checkpoint.run(run, x, h0, tensors, checkpoint_every, lengths=ends, keep_states=keep_states)
         results = layers(x, h0, tensors)
     last = [last if lengths is None else sequences.last_state(states, lengths) for states, last in results]
     return results[-1][0] if keep_states else None, torch.stack(last, -3)
 
 
-@dataclass(frozen=True)
-class PreparedLayers:
+class PreparedLayers(NamedTuple):
     """Runs a stack of layers on tensors that are passed in; holds all else: backends, activation and so on.
 
     The tensors are arguments, so that a segment can be run again on detached copies of them. They are not attributes,
@@ -117,6 +117,8 @@ class PreparedLayers:
     def _run(self, name: str, x: Tensor, cell: Cell, h0: Tensor, *, keep_states: bool) -> tuple[Tensor, Tensor]:
         """Run one layer; without ``keep_states`` the first result is not read and may be anything."""
         weight, bias, matrix, offset = cell
+        if weight is not None:  # the layer below may have stored its states in bfloat16
+            x = x.to(weight.dtype)
         if weight is not None and not _takes_input(name, x):
             linear = torch.nn.functional.linear if x.dim() == 3 else packed_linear.linear
             x, weight, bias = linear(x, weight, bias), None, None

@@ -47,10 +47,17 @@ def test_relu_at_infinity_and_nan_is_torchs():
 
 
 @NO_TRITON
+@pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("every", [None, 4])
-def test_bfloat16_under_autocast_stores_half_and_sums_in_float32(every):
+def test_bfloat16_under_autocast_stores_half_and_sums_in_float32(every, layers):
     net = SpectralRNN(
-        3, 20, reflectors=3, backend="triton", checkpoint_every=every, generator=torch.Generator().manual_seed(0)
+        3,
+        20,
+        layers,
+        reflectors=3,
+        backend="triton",
+        checkpoint_every=every,
+        generator=torch.Generator().manual_seed(0),
     )
     x = draw(6, 5, 3).float()
     exact, _ = net(x)
