@@ -33,6 +33,7 @@ from spectral.pretrained import from_pretrained
 from spectral.recurrence import BACKENDS, Activation, dense_recurrence, last_state, layer, recurrence
 from spectral.rnn import SpectralRNN
 from spectral.roles import ParameterRole, parameter_roles
+from spectral.scan import ScannedStep
 from spectral.singular_values import singular_map
 from spectral.stacking import stack_trials
 from spectral.svd import SVD
@@ -53,6 +54,7 @@ __all__ = [
     "PretrainedError",
     "RangeError",
     "ReflectorCountError",
+    "ScannedStep",
     "ShapeError",
     "Slot",
     "SpectralError",

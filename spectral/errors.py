@@ -43,7 +43,7 @@ class PackError(SpectralError, ValueError):
 
 
 class ConversionError(SpectralError, ValueError):
-    """The torch module to which a module is to be converted does not have its nonlinearity."""
+    """A module cannot be converted as asked, because the result would lack an option that it has."""
 
 
 class StateMismatchError(SpectralError, RuntimeError):

@@ -18,6 +18,7 @@ from spectral.recurrent_arguments import check_arguments, check_proj_size
 from spectral.recurrent_input import InputLayout
 from spectral.singular_values import Spectrum
 from spectral.stacking import stack_trials
+from spectral.to_step import to_step
 from spectral.transition import Transition
 
 Plain = TypeVar("Plain", nn.RNN, nn.LSTM, nn.GRU)
@@ -285,6 +286,26 @@ class RecurrentModule(PackableModule, ABC):
         for name, value in zip(("reflectors_u", "reflectors_v", "singular"), parameters, strict=True):
             if value is not None:
                 getattr(self, f"{name}{end}").copy_(value)
+
+    def to_step(self, *, dense: bool | None = None) -> nn.Module:
+        """Return a module that computes one time step, for serving: ``output, hx = step(input, hx)``.
+
+        ``input`` is x_t, (B, input_size), and ``output`` is (B, width of h). ``hx`` is h, and for an LSTM (h, c); each
+        is (B, layers * width), with the states of all layers side by side, so for one layer as in ``torch.nn.RNNCell``
+        and ``LSTMCell``; None is zeros. ``h_n.transpose(0, 1).flatten(1)`` makes it from an h_n of ``forward``.
+
+        The step holds copies of the present matrices as buffers and does not train. It is in evaluation mode, has no
+        dropout, and computes in float32 if this module is in half precision. It can be scripted and exported.
+
+        Args:
+            dense: True to multiply by W_hh, False to multiply by its factors, diagonal plus low rank. None chooses what
+                takes less time for small batches on a CPU: factors if n is large and there are few reflectors.
+
+        Raises:
+            ConversionError: If this module is bidirectional, or if ``dense`` is False and it has a projection.
+            PackError: If this is a pack.
+        """
+        return to_step(self, dense)
 
     def _converted(self, kind: type[Plain], **options: Any) -> Plain:
         """Return a module of torch's class ``kind`` with the same outputs and copies of the present matrices.

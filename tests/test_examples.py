@@ -51,11 +51,12 @@ def test_watch_gradients(run: Any) -> None:
     assert Path("gradients.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_readme_of_the_library_runs() -> None:
+def test_the_readme_of_the_library_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     text = (FOLDER.parent.parent / "spectral" / "README.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
     names: dict[str, Any] = {}
     with torch.random.fork_rng():
-        exec(compile(example, "spectral/README.md", "exec"), names)
+        for example in re.findall(r"```python\n(.*?)```", text, re.S):
+            exec(compile(example, "spectral/README.md", "exec"), names)
     assert names["states"].shape == names["outputs"].shape == (100, 16, 64)
     assert (torch.linalg.svdvals(names["conv"].weight.flatten(1)) - 1).abs().max() < 0.1
