@@ -21,8 +21,8 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "create_graph=True asks for a second derivative, which this function does not have: its backward pass "
-                "is written by hand. Leave create_graph out. SpectralRNN has a second derivative with "
-                "backend='reference', no checkpoint_every and a spectrum other than 'clip'"
+                "is written by hand. Leave create_graph out, or leave checkpoint_every out and use backend='dense' or "
+                "'reference'"
             )
         return run(ctx, *gradients)
 
