@@ -172,7 +172,9 @@ def _sigmoid(raw: Tensor, band: Band) -> Tensor:
     are 0. Otherwise it is counted from sigma*, so that it is exactly sigma* at p = 0.
     """
     sign = torch.copysign(band.one, raw.detach()).neg_()  # 1 below sigma*, -1 above
-    left = torch.sigmoid(raw * sign) - band.share
+    # torch.sigmoid would round differently in different places of an array, and so in different packs.
+    exponential = torch.exp(raw * sign)
+    left = exponential / (1 + exponential) - band.share
     values = torch.addcmul(torch.addcmul(band.sigma, sign, band.start), left, sign * band.width)
     if band.centred_at_zero is None:
         return values
