@@ -5,8 +5,11 @@ class SpectralError(Exception):
     """The base class of all errors of this package."""
 
 
-class ShapeError(SpectralError, ValueError):
-    """A tensor has the wrong number of dimensions, the wrong size in one of them, or the wrong dtype."""
+class ShapeError(SpectralError, ValueError, RuntimeError):
+    """A tensor has the wrong number of dimensions, the wrong size in one of them, the wrong dtype or the wrong device.
+
+    torch's modules raise ValueError for some of these and RuntimeError for others, so this is both.
+    """
 
 
 class ArgumentTypeError(SpectralError, TypeError):

@@ -38,8 +38,9 @@ class SpectralGRU(GatedRNN):
                 checked, and the steps run in a loop that is unrolled.
 
         Raises:
-            ShapeError: If a shape or a dtype does not fit, ``hx`` is no tensor, or if the input is a PackedSequence and
-                this is a pack or ``lengths`` are given. Under autocast every real floating-point dtype fits.
+            ShapeError: If a shape, a dtype or a device does not fit, ``hx`` is no tensor, or if the input is a
+                PackedSequence and this is a pack or ``lengths`` are given. Under autocast every real floating-point
+                dtype fits.
             RangeError: If a length is not an integer in [1, T].
         """
         output, (h_n,) = self._run(input, hx, lengths)

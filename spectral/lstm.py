@@ -61,8 +61,9 @@ class SpectralLSTM(GatedRNN):
                 not checked, and the steps run in a loop that is unrolled.
 
         Raises:
-            ShapeError: If a shape or a dtype does not fit, ``hx`` is not a pair, or if the input is a PackedSequence
-                and this is a pack or ``lengths`` are given. Under autocast every real floating-point dtype fits.
+            ShapeError: If a shape, a dtype or a device does not fit, ``hx`` is not a pair, or if the input is a
+                PackedSequence and this is a pack or ``lengths`` are given. Under autocast every real floating-point
+                dtype fits.
             RangeError: If a length is not an integer in [1, T].
         """
         output, (h_n, c_n) = self._run(input, hx, lengths)

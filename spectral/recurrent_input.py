@@ -18,7 +18,7 @@ States = tuple[Tensor, ...]
 
 
 class InputLayout(NamedTuple):
-    """What a recurrent module takes: the sizes of its input and of its states, and their dtype."""
+    """What a recurrent module takes: the sizes of its input and of its states, their device and their dtype."""
 
     lead: tuple[int, ...]
     """The leading dimensions of inputs and states: () for a single trial, (K,) for a pack."""
@@ -30,6 +30,8 @@ class InputLayout(NamedTuple):
     """The first size of a state: layers * directions."""
     widths: dict[str, int]
     """The last size of each state, by its name: h_0, and c_0 for an LSTM."""
+    device: torch.device
+    """The device of the parameters, on which inputs and states must be."""
     dtype: torch.dtype
     """The dtype of the parameters, which inputs and states must have unless autocast is on."""
     computing_dtype: torch.dtype
@@ -60,12 +62,12 @@ def read_padded(layout: InputLayout, input: Tensor, hx: Any, lengths: Tensor | N
     """Bring the caller's input, states and lengths into the layout that all computations use.
 
     Raises:
-        ShapeError: If the input or a state has the wrong shape or dtype, ``hx`` has the wrong number of states, or the
-            lengths do not fit the batch.
+        ShapeError: If the input or a state has the wrong shape, dtype or device, ``hx`` has the wrong number of
+            states, or the lengths do not fit the batch.
         RangeError: If a length is not an integer in [1, T].
     """
     unbatched = _check_input(layout, input)
-    _check_dtype("input", input, layout)
+    _check_device_and_dtype("input", input, layout)
     x = input.unsqueeze(-2) if unbatched else _batch_and_time_swapped(layout, input)
     steps, batch = x.shape[-3], x.shape[-2]
     if lengths is not None:
@@ -83,7 +85,7 @@ def read_packed(
     The states are in the caller's order of sequences, not in the sorted order of the PackedSequence.
 
     Raises:
-        ShapeError: If the module is a pack, ``lengths`` are given, or a shape or a dtype does not fit.
+        ShapeError: If the module is a pack, ``lengths`` are given, or a shape, a dtype or a device does not fit.
     """
     if layout.lead:
         raise ShapeError(
@@ -96,7 +98,7 @@ def read_packed(
         raise ShapeError(
             f"the data of a PackedSequence must have shape (steps, {layout.input_size}); found {tuple(data.shape)}"
         )
-    _check_dtype("input", data, layout)
+    _check_device_and_dtype("input", data, layout)
     data = data.to(layout.computing_dtype)
     states = _read_states(layout, hx, data, int(input.batch_sizes[0]))
     return PackedSequence(data, input.batch_sizes, input.sorted_indices, input.unsorted_indices), states
@@ -137,8 +139,16 @@ def _check_input(layout: InputLayout, input: Tensor) -> bool:
     return unbatched
 
 
-def _check_dtype(name: str, tensor: Tensor, layout: InputLayout) -> None:
-    """Raise ShapeError unless the tensor has the parameters' dtype, or under autocast any real floating-point one."""
+def _check_device_and_dtype(name: str, tensor: Tensor, layout: InputLayout) -> None:
+    """Raise ShapeError unless the tensor has the parameters' device and dtype.
+
+    Under autocast it may have any real floating-point dtype.
+    """
+    if tensor.device != layout.device:
+        raise ShapeError(
+            f"{name} must be on the device of the parameters, {layout.device}; found {tensor.device}; "
+            f"move {name}, {name}.to({str(layout.device)!r}), or the module, .to({str(tensor.device)!r})"
+        )
     found, own = tensor.dtype, layout.dtype
     if found == own or (tensor.is_floating_point() and autocast_is_on(tensor.device)):
         return
@@ -170,7 +180,7 @@ def _read_states(layout: InputLayout, hx: Any, like: Tensor, batch: int | None) 
             if state.shape != shape:
                 kind = " for an input without a batch" if batch is None else ""
                 raise ShapeError(f"{name} must have shape {shape}{kind}; found {tuple(state.shape)}")
-            _check_dtype(name, state, layout)
+            _check_device_and_dtype(name, state, layout)
     states = [state.unsqueeze(-2) for state in states] if batch is None else states
     return tuple(state.to(layout.computing_dtype) for state in states)
 

@@ -228,6 +228,7 @@ class RecurrentModule(PackableModule, ABC):
     @property
     def _layout(self) -> InputLayout:
         """What ``forward`` takes."""
+        like = self.weight_ih_l0
         widths = {"h_0": self._output_width} | ({"c_0": self.hidden_size} if self.mode == "LSTM" else {})
         return InputLayout(
             lead=() if self.trials is None else (self.trials,),
@@ -235,7 +236,8 @@ class RecurrentModule(PackableModule, ABC):
             input_size=self.input_size,
             layers=self.num_layers * self._directions,
             widths=widths,
-            dtype=self.weight_ih_l0.dtype,
+            device=like.device,
+            dtype=like.dtype,
             computing_dtype=self._computing_dtype,
         )
 

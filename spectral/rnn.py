@@ -140,8 +140,9 @@ class SpectralRNN(RecurrentModule):
                 for packs what PackedSequence is for a single trial, and must be None if the input is one.
 
         Raises:
-            ShapeError: If a shape or a dtype does not fit, ``hx`` is no tensor, or if the input is a PackedSequence and
-                this is a pack or ``lengths`` are given. Under autocast every real floating-point dtype fits.
+            ShapeError: If a shape, a dtype or a device does not fit, ``hx`` is no tensor, or if the input is a
+                PackedSequence and this is a pack or ``lengths`` are given. Under autocast every real floating-point
+                dtype fits.
             RangeError: If a length is not an integer in [1, T].
             OptionError: If the ``backend`` that was asked for by name cannot run here.
         """

@@ -104,6 +104,34 @@ def test_an_input_or_a_state_of_another_dtype_is_refused(kind, dtype, advice):
 
 
 @kinds
+def test_an_input_or_a_state_on_another_device_is_refused(kind):
+    made, x = net(kind), torch.zeros(5, 2, 3)
+    moved = (
+        r"input must be on the device of the parameters, cpu; found meta; move input, input.to\('cpu'\), or the module"
+    )
+    packed = pack_sequence([torch.zeros(4, 3), torch.zeros(2, 3)])
+    for given in (x.to("meta"), packed._replace(data=packed.data.to("meta"))):
+        with pytest.raises(ShapeError, match=moved):
+            made(given)
+    states = state(kind, 1, 2, 8)
+    elsewhere = (states[0], states[1].to("meta")) if kind == "lstm" else states.to("meta")
+    for given in (x, packed):
+        with pytest.raises(ShapeError, match=r"^[hc]_0 must be on the device of the parameters, cpu\b"):
+            made(given, elsewhere)
+    with pytest.raises(ShapeError, match=r"^input must be on the device of the parameters, meta\b"):
+        made.to("meta")(x)
+
+
+@kinds
+@pytest.mark.parametrize("error", [ValueError, RuntimeError])
+def test_a_wrong_shape_is_an_error_of_both_kinds_that_torch_raises(kind, error):
+    made = net(kind)
+    for given in ((torch.zeros(5, 2, 4),), (torch.zeros(5, 3),) * 2, (torch.zeros(5, 2, 3), state(kind, 1, 7, 8))):
+        with pytest.raises(error):
+            made(*given)
+
+
+@kinds
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_autocast_takes_every_real_dtype_also_in_a_packed_sequence(kind, dtype):
     made = net(kind)
