@@ -57,9 +57,10 @@ paper: $(READY) ## the study: every claim as sweeps through the service, then do
 results: $(READY) ## docs/results.md again from the study's records, nothing is run
 	$(BIN)/python -m study --render $(ARGS)
 
-bench: $(READY) ## P1-P5: the recurrence and packs against torch.nn.RNN and the literal method (about twenty minutes)
+bench: $(READY) ## P1-P5, P7: the recurrence and packs against torch.nn.RNN and the literal method (about twenty minutes)
 	$(BIN)/python -m benchmarks.recurrence
 	$(BIN)/python -m benchmarks.packs --trust --profile
+	$(BIN)/python -m benchmarks.step
 
 bench-service: $(READY) ## P6: a whole sweep through the service and through Ray Tune (half an hour)
 	$(BIN)/python -m benchmarks.service

@@ -7,15 +7,14 @@ and no such cost, so there they are attributes.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from spectral.errors import ShapeError
 from spectral.transition import Factors
-
-Matrix = Factors | Tensor
-"""The recurrent matrices of a layer: W_hh (G n, k), or of its gates sigma (G, n), A (G, n, r) and C (G, n, r)."""
 
 
 class LayerStep(nn.Module):
@@ -24,10 +23,18 @@ class LayerStep(nn.Module):
     Args:
         weight_ih: W_ih, shape (G n, I), where G is 1 for an RNN.
         bias: Shape (G n,), or None.
-        matrix: W_hh.
+        matrix: W_hh (G n, width of h), or the factors of its gates: sigma (G, n), A (G, n, r) and C (G, n, r).
     """
 
-    def __init__(self, weight_ih: Tensor, bias: Tensor | None, matrix: Matrix) -> None:
+    if TYPE_CHECKING:  # TorchScript would take "or None" at its word, where it can see now which of the two it is
+        weight_ih: Tensor
+        bias: Tensor
+        weight_hh: Tensor | None
+        sigma: Tensor
+        a: Tensor
+        c: Tensor
+
+    def __init__(self, weight_ih: Tensor, bias: Tensor | None, matrix: Factors | Tensor) -> None:
         super().__init__()
         rows, self.input_size = weight_ih.shape
         self.register_buffer("weight_ih", _transposed(weight_ih))
@@ -52,21 +59,26 @@ class LayerStep(nn.Module):
 
     def _preactivation(self, x: Tensor, h: Tensor) -> Tensor:
         """Return W_ih x + b + W_hh h of all gates, shape (B, G n), a new tensor."""
-        if torch.jit.is_scripting():
+        if is_scripting():
             weight_ih, weight_hh, bias = self.weight_ih, self.weight_hh, self.bias
         else:
-            buffers = self._buffers
+            buffers: Any = self._buffers
             weight_ih, weight_hh, bias = buffers["weight_ih"], buffers["weight_hh"], buffers["bias"]
         z = torch.mm(h, weight_hh) if weight_hh is not None else self._of_factors(h)
         return z.addmm_(x, weight_ih).add_(bias)
 
     def _of_factors(self, h: Tensor) -> Tensor:
         """Return W_hh h of all gates, shape (B, G n), a new tensor, where W_hh is held as factors."""
-        inner = torch.mm(h, self.c)
+        if is_scripting():
+            sigma, a, c = self.sigma, self.a, self.c
+        else:
+            buffers: Any = self._buffers
+            sigma, a, c = buffers["sigma"], buffers["a"], buffers["c"]
+        inner = torch.mm(h, c)
         if self.gates == 1:
-            return torch.mm(inner, self.a).addcmul_(h, self.sigma)
+            return torch.mm(inner, a).addcmul_(h, sigma)
         inner = inner.view(h.shape[0], self.gates, self.rank).transpose(0, 1)
-        return torch.baddbmm(h * self.sigma, inner, self.a).transpose(0, 1).flatten(1)
+        return torch.baddbmm(h * sigma, inner, a).transpose(0, 1).flatten(1)
 
 
 class RNNStep(LayerStep):
@@ -81,11 +93,14 @@ class RNNStep(LayerStep):
         offset: The offset of modrelu, shape (n,); None for the others.
     """
 
+    if TYPE_CHECKING:
+        offset: Tensor | None
+
     def __init__(
         self,
         weight_ih: Tensor,
         bias: Tensor | None,
-        matrix: Matrix,
+        matrix: Factors | Tensor,
         *,
         nonlinearity: str,
         negative_slope: float = 0.01,
@@ -107,7 +122,7 @@ class RNNStep(LayerStep):
         """
         if hx is None:
             hx = input.new_zeros(input.shape[0], self.output_size)
-        if not torch.jit.is_scripting():
+        if not is_scripting():
             check(input, self.input_size, "hx", hx, self.output_size)
         h = self._activation(self._preactivation(input, hx))
         return h, h
@@ -135,17 +150,18 @@ class LSTMStep(LayerStep):
         weight_hr: W_hr of a projection, shape (p, n); None without one.
     """
 
+    if TYPE_CHECKING:
+        weight_hr: Tensor | None
+
     def __init__(
-        self, weight_ih: Tensor, bias: Tensor | None, matrix: Matrix, *, weight_hr: Tensor | None = None
+        self, weight_ih: Tensor, bias: Tensor | None, matrix: Factors | Tensor, *, weight_hr: Tensor | None = None
     ) -> None:
         super().__init__(weight_ih, bias, matrix)
         self.hidden_size = weight_ih.shape[0] // 4
         self.projects = weight_hr is not None
         self.register_buffer("weight_hr", None if weight_hr is None else _transposed(weight_hr))
 
-    def forward(
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return the output, and the states (h, c) after one step; the output is h.
 
         Args:
@@ -160,7 +176,7 @@ class LSTMStep(LayerStep):
             c = input.new_zeros(input.shape[0], self.hidden_size)
         else:
             h, c = hx
-        if not torch.jit.is_scripting():
+        if not is_scripting():
             check(input, self.input_size, "h", h, self.output_size)
             check(input, self.input_size, "c", c, self.hidden_size)
         i, f, g, o = self._preactivation(input, h).chunk(4, 1)
@@ -181,8 +197,11 @@ class GRUStep(LayerStep):
         bias_hh: b_hh, shape (3 n,), or None.
     """
 
+    if TYPE_CHECKING:
+        bias_hh: Tensor
+
     def __init__(
-        self, weight_ih: Tensor, bias: Tensor | None, matrix: Matrix, *, bias_hh: Tensor | None = None
+        self, weight_ih: Tensor, bias: Tensor | None, matrix: Factors | Tensor, *, bias_hh: Tensor | None = None
     ) -> None:
         super().__init__(weight_ih, bias, matrix)
         self.register_buffer("bias_hh", torch.zeros_like(self.bias) if bias_hh is None else bias_hh.detach().clone())
@@ -191,12 +210,12 @@ class GRUStep(LayerStep):
         """Return the output and the state after one step; arguments and errors are those of ``RNNStep.forward``."""
         if hx is None:
             hx = input.new_zeros(input.shape[0], self.output_size)
-        if not torch.jit.is_scripting():
+        if not is_scripting():
             check(input, self.input_size, "hx", hx, self.output_size)
-        if torch.jit.is_scripting():
+        if is_scripting():
             weight_ih, weight_hh, bias_ih, bias_hh = self.weight_ih, self.weight_hh, self.bias, self.bias_hh
         else:
-            buffers = self._buffers
+            buffers: Any = self._buffers
             weight_ih, weight_hh = buffers["weight_ih"], buffers["weight_hh"]
             bias_ih, bias_hh = buffers["bias"], buffers["bias_hh"]
         of_state = torch.mm(hx, weight_hh) if weight_hh is not None else self._of_factors(hx)
@@ -228,7 +247,7 @@ class StackedStep(nn.Module):
         """
         if hx is None:
             hx = input.new_zeros(input.shape[0], self.num_layers * self.output_size)
-        if not torch.jit.is_scripting():
+        if not is_scripting():
             check(input, self.input_size, "hx", hx, self.num_layers * self.output_size)
         before = hx.chunk(self.num_layers, 1)
         after: list[Tensor] = []
@@ -247,9 +266,7 @@ class StackedLSTMStep(nn.Module):
         self.input_size, self.output_size = layers[0].input_size, layers[0].output_size
         self.hidden_size = layers[0].hidden_size
 
-    def forward(
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return the output of the top layer, and the states (h, c) of all layers after one step.
 
         Args:
@@ -265,7 +282,7 @@ class StackedLSTMStep(nn.Module):
             c = input.new_zeros(input.shape[0], self.num_layers * self.hidden_size)
         else:
             h, c = hx
-        if not torch.jit.is_scripting():
+        if not is_scripting():
             check(input, self.input_size, "h", h, self.num_layers * self.output_size)
             check(input, self.input_size, "c", c, self.num_layers * self.hidden_size)
         all_h, all_c = h.chunk(self.num_layers, 1), c.chunk(self.num_layers, 1)

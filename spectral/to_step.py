@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spectral.autocast import without_autocast
 from spectral.errors import ConversionError, PackError
-from spectral.step import GRUStep, LayerStep, LSTMStep, Matrix, RNNStep, StackedLSTMStep, StackedStep
+from spectral.step import GRUStep, LayerStep, LSTMStep, RNNStep, StackedLSTMStep, StackedStep
 from spectral.transition import Factors, factors
 
 if TYPE_CHECKING:
@@ -55,19 +55,18 @@ def _layer_step(net: RecurrentModule, layer: int, dense: bool | None) -> LayerSt
         return LSTMStep(weight_ih, bias_ih, matrix, weight_hr=rest[-1] if net.proj_size else None)
     if net.mode == "GRU":
         return GRUStep(weight_ih, bias_ih, matrix, bias_hh=bias_hh)
-    activation: Activation = net.activation
+    activation: Any = net.activation
     offset = getattr(net, f"offset_l{layer}").to(weight_ih.dtype) if activation.has_offset else None
-    options = {"nonlinearity": activation.name, "negative_slope": activation.slope, "offset": offset}
-    return RNNStep(weight_ih, bias_ih, matrix, **options)
+    name, slope = activation.name, activation.slope
+    return RNNStep(weight_ih, bias_ih, matrix, nonlinearity=name, negative_slope=slope, offset=offset)
 
 
-def _form(net: RecurrentModule, layer: int, weight_hh: Tensor, dense: bool | None) -> Matrix:
+def _form(net: RecurrentModule, layer: int, weight_hh: Tensor, dense: bool | None) -> Factors | Tensor:
     """Return W_hh as it is, or as factors if ``dense`` is False, or if it is None and they take less time."""
     if dense or net.proj_size:
         return weight_hh
     transition = net.transition(layer)
     if dense is None and (weight_hh.numel() < SMALLEST_FACTORED or 4 * transition.rank > transition.size):
         return weight_hh
-    gates = (net.gates, transition.size, -1)
     sigma, a, c = factors(transition)
-    return Factors(sigma.view(gates[:2]), a.view(gates), c.view(gates))
+    return Factors(sigma[None], a[None], c[None]) if net.mode.startswith("RNN") else Factors(sigma, a, c)

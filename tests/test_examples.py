@@ -5,6 +5,8 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -54,9 +56,30 @@ def test_watch_gradients(run: Any) -> None:
 def test_the_readme_of_the_library_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (FOLDER.parent.parent / "spectral" / "README.md").read_text()
+    first, rest = text.split("## Export and serve")  # the test below runs what is said there
     names: dict[str, Any] = {}
     with torch.random.fork_rng():
-        for example in re.findall(r"```python\n(.*?)```", text, re.S):
+        for example in re.findall(r"```python\n(.*?)```", first + rest.partition("\n## ")[2], re.S):
             exec(compile(example, "spectral/README.md", "exec"), names)
     assert names["states"].shape == names["outputs"].shape == (100, 16, 64)
     assert (torch.linalg.svdvals(names["conv"].weight.flatten(1)) - 1).abs().max() < 0.1
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's exporters warn of what they do themselves
+def test_the_readme_of_the_library_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (FOLDER.parent.parent / "spectral" / "README.md").read_text()
+    (example,) = re.findall(
+        r"```python\n(.*?)```", text.partition("## Export and serve")[2].partition("\n## ")[0], re.S
+    )
+    names: dict[str, Any] = {}
+    with torch.random.fork_rng():
+        exec(compile(example, "spectral/README.md", "exec"), names)
+    x, zeros = names["inputs"][0][:10], names["inputs"][1]
+    states, last = names["rnn"](x)
+    session = onnxruntime.InferenceSession("rnn.onnx", providers=["CPUExecutionProvider"])
+    inputs = {value.name: x.numpy() for value, x in zip(session.get_inputs(), (x, zeros), strict=True)}
+    for found, expected in zip(session.run(None, inputs), (states, last[0]), strict=True):
+        np.testing.assert_allclose(found, expected.detach(), rtol=1e-5, atol=1e-5)
+    assert torch.allclose(torch.jit.load("lstm.pt")(x)[0], names["lstm"](x)[0], atol=1e-5)
+    assert Path("lstm.onnx").exists()

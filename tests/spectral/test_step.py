@@ -56,7 +56,9 @@ def stored_and_loaded(save, load, program):
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize(("kind", "dense"), [(kind, d) for kind in KINDS for d in (True, False) if d or "proj" not in kind])
+@pytest.mark.parametrize(
+    ("kind", "dense"), [(kind, d) for kind in KINDS for d in (True, False) if d or "proj" not in kind]
+)
 def test_steps_are_the_whole_sequence_and_go_on_from_its_state(kind, layers, dense):
     net, x = build(kind, layers), draw(2 * T, B, FEATURES)
     step = net.to_step(dense=dense)
@@ -122,9 +124,9 @@ def test_an_empty_batch_and_another_dtype():
 def test_a_pack_or_a_bidirectional_module_has_no_step():
     with pytest.raises(PackError, match=r"take one out first with \.trial\(k\)"):
         SpectralRNN.pack([build("tanh"), build("tanh")]).to_step()
-    with pytest.raises(ConversionError, match="bidirectional module cannot run step by step"):
+    with pytest.raises(ConversionError, match=r"bidirectional module cannot run step by step"):
         build("gru", bidirectional=True).to_step()
-    with pytest.raises(ConversionError, match="proj_size=4.*no factored form"):
+    with pytest.raises(ConversionError, match=r"proj_size=4.*no factored form"):
         build("lstm with projection").to_step(dense=False)
 
 
