@@ -239,7 +239,11 @@ def _is_plain_eager(args: Sequence[Any]) -> bool:
     for arg in args:
         # torch.func.vjp leaves tensors behind that are mere covers of others.
         if isinstance(arg, Tensor) and (
-            type(arg) not in _ORDINARY or arg.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(arg)
+            type(arg) not in _ORDINARY
+            or arg.is_meta
+            or torch._C._functorch.is_functorch_wrapped_tensor(arg)
+            # torch.autograd.grad(..., is_grads_batched=True) batches in torch's older way.
+            or torch._C._functorch.is_legacy_batchedtensor(arg)
         ):
             return False
     return True

@@ -173,10 +173,10 @@ def _backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[
         grad_h0,
         present(grad_sigma),
         # Rows of ``out``: first the gradient of A or W, then those of M, and that of b in the last one.
-        out[..., :core, :].mT,
+        out.narrow(-2, 0, core).mT,
         None if saved[4] is None else grad_c,
-        None if weight is None else out[..., core:-1, :].mT,
-        None if bias is None else out[..., -1, :],
+        None if weight is None else out.narrow(-2, core, out.shape[-2] - core - 1).mT,
+        None if bias is None else out.select(-2, -1),
         present(grad_offset),
         None,
         None,

@@ -221,3 +221,15 @@ def test_a_backward_pass_inside_autocast_computes_as_one_outside(kind):
     outside = torch.autograd.grad(loss, list(net.parameters()))
     for f, e in zip(inside, outside, strict=True):
         torch.testing.assert_close(f, e, rtol=0.02, atol=0.02 * float(e.abs().max()))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch runs an operator once for each of the batch
+@pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop", "dense"])
+def test_batched_gradients_are_those_taken_one_by_one(backend):
+    net, x = rnn(backend), draw(3, 2, FEATURES).requires_grad_()
+    output = net(x)[0]
+    wanted = draw(4, *output.shape)
+    inputs = [x, *net.parameters()]
+    found = torch.autograd.grad(output, inputs, wanted, is_grads_batched=True, retain_graph=True)
+    expected = [torch.autograd.grad(output, inputs, each, retain_graph=True) for each in wanted]
+    assert_same(found, [torch.stack(one) for one in zip(*expected, strict=True)])

@@ -107,14 +107,17 @@ def check_transforms(backend: str) -> None:
 
 
 def check_half(kind: str, dtype: torch.dtype) -> None:
+    """Train a step under autocast and in half precision; gradients are sums of roundings, so outputs are compared."""
     net, x = MODULES[kind](), torch.randn(*SHAPE, device=CUDA)
     exact = step(net, net, x)
+    outputs = len(exact) - len(list(net.parameters()))
     with torch.autocast(CUDA, dtype):
-        assert_near(step(net, net, x), exact, 0.3)
+        found = step(net, net, x)
+    assert_near(found[:outputs], exact[:outputs], 0.1)
     half = net.to(dtype)
     found = step(half, half, x.to(dtype))
-    assert all(f.dtype == dtype for f in found)
-    assert_near(found, exact, 0.3)
+    assert all(f.dtype == dtype and f.isfinite().all() for f in found)
+    assert_near(found[:outputs], exact[:outputs], 0.1)
 
 
 def main() -> int:
