@@ -119,7 +119,7 @@ class GatedRNN(RecurrentModule):
         """
         n = self.hidden_size
         self._check_dense(w, (self.gates * n, self._output_width))
-        blocks = torch.split(w.to(device=self.weight_ih_l0.device, dtype=self._computing_dtype), n)
+        blocks = torch.split(self._as_given(w), n)
         gates = [parameters_of(block, self.slots[0], self.spectrum) for block in blocks]
         u, v = torch.stack([u for u, _, _ in gates]), torch.stack([v for _, v, _ in gates])
         raw = [raw for _, _, raw in gates if raw is not None]

@@ -71,6 +71,7 @@ def run(
         counts, in the shapes of ``states``.
     """
     valid = sequences.mask(lengths, x.shape[0])
+    x = sequences.masked(x, valid)  # what stands past an end is not computed with, not even in backward
     lasts: list[States] = []
     for number, directions in enumerate(layers):
         if number > 0 and dropout > 0:

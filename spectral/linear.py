@@ -77,9 +77,12 @@ class SpectralLinear(PretrainedModule):
         """
         return self.svd.dense()
 
-    @weight.setter
-    def weight(self, w: Tensor) -> None:
-        self.set_dense(w)
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; ``weight``, also to an ``nn.Parameter``, as ``set_dense`` does."""
+        if name == "weight":
+            self.set_dense(value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def trials(self) -> int | None:
@@ -251,4 +254,7 @@ class SpectralLinear(PretrainedModule):
         for name in OLD_NAMES:
             if f"{prefix}{name}" in state_dict and f"{prefix}svd.{name}" not in state_dict:
                 state_dict[f"{prefix}svd.{name}"] = state_dict.pop(f"{prefix}{name}")
+        configuration = state_dict.get(f"{prefix}svd._extra_state")
+        if configuration is not None:  # a refusal is to come before the bias is loaded
+            self.svd.set_extra_state(configuration)
         super()._load_from_state_dict(state_dict, prefix, *arguments)

@@ -78,7 +78,12 @@ class SpectralLSTM(GatedRNN):
         return self._converted(nn.LSTM, proj_size=self.proj_size)
 
     def _kernel(self, *arguments: Any) -> tuple[Tensor, ...]:
-        return torch.lstm(*arguments)
+        x, hx, *rest = arguments
+        trains = torch.compiler.is_compiling() and torch.is_grad_enabled() and not x.requires_grad
+        if trains and x.device.type == "cpu" and isinstance(hx, list):
+            # torch cannot compile its oneDNN kernel for an input that needs no gradient, so this one gets one.
+            x = x + 0 * rest[0][0].flatten()[0]
+        return torch.lstm(x, hx, *rest)
 
     @staticmethod
     def _step(z: Tensor, states: States, recurrent: Sequence[Tensor]) -> States:

@@ -286,7 +286,7 @@ class PackableModule(PretrainedModule):
         return self
 
     def get_extra_state(self) -> Tensor:
-        """Return what the state dict holds beside the parameters: the configuration, as JSON in a tensor of uint8."""
+        """Return what the state dict holds beside the parameters: the configuration, as the bytes of JSON."""
         return state.encode(self._configuration())
 
     def set_extra_state(self, stored: Any) -> None:

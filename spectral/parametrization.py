@@ -186,7 +186,9 @@ def _blocks(module: nn.Module, name: str, weight: Tensor, gates: bool) -> tuple[
     matrix = weight.detach().flatten(1)
     if not gates:
         return (matrix,)
-    count = GATES.get(type(module))
+    # torch gives a parametrized module a class of its own, derived from the module's.
+    kind = type(module).__mro__[1] if torch_parametrize.is_parametrized(module) else type(module)
+    count = GATES.get(kind)
     if count is None or matrix.shape[0] % count or name.startswith("weight_hr"):
         kinds = ", ".join(kind.__name__ for kind in GATES)
         raise OptionError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spectral import singular_values
-from spectral.autocast import without_autocast
+from spectral.autocast import HALVES, without_autocast
 from spectral.errors import PackError, ReflectorCountError, ShapeError
 from spectral.init import InitName, gaussian
 from spectral.init import reflectors as square_reflectors
@@ -270,13 +270,17 @@ class RecurrentModule(PackableModule, ABC):
         return m1 * n - m1 * (m1 - 1) // 2 + m2 * width - m2 * (m2 - 1) // 2 + singular
 
     def _check_dense(self, w: Tensor, shape: tuple[int, int]) -> None:
-        """Raise ShapeError unless ``w`` has a shape and this is a single trial, so that ``set_dense`` can take it."""
-        if self.trials is not None or w.shape != shape:
+        """Raise ShapeError unless ``w`` is real, has a shape, and this is a single trial, as ``set_dense`` needs."""
+        if self.trials is not None or w.shape != shape or w.is_complex():
             holder = "a single trial" if self.trials is None else f"a pack of {self.trials} trials"
             raise ShapeError(
-                f"w must have shape {shape}, and the module must be a single trial; "
-                f"found shape {tuple(w.shape)} and {holder}"
+                f"w must be real and have shape {shape}, and the module must be a single trial; "
+                f"found shape {tuple(w.shape)}, {w.dtype} and {holder}"
             )
+
+    def _as_given(self, w: Tensor) -> Tensor:
+        """Return a matrix on this module's device; in half precision if it is, since its rounding counts then."""
+        return w.to(self.weight_ih_l0.device, w.dtype if w.dtype in HALVES else self._computing_dtype)
 
     def _set_matrix(self, end: str, parameters: Sequence[Tensor | None]) -> None:
         """Copy new values into the parameters of one recurrent matrix.

@@ -195,7 +195,7 @@ class SpectralRNN(RecurrentModule):
             ReflectorCountError: If m1 or m2 reflectors cannot form the singular vectors of ``w``.
         """
         self._check_dense(w, (self.hidden_size, self.hidden_size))
-        w = w.to(device=self.weight_ih_l0.device, dtype=self._computing_dtype)
+        w = self._as_given(w)
         self._set_matrix(suffix(layer, reverse), parameters_of(w, self.slots[0], self.spectrum))
 
     def to_rnn(self) -> nn.RNN:
@@ -269,6 +269,7 @@ class SpectralRNN(RecurrentModule):
         """
         (h0,) = states
         valid = None if lengths is None else sequences.mask(lengths, x.shape[-3])
+        x = sequences.masked(x, valid)  # what stands past an end is not computed with, not even in backward
         lengths = None if lengths is None else lengths.expand(*x.shape[:-3], x.shape[-2])
         # With checkpoints, all layers run a segment together, so that no layer's states are ever whole. Layers of two
         # directions, and dropout between layers, need the whole output of the layer below.

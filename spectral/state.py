@@ -19,9 +19,12 @@ ADVICE = (
 
 
 def encode(configuration: Configuration) -> Tensor:
-    """Return a configuration as UTF-8 JSON in a tensor of uint8 on the CPU, since values of state dicts are tensors."""
+    """Return a configuration as the bytes of UTF-8 JSON in a float32 tensor on the CPU.
+
+    Values of state dicts are tensors, and programs average them or cast them to half precision; float32 takes that.
+    """
     text = json.dumps(configuration, sort_keys=True).encode()
-    return torch.tensor(list(text), dtype=torch.uint8, device="cpu")
+    return torch.tensor(list(text), dtype=torch.float32, device="cpu")
 
 
 def check(stored: Any, own: Configuration, module: str) -> None:
@@ -50,8 +53,8 @@ def check(stored: Any, own: Configuration, module: str) -> None:
 def _decode(stored: Any, module: str) -> dict[str, Any]:
     """Return the configuration that ``encode`` wrote. Raise StateMismatchError if it cannot be read."""
     try:
-        # A tool that works on all values of a state dict may have cast this one too.
-        found = json.loads(bytes(stored.detach().to(torch.uint8).tolist()))
+        # A program that works on all values of a state dict may have averaged or cast this one too.
+        found = json.loads(bytes(stored.detach().float().round().to(torch.uint8).tolist()))
         if not isinstance(found, dict):
             raise ValueError(f"expected an object, found {found!r}")
     except (AttributeError, TypeError, ValueError) as error:

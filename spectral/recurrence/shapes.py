@@ -1,7 +1,8 @@
 """Checks of what a caller gives to the recurrence. The compiled loop relies on them: it reads memory by these sizes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from spectral.errors import OptionError, RangeError, ShapeError
@@ -32,6 +33,7 @@ def check_stack(x: Tensor, h0: Tensor, cells: Sequence[Cell], activation: Activa
         found = tuple(h0.shape) if len(cells) > 1 else (*h0.shape[:-3], *h0.shape[-2:])
         layers = (len(cells),) if len(cells) > 1 else ()
         raise ShapeError(f"h0 must have shape {(*lead, *layers, x.shape[-2], matrix.size)}; found {found}")
+    _check_devices(matrix.sigma.device, {"z or x": x, "h0": h0})
     width = x.shape[-1]
     for cell in cells:
         assert isinstance(cell.matrix, Transition)
@@ -48,6 +50,7 @@ def check_matrix(z: Tensor, h0: Tensor, matrix: Tensor) -> None:
     _check_input(z, lead, n)
     if h0.shape != (*lead, z.shape[-2], n):
         raise ShapeError(f"h0 must have shape {(*lead, z.shape[-2], n)}; found {tuple(h0.shape)}")
+    _check_devices(matrix.device, {"z": z, "h0": h0})
 
 
 def check_offset(offset: Tensor | None, shape: tuple[int, ...], activation: Activation) -> None:
@@ -62,6 +65,13 @@ def check_offset(offset: Tensor | None, shape: tuple[int, ...], activation: Acti
         raise ShapeError(f"modrelu needs an offset of shape {shape}; found {found}")
     if offset is not None and not activation.has_offset:
         raise OptionError(f"nonlinearity {activation.name!r} takes no offset; pass None, or use 'modrelu'")
+
+
+def _check_devices(device: torch.device, tensors: Mapping[str, Tensor | None]) -> None:
+    """Raise ShapeError unless all tensors, named for the message, are on the device of the transition."""
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.device != device:
+            raise ShapeError(f"{name} must be on {device}, where the transition is; found {tensor.device}")
 
 
 def _check_input(x: Tensor, lead: tuple[int, ...], features: int) -> None:
@@ -94,3 +104,4 @@ def _check_cell(cell: Cell, transition: Transition, width: int) -> None:
             raise ShapeError(f"{name} must have shape {tuple(shape)}; found {tuple(tensor.shape)}")
         if tensor is not None and tensor.dtype != transition.sigma.dtype:
             raise ShapeError(f"{name} must have sigma's dtype, {transition.sigma.dtype}; found {tensor.dtype}")
+    _check_devices(transition.sigma.device, {name: tensor for name, (tensor, _) in expected_shapes.items()})

@@ -191,3 +191,15 @@ def test_what_is_refused_by_name():
         layer()(draw(3, 5))
     with pytest.raises(OptionError, match=r"dtype must be one of .*; found torch\.int64"):
         SpectralLinear.from_dense(torch.ones(3, 3, dtype=torch.int64))
+
+
+def test_a_parameter_can_be_assigned_as_the_weight():
+    layer = SpectralLinear(4, 4)
+    layer.weight = torch.nn.Parameter(torch.eye(4))
+    assert torch.allclose(layer.weight, torch.eye(4))
+    assert {name for name, _ in layer.named_parameters()} == {
+        "svd.reflectors_u",
+        "svd.reflectors_v",
+        "svd.singular",
+        "bias",
+    }

@@ -262,3 +262,10 @@ def test_what_is_refused():
         spectral_svd(nn.Linear(3, 4), margin=2.0)
     with pytest.raises(OptionError, match="parametrized already"):
         spectral_svd(spectral_svd(nn.Linear(3, 4)))
+
+
+def test_every_weight_of_an_lstm_can_have_gates():
+    lstm = torch.nn.LSTM(4, 8, 2)
+    for name in ("weight_hh_l0", "weight_hh_l1", "weight_ih_l1"):
+        spectral_svd(lstm, name, gates=True)
+    assert lstm(torch.randn(3, 2, 4))[0].shape == (3, 2, 8)

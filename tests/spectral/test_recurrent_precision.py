@@ -7,6 +7,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from spectral import SpectralGRU, SpectralLSTM, SpectralRNN
+from spectral.errors import ShapeError
 from tests.spectral.agreement import assert_near, generator
 
 KINDS = {"rnn": SpectralRNN, "lstm": SpectralLSTM, "gru": SpectralGRU}
@@ -124,3 +125,17 @@ def test_a_projection_is_formed_in_float32(half):
     for f, e in zip(parts(made(x)), parts(wide(x.float())), strict=True):
         assert torch.equal(f, e.to(half))
     assert_near(made.dense().float(), wide.dense().to(half).float(), 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_matrix_in_half_precision_at_the_edge_of_the_band_can_be_set(dtype):
+    net = SpectralRNN(3, 12, reflectors=12, margin=0.1, dtype=dtype)
+    with torch.no_grad():
+        net.singular_l0.fill_(30.0)
+    net.set_dense(net.dense())
+    assert (net.singular_values() - 1.1).abs().max() < 0.01
+
+
+def test_a_complex_matrix_is_refused():
+    with pytest.raises(ShapeError, match="must be real"):
+        SpectralRNN(3, 4).set_dense(torch.eye(4) * 1j)

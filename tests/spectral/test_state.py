@@ -52,7 +52,7 @@ def test_every_value_is_a_tensor_and_says_what_the_matrices_are(kind):
     state = net.state_dict()
     assert all(isinstance(value, torch.Tensor) for value in state.values())
     (key,) = [key for key in state if key.endswith("_extra_state")]
-    assert state[key].dtype == torch.uint8
+    assert state[key].dtype == torch.float32
     told = json.loads(bytes(state[key].tolist()))
     assert told == {"spectrum": "sigmoid", "reflectors": [[2, 3]], "margin": [0.3], "sigma": [0.5]}
 
@@ -228,3 +228,20 @@ def test_compiles_without_a_break_and_exports(kind, packed):
     assert_near(compiled(x), net(x), 1000)
     exported = torch.export.export(net, (x,)).module()
     assert_near(exported(x), net(x), 1000)
+
+
+def test_state_dicts_can_be_averaged_in_place():
+    first, second = SpectralRNN(3, 5), SpectralRNN(3, 5)
+    averaged = {name: value.clone() for name, value in first.state_dict().items()}
+    for name, value in second.state_dict().items():
+        averaged[name].mul_(0.9).add_(value, alpha=0.1)
+    first.load_state_dict(averaged)
+    assert torch.allclose(first.bias_l0, averaged["bias_l0"])
+
+
+def test_a_refused_layer_keeps_its_bias():
+    one, other = SpectralLinear(3, 3, margin=0.1), SpectralLinear(3, 3, margin=0.2)
+    before = other.bias.detach().clone()
+    with pytest.raises(StateMismatchError):
+        other.load_state_dict(one.state_dict())
+    assert torch.equal(other.bias, before)

@@ -233,3 +233,21 @@ def test_batched_gradients_are_those_taken_one_by_one(backend):
     found = torch.autograd.grad(output, inputs, wanted, is_grads_batched=True, retain_graph=True)
     expected = [torch.autograd.grad(output, inputs, each, retain_graph=True) for each in wanted]
     assert_same(found, [torch.stack(one) for one in zip(*expected, strict=True)])
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("kind", ["rnn", "rnn, both directions", "rnn, segments", "lstm", "gru"])
+def test_what_stands_past_an_end_changes_nothing(kind, compiled):
+    """Not even NaN, which a product with a gradient of zero would spread."""
+    net, x = MODULES[kind](), input_of(kind)
+    function = torch.compile(net, fullgraph=True, backend="aot_eager") if compiled else net
+    spoilt = x.masked_fill(torch.arange(T)[:, None, None] >= LENGTHS[:, None], torch.nan)
+    found = loss_and_gradients(function, net, spoilt, lengths=LENGTHS)
+    assert_same(found, loss_and_gradients(function, net, x, lengths=LENGTHS))
+
+
+def test_a_float32_lstm_compiles_for_training_on_inputs_without_gradients():
+    net, x = SpectralLSTM(FEATURES, N, reflectors=2, generator=generator()), draw(T, B, FEATURES).float()
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    for f, e in zip(loss_and_gradients(compiled, net, x), loss_and_gradients(net, net, x), strict=True):
+        torch.testing.assert_close(f, e)
