@@ -99,9 +99,12 @@ class Operator:
         """Call the registered operator, or let the compiler see and fuse the steps that ``run`` consists of."""
         if not self.inline or torch.compiler.is_exporting():
             return self.overload(*args)
-        if torch.is_grad_enabled() and _any_requires_grad(args):
-            return self._eager.apply(*args)  # type: ignore[attr-defined]
-        return self.run(*args)
+        # Autocast is switched off even if it is off here: a backward pass is traced in this place, but compiled under
+        # the autocast in which the compiled function is called.
+        with torch.autocast(next(arg.device.type for arg in args if isinstance(arg, Tensor)), enabled=False):
+            if torch.is_grad_enabled() and _any_requires_grad(args):
+                return self._eager.apply(*args)  # type: ignore[attr-defined]
+            return self.run(*args)
 
     def _without_autocast(self, *args: Any) -> Any:
         """Call this operator with autocast off."""

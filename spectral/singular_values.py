@@ -156,7 +156,7 @@ def singular_map(kind: str, raw: Tensor | None, sigma: Tensor, margin: Tensor, s
 def map_into(kind: str, raw: Tensor | None, band: Band, size: int) -> Tensor:
     """Return the singular values of ``singular_map``, for a band that is made already."""
     if raw is None:
-        return band.sigma.expand(*band.sigma.shape[:-1], size)
+        return band.sigma.repeat_interleave(size, -1)  # not the band's own memory
     if kind == "sigmoid":
         return _sigmoid(raw, band)
     if kind == "clip":

@@ -59,6 +59,8 @@ def _largest(columns: Tensor) -> Tensor:
     has no gradient, since the direction of a column does not depend on it. A zero column over infinity is zero, and
     gets a gradient of exactly 0. Afterwards only zero columns are shorter than 1.
     """
+    if not columns.shape[-1]:  # torch refuses this norm of no columns on a device without values
+        return columns.new_ones(*columns.shape[:-2], 1, 0)
     largest = torch.linalg.vector_norm(columns.detach(), torch.inf, dim=-2, keepdim=True)
     return torch.threshold(largest, 0.0, torch.inf)
 

@@ -176,7 +176,7 @@ def _backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[
         out.narrow(-2, 0, core).mT,
         None if saved[4] is None else grad_c,
         None if weight is None else out.narrow(-2, core, out.shape[-2] - core - 1).mT,
-        None if bias is None else out.select(-2, -1),
+        None if bias is None else out.select(-2, -1).clone(),  # a view would keep the whole of ``out``
         present(grad_offset),
         None,
         None,

@@ -251,3 +251,32 @@ def test_a_float32_lstm_compiles_for_training_on_inputs_without_gradients():
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     for f, e in zip(loss_and_gradients(compiled, net, x), loss_and_gradients(net, net, x), strict=True):
         torch.testing.assert_close(f, e)
+
+
+@pytest.mark.parametrize("reflectors", [0, (0, 2), (2, 0)], ids=str)
+@pytest.mark.parametrize("kind", [SpectralRNN, SpectralLSTM, SpectralLinear])
+def test_no_reflectors_at_all_compile_export_and_have_shapes_on_meta(kind, reflectors):
+    net, x = kind(FEATURES, FEATURES, reflectors=reflectors), draw(T, B, FEATURES).float()
+    expected = leaves(net(x))
+    for function in (
+        torch.compile(net, fullgraph=True, backend="aot_eager"),
+        torch.export.export(net, (x,)).module(),
+    ):
+        for f, e in zip(leaves(function(x)), expected, strict=True):
+            torch.testing.assert_close(f, e)
+    on_meta = kind(FEATURES, FEATURES, reflectors=reflectors, device="meta")(x.to("meta"))
+    assert [found.shape for found in leaves(on_meta)] == [e.shape for e in expected]
+
+
+def test_a_compiled_net_called_under_autocast_has_the_gradients_of_one_that_is_not():
+    net = SpectralRNN(FEATURES, N, reflectors=2, backend="dense", generator=generator())
+    x = draw(T, B, FEATURES).float()
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = compiled(x)[0].square().sum()
+    found = torch.autograd.grad(loss, [net.reflectors_u_l0, net.reflectors_v_l0, net.singular_l0])
+    expected = torch.autograd.grad(
+        net(x)[0].square().sum(), [net.reflectors_u_l0, net.reflectors_v_l0, net.singular_l0]
+    )
+    for f, e in zip(found, expected, strict=True):
+        torch.testing.assert_close(f, e, rtol=1e-4, atol=1e-5)
