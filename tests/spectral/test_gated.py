@@ -193,7 +193,7 @@ def test_set_dense_takes_over_a_trained_module(kind):
     made = net(kind, reflectors=6)
     made.set_dense(torchs.weight_hh_l0)
     assert_near(made.dense(), torchs.weight_hh_l0, 400)
-    with pytest.raises(ShapeError, match=r"w must have shape"):
+    with pytest.raises(ShapeError, match=r"w must be real and have shape"):
         made.set_dense(torchs.weight_hh_l0[:6])
 
 

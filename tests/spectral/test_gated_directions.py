@@ -158,7 +158,7 @@ def test_set_dense_takes_over_the_matrices_of_one_direction(kind, options):
     made.set_dense(other.dense(0, reverse=reverse), 0, reverse=reverse)
     assert_near(made.dense(0, reverse=reverse), other.dense(0, reverse=reverse), 400)
     assert torch.equal(made.dense(1), before)
-    with pytest.raises(ShapeError, match=rf"w must have shape \({6 * made.gates}, {full}\)"):
+    with pytest.raises(ShapeError, match=rf"w must be real and have shape \({6 * made.gates}, {full}\)"):
         made.set_dense(other.dense()[:6])
     with pytest.raises(BandError):
         made.set_dense(2 * other.dense())

@@ -223,7 +223,7 @@ def test_set_dense_starts_from_any_matrix_in_the_band(spectrum):
     assert (made.dense(1) - w).abs().max() > 0.1, "one direction alone"
     with pytest.raises(BandError if spectrum != "penalty" else ReflectorCountError):
         net(3, 6, 1, spectrum=spectrum).set_dense(w if spectrum == "penalty" else 2 * w)
-    with pytest.raises(ShapeError, match=r"w must have shape \(6, 6\)"):
+    with pytest.raises(ShapeError, match=r"w must be real and have shape \(6, 6\)"):
         made.set_dense(w[:5])
 
 

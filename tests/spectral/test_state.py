@@ -53,7 +53,7 @@ def test_every_value_is_a_tensor_and_says_what_the_matrices_are(kind):
     assert all(isinstance(value, torch.Tensor) for value in state.values())
     (key,) = [key for key in state if key.endswith("_extra_state")]
     assert state[key].dtype == torch.float32
-    told = json.loads(bytes(state[key].tolist()))
+    told = json.loads(bytes(state[key].to(torch.uint8).tolist()))
     assert told == {"spectrum": "sigmoid", "reflectors": [[2, 3]], "margin": [0.3], "sigma": [0.5]}
 
 
@@ -104,7 +104,7 @@ def test_the_trials_of_a_pack_are_compared_one_by_one(kind):
 
 def test_names_of_later_versions_are_not_compared_and_nonsense_is_refused():
     svd = SVD(4, 4)
-    told = json.loads(bytes(svd.state_dict()["_extra_state"].tolist()))
+    told = json.loads(bytes(svd.state_dict()["_extra_state"].to(torch.uint8).tolist()))
 
     def state(text):
         return {**svd.state_dict(), "_extra_state": torch.tensor(list(text.encode()), dtype=torch.uint8)}
