@@ -22,9 +22,12 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     Args:
         device: The device of the tensors that are computed with.
     """
-    if autocast_is_on(device):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
+    return autocast_switched_off(device) if autocast_is_on(device) else nullcontext()
+
+
+def autocast_switched_off(device: torch.device) -> AbstractContextManager[object]:
+    """Return what ``without_autocast`` does, but one that switches autocast off even if it is off already."""
+    return torch.autocast(device.type, enabled=False) if device.type in _WITH_AUTOCAST else nullcontext()
 
 
 def autocast_is_on(device: torch.device) -> bool:

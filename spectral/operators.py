@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from spectral.autocast import autocast_is_on, without_autocast
+from spectral.autocast import autocast_is_on, autocast_switched_off, without_autocast
 
 NAMESPACE = __name__.rpartition(".")[0].replace(".", "_")
 """``spectral``; another name where this package is a copy inside another one, so that two copies do not collide."""
@@ -80,7 +80,7 @@ class Operator:
             return self._compiled(*args)
         if autocast_is_on(args[0].device if isinstance(args[0], Tensor) else args[2].device):
             return self._without_autocast(*args)  # a backward pass may be called inside it
-        if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
+        if is_transformed():
             if self.plain is not None and in_forward_mode():
                 return self.plain(*args)
             return self._transformed.apply(*args)  # type: ignore[attr-defined]
@@ -101,7 +101,7 @@ class Operator:
             return self.overload(*args)
         # Autocast is switched off even if it is off here: a backward pass is traced in this place, but compiled under
         # the autocast in which the compiled function is called.
-        with torch.autocast(next(arg.device.type for arg in args if isinstance(arg, Tensor)), enabled=False):
+        with autocast_switched_off(next(arg.device for arg in args if isinstance(arg, Tensor))):
             if torch.is_grad_enabled() and _any_requires_grad(args):
                 return self._eager.apply(*args)  # type: ignore[attr-defined]
             return self.run(*args)

@@ -269,7 +269,7 @@ def test_no_reflectors_at_all_compile_export_and_have_shapes_on_meta(kind, refle
 
 
 def test_a_compiled_net_called_under_autocast_has_the_gradients_of_one_that_is_not():
-    net = SpectralRNN(FEATURES, N, reflectors=2, backend="dense", generator=generator())
+    net = SpectralRNN(FEATURES, N, reflectors=2, backend="native", generator=generator())
     x = draw(T, B, FEATURES).float()
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     with torch.autocast("cpu", torch.bfloat16):
