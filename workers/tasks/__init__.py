@@ -19,7 +19,7 @@ from workers.tasks.text import Text
 from workers.tasks.ucr import Ucr
 
 AnyTask = Annotated[
-    Adding | Copy | Digits | Images | Mnist | PtbChar | PtbWord | Text | OwnData | Ucr, Field(discriminator="name")
+    Adding | Copy | Digits | Mnist | Images | PtbChar | PtbWord | Text | OwnData | Ucr, Field(discriminator="name")
 ]
 """Any of the tasks; its field ``name`` says which."""
 
@@ -27,8 +27,8 @@ TASKS: dict[str, type[Task]] = {
     "adding": Adding,
     "copy": Copy,
     "digits": Digits,
-    "images": Images,
     "mnist": Mnist,
+    "images": Images,
     "ptb_char": PtbChar,
     "ptb_word": PtbWord,
     "text": Text,

@@ -13,9 +13,11 @@ from pydantic_core import PydanticCustomError
 
 from workers.tasks import idx_files
 from workers.tasks.data_folder import file_in, inside
+from workers.tasks.data_statistics import DataStatistics, Sets, measure
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 from workers.tasks.image_sequences import PixelOrder, divisors, to_image, to_steps
 from workers.tasks.readers.errors import DataWrong, Phrase
+from workers.tasks.readers.series import Series
 from workers.tasks.splits import stratified
 from workers.tasks.task import Loss, MetricDirections, SampleView, Sequences, Split, scored
 
@@ -125,6 +127,23 @@ class Images(DatasetTask):
             raise DataWrong(names["train", "images"], "its images", found, f"task.steps to be {expected}")
         return info
 
+    def read_series(self, data_dir: Path | None) -> list[Series]:
+        """Return none: the files hold images."""
+        return []
+
+    def read_statistics(self, data_dir: Path | None) -> DataStatistics:
+        """Measure the set, with every image as a single step and every pixel as a feature."""
+        images, labels, held = self._halves(data_dir)
+        tests, test_labels = _read(self.dataset, "test", data_dir)
+        parts = ((images[~held], labels[~held]), (images[held], labels[held]), (tests, test_labels))
+        # pixels stay bytes, which take a quarter of the memory
+        sets = Sets(*(Sequences(some.reshape(len(some), 1, -1), self._classes(own)) for some, own in parts))  # type: ignore[arg-type]
+        height, width = images.shape[1:]
+        pixels = [
+            f"the pixel in row {row + 1}, column {column + 1}" for row in range(height) for column in range(width)
+        ]
+        return measure(sets, self.info.classes, pixels)
+
     def training_data(self, data_dir: Path | None) -> Sequences | None:
         """Return the official training set without the images that validate."""
         images, labels, held = self._halves(data_dir)
@@ -153,14 +172,17 @@ class Images(DatasetTask):
             found = Phrase(f"{images.shape[1]} x {images.shape[2]} pixels")
             expected = f"{info.length} x {info.features}, as task.facts says; or correct its entry there"
             raise DataWrong(self.dataset, "its images", found, expected)
-        number = {label: i for i, label in enumerate(info.classes or [])}
+        return Sequences(to_steps(images, task.sequence_length, self.order), task._classes(labels))
+
+    def _classes(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the class numbers of labels. Raises DataWrong if a label is none of the classes."""
+        number = {label: i for i, label in enumerate(self.info.classes or [])}
         present, inverse = np.unique(labels, return_inverse=True)
         names = [str(label) for label in present]
         if unknown := [name for name in names if name not in number]:
             expected = "one of the classes in task.facts; or correct its entry there"
             raise DataWrong(self.dataset, "its labels", unknown[0], expected)
-        targets = np.array([number[name] for name in names], np.int64)[inverse]
-        return Sequences(to_steps(images, task.sequence_length, self.order), targets)
+        return np.array([number[name] for name in names], np.int64)[inverse]
 
 
 def _read(dataset: str, part: Part, data_dir: Path | None) -> tuple[Images8, npt.NDArray[np.int64]]:

@@ -194,18 +194,23 @@ class OwnData(DatasetTask):
         changed = max(file_in(data_dir, name).stat().st_mtime_ns for name in self._files)
         return _sets(self.model_dump_json(), data_dir, changed)
 
+    def read_series(self, data_dir: Path | None) -> list[Series]:
+        """Return the series of every file as they are there, with missing values."""
+        return [self._read_raw(name, data_dir) for name in self._files]
+
     def _read(self, name: str, data_dir: Path | None) -> Series:
         """Read the series of a file and fill or refuse their gaps. Raises DataMissing or DataWrong."""
+        return complete(self._read_raw(name, data_dir), self.missing)
+
+    def _read_raw(self, name: str, data_dir: Path | None) -> Series:
         path = file_in(data_dir, name)
         if path.suffix == ".npz":
-            found = read_npz(path, name, every_step=self.every_step)
-        elif path.suffix == ".ts":
-            found = self._ts(path, name)
-        else:
-            inputs = None if self.inputs is None else tuple(self.inputs)
-            columns = Columns(tuple(self.targets), inputs, self.series, self.step, self.uneven, self.every_step)
-            found = read_table(path, name, columns)
-        return complete(found, self.missing)
+            return read_npz(path, name, every_step=self.every_step)
+        if path.suffix == ".ts":
+            return self._ts(path, name)
+        inputs = None if self.inputs is None else tuple(self.inputs)
+        columns = Columns(tuple(self.targets), inputs, self.series, self.step, self.uneven, self.every_step)
+        return read_table(path, name, columns)
 
     def _ts(self, path: Path, name: str) -> Series:
         if self.every_step:

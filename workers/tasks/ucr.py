@@ -100,6 +100,10 @@ class Ucr(DatasetTask):
         class_numbers(test, classes, masked=False)
         return DatasetInfo(length=max(train.length, test.length), features=train.features, classes=classes)
 
+    def read_series(self, data_dir: Path | None) -> list[Series]:
+        """Return the series of both files as they are there, with missing values."""
+        return [_series(self.dataset, part, data_dir) for part in ("TRAIN", "TEST")]
+
     def training_data(self, data_dir: Path | None) -> Sequences | None:
         """Return the official training set without the series that validate."""
         train, held = self._halves(data_dir)
