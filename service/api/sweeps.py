@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.api import cursors, dry_run, presenters, report, schemas
+from service.api import cursors, dry_run, presenters, report, schemas, sweep_data
 from service.api.deps import Ctx, SweepId
 from service.api.json_body import Posted
 from service.api.strict_query import Known
@@ -127,6 +127,17 @@ def get_report(sweep_id: SweepId, context: Ctx) -> schemas.SweepReport:
     """Return the sweep's 20 best trials, and its trials' objectives by number of reflectors and margin."""
     with context.database.read() as session:
         return report.of(session, sweeps.get(session, sweep_id))
+
+
+@router.get("/{sweep_id}/data")
+def get_data(sweep_id: SweepId, context: Ctx) -> schemas.SweepData:
+    """Return what the sweep's trials read: series, features, classes, sets, the first steps, and warnings.
+
+    The files are read for this call; if the server cannot read any of them, the answer is 404 and says why.
+    """
+    with context.database.read() as session:
+        spec = SweepSpec.model_validate(sweeps.get(session, sweep_id).spec)
+    return sweep_data.of(sweep_id, spec, context.settings.data_dir)
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202)

@@ -109,27 +109,29 @@ def probe(train: Sequences, validation: Sequences, *, every_step: bool, classes:
 
 def _readings(sets: tuple[Sequences, Sequences]) -> _Rows:
     """Return the readings of every feature of the series that are looked at, and their lengths if these differ."""
-    kept, most = _bounds(sets[0].inputs.shape[2] * len(READINGS))
-    features = max(1, kept // len(READINGS))
+    _, steps, inputs = sets[0].inputs.shape
+    readings = READINGS if steps > 1 else READINGS[:1]
+    kept, most = _bounds(inputs * len(readings))
+    features = max(1, kept // len(readings))
     parts, lengths, targets = [], [], []
     for one in sets:
         chosen = _drawn(len(one), most)
         ends = _lengths(one)[chosen]
-        parts += [_read(one.inputs[i, :end, :features]) for i, end in zip(chosen, ends, strict=True)]
+        parts += [_read(one.inputs[i, :end, :features], len(readings)) for i, end in zip(chosen, ends, strict=True)]
         lengths.append(ends)
         targets.append(one.targets[chosen])
     numbers, ends = np.array(parts, np.float64), np.concatenate(lengths)
-    names: list[tuple[int | None, str]] = [(feature, reading) for reading in READINGS for feature in range(features)]
+    names: list[tuple[int | None, str]] = [(feature, reading) for reading in readings for feature in range(features)]
     if (ends != ends[0]).any():
         numbers, names = np.column_stack([numbers, ends]), [*names, (None, "length")]
     return _Rows(names, numbers, np.concatenate(targets), len(lengths[0]))
 
 
-def _read(values: npt.NDArray[np.generic]) -> _Numbers:
-    """Return the ``READINGS`` of a series (T, features), one after another for all features."""
+def _read(values: npt.NDArray[np.generic], readings: int) -> _Numbers:
+    """Return the first ``READINGS`` of a series (T, features), one after another for all features."""
     exact = values.astype(np.float64)
-    found: _Numbers = np.concatenate([exact[-1], exact[0], exact.mean(axis=0), exact.max(axis=0), exact.min(axis=0)])
-    return found
+    every = (exact[-1], exact[0], exact.mean(axis=0), exact.max(axis=0), exact.min(axis=0))
+    return np.concatenate(every[:readings])
 
 
 def _steps(sets: tuple[Sequences, Sequences], classes: int | None) -> _Rows:

@@ -157,6 +157,11 @@ def files_of(dataset: str, data_dir: Path | None) -> dict[Role, str]:
     )
 
 
+def prefixes_in(folder: Path) -> list[str]:
+    """Return how the names of the sets in a folder begin, "" for one without a beginning; empty if there are none."""
+    return sorted(_sets_in(folder))
+
+
 def _sets_in(folder: Path) -> dict[str, dict[Role, str]]:
     """Return the names of the files in a folder by the beginning of their names and by their roles."""
     found: dict[str, dict[Role, str]] = {}

@@ -45,6 +45,11 @@ FILES = {
 }
 
 
+def is_here(data_dir: Path | None) -> bool:
+    """Return whether the four files are in the data directory, so that none has to be fetched."""
+    return all((folder_of(data_dir) / "mnist" / name).is_file() for name in FILES)
+
+
 def _content(name: str, data_dir: Path | None) -> bytes:
     """Return the decompressed IDX file ``data_dir/mnist/name`` after a check of its checksum; fetch it if missing.
 
@@ -60,13 +65,13 @@ def _content(name: str, data_dir: Path | None) -> bytes:
             pooch.retrieve(MIRROR + name, f"sha256:{archive}", fname=name, path=folder)
         except Exception as error:
             raise DataMissing(
-                f"MNIST file {name} is not in {folder} and could not be fetched ({error}). Put the four files "
+                f"MNIST file {name} is not in {folder} and could not be fetched from {MIRROR}. Put the four files "
                 f"{', '.join(FILES)} there, or set SPECTRAL_DATA_DIR to the folder that contains mnist/."
             ) from error
     try:
         data = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise DataMissing(f"{path} is damaged ({error}). Delete it, or replace it.") from error
+        raise DataMissing(f"{path} is damaged: it is no whole gzip archive. Delete it, or replace it.") from error
     if hashlib.sha256(data).hexdigest() != content:
         raise DataMissing(f"{path} is not the published MNIST file (checksum differs). Delete it, or replace it.")
     return data

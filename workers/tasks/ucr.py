@@ -35,7 +35,7 @@ class Ucr(DatasetTask):
     validates. The baseline is that of equally frequent classes, ln of their number.
 
     The files ``DATASET_TRAIN`` and ``DATASET_TEST``, ``.ts`` or ``.tsv``, are read from the folder ``ucr`` of the data
-    directory, or from a folder ``DATASET`` in it.
+    directory, or from a folder ``DATASET`` in it; else from the data directory itself or a folder ``DATASET`` in it.
     """
 
     loss: ClassVar[Loss] = "cross_entropy"
@@ -154,7 +154,7 @@ def _steps(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float6
 def _path(dataset: str, part: UcrFile, data_dir: Path | None) -> Path:
     folder = folder_of(data_dir) / "ucr"
     name = f"{dataset}_{part}"
-    for place in (folder / dataset, folder):
+    for place in (folder / dataset, folder, folder.parent / dataset, folder.parent):
         for suffix in READERS:
             if (place / f"{name}{suffix}").is_file():
                 return place / f"{name}{suffix}"
