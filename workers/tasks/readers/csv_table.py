@@ -33,6 +33,8 @@ def read_csv(path: Path, file: str) -> Table:
     text = read_text(path, file)
     rows = _rows(text, file)
     names = [name.strip() for name in rows[0]] if rows else []
+    if rows and not any(names):
+        raise DataWrong(file, "row 1", Phrase("an empty row"), "column names")
     _check_separator(names, file)
     while rows and not any(rows[-1]):
         rows.pop()
