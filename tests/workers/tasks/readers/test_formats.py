@@ -1,4 +1,4 @@
-"""What the formats of the archive and of numpy say of themselves: headers of ts, marks, one NaN-padded array, archives."""
+"""What the formats of the archive and of numpy say of themselves: headers of ts, marks, NaN as padding, archives."""
 
 from __future__ import annotations
 
