@@ -57,11 +57,11 @@ def test_a_server_without_a_data_directory_leaves_texts_to_the_workers(tmp_path:
 @pytest.mark.parametrize(
     ("text", "fields", "problem"),
     [
-        ("target,a\np,1\nq,2\n", {}, "its series: found 2 series to draw from"),
-        ("target,a\n" + "p,1\nq,2\n" * 2, {"validation": 0.1, "test": 0.4}, "to draw from"),
-        ("target,a\n" + "p,1\np,2\n" * 4, {}, "the single class 'p'"),
-        ("target,a\n0.5,1\n1.5,2\n" * 1 + "2.5,2\n", {}, "whole numbers or names as classes"),
-        ("target,a\n1,1\n1,2\n1,3\n", {"kind": "regression"}, "1 everywhere"),
+        ("target,a,b\np,1,1\nq,2,2\n", {}, "its series: found 2 series to draw from"),
+        ("target,a,b\n" + "p,1,1\nq,2,2\n" * 2, {"validation": 0.1, "test": 0.4}, "to draw from"),
+        ("target,a,b\n" + "p,1,1\np,2,2\n" * 4, {}, "the single class 'p'"),
+        ("target,a,b\n0.5,1,1\n1.5,2,2\n2.5,2,2\n", {}, "whole numbers or names as classes"),
+        ("target,a,b\n1,1,1\n1,2,2\n1,3,3\n", {"kind": "regression"}, "1 everywhere"),
         (PAIRS, {"validation_file": "other.csv"}, "other.csv is not in"),
         (PAIRS, {"test_file": "new.csv"}, "new.csv, row 2, column target: found 'r'; expected one of p, q"),
         (PAIRS, {"test_file": "wide.csv", "series": "target", "targets": ["c"]}, "expected a column named c"),
@@ -71,7 +71,7 @@ def test_series_that_cannot_be_divided_or_classified_are_named(
     tmp_path: Path, text: str, fields: dict[str, Any], problem: str
 ) -> None:
     (tmp_path / "data.csv").write_text(text)
-    (tmp_path / "new.csv").write_text("target,a\nr,1\n")
+    (tmp_path / "new.csv").write_text("target,a,b\nr,1,1\n")
     (tmp_path / "wide.csv").write_text(PAIRS)
     error = refusal(tmp_path, {"name": "own_data", "file": "data.csv"} | fields)
     assert error.field == "task.file"
@@ -79,10 +79,10 @@ def test_series_that_cannot_be_divided_or_classified_are_named(
 
 
 def test_a_share_that_is_swept_is_tried_in_every_value(tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text("target,a\n" + "p,1\nq,2\n" * 2)
+    (tmp_path / "data.csv").write_text("target,a,b\n" + "p,1,1\nq,2,2\n" * 2)
     task = {"name": "own_data", "file": "data.csv"}
     assert parse_sweep(sweep_document(task=task, space={"task.validation": [0.25, 0.4]}), tmp_path)
-    (tmp_path / "data.csv").write_text("target,a\n" + "p,1\nq,2\n" * 1 + "p,3\n")
+    (tmp_path / "data.csv").write_text("target,a,b\np,1,1\nq,2,2\np,3,3\n")
     assert "to draw from" in refusal(tmp_path, task, space={"task.validation": [0.25, 0.4]}).problem
 
 

@@ -38,11 +38,12 @@ def task_of(folder: Path, suffix: str, targets: Any, **fields: Any) -> OwnData:
     [
         ([1, 2, 1, 10], ["1", "2", "10"]),
         ([1.0, 2.0, 1.0, 10.0], ["1", "2", "10"]),
-        (["1", "2", "1.0", "1e1"], ["1", "2", "10"]),
+        (["1", "2.0000000e+00", "1.0", "1e+01"], ["1", "2", "10"]),
         ([True, False, True, False], ["False", "True"]),
         (["true", "FALSE", "True", "false"], ["False", "True"]),
         (["b", "a", "b", "a"], ["a", "b"]),
         (["007", "7", "007", "7"], ["007", "7"]),
+        (["1e1", "10", "1e1", "2a"], ["10", "1e1", "2a"]),
         (["1.5", "a", "1.50", "a"], ["1.5", "a"]),
         ([9007199254740993, 9007199254740992, 9007199254740993, 1], ["1", "9007199254740992", "9007199254740993"]),
         ([-1, 1, -1, 0], ["-1", "0", "1"]),
@@ -82,7 +83,7 @@ def test_fractions_are_no_classes(tmp_path: Path, suffix: str, targets: list[Any
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("targets", [["a"] * 4, [1, 1, 1, 1], ["1", "1.0", "1e0", "+1"]])
+@pytest.mark.parametrize("targets", [["a"] * 4, [1, 1, 1, 1], ["1", "1.0", "1e+0", "+1"]])
 def test_a_single_class_is_refused(tmp_path: Path, suffix: str, targets: list[Any]) -> None:
     with pytest.raises(DataWrong, match="found the single class"):
         task_of(tmp_path, suffix, targets)

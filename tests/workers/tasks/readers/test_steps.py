@@ -94,7 +94,8 @@ def test_rounding_is_let_pass_where_it_is_fine_and_a_gap_never(
         return
     folder = tmp_path_factory.mktemp("steps")
     times = [f"{start + distance * n:.{decimals}f}" for n in range(count)]
-    assert read(folder, times).info.length == count
+    if unit < distance / 10:
+        assert read(folder, times).info.length == count
     cut = 1 + gap % (count - 2)
     with pytest.raises(DataWrong, match="found a step of"):
         read(folder, [*times[:cut], *times[cut + 1 :]])

@@ -155,7 +155,7 @@ def test_a_cell_that_is_not_written_as_a_number_is_refused(tmp_path: Path, cell:
     ],
 )
 def test_numbers_in_every_usual_notation_are_read(tmp_path: Path, cell: str, number: float) -> None:
-    task = own(tmp_path, "target,x\n" + f"p,{cell}\nq,{cell}\n" * 4)
+    task = own(tmp_path, "target,x\n" + f"p,{cell}\nq,{cell}\n" * 4, inputs=["x"])
     assert task.held_out("test", tmp_path).inputs.ravel().tolist() == [np.float32(number)] * 2
 
 
@@ -182,6 +182,7 @@ def test_marks_and_encodings_change_nothing(tmp_path: Path) -> None:
         ("time,x,target\n0,1,a\n1,2,b\n", {}, "found a column of steps, time, but none of series"),
         ("Timestamp,x,target\n0,1,a\n1,2,b\n", {}, "found a column of steps, Timestamp, but none of series"),
         ("t,x,target\n0,1,a\n1,2,b\n", {"step": "t"}, "found a column of steps, t, but none of series"),
+        ("data,target\n1,a\n2,b\n", {}, "found a single column of values, data; expected several columns of steps"),
         ("series,x,target\na,1,p\nb,2,q\n", {"inputs": ["x", "target"]}, "found target as an input and as a target"),
         ("x,target\n1,p\n2,q\n", {"inputs": ["target", "x"]}, "found target as an input and as a target"),
     ],
