@@ -19,7 +19,7 @@ MAX_AXIS = 16
 
 
 def of(session: Session, sweep: Sweep) -> schemas.SweepReport:
-    """Return the sweep's best trials, its objective by reflectors and margin, and warnings, as far as there are results.
+    """Return the sweep's best trials, its objective by reflectors and margin, and warnings, as far as it has them.
 
     Trials without an objective and failed trials are left out.
     """

@@ -127,7 +127,7 @@ class DatasetTask(Task):
         """Measure the data set, cut into the sets of this task, which knows its sizes.
 
         Raises:
-            DataMissing: If a file is missing or wrong, or has too few series for all sets.
+            DataMissing: If a file is missing or wrong, or cannot be divided into three sets.
         """
         series = self.read_series(data_dir)
         return measure(
@@ -152,19 +152,16 @@ class DatasetTask(Task):
     def with_statistics(self, data_dir: Path | None) -> Self:
         """Return the same task with the sizes of its data set and what can be measured of it now.
 
-        If ``facts`` has the sizes already, the files may be elsewhere: then nothing is measured if they cannot be read
-        or do not fit the sizes. Numbers that ``facts`` brings along are not kept, since the task may have been changed.
+        Nothing is measured if ``facts`` has the sizes and the files are elsewhere or are others, or if they cannot be
+        divided into sets. Numbers that ``facts`` brings along are not kept: the task may have been changed since.
 
         Raises:
-            DataMissing: If the sizes are not known and a file is missing or wrong, or has too few series for all sets.
+            DataMissing: If the sizes are not known, and a file is missing or wrong.
         """
-        known = self.facts.get(self.dataset_name)
         task = self.with_info(data_dir)
         try:
             statistics = task.read_statistics(data_dir)
-        except (OSError, ValueError):
-            if known is None:
-                raise
+        except OSError:
             statistics = None
         return task._with(task.info.model_copy(update={"statistics": statistics}))
 

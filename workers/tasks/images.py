@@ -144,6 +144,11 @@ class Images(DatasetTask):
         ]
         return measure(sets, self.info.classes, pixels)
 
+    def check_data(self, data_dir: Path | None) -> int:
+        """Draw the images that validate, and return how many are left to train on."""
+        held = self._halves(data_dir)[2]
+        return int((~held).sum())
+
     def training_data(self, data_dir: Path | None) -> Sequences | None:
         """Return the official training set without the images that validate."""
         images, labels, held = self._halves(data_dir)
