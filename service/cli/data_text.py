@@ -102,7 +102,7 @@ def _tokens(summary: dict[str, Any]) -> str:
     if tokens is None:
         return ""
     rows = [["vocabulary", f"{_count(tokens['vocabulary'])} tokens"]]
-    rows.append(["unknown", f"{tokens['unknown']:.2%} of the validation tokens"])
+    rows.append(["unknown", f"{100 * tokens['unknown']:.2f} % of the validation tokens"])
     blank = "" if all(len(token) == 1 or token.startswith("<") for token in tokens["first"]) else " "
     rows.append(["beginning", repr(blank.join(tokens["first"]))])
     return _aligned(rows, right=False)

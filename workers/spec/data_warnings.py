@@ -44,7 +44,7 @@ def data_warnings(sweep: SweepSpec, tasks: Sequence[Task]) -> list[FieldError]:
         if not hits:
             continue
         worst = max(hits, key=lambda name: hits[name].severity)
-        others = f" (so do {len(hits) - 1} other data sets of the sweep)" if len(hits) > 1 else ""
+        others = f" (one of {len(hits)} such data sets of the sweep)" if len(hits) > 1 else ""
         path = f"task.{sets[worst].dataset_field}"
         field = f"space.{path}" if path in sweep.space else path
         warnings.append(FieldError(field, worst, f"{hits[worst].problem}{others}", hits[worst].advice))
@@ -88,7 +88,7 @@ def _accuracy_without_network(task: Task, numbers: DataStatistics | None, best: 
         guess = 1 / task.output_size
         if best > SAME_ACCURACY * guess:
             return None
-        return f"is that of a guess among {task.output_size} classes, {guess:.3g}", LIKE_CONSTANT
+        return f"is not better than a guess among {task.output_size} classes, which has {guess:.3g}", LIKE_CONSTANT
     constant, every_step = numbers.constant_score, task.readout == "every"
     margin = 0.01 if every_step else half_width(constant, numbers.validation)
     if best <= constant + margin:

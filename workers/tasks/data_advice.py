@@ -111,7 +111,7 @@ def _unbalanced(data: Examined) -> DataFinding | None:
         return None
     whole = "steps" if data.every_step else "series"
     problem = (
-        f"has the class '{data.numbers.majority_class}' in {share:.0%} of the training {whole}: always answering it "
+        f"has the class '{data.numbers.majority_class}' in {100 * share:.0f} % of the training {whole}: always answering it "
         f"has val/accuracy {reached:.3g}"
     )
     return DataFinding(share, problem, 'compare accuracies with that one, or set objective.metric to "val/loss"')
@@ -122,7 +122,7 @@ def _given_away(data: Examined) -> DataFinding | None:
     probe = data.numbers.probe
     if probe is None or not probe.alone:
         return None
-    reached = f"explains {probe.score:.2%} of a target's variance"
+    reached = f"explains {100 * probe.score:.2f} % of a target's variance"
     if probe.loss is None:
         reached = f"tells the class with val/accuracy {probe.score:.3g}"
     problem = f"gives its target away: {probe.reading} alone {reached}, without any network"

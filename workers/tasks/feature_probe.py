@@ -29,8 +29,9 @@ MAX_NUMBERS = 4_000_000
 STEPS_OF_SERIES = 10
 """Steps of a series from which it is judged whether any single value tells the class."""
 MAX_CANDIDATES = 20
-NEAR_PERFECT = 0.99
-"""Accuracy from which a number is said to give the class away."""
+NEAR_PERFECT, NEAR_RARE = 0.01, 0.05
+"""A number is said to give the class away if at most this share of the series is told wrong, and at most this share of
+those that are not in the most frequent class."""
 NEAR_LINE = 0.999
 """Share of the variance (R^2) from which a number is said to give a predicted number away."""
 LEAST_FOR_A_LINE = 10
@@ -97,7 +98,7 @@ def probe(train: Sequences, validation: Sequences, *, every_step: bool, classes:
         return _line(rows)
     train_scores, scores = _class_scores(rows, classes)
     if not _by_chance(rows):
-        near = np.flatnonzero((train_scores >= NEAR_PERFECT) & (scores >= NEAR_PERFECT))
+        near = np.flatnonzero((train_scores >= _near(rows)) & (scores >= _near(rows)))
         for column in near[:MAX_CANDIDATES].tolist():
             if every_step or _is_plain(rows, column, sets, classes):
                 return rows.found(column, float(scores[column]), alone=True)
@@ -163,10 +164,20 @@ def _lengths(one: Sequences) -> npt.NDArray[np.int64]:
     return np.full(len(one), one.inputs.shape[1]) if one.lengths is None else one.lengths
 
 
+def _near(rows: _Rows) -> float:
+    """Return the accuracy from which a number gives the class away."""
+    counts = np.bincount(rows.targets.astype(np.int64))
+    return 1 - min(NEAR_PERFECT, NEAR_RARE * float(1 - counts.max() / counts.sum()))
+
+
 def _by_chance(rows: _Rows) -> bool:
-    """Return whether one of so many columns could tell the classes of so few rows by chance (a union bound)."""
-    largest = np.bincount(rows.targets.astype(np.int64)).max() / len(rows.targets)
-    return bool(math.log(len(rows.names)) + len(rows.targets) * math.log(largest) > math.log(CHANCE))
+    """Return whether one of so many columns could tell the classes of so few rows by chance.
+
+    The bound is that over columns and thresholds, for labels that stand in random order.
+    """
+    counts = np.bincount(rows.targets.astype(np.int64))
+    orders = math.lgamma(counts.sum() + 1) - sum(math.lgamma(count + 1) for count in counts)
+    return math.log(len(rows.names)) + math.log(counts.sum()) - orders > math.log(CHANCE)
 
 
 def _class_scores(rows: _Rows, classes: int) -> tuple[_Numbers, _Numbers]:
@@ -230,7 +241,7 @@ def _is_plain(rows: _Rows, column: int, sets: tuple[Sequences, Sequences], class
         parts.append(one.inputs[chosen[:, None], steps, feature].astype(np.float64))
     targets = np.concatenate([one.targets[_drawn(len(one), most)] for one in sets])
     steps_alone = _Rows([rows.names[column]] * STEPS_OF_SERIES, np.concatenate(parts), targets, len(parts[0]))
-    return bool(np.min(_class_scores(steps_alone, classes)) >= NEAR_PERFECT)
+    return bool(np.min(_class_scores(steps_alone, classes)) >= _near(rows))
 
 
 def _single_step(sets: tuple[Sequences, Sequences], classes: int) -> Probed | None:
@@ -249,7 +260,7 @@ def _single_step(sets: tuple[Sequences, Sequences], classes: int) -> Probed | No
     train_scores, scores = _class_scores(rows, classes)
     largest = np.bincount(targets.astype(np.int64)).max() / len(targets)
     hardly = np.pad(train_scores < (1 + largest) / 2, 1, constant_values=True)
-    alone = (train_scores >= NEAR_PERFECT) & (scores >= NEAR_PERFECT) & hardly[:-2] & hardly[2:]
+    alone = (np.minimum(train_scores, scores) >= _near(rows)) & hardly[:-2] & hardly[2:]
     if _by_chance(rows) or not alone.any():
         return None
     step = int(np.argmax(alone))

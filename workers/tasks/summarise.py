@@ -39,8 +39,8 @@ MAX_LISTED = 100
 FIRST_STEPS, FIRST_FEATURES, FIRST_TOKENS = 5, 8, 60
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
-Values = npt.NDArray[np.generic]
-Labels = Sequence[str]
+_Values = npt.NDArray[np.generic]
+_Labels = Sequence[str]
 
 
 def summarise(task: Task, data_dir: Path | None) -> DataSummary:
@@ -164,7 +164,7 @@ def _names(names: Sequence[str | None], single: str, several: str) -> list[str]:
     return [name or f"{several} {number}" for number, name in enumerate(names, 1)]
 
 
-def _cut(sequences: Sequences) -> Iterator[Values]:
+def _cut(sequences: Sequences) -> Iterator[_Values]:
     """Yield the inputs of each sequence without its padding."""
     lengths = sequences.lengths if sequences.lengths is not None else [None] * len(sequences)
     yield from (inputs[:length] for inputs, length in zip(sequences.inputs, lengths, strict=True))
@@ -174,7 +174,7 @@ def _spread(counts: Sequence[int]) -> Spread:
     return Spread(min=min(counts), median=float(np.median(counts)), max=max(counts))
 
 
-def _features(values: Sequence[Values], names: Sequence[str]) -> list[FeatureSummary]:
+def _features(values: Sequence[_Values], names: Sequence[str]) -> list[FeatureSummary]:
     kept = len(names)
     low, high = np.full(kept, np.inf), np.full(kept, -np.inf)
     total, known, missing = np.zeros(kept), np.zeros(kept, np.int64), np.zeros(kept, np.int64)
@@ -199,7 +199,7 @@ def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _labels(task: Task) -> Labels | None:
+def _labels(task: Task) -> _Labels | None:
     """Return the labels of the classes by number; None if numbers are predicted."""
     if task.loss == "mse":
         return None
@@ -207,7 +207,7 @@ def _labels(task: Task) -> Labels | None:
     return classes or [str(number) for number in range(task.output_size)]
 
 
-def _classes(labels: Labels, train: Sequences | None, sets: Sequence[Sequences]) -> list[ClassCounts]:
+def _classes(labels: _Labels, train: Sequences | None, sets: Sequence[Sequences]) -> list[ClassCounts]:
     counts = [
         np.bincount(one.targets[one.targets != MASKED].astype(np.int64), minlength=len(labels)).tolist() for one in sets
     ]
@@ -239,7 +239,7 @@ def _sizes(train: Sequences | None, validation: int, test: int) -> SetSizes:
     return SetSizes(train=None if train is None else len(train), validation=validation, test=test)
 
 
-def _first_targets(task: Task, series: Sequence[Series], sequences: Sequences, labels: Labels | None) -> list[str]:
+def _first_targets(task: Task, series: Sequence[Series], sequences: Sequences, labels: _Labels | None) -> list[str]:
     """Return the target of the first series, or of its first steps, as it is in the file."""
     if series:
         targets: Iterable[Any] = series[0].targets[0][:FIRST_STEPS]
@@ -252,7 +252,7 @@ def _first_targets(task: Task, series: Sequence[Series], sequences: Sequences, l
     return [", ".join(str(cell) for cell in row) for row in rows]
 
 
-def _first(values: Values, names: Sequence[str], targets: list[str]) -> FirstSeries:
+def _first(values: _Values, names: Sequence[str], targets: list[str]) -> FirstSeries:
     steps = values[:FIRST_STEPS, :FIRST_FEATURES].astype(np.float64)
     shown = [[_number(value) for value in step] for step in steps]
     return FirstSeries(features=list(names[:FIRST_FEATURES]), steps=shown, targets=targets)
