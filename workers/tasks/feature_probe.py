@@ -156,8 +156,11 @@ def _bounds(columns: int) -> tuple[int, int]:
 
 
 def _drawn(count: int, most: int) -> npt.NDArray[np.int64]:
-    """Return the places of ``most`` of ``count`` rows, always the same, in order; all of them if there are fewer."""
-    return np.sort(np.random.default_rng(0).permutation(count)[:most])
+    """Return the places of ``most`` of ``count`` rows, always the same; all of them if there are fewer.
+
+    They are in random order: a file is often sorted by class, and rows with the same number would be told by that.
+    """
+    return np.random.default_rng(0).permutation(count)[:most]
 
 
 def _lengths(one: Sequences) -> npt.NDArray[np.int64]:

@@ -28,7 +28,7 @@ from service.store.tables import Sweep, Trial
 NewSweep = Callable[..., Sweep]
 COMMANDS = [
     *("up", "demo", "submit", "watch", "ls", "show", "pause", "resume", "stop", "cancel", "validate"),
-    *("train", "show-task"),
+    *("train", "show-task", "data"),
 ]
 
 
@@ -207,6 +207,7 @@ def test_watch_ends_with_the_sweep_and_its_leaderboard(
     assert (done.returncode, done.stderr) == (code, "")
     assert made[0].id in done.stdout
     assert end in done.stdout
+    assert done.stdout.count("warning val/loss = 1.0 is not better than the best constant answer") == 1
     assert ("it went wrong" in done.stdout) == (end == "failed")
 
 
@@ -279,6 +280,7 @@ def test_train_needs_no_service(tmp_path: Path, document: dict[str, Any]) -> Non
     done = spectral("train", "-", "--out", str(out), text=json.dumps(document))
     assert (done.returncode, done.stderr) == (0, "")
     assert "8/8" in done.stdout
+    assert "is not better than the best constant answer, whose loss is 0.1667" in done.stdout
     results = json.loads((out / "results.json").read_text())
     assert [trial["state"] for trial in results["trials"]] == ["succeeded"] * 2
     other = spectral("train", "-", "--out", str(out), text=json.dumps(document | {"name": "other"}))
