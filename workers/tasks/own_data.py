@@ -132,6 +132,14 @@ class OwnData(DatasetTask):
             )
         return self
 
+    @model_validator(mode="after")
+    def _different_files(self) -> OwnData:
+        for name, others in (("validation_file", [self.file]), ("test_file", [self.file, self.validation_file])):
+            if getattr(self, name) in (other for other in others if other is not None):
+                context = {"name": name, "expected": "a file with other series; or leave it out, to draw from file"}
+                raise PydanticCustomError("wrong", "is a file that the task already trains or validates on", context)
+        return self
+
     @property
     def readout(self) -> Readout:
         """``every`` with ``every_step``, else ``last``."""

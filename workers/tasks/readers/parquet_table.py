@@ -58,18 +58,34 @@ def _with_index(table: pyarrow.Table, index: list[Any], file: str) -> Table:
         expected = "names for all levels of the index; or write the table without it (pandas: index=False)"
         raise DataWrong(file, "the index of the table", Phrase("a level without a name"), expected)
     stored = [level for level in index if isinstance(level, str) and level in names]
-    counted = [level for level in index if isinstance(level, dict) and level.get("name") is not None]
+    counted = _counted(index, table.num_rows, file)
     order = [names.index(level) for level in stored]
     order += [place for place in range(len(names)) if place not in order]
 
     def column(place: int) -> Cells:
         if place < len(counted):
-            level = counted[place]
-            return np.arange(level["start"], level["stop"], level["step"])
+            return np.array(list(counted.values())[place])
         return _cells(table.column(order[place - len(counted)]), file, names[order[place - len(counted)]])
 
-    listed = [*(str(level["name"]) for level in counted), *(names[place] for place in order)]
+    listed = [*counted, *(names[place] for place in order)]
     return Table(file, [name.strip() for name in listed], 1, table.num_rows, column)
+
+
+def _counted(index: list[Any], rows: int, file: str) -> dict[str, range]:
+    """Return the named levels of an index that pandas does not store but counts, by name.
+
+    Raises:
+        DataWrong: If a level counts another number of rows than the table has, as after joining or cutting tables.
+    """
+    found = {}
+    for level in index:
+        if isinstance(level, dict) and level.get("name") is not None:
+            numbers = range(int(level["start"]), int(level["stop"]), int(level["step"]))
+            if len(numbers) != rows:
+                expected = f"as many as the table has rows, {rows}; or write the table without its index"
+                raise DataWrong(file, "the index of the table", Phrase(f"{len(numbers)} counted rows"), expected)
+            found[str(level["name"])] = numbers
+    return found
 
 
 def _cells(column: pyarrow.ChunkedArray, file: str, name: str) -> Cells:
@@ -83,9 +99,17 @@ def _cells(column: pyarrow.ChunkedArray, file: str, name: str) -> Cells:
     if types.is_nested(kind) or isinstance(kind, pyarrow.BaseExtensionType):
         expected = "a column of numbers, text or dates; or leave it out with the fields inputs and targets"
         raise DataWrong(file, f"column {name}", Phrase(f"cells of the type {kind}"), expected)
+    if types.is_time32(kind):
+        column, kind = column.cast(pyarrow.time64("us")), pyarrow.time64("us")
+    if types.is_time(kind):
+        return _cells(column.cast(pyarrow.int64()).cast(pyarrow.duration(kind.unit)), file, name)
     has_no_gap = types.is_integer(kind) or types.is_boolean(kind)
-    if types.is_floating(kind) or types.is_temporal(kind) or (has_no_gap and not column.null_count):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
-    cells = np.empty(len(column), object)
-    cells[:] = column.to_pylist()
+    try:
+        if types.is_floating(kind) or types.is_temporal(kind) or (has_no_gap and not column.null_count):
+            return np.asarray(column.to_numpy(zero_copy_only=False))
+        cells = np.empty(len(column), object)
+        cells[:] = column.to_pylist()
+    except (pyarrow.ArrowException, ValueError, OverflowError):
+        expected = "cells that Python can hold; write the column as numbers or text"
+        raise DataWrong(file, f"column {name}", Phrase(f"cells of the type {kind}"), expected) from None
     return cells

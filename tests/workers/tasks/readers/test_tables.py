@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from workers.tasks.own_data import OwnData
@@ -199,6 +201,26 @@ def test_a_column_that_has_no_numbers_is_refused_only_where_it_is_read(tmp_path:
     frame[["series", "step", "x", "target", column]].to_parquet(tmp_path / "data.parquet")
     assert sizes(OwnData(file="data.parquet", inputs=["x"]).with_info(tmp_path)) == (2, 1)
     with pytest.raises(DataWrong, match=f"column {column}: found .*; expected (a column of )?numbers"):
+        OwnData(file="data.parquet").with_info(tmp_path)
+
+
+def test_an_index_that_counts_other_rows_than_the_table_has_is_refused(tmp_path: Path) -> None:
+    frame = FRAME.drop(columns="step")
+    frame.index = pd.RangeIndex(5, name="step")
+    table = pa.Table.from_pandas(frame)
+    for changed, counted in ((pa.concat_tables([table, table]), 5), (table.slice(1, 3), 5)):
+        pq.write_table(changed, tmp_path / "data.parquet")
+        with pytest.raises(DataWrong, match=f"the index of the table: found {counted} counted rows"):
+            OwnData(file="data.parquet").with_info(tmp_path)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_day_are_steps_but_no_features(tmp_path: Path, unit: str) -> None:
+    clock = pa.array([1, 2, 1, 2, 7], pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit))
+    table = pa.Table.from_pandas(FRAME.drop(columns="step")).append_column("clock", clock)
+    pq.write_table(table, tmp_path / "data.parquet")
+    assert sizes(OwnData(file="data.parquet", step="clock").with_info(tmp_path)) == (2, 1)
+    with pytest.raises(DataWrong, match=r"row 1, column clock: found .*; expected numbers"):
         OwnData(file="data.parquet").with_info(tmp_path)
 
 
