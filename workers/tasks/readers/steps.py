@@ -19,6 +19,8 @@ NUMBER_LIKE = re.compile(r"[+-]?[0-9][0-9.,_' \u2019]*")
 DECIMALS = re.compile(r"(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,3}))?$")
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """How many of numpy's units of time are in a second."""
+ZONED = re.compile(r"[Tt ][0-9].*(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)$")
+"""A time of day with an offset from UTC at its end."""
 DATED = "a number, or a date and time in ISO 8601"
 
 Times = npt.NDArray[np.int64] | npt.NDArray[np.float64]
@@ -121,7 +123,7 @@ def _times(table: Table, column: str) -> tuple[Times, float | None]:
     """Return the steps, (rows,), and the seconds that 1 stands for if they are dates, which become integers."""
     cells = table.cells(column)
     if cells.dtype.kind in "mM" or _is_dated(cells):
-        dates = cells if cells.dtype.kind in "mM" else _dates(cells)
+        dates = cells if cells.dtype.kind in "mM" else _dates(table, column)
         _refuse(table, column, np.isnat(dates))
         unit = np.datetime_data(dates.dtype)[0]
         if unit not in PER_SECOND:
@@ -153,9 +155,19 @@ def _is_dated(cells: Cells) -> bool:
     return bool(first) and not NUMBER.fullmatch(first) and not NUMBER_LIKE.fullmatch(first)
 
 
-def _dates(cells: Cells) -> npt.NDArray[Any]:
-    """Return dates and times in ISO 8601, in UTC; what is none becomes NaT."""
+def _dates(table: Table, column: str) -> npt.NDArray[Any]:
+    """Return dates and times in ISO 8601, in UTC; what is none becomes NaT.
+
+    Raises:
+        DataWrong: If some times have an offset from UTC and others have none.
+    """
     import pandas as pd
 
+    cells = table.cells(column)
+    zoned = [ZONED.search(str(cell).strip()) is not None for cell in cells.tolist()]
+    if zoned[0] != all(zoned) or zoned[0] != any(zoned):
+        row = next(row for row, one in enumerate(zoned) if one != zoned[0])
+        has = "with an offset from UTC" if zoned[0] else "without an offset from UTC"
+        raise DataWrong(table.file, table.place(row, column), str(cells[row]), f"a time {has}, as in the first row")
     found = pd.to_datetime(pd.Series(cells), errors="coerce", format="ISO8601", utc=True)
     return np.asarray(found.dt.tz_localize(None).to_numpy())
