@@ -244,9 +244,7 @@ def test_steps_of_another_wide_table_have_the_same_order(tmp_path: Path) -> None
     (tmp_path / "turned.csv").write_text("target,t1,t0\na,2,1\nb,2,1\n")
     text = "target,t0,t1\n" + "a,1,2\nb,3,4\n" * 4
     assert own(tmp_path, text, test_file="longer.csv").info.length == 3
-    with pytest.raises(
-        DataWrong, match=r"turned\.csv, its columns of values: found t1, t0; expected t0, t1, as"
-    ):
+    with pytest.raises(DataWrong, match=r"turned\.csv, its columns of values: found t1, t0; expected t0, t1, as"):
         own(tmp_path, text, test_file="turned.csv")
 
 
