@@ -7,6 +7,7 @@ target per series, and (N, T) or (N, T, O) with one per step.
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -96,8 +97,11 @@ def _array(archive: zipfile.ZipFile, member: str) -> npt.NDArray[Any]:
     with archive.open(member) as opened:
         version = np.lib.format.read_magic(opened)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(opened)
-        if dtype.hasobject or opened.tell() + dtype.itemsize * int(np.prod(shape, dtype=object)) != size:
+        try:
+            shape, _, dtype = read(opened)
+        except Exception as error:  # numpy reads a header as Python code, and raises whatever Python's parser does
+            raise ValueError(f"{member} has a damaged header") from error
+        if dtype.hasobject or opened.tell() + dtype.itemsize * math.prod(shape) != size:
             raise ValueError(f"{member} is no array of {size} bytes")
     with archive.open(member) as opened:
         array: npt.NDArray[Any] = np.lib.format.read_array(opened, allow_pickle=False)

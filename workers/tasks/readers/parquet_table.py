@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,8 +43,8 @@ def read_parquet(path: Path, file: str) -> Table:
                 found = Phrase(f"{rows:,} rows and {columns:,} columns in {path.stat().st_size:,} bytes")
                 raise DataWrong(file, "the table", found, "less than a thousand cells for each byte of the file")
             table = opened.read()
-        index = (table.schema.pandas_metadata or {}).get("index_columns", [])
-    except (pyarrow.ArrowException, OSError, ValueError, AttributeError, MemoryError) as error:
+        index = _index((table.schema.metadata or {}).get(b"pandas", b'{"index_columns": []}'), table.num_rows, file)
+    except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
         if isinstance(error, DataWrong):
             raise
         found = Phrase("something else, or a damaged table")
@@ -51,41 +52,54 @@ def read_parquet(path: Path, file: str) -> Table:
     return _with_index(table, index, file)
 
 
-def _with_index(table: pyarrow.Table, index: list[Any], file: str) -> Table:
+def _index(metadata: bytes, rows: int, file: str) -> list[str | tuple[str, range]]:
+    """Return the named levels of the index: the name of the column that holds it, or its name and the rows it counts.
+
+    Args:
+        metadata: What pandas writes about a table, as JSON.
+        rows: The number of rows of the table.
+        file: Name of the file in messages.
+
+    Raises:
+        DataWrong: If a level counts another number of rows than the table has, as after joining or cutting tables.
+        ValueError: If the metadata are not as pandas writes them.
+    """
+    try:
+        levels = json.loads(metadata)["index_columns"]
+        found: list[str | tuple[str, range]] = []
+        for level in levels:
+            if isinstance(level, str):
+                found.append(level)
+            elif level["name"] is not None:
+                found.append((str(level["name"]), range(level["start"], level["stop"], level["step"])))
+        counts = [rows if isinstance(level, str) else len(level[1]) for level in found]
+    except (TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise ValueError("pandas did not write these metadata") from error
+    for count in counts:
+        if count != rows:
+            expected = f"as many as the table has rows, {rows}; or write the table without its index"
+            raise DataWrong(file, "the index of the table", Phrase(f"{count} counted rows"), expected)
+    return found
+
+
+def _with_index(table: pyarrow.Table, index: list[str | tuple[str, range]], file: str) -> Table:
     """Return the table with the levels of its index first, in the order of the index."""
     names = [str(name) for name in table.column_names]
     if any(UNNAMED_INDEX.fullmatch(name) for name in names):
         expected = "names for all levels of the index; or write the table without it (pandas: index=False)"
         raise DataWrong(file, "the index of the table", Phrase("a level without a name"), expected)
     stored = [level for level in index if isinstance(level, str) and level in names]
-    counted = _counted(index, table.num_rows, file)
+    counted = [level for level in index if not isinstance(level, str)]
     order = [names.index(level) for level in stored]
     order += [place for place in range(len(names)) if place not in order]
 
     def column(place: int) -> Cells:
         if place < len(counted):
-            return np.array(list(counted.values())[place])
+            return np.array(counted[place][1])
         return _cells(table.column(order[place - len(counted)]), file, names[order[place - len(counted)]])
 
-    listed = [*counted, *(names[place] for place in order)]
+    listed = [*(name for name, _ in counted), *(names[place] for place in order)]
     return Table(file, [name.strip() for name in listed], 1, table.num_rows, column)
-
-
-def _counted(index: list[Any], rows: int, file: str) -> dict[str, range]:
-    """Return the named levels of an index that pandas does not store but counts, by name.
-
-    Raises:
-        DataWrong: If a level counts another number of rows than the table has, as after joining or cutting tables.
-    """
-    found = {}
-    for level in index:
-        if isinstance(level, dict) and level.get("name") is not None:
-            numbers = range(int(level["start"]), int(level["stop"]), int(level["step"]))
-            if len(numbers) != rows:
-                expected = f"as many as the table has rows, {rows}; or write the table without its index"
-                raise DataWrong(file, "the index of the table", Phrase(f"{len(numbers)} counted rows"), expected)
-            found[str(level["name"])] = numbers
-    return found
 
 
 def _cells(column: pyarrow.ChunkedArray, file: str, name: str) -> Cells:

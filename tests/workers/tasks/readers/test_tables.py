@@ -285,3 +285,27 @@ def test_a_small_file_of_immense_extent_is_refused(tmp_path: Path) -> None:
     long = "".join(f"long,{n % 7},a\n" for n in range(30_000))
     with pytest.raises(DataWrong, match=r"its series: found .* most far shorter"):
         own(tmp_path, "series,x,target\n" + long + "".join(f"s{n},1,b\n" for n in range(30_000)))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"{",
+        b"[" * 5_000,
+        b"\xff",
+        b"null",
+        b'{"index_columns": null}',
+        b'{"index_columns": [{"name": "a"}]}',
+        b'{"index_columns": [{"name": "a", "start": 0, "stop": "x", "step": 1}]}',
+        b'{"index_columns": [{"name": "a", "start": 0, "stop": 5, "step": 0}]}',
+        b'{"index_columns": [{"name": "a", "start": 0, "stop": 1e99, "step": 1}]}',
+        b'{"index_columns": [{"name": "a", "start": 0, "stop": 1000000000000, "step": 1}]}',
+        b'{"index_columns": [{"name": "a", "start": 0, "stop": 99999999999999999999999999, "step": 1}]}',
+        b'{"index_columns": [7]}',
+    ],
+)
+def test_what_pandas_would_not_write_about_a_table_is_refused(tmp_path: Path, metadata: bytes) -> None:
+    table = pa.Table.from_pandas(FRAME).replace_schema_metadata({b"pandas": metadata})
+    pq.write_table(table, tmp_path / "data.parquet")
+    with pytest.raises(DataWrong, match=r"data\.parquet, the (file|index of the table): found"):
+        OwnData(file="data.parquet").with_info(tmp_path)
