@@ -35,6 +35,9 @@ def main() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        # given, so that uvicorn does not read WEB_CONCURRENCY and FORWARDED_ALLOW_IPS, meant for other servers
+        workers=1,
+        forwarded_allow_ips="127.0.0.1,::1",
         log_level="info",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

@@ -9,7 +9,7 @@ import threading
 
 from pydantic import ValidationError
 
-from service.controller.controller import Controller
+from service.environment import leave_to_others
 from service.settings import ControllerSettings
 
 
@@ -18,6 +18,9 @@ def main() -> int:
 
     If an environment variable ``SPECTRAL_...`` holds an invalid value, print each such variable and return 2.
     """
+    leave_to_others()  # before the import: ray and mlflow read some variables when they are imported
+    from service.controller.controller import Controller
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request to MLflow
     try:
