@@ -54,10 +54,12 @@ def proxy_of(url: str) -> Proxy | None:
     return proxy_for(address.scheme, address.host, address.port)
 
 
-def reason(error: httpx.TransportError) -> str:
-    """Return why a call got no answer, in plain words."""
+def reason(error: httpx.HTTPError | ConnectionUnusable) -> str:
+    """Return in plain words why a call got no answer, or which error status it got."""
     import httpx
 
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"the answer has status {error.response.status_code}"
     if isinstance(error, httpx.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, httpx.TimeoutException):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from service.http_client import ConnectionUnusable, http_client
+from service.http_client import ConnectionUnusable, http_client, reason
 from service.store import components, outbox
 from service.store.database import Database
 
@@ -54,8 +54,8 @@ class Probe:
             self._http.get(f"{self._url}/health").raise_for_status()
         except (httpx.HTTPError, ConnectionUnusable) as error:
             raise MlflowUnreachable(
-                f"MLflow does not answer at {self._url} ({error}). Start it, or set SPECTRAL_MLFLOW_URL. Training "
-                "goes on, and MLflow gets the rest later"
+                f"MLflow does not answer at {self._url} ({reason(error)}). Start it, or set SPECTRAL_MLFLOW_URL. "
+                "Training goes on, and MLflow gets the rest later"
             ) from error
 
     def close(self) -> None:
