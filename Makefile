@@ -6,6 +6,11 @@ READY := $(VENV)/.ready
 PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadgroup
 LIKE_AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 SPECTRAL_NATIVE_ISA=avx2
 
+# .venv has all that the targets need; only bench-gpu uses another Python, which may find torch by PYTHONPATH
+ifneq ($(MAKECMDGOALS),bench-gpu)
+unexport PYTHONHOME PYTHONPATH
+endif
+
 .PHONY: help demo up test test-fast test-avx2 check fix paper results bench bench-service bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 

@@ -58,6 +58,8 @@ def reason(error: httpx.HTTPError | ConnectionUnusable) -> str:
     """Return in plain words why a call got no answer, or which error status it got."""
     import httpx
 
+    if isinstance(error, ConnectionUnusable):
+        return str(error)
     if isinstance(error, httpx.HTTPStatusError):
         return f"the answer has status {error.response.status_code}"
     if isinstance(error, httpx.ConnectTimeout):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -18,7 +19,9 @@ def main() -> int:
 
     If an environment variable ``SPECTRAL_...`` holds an invalid value, print each such variable and return 2.
     """
-    leave_to_others()  # before the import: ray and mlflow read some variables when they are imported
+    # before the import: ray and mlflow read some variables when they are imported
+    leave_to_others()
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     from service.controller.controller import Controller
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -37,7 +37,7 @@ def test_nothing_meant_for_other_programs_moves_or_stops_anything(tmp_path: Path
     port, mlflow_port = ports.free(2)
     url = f"http://127.0.0.1:{port}"
     given = hostile_to_stacks(other, packages)
-    environ = os.environ | given | {"SPECTRAL_URL": url}
+    environ = os.environ | given | {"SPECTRAL_URL": url, "XDG_CONFIG_HOME": str(tmp_path / "config")}
 
     def run(*command: str) -> str:
         done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -60,6 +60,7 @@ def test_nothing_meant_for_other_programs_moves_or_stops_anything(tmp_path: Path
             supervisor.send_signal(signal.SIGINT)
         assert supervisor.wait(60) == 0
     assert list(other.iterdir()) == []
+    assert not (tmp_path / "config" / "mlflow").exists()  # where MLflow keeps the identity for its telemetry
     assert list((home / "mlflow" / "artifacts").rglob("results.png"))
 
 

@@ -147,7 +147,7 @@ def test_another_version_on_pythonpath_does_not_hide_the_installed_one(
 
 
 def test_a_program_started_by_hand_leaves_variables_to_others(others: list[str]) -> None:
-    before = dict(os.environ) | {"no_proxy": "example.org"}
+    before = {name: os.environ[name] for name in others} | {"PATH": "/bin", "no_proxy": "example.org"}
     after = dict(before)
     leave_to_others(after)
     gone = set(before) - set(after)

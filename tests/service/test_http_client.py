@@ -12,6 +12,7 @@ import pytest
 from service import http_client as module
 from service.client import ApiError, Client, ServiceUnreachable
 from service.http_client import ConnectionUnusable, http_client
+from service.tracking.mlflow_health import MlflowUnreachable, Probe
 
 CLOSED = "http://127.0.0.1:9"
 PROXIES = {
@@ -118,6 +119,20 @@ def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) 
         "no answer from http://far.example through the proxy http://127.0.0.1:9, which HTTP_PROXY names: connection "
         "refused. If it is reached without a proxy, add far.example to NO_PROXY"
     )
+
+
+def test_an_mlflow_behind_such_a_proxy_stops_no_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "socks4://127.0.0.1:9")
+    probe = Probe("http://mlflow.example:5000")
+    for _ in range(2):
+        with pytest.raises(
+            MlflowUnreachable, match=r"MLflow does not answer .* \(HTTP_PROXY is 'socks4://127.0.0.1:9'"
+        ):
+            probe.check()
+    monkeypatch.setenv("HTTP_PROXY", CLOSED)
+    with pytest.raises(MlflowUnreachable, match=r"MLflow does not answer .* \(connection refused\)"):
+        probe.check()
+    probe.close()
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
