@@ -10,6 +10,11 @@ ON_THE_PROCESSOR := tests/spectral/recurrence tests/spectral/test_rnn.py tests/s
 	tests/workers/training tests/workers/models -k "not triton and not torch_loop and not cudnn"
 LIKE_AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 SPECTRAL_NATIVE_ISA=avx2
 
+# .venv has all that the targets need; only bench-gpu uses another Python, which may find torch by PYTHONPATH
+ifneq ($(MAKECMDGOALS),bench-gpu)
+unexport PYTHONHOME PYTHONPATH
+endif
+
 .PHONY: help demo up test test-fast test-avx2 check fix paper results bench bench-service bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from service.http_client import ConnectionUnusable, http_client, reason
 from service.store import components, outbox
 from service.store.database import Database
 
@@ -43,21 +44,24 @@ class Probe:
     """
 
     def __init__(self, url: str) -> None:
-        self._url, self._http = url, httpx.Client(timeout=PROBE_SECONDS)
+        self._url = url
+        self._http: httpx.Client | None = None
 
     def check(self) -> None:
         """Return if MLflow answers its health check with success; else raise MlflowUnreachable."""
         try:
+            self._http = self._http or http_client(self._url, timeout=PROBE_SECONDS)
             self._http.get(f"{self._url}/health").raise_for_status()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ConnectionUnusable) as error:
             raise MlflowUnreachable(
-                f"MLflow does not answer at {self._url} ({error}). Start it, or set SPECTRAL_MLFLOW_URL. Training "
-                "goes on, and MLflow gets the rest later"
+                f"MLflow does not answer at {self._url} ({reason(error)}). Start it, or set SPECTRAL_MLFLOW_URL. "
+                "Training goes on, and MLflow gets the rest later"
             ) from error
 
     def close(self) -> None:
         """Close the HTTP client's connections."""
-        self._http.close()
+        if self._http is not None:
+            self._http.close()
 
 
 @dataclass
