@@ -30,7 +30,9 @@ PASSED: Mapping[str, tuple[str, ...]] = {
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     ),
     "Ray's memory and logs": ("RAY_memory_usage_threshold", "RAY_memory_monitor_refresh_ms", "RAY_BACKEND_LOG_LEVEL"),
-    "where Python finds packages of the user": ("PYTHONUSERBASE", "PYTHONNOUSERSITE"),
+    "Python's packages of the user, and its bytecode": (
+        *("PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE"),
+    ),
 }
 """The variables that a stack's processes get, by what they are for. A ``*`` stands for any ending."""
 

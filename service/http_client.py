@@ -69,6 +69,8 @@ def reason(error: httpx.HTTPError | ConnectionUnusable) -> str:
     if isinstance(error, httpx.RemoteProtocolError):
         return "the connection was cut off, or the server there does not speak HTTP"
     text = re.sub(r"^\[[^\]]*\] *| *\(_ssl.c:\d+\)$", "", str(error)) or "the connection was cut off"
+    if "certificate" in text:
+        text += "; if you trust it, set SSL_CERT_FILE to a file with its issuer's certificate"
     return text[0].lower() + text[1:]
 
 

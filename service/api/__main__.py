@@ -39,9 +39,7 @@ def main() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
-        # given, so that uvicorn does not read WEB_CONCURRENCY and FORWARDED_ALLOW_IPS, meant for other servers
-        workers=1,
-        forwarded_allow_ips="127.0.0.1,::1",
+        workers=1,  # given, so that uvicorn does not read WEB_CONCURRENCY
         log_level="info",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
