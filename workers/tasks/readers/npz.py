@@ -21,6 +21,10 @@ from workers.tasks.readers.series import Series, without_end
 from workers.tasks.readers.targets import are_given
 
 ARRAYS = ("inputs", "targets", "lengths")
+SMALL_BYTES = 2**28
+"""An array of up to this size may be in a file of any size."""
+MOST_GROWTH = 200
+"""A larger array has at most this many bytes for each byte of its file, so that a small file cannot fill the memory."""
 AS_WRITTEN = "arrays of numbers or text, as numpy.savez and numpy.savez_compressed write them (no Python objects)"
 
 
@@ -67,7 +71,8 @@ def _arrays(path: Path, file: str) -> dict[str, npt.NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
             _check_names(file, names)
-            return {name: _array(archive, f"{name}.npy") for name in names}
+            most = max(SMALL_BYTES, MOST_GROWTH * path.stat().st_size)
+            return {name: _array(archive, f"{name}.npy", file, most) for name in names}
     except (ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         if isinstance(error, DataWrong):
             raise
@@ -84,10 +89,11 @@ def _check_names(file: str, names: list[str]) -> None:
     raise DataWrong(file, "its arrays", Phrase(", ".join(sorted(names)) or "none"), expected)
 
 
-def _array(archive: zipfile.ZipFile, member: str) -> npt.NDArray[Any]:
+def _array(archive: zipfile.ZipFile, member: str, file: str, most: int) -> npt.NDArray[Any]:
     """Read an array whose header agrees with the size of its member, so that no damaged one claims much memory.
 
     Raises:
+        DataWrong: If the array needs more than ``most`` bytes.
         ValueError: If the member is no array, holds Python objects, or is larger or smaller than its header says.
     """
     info = archive.getinfo(member)
@@ -103,6 +109,11 @@ def _array(archive: zipfile.ZipFile, member: str) -> npt.NDArray[Any]:
             raise ValueError(f"{member} has a damaged header") from error
         if dtype.hasobject or opened.tell() + dtype.itemsize * math.prod(shape) != size:
             raise ValueError(f"{member} is no array of {size} bytes")
+        needed = max(dtype.itemsize, np.dtype(np.float64).itemsize) * math.prod(shape)
+        if needed > most:
+            found = Phrase(f"shape {shape} of {dtype}, {needed / 2**30:,.1f} GiB")
+            expected = f"at most {MOST_GROWTH} bytes for each byte of the file"
+            raise DataWrong(file, member.removesuffix(".npy"), found, expected)
     with archive.open(member) as opened:
         array: npt.NDArray[Any] = np.lib.format.read_array(opened, allow_pickle=False)
         return array

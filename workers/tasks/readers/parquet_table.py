@@ -19,8 +19,8 @@ UNNAMED_INDEX = re.compile(r"__index_level_[0-9]+__")
 """The name that pandas gives the column of an index that has none."""
 FEW_CELLS = 10_000_000
 """A table of up to this many cells may be in a file of any size."""
-CELLS_PER_BYTE = 1_000
-"""A larger table has at most this many cells for each byte of its file; repeated values take hardly any room."""
+CELLS_PER_BYTE = 25
+"""A larger table has at most this many cells for each byte of its file, so that a small file cannot fill the memory."""
 
 
 def read_parquet(path: Path, file: str) -> Table:
@@ -41,7 +41,7 @@ def read_parquet(path: Path, file: str) -> Table:
             rows, columns = opened.metadata.num_rows, opened.metadata.num_columns
             if rows * columns > max(FEW_CELLS, CELLS_PER_BYTE * path.stat().st_size):
                 found = Phrase(f"{rows:,} rows and {columns:,} columns in {path.stat().st_size:,} bytes")
-                raise DataWrong(file, "the table", found, "less than a thousand cells for each byte of the file")
+                raise DataWrong(file, "the table", found, f"at most {CELLS_PER_BYTE} cells for each byte of the file")
             table = opened.read()
         index = _index((table.schema.metadata or {}).get(b"pandas", b'{"index_columns": []}'), table.num_rows, file)
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
