@@ -6,9 +6,13 @@ Constructing settings raises pydantic's ValidationError if a variable has a wron
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_PORT = 8000
+"""The port of the API."""
 
 
 class StoreSettings(BaseSettings):
@@ -29,9 +33,15 @@ class ApiSettings(StoreSettings):
     """The settings of the API: ``python -m service.api``."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="port to listen on")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="a larger request body is refused with 413")
     event_poll_seconds: float = Field(0.25, gt=0, description="how often an event stream looks for new events")
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _not_kubernetes_own(cls, given: Any) -> Any:
+        """Return the default for a value such as tcp://10.0.0.1:80, which Kubernetes sets for a service "spectral"."""
+        return DEFAULT_PORT if isinstance(given, str) and given.startswith("tcp://") else given
 
 
 class ControllerSettings(StoreSettings):

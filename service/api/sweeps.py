@@ -13,7 +13,7 @@ from service.api import cursors, dry_run, presenters, report, schemas, sweep_dat
 from service.api.deps import Ctx, SweepId
 from service.api.json_body import Posted
 from service.api.strict_query import Known
-from service.api.submission import Key, submit
+from service.api.submission import Key, known, submit
 from service.states import SweepState, SweepVerb, TrialState
 from service.store import components, sweeps, trials
 from service.store.tables import Sweep, Trial
@@ -56,8 +56,10 @@ def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = No
     The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409.
     Without the header, every request submits a new sweep.
     """
-    spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
-    row = submit(context.database, spec, document.hash, key)
+    row = known(context.database, document.hash, key)
+    if row is None:
+        spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
+        row = submit(context.database, spec, document.hash, key)
     response.headers["Location"] = f"/v1/sweeps/{row.id}"
     with context.database.read() as session:
         return presenters.sweep(session, row, context.settings)

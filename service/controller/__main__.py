@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
 
 from pydantic import ValidationError
 
-from service.controller.controller import Controller
+from service.environment import leave_to_others
 from service.settings import ControllerSettings
 
 
@@ -18,6 +19,11 @@ def main() -> int:
 
     If an environment variable ``SPECTRAL_...`` holds an invalid value, print each such variable and return 2.
     """
+    # before the import: ray and mlflow read some variables when they are imported
+    leave_to_others()
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    from service.controller.controller import Controller
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request to MLflow
     try:

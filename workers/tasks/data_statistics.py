@@ -145,7 +145,7 @@ def measure(
         merged=merged,
         merged_values=worst,
         swapped_axes=any(one.file.endswith(".npz") and _swapped(one) for one in series[:1]),
-        probe=None if found is None else _in_words(found, inputs, train.inputs.shape[1]),
+        probe=None if found is None else _in_words(found, inputs, sets, series),
     )
 
 
@@ -160,15 +160,9 @@ def feature_names(series: Series) -> list[str | None]:
 
     In a wide table columns are steps, and its one feature has no name.
     """
-    last = max(range(len(series)), key=lambda i: len(series.values[i]))
-    steps = len(series.values[last])
-    if steps < 2 and series.features < 2:
-        return [None]
-    columns = [
-        [series.place(last, step, feature).partition(", column ")[2] for step in (0, steps - 1)]
-        for feature in range(series.features)
-    ]
-    return [first if first == other and first else None for first, other in columns]
+    if series.names is None or len(series.names) != series.features:
+        return [None] * series.features
+    return list(series.names)
 
 
 def feature_words(names: Sequence[str | None]) -> list[str]:
@@ -280,7 +274,12 @@ def _likeness(values: npt.NDArray[np.float64], axis: int) -> float:
     return 1 - float((np.diff(values, axis=axis) ** 2).mean()) / (2 * spread)
 
 
-def _in_words(found: Probed, inputs: Sequence[str], steps: int) -> SingleReading:
+def _in_words(found: Probed, inputs: Sequence[str], sets: Sets, series: Sequence[Series]) -> SingleReading:
     name = "" if found.feature is None else inputs[found.feature]
-    words = name if steps == 1 else READING_WORDS[found.reading].format(name, step=1 + (found.step_number or 0))
+    words = READING_WORDS[found.reading].format(name, step=1 + (found.step_number or 0))
+    if sets.train.inputs.shape[1] == 1 and found.feature is not None:
+        words = name
+    columns = series[0].names if series else None
+    if found.step_number is not None and columns is not None:
+        words = f"the column '{columns[found.step_number][:100]}'"
     return SingleReading(reading=words[:500], score=found.score, loss=found.loss, alone=found.alone)

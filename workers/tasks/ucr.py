@@ -15,7 +15,7 @@ from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 from workers.tasks.readers import ts, tsv
-from workers.tasks.readers.checks import checked, same_features
+from workers.tasks.readers.checks import aligned, checked
 from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.series import Missing, Series, padded, standardised
 from workers.tasks.readers.targets import class_numbers, classes_of
@@ -93,7 +93,7 @@ class Ucr(DatasetTask):
     def read_info(self, data_dir: Path | None) -> DatasetInfo:
         """Read both files and return their sizes."""
         train, test = (self._series(part, data_dir) for part in UCR_FILES)
-        same_features(train, test)
+        test = aligned(train, test)
         classes = classes_of(train)
         class_numbers(test, classes, masked=False)
         return DatasetInfo(length=max(train.length, test.length), features=train.features, classes=classes)

@@ -31,7 +31,7 @@ async function health() {
   const answer = await fetch("/health/ready");
   const found = await answer.json();
   if (!found.ready) return say(`Not ready, waiting for ${found.waiting_for.join("; ")}`, true);
-  const down = Object.entries(found.parts).filter(([, part]) => !part.healthy)
+  const down = Object.entries(found.parts).filter(([, part]) => !part.healthy || Object.keys(part.detail.lacks ?? {}).length)
     .map(([name, part]) => `${name}: ${part.message}. Training is not affected.`);
   say(["Ready.", ...down].join(" "));
 }
@@ -123,7 +123,12 @@ async function one(id) {
       make("span", {}, percent(sweep.progress)), make("span", {}, `${sweep.trials.total} trials: ${counts.join(", ")}`),
       sweep.mlflow_url ? make("a", { href: sweep.mlflow_url }, "MLflow") : make("span", { class: "quiet" }, "MLflow does not have it yet")),
     sweep.reason ? make("p", { class: "bad" }, sweep.reason) : null,
+<<<<<<< HEAD
     ...sweep.warnings.map(warning),
+=======
+    ...sweep.warnings.map((w) => make("p", { class: "warn" }, `${w.field} = ${w.given} ${w.problem}; ${w.allowed}`)),
+    ...Object.entries(sweep.mlflow_lacks).map(([id, why]) => make("p", { class: "warn" }, `MLflow lacks a part of ${id}: ${why}`)),
+>>>>>>> main
     make("div", { class: "row" }, ...verbs(sweep)),
     sweep.best ? make("p", {}, `${ended ? "Best" : "Best so far"}: ${metric} = ${short(sweep.best.objective)} `
       + `with ${point(sweep.best.params)}`) : null,

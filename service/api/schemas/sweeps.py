@@ -102,6 +102,9 @@ class SweepView(SweepSummary):
     """The trial with the best objective so far, the first of equals; null until one that has not failed has one."""
     mlflow_url: str | None
     """The page of the sweep's run in MLflow; null until MLflow has it."""
+    mlflow_lacks: dict[str, str]
+    """What MLflow lacks of the sweep and its trials, and why, by the id of the sweep or trial: what was deleted there,
+    or could not be logged. What only waits to be written is not listed."""
     warnings: list[Advice]
     """Values that are accepted but likely to train badly, data whose scores are hard to trust, and resources that no
     node of the cluster has."""

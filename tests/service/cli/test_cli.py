@@ -253,6 +253,15 @@ def test_a_missing_server_ends_in_a_message_that_says_how_to_start_one(file: str
     assert "spectral up" in alone.stderr
 
 
+def test_a_proxy_that_cannot_be_used_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks4://me:secret@127.0.0.1:9")
+    done = spectral("ls", url="http://far.example:8000")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ALL_PROXY is 'socks4://127.0.0.1:9', which is not the address of a proxy")
+    assert "add far.example to NO_PROXY" in line
+
+
 def test_an_unknown_sweep_is_named(base_url: str) -> None:
     done = spectral("show", "sw0123456789", url=base_url)
     assert (done.returncode, done.stderr) == (2, "Not found: there is no sweep 'sw0123456789'\n")

@@ -120,6 +120,9 @@ def test_a_column_of_a_wide_table_that_is_no_step_is_found(tmp_path: Path, place
     rows = [",".join(map(str, [label, *row])) for label, row in zip(y, x.round(4), strict=True)]
     (tmp_path / "wide.csv").write_text("\n".join(["target,a,b,c,d,e,f,g", *rows]))
     hit = findings(measured(tmp_path, file="wide.csv"))["gives away"]
+    assert f"the column '{'abcdefg'[place]}' alone tells the class" in hit.problem
+    np.savez(tmp_path / "wide.npz", inputs=x, targets=y)
+    hit = findings(measured(tmp_path, file="wide.npz"))["gives away"]
     assert f"step {place + 1} of the series alone tells the class" in hit.problem
 
 

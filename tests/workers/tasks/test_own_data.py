@@ -332,6 +332,20 @@ def test_a_link_out_of_the_data_directory_is_refused(tmp_path: Path) -> None:
         own(tmp_path / "data")
 
 
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"test_file": "a.csv"}, "test_file"),
+        ({"validation_file": "a.csv"}, "validation_file"),
+        ({"validation_file": "b.csv", "test_file": "b.csv"}, "test_file"),
+    ],
+)
+def test_a_file_does_not_train_and_test(fields: dict[str, str], wrong: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_sweep(sweep_document(task={"name": "own_data", "file": "a.csv"} | fields))
+    assert [(error.field, error.given) for error in caught.value.errors] == [(f"task.{wrong}", fields[wrong])]
+
+
 def test_a_classification_has_one_column_of_labels() -> None:
     with pytest.raises(SpecError) as caught:
         parse_sweep(sweep_document(task={"name": "own_data", "file": "a.csv", "targets": ["a", "b"]}))

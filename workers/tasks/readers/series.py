@@ -32,6 +32,8 @@ class Series:
         classes: Labels that the file lists; None if it lists none.
         declared: Whether the file says that its targets are labels or numbers; None if it says neither. Labels may be
             numbers to predict all the same: sktime writes them so.
+        names: Names of the columns of a table that the values come from, one for each feature, or for each step of a
+            wide table; None for other formats.
     """
 
     file: str
@@ -41,6 +43,7 @@ class Series:
     target_place: PlaceWords
     classes: list[str] | None = None
     declared: Kind | None = None
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
