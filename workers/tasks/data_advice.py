@@ -111,8 +111,8 @@ def _unbalanced(data: Examined) -> DataFinding | None:
         return None
     whole = "steps" if data.every_step else "series"
     problem = (
-        f"has the class '{data.numbers.majority_class}' in {100 * share:.0f} % of the training {whole}: always answering it "
-        f"has val/accuracy {reached:.3g}"
+        f"has the class '{data.numbers.majority_class}' in {100 * share:.0f} % of the training {whole}: "
+        f"always answering it has val/accuracy {reached:.3g}"
     )
     return DataFinding(share, problem, 'compare accuracies with that one, or set objective.metric to "val/loss"')
 
