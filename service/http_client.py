@@ -41,17 +41,21 @@ def http_client(url: str, *, timeout: float) -> httpx.Client:
     import httpx
 
     address = _parsed(url)
-    proxy = proxy_of(url)
+    proxy = _proxy_of(address)
     # an address without TLS needs no certificates: they take long to load, and the file named for them may be missing
     verify = _certificates() if address.scheme == "https" else False
     transport = httpx.HTTPTransport(verify=verify, proxy=_usable(proxy, address.host) if proxy else None)
     return httpx.Client(base_url=address, timeout=timeout, transport=transport, trust_env=False)
 
 
-def proxy_of(url: str) -> Proxy | None:
-    """Return the proxy by which ``http_client`` reaches an address, or None; raise ConnectionUnusable if it is none."""
-    address = _parsed(url)
-    return proxy_for(address.scheme, address.host, address.port)
+def through(url: str) -> str:
+    """Return words that name the proxy by which ``http_client`` reaches an address; empty if there is none.
+
+    Raises:
+        ConnectionUnusable: It is not the address of a server.
+    """
+    proxy = _proxy_of(_parsed(url))
+    return f" through the proxy {proxy}, which {proxy.variable} names" if proxy else ""
 
 
 def reason(error: httpx.HTTPError | ConnectionUnusable) -> str:
@@ -72,6 +76,10 @@ def reason(error: httpx.HTTPError | ConnectionUnusable) -> str:
     if "certificate" in text:
         text += "; if you trust it, set SSL_CERT_FILE to a file with its issuer's certificate"
     return text[0].lower() + text[1:]
+
+
+def _proxy_of(address: httpx.URL) -> Proxy | None:
+    return proxy_for(address.scheme, address.host, address.port)
 
 
 def _parsed(url: str) -> httpx.URL:
