@@ -198,7 +198,7 @@ def _of_classes(sets: Sets, labels: Sequence[str]) -> dict[str, Any]:
     with np.errstate(divide="ignore"):
         loss = float(-(known * np.log((train / train.sum())[shares > 0])).sum())
     return {
-        "majority_class": labels[most],
+        "majority_class": labels[most][:100],
         "majority_share": float(train[most] / train.sum()),
         "constant_score": float(shares[most]),
         "constant_loss": loss if math.isfinite(loss) else None,

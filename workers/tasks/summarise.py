@@ -59,6 +59,8 @@ def summarise(task: Task, data_dir: Path | None) -> DataSummary:
         return _of_text(task, data_dir)
     series: list[Series] = []
     if isinstance(task, DatasetTask):
+        if task.dataset_name in task.facts:
+            task.check_facts(data_dir)
         task = task.with_statistics(data_dir)
         series = task.read_series(data_dir)
     train, *held_out = task.training_data(data_dir), *(task.held_out(split, data_dir) for split in HELD_OUT)
