@@ -19,7 +19,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from service.http_client import http_client, proxy_of, reason
+from service.http_client import http_client, reason, through
 
 if TYPE_CHECKING:
     import httpx
@@ -37,8 +37,7 @@ class ApiError(Exception):
 
     Attributes:
         problem: The server's problem document, with ``title``, ``status``, ``detail`` and ``errors``. If the answer was
-            none, such as that of a proxy, its title begins with "Unexpected answer", and its detail is the first 500
-            characters of the answer.
+            none, such as that of a proxy, its title begins with "Unexpected answer", and its detail says what came.
         status: The HTTP status code.
         errors: The refused fields or parameters, each with ``field``, ``given``, ``problem`` and ``allowed``; empty if
             the problem lies elsewhere.
@@ -91,13 +90,11 @@ class Client:
         self.base_url = base_url.rstrip("/")
         self.patience = patience
         self._timeout = timeout
-        self._through = ""
+        self._through = "" if transport else through(self.base_url)
         if transport is not None:
             self._http = httpx.Client(base_url=self.base_url, timeout=timeout, transport=transport)
         else:
             self._http = http_client(self.base_url, timeout=timeout)
-            proxy = proxy_of(self.base_url)
-            self._through = f" through the proxy {proxy}, which {proxy.variable} names" if proxy else ""
 
     def __enter__(self) -> Self:
         return self
@@ -343,12 +340,17 @@ def _subject(id: str) -> str:
 
 
 def _problem(response: httpx.Response, through: str) -> Json:
-    """Return the problem document of an answer. If it has none, one is made that names the proxy, if there is one."""
     try:
         document = response.json()
     except ValueError:
         document = None
     if isinstance(document, dict) and "title" in document:
         return document
-    title = f"Unexpected answer{through}"
-    return {"title": title, "status": response.status_code, "detail": response.text[:500], "errors": []}
+    kind = response.headers.get("content-type", "").partition(";")[0] or "no content type"
+    detail = (
+        f"{response.request.url.copy_with(path='', query=None)} answers with {kind}, which this service does not send; "
+        "give the address of the service, which spectral up prints"
+    )
+    if kind in ("text/plain", "no content type") and response.text.strip():
+        detail = response.text[:500]
+    return {"title": f"Unexpected answer{through}", "status": response.status_code, "detail": detail, "errors": []}

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     import httpx
 
 
+MOST_PORTS = 65535
+TLS_WORDS = {
+    "wrong version number": "the server there does not speak TLS; write http:// instead of https://",
+    "record layer failure": "the server there does not speak TLS; write http:// instead of https://",
+    "unexpected eof": "the server there ends the connection while TLS begins",
+    "handshake failure": "the server there and this machine have no version or cipher of TLS in common",
+}
+"""What OpenSSL says of a connection, and what it means."""
+
+
 class ConnectionUnusable(ConnectionError):
     """No connection can be tried: the address, the proxy or the certificates that the environment names are unusable.
 
@@ -41,17 +51,21 @@ def http_client(url: str, *, timeout: float) -> httpx.Client:
     import httpx
 
     address = _parsed(url)
-    proxy = proxy_of(url)
+    proxy = _proxy_of(address)
     # an address without TLS needs no certificates: they take long to load, and the file named for them may be missing
     verify = _certificates() if address.scheme == "https" else False
     transport = httpx.HTTPTransport(verify=verify, proxy=_usable(proxy, address.host) if proxy else None)
     return httpx.Client(base_url=address, timeout=timeout, transport=transport, trust_env=False)
 
 
-def proxy_of(url: str) -> Proxy | None:
-    """Return the proxy by which ``http_client`` reaches an address, or None; raise ConnectionUnusable if it is none."""
-    address = _parsed(url)
-    return proxy_for(address.scheme, address.host, address.port)
+def through(url: str) -> str:
+    """Return words that name the proxy by which ``http_client`` reaches an address; empty if there is none.
+
+    Raises:
+        ConnectionUnusable: It is not the address of a server.
+    """
+    proxy = _proxy_of(_parsed(url))
+    return f" through the proxy {proxy}, which {proxy.variable} names" if proxy else ""
 
 
 def reason(error: httpx.HTTPError | ConnectionUnusable) -> str:
@@ -69,9 +83,16 @@ def reason(error: httpx.HTTPError | ConnectionUnusable) -> str:
     if isinstance(error, httpx.RemoteProtocolError):
         return "the connection was cut off, or the server there does not speak HTTP"
     text = re.sub(r"^\[[^\]]*\] *| *\(_ssl.c:\d+\)$", "", str(error)) or "the connection was cut off"
+    for found, words in TLS_WORDS.items():
+        if found in text.lower():
+            return words
     if "certificate" in text:
         text += "; if you trust it, set SSL_CERT_FILE to a file with its issuer's certificate"
     return text[0].lower() + text[1:]
+
+
+def _proxy_of(address: httpx.URL) -> Proxy | None:
+    return proxy_for(address.scheme, address.host, address.port)
 
 
 def _parsed(url: str) -> httpx.URL:
@@ -81,9 +102,10 @@ def _parsed(url: str) -> httpx.URL:
         address = httpx.URL(url)
     except httpx.InvalidURL:
         address = httpx.URL()
-    if address.scheme not in ("http", "https") or not address.host:
+    if address.scheme not in ("http", "https") or not address.host or (address.port or 1) > MOST_PORTS:
         raise ConnectionUnusable(
-            f"{url!r} is not the address of a server; write it like http://127.0.0.1:8000 or https://HOST"
+            f"{url!r} is not the address of a server; write it like http://127.0.0.1:8000 or https://HOST, with a "
+            f"port up to {MOST_PORTS}"
         )
     return address
 

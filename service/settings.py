@@ -1,6 +1,7 @@
 """The settings of the API and the controller, read from environment variables such as ``SPECTRAL_DATABASE_URL``.
 
-Constructing settings raises pydantic's ValidationError if a variable has a wrong value. Unknown variables are ignored.
+Constructing settings raises pydantic's ValidationError if a variable has a wrong value, and ``wrong_settings`` puts it
+in words. Unknown variables are ignored.
 """
 
 from __future__ import annotations
@@ -8,11 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from workers.wording import describe
 
 DEFAULT_PORT = 8000
 """The port of the API."""
+ADDRESS = r"^(auto|.+:[0-9]{1,5})$"
+"""The form of an address of Ray."""
 
 
 class StoreSettings(BaseSettings):
@@ -48,7 +53,9 @@ class ControllerSettings(StoreSettings):
     """The settings of the controller: ``python -m service.controller``."""
 
     mlflow_url: str = Field("http://127.0.0.1:5000", description="MLflow tracking server, as the controller reaches it")
-    ray_address: str = Field("auto", description="address of the Ray cluster's GCS, host:port, or auto")
+    ray_address: str = Field(
+        "auto", pattern=ADDRESS, description="address of the Ray cluster's GCS, host:port, or auto"
+    )
     ray_namespace: str = Field("spectral", description="Ray namespace of the pack runners")
     checkpoint_dir: Path = Field(
         Path("checkpoints"), description="checkpoint store, seen by the controller and all workers"
@@ -56,3 +63,12 @@ class ControllerSettings(StoreSettings):
     tick_seconds: float = Field(0.5, gt=0, description="pause between two rounds of the controller")
     lease_seconds: float = Field(15.0, gt=0, description="a controller silent for this long loses the lead")
     orphan_ttl_seconds: float = Field(600.0, gt=0, description="a runner not polled for this long ends at a checkpoint")
+
+
+def wrong_settings(error: ValidationError) -> str:
+    """Return a line for each environment variable with a wrong value: its name, its value and what is allowed."""
+    lines = []
+    for item in error.errors(include_url=False):
+        problem, allowed = describe(item["type"], item.get("ctx") or {}, str(item["msg"]))
+        lines.append(f"SPECTRAL_{str(item['loc'][0]).upper()}: {item['input']!r} {problem}; allowed: {allowed}")
+    return "\n".join(lines)

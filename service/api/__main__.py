@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
 from service.environment import leave_to_others
-from service.settings import ApiSettings
+from service.settings import ApiSettings, wrong_settings
 from service.store import migrations
 
 log = logging.getLogger("service.api")
@@ -33,7 +33,7 @@ def main() -> None:
     try:
         settings = ApiSettings()
     except ValidationError as error:
-        sys.exit("\n".join(f"SPECTRAL_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()))
+        sys.exit(wrong_settings(error))
     _migrate(settings.database_url)
     uvicorn.run(
         create_app(settings),

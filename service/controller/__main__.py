@@ -11,7 +11,7 @@ import threading
 from pydantic import ValidationError
 
 from service.environment import leave_to_others
-from service.settings import ControllerSettings
+from service.settings import ControllerSettings, wrong_settings
 
 
 def main() -> int:
@@ -29,9 +29,7 @@ def main() -> int:
     try:
         settings = ControllerSettings()
     except ValidationError as error:
-        for wrong in error.errors(include_url=False):
-            name = f"SPECTRAL_{str(wrong['loc'][0]).upper()}"
-            print(f"{name}: {wrong['msg']} (given: {wrong['input']!r})", file=sys.stderr)
+        print(wrong_settings(error), file=sys.stderr)
         return 2
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

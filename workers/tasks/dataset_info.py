@@ -28,6 +28,9 @@ from workers.tasks.data_statistics import DataStatistics, Sets, feature_names, f
 from workers.tasks.readers.series import Series
 from workers.tasks.task import SampleView, Task
 
+MEASURED = ("digest", "statistics")
+"""Fields of ``DatasetInfo`` that earlier releases did not have."""
+
 
 class DatasetInfo(BaseModel):
     """Sizes of a data set, with either ``classes`` (classification) or ``outputs`` (regression), and never both."""
@@ -50,17 +53,20 @@ class DatasetInfo(BaseModel):
         ge=0,
         description="loss of the best constant answer; if omitted, that of equally frequent classes",
     )
+    digest: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{32}$",
+        description="digest of the series and their targets, by which a worker notices that the files were changed",
+    )
     statistics: DataStatistics | None = Field(
         default=None, description="numbers that warnings are made of; the server measures them if it has the files"
     )
 
     @model_serializer(mode="wrap")
     def _without_unmeasured(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave ``statistics`` out if nothing was measured, so that the document is that of earlier releases."""
+        """Leave out what was not measured, so that the document is that of earlier releases."""
         document: dict[str, Any] = write(self)
-        if self.statistics is None:
-            del document["statistics"]
-        return document
+        return {name: value for name, value in document.items() if value is not None or name not in MEASURED}
 
     @model_validator(mode="after")
     def _either(self) -> Self:

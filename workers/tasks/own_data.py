@@ -14,10 +14,10 @@ from pydantic_core import PydanticCustomError
 
 from workers.tasks.data_folder import file_in, inside
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
-from workers.tasks.readers.checks import aligned, checked
+from workers.tasks.readers.checks import aligned, check_digest, checked
 from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.npz import read_npz
-from workers.tasks.readers.series import Kind, Missing, Series, padded, standardised
+from workers.tasks.readers.series import Kind, Missing, Series, digest, padded, standardised
 from workers.tasks.readers.table_layout import Columns, read_table
 from workers.tasks.readers.targets import class_numbers, classes_of, numbers
 from workers.tasks.readers.ts import read_ts
@@ -164,7 +164,7 @@ class OwnData(DatasetTask):
     def read_info(self, data_dir: Path | None) -> DatasetInfo:
         """Read all files and return their sizes."""
         files = list(self._read(data_dir).values())
-        sizes = {"length": max(one.length for one in files), "features": files[0].features}
+        sizes = {"length": max(one.length for one in files), "features": files[0].features, "digest": digest(files)}
         return DatasetInfo.model_validate(
             sizes | (self._labels(files) if self.kind == "classification" else self._range(files))
         )
@@ -244,6 +244,7 @@ def _sets(document: str, data_dir: Path | None, changed: int) -> dict[SubsetName
     """Read the files once for all splits; ``changed``, the time of their last change, keeps the cache up to date."""
     task = OwnData.model_validate_json(document).with_info(data_dir)
     files = task._read(data_dir)
+    check_digest(files.values(), task.info.digest)
     sets: dict[SubsetName, Sequences] = {"train": _sequences(task, files[task.file])}
     named: tuple[tuple[SubsetName, str | None], ...] = (("test", task.test_file), ("validation", task.validation_file))
     left = 1.0

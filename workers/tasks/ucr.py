@@ -15,9 +15,9 @@ from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 from workers.tasks.readers import ts, tsv
-from workers.tasks.readers.checks import aligned, checked
+from workers.tasks.readers.checks import aligned, check_digest, checked
 from workers.tasks.readers.errors import DataWrong, Phrase
-from workers.tasks.readers.series import Missing, Series, padded, standardised
+from workers.tasks.readers.series import Missing, Series, digest, padded, standardised
 from workers.tasks.readers.targets import class_numbers, classes_of
 from workers.tasks.splits import stratified
 from workers.tasks.task import Loss, MetricDirections, SampleView, Sequences, Split, scored
@@ -96,7 +96,12 @@ class Ucr(DatasetTask):
         test = aligned(train, test)
         classes = classes_of(train)
         class_numbers(test, classes, masked=False)
-        return DatasetInfo(length=max(train.length, test.length), features=train.features, classes=classes)
+        return DatasetInfo(
+            length=max(train.length, test.length),
+            features=train.features,
+            classes=classes,
+            digest=digest([train, test]),
+        )
 
     def read_series(self, data_dir: Path | None) -> list[Series]:
         """Return the series of both files as they are there, with missing values."""
@@ -142,7 +147,9 @@ class Ucr(DatasetTask):
     def _sequences(self, part: UcrFile, data_dir: Path | None) -> Sequences:
         task = self.with_info(data_dir)
         info, width = task.info, task.step_width
-        series = self._series(part, data_dir)
+        files = {one: self._series(one, data_dir) for one in UCR_FILES}
+        check_digest(files.values(), info.digest)
+        series = files[part]
         if series.features != info.features or series.length > info.length:
             found = Phrase(f"series of up to {series.length} steps of {series.features} values")
             expected = (

@@ -62,6 +62,6 @@ def test_wrong_settings_refuse_to_start_by_name() -> None:
     process = start(port="many", max_body_bytes=1)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "SPECTRAL_PORT: " in output
-    assert "SPECTRAL_MAX_BODY_BYTES: " in output
+    assert "SPECTRAL_PORT: 'many' is not a whole number; allowed: a whole number\n" in output
+    assert "SPECTRAL_MAX_BODY_BYTES: '1' is less than 1,000; allowed: at least 1,000\n" in output
     assert "Traceback" not in output

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from workers.tasks.readers.errors import DataWrong, Phrase
-from workers.tasks.readers.series import Kind, Missing, Series, complete
+from workers.tasks.readers.series import Kind, Missing, Series, complete, digest
 
 SMALL_BYTES = 2**30
 """Series may be filled up to this size whatever their lengths."""
@@ -80,6 +81,15 @@ def aligned(first: Series, other: Series) -> Series:
         place=lambda i, t, d: other.place(i, t, order[d]),
         names=first.names,
     )
+
+
+def check_digest(files: Iterable[Series], expected: str | None) -> None:
+    """Raise DataWrong if the series are not those of a digest; None stands for any series."""
+    files = list(files)
+    if expected is not None and digest(files) != expected:
+        names = ", ".join(series.file for series in files)
+        found = Phrase("other series or targets than when the sweep was submitted")
+        raise DataWrong(names, "the data", found, "the same; put the old files back, or submit the sweep again")
 
 
 def _check_names(first: Series, other: Series, are_alike: bool) -> None:
