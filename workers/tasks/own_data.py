@@ -14,11 +14,12 @@ from pydantic_core import PydanticCustomError
 
 from workers.tasks.data_folder import file_in, inside
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
+from workers.tasks.readers.checks import checked, same_features
 from workers.tasks.readers.errors import DataWrong, Phrase
-from workers.tasks.readers.labels import class_numbers, numbers, of_all, ordered
 from workers.tasks.readers.npz import read_npz
-from workers.tasks.readers.series import Missing, Series, complete, padded, standardised
+from workers.tasks.readers.series import Kind, Missing, Series, padded, standardised
 from workers.tasks.readers.table_layout import Columns, read_table
+from workers.tasks.readers.targets import class_numbers, classes_of, numbers
 from workers.tasks.readers.ts import read_ts
 from workers.tasks.splits import drawn, stratified
 from workers.tasks.task import MASKED, Loss, MetricDirections, Readout, SampleView, Sequences, Split, decided_by, scored
@@ -76,7 +77,7 @@ class OwnData(DatasetTask):
     test_file: OwnFile | None = Field(
         default=None, description="file that tests; if omitted, a part of the series in file"
     )
-    kind: Literal["classification", "regression"] = Field(
+    kind: Kind = Field(
         default="classification", description="whether a target is the label of a class or consists of numbers"
     )
     every_step: bool = Field(default=False, description="whether every step has a target, instead of each series")
@@ -156,18 +157,14 @@ class OwnData(DatasetTask):
         """Read all files and return their sizes."""
         files = [self._read(name, data_dir) for name in self._files]
         for one in files[1:]:
-            if one.features != files[0].features:
-                expected = f"{files[0].features} features, as in {files[0].file}"
-                raise DataWrong(one.file, "its series", Phrase(f"{one.features} features"), expected)
+            same_features(files[0], one)
         sizes = {"length": max(one.length for one in files), "features": files[0].features}
         return DatasetInfo.model_validate(
             sizes | (self._labels(files) if self.kind == "classification" else self._range(files))
         )
 
     def _labels(self, files: list[Series]) -> dict[str, Any]:
-        classes = ordered(files[0].classes or of_all(files[0]))
-        if not classes:
-            raise DataWrong(files[0].file, "its targets", Phrase("no label"), "a label for each series or step")
+        classes = classes_of(files[0])
         parts = [one.ravel() for s in files for one in class_numbers(s, classes, masked=self.every_step)]
         return {"classes": classes, "baseline": _entropy(np.concatenate(parts))}
 
@@ -175,6 +172,11 @@ class OwnData(DatasetTask):
         targets = np.concatenate([np.atleast_2d(one) for s in files for one in numbers(s, masked=self.every_step)])
         if np.isnan(targets).all(axis=0).any():
             raise DataWrong(files[0].file, "its targets", Phrase("no number"), "a number for each series or step")
+        if (np.nanmin(targets, axis=0) == np.nanmax(targets, axis=0)).all():
+            found = Phrase(f"{np.nanmin(targets):g} everywhere")
+            raise DataWrong(
+                files[0].file, "its targets", found, "numbers that differ, so that there is something to learn"
+            )
         baseline = float(np.nanmean(np.square(targets - np.nanmean(targets, axis=0))))
         return {"outputs": targets.shape[1], "baseline": baseline}
 
@@ -185,6 +187,10 @@ class OwnData(DatasetTask):
     def held_out(self, split: Split, data_dir: Path | None) -> Sequences:
         """Return the series that validate or test."""
         return self._sets(data_dir)[split]
+
+    def check_data(self, data_dir: Path | None) -> int:
+        """Draw the series that validate and test, and return how many are left to train on."""
+        return len(self._sets(data_dir)["train"])
 
     @property
     def _files(self) -> list[str]:
@@ -197,21 +203,23 @@ class OwnData(DatasetTask):
     def _read(self, name: str, data_dir: Path | None) -> Series:
         """Read the series of a file and fill or refuse their gaps. Raises DataMissing or DataWrong."""
         path = file_in(data_dir, name)
-        if path.suffix == ".npz":
-            found = read_npz(path, name, every_step=self.every_step)
-        elif path.suffix == ".ts":
-            found = self._ts(path, name)
-        else:
-            inputs = None if self.inputs is None else tuple(self.inputs)
-            columns = Columns(tuple(self.targets), inputs, self.series, self.step, self.uneven, self.every_step)
-            found = read_table(path, name, columns)
-        return complete(found, self.missing)
+        inputs = None if self.inputs is None else tuple(self.inputs)
+        columns = Columns(tuple(self.targets), inputs, self.series, self.step, self.uneven, self.every_step)
+        found = _file(path, name, columns, path.stat().st_mtime_ns)
+        return checked(found, kind=self.kind, every_step=self.every_step, missing=self.missing)
 
-    def _ts(self, path: Path, name: str) -> Series:
-        if self.every_step:
-            expected = "a csv, parquet or npz file, since every_step needs a target for every step"
-            raise DataWrong(name, "the format ts", Phrase("one label per series"), expected)
-        return read_ts(path, name)
+
+@lru_cache(maxsize=2)
+def _file(path: Path, name: str, columns: Columns, changed: int) -> Series:
+    """Read a file in the format that its name says; ``changed``, the time of its last change, renews the cache."""
+    if path.suffix == ".npz":
+        return read_npz(path, name, every_step=columns.every_step)
+    if path.suffix != ".ts":
+        return read_table(path, name, columns)
+    if columns.every_step:
+        expected = "a csv, parquet or npz file, since every_step needs a target for every step"
+        raise DataWrong(name, "the format ts", Phrase("one label per series"), expected)
+    return read_ts(path, name)
 
 
 @lru_cache(maxsize=2)

@@ -233,9 +233,10 @@ def test_a_wrong_field_is_named_with_what_is_allowed(base_url: str, document: di
     [
         ('{"a":\n  oops}', "standard input is not JSON at line 2, column 3"),
         ("[1]", "standard input is JSON, but not an object"),
-        ('{"a": NaN}', "NaN"),
+        ('{"a": NaN}', "a: is not a finite number"),
         ("[" * 100_000, "nested too deep"),
-        ('{"name": "a", "name": "b"}', "the key name is given twice"),
+        ('{"name": "a", "name": "b"}', "name: is given twice in one object"),
+        ("[1" + "0" * 5000 + "]", "is not a finite number, or has too many digits"),
     ],
 )
 def test_a_file_that_is_not_a_sweep_ends_in_a_message_without_a_traceback(text: str, words: str) -> None:

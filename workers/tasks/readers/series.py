@@ -12,6 +12,8 @@ import numpy.typing as npt
 from workers.tasks.readers.errors import DataWrong, Phrase
 
 Missing = Literal["refuse", "interpolate"]
+Kind = Literal["classification", "regression"]
+"""Whether targets are labels of classes, or numbers to predict."""
 PlaceWords = Callable[[int, int, int], str]
 """Function that names the place of a number in the file, given its series, step and feature, each from 0."""
 
@@ -28,6 +30,8 @@ class Series:
         place: Function that names the place of a value in the file.
         target_place: Function that names the place of a target in the file.
         classes: Labels that the file lists; None if it lists none.
+        declared: Whether the file says that its targets are labels or numbers; None if it says neither. Labels may be
+            numbers to predict all the same: sktime writes them so.
     """
 
     file: str
@@ -36,6 +40,7 @@ class Series:
     place: PlaceWords
     target_place: PlaceWords
     classes: list[str] | None = None
+    declared: Kind | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -87,6 +92,15 @@ def _without_gaps(series: Series, i: int, gaps: npt.NDArray[np.bool_], missing: 
         known = ~gaps[:, feature]
         one[:, feature] = np.interp(steps, steps[known], one[known, feature])
     return one
+
+
+def without_end(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Cut a series (T, features) after its last step that has a value: what follows only fills it up.
+
+    A series without any value is returned whole, to be refused later.
+    """
+    known = np.flatnonzero(~np.isnan(values).all(axis=1))
+    return values[: known[-1] + 1] if len(known) else values
 
 
 def standardised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,21 +1,34 @@
-"""Check of the steps or times of a table's rows: in order, and at equal distances."""
+"""Check of the steps or times of a table's rows: in order, and at equal distances as exactly as they were stored."""
 
 from __future__ import annotations
 
+import re
+from math import gcd
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from workers.tasks.readers.errors import DataWrong, Phrase
-from workers.tasks.readers.table import Table
+from workers.tasks.readers.number import NUMBER, NotANumber, floats
+from workers.tasks.readers.table import Cells, Table
 
 EVEN = 1e-6
-"""Relative difference up to which two distances count as equal, since times are rounded in files."""
+"""Relative difference up to which two distances count as equal: sums of a distance are not exact."""
+NUMBER_LIKE = re.compile(r"[+-]?[0-9][0-9.,_' \u2019]*")
+DECIMALS = re.compile(r"(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,3}))?$")
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""How many of numpy's units of time are in a second."""
+DATED = "a number, or a date and time in ISO 8601"
+
+Times = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 
 def check_steps(table: Table, column: str, rows: list[npt.NDArray[np.int64]], uneven: bool) -> None:
     """Check that the steps of each series increase, at equal distances unless ``uneven``.
+
+    Times that were rounded when they were stored count as equally far apart if they are so up to one unit of their last
+    digit, provided that this unit is less than half the distance. A missing step is always found.
 
     Args:
         table: The table.
@@ -27,51 +40,110 @@ def check_steps(table: Table, column: str, rows: list[npt.NDArray[np.int64]], un
         DataWrong: If a step is not greater than the one before it in its series, if distances differ and ``uneven`` is
             false, or if a cell is neither a number nor a date; the message names the row.
     """
-    times = _times(table, column)
+    cells = table.cells(column)
+    times, seconds = _times(table, column)
     for one in rows:
-        sizes = np.diff(times[one])
+        passed = (times[one] - times[one[0]]).astype(np.float64)
+        sizes = np.diff(passed)
         unsorted = ~(sizes > 0)
         if unsorted.any():
             at = int(np.argmax(unsorted)) + 1
-            found, before = (str(table.cells(column)[one[i]]) for i in (at, at - 1))
+            found, before = (str(cells[one[i]]) for i in (at, at - 1))
             expected = f"a step after {before}, which row {one[at - 1] + table.first} of the same series has"
             raise DataWrong(table.file, table.place(int(one[at]), column), found, expected)
-        odd = np.zeros(0, bool) if uneven or not len(sizes) else np.abs(sizes - sizes[0]) > EVEN * sizes[0]
-        if odd.any():
-            at = int(np.argmax(odd)) + 1
-            expected = (
-                f"steps of {sizes[0]:g}, as between the first two rows of the series; or set the field uneven to true"
-            )
-            raise DataWrong(
-                table.file, table.place(int(one[at]), column), Phrase(f"a step of {sizes[at - 1]:g}"), expected
-            )
+        if uneven or _are_even(sizes) or _are_even_when_rounded(passed, _precisions(times[one], cells[one])):
+            continue
+        usual = np.sort(sizes)[(len(sizes) - 1) // 2]
+        at = int(np.argmax(np.abs(sizes - usual) > max(EVEN * usual, _float_unit(times[one])))) + 1
+        unit = _precisions(times[one], cells[one])[-1]
+        stored_usual, stored = (f"{round(size / unit) * unit * seconds:.9g}" for size in (usual, sizes[at - 1]))
+        expected = f"steps of {stored_usual}, as in most of the series; or set the field uneven to true"
+        raise DataWrong(table.file, table.place(int(one[at]), column), Phrase(f"a step of {stored}"), expected)
 
 
-def _times(table: Table, column: str) -> npt.NDArray[np.float64]:
-    """Return the steps as numbers; dates and times become seconds after the first."""
+def _are_even(sizes: npt.NDArray[np.float64]) -> bool:
+    return not len(sizes) or bool((np.abs(sizes - sizes[0]) <= EVEN * sizes[0]).all())
+
+
+def _are_even_when_rounded(passed: npt.NDArray[np.float64], precisions: tuple[float, ...]) -> bool:
+    """Return whether increasing times are equally far apart but for the rounding to one of the precisions.
+
+    A rounded time is off by up to half a unit, and so is the first time, from which the others are counted.
+    """
+    sizes = np.diff(passed)
+    distance = passed[-1] / len(sizes)
+    off = max(np.abs(passed - distance * np.arange(len(passed))).max(), np.abs(sizes - distance).max())
+    return any(2 * unit < distance and off <= unit + EVEN * distance for unit in precisions)
+
+
+def _precisions(times: Times, cells: Cells) -> tuple[float, ...]:
+    """Return the units to which the times of a series may have been rounded: as floats, and as decimal numbers."""
+    if times.dtype.kind == "i":
+        divisor = gcd(*times.tolist())
+        return (float(10 ** (len(str(divisor)) - len(str(divisor).rstrip("0")))),)
+    if cells.dtype.kind == "f":
+        words = [np.format_float_positional(cell, trim="-") for cell in cells]
+    else:
+        words = [str(cell).strip() for cell in cells.tolist()]
+    return _float_unit(times), min(map(_last_digit, words))
+
+
+def _float_unit(times: Times) -> float:
+    """Return the distance between neighbouring floats at the largest of the times; of float32 if all are float32."""
+    if times.dtype.kind == "i":
+        return 0.0
+    largest = np.abs(times).max()
+    with np.errstate(over="ignore"):
+        is_single = (times.astype(np.float32) == times).all()
+    return float(np.spacing(np.float32(largest) if is_single else largest))
+
+
+def _last_digit(word: str) -> float:
+    """Return what the last digit of a written number stands for: 0.01 for ``1.50``, 1 for ``7``."""
+    found = DECIMALS.search(word)
+    decimals, exponent = found.groups() if found else ("", "0")
+    return float(10.0 ** (int(exponent or 0) - len(decimals or "")))
+
+
+def _times(table: Table, column: str) -> tuple[Times, float]:
+    """Return the steps, (rows,), and the seconds or units that 1 stands for. Dates become integers."""
+    cells = table.cells(column)
+    if cells.dtype.kind in "mM" or _is_dated(cells):
+        dates = cells if cells.dtype.kind in "mM" else _dates(cells)
+        _refuse(table, column, np.isnat(dates))
+        unit = np.datetime_data(dates.dtype)[0]
+        if unit not in PER_SECOND:
+            unit, dates = "s", dates.astype(f"{dates.dtype.kind}8[s]")
+        return dates.astype(np.int64), 1 / PER_SECOND[unit]
+    if cells.dtype.kind in "iu" and (cells.dtype != np.uint64 or cells.max() < 2**63):
+        return cells.astype(np.int64), 1.0
+    try:
+        words = ["" if cell is None else str(cell) for cell in cells.tolist()]
+        times = cells.astype(np.float64) if cells.dtype.kind == "f" else floats(words)
+    except NotANumber as error:
+        expected = f"{error.expected}, or a date and time in ISO 8601"
+        raise DataWrong(table.file, table.place(error.index, column), words[error.index], expected) from None
+    _refuse(table, column, ~np.isfinite(times))
+    return times, 1.0
+
+
+def _refuse(table: Table, column: str, wrong: npt.NDArray[np.bool_]) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        cell = table.cells(column)[row]
+        found = Phrase("nothing") if cell is None or not str(cell).strip() else str(cell)
+        raise DataWrong(table.file, table.place(row, column), found, DATED)
+
+
+def _is_dated(cells: Cells) -> bool:
+    """Return whether a column of text begins with something else than a number; all of it is then read as dates."""
+    first = str(cells[0]).strip() if cells.dtype.kind == "O" and cells[0] is not None else ""
+    return bool(first) and not NUMBER.fullmatch(first) and not NUMBER_LIKE.fullmatch(first)
+
+
+def _dates(cells: Cells) -> npt.NDArray[Any]:
+    """Return dates and times in ISO 8601, in UTC; what is none becomes NaT."""
     import pandas as pd
 
-    cells = table.cells(column)
-    times = pd.to_datetime(pd.Series(cells), errors="coerce", format="ISO8601", utc=True) if _is_dated(cells) else None
-    if times is None:
-        values = table.numbers(column)
-    else:
-        seconds = (times - times.iloc[0]).dt.total_seconds()
-        values = np.asarray(seconds.to_numpy(), np.float64)
-    missing = ~np.isfinite(values)
-    if missing.any():
-        row = int(np.argmax(missing))
-        found = str(cells[row]) or Phrase("nothing")
-        raise DataWrong(table.file, table.place(row, column), found, "a number, or a date and time in ISO 8601")
-    return values
-
-
-def _is_dated(cells: npt.NDArray[Any]) -> bool:
-    """Return whether a column starts with something else than a number; all of it is then read as dates."""
-    if cells.dtype.kind == "M":
-        return True
-    try:
-        float(cells[0])
-    except (TypeError, ValueError):
-        return bool(str(cells[0]).strip())
-    return False
+    found = pd.to_datetime(pd.Series(cells), errors="coerce", format="ISO8601", utc=True)
+    return np.asarray(found.dt.tz_localize(None).to_numpy())

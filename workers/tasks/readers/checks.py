@@ -1,0 +1,70 @@
+"""The checks that all formats share: what a reader found against what the task says."""
+
+from __future__ import annotations
+
+from workers.tasks.readers.errors import DataWrong, Phrase
+from workers.tasks.readers.series import Kind, Missing, Series, complete
+
+SMALL_BYTES = 2**30
+"""Series may be filled up to this size whatever their lengths."""
+MOST_PADDING = 50
+"""Larger sets are filled up to at most this many times their own size."""
+
+
+def checked(series: Series, *, kind: Kind, every_step: bool, missing: Missing = "refuse") -> Series:
+    """Return the series without missing values, after a check of their targets against the task.
+
+    Args:
+        series: The series as a reader found them.
+        kind: Whether the task classifies series or predicts numbers.
+        every_step: Whether every step has a target.
+        missing: Whether missing values are refused or interpolated.
+
+    Raises:
+        DataWrong: If the file has no targets or other ones than the task says, if a classification has several label
+            columns such as one-hot rows, if series differ in their features, if the longest is so much longer
+            than the others that filling them up takes immense memory, or if a value is missing, infinite or too large,
+            as ``complete`` says.
+    """
+    _check_targets(series, kind, every_step)
+    for i, one in enumerate(series.values):
+        if one.shape[1] != series.features:
+            expected = f"{series.features} features, as in the first series"
+            raise DataWrong(series.file, series.place(i, 0, 0), Phrase(f"{one.shape[1]} features"), expected)
+    _check_padded_size(series)
+    return complete(series, missing)
+
+
+def _check_targets(series: Series, kind: Kind, every_step: bool) -> None:
+    if series.declared == "regression" and kind == "classification":
+        expected = 'labels of classes; or set the field kind to "regression"'
+        raise DataWrong(series.file, "its targets", Phrase("numbers to predict, as its @targetLabel says"), expected)
+    outputs = series.targets[0].shape[-1]
+    if kind == "classification" and outputs > 1:
+        shape: tuple[int | str, ...] = (len(series), "steps", outputs) if every_step else (len(series), outputs)
+        shown = f"shape ({', '.join(map(str, shape))})"
+        expected = (
+            f"one label for each {'step' if every_step else 'series'}, such as numpy.argmax(targets, axis=-1) of "
+            'one-hot rows; or kind "regression" for several numbers'
+        )
+        raise DataWrong(series.file, "targets", Phrase(shown), expected)
+    for i, (values, targets) in enumerate(zip(series.values, series.targets, strict=True)):
+        if every_step and len(targets) != len(values):
+            expected = f"{len(values)} targets, one for each step of series {i + 1}"
+            raise DataWrong(series.file, series.target_place(i, 0, 0), Phrase(f"{len(targets)} targets"), expected)
+
+
+def same_features(first: Series, other: Series) -> None:
+    """Raise DataWrong if another file of a task has series of other features than the first file."""
+    if other.features != first.features:
+        expected = f"{first.features} features, as in {first.file}"
+        raise DataWrong(other.file, "its series", Phrase(f"{other.features} features"), expected)
+
+
+def _check_padded_size(series: Series) -> None:
+    """Raise DataWrong if the series need far more memory when all are as long as the longest, as they are trained."""
+    padded = 4 * len(series) * series.length * series.features
+    if padded > max(SMALL_BYTES, MOST_PADDING * sum(one.nbytes for one in series.values)):
+        found = Phrase(f"{len(series):,} series, one of {series.length:,} steps and most far shorter")
+        expected = f"series of like lengths, since all are filled up to the longest: {padded / 2**30:,.0f} GiB"
+        raise DataWrong(series.file, "its series", found, expected)

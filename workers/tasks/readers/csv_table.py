@@ -1,0 +1,83 @@
+"""Reader of ``.csv`` files: cells between commas, and a first row of column names. All cells are text."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from workers.tasks.readers.errors import DataWrong, Phrase
+from workers.tasks.readers.table import Cells, Table
+from workers.tasks.readers.text import read_text
+
+LONGEST_CELL = 1_000_000
+"""Most characters of a cell."""
+FEW_CELLS = 10_000_000
+"""A table of up to this many cells may have any number of short rows."""
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+COMMAS = "cells between commas, with a point in numbers; save the table so, as other programs do for English"
+
+
+def read_csv(path: Path, file: str) -> Table:
+    """Read a table, its names without blanks around them. Rows are counted from 1, the row of the names.
+
+    Args:
+        path: The file, in UTF-8, or in UTF-16 with a byte-order mark.
+        file: Name of the file in messages.
+
+    Raises:
+        DataWrong: If the file is no such table; the message names the row.
+    """
+    text = read_text(path, file)
+    rows = _rows(text, file)
+    names = [name.strip() for name in rows[0]] if rows else []
+    _check_separator(names, file)
+    while rows and not any(rows[-1]):
+        rows.pop()
+    body = rows[1:]
+    short = None
+    for place, row in enumerate(body):
+        if len(row) > len(names):
+            found = Phrase(f"{len(row)} cells")
+            expected = f"{len(names)}, one for each column name; a cell that contains a comma stands in quotation marks"
+            raise DataWrong(file, f"row {place + 2}", found, expected)
+        if len(row) < len(names) and short is None:
+            short = (place, len(row))
+    if len(body) * len(names) > max(FEW_CELLS, 16 * len(text)):
+        found = Phrase(f"{len(body):,} rows and {len(names):,} columns, but only {sum(map(len, body)):,} cells")
+        raise DataWrong(file, "the table", found, "rows that have a cell in most columns")
+
+    def column(place: int) -> Cells:
+        cells = np.empty(len(body), object)
+        cells[:] = [row[place] if place < len(row) else None for row in body]
+        return cells
+
+    return Table(file, names, 2, len(body), column, short)
+
+
+def _rows(text: str, file: str) -> list[list[str]]:
+    previous = csv.field_size_limit(LONGEST_CELL)
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(io.StringIO(text, newline=""), strict=True):
+            rows.append(row)
+    except csv.Error:
+        found = Phrase("a quotation mark that does not end a cell, or a cell of over a million characters")
+        expected = 'cells such as "a, b", with a quotation mark inside of one doubled'
+        raise DataWrong(file, f"row {len(rows) + 1}", found, expected) from None
+    finally:
+        csv.field_size_limit(previous)
+    return rows
+
+
+def _check_separator(names: list[str], file: str) -> None:
+    """Raise DataWrong if the first row is a single cell that other programs would cut into several."""
+    if len(names) != 1:
+        return
+    for separator, words in SEPARATORS.items():
+        if separator in names[0]:
+            raise DataWrong(file, "row 1", Phrase(f"cells between {words}, {names[0]!r}"), COMMAS)
+    if names[0].startswith(("#", "%")):
+        raise DataWrong(file, "row 1", names[0], "column names; a csv file has no comments, so leave this line out")
