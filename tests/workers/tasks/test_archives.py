@@ -180,25 +180,31 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     # file: fields of the task, and what the refusal says
     "UnitTestTimeStamps_TRAIN.ts": ({}, "@timeStamps"),
     # one series, a row for each of its steps, and no column that names it
-    "Airline.csv": ({"targets": ["Passengers"], "step": "Date", "kind": "regression"}, "a column series"),
-    "PBS_dataset.csv": ({"targets": ["Scripts"], "step": "Month", "kind": "regression"}, "a column series"),
-    "ShampooSales.csv": ({"targets": ["Sales"], "step": "Time", "kind": "regression"}, "a column series"),
-    "solar.csv": ({"targets": ["solar_gen"], "step": "datetime_gmt", "kind": "regression"}, "a column series"),
-    "S06R02E0.csv": ({"targets": ["is_anomaly"], "step": "timestamp"}, "a column series"),
+    "Airline.csv": ({"targets": ["Passengers"], "step": "Date", "kind": "regression"}, "Date, but none of series"),
+    "PBS_dataset.csv": ({"targets": ["Scripts"], "step": "Month", "kind": "regression"}, "Month, but none of series"),
+    "ShampooSales.csv": ({"targets": ["Sales"], "step": "Time", "kind": "regression"}, "Time, but none of series"),
+    "solar.csv": (
+        {"targets": ["solar_gen"], "step": "datetime_gmt", "kind": "regression"},
+        "datetime_gmt, but none of series",
+    ),
+    "S06R02E0.csv": ({"targets": ["is_anomaly"], "step": "timestamp"}, "timestamp, but none of series"),
     "135_UCR_Anomaly_InternalBleeding16_TEST.csv": (
         {"targets": ["is_anomaly"], "step": "timestamp"},
-        "a column series",
+        "timestamp, but none of series",
     ),
     "135_UCR_Anomaly_InternalBleeding16_TRAIN.csv": (
         {"targets": ["is_anomaly"], "step": "timestamp"},
-        "a column series",
+        "timestamp, but none of series",
     ),
-    "ecg-diff-count-3_TEST.csv": ({"targets": ["is_anomaly"], "step": "timestamp"}, "a column series"),
-    "ecg-diff-count-3_TRAIN_A.csv": ({"targets": ["is_anomaly"], "step": "timestamp"}, "a column series"),
-    "ecg-diff-count-3_TRAIN_NA.csv": ({"targets": ["is_anomaly"], "step": "timestamp"}, "a column series"),
+    "ecg-diff-count-3_TEST.csv": ({"targets": ["is_anomaly"], "step": "timestamp"}, "timestamp, but none of series"),
+    "ecg-diff-count-3_TRAIN_A.csv": ({"targets": ["is_anomaly"], "step": "timestamp"}, "timestamp, but none of series"),
+    "ecg-diff-count-3_TRAIN_NA.csv": (
+        {"targets": ["is_anomaly"], "step": "timestamp"},
+        "timestamp, but none of series",
+    ),
     "yahoo.csv": ({"targets": ["label"], "every_step": True}, "a column series"),
     "mitdb.csv": ({"targets": ["label"], "every_step": True}, "a column series"),
-    "Longley.csv": ({"targets": ["TOTEMP"], "step": "Obs", "kind": "regression"}, "a column series"),
+    "Longley.csv": ({"targets": ["TOTEMP"], "step": "Obs", "kind": "regression"}, "Obs, but none of series"),
     # the first name is empty
     "Lynx.csv": ({"targets": ["0"], "kind": "regression"}, "column 1.*no name"),
     "Uschange.csv": ({"targets": ["Unemployment"], "kind": "regression"}, "column 1.*no name"),
@@ -211,7 +217,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "HC2_accuracy.csv": ({"targets": ["29"], "kind": "regression"}, "row 2, column Resamples:: found 'ACSF1'"),
     "InceptionTime_accuracy.csv": ({"targets": ["29"], "kind": "regression"}, "row 2, column Resamples:: found"),
     "WEASEL-2.0_accuracy.csv": ({"targets": ["29"], "kind": "regression"}, "row 2, column Resamples:: found"),
-    "singleTrainTest.csv": ({}, "separated by ;"),
+    "singleTrainTest.csv": ({}, "cells between semicolons"),
 }
 
 
