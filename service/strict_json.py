@@ -54,7 +54,7 @@ def decode(raw: bytes) -> Any:
     except json.JSONDecodeError as error:
         given = error.doc[error.pos : error.pos + 40] or "nothing more" if error.doc.strip() else "nothing at all"
         problem = f"is not JSON at line {error.lineno}, column {error.colno}"
-        raise _malformed(given, problem, "a JSON object, such as {\"name\": \"mine\"}") from None
+        raise _malformed(given, problem, 'a JSON object, such as {"name": "mine"}') from None
     except RecursionError:
         raise _malformed("...", f"is nested too deep, over {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels") from None
     errors = [error for _, error in zip(range(MAX_SHOWN), _faults(document), strict=False)]

@@ -127,7 +127,7 @@ def parse_all(documents: Sequence[SweepDocument], folder: Path | None) -> dict[s
     found = {}
     for document in documents:
         try:
-            found[document.stem] = parse_sweep(document.content, folder)
+            found[document.stem] = parse_sweep(document.content)  # data is looked at below, with a message of its own
         except SpecError as error:
             raise DocumentWrong(f"{document.stem}.json: {error}") from error
     _check_data(found.values(), folder)

@@ -20,6 +20,7 @@ from service.store.tables import Sweep, Trial
 from workers.spec.expand import objective
 from workers.spec.parse import parse_sweep
 from workers.spec.sweep import SweepSpec
+from workers.tasks.data_folder import folder_of
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 _SWEEP_SCHEMA = {"schema": {"$ref": "#/components/schemas/SweepSpec"}}
@@ -55,7 +56,7 @@ def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = No
     The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409.
     Without the header, every request submits a new sweep.
     """
-    spec = parse_sweep(document.content, context.settings.data_dir)
+    spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
     row = submit(context.database, spec, document.hash, key)
     response.headers["Location"] = f"/v1/sweeps/{row.id}"
     with context.database.read() as session:
@@ -68,7 +69,7 @@ def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
 
     While the database or Ray does not answer, warnings about resources that no node has are left out.
     """
-    spec = parse_sweep(document.content, context.settings.data_dir)
+    spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
     try:
         with context.database.read() as session:
             nodes = components.nodes(session)

@@ -15,6 +15,7 @@ from workers.errors import DataMissing, OtherSweep, SpecError
 from workers.protocol import Ended
 from workers.runtime.local_sweep import LocalResult, LocalSweep
 from workers.spec.parse import parse_sweep
+from workers.tasks.data_folder import folder_of
 
 console = Console(highlight=False)
 
@@ -34,7 +35,7 @@ def train(document: dict[str, Any], out: Path) -> None:
         SystemExit: At least one trial failed; the exit code is 1. All trials were tried and the table was printed.
     """
     data = os.environ.get("SPECTRAL_DATA_DIR")
-    data_dir = Path(data) if data else None
+    data_dir = folder_of(Path(data) if data else None)
     try:
         sweep = LocalSweep(parse_sweep(document, data_dir), out, data_dir=data_dir)
         _run(sweep)

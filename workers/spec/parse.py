@@ -31,8 +31,9 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
 
     Args:
         document: The decoded JSON document.
-        data_dir: The folder of data sets; None for the one in the user's cache. Data sets are read only by a task whose
-            sizes depend on its files, and only if the document does not give these sizes in ``task.facts``.
+        data_dir: The folder of data sets; None for the one in the user's cache. Data sets are read and divided by a
+            task whose sizes depend on its files, unless the document gives these sizes in ``task.facts``. Texts are
+            read if ``data_dir`` is a folder.
 
     Raises:
         SpecError: The sweep cannot run as asked. ``errors`` names at most ``MAX_SHOWN`` wrong fields, with their values

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from workers.tasks.data_folder import folder_of
 from workers.tasks.task import MASKED, Loss, Readout, SampleView, Sequences, Split, Task
 from workers.tasks.vocabulary import Vocabulary
 
@@ -80,8 +79,8 @@ class LanguageTask(Task):
         """
 
     def check_data(self, data_dir: Path | None) -> int | None:
-        """Read the text, and return the steps of the training stream; None if there is no data directory here."""
-        return len(self.streams(data_dir).train) - 1 if folder_of(data_dir).is_dir() else None
+        """Read the text, and return the steps of the training stream; None if ``data_dir`` is no folder here."""
+        return None if data_dir is None or not data_dir.is_dir() else len(self.streams(data_dir).train) - 1
 
     def sample_view(self, inputs: npt.NDArray[Any], data_dir: Path | None) -> SampleView:
         """Return the token ids with the symbols of the vocabulary."""

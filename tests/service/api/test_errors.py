@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from sqlalchemy import func, make_url, select
 from sqlalchemy.event import listen
 
-from service.strict_json import MAX_DEPTH, MAX_SHOWN
 from service.settings import ApiSettings
 from service.store import database as database_module
 from service.store import sweeps
 from service.store.database import Database
 from service.store.tables import Sweep
+from service.strict_json import MAX_DEPTH, MAX_SHOWN
 from tests.service.conftest import serving
 
 JSON = {"content-type": "application/json"}

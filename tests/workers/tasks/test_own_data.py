@@ -134,11 +134,11 @@ def test_npz_and_parquet_give_what_csv_gives(tmp_path: Path, every_step: bool) -
 
 def test_parts_are_drawn_by_seed_and_overlap_nowhere(tmp_path: Path) -> None:
     text = "target,a\n" + "".join(f"{'ab'[n % 2]},{n}\n" for n in range(40))
-    sets = parts_of(own(tmp_path, text, validation=0.2, test=0.1), tmp_path)
+    sets = parts_of(own(tmp_path, text, inputs=["a"], validation=0.2, test=0.1), tmp_path)
     assert [len(part) for part in sets] == [28, 8, 4]
     assert all(np.bincount(part.targets).tolist() == [len(part) // 2] * 2 for part in sets)
     assert sorted(float(x) for part in sets for x in part.inputs.ravel()) == list(range(40))
-    again = parts_of(own(tmp_path, validation=0.2, test=0.1, split_seed=1), tmp_path)
+    again = parts_of(own(tmp_path, inputs=["a"], validation=0.2, test=0.1, split_seed=1), tmp_path)
     assert not np.array_equal(sets[2].inputs, again[2].inputs)
 
 
@@ -157,11 +157,11 @@ def test_a_label_of_a_few_steps_is_trained_on_whatever_is_drawn(tmp_path: Path) 
 def test_files_of_their_own_validate_and_test(tmp_path: Path) -> None:
     for name in ("v", "t"):
         (tmp_path / f"{name}.csv").write_text(f"target,a,b\nx,{ord(name)},1\ny,2,3\n")
-    task = own(tmp_path, "target,a\nx,1\ny,2\n", validation_file="v.csv", test_file="t.csv")
+    task = own(tmp_path, "target,a,b\nx,1,\ny,2,\n", validation_file="v.csv", test_file="t.csv")
     assert task.sequence_length == 2
     sets = parts_of(task, tmp_path)
     assert [part.inputs[0, 0, 0] for part in sets] == [1, ord("v"), ord("t")]
-    (tmp_path / "t.csv").write_text("target,a\nx,1\nz,2\n")
+    (tmp_path / "t.csv").write_text("target,a,b\nx,1,2\nz,2,3\n")
     with pytest.raises(DataWrong, match=r"t\.csv, row 3, column target: found 'z'; expected one of x, y"):
         own(tmp_path, validation_file="v.csv", test_file="t.csv")
 
@@ -199,9 +199,13 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
         ("x,target\n", {}, "the table: found no rows"),
         ("", {}, "the table: found"),
         ("x,target\n1,p\n1,p,3\n", {}, "row 3: found 3 cells; expected 2, one for each column name"),
-        ("x,target\n1,p\n2,p\n", {}, "its targets: found the single class 'p'; expected at least two classes"),
-        ("x,target\n1,5\n2,5\n", {"kind": "regression"}, "its targets: found 5 everywhere; expected numbers that dif"),
-        ("x,target\n1,p\n2,q\n", {}, "its series: found 2 series"),
+        ("x,y,target\n1,1,p\n2,2,p\n", {}, "its targets: found the single class 'p'; expected at least two classes"),
+        (
+            "x,y,target\n1,1,5\n2,2,5\n",
+            {"kind": "regression"},
+            "its targets: found 5 everywhere; expected numbers",
+        ),
+        ("x,y,target\n1,1,p\n2,2,q\n", {}, "its series: found 2 series"),
     ],
 )
 def test_mistakes_in_a_table_are_named_with_row_and_column(

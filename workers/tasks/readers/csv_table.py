@@ -12,8 +12,7 @@ from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.table import Cells, Table
 from workers.tasks.readers.text import read_text
 
-LONGEST_CELL = 1_000_000
-"""Most characters of a cell."""
+csv.field_size_limit(1_000_000)  # the most characters of a cell; the limit holds for the whole process
 FEW_CELLS = 10_000_000
 """A table of up to this many cells may have any number of short rows."""
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -33,6 +32,8 @@ def read_csv(path: Path, file: str) -> Table:
     text = read_text(path, file)
     rows = _rows(text, file)
     names = [name.strip() for name in rows[0]] if rows else []
+    if rows and not any(names):
+        raise DataWrong(file, "row 1", Phrase("an empty row"), "column names")
     _check_separator(names, file)
     while rows and not any(rows[-1]):
         rows.pop()
@@ -58,17 +59,14 @@ def read_csv(path: Path, file: str) -> Table:
 
 
 def _rows(text: str, file: str) -> list[list[str]]:
-    previous = csv.field_size_limit(LONGEST_CELL)
     rows: list[list[str]] = []
     try:
-        for row in csv.reader(io.StringIO(text, newline=""), strict=True):
+        for row in csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True):
             rows.append(row)
     except csv.Error:
         found = Phrase("a quotation mark that does not end a cell, or a cell of over a million characters")
         expected = 'cells such as "a, b", with a quotation mark inside of one doubled'
         raise DataWrong(file, f"row {len(rows) + 1}", found, expected) from None
-    finally:
-        csv.field_size_limit(previous)
     return rows
 
 

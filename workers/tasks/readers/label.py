@@ -17,6 +17,9 @@ EXACT_FLOAT = 2**53
 CODE = re.compile(r"[+-]?0[0-9]")
 """The beginning of a code such as ``007``, whose zeros tell it from ``7``."""
 
+HEXADECIMAL = re.compile(r"[0-9]+[eE][0-9]+")
+"""A whole number with a bare exponent, such as ``1e1``, which may be a name in hexadecimal; ``1e+01`` is none."""
+
 
 class NotALabel(ValueError):
     """A value cannot be the label of a class.
@@ -34,7 +37,7 @@ class NotALabel(ValueError):
 def label_of(value: Any) -> str:
     """Return the label that a value stands for, or "" for a missing one.
 
-    Whole numbers are written as integers, whether they come as numbers or as text; a code such as ``007``
+    Whole numbers are written as integers, whether they come as numbers or as text; a code such as ``007`` or ``1e1``
     stays as it is. True and False are ``True`` and ``False`` in any notation.
     Blanks around a text are left out. Missing are None, NaN, NULL and the empty text.
 
@@ -63,8 +66,8 @@ def label_of(value: Any) -> str:
 
 
 def _one_notation(text: str) -> str:
-    """Return a number as short as can be without an exponent, 1 for ``1.0`` and ``1e0``, and another text unchanged."""
-    number = None if CODE.match(text) or len(text) > MOST_DIGITS else _number(text)
+    """Return a number as short as can be without an exponent, 1 for ``1.0`` and ``1e+00``, another text unchanged."""
+    number = None if CODE.match(text) or HEXADECIMAL.fullmatch(text) or len(text) > MOST_DIGITS else _number(text)
     if number is None:
         return text
     return f"{number:f}".rstrip("0") if _has_fraction(number) else str(int(number))

@@ -28,7 +28,7 @@ def check_steps(table: Table, column: str, rows: list[npt.NDArray[np.int64]], un
     """Check that the steps of each series increase, at equal distances unless ``uneven``.
 
     Times that were rounded when they were stored count as equally far apart if they are so up to one unit of their last
-    digit, provided that this unit is less than half the distance. A missing step is always found.
+    digit, provided that this unit is so much smaller than the distance that a missing step is always found.
 
     Args:
         table: The table.
@@ -68,12 +68,16 @@ def _are_even(sizes: npt.NDArray[np.float64]) -> bool:
 def _are_even_when_rounded(passed: npt.NDArray[np.float64], precisions: tuple[float, ...]) -> bool:
     """Return whether increasing times are equally far apart but for the rounding to one of the precisions.
 
-    A rounded time is off by up to half a unit, and so is the first time, from which the others are counted.
+    A rounded time is off by up to half a unit, and so is the first time, from which the others are counted. If one of
+    n + 1 equal distances d is doubled because a step is missing, the mean of the n others is d (n + 1) / n, and the
+    double one differs from it by more than a unit as long as a unit is below d (n - 1) / (2 n + 1). Coarser times are
+    not taken for rounded ones.
     """
     sizes = np.diff(passed)
-    distance = passed[-1] / len(sizes)
-    off = max(np.abs(passed - distance * np.arange(len(passed))).max(), np.abs(sizes - distance).max())
-    return any(2 * unit < distance and off <= unit + EVEN * distance for unit in precisions)
+    n, distance = len(sizes), passed[-1] / len(sizes)
+    off = max(np.abs(passed - distance * np.arange(n + 1)).max(), np.abs(sizes - distance).max())
+    coarsest = distance * n * (n - 1) / ((n + 1) * (2 * n + 1))
+    return any(unit < coarsest and off <= unit + EVEN * distance for unit in precisions)
 
 
 def _precisions(times: Times, cells: Cells) -> tuple[float, ...]:

@@ -80,6 +80,12 @@ def _wide(table: Table, columns: Columns) -> Series:
         expected = f"a column that names the series of each row too, {SERIES} or the one that the field series names"
         raise DataWrong(table.file, "its columns", Phrase(f"a column of steps, {step}, but none of series"), expected)
     _check_roles(table, columns, inputs, "the targets")
+    if len(inputs) == 1 and columns.inputs is None:
+        expected = (
+            f"several columns of steps; or, if a row is a step, a column {SERIES} that names the series of each row; "
+            "or, for series of a single step, this column in the field inputs"
+        )
+        raise DataWrong(table.file, "its columns", Phrase(f"a single column of values, {inputs[0]}"), expected)
     targets = np.stack([table.labels(name) for name in columns.targets], axis=1)
     values = np.stack([table.numbers(name) for name in inputs], axis=1)
     return Series(

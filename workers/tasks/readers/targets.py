@@ -48,7 +48,7 @@ def all_labels(series: Series) -> list[str]:
         return ["" if label == str(MASKED) else label for label in labels]
     except NotALabel as error:
         place = target_place(series, error.index)
-        raise DataWrong(series.file, place, flat[error.index], error.expected) from None
+        raise DataWrong(series.file, place, flat.tolist()[error.index], error.expected) from None
 
 
 def class_numbers(series: Series, classes: Sequence[str], *, masked: bool) -> list[npt.NDArray[np.int64]]:

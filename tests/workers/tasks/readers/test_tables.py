@@ -1,0 +1,210 @@
+"""Tables: names as the file gives them, cells between commas, numbers by a pattern, an index, rows that are ragged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workers.tasks.own_data import OwnData
+from workers.tasks.readers.errors import DataWrong
+
+ROWS = [("s0", 0, 1.5, "a"), ("s0", 1, 2.5, "a"), ("s1", 0, 3.5, "b"), ("s1", 1, 4.5, "b"), ("s2", 0, 5.5, "a")]
+FRAME = pd.DataFrame(ROWS, columns=["series", "step", "x", "target"])
+
+
+def own(folder: Path, text: str | bytes, **fields: Any) -> OwnData:
+    """The task with its facts, on ``data.csv`` with this text."""
+    (folder / "data.csv").write_bytes(text.encode() if isinstance(text, str) else text)
+    return OwnData.model_validate({"file": "data.csv"} | fields).with_info(folder)
+
+
+def sizes(task: OwnData) -> tuple[int, int]:
+    return task.info.length, task.info.features
+
+
+@pytest.mark.parametrize(
+    ("names", "place", "found"),
+    [
+        (",series,step,x,target", 1, "no name"),
+        ("series,step,x,,target", 4, "no name"),
+        ("series,step,x, ,target", 4, "no name"),
+        ("series,step,x,target,", 5, "no name"),
+        ("series,step,x,target,target", 5, "'target' twice"),
+        ("series,step,x,x,target", 4, "'x' twice"),
+        ("series,step,x,x ,target", 4, "'x' twice"),
+        ("series,step,x 1,x1,target", 4, "'x1' beside 'x 1'"),
+        ('series,step,"x\t1",x 1,target', 4, "'x 1' beside"),
+        ("series,series,x,y,target", 2, "'series' twice"),
+        ('"","series",step,x,target', 1, "no name"),
+        ("target,step,series,x,target", 5, "'target' twice"),
+    ],
+)
+def test_names_that_are_missing_or_stand_twice_are_refused(tmp_path: Path, names: str, place: int, found: str) -> None:
+    with pytest.raises(DataWrong) as caught:
+        own(tmp_path, names + "\n" + "0,1,2,3,a\n1,2,3,4,b\n")
+    assert f"the name of column {place}: found {found}" in str(caught.value)
+
+
+def test_a_table_library_s_row_numbers_are_refused(tmp_path: Path) -> None:
+    for layout in (FRAME, FRAME[["x", "target"]], FRAME[["target", "x"]]):
+        with pytest.raises(DataWrong, match=r"the name of column 1: found no name; .* leave out one that counts rows"):
+            own(tmp_path, layout.to_csv())
+    assert sizes(own(tmp_path, FRAME.to_csv(index_label="row"), inputs=["x"])) == (2, 1)
+
+
+@pytest.mark.parametrize("index", [None, "series", ["series", "step"], ["series"], "target", ["step", "target"]])
+def test_a_named_index_of_a_parquet_table_becomes_columns(tmp_path: Path, index: Any) -> None:
+    (FRAME if index is None else FRAME.set_index(index)).to_parquet(tmp_path / "data.parquet")
+    task = OwnData(file="data.parquet").with_info(tmp_path)
+    assert (sizes(task), task.info.classes) == ((2, 1), ["a", "b"])
+
+
+def test_a_counted_index_with_a_name_becomes_a_column_and_one_without_is_nothing(tmp_path: Path) -> None:
+    counted = FRAME.drop(columns="step")
+    counted.index = pd.RangeIndex(10, 20, 2, name="clock")
+    counted.to_parquet(tmp_path / "data.parquet")
+    assert sizes(OwnData(file="data.parquet", step="clock").with_info(tmp_path)) == (2, 1)
+    FRAME.to_parquet(tmp_path / "data.parquet")
+    assert sizes(OwnData(file="data.parquet").with_info(tmp_path)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "index", [pd.Index([3, 1, 2, 5, 4]), [FRAME["series"], pd.Index([0, 2, 1, 4, 3])], pd.Index(list("abcde"))]
+)
+def test_an_index_without_a_name_is_refused(tmp_path: Path, index: Any) -> None:
+    FRAME.drop(columns="series").set_index(index).to_parquet(tmp_path / "data.parquet")
+    with pytest.raises(DataWrong, match="the index of the table: found a level without a name"):
+        OwnData(file="data.parquet").with_info(tmp_path)
+
+
+def test_the_same_name_in_index_and_columns_is_refused(tmp_path: Path) -> None:
+    frame = FRAME.copy()
+    frame.index = pd.RangeIndex(5, name="step")
+    frame.to_parquet(tmp_path / "data.parquet")
+    with pytest.raises(DataWrong, match="'step' twice"):
+        OwnData(file="data.parquet").with_info(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("series;step;x;target\ns0;0;0,05;a\n", "row 1: found cells between semicolons"),
+        ("series\tstep\tx\ttarget\ns0\t0\t0.05\ta\n", "row 1: found cells between tabs"),
+        ("series|step|x|target\ns0|0|0.05|a\n", "row 1: found cells between vertical bars"),
+        ("# exported\nseries,step,x,target\n", "row 1: found '# exported'; expected column names"),
+        ("sep=;\nseries;step;x;target\n", "row 1: found cells between semicolons"),
+        ("\nseries,step,x,target\n", "row 1: found an empty row; expected column names"),
+        ("series,x,target\ns0,0,5,a\n", "row 2: found 4 cells; expected 3"),
+        ("series,x,target\ns0,1,a\ns0,1\n", "row 3: found 2 cells; expected 3"),
+        ("series,x,target\ns0,1,a\n\ns1,1,b\n", "row 3: found 0 cells; expected 3"),
+        ("series,x,target\ns0,1,a,\n", "row 2: found 4 cells; expected 3"),
+        ('series,x,target\ns0,1,"a\n', "row 2: found a quotation mark"),
+        ('series,x,target\ns0,1,"a"b\n', "row 2: found a quotation mark"),
+    ],
+)
+def test_another_form_of_table_is_refused_with_its_row(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(DataWrong) as caught:
+        own(tmp_path, text)
+    assert f"data.csv, {words}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ('"0,5"', "a number with a decimal point, not a comma"),
+        ("1_100", "a number without separators"),
+        ('"1,100.5"', "a number without separators"),
+        ('"1.100,5"', "a number without separators"),
+        ("1 100", "a number without separators"),
+        ("1'100", "a number without separators"),
+        ("1\u202f100", "a number without separators"),
+        ("\u0661\u0662", "a number in the digits 0 to 9"),
+        ("\uff11", "a number in the digits 0 to 9"),
+        ("\u22120.5", "a number with a hyphen as its minus sign"),
+        ("0x10", "a number"),
+        ("1e", "a number"),
+        ("NA", "a number"),
+        ("True", "a number"),
+        ("1+2j", "a number"),
+        ("1.2.3", "a number without separators"),
+    ],
+)
+def test_a_cell_that_is_not_written_as_a_number_is_refused(tmp_path: Path, cell: str, expected: str) -> None:
+    for fields in ({"inputs": ["x"]}, {"kind": "regression", "targets": ["x"], "inputs": ["y"]}):
+        with pytest.raises(DataWrong) as caught:
+            own(tmp_path, f"series,x,y,target\na,1,1,p\nb,{cell},1,q\n", **fields)
+        assert f"row 3, column x: found {cell.strip(chr(34))!r}; expected {expected}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        ("1", 1),
+        ("-0.5", -0.5),
+        (".5", 0.5),
+        ("5.", 5),
+        ("+1e-3", 0.001),
+        ("1E2", 100),
+        (" 7 ", 7),
+        ("\t7", 7),
+        ("0012", 12),
+    ],
+)
+def test_numbers_in_every_usual_notation_are_read(tmp_path: Path, cell: str, number: float) -> None:
+    task = own(tmp_path, "target,x\n" + f"p,{cell}\nq,{cell}\n" * 4, inputs=["x"])
+    assert task.held_out("test", tmp_path).inputs.ravel().tolist() == [np.float32(number)] * 2
+
+
+@pytest.mark.parametrize("cell", ["", "NaN", "nan", "NULL", "null", "-nan", " "])
+def test_a_missing_value_is_missing_in_every_notation(tmp_path: Path, cell: str) -> None:
+    text = f"series,x,target\na,1,p\na,{cell},p\na,3,p\nb,1,q\n"
+    with pytest.raises(DataWrong, match="row 3, column x: found no value"):
+        own(tmp_path, text)
+    assert sizes(own(tmp_path, text, missing="interpolate")) == (3, 1)
+
+
+def test_marks_and_encodings_change_nothing(tmp_path: Path) -> None:
+    text = "series,größe,target\na,1,grün\nb,2,weiß\n"
+    for data in (text.encode(), text.encode("utf-8-sig"), text.encode("utf-16"), text.replace("\n", "\r\n").encode()):
+        assert own(tmp_path, data, inputs=["größe"]).info.classes == ["grün", "weiß"]
+    with pytest.raises(DataWrong, match="line 1, column 10: found the bytes F6"):
+        own(tmp_path, text.encode("latin-1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "words"),
+    [
+        ("step,x,target\n0,1,a\n1,2,b\n", {}, "found a column of steps, step, but none of series"),
+        ("time,x,target\n0,1,a\n1,2,b\n", {}, "found a column of steps, time, but none of series"),
+        ("Timestamp,x,target\n0,1,a\n1,2,b\n", {}, "found a column of steps, Timestamp, but none of series"),
+        ("t,x,target\n0,1,a\n1,2,b\n", {"step": "t"}, "found a column of steps, t, but none of series"),
+        ("data,target\n1,a\n2,b\n", {}, "found a single column of values, data; expected several columns of steps"),
+        ("series,x,target\na,1,p\nb,2,q\n", {"inputs": ["x", "target"]}, "found target as an input and as a target"),
+        ("x,target\n1,p\n2,q\n", {"inputs": ["target", "x"]}, "found target as an input and as a target"),
+    ],
+)
+def test_a_column_with_the_wrong_part_is_refused(tmp_path: Path, text: str, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataWrong) as caught:
+        own(tmp_path, text, **fields)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["nested", "dated"])
+def test_a_column_that_has_no_numbers_is_refused_only_where_it_is_read(tmp_path: Path, column: str) -> None:
+    frame = FRAME.assign(nested=[[1, 2]] * 5, dated=pd.Timestamp("2024-01-01"))
+    frame[["series", "step", "x", "target", column]].to_parquet(tmp_path / "data.parquet")
+    assert sizes(OwnData(file="data.parquet", inputs=["x"]).with_info(tmp_path)) == (2, 1)
+    with pytest.raises(DataWrong, match=f"column {column}: found .*; expected (a column of )?numbers"):
+        OwnData(file="data.parquet").with_info(tmp_path)
+
+
+def test_a_small_file_of_immense_extent_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataWrong, match=r"the table: found .* only"):
+        own(tmp_path, "target," + ",".join(f"t{n}" for n in range(30_000)) + "\n" + "a,1\nb,2\n" * 3_000)
+    long = "".join(f"long,{n % 7},a\n" for n in range(30_000))
+    with pytest.raises(DataWrong, match=r"its series: found .* most far shorter"):
+        own(tmp_path, "series,x,target\n" + long + "".join(f"s{n},1,b\n" for n in range(30_000)))
