@@ -7,6 +7,7 @@ from pathlib import Path
 from starlette.responses import FileResponse, Response
 
 from service.api import schemas
+from service.api.problems import Refused
 from service.store.errors import NotFound
 from service.store.tables import TrialCheckpoint
 
@@ -17,12 +18,14 @@ def shown(checkpoint: TrialCheckpoint | None, which: str) -> schemas.CheckpointV
     """Return a checkpoint's document for clients, or None for None; ``which`` names it in the download's path."""
     if checkpoint is None:
         return None
+    problem = None if _model(checkpoint).is_file() else _problem(checkpoint)
     return schemas.CheckpointView(
         step=checkpoint.step,
         path=checkpoint.path,
         objective=checkpoint.objective,
         at=checkpoint.at,
         download=f"/v1/trials/{checkpoint.trial_id}/checkpoint?which={which}&download=1",
+        missing=problem,
     )
 
 
@@ -32,13 +35,40 @@ def model_of(checkpoint: TrialCheckpoint | None, trial_id: str, which: str) -> R
     Raises:
         NotFound: ``checkpoint`` is None, or this server cannot read its folder. The message names ``trial_id`` and
             ``which``, that is ``best`` or ``last``.
+        Refused: The checkpoint was removed from the checkpoint store, which this server sees; the status is 410.
     """
     if checkpoint is None:
         raise NotFound(f"{which} checkpoint of trial", trial_id, " yet")
-    path = Path(checkpoint.path)
-    path = path / MODEL if path.is_dir() else path
+    path = _model(checkpoint)
     if not path.is_file() or path.suffix != ".safetensors":
-        where = f" that this server can read: it is at {checkpoint.path}; fetch it on a machine that can read this path"
-        raise NotFound(f"{which} checkpoint of trial", trial_id, where)
+        problem = _problem(checkpoint)
+        if _is_removed(checkpoint):
+            raise Refused(
+                410, "Removed", f"the {which} checkpoint of trial {trial_id!r} is not there any more: {problem}"
+            )
+        raise NotFound(f"{which} checkpoint of trial", trial_id, f" that this server can read: {problem}")
     name = f"{trial_id}-step-{checkpoint.step}.safetensors"
     return FileResponse(path, media_type="application/octet-stream", filename=name)
+
+
+def _model(checkpoint: TrialCheckpoint) -> Path:
+    path = Path(checkpoint.path)
+    return path / MODEL if path.is_dir() else path
+
+
+def _is_removed(checkpoint: TrialCheckpoint) -> bool:
+    """Return whether a checkpoint is not in the store (STORE/SWEEP/TRIAL/STEP), although this server sees the store."""
+    path = Path(checkpoint.path)
+    return path.is_absolute() and path.parent.name == checkpoint.trial_id and path.parents[2].is_dir()
+
+
+def _problem(checkpoint: TrialCheckpoint) -> str:
+    if _is_removed(checkpoint):
+        return (
+            f"{checkpoint.path} or a file in it was removed. If the trial had ended before, its run in MLflow has "
+            "copies of its best and last checkpoints"
+        )
+    return (
+        f"it is at {checkpoint.path}; fetch it on a machine that can read this path. If the checkpoint store was on "
+        "this machine, it was removed or is not mounted"
+    )

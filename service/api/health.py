@@ -30,7 +30,8 @@ def ready(context: Ctx, response: Response) -> schemas.Readiness:
     """Return whether sweeps can run, which needs the database, the controller and Ray.
 
     If they cannot, the status is 503 and ``waiting_for`` says why. While only MLflow is down, the service is ready but
-    degraded: training goes on without it.
+    degraded: training goes on without it. It is not degraded by what somebody deleted in MLflow, which the message of
+    ``mlflow`` says.
     """
     parts = _parts(context)
     waiting = [f"{name}: {parts[name].message}" for name in NEEDED if not parts[name].healthy]

@@ -36,6 +36,7 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> schemas.SweepV
         **_summary(session, row, spec, trials.tally(session, [row.id])[row.id]),
         best=trial(best) if best else None,
         mlflow_url=mlflow_url(settings, run) if run else None,
+        mlflow_lacks=projections.lacks_of_sweep(session, row.id),
         warnings=[schemas.Advice(**warning.as_dict()) for warning in warnings],
         spec=row.spec,
     )
@@ -69,7 +70,7 @@ def _summary(session: Session, row: Sweep, spec: SweepSpec, tally: dict[str, tup
         "trials": schemas.Counts(total=row.trial_count, **counts),
         "progress": _progress(session, row, spec, tally),
         "objective": schemas.ObjectiveView(**objective(spec).model_dump()),
-        "links": {"self": base} | {name: f"{base}/{name}" for name in ("trials", "events", "report")},
+        "links": {"self": base} | {name: f"{base}/{name}" for name in ("trials", "events", "report", "data")},
     }
 
 

@@ -14,7 +14,7 @@ from service.api.strict_query import Known
 from service.states import TRIAL_ENDED
 from service.store import attempts, checkpoints, events, outbox, projections, reports, sweeps, trials
 from service.store.errors import NotFound
-from service.store.tables import Trial
+from service.store.tables import Projection, Trial
 from service.store.trials import TrialVerb
 from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
@@ -73,7 +73,8 @@ def get_checkpoint(
 ) -> schemas.TrialCheckpoints | Response:
     """Return where the trial's last and best checkpoints are, or with ``download=1`` the model of one of them.
 
-    A download is answered with 404 if there is no such checkpoint, or if the API's machine cannot read its folder.
+    A download is answered with 404 if there is no such checkpoint, or if the API's machine cannot read its folder, and
+    with 410 if the checkpoint was removed from the checkpoint store.
     """
     with context.database.read() as session:
         trials.get(session, trial_id)
@@ -89,14 +90,14 @@ def get_checkpoint(
 def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
     """Return how to load the trial's model from MLflow, where it is logged once the trial has succeeded.
 
-    Until MLflow has it the status is 404, and it stays so for a trial that ends in another state; the detail says which
-    of these is the case. The controller logs no model whose checkpoint it cannot read; its log then has a warning.
+    Until MLflow has it the status is 404, and it stays so for a trial that ends in another state, whose run was deleted
+    in MLflow, or whose best checkpoint was removed before its model was logged. The detail says which is the case.
     """
     with context.database.read() as session:
         row = trials.get(session, trial_id)
         run = projections.get(session, trial_id)
-        if run is None or row.state != "succeeded" or outbox.has_end(session, row):
-            raise NotFound("model of trial", trial_id, _why_no_model(row))
+        if run is None or row.state != "succeeded" or run.deleted or run.lacks or outbox.has_end(session, row):
+            raise NotFound("model of trial", trial_id, _why_no_model(row, run))
         spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
     uri, url = f"runs:/{run.run_id}/model", presenters.mlflow_url(context.settings, run)
     own = plan_trial(spec, row.number, row.params).require_spec()
@@ -104,8 +105,12 @@ def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
     return schemas.ModelView(trial_id=trial_id, uri=uri, mlflow_url=url, snippet=snippet)
 
 
-def _why_no_model(trial: Trial) -> str:
+def _why_no_model(trial: Trial, run: Projection | None) -> str:
     """Return why MLflow does not have the model of a trial, as the second half of a sentence."""
+    if trial.state == "succeeded" and run and run.lacks:
+        return f" in MLflow: {run.lacks}"
+    if trial.state == "succeeded" and run and run.deleted:
+        return f": its run {run.run_id} was deleted in MLflow; restore it there to load the model"
     if trial.state == "succeeded":
         return " yet: the trial has succeeded, and its model is about to be logged to MLflow; try again in a moment"
     if trial.state in TRIAL_ENDED:

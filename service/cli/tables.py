@@ -79,5 +79,7 @@ def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
             f"best:   {metric} = {best['objective']:.6g}  {plain(params(best))}  ({best['id']})", soft_wrap=True
         )
     console.print(f"page:   {base_url}/#{sweep['id']}", soft_wrap=True)
+    for subject, reason in sweep.get("mlflow_lacks", {}).items():
+        console.print(f"MLflow lacks a part of {subject}: {reason}", style="yellow", soft_wrap=True, markup=False)
     if sweep["mlflow_url"]:
         console.print(f"MLflow: {sweep['mlflow_url']}", soft_wrap=True)

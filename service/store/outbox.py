@@ -80,7 +80,8 @@ def size(session: Session) -> int:
 def refill(session: Session, sweep_id: str) -> None:
     """Replace a sweep's entries by those that describe all of it, from the other tables, and forget its MLflow runs.
 
-    The projector then creates the runs of the sweep and of its trials anew, and fills them.
+    The projector then creates the runs of the sweep and of its trials anew, and fills them. Runs that were deleted in
+    MLflow are not forgotten, so that they are not created anew.
     """
     sweep = session.get_one(Sweep, sweep_id)
     projections.drop(session, sweep_id)
@@ -88,6 +89,44 @@ def refill(session: Session, sweep_id: str) -> None:
     sweep_created(session, sweep)
     for trial in session.scalars(select(Trial).where(Trial.sweep_id == sweep_id).order_by(Trial.number)):
         _refill_trial(session, trial)
+    if sweep.state in SWEEP_ENDED:
+        sweep_ended(session, sweep)
+
+
+def refill_one(session: Session, subject_id: str) -> None:
+    """Replace the entries of a sweep's own run, or of a trial, by those that describe all of it, from the other tables.
+
+    If the trial's sweep has ended, the sweep's own entries are written again too, because its results refer to the
+    runs of its trials. Runs are not forgotten.
+    """
+    sweep = session.get_one(Sweep, subject_id.partition("-")[0])
+    if subject_id == sweep.id:
+        _refill_own(session, sweep)
+        return
+    trial = session.get_one(Trial, subject_id)
+    session.execute(delete(OutboxEntry).where(OutboxEntry.sweep_id == sweep.id, OutboxEntry.trial_id == trial.id))
+    _refill_trial(session, trial)
+    own = projections.get(session, sweep.id)
+    if sweep.state in SWEEP_ENDED and (own is None or not own.deleted):
+        _refill_own(session, sweep)
+
+
+def restored(session: Session, subject_id: str) -> None:
+    """Store that the run of a sweep or trial was restored in MLflow, and add the entries that describe all of it.
+
+    If it is the sweep's own run, its trials that have no run get their entries too.
+    """
+    projections.mark_deleted(session, [subject_id], deleted=False)
+    refill_one(session, subject_id)
+    known = projections.of_sweep(session, subject_id)
+    for trial in session.scalars(select(Trial).where(Trial.sweep_id == subject_id).order_by(Trial.number)):
+        if trial.id not in known:
+            refill_one(session, trial.id)
+
+
+def _refill_own(session: Session, sweep: Sweep) -> None:
+    session.execute(delete(OutboxEntry).where(OutboxEntry.sweep_id == sweep.id, OutboxEntry.trial_id.is_(None)))
+    sweep_created(session, sweep)
     if sweep.state in SWEEP_ENDED:
         sweep_ended(session, sweep)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text
+from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _NAMING = {
@@ -219,6 +219,8 @@ class Projection(Base):
 
     Attributes:
         subject_id: The id of the sweep or trial.
+        deleted: Whether the run was deleted in MLflow and not restored there. Nothing is written to such a run.
+        lacks: What MLflow lacks of the sweep or trial, and why, for a person to read; None if it lacks nothing.
     """
 
     __tablename__ = "projections"
@@ -226,6 +228,8 @@ class Projection(Base):
     subject_id: Mapped[str] = mapped_column(String(48), primary_key=True)
     experiment_id: Mapped[str] = mapped_column(String(64))
     run_id: Mapped[str] = mapped_column(String(64))
+    deleted: Mapped[bool] = mapped_column(default=False, server_default=false())
+    lacks: Mapped[str | None] = mapped_column(Text)
 
 
 class IdempotencyKey(Base):

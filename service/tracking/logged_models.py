@@ -1,28 +1,29 @@
-"""The calls that log a trial's checkpoint to MLflow as a logged model, and add it to the model registry."""
+"""The calls that log a trial's checkpoint to MLflow as a logged model."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Run
+from mlflow import MlflowException
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.models import Model, ModelSignature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
+from service.tracking.checkpoint_check import CHECKPOINT_FILES
+from service.tracking.mlflow_experiments import MISSING
 from service.tracking.model_package import model_package
 from workers.spec.trial import TrialSpec
 
 PYFUNC_FILE = Path(__file__).with_name("pyfunc_model.py")
-CHECKPOINT_FILES = ("manifest.json", "model.safetensors")
-"""The files of a checkpoint that are logged with its model; that of the optimiser's state is left out."""
 CODE_ARCHIVE = "code.zip"
 NAME = "model"
 
@@ -52,6 +53,29 @@ def log_model(
     logged = client.create_logged_model(
         run.info.experiment_id, NAME, run.info.run_id, params={key: str(value) for key, value in params.items()}
     )
+    try:
+        _fill(client, run, spec, checkpoint, logged)
+    except Exception:
+        # a model without files would be shown for ever, and a further attempt makes another one
+        with suppress(Exception):
+            client.delete_logged_model(logged.model_id)
+        raise
+    return str(logged.model_id)
+
+
+def is_without_files(client: mlflow.MlflowClient, model_id: str) -> bool:
+    """Return whether MLflow has a logged model and none of its files; false for one that was deleted in MLflow."""
+    try:
+        client.get_logged_model(model_id)
+    except MlflowException as error:
+        if error.error_code == MISSING:
+            return False
+        raise
+    return not client.list_logged_model_artifacts(model_id)
+
+
+def _fill(client: mlflow.MlflowClient, run: Run, spec: TrialSpec, checkpoint: Path, logged: LoggedModel) -> None:
+    """Upload the files of a new logged model, and mark it as ready."""
     client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
     metadata = Model(
         artifact_path=logged.artifact_location,
@@ -66,7 +90,6 @@ def log_model(
         repository = get_artifact_repository(logged.artifact_location, client.tracking_uri)
         repository.log_artifacts(str(folder))  # type: ignore[no-untyped-call]
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    return str(logged.model_id)
 
 
 def prepare() -> None:
@@ -116,39 +139,3 @@ def signature(spec: TrialSpec) -> ModelSignature:
     shape = (-1, steps, task.output_size) if task.readout == "every" else (-1, task.output_size)
     lengths = ParamSpec("lengths", DataType.long, default=[], shape=(-1,))
     return ModelSignature(Schema([inputs]), Schema([TensorSpec(dtype, shape)]), ParamSchema([lengths]))
-
-
-def register(run_id: str, model_id: str, name: str, sweep_id: str) -> None:
-    """Add a run's model to the registry as a new version, unless the registered model has a version of this run.
-
-    Args:
-        run_id: The run that the model was logged to.
-        model_id: The id of the logged model.
-        name: The sweep's name. ``registry_name`` of it is the registered model, which is created if necessary.
-        sweep_id: The sweep, which is stored as a tag of the version.
-    """
-    client = mlflow.MlflowClient()
-    name = registry_name(name)
-    try:
-        client.create_registered_model(name)
-    except mlflow.MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    if any(found.run_id == run_id for found in client.search_model_versions(f"name = '{name}'")):
-        return
-    client.create_model_version(
-        name,
-        f"models:/{model_id}",
-        run_id,
-        tags={"spectral.sweep_id": sweep_id},
-        model_id=model_id,
-        await_creation_for=0,
-    )
-
-
-def registry_name(name: str) -> str:
-    """Return a sweep's name with a hyphen for each character that the registry or its search does not accept.
-
-    A name that is only spaces becomes ``sweep``.
-    """
-    return re.sub(r"[/:'\"`\\]", "-", name).strip() or "sweep"

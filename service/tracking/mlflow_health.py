@@ -6,11 +6,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
-from service.store import components, outbox
+from service.http_client import ConnectionUnusable, http_client, reason
+from service.store import components, outbox, projections
 from service.store.database import Database
+from service.tracking.error_words import in_words
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +25,10 @@ NOTE_SECONDS = 3.0
 """The least time, in seconds, between two notes of MLflow's health in the database."""
 PROBE_SECONDS = 5.0
 """How many seconds MLflow may take to answer its health check."""
-REASON_LENGTH = 200
-"""The largest number of characters that are kept of the error of a rejected sweep."""
+LACKS_SECONDS = 86_400.0
+"""For how many seconds after a sweep's end the health says what MLflow lacks of it; the sweep itself always says it."""
+SHOWN = 20
+"""The largest number of sweeps and trials of which the health's detail says what MLflow lacks."""
 
 
 class MlflowUnreachable(RuntimeError):
@@ -43,21 +48,24 @@ class Probe:
     """
 
     def __init__(self, url: str) -> None:
-        self._url, self._http = url, httpx.Client(timeout=PROBE_SECONDS)
+        self._url = url
+        self._http: httpx.Client | None = None
 
     def check(self) -> None:
         """Return if MLflow answers its health check with success; else raise MlflowUnreachable."""
         try:
+            self._http = self._http or http_client(self._url, timeout=PROBE_SECONDS)
             self._http.get(f"{self._url}/health").raise_for_status()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ConnectionUnusable) as error:
             raise MlflowUnreachable(
-                f"MLflow does not answer at {self._url} ({error}). Start it, or set SPECTRAL_MLFLOW_URL. Training "
-                "goes on, and MLflow gets the rest later"
+                f"MLflow does not answer at {self._url}: {reason(error)}. Start it, or set SPECTRAL_MLFLOW_URL. "
+                "Training goes on, and MLflow gets the rest later"
             ) from error
 
     def close(self) -> None:
         """Close the HTTP client's connections."""
-        self._http.close()
+        if self._http is not None:
+            self._http.close()
 
 
 @dataclass
@@ -67,7 +75,7 @@ class _RejectedSweep:
     Attributes:
         retry_at: When it is to be tried again, on the monotonic clock.
         pause: The pause before that, in seconds.
-        reason: The last error, in one line of at most ``REASON_LENGTH`` characters.
+        reason: What the last error means, for a person to read.
     """
 
     retry_at: float
@@ -98,7 +106,7 @@ class RejectedSweeps:
         """Note that a sweep could not be written because of ``error``, and log it if this is new for the sweep."""
         before = self._sweeps.get(sweep_id)
         pause = next_pause(before.pause) if before else FIRST_PAUSE_SECONDS
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:REASON_LENGTH]
+        reason = in_words(error)
         if before is None or before.reason != reason:
             log.error(
                 "sweep %s cannot be written to MLflow, which answers; trying again: %s", sweep_id, error, exc_info=error
@@ -122,10 +130,20 @@ class HealthNotes:
         term: The leadership term, checked with every write.
         url: The address of the MLflow server.
         reasons: Returns why each rejected sweep could not be written, by the sweep's id.
+        experiments: Returns what the next controller has to know of the experiments that hold our runs; None if this
+            one has not asked MLflow yet.
     """
 
-    def __init__(self, database: Database, term: int, url: str, reasons: Callable[[], dict[str, str]]) -> None:
-        self._database, self._term, self._url, self._reasons = database, term, url, reasons
+    def __init__(
+        self,
+        database: Database,
+        term: int,
+        url: str,
+        reasons: Callable[[], dict[str, str]],
+        experiments: Callable[[], dict[str, Any] | None],
+    ) -> None:
+        self._database, self._term, self._url = database, term, url
+        self._reasons, self._experiments = reasons, experiments
         self._noted_at = 0.0
         self._failure = ""
 
@@ -156,10 +174,36 @@ class HealthNotes:
         if not force and time.monotonic() - self._noted_at < NOTE_SECONDS:
             return
         reasons = self._reasons()
-        rejected = (
-            f"sweeps that cannot be written: {len(reasons)}; the controller's log says why" if reasons else "answers"
-        )
         with self._database.write(self._term) as session:
-            detail = {"url": self._url, "outbox": outbox.size(session), "not_taken": reasons}
-            components.note(session, "mlflow", not self._failure and not reasons, self._failure or rejected, detail)
+            lacks = projections.lacking(session, time.time() - LACKS_SECONDS)
+            before, experiments = components.get(session, "mlflow"), self._experiments()
+            if experiments is None:
+                experiments = before.detail.get("experiments", {}) if before else {}
+            detail = {
+                "url": self._url,
+                "outbox": outbox.size(session),
+                "not_taken": reasons,
+                "lacks": dict(list(lacks.items())[:SHOWN]),
+                "experiments": experiments,
+            }
+            message = self._failure or "; ".join(["answers", *_rejected(reasons), *_lacking(lacks)])
+            components.note(session, "mlflow", not self._failure and not reasons, message, detail)
         self._noted_at = time.monotonic()
+
+
+def _rejected(reasons: dict[str, str]) -> list[str]:
+    """Return a sentence about the sweeps that cannot be written; none if there are none."""
+    if not reasons:
+        return []
+    sweep_id, reason = next(iter(reasons.items()))
+    others = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+    return [f"sweep {sweep_id}{others} cannot be written: {reason}"]
+
+
+def _lacking(lacks: dict[str, str]) -> list[str]:
+    """Return a sentence about what MLflow lacks for good, or until somebody restores it; none if nothing."""
+    if not lacks:
+        return []
+    subject, reason = next(iter(lacks.items()))
+    others = f", and {len(lacks) - 1} more" if len(lacks) > 1 else ""
+    return [f"lacks a part of {subject}{others}: {reason}"]

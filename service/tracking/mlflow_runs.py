@@ -1,18 +1,20 @@
-"""The calls to MLflow that concern any single run: create it, find it by tag, log to it, end it. No database."""
+"""The calls to MLflow that concern any single run: create it, find it, log to it, end it, restore it. No database."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow import MlflowClient, MlflowException
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-EXPERIMENT = "spectral"
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Makes MLflow's page open the experiment at its training runs; without it, the page guesses."""
+from service.tracking.mlflow_experiments import MISSING, ExperimentDeleted, Experiments
+
+T = TypeVar("T")
+
 SWEEP_TAG, TRIAL_TAG = "spectral.sweep_id", "spectral.trial_id"
 BATCH = 1_000
 """The largest number of metrics in one call to MLflow, which is MLflow's own limit."""
@@ -37,75 +39,119 @@ RunMetrics = tuple[int, float, Mapping[str, float]]
 """The (step, time, metrics by name) of one report; the time in seconds since 1970."""
 
 
-class RunGone(RuntimeError):
+class RunMissing(RuntimeError):
+    """MLflow does not have a run that it had, or has it in its trash.
+
+    Attributes:
+        run_id: The run.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"{self.PROBLEM} run {run_id}")
+
+    PROBLEM = "MLflow lacks"
+
+
+class RunDeleted(RunMissing):
+    """A run is in MLflow's trash, and its experiment is not: somebody has deleted this run."""
+
+    PROBLEM = "somebody has deleted in MLflow"
+
+
+class RunGone(RunMissing):
     """MLflow no longer has a run that it had: it was wiped, or the run was purged."""
+
+    PROBLEM = "MLflow no longer has"
+
+
+@dataclass(frozen=True)
+class TaggedRun:
+    """A run that was found by its tags: its id, and whether it is in MLflow's trash."""
+
+    run_id: str
+    deleted: bool
 
 
 class Runs:
-    """Creates, finds, fills and ends the service's runs on one MLflow server, all in the experiment ``spectral``.
+    """Creates, finds, fills and ends the service's runs on one MLflow server.
+
+    Every method that takes a run raises RunDeleted, RunGone or ExperimentDeleted if the run cannot be written to.
 
     Args:
         url: The address of the MLflow server.
+
+    Attributes:
+        client: The client of the server.
+        experiments: The server's experiments.
     """
 
     def __init__(self, url: str) -> None:
         self.client = MlflowClient(url)
-        self._experiment: str | None = None
+        self.experiments = Experiments(self.client)
 
-    def experiment_exists(self) -> bool:
-        """Return whether MLflow has the experiment, also in its trash. If not, it has none of our runs either."""
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found is None:
-            self._experiment = None
-        return found is not None
+    def of_sweep(self, experiment_id: str, sweep_id: str) -> dict[str, TaggedRun]:
+        """Return the runs that carry a sweep's tag, by the id of the trial, or of the sweep for its own run.
 
-    def experiment(self) -> str:
-        """Return the experiment's id; create it, or restore it from MLflow's trash, if necessary."""
-        if self._experiment is None:
-            found = self.client.get_experiment_by_name(EXPERIMENT)
-            if found is not None and found.lifecycle_stage == "deleted":
-                self.client.restore_experiment(found.experiment_id)
-            if found is None:
-                self._experiment = self.client.create_experiment(EXPERIMENT, tags=KIND)
-            else:
-                self._experiment = found.experiment_id
-                for key, value in KIND.items():
-                    if key not in found.tags:
-                        self.client.set_experiment_tag(found.experiment_id, key, value)
-        return self._experiment
-
-    def of_sweep(self, sweep_id: str) -> dict[str, str]:
-        """Return the ids of the runs that carry a sweep's tag, by the id of the trial, or of the sweep for its own run.
-
-        MLflow is searched; runs in its trash are not found.
+        MLflow's trash is searched too. If a sweep or trial has several runs, one that is not in the trash is returned.
         """
-        found: dict[str, str] = {}
+        found: dict[str, TaggedRun] = {}
         token: str | None = None
         while True:
             query = f"tags.`{SWEEP_TAG}` = '{sweep_id}'"
-            page = self.client.search_runs([self.experiment()], query, max_results=SEARCHED, page_token=token)
+            page = self.client.search_runs([experiment_id], query, ViewType.ALL, max_results=SEARCHED, page_token=token)
             for run in page:
-                found[run.data.tags.get(TRIAL_TAG, sweep_id)] = run.info.run_id
+                subject = run.data.tags.get(TRIAL_TAG, sweep_id)
+                if subject not in found or found[subject].deleted:
+                    found[subject] = TaggedRun(run.info.run_id, _is_deleted(run))
             token = page.token
             if not token:
                 return found
 
-    def create(self, name: str, at: float, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-        """Create a run with its parameters and return its id; ``at`` is its start in seconds since 1970."""
-        run = self.client.create_run(self.experiment(), start_time=millis(at), tags=dict(tags), run_name=name)
-        run_id: str = run.info.run_id
-        self.set_params(run_id, params)
-        return run_id
+    def among(self, experiment_ids: Sequence[str], run_ids: Sequence[str], *, deleted: bool) -> set[str]:
+        """Return those of some runs that are in MLflow's trash, or those that MLflow has elsewhere.
 
-    def set_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        """Set a run's parameters, each as text of at most ``VALUE_LENGTH`` characters.
+        Args:
+            experiment_ids: The experiments of the runs.
+            run_ids: The runs, at most ``SEARCHED``.
+            deleted: Whether to return the runs in the trash, or the others.
+        """
+        if not run_ids:
+            return set()
+        query = f"attributes.run_id IN ({', '.join(repr(run_id) for run_id in run_ids)})"
+        view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
+        return {run.info.run_id for run in self.client.search_runs(list(experiment_ids), query, view, SEARCHED)}
+
+    def create(
+        self, experiment_id: str, name: str, at: float, tags: Mapping[str, str], params: Mapping[str, Any]
+    ) -> str:
+        """Create a run with its parameters and return its id; ``at`` is its start in seconds since 1970.
 
         Raises:
-            mlflow.MlflowException: If a parameter has another value already; the same value again is accepted.
+            ExperimentDeleted: If the experiment is in MLflow's trash, or MLflow has it no longer.
         """
+        try:
+            run = self.client.create_run(experiment_id, start_time=millis(at), tags=dict(tags), run_name=name)
+        except MlflowException as error:
+            if not self.experiments.is_active(experiment_id):
+                raise ExperimentDeleted(experiment_id) from error
+            raise
+        run_id: str = run.info.run_id
+        self._set_params(run_id, params)
+        return run_id
+
+    def complete(self, run_id: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
+        """Set a run's tags, and those of the parameters that it does not have: MLflow changes no parameter's value."""
+        known = self.get(run_id).data.params
+        self._set_params(run_id, {key: value for key, value in params.items() if key not in known})
+        self.log(run_id, [], tags)
+
+    def _set_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Set parameters that a run does not have, each as text of at most ``VALUE_LENGTH`` characters."""
         rows = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in params.items()]
         for start in range(0, len(rows), PARAM_BATCH):
-            self.client.log_batch(run_id, params=rows[start : start + PARAM_BATCH])
+            batch = rows[start : start + PARAM_BATCH]
+            self.on(run_id, partial(self.client.log_batch, run_id, params=batch))
 
     def log(self, run_id: str, points: list[RunMetrics], tags: Mapping[str, Any] | None = None) -> None:
         """Log the metrics of some reports to a run, and set tags.
@@ -116,15 +162,12 @@ class Runs:
             run_id: The run.
             points: The reports.
             tags: Tags by name; those whose value is None are left out.
-
-        Raises:
-            RunGone: If MLflow no longer has the run.
         """
         rows = [Metric(key, value, millis(at), step) for step, at, values in points for key, value in values.items()]
         tagged = [RunTag(key, str(value)) for key, value in (tags or {}).items() if value is not None]
         for start in range(0, max(len(rows), len(tagged) > 0), BATCH):
             batch = rows[start : start + BATCH]
-            self._known(run_id, partial(self.client.log_batch, run_id, batch, tags=tagged if start == 0 else []))
+            self.on(run_id, partial(self.client.log_batch, run_id, batch, tags=tagged if start == 0 else []))
 
     def end(self, run_id: str, state: str, at: float) -> None:
         """End a run.
@@ -133,30 +176,59 @@ class Runs:
             run_id: The run.
             state: The final state of its sweep or trial, which ``STATUS`` turns into MLflow's status.
             at: When it ended, in seconds since 1970.
-
-        Raises:
-            RunGone: If MLflow no longer has the run.
         """
-        self._known(run_id, lambda: self.client.set_terminated(run_id, STATUS[state], millis(at)))
+        self.on(run_id, lambda: self.client.set_terminated(run_id, STATUS[state], millis(at)))
 
     def get(self, run_id: str) -> Run:
-        """Return a run with its tags, parameters and metrics; raise RunGone if MLflow no longer has it."""
-        found: Run = self._known(run_id, lambda: self.client.get_run(run_id))
+        """Return a run with its tags, parameters and metrics."""
+        found: Run = self.on(run_id, partial(self.client.get_run, run_id))
+        self._check(found)
         return found
+
+    def restore(self, run_id: str) -> None:
+        """Restore a run from MLflow's trash."""
+        self.on(run_id, partial(self.client.restore_run, run_id))
 
     def copy(self, run: Run, folder: str, path: str) -> None:
         """Copy the content of a local folder to the folder ``path`` of the run's artifacts."""
         repository = get_artifact_repository(run.info.artifact_uri, self.client.tracking_uri)
         repository.log_artifacts(folder, path)  # type: ignore[no-untyped-call]
 
-    @staticmethod
-    def _known(run_id: str, call: Callable[[], Any]) -> Any:
+    def on(self, run_id: str, call: Callable[[], T]) -> T:
+        """Return what a call about a run returns.
+
+        If MLflow refuses the call, MLflow is asked for the run: its error codes do not say whether the run is in the
+        trash.
+
+        Raises:
+            RunGone: If MLflow no longer has the run.
+            RunDeleted: If the run is in MLflow's trash, and its experiment is not.
+            ExperimentDeleted: If the run's experiment is in MLflow's trash, or MLflow has it no longer.
+            mlflow.MlflowException: If the call is refused for another reason.
+        """
         try:
             return call()
         except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise RunGone(f"MLflow no longer has run {run_id}") from error
+            try:
+                found = self.client.get_run(run_id)
+            except MlflowException as missing:
+                if missing.error_code == MISSING:
+                    raise RunGone(run_id) from error
+                raise error from None
+            self._check(found)
             raise
+
+    def _check(self, run: Run) -> None:
+        """Raise RunDeleted or ExperimentDeleted if a run is in MLflow's trash, alone or with its experiment."""
+        if not _is_deleted(run):
+            return
+        if not self.experiments.is_active(run.info.experiment_id):
+            raise ExperimentDeleted(run.info.experiment_id)
+        raise RunDeleted(run.info.run_id)
+
+
+def _is_deleted(run: Run) -> bool:
+    return bool(run.info.lifecycle_stage == LifecycleStage.DELETED)
 
 
 def millis(at: float) -> int:

@@ -7,15 +7,20 @@ import os
 import threading
 import time
 import warnings
+from typing import Any
 
 import mlflow
+import requests
+from mlflow import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.settings import ControllerSettings
-from service.store import outbox, projections
+from service.store import outbox
 from service.store.database import Database, LeadLost
 from service.store.tables import OutboxEntry
 from service.tracking import logged_models
+from service.tracking.deletions import Deletions
+from service.tracking.error_words import in_words
 from service.tracking.mlflow_health import (
     NOTE_SECONDS,
     PROBE_SECONDS,
@@ -25,7 +30,7 @@ from service.tracking.mlflow_health import (
     RejectedSweeps,
     next_pause,
 )
-from service.tracking.mlflow_runs import RunGone, Runs
+from service.tracking.mlflow_runs import Runs
 from service.tracking.sweep_projection import InvalidStoredSweep, SweepProjection
 
 log = logging.getLogger(__name__)
@@ -64,9 +69,10 @@ class Projector:
         self._reached_at = -NOTE_SECONDS
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self._runs: Runs | None = None
+        self._deletions: Deletions | None = None
         self._probe = Probe(self._url)
         self._rejected = RejectedSweeps()
-        self._health = HealthNotes(database, term, self._url, lambda: self._rejected.reasons)
+        self._health = HealthNotes(database, term, self._url, lambda: self._rejected.reasons, self._experiments)
 
     def start(self) -> None:
         """Start the thread. It can be started only once."""
@@ -146,6 +152,9 @@ class Projector:
         self._health.write()
         return len(entries) == LIMIT
 
+    def _experiments(self) -> dict[str, Any] | None:
+        return self._deletions.experiments() if self._deletions else None
+
     def _waiting(self, limit: int) -> list[OutboxEntry]:
         with self._database.read() as session:
             return outbox.oldest(session, limit, self._rejected.pausing())
@@ -164,9 +173,7 @@ class Projector:
             )
             with self._database.write(self._term) as session:
                 outbox.remove_all(session, sweep_id)
-        except RunGone as error:
-            log.warning("%s; writing sweep %s again from the start", error, sweep_id)
-            self._refill(sweep_id)
+            self._rejected.remove(sweep_id)
         except Exception as error:
             if self._stop.is_set():
                 return
@@ -176,15 +183,11 @@ class Projector:
         else:
             self._rejected.remove(sweep_id)
 
-    def _refill(self, sweep_id: str) -> None:
-        with self._database.write(self._term) as session:
-            outbox.refill(session, sweep_id)
-
     def _reach(self) -> None:
-        """Check that MLflow answers, set up its client on the first call, refill the outbox if MLflow lost our runs.
+        """Check that MLflow answers, set up its client on the first call, and notice what was deleted or restored.
 
         Raises:
-            MlflowUnreachable: If MLflow does not answer.
+            MlflowUnreachable: If MLflow does not answer, or not with what it is asked for.
         """
         self._probe.check()
         if self._runs is None:
@@ -195,18 +198,11 @@ class Projector:
             mlflow.set_registry_uri(self._url)
             logged_models.prepare()
             self._runs = Runs(self._url)
-        if not self._runs.experiment_exists():
-            self._restore(self._runs)
+            self._deletions = Deletions(self._database, self._term, self._runs)
+        assert self._deletions is not None
+        try:
+            self._deletions.check_experiments()
+            self._deletions.check_runs()
+        except (MlflowException, requests.RequestException) as error:
+            raise MlflowUnreachable(f"MLflow answers its health check at {self._url}, but {in_words(error)}") from error
         self._health.set_up()
-
-    def _restore(self, runs: Runs) -> None:
-        """Put all sweeps that MLflow has lost into the outbox again, and only then create the experiment.
-
-        In this order an interruption is harmless: the experiment is still missing at the next attempt.
-        """
-        with self._database.read() as session:
-            lost = list(projections.sweeps(session))
-        for sweep_id in lost:
-            log.warning("MLflow no longer has sweep %s; writing it again", sweep_id)
-            self._refill(sweep_id)
-        runs.experiment()

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from service.store.database import Database
-from service.tracking import diagnostic_plots, logged_models, plots, sweep_results
+from service.tracking import diagnostic_plots, model_registry, plots, sweep_results
 from service.tracking.mlflow_runs import RunMetrics, Runs
 from service.tracking.sweep_results import SweepResults
 from service.tracking.sweep_runs import SweepRuns
 from service.tracking.trial_projection import MODEL_TAG
+
+REGISTERED_TAG = "spectral.registered_run"
+"""The tag of a sweep's run with the trial's run whose model was added to the model registry."""
 
 
 def read_and_plot(database: Database, sweep_id: str) -> tuple[SweepResults, dict[str, bytes]]:
@@ -29,10 +32,11 @@ def read_and_plot(database: Database, sweep_id: str) -> tuple[SweepResults, dict
 
 def project_results(
     runs: Runs, sweep_runs: SweepRuns, end: dict[str, Any], found: SweepResults, drawn: dict[str, bytes]
-) -> None:
+) -> str | None:
     """Write the results to the sweep's run, register the model of the best trial, and end the run.
 
-    Nothing is registered if no trial has succeeded, or if the best one has no logged model.
+    Nothing is registered if no trial has succeeded, or if the best one has no logged model. A model is registered only
+    once, so that a version that was deleted in MLflow stays deleted.
 
     Args:
         runs: The service's runs in MLflow.
@@ -40,8 +44,16 @@ def project_results(
         end: The payload of the outbox entry for the sweep's end: ``state``, ``reason`` and ``at``.
         found: The sweep's trials, ranked by the objective.
         drawn: The plots as PNG files by name; may be empty.
+
+    Returns:
+        Why the model of the best trial could not be registered; None if it could, or if there is none.
+
+    Raises:
+        RunMissing: If the sweep's run or that of the best trial is missing.
+        ExperimentDeleted: If their experiment is in MLflow's trash.
     """
-    run_id = sweep_runs.parent()
+    run = runs.get(sweep_runs.parent())
+    run_id = run.info.run_id
     runs.client.log_dict(run_id, sweep_results.leaderboard(found), "leaderboard.json")
     if drawn:
         with tempfile.TemporaryDirectory() as folder:
@@ -49,15 +61,24 @@ def project_results(
                 Path(folder, name).write_bytes(content)
             runs.client.log_artifacts(run_id, folder, "plots")
     points: list[RunMetrics] = []
-    tags = {"spectral.state": end["state"], "spectral.reason": end["reason"]}
+    tags: dict[str, str | None] = {"spectral.state": end["state"], "spectral.reason": end["reason"]}
+    lacks: str | None = None
     if found.best is not None:
         trial = found.best.trial
         assert trial.objective is not None
         points = [(trial.best_step or 0, end["at"], {f"best/{found.objective.metric}": trial.objective})]
+        tags["spectral.best_trial"] = trial.id
         best_run = sweep_runs.child(trial, found.best.spec)
-        tags |= {"spectral.best_trial": trial.id, "spectral.best_run": best_run}
-        model_id = runs.get(best_run).data.tags.get(MODEL_TAG)
-        if model_id is not None:
-            logged_models.register(best_run, model_id, found.sweep.name, found.sweep.id)
+        if sweep_runs.is_deleted(trial.id):
+            lacks = (
+                f"its best model is not in the model registry: the run of trial {trial.number} was deleted in MLflow"
+            )
+        else:
+            tags["spectral.best_run"] = best_run
+            model_id = runs.get(best_run).data.tags.get(MODEL_TAG)
+            if model_id is not None and run.data.tags.get(REGISTERED_TAG) != best_run:
+                lacks = model_registry.register(runs.client, best_run, model_id, found.sweep.name, found.sweep.id)
+                tags[REGISTERED_TAG] = None if lacks else best_run
     runs.log(run_id, points, tags)
     runs.end(run_id, end["state"], end["at"])
+    return lacks

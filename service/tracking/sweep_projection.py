@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from pydantic import ValidationError
 
-from service.store import outbox, sweeps, trials
+from service.states import SWEEP_ENDED
+from service.store import outbox, projections, sweeps, trials
 from service.store.database import Database
 from service.store.tables import OutboxEntry
 from service.tracking import sweep_results
-from service.tracking.mlflow_runs import Runs
+from service.tracking.mlflow_experiments import ExperimentDeleted
+from service.tracking.mlflow_runs import RunMissing, Runs
 from service.tracking.results_projection import project_results, read_and_plot
 from service.tracking.sweep_runs import SweepRuns
 from service.tracking.trial_projection import project_trial
@@ -23,6 +25,10 @@ BATCH = 16
 """The number of trials whose entries are removed from the outbox together, once all of them have been written.
 
 A process that ends waits for one batch at most."""
+DELETED = "its run was deleted in MLflow before it had everything; restore the run there, and it gets the rest"
+ALL_DELETED = (
+    "all of its runs were deleted in MLflow before they had everything; restore them there, and they get the rest"
+)
 
 
 class InvalidStoredSweep(RuntimeError):
@@ -57,50 +63,106 @@ class SweepProjection:
         """Write entries to MLflow, and remove them from the outbox.
 
         Trials come first and the sweep comes last, because the sweep's results refer to the runs of its trials. The
-        entries of a batch of trials are removed after the batch, those of the sweep itself at the end. An error of a
-        trial is raised after its batch; that trial's entries, and all later ones, then stay in the outbox.
+        entries of a batch of trials are removed after the batch, those of the sweep itself at the end. The first error
+        of a trial is raised after the others have been tried, up to a batch in which all fail; the entries that were
+        not written then stay in the outbox.
+
+        Entries of deleted runs are removed without being written, and the database notes what MLflow lacks. If a run
+        or the experiment turns out to be missing, it is noted or restored, and the entries stay for the next call.
 
         Args:
             entries: The sweep's entries, in order of id.
 
         Raises:
-            RunGone: If MLflow no longer has a run that it had.
             LeadLost: If another controller leads by now.
         """
+        try:
+            self._project(self._without_deleted(entries))
+        except RunMissing as error:
+            self._sweep_runs.note_missing(error)
+        except ExperimentDeleted as error:
+            self._sweep_runs.restore_experiment(error)
+
+    def _project(self, entries: Sequence[OutboxEntry]) -> None:
         by_trial: dict[str | None, list[OutboxEntry]] = {}
         for entry in entries:
             by_trial.setdefault(entry.trial_id, []).append(entry)
         own = by_trial.pop(None, [])
-        self._sweep_runs.parent()
+        if own or (by_trial and self._is_open):
+            self._sweep_runs.parent()
         end = next((entry.payload for entry in own if entry.kind == "ended"), None)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="mlflow") as pool:
             # the plots are drawn while MLflow takes the last trials
             results = pool.submit(read_and_plot, self._database, self._sweep_id) if end else None
+            errors: list[BaseException] = []
             for batch in _batches(list(by_trial.values()), BATCH):
-                self._project_trials(pool, batch)
+                failed = self._project_trials(pool, batch)
+                errors += failed
+                if len(failed) == len(batch):
+                    break  # MLflow itself may fail, and each further call may take until its time limit
+            missing = [error for error in errors if isinstance(error, RunMissing)]
+            for error in missing:
+                self._sweep_runs.note_missing(error)
+            if len(errors) > len(missing):
+                raise next(error for error in errors if not isinstance(error, RunMissing))
+            if missing:
+                return  # what is left is written by the next call
             if results and end:
-                project_results(self._runs, self._sweep_runs, end, *results.result())
+                lacks = project_results(self._runs, self._sweep_runs, end, *results.result())
+                self._note_lack(self._sweep_id, lacks)
         self._remove(own)
 
-    def _project_trials(self, pool: ThreadPoolExecutor, batch: list[list[OutboxEntry]]) -> None:
+    def _without_deleted(self, entries: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
+        """Remove the entries of deleted runs from the outbox, and return the others."""
+        runs = self._sweep_runs
+        if runs.all_deleted:
+            self._note_lack(self._sweep_id, ALL_DELETED)
+            self._remove(entries)
+            return []
+        deleted = {entry.trial_id for entry in entries if entry.trial_id and runs.is_deleted(entry.trial_id)}
+        for trial_id in deleted:
+            self._note_lack(trial_id, DELETED)
+        self._remove([entry for entry in entries if entry.trial_id in deleted])
+        return [entry for entry in entries if entry.trial_id not in deleted]
+
+    def _project_trials(self, pool: ThreadPoolExecutor, batch: list[list[OutboxEntry]]) -> list[BaseException]:
         """Write the entries of several trials at once, one list for each trial, and remove those that were written.
 
-        If trials fail, the error of the first one is raised, after all others have been tried.
+        Returns:
+            The errors of the trials that failed, after all others have been tried.
         """
-        started = []
+        started: dict[str, Future[str | None]] = {}
         for entries in batch:
-            assert entries[0].trial_id is not None
+            trial_id = entries[0].trial_id
+            assert trial_id is not None
             with self._database.read() as session:
-                trial = trials.get(session, entries[0].trial_id)
+                trial = trials.get(session, trial_id)
             spec = sweep_results.resolved(self._spec, trial)
             # runs are created here, one after the other: the threads share no state but MLflow's
             run_id = self._sweep_runs.child(trial, spec)
-            written = pool.submit(project_trial, self._database, self._runs, trial, spec, run_id, entries)
-            started.append((entries, written))
-        wait([written for _, written in started])
-        self._remove([entry for entries, written in started if not written.exception() for entry in entries])
-        for _, written in started:
-            written.result()
+            if not self._sweep_runs.is_deleted(trial_id):
+                started[trial_id] = pool.submit(project_trial, self._database, self._runs, trial, spec, run_id, entries)
+        wait(started.values())
+        failed = {trial_id: error for trial_id, future in started.items() if (error := future.exception())}
+        written = [entry for entries in batch for entry in entries if entry.trial_id in started.keys() - failed.keys()]
+        for entry in written:
+            if entry.kind == "ended":
+                self._note_lack(str(entry.trial_id), started[str(entry.trial_id)].result())
+        self._remove(written)
+        return list(failed.values())
+
+    @property
+    def _is_open(self) -> bool:
+        with self._database.read() as session:
+            return sweeps.get(session, self._sweep_id).state not in SWEEP_ENDED
+
+    def _note_lack(self, subject: str, lacks: str | None) -> None:
+        """Store what MLflow lacks of the sweep or a trial, if that is not stored already."""
+        with self._database.read() as session:
+            row = projections.get(session, subject)
+        if row is not None and row.lacks != lacks:
+            with self._database.write(self._term) as session:
+                projections.note_lack(session, subject, lacks)
 
     def _remove(self, entries: Sequence[OutboxEntry]) -> None:
         if entries:

@@ -1,23 +1,36 @@
-"""Which MLflow runs one sweep has, a parent and a child for each trial: found in the database or MLflow, or created."""
+"""Which MLflow runs one sweep has, a parent and a child for each trial: found in the database or MLflow, or created.
+
+What somebody deletes in MLflow stays deleted, unless something else needs it:
+
+- A trial's run in MLflow's trash stays there, and gets nothing until it is restored in MLflow.
+- The sweep's own run is restored while more is written of the sweep: the runs of its trials are shown under it, and the
+  leaderboard has no other place. It is not restored if the runs of all of its trials are deleted too.
+- An experiment is restored when one of its runs is to be written.
+- A run that is gone without having been seen in the trash was lost, and is written again.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import logging
 
-from service.store import projections
+from service.store import outbox, projections
 from service.store.database import Database
 from service.store.tables import Sweep, Trial
-from service.tracking.mlflow_runs import SWEEP_TAG, TRIAL_TAG, Runs
-from workers.spec.expand import objective
-from workers.spec.parameter_count import count_parameters
+from service.tracking import run_fields
+from service.tracking.mlflow_experiments import ExperimentDeleted, is_deleted
+from service.tracking.mlflow_runs import RunDeleted, RunGone, RunMissing, Runs, TaggedRun
+from service.tracking.run_fields import PARENT_TAG, RunFields
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import TrialSpec
 
-SOURCE_TAGS = {"mlflow.source.name": "spectral", "mlflow.source.type": "JOB"}
+log = logging.getLogger(__name__)
+
+RESTORED = {"spectral.restored": "deleted in MLflow while the sweep was written, and needed by the runs of its trials"}
+"""The tag of a sweep's run that was restored."""
 
 
 class SweepRuns:
-    """Finds or creates the MLflow runs of one sweep: a parent for the sweep and a child for each trial.
+    """Finds, creates and restores the MLflow runs of one sweep: a parent for the sweep and a child for each trial.
 
     It must be used by one thread only.
 
@@ -32,89 +45,129 @@ class SweepRuns:
     def __init__(self, database: Database, term: int, runs: Runs, sweep: Sweep, spec: SweepSpec) -> None:
         self._database, self._term, self._runs, self._sweep, self._spec = database, term, runs, sweep, spec
         with database.read() as session:
-            self._known = {subject: row.run_id for subject, row in projections.of_sweep(session, sweep.id).items()}
-        self._tagged: dict[str, str] | None = None
+            self._rows = projections.of_sweep(session, sweep.id)
+        self._tagged: dict[str, TaggedRun] | None = None
+        self._experiment: str | None = None
+
+    def is_deleted(self, subject: str) -> bool:
+        """Return whether the run of the sweep or of a trial, given by its id, is known to be deleted in MLflow."""
+        return subject in self._rows and self._rows[subject].deleted
+
+    @property
+    def all_deleted(self) -> bool:
+        """Whether the sweep's run and those of its trials, at least one of them, are all known to be deleted."""
+        return self.is_deleted(self._sweep.id) and len(self._rows) > 1 and all(r.deleted for r in self._rows.values())
 
     def parent(self) -> str:
-        """Return the id of the sweep's run. It is created if there is none."""
-        tags = {
-            SWEEP_TAG: self._sweep.id,
-            "spectral.kind": "sweep",
-            "spectral.task": self._spec.task.name,
-            **SOURCE_TAGS,
-        }
-        goal = objective(self._spec)
-        params = {
-            "sampler": self._spec.search.sampler,
-            "seed": self._spec.search.seed,
-            "trials": self._sweep.trial_count,
-            "objective": goal.metric,
-            "direction": goal.direction,
-            "early_stopping": self._spec.early_stopping.kind,
-        }
-        for path, dimension in self._spec.space.items():
-            params[f"space.{path}"] = str(dimension.model_dump_json(exclude_defaults=True))
-        return self._find_or_create(self._sweep.id, self._sweep.name, self._sweep.created_at, tags, params)
+        """Return the id of the sweep's run. It is created if there is none, and restored if it is deleted."""
+        if self.is_deleted(self._sweep.id):
+            self._restore_parent()
+        known = self._sweep.id in self._rows
+        fields = run_fields.of_sweep(self._sweep, self._spec)
+        run_id = self._find_or_create(self._sweep.id, self._sweep.name, self._sweep.created_at, fields)
+        if not known:
+            self._move_children(run_id)
+        if self.is_deleted(self._sweep.id):  # it was found by its tag, in the trash
+            self._restore_parent()
+        return run_id
 
     def child(self, trial: Trial, spec: TrialSpec | None) -> str:
-        """Return the id of a trial's run, a child of the sweep's. It is created if there is none.
+        """Return the id of a trial's run, a child of the sweep's, which may be deleted. It is created if there is none.
 
         Args:
             trial: The trial's row.
-            spec: The trial's task, model and training, which become the parameters of a new run; None if the trial
-                cannot be trained, so that the run gets its swept values only.
+            spec: The trial's task, model and training; None if it cannot be trained.
         """
-        tags = {
-            SWEEP_TAG: self._sweep.id,
-            TRIAL_TAG: trial.id,
-            "mlflow.parentRunId": self.parent(),
-            "spectral.kind": "trial",
-            "spectral.task": self._spec.task.name,
-            **SOURCE_TAGS,
-        }
-        params = {"trial": trial.number, **trial.params}
-        if spec is not None:
-            tags["spectral.seed"] = str(spec.training.seed)
-            params = trial_params(spec)
-        started_at = trial.started_at or trial.created_at
-        return self._find_or_create(trial.id, f"{self._sweep.name} #{trial.number}", started_at, tags, params)
+        own = self._rows.get(self._sweep.id)
+        fields = run_fields.of_trial(trial, spec, self._spec.task.name, own.run_id if own else self.parent())
+        name, started_at = f"{self._sweep.name} #{trial.number}", trial.started_at or trial.created_at
+        return self._find_or_create(trial.id, name, started_at, fields)
 
-    def _find_or_create(
-        self, subject: str, name: str, started_at: float, tags: dict[str, str], params: dict[str, Any]
-    ) -> str:
+    def note_missing(self, error: RunMissing) -> None:
+        """Store that a run of this sweep is deleted, or have it written again if it is gone."""
+        subject = next((subject for subject, row in self._rows.items() if row.run_id == error.run_id), None)
+        if subject is None:
+            return  # it was created, but not stored yet: the next search by tag finds it
+        with self._database.write(self._term) as session:
+            if isinstance(error, RunDeleted):
+                projections.mark_deleted(session, [subject])
+                self._rows[subject].deleted = True
+            else:
+                projections.drop_one(session, subject)
+                outbox.refill_one(session, subject)
+                del self._rows[subject]
+        then = "it gets nothing until it is restored there" if self.is_deleted(subject) else "it is written again"
+        log.warning("%s of %s; %s", error, subject, then)
+
+    def restore_experiment(self, error: ExperimentDeleted) -> None:
+        """Restore the experiment in which this sweep is to be written; do nothing if MLflow has it no longer."""
+        found = self._runs.experiments.get(error.experiment_id)
+        if found is None or not is_deleted(found):
+            return
+        with self._database.read() as session:
+            deleted = projections.deleted_in(session, found.experiment_id)
+        self._runs.experiments.restore(found.experiment_id, deleted)
+        log.warning(
+            "experiment %r was deleted in MLflow; it was restored with its runs, because sweep %s is written to it. "
+            "Delete the runs that are not wanted, and not the experiment",
+            found.name,
+            self._sweep.id,
+        )
+
+    def _restore_parent(self) -> None:
+        row = self._rows[self._sweep.id]
+        experiment = self._runs.experiments.get(row.experiment_id)
+        if experiment is not None and is_deleted(experiment):
+            raise ExperimentDeleted(row.experiment_id)
+        try:
+            self._runs.restore(row.run_id)
+            self._runs.log(row.run_id, [], RESTORED)
+        except RunGone:
+            del self._rows[self._sweep.id]  # it was purged: another one takes its place
+            return
+        with self._database.write(self._term) as session:
+            projections.mark_deleted(session, [self._sweep.id], deleted=False)
+        row.deleted = False
+        log.warning("run %s of %s was deleted in MLflow; restored, for its trials' runs", row.run_id, self._sweep.id)
+
+    def _move_children(self, parent_run: str) -> None:
+        """Show the trials' runs that there are under another run of the sweep."""
+        for subject, row in list(self._rows.items()):
+            if subject != self._sweep.id and not row.deleted:
+                try:
+                    self._runs.log(row.run_id, [], {PARENT_TAG: parent_run})
+                except RunMissing as error:
+                    self.note_missing(error)
+
+    def _find_or_create(self, subject: str, name: str, started_at: float, fields: RunFields) -> str:
         """Return the id of a sweep's or trial's run: the one in the database, else one tagged in MLflow, or a new one.
 
         ``subject`` is the id of the sweep or trial.
 
         The search by tag finds a run that was created just before a crash, so that nothing gets two.
         """
-        if subject not in self._known:
+        if subject not in self._rows:
+            experiment_id = self._experiment_id()
             if self._tagged is None:
-                self._tagged = self._runs.of_sweep(self._sweep.id)
-            run_id = self._tagged.get(subject)
-            if run_id is None:
-                run_id = self._runs.create(name, started_at, tags, params)
-            else:
-                self._runs.set_params(run_id, params)
+                self._tagged = self._runs.of_sweep(experiment_id, self._sweep.id)
+            found = self._tagged.get(subject)
+            if found is None:
+                found = TaggedRun(self._runs.create(experiment_id, name, started_at, *fields), deleted=False)
+            elif not found.deleted:
+                self._runs.complete(found.run_id, *fields)
             with self._database.write(self._term) as session:
-                projections.put(session, subject, self._runs.experiment(), run_id)
-            self._known[subject] = run_id
-        return self._known[subject]
+                row = projections.put(session, subject, experiment_id, found.run_id, deleted=found.deleted)
+            self._rows[subject] = row
+        return self._rows[subject].run_id
 
-
-def trial_params(spec: TrialSpec) -> dict[str, Any]:
-    """Return the fields of a trial's task, model and training by path, with defaults, and its numbers of parameters.
-
-    Fields that are None, because they do not apply, are left out.
-    """
-    found: dict[str, Any] = {"trial": spec.number}
-    for part in ("task", "model", "training"):
-        values = getattr(spec, part).model_dump(mode="json")
-        found |= {f"{part}.{name}": value for name, value in values.items() if value is not None}
-    if spec.model.reflected:
-        found["model.reflectors_u"], found["model.reflectors_v"] = spec.model.reflector_counts
-    if spec.model.spectral:
-        found |= {"model.margin": spec.model.band_margin, "model.sigma": spec.model.band_centre}
-    parameters = count_parameters(spec.model, spec.task)
-    found |= {"parameters.total": parameters.total, "parameters.recurrent": parameters.recurrent}
-    return found
+    def _experiment_id(self) -> str:
+        """Return the experiment of the sweep's other runs, also if it was renamed; without any, that of new sweeps."""
+        if self._experiment is None:
+            rows = [self._rows.get(self._sweep.id), *self._rows.values()]
+            known = next((row.experiment_id for row in rows if row is not None and not row.deleted), None)
+            found = self._runs.experiments.get(known) if known else None
+            found = found or self._runs.experiments.named()
+            if is_deleted(found):
+                raise ExperimentDeleted(found.experiment_id)
+            self._experiment = found.experiment_id
+        return self._experiment

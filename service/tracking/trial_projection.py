@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from service.store import checkpoints
 from service.store.database import Database
 from service.store.tables import OutboxEntry, Trial
 from service.tracking import logged_models
+from service.tracking.checkpoint_check import problem_of
 from service.tracking.mlflow_runs import Runs
-from service.tracking.sweep_runs import trial_params
+from service.tracking.run_fields import trial_params
 from workers.spec.trial import TrialSpec
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ MODEL_TAG = "spectral.model_id"
 
 def project_trial(
     database: Database, runs: Runs, trial: Trial, spec: TrialSpec | None, run_id: str, entries: Sequence[OutboxEntry]
-) -> None:
+) -> str | None:
     """Write a trial's outbox entries to its run.
 
     Checkpoints are only named in a tag until the trial ends; then the best and the last one are copied, the model of a
@@ -38,55 +40,61 @@ def project_trial(
         run_id: The trial's run.
         entries: The trial's outbox entries, in order of id.
 
+    Returns:
+        What MLflow lacks of the trial once it has ended, and why; None if nothing, or if the trial has not ended.
+
     Raises:
+        RunDeleted: If the run is in MLflow's trash.
         RunGone: If MLflow no longer has the run.
+        ExperimentDeleted: If the run's experiment is in MLflow's trash.
     """
     points = [(e.payload["step"], e.payload["at"], e.payload["values"]) for e in entries if e.kind == "metrics"]
     paths = [entry.payload["path"] for entry in entries if entry.kind == "checkpoint"]
     tags: dict[str, Any] = {"spectral.checkpoint": paths[-1]} if paths else {}
     end = next((entry.payload for entry in entries if entry.kind == "ended"), None)
+    lacks: str | None = None
     if end:
-        tags |= _upload(database, runs, trial, spec, run_id, end["state"])
-        tags |= {"spectral.state": end["state"], "spectral.reason": end["reason"]}
+        uploaded, lacks = _upload(database, runs, trial, spec, run_id, end["state"])
+        tags |= uploaded | {"spectral.state": end["state"], "spectral.reason": end["reason"]}
     runs.log(run_id, points, tags)
     if end:
         runs.end(run_id, end["state"], end["at"])
+    return lacks
 
 
 def _upload(
     database: Database, runs: Runs, trial: Trial, spec: TrialSpec | None, run_id: str, state: str
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], str | None]:
     """Copy an ended trial's checkpoints to its run, and log its model if it succeeded.
 
-    A checkpoint that this machine cannot read is skipped with a warning. A model that the run's tags name already is
-    not logged again.
+    A checkpoint that cannot be used is left out. A model that the run's tags name already is not logged again, unless
+    its files are gone: a model that was deleted in MLflow stays deleted.
 
     Returns:
-        Tags for the run: the objective, the best step and, if a model was logged, its id.
+        Tags for the run: the objective, the best step and, if a model was logged, its id; and what MLflow lacks of the
+        trial, and why: the model of a trial that succeeded, or None.
     """
     with database.read() as session:
         best = checkpoints.find(session, trial.id, "best")
         last = checkpoints.find(session, trial.id, "last")
     run = runs.get(run_id)
+    problems: dict[str, str | None] = {}
     for which, checkpoint in (("best", best), ("last", last)):
-        if checkpoint is not None and _is_readable(trial, Path(checkpoint.path)):
-            runs.copy(run, checkpoint.path, f"checkpoints/{which}")
+        if checkpoint is not None:
+            path = Path(checkpoint.path)
+            problems[checkpoint.path] = problem = problem_of(path)
+            if problem is None:
+                runs.copy(run, checkpoint.path, f"checkpoints/{which}")
+            else:
+                log.warning("MLflow gets no copy of the %s checkpoint of trial %s: %s", which, trial.id, problem)
     tags: dict[str, Any] = {"spectral.objective": trial.objective, "spectral.best_step": trial.best_step}
     source = best or last
-    is_due = state == "succeeded" and MODEL_TAG not in run.data.tags
-    if is_due and spec and source and _is_readable(trial, Path(source.path)):
-        path, params = Path(source.path), trial_params(spec)
-        tags[MODEL_TAG] = logged_models.log_model(runs.client, run, spec, path, params)
-    return tags
-
-
-def _is_readable(trial: Trial, path: Path) -> bool:
-    if (path / logged_models.CHECKPOINT_FILES[0]).is_file():
-        return True
-    log.warning(
-        "checkpoint %s of trial %s cannot be read on this machine, so MLflow gets no copy of it; mount the checkpoint "
-        "store at the same path as on the workers (SPECTRAL_CHECKPOINT_DIR)",
-        path,
-        trial.id,
-    )
-    return False
+    if state != "succeeded" or not spec or not source:
+        return tags, None
+    logged = run.data.tags.get(MODEL_TAG)
+    if logged is not None and not logged_models.is_without_files(runs.client, logged):
+        return tags, None
+    if problem := problems[source.path]:
+        return tags, f"its model was not logged: {problem}"
+    log_model = partial(logged_models.log_model, runs.client, run, spec, Path(source.path), trial_params(spec))
+    return tags | {MODEL_TAG: runs.on(run_id, log_model)}, None

@@ -24,6 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "adding": {"name": "adding", "length": 4},
     "copy": {"name": "copy", "length": 2},
     "digits": {"name": "digits"},
+    "images": {"name": "images", "dataset": "crosses", "steps": 3},
     "mnist": {"name": "mnist", "steps": 28},
     "ptb_char": {"name": "ptb_char", "length": 5},
     "ptb_word": {"name": "ptb_word", "length": 5},
@@ -56,6 +57,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in ("train", "valid", "test"):
         (folder / "ptb" / f"ptb.{part}.txt").write_text(" the cat sat <unk> N\n" * 20)
         (folder / "ptb" / f"ptb.char.{part}.txt").write_text(" t h e _ c a t\n" * 20)
+    (folder / "crosses").mkdir()
+    for part in ("train", "t10k"):
+        images = bytes(n * 20 + pixel for n in range(12) for pixel in range(12))
+        header = bytes([0, 0, 8, 3, *(0, 0, 0, 12), *(0, 0, 0, 3), *(0, 0, 0, 4)])
+        (folder / "crosses" / f"{part}-images-idx3-ubyte").write_bytes(header + images)
+        labels = bytes([0, 0, 8, 1, *(0, 0, 0, 12), *(n % 2 for n in range(12))])
+        (folder / "crosses" / f"{part}-labels-idx1-ubyte").write_bytes(labels)
     (folder / "ucr").mkdir()
     for part in ("TRAIN", "TEST"):
         rows = [f"{s % 2}\t" + "\t".join(str(math.sin(s + t)) for t in range(6)) for s in range(12)]

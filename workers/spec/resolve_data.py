@@ -68,7 +68,7 @@ def add_dataset_info(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
     sources = {task.dataset_name: task for task in reversed(tasks_of(sweep)) if isinstance(task, DatasetTask)}
     for source, task in sources.items():
         try:
-            facts[source] = facts.get(source) or task.read_info(data_dir)
+            facts[source] = task.with_statistics(data_dir).info
         except (OSError, ValueError) as error:
             errors.append(_unreadable(sweep, task, error))
     if errors:

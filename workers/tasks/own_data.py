@@ -14,10 +14,10 @@ from pydantic_core import PydanticCustomError
 
 from workers.tasks.data_folder import file_in, inside
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
-from workers.tasks.readers.checks import checked, same_features
+from workers.tasks.readers.checks import aligned, check_digest, checked
 from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.npz import read_npz
-from workers.tasks.readers.series import Kind, Missing, Series, padded, standardised
+from workers.tasks.readers.series import Kind, Missing, Series, digest, padded, standardised
 from workers.tasks.readers.table_layout import Columns, read_table
 from workers.tasks.readers.targets import class_numbers, classes_of, numbers
 from workers.tasks.readers.ts import read_ts
@@ -132,6 +132,14 @@ class OwnData(DatasetTask):
             )
         return self
 
+    @model_validator(mode="after")
+    def _different_files(self) -> OwnData:
+        for name, others in (("validation_file", [self.file]), ("test_file", [self.file, self.validation_file])):
+            if getattr(self, name) in (other for other in others if other is not None):
+                context = {"name": name, "expected": "a file with other series; or leave it out, to draw from file"}
+                raise PydanticCustomError("wrong", "is a file that the task already trains or validates on", context)
+        return self
+
     @property
     def readout(self) -> Readout:
         """``every`` with ``every_step``, else ``last``."""
@@ -155,10 +163,8 @@ class OwnData(DatasetTask):
 
     def read_info(self, data_dir: Path | None) -> DatasetInfo:
         """Read all files and return their sizes."""
-        files = [self._read(name, data_dir) for name in self._files]
-        for one in files[1:]:
-            same_features(files[0], one)
-        sizes = {"length": max(one.length for one in files), "features": files[0].features}
+        files = list(self._read(data_dir).values())
+        sizes = {"length": max(one.length for one in files), "features": files[0].features, "digest": digest(files)}
         return DatasetInfo.model_validate(
             sizes | (self._labels(files) if self.kind == "classification" else self._range(files))
         )
@@ -200,16 +206,27 @@ class OwnData(DatasetTask):
         changed = max(file_in(data_dir, name).stat().st_mtime_ns for name in self._files)
         return _sets(self.model_dump_json(), data_dir, changed)
 
-    def _read(self, name: str, data_dir: Path | None) -> Series:
-        """Read the series of a file and fill or refuse their gaps. Raises DataMissing or DataWrong."""
-        path = file_in(data_dir, name)
+    def read_series(self, data_dir: Path | None) -> list[Series]:
+        """Return the series of every file as they are there, with missing values."""
+        raw = self._read_raw(data_dir)
+        return [aligned(raw[self.file], series) for series in raw.values()]
+
+    def _read(self, data_dir: Path | None) -> dict[str, Series]:
+        """Read the series of all files, and fill or refuse their gaps. Raises DataMissing or DataWrong."""
+        found: dict[str, Series] = {}
+        for name, raw in self._read_raw(data_dir).items():
+            series = checked(raw, kind=self.kind, every_step=self.every_step, missing=self.missing)
+            found[name] = aligned(found[self.file], series) if found else series
+        return found
+
+    def _read_raw(self, data_dir: Path | None) -> dict[str, Series]:
         inputs = None if self.inputs is None else tuple(self.inputs)
         columns = Columns(tuple(self.targets), inputs, self.series, self.step, self.uneven, self.every_step)
-        found = _file(path, name, columns, path.stat().st_mtime_ns)
-        return checked(found, kind=self.kind, every_step=self.every_step, missing=self.missing)
+        paths = {name: file_in(data_dir, name) for name in self._files}
+        return {name: _file(path, name, columns, path.stat().st_mtime_ns) for name, path in paths.items()}
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _file(path: Path, name: str, columns: Columns, changed: int) -> Series:
     """Read a file in the format that its name says; ``changed``, the time of its last change, renews the cache."""
     if path.suffix == ".npz":
@@ -226,12 +243,14 @@ def _file(path: Path, name: str, columns: Columns, changed: int) -> Series:
 def _sets(document: str, data_dir: Path | None, changed: int) -> dict[SubsetName, Sequences]:
     """Read the files once for all splits; ``changed``, the time of their last change, keeps the cache up to date."""
     task = OwnData.model_validate_json(document).with_info(data_dir)
-    sets: dict[SubsetName, Sequences] = {"train": _sequences(task, task._read(task.file, data_dir))}
+    files = task._read(data_dir)
+    check_digest(files.values(), task.info.digest)
+    sets: dict[SubsetName, Sequences] = {"train": _sequences(task, files[task.file])}
     named: tuple[tuple[SubsetName, str | None], ...] = (("test", task.test_file), ("validation", task.validation_file))
     left = 1.0
     for part, file in named:
         if file is not None:
-            sets[part] = _sequences(task, task._read(file, data_dir))
+            sets[part] = _sequences(task, files[file])
             continue
         fraction = task.test if part == "test" else task.validation
         held = _held(task, sets["train"], fraction / left)

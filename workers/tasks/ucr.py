@@ -15,9 +15,9 @@ from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 from workers.tasks.readers import ts, tsv
-from workers.tasks.readers.checks import checked, same_features
+from workers.tasks.readers.checks import aligned, check_digest, checked
 from workers.tasks.readers.errors import DataWrong, Phrase
-from workers.tasks.readers.series import Missing, Series, padded, standardised
+from workers.tasks.readers.series import Missing, Series, digest, padded, standardised
 from workers.tasks.readers.targets import class_numbers, classes_of
 from workers.tasks.splits import stratified
 from workers.tasks.task import Loss, MetricDirections, SampleView, Sequences, Split, scored
@@ -37,7 +37,7 @@ class Ucr(DatasetTask):
     validates. The baseline is that of equally frequent classes, ln of their number.
 
     The files ``DATASET_TRAIN`` and ``DATASET_TEST``, ``.ts`` or ``.tsv``, are read from the folder ``ucr`` of the data
-    directory, or from a folder ``DATASET`` in it.
+    directory, or from a folder ``DATASET`` in it; else from the data directory itself or a folder ``DATASET`` in it.
     """
 
     loss: ClassVar[Loss] = "cross_entropy"
@@ -93,10 +93,19 @@ class Ucr(DatasetTask):
     def read_info(self, data_dir: Path | None) -> DatasetInfo:
         """Read both files and return their sizes."""
         train, test = (self._series(part, data_dir) for part in UCR_FILES)
-        same_features(train, test)
+        test = aligned(train, test)
         classes = classes_of(train)
         class_numbers(test, classes, masked=False)
-        return DatasetInfo(length=max(train.length, test.length), features=train.features, classes=classes)
+        return DatasetInfo(
+            length=max(train.length, test.length),
+            features=train.features,
+            classes=classes,
+            digest=digest([train, test]),
+        )
+
+    def read_series(self, data_dir: Path | None) -> list[Series]:
+        """Return the series of both files as they are there, with missing values."""
+        return [self._read_raw(part, data_dir) for part in UCR_FILES]
 
     def check_data(self, data_dir: Path | None) -> int:
         """Draw the series that validate, and return how many are left to train on."""
@@ -128,14 +137,19 @@ class Ucr(DatasetTask):
 
     def _series(self, part: UcrFile, data_dir: Path | None) -> Series:
         """Read a file, and fill or refuse its gaps. Raises DataMissing or DataWrong."""
-        path = _path(self.dataset, part, data_dir)
-        found = _read(path, path.stat().st_mtime_ns)
+        found = self._read_raw(part, data_dir)
         return checked(found, kind="classification", every_step=False, missing=self.missing)
+
+    def _read_raw(self, part: UcrFile, data_dir: Path | None) -> Series:
+        path = _path(self.dataset, part, data_dir)
+        return _read(path, path.stat().st_mtime_ns)
 
     def _sequences(self, part: UcrFile, data_dir: Path | None) -> Sequences:
         task = self.with_info(data_dir)
         info, width = task.info, task.step_width
-        series = self._series(part, data_dir)
+        files = {one: self._series(one, data_dir) for one in UCR_FILES}
+        check_digest(files.values(), info.digest)
+        series = files[part]
         if series.features != info.features or series.length > info.length:
             found = Phrase(f"series of up to {series.length} steps of {series.features} values")
             expected = (
@@ -159,7 +173,7 @@ def _steps(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float6
 def _path(dataset: str, part: UcrFile, data_dir: Path | None) -> Path:
     folder = folder_of(data_dir) / "ucr"
     name = f"{dataset}_{part}"
-    for place in (folder / dataset, folder):
+    for place in (folder / dataset, folder, folder.parent / dataset, folder.parent):
         for suffix in READERS:
             if (place / f"{name}{suffix}").is_file():
                 return place / f"{name}{suffix}"

@@ -20,7 +20,8 @@ class ComponentView(Document):
     at: Time | None = None
     """When the controller last reported on it; null if it never did, or for the database, which the API asks itself."""
     detail: dict[str, Any] = Field(default_factory=dict)
-    """Further facts for programs; for ``ray`` the cluster's nodes."""
+    """Further facts for programs: for ``ray`` the cluster's nodes, for ``mlflow`` the sweeps that cannot be written for
+    the moment (``not_taken``), and what MLflow ``lacks`` of sweeps that run or ended within a day, with the reasons."""
 
 
 class Queue(Document):
@@ -49,7 +50,8 @@ class Readiness(Document):
     ready: bool
     """Whether sweeps can run: the database, the controller and Ray are healthy."""
     degraded: bool
-    """Whether any part is not healthy. If ``ready`` is true, it is MLflow, which training does not need."""
+    """Whether any part is not healthy. If ``ready`` is true, it is MLflow, which training does not need. What somebody
+    deleted in MLflow does not count: the message of ``mlflow`` says it."""
     waiting_for: list[str]
     """The parts that keep the service from being ready, each with its message; empty if it is ready."""
     parts: dict[str, ComponentView]

@@ -88,6 +88,8 @@ class CheckpointView(Document):
     """When the controller learned of it."""
     download: str
     """The path of the call that returns its model as a safetensors file."""
+    missing: str | None
+    """Why this server cannot read it, so that ``download`` fails; null if it can."""
 
 
 class TrialCheckpoints(Document):

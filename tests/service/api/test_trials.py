@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,51 @@ def test_what_cannot_be_read_here_is_not_downloaded(
     answer = api.get(f"/v1/trials/{trial.id}/checkpoint?which=best&download=1")
     assert answer.status_code == 404
     assert where in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("removed", ["step-000000020/model.safetensors", "step-000000020", "."])
+def test_a_checkpoint_that_was_removed_is_gone(
+    api: httpx.Client, database: Database, trial: Trial, tmp_path: Path, removed: str
+) -> None:
+    own = tmp_path / "store" / trial.sweep_id / trial.id
+    own.mkdir(parents=True)
+    with database.write() as session:
+        path = folder(own, 20, b"tensors")
+        session.add(TrialCheckpoint(trial_id=trial.id, step=20, path=path, best=True, objective=0.5))
+    shown = api.get(f"/v1/trials/{trial.id}/checkpoint").json()["best"]
+    assert shown["missing"] is None
+    shutil.rmtree(own / removed) if (own / removed).is_dir() else (own / removed).unlink()
+    shown = api.get(f"/v1/trials/{trial.id}/checkpoint").json()["best"]
+    assert (shown["step"], shown["path"]) == (20, path)
+    answer = api.get(shown["download"])
+    assert (answer.status_code, answer.json()["title"]) == (410, "Removed")
+    assert shown["missing"].startswith(f"{path} or a file in it was removed")
+    assert shown["missing"] in answer.json()["detail"]
+    assert trial.id in answer.json()["detail"]
+    shutil.rmtree(tmp_path / "store")  # now it may as well lie on another machine
+    answer = api.get(shown["download"])
+    assert answer.status_code == 404
+    assert "removed or is not mounted" in answer.json()["detail"]
+
+
+def test_a_model_that_mlflow_lacks_has_a_reason(
+    api: httpx.Client, database: Database, trial: Trial, with_model: Callable[[str], None]
+) -> None:
+    with_model(trial.id)
+    path, sweep = f"/v1/trials/{trial.id}/model", f"/v1/sweeps/{trial.sweep_id}"
+    assert api.get(sweep).json()["mlflow_lacks"] == {}
+    with database.write() as session:
+        projections.mark_deleted(session, [trial.id])
+    answer = api.get(path)
+    assert answer.status_code == 404
+    assert "its run run0 was deleted in MLflow; restore it there" in answer.json()["detail"]
+    with database.write() as session:
+        projections.mark_deleted(session, [trial.id], deleted=False)
+        projections.note_lack(session, trial.id, "its model was not logged: the disk was full")
+    answer = api.get(path)
+    assert answer.status_code == 404
+    assert answer.json()["detail"].endswith("in MLflow: its model was not logged: the disk was full")
+    assert api.get(sweep).json()["mlflow_lacks"] == {trial.id: "its model was not logged: the disk was full"}
 
 
 def test_how_to_load_the_model(api: httpx.Client, trial: Trial, with_model: Callable[[str], None]) -> None:

@@ -1,13 +1,25 @@
-"""A run in an MLflow whose database and artifacts are in a folder of the test."""
+"""A run in an MLflow whose database and artifacts are in a folder of the test, and sweeps that are written to one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from service.settings import ControllerSettings
+from service.store import leases
+from service.store.database import Database
+from service.store.tables import Sweep
+from service.tracking import logged_models, plots
+from service.tracking import projector as projecting
+from service.tracking.mlflow_health import Probe
+from service.tracking.projector import Projector
+from tests.service.tracking.sweep_story import Stories, SweepStory
 
 
 @pytest.fixture
@@ -17,3 +29,58 @@ def run(tmp_path: Path) -> Iterator[Run]:
     experiment = mlflow.create_experiment("models", artifact_location=str(tmp_path / "artifacts"))
     yield mlflow.MlflowClient().create_run(experiment)
     mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of an MLflow without experiments: MLflow takes seconds to make one."""
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_url(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an MLflow of this test, in its folder, where artifacts go too."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    before = mlflow.get_tracking_uri()
+    yield f"sqlite:///{tmp_path / 'mlflow.db'}"
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(before)
+
+
+@pytest.fixture
+def client(mlflow_url: str) -> MlflowClient:
+    return MlflowClient(mlflow_url, mlflow_url)
+
+
+@pytest.fixture
+def controllers(
+    database: Database, url: str, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Projector]:
+    """A function that makes the projector of the next controller. It looks at everything each time it drains."""
+    monkeypatch.setattr(Probe, "check", lambda _: None)
+    monkeypatch.setattr(logged_models, "prepare", lambda: None)  # it only makes the first model faster
+    for name in ("results", "learning_curves"):
+        monkeypatch.setattr(plots, name, lambda _: b"\x89PNG\r\n\x1a\n")
+    monkeypatch.setattr(projecting, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr("service.tracking.mlflow_health.NOTE_SECONDS", 0.0)
+    monkeypatch.setattr("service.tracking.deletions.LOOK_SECONDS", 0.0)
+
+    def lead() -> Projector:
+        with database.write() as session:
+            term = leases.acquire(session, f"controller {len(terms)}", 0)
+        assert term is not None
+        terms.append(term)
+        return Projector(database, ControllerSettings(database_url=url, mlflow_url=mlflow_url), term)
+
+    terms: list[int] = []
+    return lead
+
+
+@pytest.fixture
+def stories(database: Database, new_sweep: Callable[..., Sweep], client: MlflowClient, tmp_path: Path) -> Stories:
+    """A function that makes a running sweep of two trials."""
+    space = {"model.margin": {"values": [0.01, 0.1]}}
+    return lambda: SweepStory(database, new_sweep(space=space), client, tmp_path)

@@ -175,6 +175,32 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("s3,4,b", "s3,5,b", True),
+        ("s0,0,a\ns0,1,a", "s0,0,b\ns0,1,b", True),
+        ("\n", "\r\n", False),
+        ("s3,4,b", "s3, 4.0 ,b", False),
+    ],
+)
+def test_a_file_that_changed_since_it_was_submitted_is_refused(
+    tmp_path: Path, old: str, new: str, changed: bool
+) -> None:
+    task = own(tmp_path, LONG)
+    stored = OwnData.model_validate_json(task.model_dump_json())
+    before = stored.training_data(tmp_path)
+    assert before is not None
+    (tmp_path / "data.csv").write_bytes(LONG.replace(old, new).encode())
+    if changed:
+        with pytest.raises(DataWrong, match=r"data\.csv, the data: found other series or targets than when the sweep"):
+            stored.training_data(tmp_path)
+        (tmp_path / "data.csv").write_text(LONG)
+    again = stored.training_data(tmp_path)
+    assert again is not None
+    np.testing.assert_array_equal(again.inputs, before.inputs)
+
+
+@pytest.mark.parametrize(
     ("text", "fields", "message"),
     [
         ("series,x,target\na,1,p\na,n/a,p\n", {}, "row 3, column x: found 'n/a'; expected a number"),
@@ -332,6 +358,20 @@ def test_a_link_out_of_the_data_directory_is_refused(tmp_path: Path) -> None:
         own(tmp_path / "data")
 
 
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"test_file": "a.csv"}, "test_file"),
+        ({"validation_file": "a.csv"}, "validation_file"),
+        ({"validation_file": "b.csv", "test_file": "b.csv"}, "test_file"),
+    ],
+)
+def test_a_file_does_not_train_and_test(fields: dict[str, str], wrong: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_sweep(sweep_document(task={"name": "own_data", "file": "a.csv"} | fields))
+    assert [(error.field, error.given) for error in caught.value.errors] == [(f"task.{wrong}", fields[wrong])]
+
+
 def test_a_classification_has_one_column_of_labels() -> None:
     with pytest.raises(SpecError) as caught:
         parse_sweep(sweep_document(task={"name": "own_data", "file": "a.csv", "targets": ["a", "b"]}))
@@ -381,7 +421,7 @@ def test_the_example_s_facts_are_its_file_s() -> None:
     document = json.loads((ROOT / "examples" / "own-data.json").read_text())
     task = OwnData.model_validate(document["task"])
     read = task.read_info(ROOT / "examples" / "data")
-    assert task.info == read.model_copy(update={"baseline": None})
+    assert task.info == read.model_copy(update={"baseline": None, "digest": None})
     assert read.baseline == pytest.approx(np.log(2))
 
 

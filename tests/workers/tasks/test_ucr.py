@@ -242,3 +242,11 @@ def test_real_sets_of_the_archive(
         assert found.lengths is None
     scale = test.inputs.reshape(len(test), -1).std(axis=1)
     assert np.allclose(scale, 1, atol=0.05), "the archive's series come normalised, so the task leaves them as they are"
+
+
+def test_a_set_that_changed_since_it_was_submitted_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, ".tsv", "1\t0\t1\n2\t2\t3\n" * 4, "1\t0\t1\n2\t2\t3\n")
+    task = Ucr(dataset="Mine").with_info(tmp_path)
+    put(tmp_path, ".tsv", "1\t0\t1\n2\t2\t3\n" * 4, "1\t0\t1\n2\t2\t4\n")
+    with pytest.raises(DataWrong, match=r"Mine_TRAIN\.tsv, Mine_TEST\.tsv, the data: found other series"):
+        task.training_data(tmp_path)

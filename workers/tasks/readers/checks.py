@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from workers.tasks.readers.errors import DataWrong, Phrase
-from workers.tasks.readers.series import Kind, Missing, Series, complete
+from workers.tasks.readers.series import Kind, Missing, Series, complete, digest
 
 SMALL_BYTES = 2**30
 """Series may be filled up to this size whatever their lengths."""
@@ -54,11 +57,46 @@ def _check_targets(series: Series, kind: Kind, every_step: bool) -> None:
             raise DataWrong(series.file, series.target_place(i, 0, 0), Phrase(f"{len(targets)} targets"), expected)
 
 
-def same_features(first: Series, other: Series) -> None:
-    """Raise DataWrong if another file of a task has series of other features than the first file."""
+def aligned(first: Series, other: Series) -> Series:
+    """Return the series of another file of a task with their features in the order of the first file.
+
+    Raises:
+        DataWrong: If the other file has other features: another number of them, or columns of other names. In wide
+            tables the columns are steps, and the longer file begins with those of the shorter.
+    """
     if other.features != first.features:
         expected = f"{first.features} features, as in {first.file}"
         raise DataWrong(other.file, "its series", Phrase(f"{other.features} features"), expected)
+    if first.names is None or other.names is None:
+        return other
+    if len(first.names) != first.features or len(other.names) != other.features:
+        common = min(len(first.names), len(other.names))
+        _check_names(first, other, first.names[:common] == other.names[:common])
+        return other
+    _check_names(first, other, set(first.names) == set(other.names))
+    order = [other.names.index(name) for name in first.names]
+    return replace(
+        other,
+        values=[one[:, order] for one in other.values],
+        place=lambda i, t, d: other.place(i, t, order[d]),
+        names=first.names,
+    )
+
+
+def check_digest(files: Iterable[Series], expected: str | None) -> None:
+    """Raise DataWrong if the series are not those of a digest; None stands for any series."""
+    files = list(files)
+    if expected is not None and digest(files) != expected:
+        names = ", ".join(series.file for series in files)
+        found = Phrase("other series or targets than when the sweep was submitted")
+        raise DataWrong(names, "the data", found, "the same; put the old files back, or submit the sweep again")
+
+
+def _check_names(first: Series, other: Series, are_alike: bool) -> None:
+    if not are_alike:
+        found, names = (", ".join(series.names or ()) for series in (other, first))
+        expected = f"{names}, as in {first.file}; or list the columns in the field inputs"
+        raise DataWrong(other.file, "its columns of values", Phrase(found), expected)
 
 
 def _check_padded_size(series: Series) -> None:

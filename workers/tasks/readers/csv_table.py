@@ -15,7 +15,7 @@ from workers.tasks.readers.text import read_text
 csv.field_size_limit(1_000_000)  # the most characters of a cell; the limit holds for the whole process
 FEW_CELLS = 10_000_000
 """A table of up to this many cells may have any number of short rows."""
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "blanks"}
 COMMAS = "cells between commas, with a point in numbers; save the table so, as other programs do for English"
 
 
@@ -72,10 +72,12 @@ def _rows(text: str, file: str) -> list[list[str]]:
 
 def _check_separator(names: list[str], file: str) -> None:
     """Raise DataWrong if the first row is a single cell that other programs would cut into several."""
+    if names and names[0].lower().startswith("sep="):
+        raise DataWrong(file, "row 1", names[0], "column names; leave out this line for a spreadsheet program")
     if len(names) != 1:
         return
+    if names[0].startswith(("#", "%")):
+        raise DataWrong(file, "row 1", names[0], "column names; a csv file has no comments, so leave this line out")
     for separator, words in SEPARATORS.items():
         if separator in names[0]:
             raise DataWrong(file, "row 1", Phrase(f"cells between {words}, {names[0]!r}"), COMMAS)
-    if names[0].startswith(("#", "%")):
-        raise DataWrong(file, "row 1", names[0], "column names; a csv file has no comments, so leave this line out")

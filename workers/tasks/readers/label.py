@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from unicodedata import normalize
 
 from workers.tasks.readers.number import NUMBER, is_missing
 
@@ -38,11 +39,12 @@ def label_of(value: Any) -> str:
     """Return the label that a value stands for, or "" for a missing one.
 
     Whole numbers are written as integers, whether they come as numbers or as text; a code such as ``007`` or ``1e1``
-    stays as it is. True and False are ``True`` and ``False`` in any notation.
-    Blanks around a text are left out. Missing are None, NaN, NULL and the empty text.
+    stays as it is. True and False are ``True`` and ``False`` in any notation. Blanks around a text are left out, and
+    composed and decomposed letters are the same. Missing are None, NaN, NULL and the empty text.
 
     Raises:
-        NotALabel: If a float is too large to be told from its neighbours, is infinite, or if bytes are not UTF-8.
+        NotALabel: If a float is too large to be told from its neighbours, is infinite, if bytes are not UTF-8, or if a
+            text has several lines.
     """
     if value is None:
         return ""
@@ -57,7 +59,9 @@ def label_of(value: Any) -> str:
         if abs(value) > EXACT_FLOAT:
             raise NotALabel("a label up to 2^53 if it is a float; larger ones as integers or as text")
         value = int(value) if value.is_integer() else repr(value)
-    text = str(value).strip()
+    text = normalize("NFC", str(value).strip())
+    if "\n" in text or "\r" in text:
+        raise NotALabel("a text on one line; look for a quotation mark that ends too late")
     if is_missing(text):
         return ""
     if text.lower() in ("true", "false"):

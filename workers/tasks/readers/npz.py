@@ -7,6 +7,7 @@ target per series, and (N, T) or (N, T, O) with one per step.
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,6 +21,10 @@ from workers.tasks.readers.series import Series, without_end
 from workers.tasks.readers.targets import are_given
 
 ARRAYS = ("inputs", "targets", "lengths")
+SMALL_BYTES = 2**28
+"""An array of up to this size may be in a file of any size."""
+MOST_GROWTH = 200
+"""A larger array has at most this many bytes for each byte of its file, so that a small file cannot fill the memory."""
 AS_WRITTEN = "arrays of numbers or text, as numpy.savez and numpy.savez_compressed write them (no Python objects)"
 
 
@@ -66,7 +71,8 @@ def _arrays(path: Path, file: str) -> dict[str, npt.NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
             _check_names(file, names)
-            return {name: _array(archive, f"{name}.npy") for name in names}
+            most = max(SMALL_BYTES, MOST_GROWTH * path.stat().st_size)
+            return {name: _array(archive, f"{name}.npy", file, most) for name in names}
     except (ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         if isinstance(error, DataWrong):
             raise
@@ -83,10 +89,11 @@ def _check_names(file: str, names: list[str]) -> None:
     raise DataWrong(file, "its arrays", Phrase(", ".join(sorted(names)) or "none"), expected)
 
 
-def _array(archive: zipfile.ZipFile, member: str) -> npt.NDArray[Any]:
+def _array(archive: zipfile.ZipFile, member: str, file: str, most: int) -> npt.NDArray[Any]:
     """Read an array whose header agrees with the size of its member, so that no damaged one claims much memory.
 
     Raises:
+        DataWrong: If the array needs more than ``most`` bytes.
         ValueError: If the member is no array, holds Python objects, or is larger or smaller than its header says.
     """
     info = archive.getinfo(member)
@@ -96,9 +103,17 @@ def _array(archive: zipfile.ZipFile, member: str) -> npt.NDArray[Any]:
     with archive.open(member) as opened:
         version = np.lib.format.read_magic(opened)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(opened)
-        if dtype.hasobject or opened.tell() + dtype.itemsize * int(np.prod(shape, dtype=object)) != size:
+        try:
+            shape, _, dtype = read(opened)
+        except Exception as error:  # numpy reads a header as Python code, and raises whatever Python's parser does
+            raise ValueError(f"{member} has a damaged header") from error
+        if dtype.hasobject or opened.tell() + dtype.itemsize * math.prod(shape) != size:
             raise ValueError(f"{member} is no array of {size} bytes")
+        needed = max(dtype.itemsize, np.dtype(np.float64).itemsize) * math.prod(shape)
+        if needed > most:
+            found = Phrase(f"shape {shape} of {dtype}, {needed / 2**30:,.1f} GiB")
+            expected = f"at most {MOST_GROWTH} bytes for each byte of the file"
+            raise DataWrong(file, member.removesuffix(".npy"), found, expected)
     with archive.open(member) as opened:
         array: npt.NDArray[Any] = np.lib.format.read_array(opened, allow_pickle=False)
         return array

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,8 +19,8 @@ UNNAMED_INDEX = re.compile(r"__index_level_[0-9]+__")
 """The name that pandas gives the column of an index that has none."""
 FEW_CELLS = 10_000_000
 """A table of up to this many cells may be in a file of any size."""
-CELLS_PER_BYTE = 1_000
-"""A larger table has at most this many cells for each byte of its file; repeated values take hardly any room."""
+CELLS_PER_BYTE = 25
+"""A larger table has at most this many cells for each byte of its file, so that a small file cannot fill the memory."""
 
 
 def read_parquet(path: Path, file: str) -> Table:
@@ -40,10 +41,10 @@ def read_parquet(path: Path, file: str) -> Table:
             rows, columns = opened.metadata.num_rows, opened.metadata.num_columns
             if rows * columns > max(FEW_CELLS, CELLS_PER_BYTE * path.stat().st_size):
                 found = Phrase(f"{rows:,} rows and {columns:,} columns in {path.stat().st_size:,} bytes")
-                raise DataWrong(file, "the table", found, "less than a thousand cells for each byte of the file")
+                raise DataWrong(file, "the table", found, f"at most {CELLS_PER_BYTE} cells for each byte of the file")
             table = opened.read()
-        index = (table.schema.pandas_metadata or {}).get("index_columns", [])
-    except (pyarrow.ArrowException, OSError, ValueError, AttributeError, MemoryError) as error:
+        index = _index((table.schema.metadata or {}).get(b"pandas", b'{"index_columns": []}'), table.num_rows, file)
+    except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
         if isinstance(error, DataWrong):
             raise
         found = Phrase("something else, or a damaged table")
@@ -51,24 +52,53 @@ def read_parquet(path: Path, file: str) -> Table:
     return _with_index(table, index, file)
 
 
-def _with_index(table: pyarrow.Table, index: list[Any], file: str) -> Table:
+def _index(metadata: bytes, rows: int, file: str) -> list[str | tuple[str, range]]:
+    """Return the named levels of the index: the name of the column that holds it, or its name and the rows it counts.
+
+    Args:
+        metadata: What pandas writes about a table, as JSON.
+        rows: The number of rows of the table.
+        file: Name of the file in messages.
+
+    Raises:
+        DataWrong: If a level counts another number of rows than the table has, as after joining or cutting tables.
+        ValueError: If the metadata are not as pandas writes them.
+    """
+    try:
+        levels = json.loads(metadata)["index_columns"]
+        found: list[str | tuple[str, range]] = []
+        for level in levels:
+            if isinstance(level, str):
+                found.append(level)
+            elif level["name"] is not None:
+                found.append((str(level["name"]), range(level["start"], level["stop"], level["step"])))
+        counts = [rows if isinstance(level, str) else len(level[1]) for level in found]
+    except (TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise ValueError("pandas did not write these metadata") from error
+    for count in counts:
+        if count != rows:
+            expected = f"as many as the table has rows, {rows}; or write the table without its index"
+            raise DataWrong(file, "the index of the table", Phrase(f"{count} counted rows"), expected)
+    return found
+
+
+def _with_index(table: pyarrow.Table, index: list[str | tuple[str, range]], file: str) -> Table:
     """Return the table with the levels of its index first, in the order of the index."""
     names = [str(name) for name in table.column_names]
     if any(UNNAMED_INDEX.fullmatch(name) for name in names):
         expected = "names for all levels of the index; or write the table without it (pandas: index=False)"
         raise DataWrong(file, "the index of the table", Phrase("a level without a name"), expected)
     stored = [level for level in index if isinstance(level, str) and level in names]
-    counted = [level for level in index if isinstance(level, dict) and level.get("name") is not None]
+    counted = [level for level in index if not isinstance(level, str)]
     order = [names.index(level) for level in stored]
     order += [place for place in range(len(names)) if place not in order]
 
     def column(place: int) -> Cells:
         if place < len(counted):
-            level = counted[place]
-            return np.arange(level["start"], level["stop"], level["step"])
+            return np.array(counted[place][1])
         return _cells(table.column(order[place - len(counted)]), file, names[order[place - len(counted)]])
 
-    listed = [*(str(level["name"]) for level in counted), *(names[place] for place in order)]
+    listed = [*(name for name, _ in counted), *(names[place] for place in order)]
     return Table(file, [name.strip() for name in listed], 1, table.num_rows, column)
 
 
@@ -83,9 +113,17 @@ def _cells(column: pyarrow.ChunkedArray, file: str, name: str) -> Cells:
     if types.is_nested(kind) or isinstance(kind, pyarrow.BaseExtensionType):
         expected = "a column of numbers, text or dates; or leave it out with the fields inputs and targets"
         raise DataWrong(file, f"column {name}", Phrase(f"cells of the type {kind}"), expected)
+    if types.is_time32(kind):
+        column, kind = column.cast(pyarrow.time64("us")), pyarrow.time64("us")
+    if types.is_time(kind):
+        return _cells(column.cast(pyarrow.int64()).cast(pyarrow.duration(kind.unit)), file, name)
     has_no_gap = types.is_integer(kind) or types.is_boolean(kind)
-    if types.is_floating(kind) or types.is_temporal(kind) or (has_no_gap and not column.null_count):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
-    cells = np.empty(len(column), object)
-    cells[:] = column.to_pylist()
+    try:
+        if types.is_floating(kind) or types.is_temporal(kind) or (has_no_gap and not column.null_count):
+            return np.asarray(column.to_numpy(zero_copy_only=False))
+        cells = np.empty(len(column), object)
+        cells[:] = column.to_pylist()
+    except (pyarrow.ArrowException, ValueError, OverflowError):
+        expected = "cells that Python can hold; write the column as numbers or text"
+        raise DataWrong(file, f"column {name}", Phrase(f"cells of the type {kind}"), expected) from None
     return cells

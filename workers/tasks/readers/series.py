@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -32,6 +33,8 @@ class Series:
         classes: Labels that the file lists; None if it lists none.
         declared: Whether the file says that its targets are labels or numbers; None if it says neither. Labels may be
             numbers to predict all the same: sktime writes them so.
+        names: Names of the columns of a table that the values come from, one for each feature, or for each step of a
+            wide table; None for other formats.
     """
 
     file: str
@@ -41,6 +44,7 @@ class Series:
     target_place: PlaceWords
     classes: list[str] | None = None
     declared: Kind | None = None
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -54,6 +58,20 @@ class Series:
     def features(self) -> int:
         """Values per step."""
         return int(self.values[0].shape[1])
+
+
+def digest(files: Iterable[Series]) -> str:
+    """Return a digest of the values and targets of all series of some files, 32 hexadecimal digits.
+
+    It depends on what was read, not on how the files write it, such as blanks, line ends or compression.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    for series in files:
+        for values, targets in zip(series.values, series.targets, strict=True):
+            for part in (str(values.shape).encode(), np.ascontiguousarray(values).tobytes()):
+                found.update(part)
+            found.update("\x1f".join(map(str, targets.ravel().tolist())).encode())
+    return found.hexdigest()
 
 
 def complete(series: Series, missing: Missing) -> Series:

@@ -19,6 +19,8 @@ NUMBER_LIKE = re.compile(r"[+-]?[0-9][0-9.,_' \u2019]*")
 DECIMALS = re.compile(r"(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,3}))?$")
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """How many of numpy's units of time are in a second."""
+ZONED = re.compile(r"[Tt ][0-9].*(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)$")
+"""A time of day with an offset from UTC at its end."""
 DATED = "a number, or a date and time in ISO 8601"
 
 Times = npt.NDArray[np.int64] | npt.NDArray[np.float64]
@@ -56,9 +58,17 @@ def check_steps(table: Table, column: str, rows: list[npt.NDArray[np.int64]], un
         usual = np.sort(sizes)[(len(sizes) - 1) // 2]
         at = int(np.argmax(np.abs(sizes - usual) > max(EVEN * usual, _float_unit(times[one])))) + 1
         unit = _precisions(times[one], cells[one])[-1]
-        stored_usual, stored = (f"{round(size / unit) * unit * seconds:.9g}" for size in (usual, sizes[at - 1]))
+        stored_usual, stored = (_words(round(size / unit) * unit, seconds) for size in (usual, sizes[at - 1]))
         expected = f"steps of {stored_usual}, as in most of the series; or set the field uneven to true"
         raise DataWrong(table.file, table.place(int(one[at]), column), Phrase(f"a step of {stored}"), expected)
+
+
+def _words(size: float, seconds: float | None) -> str:
+    """Return the size of a step in words; of dates in days or seconds, ``seconds`` of which are 1."""
+    if seconds is None:
+        return f"{size:.9g}"
+    days = size * seconds / 86_400
+    return f"{days:g} day{'s' * (days != 1)}" if days.is_integer() else f"{size * seconds:.9g} s"
 
 
 def _are_even(sizes: npt.NDArray[np.float64]) -> bool:
@@ -109,18 +119,18 @@ def _last_digit(word: str) -> float:
     return float(10.0 ** (int(exponent or 0) - len(decimals or "")))
 
 
-def _times(table: Table, column: str) -> tuple[Times, float]:
-    """Return the steps, (rows,), and the seconds or units that 1 stands for. Dates become integers."""
+def _times(table: Table, column: str) -> tuple[Times, float | None]:
+    """Return the steps, (rows,), and the seconds that 1 stands for if they are dates, which become integers."""
     cells = table.cells(column)
     if cells.dtype.kind in "mM" or _is_dated(cells):
-        dates = cells if cells.dtype.kind in "mM" else _dates(cells)
+        dates = cells if cells.dtype.kind in "mM" else _dates(table, column)
         _refuse(table, column, np.isnat(dates))
         unit = np.datetime_data(dates.dtype)[0]
         if unit not in PER_SECOND:
             unit, dates = "s", dates.astype(f"{dates.dtype.kind}8[s]")
         return dates.astype(np.int64), 1 / PER_SECOND[unit]
     if cells.dtype.kind in "iu" and (cells.dtype != np.uint64 or cells.max() < 2**63):
-        return cells.astype(np.int64), 1.0
+        return cells.astype(np.int64), None
     try:
         words = ["" if cell is None else str(cell) for cell in cells.tolist()]
         times = cells.astype(np.float64) if cells.dtype.kind == "f" else floats(words)
@@ -128,7 +138,7 @@ def _times(table: Table, column: str) -> tuple[Times, float]:
         expected = f"{error.expected}, or a date and time in ISO 8601"
         raise DataWrong(table.file, table.place(error.index, column), words[error.index], expected) from None
     _refuse(table, column, ~np.isfinite(times))
-    return times, 1.0
+    return times, None
 
 
 def _refuse(table: Table, column: str, wrong: npt.NDArray[np.bool_]) -> None:
@@ -145,9 +155,19 @@ def _is_dated(cells: Cells) -> bool:
     return bool(first) and not NUMBER.fullmatch(first) and not NUMBER_LIKE.fullmatch(first)
 
 
-def _dates(cells: Cells) -> npt.NDArray[Any]:
-    """Return dates and times in ISO 8601, in UTC; what is none becomes NaT."""
+def _dates(table: Table, column: str) -> npt.NDArray[Any]:
+    """Return dates and times in ISO 8601, in UTC; what is none becomes NaT.
+
+    Raises:
+        DataWrong: If some times have an offset from UTC and others have none.
+    """
     import pandas as pd
 
+    cells = table.cells(column)
+    zoned = [ZONED.search(str(cell).strip()) is not None for cell in cells.tolist()]
+    if zoned[0] != all(zoned) or zoned[0] != any(zoned):
+        row = next(row for row, one in enumerate(zoned) if one != zoned[0])
+        has = "with an offset from UTC" if zoned[0] else "without an offset from UTC"
+        raise DataWrong(table.file, table.place(row, column), str(cells[row]), f"a time {has}, as in the first row")
     found = pd.to_datetime(pd.Series(cells), errors="coerce", format="ISO8601", utc=True)
     return np.asarray(found.dt.tz_localize(None).to_numpy())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,11 @@ import numpy.typing as npt
 from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.number import NotANumber, floats
 
+TRUTH = {"true": "1", "false": "0"}
+"""The numbers that True and False stand for in a column that has nothing else."""
+TRUTHS = frozenset({*TRUTH, ""})
+UNNAMED = re.compile(r"Unnamed: [0-9]+(_level_[0-9]+)?")
+"""The name that pandas gives a column without one, and then writes."""
 Cells = npt.NDArray[Any]
 """A column: numbers, dates, or an object array of text, bytes, whole numbers and None for an empty cell."""
 
@@ -44,8 +51,11 @@ class Table:
             raise DataWrong(self.file, "the table", Phrase("no rows or no columns"), "column names and rows")
         seen: dict[str, str] = {}
         for number, name in enumerate(self.names, 1):
-            place, without_blanks = f"the name of column {number}", "".join(name.split())
-            if not name:
+            place, without_blanks = f"the name of column {number}", normalize("NFC", "".join(name.split()))
+            if "\n" in name or "\r" in name:
+                expected = "a name on one line; look for a quotation mark that ends too late"
+                raise DataWrong(self.file, place, name, expected)
+            if not name or UNNAMED.fullmatch(name):
                 expected = "a name for every column; name it, or leave out one that counts rows (pandas: index=False)"
                 raise DataWrong(self.file, place, Phrase("no name"), expected)
             if without_blanks in seen:
@@ -81,9 +91,12 @@ class Table:
         if cells.dtype.kind in "mM":
             expected = "numbers; leave the column out with the field inputs, or name it as the field step"
             raise DataWrong(self.file, self.place(0, column), str(cells[0]), expected)
+        words = [_text(cell) for cell in cells.tolist()]
         try:
-            return floats([_text(cell) for cell in cells.tolist()])
+            return floats(words)
         except NotANumber as error:
+            if TRUTHS.issuperset(word.strip().lower() for word in words):
+                return floats([TRUTH.get(word.strip().lower(), "") for word in words])
             place = self.place(error.index, column)
             raise DataWrong(self.file, place, str(cells[error.index]), error.expected) from None
 

@@ -25,6 +25,8 @@ from workers.tasks.readers.table import Cells, Table
 from workers.tasks.readers.targets import are_given
 
 SERIES, STEP = "series", "step"
+MANY_ROWS = 10
+"""From this many rows on, a column that grows by 1 in each of them counts the rows."""
 TIMES = frozenset({STEP, "time", "timestamp", "date", "datetime", "index"})
 """Names of columns that number rows or give their times. In a wide table they would become values of the series."""
 
@@ -86,6 +88,7 @@ def _wide(table: Table, columns: Columns) -> Series:
             "or, for series of a single step, this column in the field inputs"
         )
         raise DataWrong(table.file, "its columns", Phrase(f"a single column of values, {inputs[0]}"), expected)
+    _check_counters(table, columns, inputs)
     targets = np.stack([table.labels(name) for name in columns.targets], axis=1)
     values = np.stack([table.numbers(name) for name in inputs], axis=1)
     return Series(
@@ -94,6 +97,7 @@ def _wide(table: Table, columns: Columns) -> Series:
         list(targets),
         place=lambda i, t, _: table.place(i, inputs[t]),
         target_place=lambda i, t, output: table.place(i, columns.targets[output]),
+        names=tuple(inputs),
     )
 
 
@@ -108,6 +112,8 @@ def _long(table: Table, columns: Columns, name: str) -> Series:
     rows = _rows_of(table, name)
     if step is not None:
         check_steps(table, step, rows, columns.uneven)
+    if len(rows) > 1:  # in a single series such a column may be a time
+        _check_counters(table, columns, inputs)
     values = np.stack([table.numbers(column) for column in inputs], axis=1)
     targets = np.stack([table.labels(column) for column in columns.targets], axis=1)
     has_target = are_given(targets)
@@ -120,6 +126,7 @@ def _long(table: Table, columns: Columns, name: str) -> Series:
         [targets[one] for one in given],
         place=lambda i, t, d: table.place(int(rows[i][t]), inputs[d]),
         target_place=lambda i, t, o: table.place(int(np.ravel(given[i])[t]), columns.targets[o]),
+        names=tuple(inputs),
     )
 
 
@@ -132,6 +139,17 @@ def _check_roles(table: Table, columns: Columns, inputs: Sequence[str], others: 
     if both:
         expected = "other columns in the field inputs than in the field targets"
         raise DataWrong(table.file, "its columns", Phrase(f"{both[0]} as an input and as a target"), expected)
+
+
+def _check_counters(table: Table, columns: Columns, inputs: Sequence[str]) -> None:
+    """Raise DataWrong if a column that nobody named as an input counts the rows of the table, as an index does."""
+    if columns.inputs is not None or len(table) < MANY_ROWS:
+        return
+    for name in inputs:
+        cells = table.numbers(name)
+        if (np.diff(cells) == 1).all():
+            expected = "values; leave the column out, or list the columns of values in the field inputs"
+            raise DataWrong(table.file, f"column {name}", Phrase("the numbers of the rows"), expected)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -152,3 +152,9 @@ def test_a_bomb_of_another_compression_is_refused(tmp_path: Path) -> None:
         archive.writestr("targets.npy", member((4,)))
     with pytest.raises(DataWrong, match="a damaged archive"):
         OwnData(file="data.npz").with_info(tmp_path)
+
+
+def test_a_small_file_of_an_immense_array_is_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "data.npz", inputs=np.zeros((4, 10**7), np.int8), targets=[0, 1, 0, 1])
+    with pytest.raises(DataWrong, match=r"inputs: found shape .* GiB; expected at most 200 bytes for each"):
+        OwnData(file="data.npz").with_info(tmp_path)

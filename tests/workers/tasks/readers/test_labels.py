@@ -48,6 +48,7 @@ def task_of(folder: Path, suffix: str, targets: Any, **fields: Any) -> OwnData:
         ([9007199254740993, 9007199254740992, 9007199254740993, 1], ["1", "9007199254740992", "9007199254740993"]),
         ([-1, 1, -1, 0], ["-1", "0", "1"]),
         ([" a", "a ", "b", "b"], ["a", "b"]),
+        (["caf\u00e9", "cafe\u0301", "b", "b"], ["b", "caf\u00e9"]),
     ],
 )
 def test_a_label_is_the_same_in_every_format(

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from workers.tasks.own_data import OwnData
@@ -39,6 +41,8 @@ def sizes(task: OwnData) -> tuple[int, int]:
         ("series,step,x 1,x1,target", 4, "'x1' beside 'x 1'"),
         ('series,step,"x\t1",x 1,target', 4, "'x 1' beside"),
         ("series,series,x,y,target", 2, "'series' twice"),
+        ("Unnamed: 0,series,step,x,target", 1, "no name"),
+        ("series,step,x,Unnamed: 3,target", 4, "no name"),
         ('"","series",step,x,target', 1, "no name"),
         ("target,step,series,x,target", 5, "'target' twice"),
     ],
@@ -96,7 +100,12 @@ def test_the_same_name_in_index_and_columns_is_refused(tmp_path: Path) -> None:
         ("series\tstep\tx\ttarget\ns0\t0\t0.05\ta\n", "row 1: found cells between tabs"),
         ("series|step|x|target\ns0|0|0.05|a\n", "row 1: found cells between vertical bars"),
         ("# exported\nseries,step,x,target\n", "row 1: found '# exported'; expected column names"),
-        ("sep=;\nseries;step;x;target\n", "row 1: found cells between semicolons"),
+        ("sep=;\nseries;step;x;target\n", "row 1: found 'sep=;'; expected column names; leave out this line"),
+        ("sep=,\nseries,step,x,target\n", "row 1: found 'sep='"),
+        ("x y target\n1 2 a\n", "row 1: found cells between blanks"),
+        ('x,"y\nz",target\n1,2,a\n', "the name of column 2: found 'y\\nz'; expected a name on one line"),
+        ('x,y,target\n0,5,"a\n1,4,b"\n2,3,a\n3,3,b\n', "row 2, column target: found 'a\\n1,4,b'; expected a text on"),
+        ('series,x,target\n"a\nb",4,c\n', "row 2, column series: found 'a\\nb'; expected a text on one line"),
         ("\nseries,step,x,target\n", "row 1: found an empty row; expected column names"),
         ("series,x,target\ns0,0,5,a\n", "row 2: found 4 cells; expected 3"),
         ("series,x,target\ns0,1,a\ns0,1\n", "row 3: found 2 cells; expected 3"),
@@ -202,9 +211,101 @@ def test_a_column_that_has_no_numbers_is_refused_only_where_it_is_read(tmp_path:
         OwnData(file="data.parquet").with_info(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["index", "level_0", "id", "row", "x"])
+def test_a_column_that_counts_the_rows_is_refused_unless_it_is_listed(tmp_path: Path, name: str) -> None:
+    rows = [(7 + n, f"s{n // 3}", n * 0.5, "ab"[n // 3 % 2]) for n in range(12)]
+    long = pd.DataFrame(rows, columns=[name, "series", "y", "target"])
+    wide = pd.DataFrame({name: range(12), "t0": 1.5, "t1": 2.5, "target": list("ab") * 6})
+    for table in (long, wide.rename(columns={"index": "level_0"})):
+        with pytest.raises(DataWrong, match=r"column (\w+): found the numbers of the rows; expected values"):
+            own(tmp_path, table.to_csv(index=False))
+        listed = [column for column in table.columns if column not in ("series", "target")]
+        assert own(tmp_path, table.to_csv(index=False), inputs=listed).info.classes == ["a", "b"]
+
+
+@pytest.mark.parametrize(("first", "second"), [("csv", "csv"), ("csv", "parquet"), ("parquet", "csv")])
+def test_features_of_another_file_are_taken_by_their_names(tmp_path: Path, first: str, second: str) -> None:
+    def write(frame: pd.DataFrame, name: str, suffix: str) -> str:
+        path = tmp_path / f"{name}.{suffix}"
+        frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path, index=False)
+        return path.name
+
+    train = pd.DataFrame({"series": range(8), "x": 1.0, "y": 2.0, "target": list("ab") * 4})
+    turned = train[["series", "y", "x", "target"]].head(2)
+    files = {"file": write(train, "train", first), "test_file": write(turned, "turned", second)}
+    assert OwnData(**files).with_info(tmp_path).held_out("test", tmp_path).inputs.tolist() == [[[1, 2]]] * 2
+    for wrong in (turned.rename(columns={"x": "z"}), turned.assign(z=3.0), turned.drop(columns="x")):
+        with pytest.raises(DataWrong, match=r"other\.\w+, its (columns of values|series): found"):
+            OwnData(**files | {"test_file": write(wrong, "other", second)}).with_info(tmp_path)
+
+
+def test_steps_of_another_wide_table_have_the_same_order(tmp_path: Path) -> None:
+    (tmp_path / "longer.csv").write_text("target,t0,t1,t2\na,1,2,3\nb,1,2,3\n")
+    (tmp_path / "turned.csv").write_text("target,t1,t0\na,2,1\nb,2,1\n")
+    text = "target,t0,t1\n" + "a,1,2\nb,3,4\n" * 4
+    assert own(tmp_path, text, test_file="longer.csv").info.length == 3
+    with pytest.raises(DataWrong, match=r"turned\.csv, its columns of values: found t1, t0; expected t0, t1, as"):
+        own(tmp_path, text, test_file="turned.csv")
+
+
+@pytest.mark.parametrize("cells", [["True", "False"], ["true", "FALSE"]])
+def test_a_column_of_truths_is_ones_and_zeros_in_every_format(tmp_path: Path, cells: list[str]) -> None:
+    text = "series,x,target\n" + "".join(f"{n},{cells[n % 2]},{'ab'[n % 2]}\n" for n in range(8))
+    found = own(tmp_path, text).held_out("test", tmp_path).inputs.ravel().tolist()
+    pd.DataFrame({"series": range(8), "x": [True, False] * 4, "target": list("ab") * 4}).to_parquet(
+        tmp_path / "data.parquet"
+    )
+    task = OwnData(file="data.parquet").with_info(tmp_path)
+    assert found == task.held_out("test", tmp_path).inputs.ravel().tolist() == [1, 0]
+
+
+def test_an_index_that_counts_other_rows_than_the_table_has_is_refused(tmp_path: Path) -> None:
+    frame = FRAME.drop(columns="step")
+    frame.index = pd.RangeIndex(5, name="step")
+    table = pa.Table.from_pandas(frame)
+    for changed, counted in ((pa.concat_tables([table, table]), 5), (table.slice(1, 3), 5)):
+        pq.write_table(changed, tmp_path / "data.parquet")
+        with pytest.raises(DataWrong, match=f"the index of the table: found {counted} counted rows"):
+            OwnData(file="data.parquet").with_info(tmp_path)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_day_are_steps_but_no_features(tmp_path: Path, unit: str) -> None:
+    clock = pa.array([1, 2, 1, 2, 7], pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit))
+    table = pa.Table.from_pandas(FRAME.drop(columns="step")).append_column("clock", clock)
+    pq.write_table(table, tmp_path / "data.parquet")
+    assert sizes(OwnData(file="data.parquet", step="clock").with_info(tmp_path)) == (2, 1)
+    with pytest.raises(DataWrong, match=r"row 1, column clock: found .*; expected numbers"):
+        OwnData(file="data.parquet").with_info(tmp_path)
+
+
 def test_a_small_file_of_immense_extent_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataWrong, match=r"the table: found .* only"):
         own(tmp_path, "target," + ",".join(f"t{n}" for n in range(30_000)) + "\n" + "a,1\nb,2\n" * 3_000)
     long = "".join(f"long,{n % 7},a\n" for n in range(30_000))
     with pytest.raises(DataWrong, match=r"its series: found .* most far shorter"):
         own(tmp_path, "series,x,target\n" + long + "".join(f"s{n},1,b\n" for n in range(30_000)))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"{",
+        b"[" * 5_000,
+        b"\xff",
+        b"null",
+        b'{"index_columns": null}',
+        b'{"index_columns": [{"name": "a"}]}',
+        b'{"index_columns": [{"name": "a", "start": 0, "stop": "x", "step": 1}]}',
+        b'{"index_columns": [{"name": "a", "start": 0, "stop": 5, "step": 0}]}',
+        b'{"index_columns": [{"name": "a", "start": 0, "stop": 1e99, "step": 1}]}',
+        b'{"index_columns": [{"name": "a", "start": 0, "stop": 1000000000000, "step": 1}]}',
+        b'{"index_columns": [{"name": "a", "start": 0, "stop": 99999999999999999999999999, "step": 1}]}',
+        b'{"index_columns": [7]}',
+    ],
+)
+def test_what_pandas_would_not_write_about_a_table_is_refused(tmp_path: Path, metadata: bytes) -> None:
+    table = pa.Table.from_pandas(FRAME).replace_schema_metadata({b"pandas": metadata})
+    pq.write_table(table, tmp_path / "data.parquet")
+    with pytest.raises(DataWrong, match=r"data\.parquet, the (file|index of the table): found"):
+        OwnData(file="data.parquet").with_info(tmp_path)

@@ -1,0 +1,87 @@
+"""The MLflow experiments that hold the service's runs: found by name or id, created, and restored from the trash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlflow import MlflowClient, MlflowException
+from mlflow.entities import Experiment, LifecycleStage
+
+EXPERIMENT = "spectral"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes MLflow's page open the experiment at its training runs; without it, the page guesses."""
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+"""MLflow's error code for a run, an experiment or a model that it does not have."""
+
+
+class ExperimentDeleted(RuntimeError):
+    """The experiment in which a run was to be written is in MLflow's trash, or MLflow has it no longer.
+
+    Attributes:
+        experiment_id: The experiment.
+    """
+
+    def __init__(self, experiment_id: str) -> None:
+        self.experiment_id = experiment_id
+        super().__init__(f"experiment {experiment_id} was deleted in MLflow")
+
+
+class Experiments:
+    """Finds, creates and restores experiments on one MLflow server.
+
+    Args:
+        client: The client of the server.
+    """
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+
+    def get(self, experiment_id: str) -> Experiment | None:
+        """Return an experiment, also one in MLflow's trash; None if MLflow does not have it."""
+        try:
+            return self._client.get_experiment(experiment_id)
+        except MlflowException as error:
+            if error.error_code == MISSING:
+                return None
+            raise
+
+    def is_active(self, experiment_id: str) -> bool:
+        """Return whether MLflow has an experiment, and not in its trash."""
+        found = self.get(experiment_id)
+        return found is not None and not is_deleted(found)
+
+    def named(self) -> Experiment:
+        """Return the experiment of new sweeps, named ``EXPERIMENT``. It may be in MLflow's trash.
+
+        It is created if MLflow has none of this name.
+        """
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            return self._client.get_experiment(self._client.create_experiment(EXPERIMENT, tags=KIND))
+        if not is_deleted(found):
+            for key, value in KIND.items():
+                if key not in found.tags:
+                    self._client.set_experiment_tag(found.experiment_id, key, value)
+        return found
+
+    def restore(self, experiment_id: str, deleted_runs: Sequence[str]) -> None:
+        """Restore an experiment from MLflow's trash, and delete again the runs that had been deleted before it.
+
+        MLflow restores all runs together with their experiment.
+
+        Args:
+            experiment_id: The experiment.
+            deleted_runs: The runs that were deleted each on its own; those that MLflow has purged are left out.
+        """
+        self._client.restore_experiment(experiment_id)
+        for run_id in deleted_runs:
+            try:
+                self._client.delete_run(run_id)
+            except MlflowException as error:
+                if error.error_code != MISSING:
+                    raise
+
+
+def is_deleted(experiment: Experiment) -> bool:
+    """Return whether an experiment is in MLflow's trash."""
+    return bool(experiment.lifecycle_stage == LifecycleStage.DELETED)

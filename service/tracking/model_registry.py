@@ -1,0 +1,71 @@
+"""Adding the model of a sweep's best trial to MLflow's model registry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from mlflow import MlflowClient, MlflowException
+
+from service.tracking.mlflow_experiments import MISSING
+
+TAKEN = "RESOURCE_ALREADY_EXISTS"
+"""MLflow's error code for a name that a registered model, or a prompt, has already."""
+
+
+def register(client: MlflowClient, run_id: str, model_id: str, name: str, sweep_id: str) -> str | None:
+    """Add a run's model to the registry as a new version, unless some registered model has a version of this run.
+
+    Args:
+        client: The client of the MLflow server.
+        run_id: The run that the model was logged to.
+        model_id: The id of the logged model.
+        name: The sweep's name. ``registry_name`` of it is the registered model, which is created if necessary.
+        sweep_id: The sweep, which is stored as a tag of the version.
+
+    Returns:
+        Why the model cannot be added, for a person to read; None if the registry has it.
+    """
+    if client.search_model_versions(f"run_id = '{run_id}'", max_results=1):
+        return None
+    if not _exists(client.get_logged_model, model_id):
+        return "its best model is not in the model registry: it was deleted in MLflow before"
+    name = registry_name(name)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != TAKEN:
+            raise
+        if not _exists(client.get_registered_model, name):
+            return (
+                f"its best model is not in the model registry, where {name!r} is the name of a prompt. Register the "
+                "model under another name on its page in MLflow"
+            )
+    client.create_model_version(
+        name,
+        f"models:/{model_id}",
+        run_id,
+        tags={"spectral.sweep_id": sweep_id},
+        model_id=model_id,
+        await_creation_for=0,
+    )
+    return None
+
+
+def registry_name(name: str) -> str:
+    """Return a sweep's name with a hyphen for each character that the registry or its search does not accept.
+
+    A name that is only spaces becomes ``sweep``.
+    """
+    return re.sub(r"[/:'\"`\\]", "-", name).strip() or "sweep"
+
+
+def _exists(get: Callable[[str], object], name: str) -> bool:
+    """Return whether MLflow has what ``get`` asks it for by its id or name."""
+    try:
+        get(name)
+    except MlflowException as error:
+        if error.error_code == MISSING:
+            return False
+        raise
+    return True
