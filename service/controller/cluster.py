@@ -12,7 +12,6 @@ from typing import Any
 
 import ray
 from ray._private.state import state
-from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from workers.protocol import Assignment
@@ -20,8 +19,8 @@ from workers.runtime import ray_actor
 
 IDENTITY = b"spectral-cluster"
 """The key in Ray's key-value store under which the cluster's identity lies."""
-ASKED_TO_EXIT = "INTENDED_USER_EXIT"
-"""What Ray says of an actor that somebody with its handle has asked to exit; our runners never do so themselves."""
+ORDERED_ENDS = ("killed by `ray.kill`", "INTENDED_USER_EXIT")
+"""What Ray says of an actor that somebody has killed, or asked to exit."""
 PROBE_SECONDS = 3.0
 """How many seconds Ray's head has to accept a TCP connection before it counts as unreachable."""
 
@@ -136,10 +135,10 @@ class Cluster:
 
         False is returned for a runner that lives, and for one of which Ray knows nothing any more.
         """
-        for actor in state.actor_table(None, actor_state_name="DEAD").values():  # type: ignore[no-untyped-call]
+        for actor in state.actor_table(None, actor_state_name="DEAD").values():
             if actor["Name"] == name:
-                death = actor["DeathCause"].actor_died_error_context
-                return death.reason == ActorDiedErrorContext.RAY_KILL or ASKED_TO_EXIT in death.error_message
+                message = actor["DeathCause"].actor_died_error_context.error_message
+                return any(words in message for words in ORDERED_ENDS)
         return False
 
     def runners(self) -> list[str]:
