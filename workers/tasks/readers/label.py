@@ -19,7 +19,10 @@ CODE = re.compile(r"[+-]?0[0-9]")
 """The beginning of a code such as ``007``, whose zeros tell it from ``7``."""
 
 STAND_INS = frozenset(
-    "NA|<NA>|N/A|n/a|#N/A|NaT|None|?|#DIV/0!|#NULL!|#VALUE!|#REF!|#NAME?|#NUM!|1.#QNAN|1.#IND|-1.#IND".split("|")
+    {
+        *("NA", "<NA>", "N/A", "n/a", "#N/A", "NaT", "None", "?", "1.#QNAN", "1.#IND", "-1.#IND"),
+        *("#DIV/0!", "#NULL!", "#VALUE!", "#REF!", "#NAME?", "#NUM!"),
+    }
 )
 """What programs write for a missing or impossible value. None of it is read as a class unnoticed."""
 JOINERS = "\u200c\u200d"
