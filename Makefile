@@ -55,6 +55,7 @@ check: $(READY) ## lint, types, layering
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@! git grep -nE '^(<{7}|>{7}) ' || { echo "These lines are left from a merge."; exit 1; }
 
 fix: $(READY) ## repair what lint can repair, and format
 	$(BIN)/ruff check --fix .

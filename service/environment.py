@@ -21,7 +21,15 @@ PASSED: Mapping[str, tuple[str, ...]] = {
     ),
     "threads and arithmetic": (
         *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "BLIS_*", "NUMEXPR_*"),
-        *("ATEN_*", "ONEDNN_*", "DNNL_*", "TORCH_*", "TORCHINDUCTOR_*", "PYTORCH_*"),
+        *(
+            "ATEN_*",
+            "ONEDNN_*",
+            "DNNL_*",
+            "PYTORCH_ALLOC_CONF",
+            "PYTORCH_CUDA_ALLOC_CONF",
+            "TORCH_HOME",
+            "TORCHINDUCTOR_CACHE_DIR",
+        ),
     ),
     "GPUs": ("CUDA_*", "CUDNN_*", "CUBLAS_*", "NVIDIA_*", "NCCL_*", "HIP_*", "HSA_*", "ROCR_*", "ROCM_*", "TRITON_*"),
     "the compiler": ("CC", "CXX", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH"),

@@ -58,6 +58,11 @@ def http_client(url: str, *, timeout: float) -> httpx.Client:
     return httpx.Client(base_url=address, timeout=timeout, transport=transport, trust_env=False)
 
 
+def without_password(url: str) -> str:
+    """Return an address without the user and the password that it may hold, for messages."""
+    return re.sub(r"(?<=://)[^/@]*@", "", url)
+
+
 def through(url: str) -> str:
     """Return words that name the proxy by which ``http_client`` reaches an address; empty if there is none.
 

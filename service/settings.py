@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from workers.wording import describe
 
@@ -32,6 +35,17 @@ class StoreSettings(BaseSettings):
         "http://127.0.0.1:5000", description="the MLflow UI as a browser reaches it; used in links"
     )
     data_dir: Path | None = Field(None, description="folder of task data (mnist/ and others) on the workers")
+
+    @field_validator("database_url")
+    @classmethod
+    def _address_of_a_database(cls, given: str) -> str:
+        """Refuse what SQLAlchemy cannot read, or has no driver for here."""
+        try:
+            make_url(given).get_dialect()
+        except (ArgumentError, ImportError):
+            allowed = {"expected": "sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"}
+            raise PydanticCustomError("database", "is not the address of a database", allowed) from None
+        return given
 
 
 class ApiSettings(StoreSettings):

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from service.http_client import ConnectionUnusable, http_client, reason
+from service.http_client import ConnectionUnusable, http_client, reason, without_password
 from service.store import components, outbox, projections
 from service.store.database import Database
 from service.tracking.error_words import in_words
@@ -58,8 +58,8 @@ class Probe:
             self._http.get(f"{self._url}/health").raise_for_status()
         except (httpx.HTTPError, ConnectionUnusable) as error:
             raise MlflowUnreachable(
-                f"MLflow does not answer at {self._url}: {reason(error)}. Start it, or set SPECTRAL_MLFLOW_URL. "
-                "Training goes on, and MLflow gets the rest later"
+                f"MLflow does not answer at {without_password(self._url)}: {reason(error)}. Start it, or set "
+                "SPECTRAL_MLFLOW_URL. Training goes on, and MLflow gets the rest later"
             ) from error
 
     def close(self) -> None:
@@ -180,7 +180,7 @@ class HealthNotes:
             if experiments is None:
                 experiments = before.detail.get("experiments", {}) if before else {}
             detail = {
-                "url": self._url,
+                "url": without_password(self._url),
                 "outbox": outbox.size(session),
                 "not_taken": reasons,
                 "lacks": dict(list(lacks.items())[:SHOWN]),

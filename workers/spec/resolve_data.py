@@ -13,6 +13,8 @@ from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS, Task
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 
+OTHER_FILES = ("validation_file", "test_file")
+"""Fields of a task that name a file beside that of its data set."""
 MAX_DIVIDED = 20
 """The most tasks of a sweep, which differ in a swept field such as ``task.split_seed``, whose files are divided."""
 SWEPT_PARTS = ("model", "task", "training")
@@ -110,6 +112,8 @@ def check_files(sweep: SweepSpec, data_dir: Path | None, given: Collection[str])
 def _unreadable(sweep: SweepSpec, task: Task, error: Exception) -> FieldError:
     """Word the error of a task whose data cannot be read."""
     name = task.dataset_field if isinstance(task, DatasetTask) else "file" if hasattr(task, "file") else "name"
+    file = error.file if isinstance(error, DataMissing) else ""
+    name = next((field for field in OTHER_FILES if file and getattr(task, field, None) == file), name)
     field = f"task.{name}"
     if isinstance(error, DataMissing):
         problem = str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from workers.tasks.data_folder import file_in, inside
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
-from workers.tasks.readers.checks import aligned, check_digest, checked
+from workers.tasks.readers.checks import REGRESSION, aligned, check_digest, checked
 from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.npz import read_npz
 from workers.tasks.readers.series import Kind, Missing, Series, digest, padded, standardised
@@ -123,6 +123,13 @@ class OwnData(DatasetTask):
             raise PydanticCustomError("suffix", "has a format that cannot be read", expected)
         return name
 
+    @field_validator("inputs", "targets")
+    @classmethod
+    def _once(cls, names: list[str] | None) -> list[str] | None:
+        if names is not None and len(set(names)) < len(names):
+            raise PydanticCustomError("twice", "has a column twice", {"expected": "each column once"})
+        return names
+
     @model_validator(mode="after")
     def _one_label(self) -> OwnData:
         if self.kind == "classification" and len(self.targets) > 1:
@@ -135,7 +142,8 @@ class OwnData(DatasetTask):
     @model_validator(mode="after")
     def _different_files(self) -> OwnData:
         for name, others in (("validation_file", [self.file]), ("test_file", [self.file, self.validation_file])):
-            if getattr(self, name) in (other for other in others if other is not None):
+            given = getattr(self, name)
+            if given is not None and PurePosixPath(given) in (PurePosixPath(other) for other in others if other):
                 context = {"name": name, "expected": "a file with other series; or leave it out, to draw from file"}
                 raise PydanticCustomError("wrong", "is a file that the task already trains or validates on", context)
         return self
@@ -170,7 +178,7 @@ class OwnData(DatasetTask):
         )
 
     def _labels(self, files: list[Series]) -> dict[str, Any]:
-        classes = classes_of(files[0])
+        classes = classes_of(files[0], REGRESSION)
         parts = [one.ravel() for s in files for one in class_numbers(s, classes, masked=self.every_step)]
         return {"classes": classes, "baseline": _entropy(np.concatenate(parts))}
 

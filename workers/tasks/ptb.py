@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from workers.decoding import lines_of
 from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
 from workers.tasks.language import LanguageTask, Streams
@@ -140,4 +141,4 @@ def _text(level: Level, part: Literal["train", "valid", "test"], data_dir: Path 
             f"simple-examples.tgz has it in its folder data), or set SPECTRAL_DATA_DIR to the folder that contains "
             f"ptb/.{instead}"
         ) from error
-    return [token for line in text_of(data, path.name).splitlines() for token in (*line.split(), LINE_END)]
+    return [token for line in lines_of(text_of(data, path.name)) for token in (*line.split(), LINE_END)]

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
-from workers.decoding import with_line_feeds
+from workers.decoding import lines_of, with_line_feeds
 from workers.errors import DataMissing
 from workers.tasks.data_folder import file_in, inside
 from workers.tasks.language import LanguageTask, Streams
@@ -94,4 +94,4 @@ def _tokens(path: Path, file: str, level: Level) -> list[str]:
     text = with_line_feeds(read_text(path, file))
     if level == "char":
         return list(text)
-    return [token for line in text.splitlines() for token in (*line.split(), LINE_END)]
+    return [token for line in lines_of(text) for token in (*line.split(), LINE_END)]

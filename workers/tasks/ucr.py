@@ -25,6 +25,7 @@ from workers.tasks.task import Loss, MetricDirections, SampleView, Sequences, Sp
 ARCHIVE = "https://timeseriesclassification.com/dataset.php"
 READERS = {".ts": ts.read_ts, ".tsv": tsv.read_tsv}
 UcrFile = Literal["TRAIN", "TEST"]
+OTHERWISE = "use the task own_data with kind regression"
 UCR_FILES: tuple[UcrFile, UcrFile] = ("TRAIN", "TEST")
 
 
@@ -94,7 +95,7 @@ class Ucr(DatasetTask):
         """Read both files and return their sizes."""
         train, test = (self._series(part, data_dir) for part in UCR_FILES)
         test = aligned(train, test)
-        classes = classes_of(train)
+        classes = classes_of(train, OTHERWISE)
         class_numbers(test, classes, masked=False)
         return DatasetInfo(
             length=max(train.length, test.length),
@@ -138,7 +139,7 @@ class Ucr(DatasetTask):
     def _series(self, part: UcrFile, data_dir: Path | None) -> Series:
         """Read a file, and fill or refuse its gaps. Raises DataMissing or DataWrong."""
         found = self._read_raw(part, data_dir)
-        return checked(found, kind="classification", every_step=False, missing=self.missing)
+        return checked(found, kind="classification", every_step=False, missing=self.missing, otherwise=OTHERWISE)
 
     def _read_raw(self, part: UcrFile, data_dir: Path | None) -> Series:
         path = _path(self.dataset, part, data_dir)

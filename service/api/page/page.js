@@ -123,12 +123,8 @@ async function one(id) {
       make("span", {}, percent(sweep.progress)), make("span", {}, `${sweep.trials.total} trials: ${counts.join(", ")}`),
       sweep.mlflow_url ? make("a", { href: sweep.mlflow_url }, "MLflow") : make("span", { class: "quiet" }, "MLflow does not have it yet")),
     sweep.reason ? make("p", { class: "bad" }, sweep.reason) : null,
-<<<<<<< HEAD
     ...sweep.warnings.map(warning),
-=======
-    ...sweep.warnings.map((w) => make("p", { class: "warn" }, `${w.field} = ${w.given} ${w.problem}; ${w.allowed}`)),
     ...Object.entries(sweep.mlflow_lacks).map(([id, why]) => make("p", { class: "warn" }, `MLflow lacks a part of ${id}: ${why}`)),
->>>>>>> main
     make("div", { class: "row" }, ...verbs(sweep)),
     sweep.best ? make("p", {}, `${ended ? "Best" : "Best so far"}: ${metric} = ${short(sweep.best.objective)} `
       + `with ${point(sweep.best.params)}`) : null,
@@ -138,7 +134,7 @@ async function one(id) {
       make("section", {}, make("h2", {}, `Learning curves${best}`), curves(await lines(report, metric), metric))),
     make("h2", {}, "Trials, best first"), leaderboard(all.trials, metric),
     folded("data", "The data", () => dataOf(sweep)),
-    folded("spec", "The sweep as submitted", async () => [make("pre", {}, JSON.stringify(sweep.spec, null, 2))]),
+    folded("spec", "The sweep as stored", async () => [make("pre", {}, JSON.stringify(sweep.spec, null, 2))]),
   ];
   return [parts.filter(Boolean), ended];
 }

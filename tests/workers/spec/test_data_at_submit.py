@@ -74,7 +74,9 @@ def test_series_that_cannot_be_divided_or_classified_are_named(
     (tmp_path / "new.csv").write_text("target,a,b\nr,1,1\n")
     (tmp_path / "wide.csv").write_text(PAIRS)
     error = refusal(tmp_path, {"name": "own_data", "file": "data.csv"} | fields)
-    assert error.field == "task.file"
+    named = [field for field in ("validation_file", "test_file") if fields.get(field, "-") in problem]
+    wrong = named[0] if named else "file"
+    assert (error.field, error.given) == (f"task.{wrong}", fields.get(wrong, "data.csv"))
     assert problem in error.problem
 
 

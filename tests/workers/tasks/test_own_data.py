@@ -364,6 +364,7 @@ def test_a_link_out_of_the_data_directory_is_refused(tmp_path: Path) -> None:
         ({"test_file": "a.csv"}, "test_file"),
         ({"validation_file": "a.csv"}, "validation_file"),
         ({"validation_file": "b.csv", "test_file": "b.csv"}, "test_file"),
+        ({"test_file": "./a.csv"}, "test_file"),
     ],
 )
 def test_a_file_does_not_train_and_test(fields: dict[str, str], wrong: str) -> None:

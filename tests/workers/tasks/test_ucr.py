@@ -85,7 +85,7 @@ def test_mistakes_in_ts_are_named_with_their_place(tmp_path: Path, text: str, pl
 def test_tsv_ends_a_series_at_its_last_value(tmp_path: Path) -> None:
     found = read_tsv(written(tmp_path, "1\t0.5\t1\tNaN\n-1.0\t2\tNaN\t3\n", "a.tsv"), "a.tsv")
     assert [label.tolist() for label in found.targets] == [["1"], ["-1.0"]]
-    assert classes_of(found) == ["-1", "1"]
+    assert classes_of(found, "") == ["-1", "1"]
     assert [len(one) for one in found.values] == [2, 3]
     assert found.place(1, 1, 0) == "line 2, column 3"
     with pytest.raises(DataWrong, match=r"a\.tsv, line 2, column 3: found no value.*interpolate"):
@@ -250,3 +250,13 @@ def test_a_set_that_changed_since_it_was_submitted_is_refused(tmp_path: Path) ->
     put(tmp_path, ".tsv", "1\t0\t1\n2\t2\t3\n" * 4, "1\t0\t1\n2\t2\t4\n")
     with pytest.raises(DataWrong, match=r"Mine_TRAIN\.tsv, Mine_TEST\.tsv, the data: found other series"):
         task.training_data(tmp_path)
+
+
+def test_a_set_of_numbers_to_predict_is_sent_to_the_task_that_does_so(tmp_path: Path) -> None:
+    header = "@problemName Mine\n@univariate true\n@targetlabel true\n@data\n"
+    put(tmp_path, ".ts", header + "1,2:0.5\n3,4:1.5\n", header + "1,2:0.5\n")
+    with pytest.raises(DataWrong, match="use the task own_data with kind regression"):
+        Ucr(dataset="Mine").with_info(tmp_path)
+    put(tmp_path, ".tsv", "0.5\t1\t2\n1.5\t3\t4\n", "0.5\t1\t2\n", name="Other")
+    with pytest.raises(DataWrong, match="use the task own_data with kind regression"):
+        Ucr(dataset="Other").with_info(tmp_path)

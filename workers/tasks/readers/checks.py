@@ -8,13 +8,17 @@ from dataclasses import replace
 from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.series import Kind, Missing, Series, complete, digest
 
+REGRESSION = 'set the field kind to "regression"'
+"""What to do to predict numbers instead of classes."""
 SMALL_BYTES = 2**30
 """Series may be filled up to this size whatever their lengths."""
 MOST_PADDING = 50
 """Larger sets are filled up to at most this many times their own size."""
 
 
-def checked(series: Series, *, kind: Kind, every_step: bool, missing: Missing = "refuse") -> Series:
+def checked(
+    series: Series, *, kind: Kind, every_step: bool, missing: Missing = "refuse", otherwise: str = REGRESSION
+) -> Series:
     """Return the series without missing values, after a check of their targets against the task.
 
     Args:
@@ -22,6 +26,7 @@ def checked(series: Series, *, kind: Kind, every_step: bool, missing: Missing = 
         kind: Whether the task classifies series or predicts numbers.
         every_step: Whether every step has a target.
         missing: Whether missing values are refused or interpolated.
+        otherwise: What to do to predict numbers instead of classes, in words.
 
     Raises:
         DataWrong: If the file has no targets or other ones than the task says, if a classification has several label
@@ -29,7 +34,7 @@ def checked(series: Series, *, kind: Kind, every_step: bool, missing: Missing = 
             than the others that filling them up takes immense memory, or if a value is missing, infinite or too large,
             as ``complete`` says.
     """
-    _check_targets(series, kind, every_step)
+    _check_targets(series, kind, every_step, otherwise)
     for i, one in enumerate(series.values):
         if one.shape[1] != series.features:
             expected = f"{series.features} features, as in the first series"
@@ -38,18 +43,21 @@ def checked(series: Series, *, kind: Kind, every_step: bool, missing: Missing = 
     return complete(series, missing)
 
 
-def _check_targets(series: Series, kind: Kind, every_step: bool) -> None:
+def _check_targets(series: Series, kind: Kind, every_step: bool, otherwise: str) -> None:
     if series.declared == "regression" and kind == "classification":
-        expected = 'labels of classes; or set the field kind to "regression"'
+        expected = f"labels of classes; or {otherwise}"
         raise DataWrong(series.file, "its targets", Phrase("numbers to predict, as its @targetLabel says"), expected)
     outputs = series.targets[0].shape[-1]
     if kind == "classification" and outputs > 1:
-        shape: tuple[int | str, ...] = (len(series), "steps", outputs) if every_step else (len(series), outputs)
-        shown = f"shape ({', '.join(map(str, shape))})"
+        steps = series.length if every_step else 0
+        shape = ", ".join(map(str, (len(series), *([steps] if every_step else []), outputs)))
         expected = (
             f"one label for each {'step' if every_step else 'series'}, such as numpy.argmax(targets, axis=-1) of "
-            'one-hot rows; or kind "regression" for several numbers'
+            f"one-hot rows; or, for several numbers, {otherwise}"
         )
+        if not every_step and outputs == series.length:
+            expected = "one label for each series; or every_step, for one label for each step"
+        shown = f"shape ({shape})"
         raise DataWrong(series.file, "targets", Phrase(shown), expected)
     for i, (values, targets) in enumerate(zip(series.values, series.targets, strict=True)):
         if every_step and len(targets) != len(values):
@@ -69,7 +77,14 @@ def aligned(first: Series, other: Series) -> Series:
         raise DataWrong(other.file, "its series", Phrase(f"{other.features} features"), expected)
     if first.names is None or other.names is None:
         return other
-    if len(first.names) != first.features or len(other.names) != other.features:
+    wide = [len(series.names or ()) != series.features for series in (first, other)]
+    if wide[0] != wide[1]:
+        layouts = [
+            "wide table, with a series in each row" if one else "long table, with a step in each row" for one in wide
+        ]
+        found, expected = Phrase(f"a {layouts[1]}"), f"a {layouts[0]}, as {first.file} is"
+        raise DataWrong(other.file, "its columns", found, expected)
+    if wide[0]:
         common = min(len(first.names), len(other.names))
         _check_names(first, other, first.names[:common] == other.names[:common])
         return other

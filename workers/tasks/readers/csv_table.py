@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 
 from workers.tasks.readers.errors import DataWrong, Phrase
+from workers.tasks.readers.number import NUMBER
 from workers.tasks.readers.table import Cells, Table
 from workers.tasks.readers.text import read_text
 
@@ -30,11 +32,12 @@ def read_csv(path: Path, file: str) -> Table:
         DataWrong: If the file is no such table; the message names the row.
     """
     text = read_text(path, file)
+    _check_separator(text, file)
     rows = _rows(text, file)
     names = [name.strip() for name in rows[0]] if rows else []
     if rows and not any(names):
         raise DataWrong(file, "row 1", Phrase("an empty row"), "column names")
-    _check_separator(names, file)
+    _check_names(names, file)
     while rows and not any(rows[-1]):
         rows.pop()
     body = rows[1:]
@@ -42,7 +45,12 @@ def read_csv(path: Path, file: str) -> Table:
     for place, row in enumerate(body):
         if not any(row):
             raise DataWrong(file, f"row {place + 2}", Phrase("an empty row"), "cells; leave the row out")
+        if row[0].startswith("#") and f"\n{row[0]}" in text.replace("\r", "\n"):
+            raise DataWrong(file, f"row {place + 2}", row[0], "cells; a csv file has no comments, so leave the row out")
         if len(row) > len(names):
+            if len(body) > 2 and all(len(other) == len(names) + 1 for other in body):
+                expected = "a name for the first column, which seems to have the names of the rows; or leave it out"
+                raise DataWrong(file, "row 1", Phrase("one name too few"), expected)
             found = Phrase(f"{len(row)} cells")
             expected = f"{len(names)}, one for each column name; a cell that contains a comma stands in quotation marks"
             raise DataWrong(file, f"row {place + 2}", found, expected)
@@ -72,15 +80,24 @@ def _rows(text: str, file: str) -> list[list[str]]:
     return rows
 
 
-def _check_separator(names: list[str], file: str) -> None:
-    """Raise DataWrong if the first row is a single cell that other programs would cut into several."""
-    if names and names[0].lower().startswith("sep="):
-        raise DataWrong(file, "row 1", names[0], "column names; leave out this line for a spreadsheet program")
-    if len(names) != 1:
-        return
-    if names[0].startswith(("#", "%")):
-        raise DataWrong(file, "row 1", names[0], "column names; a csv file has no comments, so leave this line out")
+def _check_separator(text: str, file: str) -> None:
+    """Raise DataWrong if the first line has no comma outside of quotation marks, but another separator."""
+    first = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
+    if first.lower().startswith("sep="):
+        raise DataWrong(file, "row 1", first, "column names; leave out this line for a spreadsheet program")
+    outside = re.sub(r'"[^"]*"', "", first)
     for separator, words in SEPARATORS.items():
-        if separator in names[0]:
-            raise DataWrong(file, "row 1", Phrase(f"cells between {words}, {names[0]!r}"), COMMAS)
-    raise DataWrong(file, "row 1", Phrase(f"a single name, {names[0][:100]!r}"), "column names between commas")
+        if separator in outside and "," not in outside:
+            raise DataWrong(file, "row 1", Phrase(f"cells between {words}, {first[:100]!r}"), COMMAS)
+
+
+def _check_names(names: list[str], file: str) -> None:
+    """Raise DataWrong if the first row is no row of column names."""
+    first = names[0] if names else ""
+    if first.startswith(("#", "%")):
+        expected = "column names; a csv file has no comments, so leave this line out, or take the sign away"
+        raise DataWrong(file, "row 1", first, expected)
+    if len(names) == 1:
+        raise DataWrong(file, "row 1", Phrase(f"a single name, {first[:100]!r}"), "column names between commas")
+    if names and all(NUMBER.fullmatch(name) for name in names):
+        raise DataWrong(file, "row 1", Phrase("nothing but numbers"), "column names")

@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from unicodedata import category, normalize
 
-from workers.tasks.readers.number import COMMA, NUMBER, is_missing
+from workers.tasks.readers.number import COMMA, INFINITE, NUMBER, STAND_INS, is_missing
 
 MOST_DIGITS = 40
 """A number of more digits is a label like any other text, so that a short ``1e999999`` is not written out."""
@@ -18,13 +18,6 @@ EXACT_FLOAT = 2**53
 CODE = re.compile(r"[+-]?0[0-9]")
 """The beginning of a code such as ``007``, whose zeros tell it from ``7``."""
 
-STAND_INS = frozenset(
-    {
-        *("NA", "<NA>", "N/A", "n/a", "#N/A", "NaT", "None", "?", "1.#QNAN", "1.#IND", "-1.#IND"),
-        *("#DIV/0!", "#NULL!", "#VALUE!", "#REF!", "#NAME?", "#NUM!"),
-    }
-)
-"""What programs write for a missing or impossible value. None of it is read as a class unnoticed."""
 JOINERS = "\u200c\u200d"
 """Invisible characters that belong to the words of some scripts."""
 HEXADECIMAL = re.compile(r"[0-9]+[eE][0-9]+")
@@ -73,9 +66,9 @@ def label_of(value: Any) -> str:
         raise NotALabel("a text on one line; look for a quotation mark that ends too late")
     if is_missing(text):
         return ""
-    if text in STAND_INS:
+    if text in STAND_INS or INFINITE.fullmatch(text):
         raise NotALabel("an empty cell for a missing label; or, if this is the name of a class, another name")
-    if any(category(sign) == "Cf" and sign not in JOINERS for sign in text):
+    if "\0" in text or any(category(sign) == "Cf" and sign not in JOINERS for sign in text):
         raise NotALabel("a text without invisible characters")
     if text.lower() in ("true", "false"):
         return text.capitalize()

@@ -16,6 +16,13 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 MISSING = re.compile(r"(?:[+-]?nan|null)?", re.IGNORECASE)
 """The cells that are missing in every format: empty, NaN and NULL."""
+STAND_INS = frozenset(
+    {
+        *("NA", "<NA>", "N/A", "n/a", "#N/A", "NaT", "None", "?", "1.#QNAN", "1.#IND", "-1.#IND"),
+        *("#DIV/0!", "#NULL!", "#VALUE!", "#REF!", "#NAME?", "#NUM!"),
+    }
+)
+"""What programs write for a missing or impossible value. None of it is read unnoticed."""
 TRUTH = re.compile("true|false", re.IGNORECASE)
 THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+")
 COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
@@ -71,6 +78,8 @@ def _float(index: int, cell: str) -> float:
 
 def _expected(cell: str) -> str:
     """Return what is expected instead of a cell, with a hint if it is a number in another notation."""
+    if cell in STAND_INS:
+        return "a number, or an empty cell where a value is missing"
     if THOUSANDS.fullmatch(cell):
         return "a number with a decimal point, and without separators of thousands"
     if NUMBER.fullmatch(cell.replace(",", ".")):

@@ -15,13 +15,14 @@ from workers.tasks.readers.table import Cells, Table
 
 EVEN = 1e-6
 """Relative difference up to which two distances count as equal: sums of a distance are not exact."""
-NUMBER_LIKE = re.compile(r"[+-]?[0-9][0-9.,_' \u2019]*")
+NUMBER_LIKE = re.compile(r"[+-]?[0-9][0-9,_' \u2019]*\.?[0-9,_' \u2019]*")
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 DECIMALS = re.compile(r"(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,3}))?$")
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """How many of numpy's units of time are in a second."""
 ZONED = re.compile(r"[Tt ][0-9].*(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)$")
 """A time of day with an offset from UTC at its end."""
-DATED = "a number, or a date and time in ISO 8601"
+DATED = "a number, or a date and time in ISO 8601, such as 2024-02-01T13:00"
 
 Times = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
@@ -53,11 +54,15 @@ def check_steps(table: Table, column: str, rows: list[npt.NDArray[np.int64]], un
             found, before = (str(cells[one[i]]) for i in (at, at - 1))
             expected = f"a step after {before}, which row {one[at - 1] + table.first} of the same series has"
             raise DataWrong(table.file, table.place(int(one[at]), column), found, expected)
-        if uneven or _are_even(sizes) or _are_even_when_rounded(passed, _precisions(times[one], cells[one])):
+        if uneven or _are_even(sizes):
+            continue
+        precisions = _precisions(times[one], cells[one])
+        if _are_even_when_rounded(passed, precisions, _float_unit(times[one])):
             continue
         usual = np.sort(sizes)[(len(sizes) - 1) // 2]
-        at = int(np.argmax(np.abs(sizes - usual) > max(EVEN * usual, _float_unit(times[one])))) + 1
-        unit = _precisions(times[one], cells[one])[-1]
+        off = np.abs(sizes - usual)
+        at = int(np.argmax(off >= 0.999 * off.max())) + 1  # the first of those that are farthest off
+        unit = precisions[-1]
         stored_usual, stored = (_words(round(size / unit) * unit, seconds) for size in (usual, sizes[at - 1]))
         expected = f"steps of {stored_usual}, as in most of the series; or set the field uneven to true"
         raise DataWrong(table.file, table.place(int(one[at]), column), Phrase(f"a step of {stored}"), expected)
@@ -75,19 +80,27 @@ def _are_even(sizes: npt.NDArray[np.float64]) -> bool:
     return not len(sizes) or bool((np.abs(sizes - sizes[0]) <= EVEN * sizes[0]).all())
 
 
-def _are_even_when_rounded(passed: npt.NDArray[np.float64], precisions: tuple[float, ...]) -> bool:
+def _are_even_when_rounded(passed: npt.NDArray[np.float64], precisions: tuple[float, ...], float_unit: float) -> bool:
     """Return whether increasing times are equally far apart but for the rounding to one of the precisions.
 
-    A rounded time is off by up to half a unit, and so is the first time, from which the others are counted. If one of
-    n + 1 equal distances d is doubled because a step is missing, the mean of the n others is d (n + 1) / n, and the
-    double one differs from it by more than a unit as long as a unit is below d (n - 1) / (2 n + 1). Coarser times are
-    not taken for rounded ones.
+    A rounded time is off by up to half a unit, and by a float's rounding before and after it. So e, a unit and two
+    distances of floats, bounds the difference between two times; a distance between neighbours differs from the mean of
+    n by up to e (1 + 1 / n). If one of n + 1 equal distances d is doubled because a step is missing, the mean of the n
+    others is D = d (n + 1) / n, and the double one differs from it by more than that as long as
+    e < D n (n - 1) / (2 (n + 1)^2). Coarser times are not taken for rounded ones.
+
+    Args:
+        passed: Times since the first, (n + 1,).
+        precisions: Units to which the times may have been rounded.
+        float_unit: Distance between neighbouring floats at the largest time.
     """
     sizes = np.diff(passed)
     n, distance = len(sizes), passed[-1] / len(sizes)
-    off = max(np.abs(passed - distance * np.arange(n + 1)).max(), np.abs(sizes - distance).max())
-    coarsest = distance * n * (n - 1) / ((n + 1) * (2 * n + 1))
-    return any(unit < coarsest and off <= unit + EVEN * distance for unit in precisions)
+    off = np.abs(passed - distance * np.arange(n + 1)).max()
+    off = max(off, np.abs(sizes - distance).max() / (1 + 1 / n))
+    coarsest = distance * n * (n - 1) / (2 * (n + 1) ** 2)
+    errors = [unit + 2 * float_unit for unit in precisions]
+    return any(error < coarsest and off <= error + EVEN * distance for error in errors)
 
 
 def _precisions(times: Times, cells: Cells) -> tuple[float, ...]:
@@ -131,11 +144,13 @@ def _times(table: Table, column: str) -> tuple[Times, float | None]:
         return dates.astype(np.int64), 1 / PER_SECOND[unit]
     if cells.dtype.kind in "iu" and (cells.dtype != np.uint64 or cells.max() < 2**63):
         return cells.astype(np.int64), None
+    words = ["" if cell is None else str(cell).strip() for cell in cells.tolist()]
+    if all(WHOLE.fullmatch(word) for word in words):
+        return np.array([int(word) for word in words], np.int64), None
     try:
-        words = ["" if cell is None else str(cell) for cell in cells.tolist()]
         times = cells.astype(np.float64) if cells.dtype.kind == "f" else floats(words)
     except NotANumber as error:
-        expected = f"{error.expected}, or a date and time in ISO 8601"
+        expected = f"{error.expected}, or a date and time in ISO 8601, such as 2024-02-01T13:00"
         raise DataWrong(table.file, table.place(error.index, column), words[error.index], expected) from None
     _refuse(table, column, ~np.isfinite(times))
     return times, None

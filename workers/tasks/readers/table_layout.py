@@ -63,9 +63,26 @@ def read_table(path: Path, file: str, columns: Columns) -> Series:
     table = read_csv(path, file) if path.suffix == ".csv" else read_parquet(path, file)
     for wanted in (*columns.targets, *(columns.inputs or ()), columns.series, columns.step):
         if wanted is not None and wanted not in table.names:
-            raise DataWrong(file, "its columns", Phrase(_listed(table.names)), f"a column named {wanted}")
+            near = [name for name in table.names if _letters(name) == _letters(wanted)]
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise DataWrong(file, "its columns", Phrase(_listed(table.names)), f"a column named {wanted}{hint}")
+    _check_spelling(table, columns)
     name = columns.series or (SERIES if SERIES in table.names else None)
     return _long(table, columns, name) if name is not None else _wide(table, columns)
+
+
+def _check_spelling(table: Table, columns: Columns) -> None:
+    """Raise DataWrong if a column is called series or step but for its case or signs, and would be taken for values."""
+    named = {*columns.targets, *(columns.inputs or ()), columns.series, columns.step}
+    for usual, given in ((SERIES, columns.series), (STEP, columns.step)):
+        near = [name for name in table.names if _letters(name) == usual and name not in named]
+        if given is None and near and usual not in table.names:
+            expected = f'the name {usual}, or "{usual}": "{near[0]}" in the task'
+            raise DataWrong(table.file, "its columns", Phrase(f"a column named {near[0]!r}"), expected)
+
+
+def _letters(name: str) -> str:
+    return "".join(sign for sign in name.lower() if sign.isalnum())
 
 
 def _wide(table: Table, columns: Columns) -> Series:
@@ -99,10 +116,15 @@ def _long(table: Table, columns: Columns, name: str) -> Series:
         raise DataWrong(table.file, f"row {row + table.first}", Phrase(f"{count} cell{'s' * (count != 1)}"), expected)
     step = columns.step or (STEP if STEP in table.names and STEP not in columns.targets else None)
     inputs = columns.inputs or tuple(n for n in table.names if n not in (name, step, *columns.targets))
+    if name in (*columns.targets, *inputs):
+        expected = "a column of its own that names the series"
+        raise DataWrong(table.file, "its columns", Phrase(f"{name} as series and as target or input"), expected)
     _check_roles(table, columns, inputs, "the series, the step and the targets")
     rows = _rows_of(table, name)
     if step is not None:
         check_steps(table, step, rows, columns.uneven)
+    else:
+        _check_order(table, name, rows)
     if columns.inputs is None:
         check_unlisted_of_long(table, inputs)
     values = np.stack([table.numbers(column) for column in inputs], axis=1)
@@ -150,6 +172,24 @@ def _rows_of(table: Table, name: str) -> list[npt.NDArray[np.int64]]:
     codes = np.array([numbers.setdefault(one, len(numbers)) for one in names], np.int64)
     order = np.argsort(codes, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
+def _check_order(table: Table, name: str, rows: list[npt.NDArray[np.int64]]) -> None:
+    """Raise DataWrong if the rows of a series are apart, in a table without a column of steps.
+
+    They may alternate with those of others step by step, so that all first rows come before all second ones.
+    """
+    count = np.empty(len(table), np.int64)
+    for one in rows:
+        count[one] = np.arange(len(one))
+    if (np.diff(count) >= 0).all():
+        return
+    for one in rows:
+        apart = np.flatnonzero(np.diff(one) != 1)
+        if len(apart):
+            row = int(one[apart[0] + 1])
+            expected = "the rows of a series together, or a column of steps; or give each series a name of its own"
+            raise DataWrong(table.file, table.place(row, name), str(table.cells(name)[row]), expected)
 
 
 def _row_of_target(

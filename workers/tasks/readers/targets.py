@@ -15,8 +15,12 @@ from workers.tasks.readers.series import Series
 from workers.tasks.task import MASKED
 
 
-def classes_of(series: Series) -> list[str]:
+def classes_of(series: Series, otherwise: str) -> list[str]:
     """Return the labels of a file's classes in the order of their numbers: those that it lists, or else has.
+
+    Args:
+        series: The series of a file.
+        otherwise: What to do to predict numbers instead of classes, in words.
 
     Raises:
         DataWrong: If a value cannot be a label, if the labels are numbers with fractions, or if the series have fewer
@@ -25,7 +29,7 @@ def classes_of(series: Series) -> list[str]:
     labels = all_labels(series)
     place = fractional(labels)
     if place is not None:
-        expected = "whole numbers or names as classes; or set kind to regression, to predict numbers"
+        expected = f"whole numbers or names as classes; or, to predict numbers, {otherwise}"
         raise DataWrong(series.file, target_place(series, place), labels[place], expected)
     found = in_order(labels)
     if len(found) < 2:

@@ -133,9 +133,20 @@ def read_ts(path: Path, file: str) -> Series:
         labels,
         place=lambda i, t, d: f"line {rows[i][0]}, dimension {d + 1}, value {t + 1}",
         target_place=lambda i, t, o: f"line {rows[i][0]}, label",
-        classes=header.classes,
+        classes=_listed(header.classes, {str(label[0]) for label in labels}),
         declared=header.kind,
     )
+
+
+def _listed(words: list[str] | None, labels: set[str]) -> list[str] | None:
+    """Return the labels that a header lists; None if it lists none, or if labels of several words stand there in words.
+
+    Args:
+        words: What follows ``@classLabel true``.
+        labels: The labels of the series.
+    """
+    of_several = words is not None and any(" " in label for label in labels)
+    return None if of_several and set(" ".join(labels).split()) <= set(words or ()) else words
 
 
 def _is_content(line: str) -> bool:
@@ -153,6 +164,11 @@ def _header(lines: Iterator[tuple[int, str]], file: str) -> Header:
         if not words[0].startswith("@") or tag not in TAGS:
             expected = "a comment, a tag such as @classLabel, or @data before the series"
             raise DataWrong(file, f"line {number}", words[0], expected)
+        if any(word.startswith("#") for word in words):
+            raise DataWrong(file, f"line {number}, {words[0]}", line.strip(), "no comment behind a tag")
+        if tag in header.tags and tag != "problemname" and header.tags[tag][1] != words[1:]:
+            expected = f"the same as in line {header.tags[tag][0]}, or this tag once"
+            raise DataWrong(file, f"line {number}, {words[0]}", " ".join(words[1:]), expected)
         header.tags[tag] = (number, words[1:])
         if tag == "data":
             if header.flag("timestamps"):
@@ -167,7 +183,8 @@ def _series(header: Header, number: int, line: str) -> tuple[npt.NDArray[np.floa
     label = parts.pop().strip() if header.kind else ""
     if not parts or (header.dimensions or len(parts)) != len(parts):
         label_too = " and a label" if header.kind else ""
-        expected = f"{header.dimensions or 'some'} dimensions{label_too}, separated by ':'"
+        hint = "" if header.kind else "; the header announces no label (@classLabel true)"
+        expected = f"{header.dimensions or 'some'} dimensions{label_too}, separated by ':'{hint}"
         raise DataWrong(header.file, f"line {number}", Phrase(f"{len(parts)} dimensions"), expected)
     columns = [_values(header.file, number, d, part) for d, part in enumerate(parts, 1)]
     for d, column in enumerate(columns, 1):

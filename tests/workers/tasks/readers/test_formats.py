@@ -40,6 +40,8 @@ def ts(folder: Path, text: str | bytes, **fields: Any) -> OwnData:
         ("@classLabel true a b", "1,2,3:a\n4,5,6:?\n5,6,7:b\n", "one of a, b"),
         ("@classLabel true 1 1.0 2", "1,2:1\n3,4:1\n", "at least two classes"),
         ("@equalLength perhaps\n@classLabel true a b", LABELLED, "true or false"),
+        ("@classLabel true a b\n@classLabel true b a", LABELLED, "or this tag once"),
+        ("@classLabel true a b # classes", LABELLED, "no comment behind a tag"),
         ("@dimensions two\n@classLabel true a b", LABELLED, "a whole number of at least 1"),
         ("@dimensions \u0662", LABELLED, "a whole number of at least 1"),
         ("@classLabel true a b", "1,1_000:a\n3,4:b\n", "a number without separators"),
@@ -65,6 +67,7 @@ def test_a_file_that_contradicts_itself_or_the_task_is_refused(
         ("@classLabel true 1.0 2.0", "1,2:1\n3,4:2\n", {}),
         ("@CLASSLABEL True a b", "% \n# x\n1,2:a\n3,4:b\n", {}),
         ("@classLabel true a b", "1,2,?:a\nnan,4,5:b\n", {"missing": "interpolate"}),
+        ("@classLabel true left hand right", "1,2:left hand\n3,4:right\n", {}),
         ("@problemName Again\n@classLabel true a b", LABELLED, {}),
     ],
 )

@@ -86,7 +86,7 @@ def test_what_stands_for_a_missing_label_elsewhere_is_no_class(tmp_path: Path, s
 @pytest.mark.parametrize("targets", [["0.5", "1.5", "2.5", "a"], ["0,5", "1,5", "2", "0,5"], [".5", "1.5", "x", "2.5"]])
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "npz"])
 def test_a_name_among_measurements_makes_no_classes_of_them(tmp_path: Path, suffix: str, targets: list[str]) -> None:
-    with pytest.raises(DataWrong, match=r"expected whole numbers or names as classes; or set kind to regression"):
+    with pytest.raises(DataWrong, match="expected whole numbers or names as classes; or, to predict numbers, set the"):
         task_of(tmp_path, suffix, targets)
 
 
@@ -99,7 +99,7 @@ def test_truths_are_ones_and_zeros_to_predict_in_every_format(tmp_path: Path, su
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("targets", [[0.5, 1.0, 2.0, 0.5], ["0.5", "1", "2", "1"], [1e-3, 0, 1, 0]])
 def test_fractions_are_no_classes(tmp_path: Path, suffix: str, targets: list[Any]) -> None:
-    with pytest.raises(DataWrong, match=r"expected whole numbers or names as classes; or set kind to regression"):
+    with pytest.raises(DataWrong, match="expected whole numbers or names as classes; or, to predict numbers, set the"):
         task_of(tmp_path, suffix, targets)
 
 
@@ -123,7 +123,7 @@ def test_a_constant_target_is_refused(tmp_path: Path, suffix: str) -> None:
         (np.eye(2, dtype=int)[[0, 1] * 3], False, r"\(6, 2\)"),
         (np.eye(2, dtype=bool)[[0, 1] * 3], False, r"\(6, 2\)"),
         (np.zeros((6, 2)), False, r"\(6, 2\)"),
-        (np.eye(2)[np.zeros((6, 2), int)], True, r"\(6, steps, 2\)"),
+        (np.eye(2)[np.zeros((6, 2), int)], True, r"\(6, 2, 2\)"),
         (np.array([["a", "b"]] * 6), False, r"\(6, 2\)"),
     ],
 )
@@ -189,6 +189,13 @@ def test_odd_values_have_a_label(value: Any, label: str) -> None:
     assert label_of(value) == label
 
 
-def test_infinity_is_no_label() -> None:
+@pytest.mark.parametrize("value", [float("inf"), "inf", "-Infinity", "a\0b", "a\u00adb"])
+def test_infinity_and_invisible_characters_are_no_labels(value: Any) -> None:
     with pytest.raises(NotALabel):
-        label_of(float("inf"))
+        label_of(value)
+
+
+def test_a_label_for_each_step_is_asked_for_where_its_shape_says_so(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", inputs=np.zeros((6, 4)), targets=np.zeros((6, 4), int))
+    with pytest.raises(DataWrong, match="or every_step, for one label for each step"):
+        OwnData(file="data.npz").with_info(tmp_path)

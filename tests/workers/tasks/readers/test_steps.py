@@ -60,6 +60,22 @@ def test_regular_times_are_read_and_one_that_is_missing_is_found(tmp_path: Path,
     assert read(tmp_path, [*times[:5], *times[6:]], suffix, uneven=True).info.length == COUNT - 1
 
 
+@given(
+    start=st.floats(1e9, 2e9),
+    hertz=st.sampled_from([24, 25, 30, 50, 60, 100, 120, 1000]),
+    decimals=st.integers(4, 7),
+    cut=st.integers(1, 57),
+)
+def test_unix_seconds_are_read_with_as_many_digits_as_programs_print(
+    tmp_path_factory: pytest.TempPathFactory, start: float, hertz: int, decimals: int, cut: int
+) -> None:
+    folder = tmp_path_factory.mktemp("steps")
+    times = [f"{start + n / hertz:.{decimals}f}" for n in range(60)]
+    assert read(folder, times).info.length == 60
+    with pytest.raises(DataWrong, match=rf"row {cut + 2}, column step: found a step of"):
+        read(folder, [*times[:cut], *times[cut + 1 :]])
+
+
 @pytest.mark.parametrize(
     ("times", "row", "sizes"),
     [

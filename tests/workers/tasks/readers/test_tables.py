@@ -98,6 +98,15 @@ def test_the_same_name_in_index_and_columns_is_refused(tmp_path: Path) -> None:
     [
         ("series;step;x;target\ns0;0;0,05;a\n", "row 1: found cells between semicolons"),
         ("series\tstep\tx\ttarget\ns0\t0\t0.05\ta\n", "row 1: found cells between tabs"),
+        ('"";"target";"a"\n"1";"p";"2"\n', "row 1: found cells between semicolons"),
+        ('target;a;"b, mm"\np;1;2\n', "row 1: found cells between semicolons"),
+        (
+            "# series,x,y,target\n0,1,2,a\n",
+            "row 1: found '# series'; expected column names; a csv file has no comments",
+        ),
+        ("series,x,target\ns0,1,a\n#s1,1,b\n", "row 3: found '#s1'; expected cells; a csv file has no comments"),
+        ("0,1,2\n3,4,5\n", "row 1: found nothing but numbers; expected column names"),
+        ("x,y,target\n" + "1,2,3,a\n" * 3, "row 1: found one name too few"),
         ("series|step|x|target\ns0|0|0.05|a\n", "row 1: found cells between vertical bars"),
         ("# exported\nseries,step,x,target\n", "row 1: found '# exported'; expected column names"),
         ("sep=;\nseries;step;x;target\n", "row 1: found 'sep=;'; expected column names; leave out this line"),
@@ -216,6 +225,10 @@ def test_marks_and_encodings_change_nothing(tmp_path: Path) -> None:
         ("Timestamp,x,target\n0,1,a\n1,2,b\n", {}, "column Timestamp: found the name of a series or a time"),
         ("t,x,target\n0,1,a\n1,2,b\n", {"step": "t"}, "found a column of steps, t, but none of series"),
         ("data,target\n1,a\n2,b\n", {}, "found a single column of values, data; expected the fields series and step"),
+        ("Series,x,y,target\na,1,1,p\nb,2,2,q\n", {}, "found a column named 'Series'; expected the name series"),
+        ("series,Step,y,target\na,1,1,p\nb,2,2,q\n", {}, "found a column named 'Step'; expected the name step"),
+        ("series,x,Target\na,1,p\nb,2,q\n", {}, "expected a column named target; did you mean 'Target'?"),
+        ("x,y,target\n1,1,p\n2,2,q\n", {"series": "target"}, "found target as series and as target or input"),
         ("series,x,target\na,1,p\nb,2,q\n", {"inputs": ["x", "target"]}, "found target as an input and as a target"),
         ("x,target\n1,p\n2,q\n", {"inputs": ["target", "x"]}, "found target as an input and as a target"),
     ],
@@ -330,6 +343,24 @@ def test_features_of_another_file_are_taken_by_their_names(tmp_path: Path, first
     for wrong in (turned.rename(columns={"x": "z"}), turned.assign(z=3.0), turned.drop(columns="x")):
         with pytest.raises(DataWrong, match=r"other\.\w+, its (columns of values|series): found"):
             OwnData(**files | {"test_file": write(wrong, "other", second)}).with_info(tmp_path)
+
+
+def test_rows_of_a_series_are_together_or_alternate_if_no_step_tells_their_order(tmp_path: Path) -> None:
+    header, rows = "series,x,target\n", [f"s{n},{n}.5,{'ab'[n % 2]}\n" for n in range(4)]
+    alternating = header + "".join(rows * 5)
+    assert own(tmp_path, alternating).info.length == 5
+    block = "".join(row * 5 for row in rows)
+    assert own(tmp_path, header + block).info.length == 5
+    with pytest.raises(DataWrong, match="row 22, column series: found 's0'; expected the rows of a series together"):
+        own(tmp_path, header + block * 2)
+
+
+def test_a_wide_and_a_long_table_are_not_of_one_task(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("series,a,target\n0,1.5,p\n1,2.5,q\n")
+    with pytest.raises(
+        DataWrong, match=r"long\.csv, its columns: found a long table, .* expected a wide table, .* data"
+    ):
+        own(tmp_path, "target,a,b\n" + "p,1,2\nq,3,4\n" * 4, test_file="long.csv")
 
 
 def test_steps_of_another_wide_table_have_the_same_order(tmp_path: Path) -> None:
