@@ -154,9 +154,7 @@ def test_an_mlflow_behind_such_a_proxy_stops_no_controller(monkeypatch: pytest.M
     monkeypatch.setenv("HTTP_PROXY", "socks4://127.0.0.1:9")
     probe = Probe("http://mlflow.example:5000")
     for _ in range(2):
-        with pytest.raises(
-            MlflowUnreachable, match=r"MLflow does not answer .*: HTTP_PROXY is 'socks4://127.0.0.1:9'"
-        ):
+        with pytest.raises(MlflowUnreachable, match=r"MLflow does not answer .*: HTTP_PROXY is 'socks4://127.0.0.1:9'"):
             probe.check()
     monkeypatch.setenv("HTTP_PROXY", CLOSED)
     with pytest.raises(MlflowUnreachable, match=r"MLflow does not answer .* \(connection refused\)"):
