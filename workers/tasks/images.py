@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,6 +24,7 @@ from workers.tasks.task import Loss, MetricDirections, SampleView, Sequences, Sp
 
 Images8 = npt.NDArray[np.uint8]
 Part = Literal["train", "test"]
+PARTS: tuple[Part, Part] = ("train", "test")
 
 
 class Images(DatasetTask):
@@ -121,6 +123,7 @@ class Images(DatasetTask):
             features=images.shape[2],
             classes=[str(label) for label in classes],
             baseline=float(-(shares * np.log(shares)).sum()),
+            digest=_digest(self.dataset, data_dir),
         )
         if expected := self._indivisible(info):
             found = Phrase(f"{info.length} x {info.features} pixels, which do not divide into {self.steps} steps")
@@ -177,6 +180,10 @@ class Images(DatasetTask):
             found = Phrase(f"{images.shape[1]} x {images.shape[2]} pixels")
             expected = f"{info.length} x {info.features}, as task.facts says; or correct its entry there"
             raise DataWrong(self.dataset, "its images", found, expected)
+        if info.digest is not None and info.digest != _digest(self.dataset, data_dir):
+            found = Phrase("other images or labels than when the sweep was submitted")
+            expected = "the same; put the old files back, or submit the sweep again"
+            raise DataWrong(self.dataset, "the data", found, expected)
         return Sequences(to_steps(images, task.sequence_length, self.order), task._classes(labels))
 
     def _classes(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -201,6 +208,16 @@ def _read(dataset: str, part: Part, data_dir: Path | None) -> tuple[Images8, npt
     files = (names[part, "images"], names[part, "labels"])
     changed = max(file_in(data_dir, name).stat().st_mtime_ns for name in files)
     return _cached(*files, data_dir, changed)
+
+
+def _digest(dataset: str, data_dir: Path | None) -> str:
+    """Return a digest of all images and labels of a set, 32 hexadecimal digits."""
+    found = hashlib.blake2b(digest_size=16)
+    for part in PARTS:
+        for array in _read(dataset, part, data_dir):
+            found.update(str(array.shape).encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 @lru_cache(maxsize=2)

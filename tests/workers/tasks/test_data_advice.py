@@ -14,8 +14,10 @@ from tests.workers.tasks.test_images import put
 from workers.errors import DataMissing
 from workers.tasks.data_advice import RULES, DataFinding, findings, half_width
 from workers.tasks.data_statistics import DataStatistics
+from workers.tasks.data_summary import DataSummary
 from workers.tasks.images import Images
 from workers.tasks.own_data import OwnData
+from workers.tasks.summarise import summarise
 from workers.tasks.ucr import Ucr
 
 MANY = 240
@@ -397,3 +399,6 @@ def test_anything_that_can_be_trained_on_can_be_measured(
     assert numbers.train + numbers.validation + numbers.test == shape[0]
     assert DataStatistics.model_validate_json(numbers.model_dump_json()) == numbers
     assert set(findings(task.with_statistics(folder))) <= set(RULES)
+    summary = summarise(task, folder)
+    assert DataSummary.model_validate_json(summary.model_dump_json()) == summary
+    assert summary.sets.train == numbers.train

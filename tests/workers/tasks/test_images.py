@@ -303,6 +303,17 @@ def test_facts_that_do_not_fit_the_files_are_named(tmp_path: Path) -> None:
         Images.model_validate({"dataset": "mine", "facts": {"mine": facts}}).training_data(tmp_path)
 
 
+def test_images_that_changed_since_the_sweep_was_submitted_are_refused(tmp_path: Path) -> None:
+    put(tmp_path / "mine")
+    task = images_of(tmp_path)
+    put(tmp_path / "mine", packed=True)
+    (tmp_path / "mine" / NAMES[3]).unlink()  # now the archive is read, which holds the same
+    assert task.training_data(tmp_path) is not None
+    (tmp_path / "mine" / NAMES[3]).write_bytes(idx(((np.arange(12) + 1) % 3).astype(np.uint8)))
+    with pytest.raises(DataWrong, match="mine, the data: found other images or labels than when the sweep was submit"):
+        task.training_data(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["../mine", "/mine", "", "a\\b"])
 def test_a_set_outside_the_data_directory_is_refused(name: str) -> None:
     with pytest.raises(SpecError) as refused:
