@@ -5,6 +5,7 @@ The oracle is as plain as can be: it knows what was written, and no reader.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -145,8 +146,11 @@ def folder() -> Iterator[Path]:
 
 
 def read(where: Path, file: str, **fields: Any) -> tuple[OwnData, Sequences]:
-    """Return the task and all series of a file, in the order of the file."""
-    fields = {"missing": "interpolate", "validation_file": file, "test_file": file} | fields
+    """Return the task and all series of a file, in the order of the file; copies of it validate and test."""
+    others = {field: f"{field}-{file}" for field in ("validation_file", "test_file")}
+    for other in others.values():
+        shutil.copy(where / file, where / other)
+    fields = {"missing": "interpolate"} | others | fields
     task = OwnData.model_validate({"name": "own_data", "file": file} | fields).with_info(where)
     found = task.training_data(where)
     assert found is not None
