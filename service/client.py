@@ -37,7 +37,7 @@ class ApiError(Exception):
 
     Attributes:
         problem: The server's problem document, with ``title``, ``status``, ``detail`` and ``errors``. If the answer was
-            none, such as that of a proxy, its title begins with "Unexpected answer"; its detail is its beginning.
+            none, such as that of a proxy, its title begins with "Unexpected answer", and its detail says what came.
         status: The HTTP status code.
         errors: The refused fields or parameters, each with ``field``, ``given``, ``problem`` and ``allowed``; empty if
             the problem lies elsewhere.
@@ -346,5 +346,11 @@ def _problem(response: httpx.Response, through: str) -> Json:
         document = None
     if isinstance(document, dict) and "title" in document:
         return document
-    title = f"Unexpected answer{through}"
-    return {"title": title, "status": response.status_code, "detail": response.text[:500], "errors": []}
+    kind = response.headers.get("content-type", "").partition(";")[0] or "no content type"
+    detail = (
+        f"{response.request.url.copy_with(path='', query=None)} answers with {kind}, which this service does not send; "
+        "give the address of the service, which spectral up prints"
+    )
+    if kind in ("text/plain", "no content type") and response.text.strip():
+        detail = response.text[:500]
+    return {"title": f"Unexpected answer{through}", "status": response.status_code, "detail": detail, "errors": []}

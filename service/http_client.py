@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     import httpx
 
 
+MOST_PORTS = 65535
+TLS_WORDS = {
+    "wrong version number": "the server there does not speak TLS; write http:// instead of https://",
+    "record layer failure": "the server there does not speak TLS; write http:// instead of https://",
+    "unexpected eof": "the server there ends the connection while TLS begins",
+    "handshake failure": "the server there and this machine have no version or cipher of TLS in common",
+}
+"""What OpenSSL says of a connection, and what it means."""
+
+
 class ConnectionUnusable(ConnectionError):
     """No connection can be tried: the address, the proxy or the certificates that the environment names are unusable.
 
@@ -73,6 +83,9 @@ def reason(error: httpx.HTTPError | ConnectionUnusable) -> str:
     if isinstance(error, httpx.RemoteProtocolError):
         return "the connection was cut off, or the server there does not speak HTTP"
     text = re.sub(r"^\[[^\]]*\] *| *\(_ssl.c:\d+\)$", "", str(error)) or "the connection was cut off"
+    for found, words in TLS_WORDS.items():
+        if found in text.lower():
+            return words
     if "certificate" in text:
         text += "; if you trust it, set SSL_CERT_FILE to a file with its issuer's certificate"
     return text[0].lower() + text[1:]
@@ -89,9 +102,10 @@ def _parsed(url: str) -> httpx.URL:
         address = httpx.URL(url)
     except httpx.InvalidURL:
         address = httpx.URL()
-    if address.scheme not in ("http", "https") or not address.host:
+    if address.scheme not in ("http", "https") or not address.host or (address.port or 1) > MOST_PORTS:
         raise ConnectionUnusable(
-            f"{url!r} is not the address of a server; write it like http://127.0.0.1:8000 or https://HOST"
+            f"{url!r} is not the address of a server; write it like http://127.0.0.1:8000 or https://HOST, with a "
+            f"port up to {MOST_PORTS}"
         )
     return address
 

@@ -15,6 +15,9 @@ MARKS = (
 """The marks at the beginning of a text and the encoding that each stands for; empty for one that is not read."""
 
 
+MARK = "\ufeff"
+
+
 class NotText(ValueError):
     """Bytes are not text in UTF-8, nor in UTF-16 with a byte-order mark.
 
@@ -42,7 +45,8 @@ def decode(data: bytes, *, comments: str = "") -> str:
             because nothing is read from a comment. No comments by default.
 
     Raises:
-        NotText: If the bytes are in another encoding, or hold a NUL character, as UTF-16 without a mark does.
+        NotText: If the bytes are in another encoding, or hold a NUL character, as UTF-16 without a mark does, or a
+            byte-order mark that is not at the beginning.
     """
     mark, encoding = next((pair for pair in MARKS if data.startswith(pair[0])), (b"", "utf-8"))
     if not encoding:
@@ -59,6 +63,10 @@ def decode(data: bytes, *, comments: str = "") -> str:
     if "\0" in text:
         before = text[: text.index("\0")]
         raise NotText(*_place(before), "a NUL character, as UTF-16 without a byte-order mark has")
+    if MARK in text:
+        before = text[: text.index(MARK)]
+        found = "a byte-order mark inside of the text, as in files that were joined"
+        raise NotText(*_place(before), found)
     return text
 
 

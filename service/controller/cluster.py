@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.state import state
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from workers.protocol import Assignment
@@ -18,6 +19,8 @@ from workers.runtime import ray_actor
 
 IDENTITY = b"spectral-cluster"
 """The key in Ray's key-value store under which the cluster's identity lies."""
+ORDERED_ENDS = ("killed by `ray.kill`", "INTENDED_USER_EXIT")
+"""What Ray says of an actor that somebody has killed, or asked to exit."""
 PROBE_SECONDS = 3.0
 """How many seconds Ray's head has to accept a TCP connection before it counts as unreachable."""
 
@@ -126,6 +129,17 @@ class Cluster:
         handle = self.find(name)
         if handle is not None:
             ray.kill(handle, no_restart=True)
+
+    def was_killed(self, name: str) -> bool:
+        """Return whether the runner with this name was ended by an order to Ray, and not by its own doing.
+
+        False is returned for a runner that lives, and for one of which Ray knows nothing any more.
+        """
+        for actor in state.actor_table(None, actor_state_name="DEAD").values():
+            if actor["Name"] == name:
+                message = actor["DeathCause"].actor_died_error_context.error_message
+                return any(words in message for words in ORDERED_ENDS)
+        return False
 
     def runners(self) -> list[str]:
         """Return the names of all living runners in the namespace."""

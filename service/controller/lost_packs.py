@@ -2,8 +2,8 @@
 
 Nobody can say which trial of a pack has ended its process. If several trials were lost together, none of them is
 therefore charged. They are packed again in packs of half the size (``placement.retry_packs``), until the trial at fault
-is alone in its pack. Only a trial whose pack held no other uses one of its retries. If the whole cluster was lost, no
-trial is charged.
+is alone in its pack. Only a trial whose pack held no other uses one of its retries. If the whole cluster was lost, or
+if somebody had Ray end the runner, no trial is charged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def mark_lost(session: Session, pack: Pack, domain: FailureDomain, reason: str, 
     Args:
         session: A session in a write transaction.
         pack: The lost pack.
-        domain: What was lost: the runner's process alone, or the whole cluster.
+        domain: What was lost: the runner's process alone, or the whole cluster, as which a runner that was ended from
+            outside counts too.
         reason: The error message, which may have many lines.
         retries: A trial fails if its infrastructure failures, of which being lost alone is one, exceed
             ``retries.infrastructure``.

@@ -70,10 +70,12 @@ class RunnerPoller:
         if result.problem == "silent":
             log.warning("The runner of pack %s does not answer at the moment: %s", pack.id, result.message)
             return
+        killed = result.problem == "dead" and self._context.cluster.was_killed(name)
         self._context.runners.end(pack.id, name)
         # a runner that never answered never had its resources: that is the cluster's fault, and no trial's
         never_ran = pack.seen_at is None and result.problem == "timed out"
-        self._context.mark_lost(pack, "cluster" if never_ran else "process", result.message)
+        message = "its runner was ended from outside, by an order to Ray" if killed else result.message
+        self._context.mark_lost(pack, "cluster" if killed or never_ran else "process", message)
 
 
 def _is_worth_storing(poll: Poll, pack: Pack) -> bool:

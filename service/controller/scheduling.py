@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
+from service.controller import removed_checkpoints
 from service.controller.cluster import Node
 from service.controller.placement import Capacity, fresh_packs, retry_packs
 from service.store import attempts, open_trials, packs, sweeps, trials
@@ -89,7 +90,7 @@ def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: S
     """Store a planned pack and move its trials from waiting to running.
 
     A user may have paused, stopped or cancelled the sweep or its trials since they were chosen. Trials that must not
-    run any more are left out.
+    run any more are left out. A trial whose newest checkpoint was removed gets that as its reason.
 
     Returns:
         The planned pack; None if no trial is left.
@@ -108,7 +109,7 @@ def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: S
         return None
     pack = packs.plan(session, chosen, spec.resources.cpus, spec.resources.gpus, term)
     for trial in chosen:
-        trials.move(session, trial, "running")
+        trials.move(session, trial, "running", removed_checkpoints.take_note(session, trial))
     return pack
 
 

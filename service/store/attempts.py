@@ -1,7 +1,8 @@
 """Attempts: each time that a pack trains a trial.
 
 An attempt is open while its ``ended_at`` is empty. A lost attempt has the failure domain as its ``cause``: ``process``
-if the runner died or could not be reached, ``cluster`` if all of Ray was gone, so that no trial can be to blame.
+if the runner died or could not be reached, ``cluster`` if all of Ray was gone or somebody had Ray end the runner, so
+that no trial can be to blame.
 """
 
 from __future__ import annotations

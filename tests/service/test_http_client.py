@@ -62,11 +62,13 @@ class Recorder(BaseHTTPRequestHandler):
 
     asked: list[str]
     status = 200
+    kind = "text/plain"
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
         body = b'{"sweeps": [], "next_cursor": null}' if self.status == 200 else b"<h1>Sign in first</h1>"
         self.send_response(self.status)
+        self.send_header("Content-Type", self.kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -111,6 +113,33 @@ def test_an_answer_of_the_proxy_itself_names_it(
     assert "secret" not in str(caught.value)
 
 
+def test_a_page_of_another_server_is_not_shown(
+    recorder: tuple[str, type[Recorder]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, server = recorder
+    server.status, server.kind = 404, "text/html; charset=utf-8"
+    with Client(f"http://{address}", patience=0) as client, pytest.raises(ApiError) as caught:
+        client.sweep("sw1")
+    assert f"http://{address} answers with text/html, which this service does not send" in str(caught.value)
+    assert "Sign in first" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "port", "words"),
+    [
+        ("https", None, "the server there does not speak TLS; write http:// instead of https://"),
+        ("http", 99_999_999, "is not the address of a server"),
+        ("http", 70_000, "with a port up to 65535"),
+    ],
+)
+def test_an_address_that_no_server_of_ours_has_says_what_to_write(
+    recorder: tuple[str, type[Recorder]], scheme: str, port: int | None, words: str
+) -> None:
+    host, own = recorder[0].split(":")
+    with pytest.raises(ConnectionError, match=words), Client(f"{scheme}://{host}:{port or own}", patience=0) as client:
+        client.sweep("sw1")
+
+
 def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
     with Client("http://far.example", patience=0) as client, pytest.raises(ServiceUnreachable) as caught:
@@ -125,9 +154,7 @@ def test_an_mlflow_behind_such_a_proxy_stops_no_controller(monkeypatch: pytest.M
     monkeypatch.setenv("HTTP_PROXY", "socks4://127.0.0.1:9")
     probe = Probe("http://mlflow.example:5000")
     for _ in range(2):
-        with pytest.raises(
-            MlflowUnreachable, match=r"MLflow does not answer .* \(HTTP_PROXY is 'socks4://127.0.0.1:9'"
-        ):
+        with pytest.raises(MlflowUnreachable, match=r"MLflow does not answer .*: HTTP_PROXY is 'socks4://127.0.0.1:9'"):
             probe.check()
     monkeypatch.setenv("HTTP_PROXY", CLOSED)
     with pytest.raises(MlflowUnreachable, match=r"MLflow does not answer .* \(connection refused\)"):

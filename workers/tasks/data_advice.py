@@ -109,10 +109,10 @@ def _unbalanced(data: Examined) -> DataFinding | None:
         return None
     if share < UNBALANCED and (share < 0.5 or share * len(data.info.classes) < OVERWEIGHT):
         return None
-    whole = "steps" if data.every_step else "series"
+    whole, most = "steps" if data.every_step else "series", data.numbers.majority_class
     problem = (
-        f"has the class '{data.numbers.majority_class}' in {100 * share:.0f} % of the training {whole}: "
-        f"always answering it has val/accuracy {reached:.3g}"
+        f"has the class '{most}' in {100 * share:.0f} % of the training {whole}: always answering it has "
+        f"val/accuracy {reached:.3g}"
     )
     return DataFinding(share, problem, 'compare accuracies with that one, or set objective.metric to "val/loss"')
 

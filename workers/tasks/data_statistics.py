@@ -139,8 +139,7 @@ def measure(
         validation=len(validation),
         test=len(test),
         **(_of_numbers(train, validation) if labels is None else _of_classes(sets, labels)),
-        shared_validation=shared(train, validation),
-        shared_test=shared(train, test),
+        **_shared(sets),
         constant=NamedFew.of(_constant(series, names)),
         merged=merged,
         merged_values=worst,
@@ -171,10 +170,13 @@ def feature_words(names: Sequence[str | None]) -> list[str]:
     return [unnamed.format(i) if name is None else f"'{name[:100]}'" for i, name in enumerate(names, 1)]
 
 
-def shared(train: Sequences, other: Sequences) -> int:
-    """Return how many sequences of ``other`` have the inputs of a sequence of ``train``, number for number."""
-    known = set(_hashes(train))
-    return sum(one in known for one in _hashes(other))
+def _shared(sets: Sets) -> dict[str, int]:
+    """Return how many series of the other sets have the inputs of a training series, number for number."""
+    known = set(_hashes(sets.train))
+    return {
+        "shared_validation": sum(one in known for one in _hashes(sets.validation)),
+        "shared_test": sum(one in known for one in _hashes(sets.test)),
+    }
 
 
 def _hashes(sequences: Sequences) -> Iterable[bytes]:
@@ -198,7 +200,7 @@ def _of_classes(sets: Sets, labels: Sequence[str]) -> dict[str, Any]:
     with np.errstate(divide="ignore"):
         loss = float(-(known * np.log((train / train.sum())[shares > 0])).sum())
     return {
-        "majority_class": labels[most],
+        "majority_class": labels[most][:100],
         "majority_share": float(train[most] / train.sum()),
         "constant_score": float(shares[most]),
         "constant_loss": loss if math.isfinite(loss) else None,
@@ -222,6 +224,8 @@ def _constant(series: Sequence[Series], names: Sequence[str]) -> list[str]:
     for values in (values for one in series for values in one.values):
         low = np.fmin(low, np.fmin.reduce(values, axis=0))
         high = np.fmax(high, np.fmax.reduce(values, axis=0))
+        if (low < high).all():  # as a rule after the first series
+            return []
     return [name for name, least, most in zip(names, low, high, strict=True) if not most > least]
 
 

@@ -166,10 +166,26 @@ class DatasetTask(Task):
         """
         task = self.with_info(data_dir)
         try:
+            if self.dataset_name in self.facts:
+                self.check_facts(data_dir)
             statistics = task.read_statistics(data_dir)
         except OSError:
             statistics = None
         return task._with(task.info.model_copy(update={"statistics": statistics}))
+
+    def check_facts(self, data_dir: Path | None) -> None:
+        """Raise DataMissing if the files cannot be read, or if their sizes are not those that ``facts`` says.
+
+        Sets are filled up to the sizes in ``facts``, which anybody may write, so they are not read by these alone.
+        """
+        own, found = self.info, self.read_info(data_dir)
+        same = (own.length, own.features, own.outputs) == (found.length, found.features, found.outputs)
+        if not same or set(own.classes or ()) != set(found.classes or ()):
+            raise DataMissing(
+                f"{self.dataset_name} has {found.length:,} steps of {found.features:,} features and {found.size:,} "
+                f"{'classes' if found.classes else 'outputs'} here, which is not what task.facts says; the workers may "
+                "have another file"
+            )
 
     def without_statistics(self) -> Self:
         """Return the same task with the sizes of data sets alone: what a network and its training depend on."""

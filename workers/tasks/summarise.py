@@ -37,6 +37,8 @@ from workers.tasks.vocabulary import UNKNOWN
 MAX_LISTED = 100
 """Features, classes or outputs that are listed; of more, only the number is given."""
 FIRST_STEPS, FIRST_FEATURES, FIRST_TOKENS = 5, 8, 60
+BULK = 1_000_000
+"""Values that are looked at together."""
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
 _Values = npt.NDArray[np.generic]
@@ -59,6 +61,8 @@ def summarise(task: Task, data_dir: Path | None) -> DataSummary:
         return _of_text(task, data_dir)
     series: list[Series] = []
     if isinstance(task, DatasetTask):
+        if task.dataset_name in task.facts:
+            task.check_facts(data_dir)
         task = task.with_statistics(data_dir)
         series = task.read_series(data_dir)
     train, *held_out = task.training_data(data_dir), *(task.held_out(split, data_dir) for split in HELD_OUT)
@@ -76,6 +80,7 @@ def _of_series(
     names = _names(feature_names(series[0]) if series else [None] * task.input_size, *unnamed)
     labels = _labels(task)
     classes = [] if labels is None else _classes(labels, train, sets)
+    features, missing = _features(values, names)
     files = _files(task, series, data_dir)
     return DataSummary(
         task=_task_name(task),
@@ -89,8 +94,8 @@ def _of_series(
         inputs=(task.sequence_length, task.input_size),
         image=None if picture is None else (picture.shape[0], picture.shape[1]),
         feature_count=len(names),
-        features=_features(values, names[:MAX_LISTED]),
-        missing=sum(int(np.isnan(one).sum()) for one in values),
+        features=features[:MAX_LISTED],
+        missing=missing,
         without_target=sum(map(_without_target, sets)) if task.readout == "every" else 0,
         class_count=len(classes),
         classes=classes[:MAX_LISTED],
@@ -174,15 +179,16 @@ def _spread(counts: Sequence[int]) -> Spread:
     return Spread(min=min(counts), median=float(np.median(counts)), max=max(counts))
 
 
-def _features(values: Sequence[_Values], names: Sequence[str]) -> list[FeatureSummary]:
-    kept = len(names)
-    low, high = np.full(kept, np.inf), np.full(kept, -np.inf)
-    total, known, missing = np.zeros(kept), np.zeros(kept, np.int64), np.zeros(kept, np.int64)
-    for one in (one[:, :kept].astype(np.float64) for one in values):
-        gaps = np.isnan(one)
-        low, high = np.fmin(low, np.fmin.reduce(one)), np.fmax(high, np.fmax.reduce(one))
-        total, known, missing = total + np.nansum(one, axis=0), known + (~gaps).sum(axis=0), missing + gaps.sum(axis=0)
-    return [
+def _features(values: Sequence[_Values], names: Sequence[str]) -> tuple[list[FeatureSummary], int]:
+    """Return the features over all series, and the number of missing values."""
+    count = len(names)
+    low, high = np.full(count, np.inf), np.full(count, -np.inf)
+    total, known, missing = np.zeros(count), np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for rows in _in_bulk(values):
+        gaps = np.isnan(rows)
+        low, high = np.fmin(low, np.fmin.reduce(rows)), np.fmax(high, np.fmax.reduce(rows))
+        total, known, missing = total + np.nansum(rows, axis=0), known + (~gaps).sum(axis=0), missing + gaps.sum(axis=0)
+    found = [
         FeatureSummary(
             name=name,
             min=_number(low[i]) if known[i] else None,
@@ -190,8 +196,23 @@ def _features(values: Sequence[_Values], names: Sequence[str]) -> list[FeatureSu
             max=_number(high[i]) if known[i] else None,
             missing=int(missing[i]),
         )
-        for i, name in enumerate(names)
+        for i, name in enumerate(names[:MAX_LISTED])
     ]
+    return found, int(missing.sum())
+
+
+def _in_bulk(values: Sequence[_Values]) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield the steps of all series, (rows, features), many series at a time."""
+    bulk: list[_Values] = []
+    size = 0
+    for one in values:
+        bulk.append(one)
+        size += one.size
+        if size >= BULK:
+            yield np.concatenate(bulk).astype(np.float64)
+            bulk, size = [], 0
+    if bulk:
+        yield np.concatenate(bulk).astype(np.float64)
 
 
 def _number(value: Any) -> float | None:

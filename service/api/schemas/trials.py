@@ -129,7 +129,8 @@ class AttemptView(Document):
     """``succeeded``, ``failed``, ``pruned``, ``cancelled``, ``paused``, or ``lost`` with its worker; null before."""
     cause: str | None
     """Of a failed attempt ``user`` if the trial was at fault, ``infrastructure`` if the machine was; of a lost one
-    ``process`` if its worker was lost alone, ``cluster`` if all of Ray was; else null."""
+    ``process`` if its worker was lost alone, ``cluster`` if all of Ray was or the worker was ended from outside; else
+    null."""
     reason: str | None
     """Why the attempt ended, in words; null if there is nothing to explain."""
     started_at: Time

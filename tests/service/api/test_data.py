@@ -172,7 +172,7 @@ def test_data_that_the_server_cannot_read_is_a_problem_with_the_reason(api: http
     assert "Short_TRAIN.ts" in answer.json()["detail"]
     put_series(tmp_path, "Short", 5)  # it is another file than the one that the facts describe
     detail = api.get(posted["links"]["data"]).json()["detail"]
-    assert "as task.facts says" in detail
+    assert "Short has 5 steps of 1 features and 2 classes here, which is not what task.facts says" in detail
     assert api.get("/v1/sweeps/sw000000000000/data").json()["title"] == "Not found"
 
 

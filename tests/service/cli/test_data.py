@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,11 @@ import pytest
 from service.cli.data_text import text_of
 from tests.service.cli.test_cli import Done, spectral
 from tests.workers.tasks.test_images import NAMES, put
+from workers.tasks.data_advice import RULES
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "data" / "walks.csv"
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples" / "data" / "walks.csv"
+PAGE = (ROOT / "docs" / "data-check.md").read_text()
 TS = "@problemName Mine\n@univariate false\n@dimensions 2\n@classLabel true a b\n@data\n"
 
 
@@ -276,3 +280,21 @@ def test_train_says_what_is_wrong_with_the_data_before_and_with_the_result_after
     before, after = done.stdout.split("trial 0 succeeded")
     assert "warning task.file = mine.npz gives its target away: the last value of feature 2" in before
     assert "warning val/accuracy = " in after
+
+
+def test_the_page_shows_what_the_command_prints_and_names_every_warning() -> None:
+    (shown,) = re.findall(r"```text\n(.*?)```", PAGE, re.S)
+    assert shown.split() == spectral("data", "check", str(EXAMPLE)).stdout.split()
+    for block in shown.split("\n\n")[:-1]:
+        assert block in spectral("data", "check", str(EXAMPLE)).stdout
+    table = PAGE.partition("## What the warnings mean")[2].partition("## Sets of images")[0]
+    assert len(re.findall(r"^\| [^-w]", table, re.M)) == len(RULES)
+
+
+def test_the_examples_of_the_page_are_options_and_tasks(files: Path) -> None:
+    help = spectral("data", "check", "--help").stdout
+    assert all(option in help for option in re.findall(r"--[a-z][a-z-]+", PAGE))
+    put(files / "fashion-mnist", height=28, width=28, packed=True)
+    (document,) = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.S)]
+    found = checked(files / document["dataset"], "--task", json.dumps(document))
+    assert (found["inputs"], found["files"][0]) == ([28, 28], "fashion-mnist/train-images-idx3-ubyte.gz")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from sqlalchemy import select, update
 
 from service.api import presenters
@@ -125,6 +126,39 @@ def test_a_runner_made_by_a_controller_that_died_is_adopted(
     assert outcomes(database) == ["succeeded"] * 4
     with pytest.raises(LeadLost):
         reconciler.launcher.start_runner(pack)
+
+
+def test_runners_that_somebody_ends_in_ray_charge_no_trial(
+    database: Database, cluster: Cluster, settings: ControllerSettings, reconciler: Reconciler, expanded: Any
+) -> None:
+    """The namespace is emptied twice: while this controller looks on, and before the next one looks."""
+    training = {"steps": 2000, "report_every": 10}
+    sweep, _ = expanded(training=training, resources={"pack_size": 2}, retries={"infrastructure": 0})
+    for times in (1, 2):
+        tick_until(reconciler, lambda: trained(database, sweep, "running") and len(cluster.runners()) == 2)
+        for name in cluster.runners():
+            ray.kill(cluster.find(name))
+        if times == 2:
+            with database.write() as session:
+                term = leases.acquire(session, "test", 600)
+            assert term is not None
+            reconciler = Reconciler(database, cluster, settings, term)
+        tick_until(reconciler, lambda times=times: outcomes(database).count("lost") == 4 * times)  # type: ignore[misc]
+    with database.read() as session:
+        lost_ones = list(session.scalars(select(Attempt).where(Attempt.outcome == "lost")))
+        assert {attempt.cause for attempt in lost_ones} == {"cluster"}
+        assert {attempt.reason for attempt in lost_ones} == {"its runner was ended from outside, by an order to Ray"}
+        assert set(session.scalars(select(Trial.infrastructure_failures))) == {0}
+    with database.write() as session:
+        sweeps.apply(session, sweep.id, "cancel")
+    tick_until(reconciler, lambda: state(database, sweep) == "cancelled")
+
+
+def trained(database: Database, sweep: Sweep, state: str) -> bool:
+    """Return whether all trials are in a state and have reported metrics."""
+    with database.read() as session:
+        rows = list(session.scalars(select(Trial).where(Trial.sweep_id == sweep.id)))
+    return all(row.state == state and row.step > 0 for row in rows)
 
 
 def test_a_sweep_whose_spec_is_broken_fails_alone(

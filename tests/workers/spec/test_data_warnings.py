@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.workers.examples import sweep_document
-from workers.errors import OtherSweep
+from workers.errors import DataMissing, OtherSweep
 from workers.runtime.local_sweep import LocalSweep
 from workers.spec.advice import warnings
 from workers.spec.data_warnings import result_warnings
@@ -19,6 +19,7 @@ from workers.spec.parse import parse_sweep
 from workers.spec.sweep import SweepSpec
 from workers.tasks.data_statistics import DataStatistics, SingleReading
 from workers.tasks.dataset_info import DatasetInfo
+from workers.tasks.summarise import summarise
 
 FACTS = {"length": 4, "features": 2, "classes": ["no", "yes"]}
 NUMBERS = DataStatistics(
@@ -95,6 +96,17 @@ def test_files_that_the_server_has_are_measured_also_if_their_sizes_are_given(tm
     assert len(warnings(parse_sweep(document, tmp_path))) == 1
     other = sweep_document(task={"name": "own_data", "file": "a.npz", "facts": {"a.npz": FACTS}})
     assert warnings(parse_sweep(other, tmp_path)) == []  # labels that the file has not: the workers have another one
+
+
+def test_sizes_that_a_document_makes_up_take_no_memory(tmp_path: Path) -> None:
+    put(tmp_path, "a.npz", leaks=True)
+    vast = {"length": 10_000_000, "features": 1_000_000, "classes": ["0", "1"]}
+    document = sweep_document(task={"name": "own_data", "file": "a.npz", "facts": {"a.npz": vast}})
+    document["training"] = document["training"] | {"batch_size": 1}
+    sweep = parse_sweep(document | {"model": {"kind": "rnn", "hidden_size": 1}}, tmp_path)
+    assert [one for one in warnings(sweep) if one.field == "task.file"] == []
+    with pytest.raises(DataMissing, match=r"a\.npz has 4 steps of 2 features and 2 classes here"):
+        summarise(sweep.task, tmp_path)
 
 
 def test_numbers_that_a_document_brings_along_are_not_believed(tmp_path: Path) -> None:

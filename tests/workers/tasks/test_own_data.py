@@ -221,7 +221,7 @@ def test_a_file_that_changed_since_it_was_submitted_is_refused(
         ("x,target\n1,p\n", {"series": "id"}, "expected a column named id"),
         ("x,target\n1,p\n", {"every_step": True}, "expected a column series"),
         ("series,target\na,p\n", {}, "expected columns of values"),
-        ("target\np\n", {}, "expected columns of values"),
+        ("target\np\n", {}, "found a single name, 'target'; expected column names between commas"),
         ("x,target\n", {}, "the table: found no rows"),
         ("", {}, "the table: found"),
         ("x,target\n1,p\n1,p,3\n", {}, "row 3: found 3 cells; expected 2, one for each column name"),

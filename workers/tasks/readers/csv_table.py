@@ -15,7 +15,7 @@ from workers.tasks.readers.text import read_text
 csv.field_size_limit(1_000_000)  # the most characters of a cell; the limit holds for the whole process
 FEW_CELLS = 10_000_000
 """A table of up to this many cells may have any number of short rows."""
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "blanks"}
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 COMMAS = "cells between commas, with a point in numbers; save the table so, as other programs do for English"
 
 
@@ -40,6 +40,8 @@ def read_csv(path: Path, file: str) -> Table:
     body = rows[1:]
     short = None
     for place, row in enumerate(body):
+        if not any(row):
+            raise DataWrong(file, f"row {place + 2}", Phrase("an empty row"), "cells; leave the row out")
         if len(row) > len(names):
             found = Phrase(f"{len(row)} cells")
             expected = f"{len(names)}, one for each column name; a cell that contains a comma stands in quotation marks"
@@ -81,3 +83,4 @@ def _check_separator(names: list[str], file: str) -> None:
     for separator, words in SEPARATORS.items():
         if separator in names[0]:
             raise DataWrong(file, "row 1", Phrase(f"cells between {words}, {names[0]!r}"), COMMAS)
+    raise DataWrong(file, "row 1", Phrase(f"a single name, {names[0][:100]!r}"), "column names between commas")

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from unicodedata import normalize
+from unicodedata import category, normalize
 
-from workers.tasks.readers.number import NUMBER, is_missing
+from workers.tasks.readers.number import COMMA, NUMBER, is_missing
 
 MOST_DIGITS = 40
 """A number of more digits is a label like any other text, so that a short ``1e999999`` is not written out."""
@@ -18,6 +18,15 @@ EXACT_FLOAT = 2**53
 CODE = re.compile(r"[+-]?0[0-9]")
 """The beginning of a code such as ``007``, whose zeros tell it from ``7``."""
 
+STAND_INS = frozenset(
+    {
+        *("NA", "<NA>", "N/A", "n/a", "#N/A", "NaT", "None", "?", "1.#QNAN", "1.#IND", "-1.#IND"),
+        *("#DIV/0!", "#NULL!", "#VALUE!", "#REF!", "#NAME?", "#NUM!"),
+    }
+)
+"""What programs write for a missing or impossible value. None of it is read as a class unnoticed."""
+JOINERS = "\u200c\u200d"
+"""Invisible characters that belong to the words of some scripts."""
 HEXADECIMAL = re.compile(r"[0-9]+[eE][0-9]+")
 """A whole number with a bare exponent, such as ``1e1``, which may be a name in hexadecimal; ``1e+01`` is none."""
 
@@ -44,7 +53,7 @@ def label_of(value: Any) -> str:
 
     Raises:
         NotALabel: If a float is too large to be told from its neighbours, is infinite, if bytes are not UTF-8, or if a
-            text has several lines.
+            text has several lines or invisible characters, or stands for a missing value in another program.
     """
     if value is None:
         return ""
@@ -64,6 +73,10 @@ def label_of(value: Any) -> str:
         raise NotALabel("a text on one line; look for a quotation mark that ends too late")
     if is_missing(text):
         return ""
+    if text in STAND_INS:
+        raise NotALabel("an empty cell for a missing label; or, if this is the name of a class, another name")
+    if any(category(sign) == "Cf" and sign not in JOINERS for sign in text):
+        raise NotALabel("a text without invisible characters")
     if text.lower() in ("true", "false"):
         return text.capitalize()
     return _one_notation(text)
@@ -119,13 +132,16 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def fractional(labels: Sequence[str]) -> int | None:
-    """Return the place of the first number with a fraction, if all labels are numbers and one has a fraction.
+    """Return the place of the first number with a fraction, if most labels are such numbers; else None.
 
-    Such labels are measurements, not classes. Beside names, a label such as ``2.5`` is a name too. The empty label is
-    left out.
+    They are measurements, not classes. Among names, a label such as ``2.5`` is a name too. A fraction after a decimal
+    comma counts. The empty label is left out.
     """
-    numbers = {label: _number(label) for label in labels if label}
-    wrong = {label for label, number in numbers.items() if number is not None and _has_fraction(number)}
-    if not wrong or None in numbers.values():
+    distinct = {label for label in labels if label}
+    numbers = {label: _number(label) for label in distinct}
+    wrong = {label for label in distinct if COMMA.fullmatch(label)}
+    wrong |= {label for label, number in numbers.items() if number is not None and _has_fraction(number)}
+    names = sum(number is None for label, number in numbers.items() if label not in wrong)
+    if not wrong or 2 * names >= len(distinct):
         return None
     return next(place for place, label in enumerate(labels) if label in wrong)

@@ -16,6 +16,10 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 MISSING = re.compile(r"(?:[+-]?nan|null)?", re.IGNORECASE)
 """The cells that are missing in every format: empty, NaN and NULL."""
+TRUTH = re.compile("true|false", re.IGNORECASE)
+THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+")
+COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
+"""A number with a decimal comma."""
 PLAIN = frozenset("0123456789+-.eE \t")
 """Characters of numbers. ``float`` reads a cell that has no others as the pattern does, or refuses it."""
 
@@ -41,6 +45,8 @@ def is_missing(cell: str) -> bool:
 def floats(cells: Sequence[str]) -> npt.NDArray[np.float64]:
     """Return the numbers of cells, (N,). Missing ones are NaN, and infinite ones infinite.
 
+    If all cells that are not missing say True or False, they are 1 and 0.
+
     Raises:
         NotANumber: At the first cell that is neither a number nor missing.
     """
@@ -49,7 +55,10 @@ def floats(cells: Sequence[str]) -> npt.NDArray[np.float64]:
             return np.array([float(cell) for cell in cells], np.float64)
         except ValueError:  # some are empty, or wrong
             pass
-    return np.array([_float(index, cell.strip()) for index, cell in enumerate(cells)], np.float64)
+    words = [cell.strip() for cell in cells]
+    if all(TRUTH.fullmatch(word) or MISSING.fullmatch(word) for word in words):
+        words = [str(int(word.lower() == "true")) if TRUTH.fullmatch(word) else "" for word in words]
+    return np.array([_float(index, word) for index, word in enumerate(words)], np.float64)
 
 
 def _float(index: int, cell: str) -> float:
@@ -62,6 +71,8 @@ def _float(index: int, cell: str) -> float:
 
 def _expected(cell: str) -> str:
     """Return what is expected instead of a cell, with a hint if it is a number in another notation."""
+    if THOUSANDS.fullmatch(cell):
+        return "a number with a decimal point, and without separators of thousands"
     if NUMBER.fullmatch(cell.replace(",", ".")):
         return "a number with a decimal point, not a comma"
     if NUMBER.fullmatch(re.sub(r"[,.'_\s\u2019]", "", cell)):

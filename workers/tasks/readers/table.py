@@ -14,11 +14,8 @@ import numpy.typing as npt
 from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.number import NotANumber, floats
 
-TRUTH = {"true": "1", "false": "0"}
-"""The numbers that True and False stand for in a column that has nothing else."""
-TRUTHS = frozenset({*TRUTH, ""})
-UNNAMED = re.compile(r"Unnamed: [0-9]+(_level_[0-9]+)?")
-"""The name that pandas gives a column without one, and then writes."""
+UNNAMED = re.compile(r"Unnamed: [0-9]+([._].*)?|\.\.\.[0-9]+")
+"""The names that pandas and R's readr give columns without one, and then write."""
 Cells = npt.NDArray[Any]
 """A column: numbers, dates, or an object array of text, bytes, whole numbers and None for an empty cell."""
 
@@ -91,20 +88,11 @@ class Table:
         if cells.dtype.kind in "mM":
             expected = "numbers; leave the column out with the field inputs, or name it as the field step"
             raise DataWrong(self.file, self.place(0, column), str(cells[0]), expected)
-        words = [_text(cell) for cell in cells.tolist()]
         try:
-            return floats(words)
+            return floats(["" if cell is None else str(cell) for cell in cells.tolist()])
         except NotANumber as error:
-            if TRUTHS.issuperset(word.strip().lower() for word in words):
-                return floats([TRUTH.get(word.strip().lower(), "") for word in words])
             place = self.place(error.index, column)
             raise DataWrong(self.file, place, str(cells[error.index]), error.expected) from None
-
-
-def _text(cell: Any) -> str:
-    if cell is None:
-        return ""
-    return str(int(cell)) if isinstance(cell, bool) else str(cell)
 
 
 def _dates_as_text(cells: Cells) -> Cells:

@@ -23,12 +23,9 @@ from workers.tasks.readers.series import Series, without_end
 from workers.tasks.readers.steps import check_steps
 from workers.tasks.readers.table import Cells, Table
 from workers.tasks.readers.targets import are_given
+from workers.tasks.readers.unlisted import check_unlisted_of_long, check_unlisted_of_wide
 
 SERIES, STEP = "series", "step"
-MANY_ROWS = 10
-"""From this many rows on, a column that grows by 1 in each of them counts the rows."""
-TIMES = frozenset({STEP, "time", "timestamp", "date", "datetime", "index"})
-"""Names of columns that number rows or give their times. In a wide table they would become values of the series."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +73,13 @@ def _wide(table: Table, columns: Columns) -> Series:
         expected = f"a column {SERIES} that names the series of a row, since every_step needs a row for every step"
         raise DataWrong(table.file, "its columns", Phrase(_listed(table.names)), expected)
     inputs = columns.inputs or tuple(name for name in table.names if name not in columns.targets)
-    named = [name for name in inputs if columns.inputs is None and name.lower() in TIMES]
-    step = columns.step or (named[0] if named else None)
-    if step is not None:
+    if columns.step is not None:
         expected = f"a column that names the series of each row too, {SERIES} or the one that the field series names"
-        raise DataWrong(table.file, "its columns", Phrase(f"a column of steps, {step}, but none of series"), expected)
+        found = Phrase(f"a column of steps, {columns.step}, but none of series")
+        raise DataWrong(table.file, "its columns", found, expected)
     _check_roles(table, columns, inputs, "the targets")
-    if len(inputs) == 1 and columns.inputs is None:
-        expected = (
-            f"several columns of steps; or, if a row is a step, a column {SERIES} that names the series of each row; "
-            "or, for series of a single step, this column in the field inputs"
-        )
-        raise DataWrong(table.file, "its columns", Phrase(f"a single column of values, {inputs[0]}"), expected)
-    _check_counters(table, columns, inputs)
+    if columns.inputs is None:
+        check_unlisted_of_wide(table, inputs)
     targets = np.stack([table.labels(name) for name in columns.targets], axis=1)
     values = np.stack([table.numbers(name) for name in inputs], axis=1)
     return Series(
@@ -105,15 +96,15 @@ def _long(table: Table, columns: Columns, name: str) -> Series:
     if table.short is not None:
         row, count = table.short
         expected = f"{len(table.names)}, one for each column name"
-        raise DataWrong(table.file, f"row {row + table.first}", Phrase(f"{count} cells"), expected)
+        raise DataWrong(table.file, f"row {row + table.first}", Phrase(f"{count} cell{'s' * (count != 1)}"), expected)
     step = columns.step or (STEP if STEP in table.names and STEP not in columns.targets else None)
     inputs = columns.inputs or tuple(n for n in table.names if n not in (name, step, *columns.targets))
     _check_roles(table, columns, inputs, "the series, the step and the targets")
     rows = _rows_of(table, name)
     if step is not None:
         check_steps(table, step, rows, columns.uneven)
-    if len(rows) > 1:  # in a single series such a column may be a time
-        _check_counters(table, columns, inputs)
+    if columns.inputs is None:
+        check_unlisted_of_long(table, inputs)
     values = np.stack([table.numbers(column) for column in inputs], axis=1)
     targets = np.stack([table.labels(column) for column in columns.targets], axis=1)
     has_target = are_given(targets)
@@ -139,17 +130,6 @@ def _check_roles(table: Table, columns: Columns, inputs: Sequence[str], others: 
     if both:
         expected = "other columns in the field inputs than in the field targets"
         raise DataWrong(table.file, "its columns", Phrase(f"{both[0]} as an input and as a target"), expected)
-
-
-def _check_counters(table: Table, columns: Columns, inputs: Sequence[str]) -> None:
-    """Raise DataWrong if a column that nobody named as an input counts the rows of the table, as an index does."""
-    if columns.inputs is not None or len(table) < MANY_ROWS:
-        return
-    for name in inputs:
-        cells = table.numbers(name)
-        if (np.diff(cells) == 1).all():
-            expected = "values; leave the column out, or list the columns of values in the field inputs"
-            raise DataWrong(table.file, f"column {name}", Phrase("the numbers of the rows"), expected)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -76,6 +76,26 @@ def test_null_in_a_typed_column_is_missing_and_its_neighbours_stay_exact(tmp_pat
         OwnData(file="data.parquet").with_info(tmp_path)
 
 
+@pytest.mark.parametrize("word", ["NA", "<NA>", "NaT", "None", "N/A", "n/a", "#N/A", "#DIV/0!", "1.#QNAN", "b\u200b"])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_what_stands_for_a_missing_label_elsewhere_is_no_class(tmp_path: Path, suffix: str, word: str) -> None:
+    with pytest.raises(DataWrong, match=r"expected (an empty cell for a missing label|a text without invisible)"):
+        task_of(tmp_path, suffix, ["a", word, "b", "b"])
+
+
+@pytest.mark.parametrize("targets", [["0.5", "1.5", "2.5", "a"], ["0,5", "1,5", "2", "0,5"], [".5", "1.5", "x", "2.5"]])
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "npz"])
+def test_a_name_among_measurements_makes_no_classes_of_them(tmp_path: Path, suffix: str, targets: list[str]) -> None:
+    with pytest.raises(DataWrong, match=r"expected whole numbers or names as classes; or set kind to regression"):
+        task_of(tmp_path, suffix, targets)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "npz"])
+def test_truths_are_ones_and_zeros_to_predict_in_every_format(tmp_path: Path, suffix: str) -> None:
+    task = task_of(tmp_path, suffix, [True, False] * 6, kind="regression")
+    assert task.info.baseline == 0.25
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("targets", [[0.5, 1.0, 2.0, 0.5], ["0.5", "1", "2", "1"], [1e-3, 0, 1, 0]])
 def test_fractions_are_no_classes(tmp_path: Path, suffix: str, targets: list[Any]) -> None:

@@ -102,14 +102,14 @@ def test_the_same_name_in_index_and_columns_is_refused(tmp_path: Path) -> None:
         ("# exported\nseries,step,x,target\n", "row 1: found '# exported'; expected column names"),
         ("sep=;\nseries;step;x;target\n", "row 1: found 'sep=;'; expected column names; leave out this line"),
         ("sep=,\nseries,step,x,target\n", "row 1: found 'sep='"),
-        ("x y target\n1 2 a\n", "row 1: found cells between blanks"),
+        ("x y target\n1 2 a\n", "row 1: found a single name, 'x y target'; expected column names"),
         ('x,"y\nz",target\n1,2,a\n', "the name of column 2: found 'y\\nz'; expected a name on one line"),
         ('x,y,target\n0,5,"a\n1,4,b"\n2,3,a\n3,3,b\n', "row 2, column target: found 'a\\n1,4,b'; expected a text on"),
         ('series,x,target\n"a\nb",4,c\n', "row 2, column series: found 'a\\nb'; expected a text on one line"),
         ("\nseries,step,x,target\n", "row 1: found an empty row; expected column names"),
         ("series,x,target\ns0,0,5,a\n", "row 2: found 4 cells; expected 3"),
         ("series,x,target\ns0,1,a\ns0,1\n", "row 3: found 2 cells; expected 3"),
-        ("series,x,target\ns0,1,a\n\ns1,1,b\n", "row 3: found 0 cells; expected 3"),
+        ("series,x,target\ns0,1,a\n\ns1,1,b\n", "row 3: found an empty row; expected cells"),
         ("series,x,target\ns0,1,a,\n", "row 2: found 4 cells; expected 3"),
         ('series,x,target\ns0,1,"a\n', "row 2: found a quotation mark"),
         ('series,x,target\ns0,1,"a"b\n', "row 2: found a quotation mark"),
@@ -127,6 +127,7 @@ def test_another_form_of_table_is_refused_with_its_row(tmp_path: Path, text: str
         ('"0,5"', "a number with a decimal point, not a comma"),
         ("1_100", "a number without separators"),
         ('"1,100.5"', "a number without separators"),
+        ('"1,100"', "a number with a decimal point, and without separators of thousands"),
         ('"1.100,5"', "a number without separators"),
         ("1 100", "a number without separators"),
         ("1'100", "a number without separators"),
@@ -176,6 +177,29 @@ def test_a_missing_value_is_missing_in_every_notation(tmp_path: Path, cell: str)
     assert sizes(own(tmp_path, text, missing="interpolate")) == (3, 1)
 
 
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"PK\x03\x04\x14\x00", "a zip archive or a spreadsheet"),
+        (b"\x1f\x8b\x08\x00", "an archive of gzip"),
+        (b"PAR1\x15", "a parquet table"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer to a file in Git LFS"),
+        (b"\n<!DOCTYPE html>\n<html>", "a web page"),
+    ],
+)
+def test_another_kind_of_file_under_the_name_of_a_table_is_named(tmp_path: Path, data: bytes, found: str) -> None:
+    with pytest.raises(DataWrong, match=f"the file: found {found}; expected a text; unpack, convert or fetch it"):
+        own(tmp_path, data)
+
+
+def test_files_that_were_joined_with_their_marks_are_refused(tmp_path: Path) -> None:
+    part = "target,a,b\np,1,2\nq,3,4\n"
+    with pytest.raises(DataWrong, match="line 4, column 1: found a byte-order mark inside of the text"):
+        own(tmp_path, (part + "\ufeffp,1,2\n").encode("utf-8-sig"))
+    with pytest.raises(DataWrong, match="line 1, column 1: found a byte-order mark inside"):
+        own(tmp_path, ("\ufeff" + part).encode("utf-8-sig"))
+
+
 def test_marks_and_encodings_change_nothing(tmp_path: Path) -> None:
     text = "series,größe,target\na,1,grün\nb,2,weiß\n"
     for data in (text.encode(), text.encode("utf-8-sig"), text.encode("utf-16"), text.replace("\n", "\r\n").encode()):
@@ -187,11 +211,11 @@ def test_marks_and_encodings_change_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fields", "words"),
     [
-        ("step,x,target\n0,1,a\n1,2,b\n", {}, "found a column of steps, step, but none of series"),
-        ("time,x,target\n0,1,a\n1,2,b\n", {}, "found a column of steps, time, but none of series"),
-        ("Timestamp,x,target\n0,1,a\n1,2,b\n", {}, "found a column of steps, Timestamp, but none of series"),
+        ("step,x,target\n0,1,a\n1,2,b\n", {}, "column step: found the name of a series or a time"),
+        ("time,x,target\n0,1,a\n1,2,b\n", {}, "column time: found the name of a series or a time"),
+        ("Timestamp,x,target\n0,1,a\n1,2,b\n", {}, "column Timestamp: found the name of a series or a time"),
         ("t,x,target\n0,1,a\n1,2,b\n", {"step": "t"}, "found a column of steps, t, but none of series"),
-        ("data,target\n1,a\n2,b\n", {}, "found a single column of values, data; expected several columns of steps"),
+        ("data,target\n1,a\n2,b\n", {}, "found a single column of values, data; expected the fields series and step"),
         ("series,x,target\na,1,p\nb,2,q\n", {"inputs": ["x", "target"]}, "found target as an input and as a target"),
         ("x,target\n1,p\n2,q\n", {"inputs": ["target", "x"]}, "found target as an input and as a target"),
     ],
@@ -217,10 +241,79 @@ def test_a_column_that_counts_the_rows_is_refused_unless_it_is_listed(tmp_path: 
     long = pd.DataFrame(rows, columns=[name, "series", "y", "target"])
     wide = pd.DataFrame({name: range(12), "t0": 1.5, "t1": 2.5, "target": list("ab") * 6})
     for table in (long, wide.rename(columns={"index": "level_0"})):
-        with pytest.raises(DataWrong, match=r"column (\w+): found the numbers of the rows; expected values"):
+        with pytest.raises(DataWrong, match=r"column (\w+): found the (numbers of the rows|name of a series)"):
             own(tmp_path, table.to_csv(index=False))
         listed = [column for column in table.columns if column not in ("series", "target")]
         assert own(tmp_path, table.to_csv(index=False), inputs=listed).info.classes == ["a", "b"]
+
+
+def long_frame(series: str, step: str, shuffled: bool = False) -> pd.DataFrame:
+    """A long table of 40 series of 6 steps under these names, as other programs write it."""
+    rng = np.random.default_rng(0)
+    rows = [(i, t, rng.normal(), rng.normal(), "ab"[i % 2]) for i in range(40) for t in range(6)]
+    frame = pd.DataFrame(rows, columns=[series, step, "x", "y", "target"])
+    return frame.sample(frac=1, random_state=0) if shuffled else frame
+
+
+@pytest.mark.parametrize(
+    ("series", "step"),
+    [
+        ("instances", "timepoints"),
+        ("case_id", "reading_id"),
+        ("unique_id", "ds"),
+        ("id", "t"),
+        ("ID", "Time (s)"),
+        ("Patient", "Visit"),
+        ("recording", "sample"),
+        ("a", "b"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_long_table_under_other_names_is_not_read_as_a_wide_one(
+    tmp_path: Path, series: str, step: str, suffix: str
+) -> None:
+    frame = long_frame(series, step)
+    path = tmp_path / f"data.{suffix}"
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.set_index([series, step]).to_parquet(path)
+    with pytest.raises(DataWrong, match=r"found (the name of a series or a time|rows that \w+ gathers to series)"):
+        OwnData(file=path.name).with_info(tmp_path)
+    assert sizes(OwnData(file=path.name, series=series, step=step).with_info(tmp_path)) == (6, 2)
+
+
+@pytest.mark.parametrize("name", ["time", "t", "Timestamp", "date", "Time [ms]", "index", "level_1"])
+def test_times_of_a_long_table_are_no_features_unless_they_are_listed(tmp_path: Path, name: str) -> None:
+    text = long_frame("series", name).to_csv(index=False)
+    with pytest.raises(DataWrong, match=r"found (times among the values|the numbers of the rows)"):
+        own(tmp_path, text)
+    assert sizes(own(tmp_path, text, inputs=[name, "x"])) == (6, 2)
+    assert sizes(own(tmp_path, text, step=name)) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("Unnamed: 0.1", range(40)),
+        ("...1", range(40)),
+        ("X", range(1, 41)),
+        ("row_nr", range(40)),
+        ("patient", range(1000, 1040)),
+        ("X", np.random.default_rng(0).permutation(40) + 1000),
+        ("X", [*range(0, 40, 2), *range(1, 40, 2)]),
+        ("X", [n for n in range(60) if n % 3][:40]),
+    ],
+)
+def test_numbers_of_rows_are_found_in_any_order(tmp_path: Path, name: str, numbers: Any) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({name: numbers, **{f"t{t}": rng.normal(size=40) for t in range(5)}, "target": list("ab") * 20})
+    with pytest.raises(DataWrong, match=r"found (no name|the name of a series|the numbers of the rows)"):
+        own(tmp_path, frame.to_csv(index=False))
+    assert own(tmp_path, frame.drop(columns=name).to_csv(index=False)).info.length == 5
+
+
+def test_whole_numbers_that_are_values_are_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({f"t{t}": rng.integers(0, 30, 40) for t in range(8)} | {"target": list("ab") * 20})
+    assert own(tmp_path, frame.to_csv(index=False)).info.length == 8
 
 
 @pytest.mark.parametrize(("first", "second"), [("csv", "csv"), ("csv", "parquet"), ("parquet", "csv")])
