@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -21,21 +22,12 @@ from workers.tasks import Sequences
 from workers.tasks.own_data import OwnData
 
 RESERVED = {
-    "series",
-    "step",
-    "target",
-    "time",
-    "timestamp",
-    "date",
-    "datetime",
-    "index",
-    "true",
-    "false",
-    "nan",
-    "null",
+    *("series", "step", "target", "time", "timestamp", "date", "datetime", "index"),
+    *("true", "false", "nan", "null", "na", "<na>", "n/a", "#n/a", "nat", "none", "?"),
 }
-PLAIN = st.characters(exclude_categories=["Cs", "Cc", "Z"], exclude_characters="\ufeff")
-ODD = PLAIN | st.sampled_from("\"',;:\t\n\r #%@?|\\\x1f\x85\u2028")
+"""Texts, in lower case, that have a meaning of their own as a name or as a label."""
+PLAIN = st.characters(exclude_categories=["Cs", "Cc", "Cf", "Z"])
+ODD = PLAIN | st.sampled_from("\"',;:\t #%@?|\\\x1f\x85\u2028")
 FLOATS = st.floats(-3e38, 3e38) | st.floats(-10, 10).map(lambda x: round(x, 2)) | st.integers(-99, 99).map(float)
 
 
@@ -97,7 +89,12 @@ def words(characters: st.SearchStrategy[str] = PLAIN) -> st.SearchStrategy[str]:
 
 
 def _is_a_word(text: str) -> bool:
-    return text == text.strip() and text.lower() not in RESERVED and not any(sign.isdigit() for sign in text)
+    return is_a_name(text) and not any(sign.isdigit() for sign in text)
+
+
+def is_a_name(text: str) -> bool:
+    """Return whether a text can be a name: composed letters, no blanks around it and no meaning of its own."""
+    return bool(text) and text == normalize("NFC", text.strip()) and text.lower() not in RESERVED
 
 
 def spellings(name: str) -> list[str]:
@@ -112,7 +109,6 @@ def spellings(name: str) -> list[str]:
 def label_sets(characters: st.SearchStrategy[str] = PLAIN) -> st.SearchStrategy[list[str]]:
     """Two to four different labels: whole numbers of any size, words, both, or the two booleans."""
     integers = (st.integers(-99, 99) | st.integers(-(2**70), 2**70)).filter(lambda i: i != -100).map(str)
-    # labels that differ in blanks around a sign are one label for no reader, so that words are told apart by all
     several = [integers, words(characters), integers | words(characters)]
     sets = [st.lists(one, min_size=2, max_size=4, unique=True) for one in several]
     return st.one_of(*sets, st.just(["True", "False"]))
