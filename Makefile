@@ -15,7 +15,7 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 check fix paper results bench bench-service bench-gpu clean setup lock containers
+.PHONY: help demo up test test-fast test-avx2 fuzz check fix paper results bench bench-service bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -49,6 +49,9 @@ test-avx2: $(READY) ## what depends on the processor, as on one without AVX-512
 	x86_64) $(LIKE_AVX2) $(BIN)/python -m pytest $(PARALLEL) $(ON_THE_PROCESSOR) $(ARGS) ;; \
 	*) echo "Skipped: this processor is not an x86-64 one, so it has no AVX2 to be tested with." ;; \
 	esac
+
+fuzz: $(READY) ## the readers of data files on wrong and hostile ones (ten minutes each; SECONDS=60 for less)
+	SPECTRAL_FUZZ_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest $(PARALLEL) tests/workers/tasks/test_readers_fuzz.py $(ARGS)
 
 check: $(READY) ## lint, types, layering
 	$(BIN)/ruff check .

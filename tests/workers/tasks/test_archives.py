@@ -109,9 +109,9 @@ def named(one: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("known", [one for one in SETS if one["files"]["train"].endswith(".ts")], ids=named)
 def test_a_set_of_ts_files(files: Path, tmp_path: Path, known: dict[str, Any]) -> None:
-    for name, path in known["files"].items():
+    for name, path in (known["files"] | {"validation": known["files"]["test"]}).items():
         shutil.copy(files / path, tmp_path / f"{name}.ts")
-    fields = {"file": "train.ts", "validation_file": "test.ts", "test_file": "test.ts", "kind": known["kind"]}
+    fields = {"file": "train.ts", "validation_file": "validation.ts", "test_file": "test.ts", "kind": known["kind"]}
     task = OwnData(**fields).with_info(tmp_path)
     assert part(train_of(task, tmp_path), task.info) == known["train"]
     assert part(task.held_out("test", tmp_path), task.info) == known["test"]
@@ -171,7 +171,8 @@ def test_the_arrays_of_tslearn(files: Path, tmp_path: Path) -> None:
     arrays = np.load(tmp_path / "trace.npz")
     for name in ("train", "test"):
         np.savez(tmp_path / f"{name}.npz", inputs=arrays[f"X_{name}"], targets=arrays[f"y_{name}"])
-    task = OwnData(file="train.npz", validation_file="test.npz", test_file="test.npz").with_info(tmp_path)
+    shutil.copy(tmp_path / "test.npz", tmp_path / "validation.npz")
+    task = OwnData(file="train.npz", validation_file="validation.npz", test_file="test.npz").with_info(tmp_path)
     assert part(train_of(task, tmp_path), task.info) == known["train"]
     assert part(task.held_out("test", tmp_path), task.info) == known["test"]
 

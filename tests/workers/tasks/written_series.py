@@ -5,12 +5,14 @@ The oracle is as plain as can be: it knows what was written, and no reader.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -20,21 +22,12 @@ from workers.tasks import Sequences
 from workers.tasks.own_data import OwnData
 
 RESERVED = {
-    "series",
-    "step",
-    "target",
-    "time",
-    "timestamp",
-    "date",
-    "datetime",
-    "index",
-    "true",
-    "false",
-    "nan",
-    "null",
+    *("series", "step", "target", "time", "timestamp", "date", "datetime", "index"),
+    *("true", "false", "nan", "null", "na", "<na>", "n/a", "#n/a", "nat", "none", "?"),
 }
-PLAIN = st.characters(exclude_categories=["Cs", "Cc", "Z"], exclude_characters="\ufeff")
-ODD = PLAIN | st.sampled_from("\"',;:\t\n\r #%@?|\\\x1f\x85\u2028")
+"""Texts, in lower case, that have a meaning of their own as a name or as a label."""
+PLAIN = st.characters(exclude_categories=["Cs", "Cc", "Cf", "Z"])
+ODD = PLAIN | st.sampled_from("\"',;:\t #%@?|\\\x1f\x85\u2028")
 FLOATS = st.floats(-3e38, 3e38) | st.floats(-10, 10).map(lambda x: round(x, 2)) | st.integers(-99, 99).map(float)
 
 
@@ -96,7 +89,12 @@ def words(characters: st.SearchStrategy[str] = PLAIN) -> st.SearchStrategy[str]:
 
 
 def _is_a_word(text: str) -> bool:
-    return text == text.strip() and text.lower() not in RESERVED and not any(sign.isdigit() for sign in text)
+    return is_a_name(text) and not any(sign.isdigit() for sign in text)
+
+
+def is_a_name(text: str) -> bool:
+    """Return whether a text can be a name: composed letters, no blanks around it and no meaning of its own."""
+    return bool(text) and text == normalize("NFC", text.strip()) and text.lower() not in RESERVED
 
 
 def spellings(name: str) -> list[str]:
@@ -111,7 +109,6 @@ def spellings(name: str) -> list[str]:
 def label_sets(characters: st.SearchStrategy[str] = PLAIN) -> st.SearchStrategy[list[str]]:
     """Two to four different labels: whole numbers of any size, words, both, or the two booleans."""
     integers = (st.integers(-99, 99) | st.integers(-(2**70), 2**70)).filter(lambda i: i != -100).map(str)
-    # labels that differ in blanks around a sign are one label for no reader, so that words are told apart by all
     several = [integers, words(characters), integers | words(characters)]
     sets = [st.lists(one, min_size=2, max_size=4, unique=True) for one in several]
     return st.one_of(*sets, st.just(["True", "False"]))
@@ -145,8 +142,11 @@ def folder() -> Iterator[Path]:
 
 
 def read(where: Path, file: str, **fields: Any) -> tuple[OwnData, Sequences]:
-    """Return the task and all series of a file, in the order of the file."""
-    fields = {"missing": "interpolate", "validation_file": file, "test_file": file} | fields
+    """Return the task and all series of a file, in the order of the file; copies of it validate and test."""
+    others = {field: f"{field}-{file}" for field in ("validation_file", "test_file")}
+    for other in others.values():
+        shutil.copy(where / file, where / other)
+    fields = {"missing": "interpolate"} | others | fields
     task = OwnData.model_validate({"name": "own_data", "file": file} | fields).with_info(where)
     found = task.training_data(where)
     assert found is not None
