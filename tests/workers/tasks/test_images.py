@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as arrays
 from tests.workers.examples import sweep_document
 from workers.errors import DataMissing, SpecError
 from workers.spec.parse import parse_sweep
-from workers.tasks.idx_files import MAX_BYTES, TYPES, read_idx
+from workers.tasks.idx_files import MAX_BYTES, TYPES, prefixes_in, read_idx
 from workers.tasks.images import Images
 from workers.tasks.mnist import Mnist
 from workers.tasks.readers.errors import DataWrong
@@ -168,6 +168,46 @@ def test_a_file_is_taken_before_its_archive(tmp_path: Path) -> None:
     put(tmp_path / "mine", packed=True)
     put(tmp_path / "mine", classes=7)
     assert images_of(tmp_path).output_size == 7
+
+
+def test_folders_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    expected = put(folder, names=[name.replace("-idx", ".idx") for name in NAMES])
+    for name in NAMES:  # a copy of each file in a folder of its own, and what macOS writes beside a file
+        (folder / name).mkdir()
+        (folder / name / name).write_bytes(b"another")
+        (folder / f"._{name}").write_bytes(b"\x00\x05\x16\x07")
+        (folder / f"._{name.replace('-idx', '.idx')}").write_bytes(b"\x00\x05\x16\x07")
+    np.testing.assert_array_equal(images_of(tmp_path).held_out("test", tmp_path).targets, expected[3])
+    assert prefixes_in(folder) == [""]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("test-images-idx3-ubyte", "t10k-images-idx3-ubyte and test-images-idx3-ubyte, each .* may be the test images"),
+        ("test-labels", "t10k-labels-idx1-ubyte and test-labels, each of which may be the test labels"),
+        ("train-images.idx3-ubyte", "train-images-idx3-ubyte and train-images.idx3-ubyte, .* the train images"),
+        ("train-labels.gz", "train-labels-idx1-ubyte and train-labels.gz, each of which may be the train labels"),
+        ("valid-images-idx3-ubyte", "has valid-images-idx3-ubyte, which would not be read: a part of the training"),
+        ("validation_labels.gz", "has validation_labels.gz, which would not be read"),
+        ("val-labels", "has val-labels, which would not be read"),
+    ],
+)
+def test_files_that_nobody_could_choose_between_are_refused(tmp_path: Path, extra: str, message: str) -> None:
+    put(tmp_path / "mine")
+    assert images_of(tmp_path).output_size == 3
+    (tmp_path / "mine" / extra).write_bytes(b"another")
+    with pytest.raises(DataMissing, match=rf"mine has {message.removeprefix('has ')}"):
+        images_of(tmp_path)
+
+
+@pytest.mark.parametrize("other", [2, 3])
+def test_test_images_and_labels_of_two_sets_are_not_paired(tmp_path: Path, other: int) -> None:
+    names = [name.replace("t10k", "test") if i == other else name for i, name in enumerate(NAMES)]
+    put(tmp_path / "mine", names=names)
+    with pytest.raises(DataMissing, match=f"mine has {names[2]} and {names[3]}, which may belong to two sets"):
+        images_of(tmp_path)
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
