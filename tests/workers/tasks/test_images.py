@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import resource
 import struct
 import zipfile
@@ -341,6 +342,31 @@ def test_facts_that_do_not_fit_the_files_are_named(tmp_path: Path) -> None:
     facts = {"length": 5, "features": 4, "classes": ["0", "1"]}
     with pytest.raises(DataWrong, match=r"its labels: found '2'; expected one of the classes in task\.facts"):
         Images.model_validate({"dataset": "mine", "facts": {"mine": facts}}).training_data(tmp_path)
+
+
+@pytest.mark.parametrize("changed", NAMES)
+def test_files_that_were_exchanged_since_the_submit_are_noticed(tmp_path: Path, changed: str) -> None:
+    arrays = dict(zip(NAMES, put(tmp_path / "mine"), strict=True))
+    submitted = parse_sweep(sweep_document(task={"name": "images", "dataset": "mine"}), tmp_path).task
+    assert isinstance(submitted, Images)
+    path = tmp_path / "mine" / changed
+    before = path.stat().st_mtime_ns
+    path.write_bytes(idx(arrays[changed][::-1]))  # as many of the same
+    os.utime(path, ns=(before - 10**9, before - 10**9))  # as a copy that keeps the time of its original
+    for read in (submitted.training_data, submitted.check_data, lambda at: submitted.held_out("test", at)):
+        with pytest.raises(DataWrong, match=rf"mine/{changed}.* the data: found other images or labels than when"):
+            read(tmp_path)
+    assert submitted.with_statistics(tmp_path).info.statistics is None
+    bare = submitted.info.model_copy(update={"digest": None})  # as earlier releases stored it
+    assert submitted.model_copy(update={"facts": {"mine": bare}}).check_data(tmp_path) > 0
+
+
+def test_the_digest_is_that_of_the_content_however_it_is_packed(tmp_path: Path) -> None:
+    put(tmp_path / "mine")
+    put(tmp_path / "packed" / "raw", names=[name.replace("t10k", "test") for name in NAMES], packed=True)
+    digest = images_of(tmp_path).info.digest
+    assert digest is not None
+    assert images_of(tmp_path, dataset="packed").info.digest == digest
 
 
 @pytest.mark.parametrize("name", ["../mine", "/mine", "", "a\\b"])
