@@ -25,6 +25,8 @@ from workers.tasks.readers.errors import DataWrong, Phrase
 Role = tuple[Literal["train", "test"], Literal["images", "labels"]]
 """Which of the four files of a set: its part and what it holds."""
 
+_Names = dict[tuple[str, str], list[str]]
+"""Names of files by part and by what they hold; a part is train, test or validation."""
 _Stream = io.BufferedReader | gzip.GzipFile
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """Types of numbers by their byte in the header, as numpy writes them."""
@@ -33,10 +35,14 @@ MAX_BYTES = 4 * 2**30
 MAX_RATIO = 1_032
 """gzip makes nothing smaller than by this factor."""
 NAME = re.compile(
-    r"(?P<prefix>.*?)(?P<part>train|t10k|test)[-_.](?P<what>images|labels)([-_.]idx\d?)?([-_.](ubyte|int))?(\.gz)?",
+    r"(?!\.)(?P<prefix>.*?)(?P<part>train|t10k|test|(?<![a-z0-9])val(id(ation)?)?)[-_.](?P<what>images|labels)"
+    r"([-_.]idx\d?)?([-_.](ubyte|int))?(\.gz)?",
     re.IGNORECASE,
 )
-"""Names of the files, such as ``train-images-idx3-ubyte.gz`` or ``emnist-letters-test-labels-idx1-ubyte``."""
+"""Names of the files, such as ``train-images-idx3-ubyte.gz`` or ``emnist-letters-test-labels-idx1-ubyte``.
+
+A hidden file, such as macOS puts beside another one as ``._train-images-idx3-ubyte``, has no such name.
+"""
 ROLES: tuple[Role, ...] = (("train", "images"), ("train", "labels"), ("test", "images"), ("test", "labels"))
 QMNIST_COLUMNS = 8
 
@@ -135,10 +141,12 @@ def files_of(dataset: str, data_dir: Path | None) -> dict[Role, str]:
 
     The set is a folder with the four files, in it or in a folder ``raw`` of it. If a folder has the files of several
     sets, whose names begin differently, the last part of ``dataset`` is that beginning: ``emnist/emnist-letters``. Of
-    a file and its archive the file is taken.
+    a file and its archive the file is taken. Folders and hidden files are passed over.
 
     Raises:
-        DataMissing: If a file is missing, or if a folder has several sets and ``dataset`` names none of them.
+        DataMissing: If a file is missing, if a folder has several sets and ``dataset`` names none of them, if two files
+            may be the same one of the four, if the test images and labels are named differently (``t10k`` and
+            ``test``), or if there are files to validate, which would not be read.
     """
     root, path = folder_of(data_dir), PurePosixPath(dataset)
     for folder in (path, path / "raw"):
@@ -162,26 +170,51 @@ def prefixes_in(folder: Path) -> list[str]:
     return sorted(_sets_in(folder))
 
 
-def _sets_in(folder: Path) -> dict[str, dict[Role, str]]:
+def _sets_in(folder: Path) -> dict[str, _Names]:
     """Return the names of the files in a folder by the beginning of their names and by their roles."""
-    found: dict[str, dict[Role, str]] = {}
-    names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.is_dir() else []
-    for name in names:  # an archive comes before its file, which then takes its place
+    found: dict[str, _Names] = {}
+    for name in sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else ():
         if match := NAME.fullmatch(name):
-            part: Literal["train", "test"] = "train" if match["part"].lower() == "train" else "test"
-            what: Literal["images", "labels"] = "images" if match["what"].lower() == "images" else "labels"
-            found.setdefault(match["prefix"].rstrip("-_."), {})[part, what] = name
+            part, what = match["part"].lower(), match["what"].lower()
+            part = {"t10k": "test", "val": "validation", "valid": "validation"}.get(part, part)
+            own = found.setdefault(match["prefix"].rstrip("-_."), {}).setdefault((part, what), [])
+            # a file comes directly before its archive, which is left out
+            if not own or name.lower() != f"{own[-1]}.gz".lower():
+                own.append(name)
     return found
 
 
-def _complete(root: Path, folder: PurePosixPath, names: dict[Role, str]) -> dict[Role, str]:
+def _complete(root: Path, folder: PurePosixPath, names: _Names) -> dict[Role, str]:
+    """Return the one file of each role. Raises DataMissing unless there is exactly one, and no other file."""
     missing = [role for role in ROLES if role not in names]
     if missing:
         raise DataMissing(
-            f"{root / folder} has {', '.join(sorted(names.values()))}, but no file with the "
+            f"{root / folder} has {', '.join(sorted(sum(names.values(), [])))}, but no file with the "
             f"{' and '.join(f'{part} {what}' for part, what in missing)}. Put it there, named like {_example(missing)}."
         )
-    return {role: str(folder / names[role]) for role in ROLES}
+    for (part, what), several in names.items():
+        if len(several) > 1:
+            raise DataMissing(
+                f"{root / folder} has {' and '.join(several)}, each of which may be the {part} {what}. Keep the file "
+                "that belongs to the set, and move the others to another folder."
+            )
+    if unused := [several[0] for (part, _), several in names.items() if part == "validation"]:
+        raise DataMissing(
+            f"{root / folder} has {' and '.join(unused)}, which would not be read: a part of the training images "
+            "validates, as large as task.validation says. Move this to another folder."
+        )
+    tests = [names["test", what][0] for what in ("images", "labels")]
+    if len({"t10k" if _is_t10k(name) else "test" for name in tests}) > 1:
+        raise DataMissing(
+            f"{root / folder} has {' and '.join(tests)}, which may belong to two sets. If they are of one set, give "
+            "both names the same beginning, t10k or test."
+        )
+    return {role: str(folder / names[role][0]) for role in ROLES}
+
+
+def _is_t10k(name: str) -> bool:
+    match = NAME.fullmatch(name)
+    return match is not None and match["part"].lower() == "t10k"
 
 
 def _example(roles: Sequence[Role]) -> str:

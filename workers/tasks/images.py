@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,6 @@ from workers.tasks.task import Loss, MetricDirections, SampleView, Sequences, Sp
 
 Images8 = npt.NDArray[np.uint8]
 Part = Literal["train", "test"]
-PARTS: tuple[Part, Part] = ("train", "test")
 
 
 class Images(DatasetTask):
@@ -123,7 +122,7 @@ class Images(DatasetTask):
             features=images.shape[2],
             classes=[str(label) for label in classes],
             baseline=float(-(shares * np.log(shares)).sum()),
-            digest=_digest(self.dataset, data_dir),
+            digest=_digest(*_files(self.dataset, data_dir)),
         )
         if expected := self._indivisible(info):
             found = Phrase(f"{info.length} x {info.features} pixels, which do not divide into {self.steps} steps")
@@ -137,7 +136,7 @@ class Images(DatasetTask):
     def read_statistics(self, data_dir: Path | None) -> DataStatistics:
         """Measure the set, with every image as a single step and every pixel as a feature."""
         images, labels, held = self._halves(data_dir)
-        tests, test_labels = _read(self.dataset, "test", data_dir)
+        tests, test_labels = self._checked("test", data_dir)
         parts = ((images[~held], labels[~held]), (images[held], labels[held]), (tests, test_labels))
         # pixels stay bytes, which take a quarter of the memory
         sets = Sets(*(Sequences(some.reshape(len(some), 1, -1), self._classes(own)) for some, own in parts))  # type: ignore[arg-type]
@@ -160,18 +159,27 @@ class Images(DatasetTask):
     def held_out(self, split: Split, data_dir: Path | None) -> Sequences:
         """Return the part of the training set that validates, or the official test set."""
         if split == "test":
-            return self._sequences(*_read(self.dataset, "test", data_dir), data_dir)
+            return self._sequences(*self._checked("test", data_dir), data_dir)
         images, labels, held = self._halves(data_dir)
         return self._sequences(images[held], labels[held], data_dir)
 
     def _halves(self, data_dir: Path | None) -> tuple[Images8, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Return the official training set, and a mask of the images in it that validate."""
-        images, labels = _read(self.dataset, "train", data_dir)
+        images, labels = self._checked("train", data_dir)
         held = stratified(labels, self.validation, self.split_seed)
         if not held.any():
             expected = "two of some class, so that one can validate"
             raise DataWrong(self.dataset, "its images", Phrase("one image of each class"), expected)
         return images, labels, held
+
+    def _checked(self, part: Part, data_dir: Path | None) -> tuple[Images8, npt.NDArray[np.int64]]:
+        """Return what ``_read`` does. Raises DataWrong too if the set is not that of the digest in ``facts``."""
+        expected = self.facts[self.dataset].digest if self.dataset in self.facts else None
+        if expected is not None and _digest(*_files(self.dataset, data_dir)) != expected:
+            names = ", ".join(idx_files.files_of(self.dataset, data_dir).values())
+            found = Phrase("other images or labels than when the sweep was submitted")
+            raise DataWrong(names, "the data", found, "the same; put the old files back, or submit the sweep again")
+        return _read(self.dataset, part, data_dir)
 
     def _sequences(self, images: Images8, labels: npt.NDArray[np.int64], data_dir: Path | None) -> Sequences:
         task = self.with_info(data_dir)
@@ -180,10 +188,6 @@ class Images(DatasetTask):
             found = Phrase(f"{images.shape[1]} x {images.shape[2]} pixels")
             expected = f"{info.length} x {info.features}, as task.facts says; or correct its entry there"
             raise DataWrong(self.dataset, "its images", found, expected)
-        if info.digest is not None and info.digest != _digest(self.dataset, data_dir):
-            found = Phrase("other images or labels than when the sweep was submitted")
-            expected = "the same; put the old files back, or submit the sweep again"
-            raise DataWrong(self.dataset, "the data", found, expected)
         return Sequences(to_steps(images, task.sequence_length, self.order), task._classes(labels))
 
     def _classes(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -204,24 +208,46 @@ def _read(dataset: str, part: Part, data_dir: Path | None) -> tuple[Images8, npt
         DataMissing: If a file is missing.
         DataWrong: If a file is not what it has to be.
     """
-    names = idx_files.files_of(dataset, data_dir)
-    files = (names[part, "images"], names[part, "labels"])
-    changed = max(file_in(data_dir, name).stat().st_mtime_ns for name in files)
-    return _cached(*files, data_dir, changed)
+    train, test = _files(dataset, data_dir)
+    return _cached(train if part == "train" else test)
 
 
-def _digest(dataset: str, data_dir: Path | None) -> str:
-    """Return a digest of all images and labels of a set, 32 hexadecimal digits."""
-    found = hashlib.blake2b(digest_size=16)
-    for part in PARTS:
-        for array in _read(dataset, part, data_dir):
-            found.update(str(array.shape).encode())
-            found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+class _File(NamedTuple):
+    """A file by its name in messages, its path, and what keeps caches up to date: the time of its change, its bytes."""
+
+    name: str
+    path: Path
+    changed: int
+    size: int
+
+
+_Pair = tuple[_File, _File]
+"""Images and their labels."""
+
+
+def _files(dataset: str, data_dir: Path | None) -> tuple[_Pair, _Pair]:
+    """Return the files that train and those that test. Raises DataMissing if one is missing."""
+    found = []
+    for name in idx_files.files_of(dataset, data_dir).values():
+        path = file_in(data_dir, name)
+        status = path.stat()
+        found.append(_File(name, path, status.st_mtime_ns, status.st_size))
+    images, labels, tests, test_labels = found
+    return (images, labels), (tests, test_labels)
 
 
 @lru_cache(maxsize=2)
-def _cached(images: str, labels: str, data_dir: Path | None, changed: int) -> tuple[Images8, npt.NDArray[np.int64]]:
-    """Read two files; ``changed``, the time of their last change, keeps the cache up to date."""
-    found = idx_files.images_in(file_in(data_dir, images), images)
-    return found, idx_files.labels_in(file_in(data_dir, labels), labels, len(found))
+def _cached(pair: _Pair) -> tuple[Images8, npt.NDArray[np.int64]]:
+    images, labels = pair
+    found = idx_files.images_in(images.path, images.name)
+    return found, idx_files.labels_in(labels.path, labels.name, len(found))
+
+
+@lru_cache(maxsize=8)
+def _digest(train: _Pair, test: _Pair) -> str:
+    """Return a digest of all images and labels of a set, 32 hexadecimal digits, however its files are packed."""
+    found = hashlib.blake2b(digest_size=16)
+    for array in (*_cached(train), *_cached(test)):
+        found.update(str(array.shape).encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import resource
 import struct
 import zipfile
@@ -20,7 +21,7 @@ from hypothesis.extra import numpy as arrays
 from tests.workers.examples import sweep_document
 from workers.errors import DataMissing, SpecError
 from workers.spec.parse import parse_sweep
-from workers.tasks.idx_files import MAX_BYTES, TYPES, read_idx
+from workers.tasks.idx_files import MAX_BYTES, TYPES, prefixes_in, read_idx
 from workers.tasks.images import Images
 from workers.tasks.mnist import Mnist
 from workers.tasks.readers.errors import DataWrong
@@ -170,6 +171,46 @@ def test_a_file_is_taken_before_its_archive(tmp_path: Path) -> None:
     assert images_of(tmp_path).output_size == 7
 
 
+def test_folders_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    expected = put(folder, names=[name.replace("-idx", ".idx") for name in NAMES])
+    for name in NAMES:  # a copy of each file in a folder of its own, and what macOS writes beside a file
+        (folder / name).mkdir()
+        (folder / name / name).write_bytes(b"another")
+        (folder / f"._{name}").write_bytes(b"\x00\x05\x16\x07")
+        (folder / f"._{name.replace('-idx', '.idx')}").write_bytes(b"\x00\x05\x16\x07")
+    np.testing.assert_array_equal(images_of(tmp_path).held_out("test", tmp_path).targets, expected[3])
+    assert prefixes_in(folder) == [""]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("test-images-idx3-ubyte", "t10k-images-idx3-ubyte and test-images-idx3-ubyte, each .* may be the test images"),
+        ("test-labels", "t10k-labels-idx1-ubyte and test-labels, each of which may be the test labels"),
+        ("train-images.idx3-ubyte", "train-images-idx3-ubyte and train-images.idx3-ubyte, .* the train images"),
+        ("train-labels.gz", "train-labels-idx1-ubyte and train-labels.gz, each of which may be the train labels"),
+        ("valid-images-idx3-ubyte", "has valid-images-idx3-ubyte, which would not be read: a part of the training"),
+        ("validation_labels.gz", "has validation_labels.gz, which would not be read"),
+        ("val-labels", "has val-labels, which would not be read"),
+    ],
+)
+def test_files_that_nobody_could_choose_between_are_refused(tmp_path: Path, extra: str, message: str) -> None:
+    put(tmp_path / "mine")
+    assert images_of(tmp_path).output_size == 3
+    (tmp_path / "mine" / extra).write_bytes(b"another")
+    with pytest.raises(DataMissing, match=rf"mine has {message.removeprefix('has ')}"):
+        images_of(tmp_path)
+
+
+@pytest.mark.parametrize("other", [2, 3])
+def test_test_images_and_labels_of_two_sets_are_not_paired(tmp_path: Path, other: int) -> None:
+    names = [name.replace("t10k", "test") if i == other else name for i, name in enumerate(NAMES)]
+    put(tmp_path / "mine", names=names)
+    with pytest.raises(DataMissing, match=f"mine has {names[2]} and {names[3]}, which may belong to two sets"):
+        images_of(tmp_path)
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataMissing, match=r"no images of mine are in .*t10k-labels-idx1-ubyte\.gz.*SPECTRAL_DATA_DIR"):
         images_of(tmp_path)
@@ -303,15 +344,29 @@ def test_facts_that_do_not_fit_the_files_are_named(tmp_path: Path) -> None:
         Images.model_validate({"dataset": "mine", "facts": {"mine": facts}}).training_data(tmp_path)
 
 
-def test_images_that_changed_since_the_sweep_was_submitted_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", NAMES)
+def test_files_that_were_exchanged_since_the_submit_are_noticed(tmp_path: Path, changed: str) -> None:
+    arrays = dict(zip(NAMES, put(tmp_path / "mine"), strict=True))
+    submitted = parse_sweep(sweep_document(task={"name": "images", "dataset": "mine"}), tmp_path).task
+    assert isinstance(submitted, Images)
+    path = tmp_path / "mine" / changed
+    before = path.stat().st_mtime_ns
+    path.write_bytes(idx(arrays[changed][::-1]))  # as many of the same
+    os.utime(path, ns=(before - 10**9, before - 10**9))  # as a copy that keeps the time of its original
+    for read in (submitted.training_data, submitted.check_data, lambda at: submitted.held_out("test", at)):
+        with pytest.raises(DataWrong, match=rf"mine/{changed}.* the data: found other images or labels than when"):
+            read(tmp_path)
+    assert submitted.with_statistics(tmp_path).info.statistics is None
+    bare = submitted.info.model_copy(update={"digest": None})  # as earlier releases stored it
+    assert submitted.model_copy(update={"facts": {"mine": bare}}).check_data(tmp_path) > 0
+
+
+def test_the_digest_is_that_of_the_content_however_it_is_packed(tmp_path: Path) -> None:
     put(tmp_path / "mine")
-    task = images_of(tmp_path)
-    put(tmp_path / "mine", packed=True)
-    (tmp_path / "mine" / NAMES[3]).unlink()  # now the archive is read, which holds the same
-    assert task.training_data(tmp_path) is not None
-    (tmp_path / "mine" / NAMES[3]).write_bytes(idx(((np.arange(12) + 1) % 3).astype(np.uint8)))
-    with pytest.raises(DataWrong, match="mine, the data: found other images or labels than when the sweep was submit"):
-        task.training_data(tmp_path)
+    put(tmp_path / "packed" / "raw", names=[name.replace("t10k", "test") for name in NAMES], packed=True)
+    digest = images_of(tmp_path).info.digest
+    assert digest is not None
+    assert images_of(tmp_path, dataset="packed").info.digest == digest
 
 
 @pytest.mark.parametrize("name", ["../mine", "/mine", "", "a\\b"])
