@@ -50,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "walks.csv").write_text("\n".join(["series,x,target", *walks]))
     rooms = [f"{s},{step},{s + step},{s - step},{(s + step) % 2}" for s, step in steps]
     (folder / "rooms.csv").write_text("\n".join(["series,step,warm,damp,mood", *rooms]))
-    loads = [f"{s / 16},{s},{s - 1},{s % 5 if s % 2 else ''}" for s in range(16)]
+    loads = [f"{s / 16},{s / 2},{s - 1.5},{s % 5 if s % 2 else ''}" for s in range(16)]
     (folder / "loads.csv").write_text("\n".join(["target,t0,t1,t2", *loads]))
     (folder / "mine.txt").write_text("one two three\n" * 40)
     (folder / "ptb").mkdir()

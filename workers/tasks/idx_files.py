@@ -188,9 +188,10 @@ def _complete(root: Path, folder: PurePosixPath, names: _Names) -> dict[Role, st
     """Return the one file of each role. Raises DataMissing unless there is exactly one, and no other file."""
     missing = [role for role in ROLES if role not in names]
     if missing:
+        there = ", ".join(sorted(name for found in names.values() for name in found))
+        wanted = " and ".join(f"{part} {what}" for part, what in missing)
         raise DataMissing(
-            f"{root / folder} has {', '.join(sorted(sum(names.values(), [])))}, but no file with the "
-            f"{' and '.join(f'{part} {what}' for part, what in missing)}. Put it there, named like {_example(missing)}."
+            f"{root / folder} has {there}, but no file with the {wanted}. Put it there, named like {_example(missing)}."
         )
     for (part, what), several in names.items():
         if len(several) > 1:

@@ -183,14 +183,14 @@ class OwnData(DatasetTask):
         return {"classes": classes, "baseline": _entropy(np.concatenate(parts))}
 
     def _range(self, files: list[Series]) -> dict[str, Any]:
-        targets = np.concatenate([np.atleast_2d(one) for s in files for one in numbers(s, masked=self.every_step)])
+        found = [np.atleast_2d(one) for s in files for one in numbers(s, masked=self.every_step)]
+        targets = np.concatenate(found).astype(np.float64)  # squares of float32 can be too large for float32
         if np.isnan(targets).all(axis=0).any():
             raise DataWrong(files[0].file, "its targets", Phrase("no number"), "a number for each series or step")
         if (np.nanmin(targets, axis=0) == np.nanmax(targets, axis=0)).all():
-            found = Phrase(f"{np.nanmin(targets):g} everywhere")
-            raise DataWrong(
-                files[0].file, "its targets", found, "numbers that differ, so that there is something to learn"
-            )
+            everywhere = Phrase(f"{np.nanmin(targets):g} everywhere")
+            expected = "numbers that differ, so that there is something to learn"
+            raise DataWrong(files[0].file, "its targets", everywhere, expected)
         baseline = float(np.nanmean(np.square(targets - np.nanmean(targets, axis=0))))
         return {"outputs": targets.shape[1], "baseline": baseline}
 

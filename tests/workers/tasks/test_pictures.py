@@ -64,7 +64,7 @@ def test_a_permuted_image_is_put_together_again(data_dir: Path) -> None:
     ("labels", "shown"), [(("down", "up"), {"down", "up"}), (("-1", "1"), {"class -1", "class 1"})]
 )
 def test_classes_of_files_are_shown_by_name(labels: tuple[str, str], shown: set[str], tmp_path: Path) -> None:
-    rows = [f"{labels[s % 2]}\t{s}\t{s + 1}\t{s - 1}" for s in range(12)]
+    rows = [f"{labels[s % 2]}\t{s / 2}\t{s + 1.5}\t{s - 1.5}" for s in range(12)]
     for part in ("TRAIN", "TEST"):
         (tmp_path / "ucr").mkdir(exist_ok=True)
         (tmp_path / "ucr" / f"Mine_{part}.tsv").write_text("\n".join(rows))
