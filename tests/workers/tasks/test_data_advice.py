@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.workers.tasks.test_images import put
 from workers.errors import DataMissing
-from workers.tasks.data_advice import RULES, DataFinding, findings, half_width
+from workers.tasks.data_advice import RULES, DataFinding, findings, half_width, interval
+from workers.tasks.dataset_info import DatasetInfo
 from workers.tasks.data_statistics import DataStatistics
 from workers.tasks.images import Images
 from workers.tasks.own_data import OwnData
@@ -236,6 +237,22 @@ def test_steps_of_few_series_say_little(tmp_path: Path) -> None:
     hits = found(tmp_path, inputs=noise(0, 12, 300, 2), targets=y, every_step=True)
     assert set(hits) == {"tiny"}
     assert "steps of one series are alike" in hits["tiny"].problem
+
+
+@pytest.mark.parametrize(("kind", "words"), [("classification", "±50 points"), ("regression", "about its own size")])
+def test_no_uncertainty_is_larger_than_what_can_be(kind: str, words: str) -> None:
+    sizes = {"classes": ["a", "b"]} if kind == "classification" else {"outputs": 1}
+    numbers = DataStatistics(train=8, validation=2, test=2)
+    info = DatasetInfo.model_validate({"length": 4, "features": 1, "statistics": numbers} | sizes)
+    task = OwnData.model_validate({"file": "a.npz", "kind": kind, "facts": {"a.npz": info}})
+    assert f" on 2 is uncertain by {words}" in findings(task)["tiny"].problem
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 9), (0.05, 10), (0.5, 2), (0.5, 100), (1.0, 1)])
+def test_an_interval_stays_among_the_accuracies(share: float, count: int) -> None:
+    low, high = interval(share, count)
+    assert 0 <= low <= share <= high <= 1
+    assert high - low <= 2 * half_width(share, count) + 1e-12
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.5, 4), (0.5, 100), (0.9, 100), (1.0, 9)])
