@@ -170,7 +170,7 @@ def feature_words(names: Sequence[str | None]) -> list[str]:
     return [unnamed.format(i) if name is None else f"'{name[:100]}'" for i, name in enumerate(names, 1)]
 
 
-def _shared(sets: Sets) -> dict[str, int]:
+def _shared(sets: Sets) -> dict[str, Any]:
     """Return how many series of the other sets have the inputs of a training series, number for number."""
     known = set(_hashes(sets.train))
     return {
