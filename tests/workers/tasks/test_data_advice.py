@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from tests.workers.tasks.test_images import put
@@ -376,7 +376,7 @@ VAST = [1e38, -1e38]
 
 @settings(max_examples=80, deadline=None)
 @given(
-    shape=st.tuples(st.integers(2, 12), st.integers(1, 4), st.integers(1, 4)),
+    shape=st.tuples(st.integers(4, 12), st.integers(1, 4), st.integers(1, 4)),
     kind=st.sampled_from(["classification", "regression"]),
     every_step=st.booleans(),
     normalize=st.booleans(),
@@ -410,7 +410,7 @@ def test_anything_that_can_be_trained_on_can_be_measured(
     try:
         numbers = task.with_info(folder).read_statistics(folder)
     except DataMissing:
-        return
+        reject()  # the test fails if nearly all examples are refused
     assert numbers.train + numbers.validation + numbers.test == shape[0]
     assert DataStatistics.model_validate_json(numbers.model_dump_json()) == numbers
     assert set(findings(task.with_statistics(folder))) <= set(RULES)
