@@ -192,8 +192,9 @@ def _complete(root: Path, folder: PurePosixPath, names: _Names) -> dict[Role, st
     """Return the one file of each role. Raises DataMissing unless there is exactly one, and no other file."""
     missing = [role for role in ROLES if role not in names]
     if missing:
+        there = sorted(name for several in names.values() for name in several)
         raise DataMissing(
-            f"{root / folder} has {', '.join(sorted(sum(names.values(), [])))}, but no file with the "
+            f"{root / folder} has {', '.join(there)}, but no file with the "
             f"{' and '.join(f'{part} {what}' for part, what in missing)}. Put it there, named like {_example(missing)}."
         )
     for (part, what), several in names.items():

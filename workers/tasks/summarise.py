@@ -265,13 +265,18 @@ def _sizes(train: Sequences | None, validation: int, test: int) -> SetSizes:
 def _first_targets(task: Task, series: Sequence[Series], sequences: Sequences, labels: _Labels | None) -> list[str]:
     """Return the target of the first series, or of its first steps, as it is read."""
     if series:
-        rows = _targets_read(series[0], every_step=task.readout == "every", classes=labels is not None)
+        shown = _targets_read(series[0], every_step=task.readout == "every", classes=labels is not None)
     else:
         own = sequences.targets[0]
         rows = [np.atleast_1d(one).tolist() for one in (own[:FIRST_STEPS] if task.readout == "every" else [own])]
-        if labels is not None:
-            rows = [["none" if number == MASKED else labels[number] for number in row] for row in rows]
-    return [", ".join(str(cell) for cell in row) for row in rows]
+        shown = [[_word(number, labels) for number in row] for row in rows]
+    return [", ".join(row) for row in shown]
+
+
+def _word(number: Any, labels: _Labels | None) -> str:
+    if labels is None:
+        return str(number)
+    return "none" if number == MASKED else labels[number]
 
 
 def _targets_read(series: Series, *, every_step: bool, classes: bool) -> list[list[str]]:

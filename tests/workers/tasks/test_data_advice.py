@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.workers.tasks.test_images import put
 from workers.errors import DataMissing
 from workers.tasks.data_advice import RULES, DataFinding, findings, half_width, interval
-from workers.tasks.dataset_info import DatasetInfo
 from workers.tasks.data_statistics import DataStatistics
+from workers.tasks.dataset_info import DatasetInfo
 from workers.tasks.images import Images
 from workers.tasks.own_data import OwnData
 from workers.tasks.ucr import Ucr
