@@ -10,7 +10,7 @@ from workers.spec.expand import objective, task_at
 from workers.spec.search_space import Scalar
 from workers.spec.sweep import SweepSpec
 from workers.tasks import Task
-from workers.tasks.data_advice import RULES, findings, half_width, is_tiny
+from workers.tasks.data_advice import RULES, findings, half_width, interval, is_tiny
 from workers.tasks.data_statistics import DataStatistics
 from workers.tasks.dataset_info import DatasetTask
 
@@ -25,6 +25,9 @@ SAME_LOSS = 0.01
 """Share of a constant answer's loss by which a network has to be better."""
 SAME_ACCURACY = 1.1
 """How many times the accuracy of a guess a network has to reach where the classes were not counted."""
+
+STEPS_MARGIN = 0.01
+"""What an accuracy of steps has to be above that of a constant answer."""
 
 
 def data_warnings(sweep: SweepSpec, tasks: Sequence[Task]) -> list[FieldError]:
@@ -79,6 +82,8 @@ def result_warnings(sweep: SweepSpec, params: Mapping[str, Scalar], best: float)
 
 
 LIKE_CONSTANT = "train longer, or with another learning rate; and check whether the inputs can tell the target at all"
+UNLIKE_CHANCE = "hold out more validation series, since chance alone explains a difference this small on so few"
+NO_BETTER = "hold out more validation series, of every class; or compare val/loss, which tells such networks apart"
 LIKE_PROBE = "check whether that is the target in disguise; if not, these networks add nothing to it"
 
 
@@ -90,16 +95,25 @@ def _accuracy_without_network(task: Task, numbers: DataStatistics | None, best: 
             return None
         return f"is not better than a guess among {task.output_size} classes, which has {guess:.3g}", LIKE_CONSTANT
     constant, every_step = numbers.constant_score, task.readout == "every"
-    margin = 0.01 if every_step else half_width(constant, numbers.validation)
+    margin = STEPS_MARGIN if every_step else half_width(constant, numbers.validation)
     if best <= constant + margin:
+        answer = f"always answering '{numbers.majority_class}', which has {constant:.3g}"
+        if not every_step:
+            low, high = interval(constant, numbers.validation)
+            answer += f" on {numbers.validation:,} series (95 % interval {low:.2g} to {high:.2g})"
         compared = "not better" if best <= constant else "hardly better"
-        error = "" if every_step else f" ± {margin:.2g} on {numbers.validation:,} series"
-        answer = f"always answering '{numbers.majority_class}', which has {constant:.3g}{error}"
-        return f"is {compared} than {answer}", LIKE_CONSTANT
+        return f"is {compared} than {answer}", _advice(best, constant, margin, every_step)
     probe = numbers.probe
     if probe is None or best > probe.score or probe.score <= constant + margin or is_tiny(numbers, every_step):
         return None
     return f"is reached by {probe.reading} alone, which has {probe.score:.3g} without any network", LIKE_PROBE
+
+
+def _advice(best: float, constant: float, margin: float, every_step: bool) -> str:
+    """Return what to do about an accuracy that is at most ``margin`` better than that of a constant answer."""
+    if constant + margin >= 1:  # no accuracy would be clearly better
+        return NO_BETTER
+    return UNLIKE_CHANCE if best > constant and not every_step else LIKE_CONSTANT
 
 
 def _loss_without_network(task: Task, numbers: DataStatistics | None, loss: float) -> tuple[str, str] | None:

@@ -60,6 +60,12 @@ def half_width(share: float, count: int) -> float:
     return 1.96 * math.sqrt(max(share * (1 - share), 0.0) / count)
 
 
+def interval(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of ``half_width`` as far as it lies in [0, 1]."""
+    margin = half_width(share, count)
+    return max(0.0, share - margin), min(1.0, share + margin)
+
+
 def is_tiny(numbers: DataStatistics, every_step: bool) -> bool:
     """Return whether so few series validate that scores on them are hardly more than chance."""
     return _few(numbers.validation, every_step)
@@ -93,11 +99,12 @@ def _tiny(data: Examined) -> DataFinding | None:
     if data.every_step:
         why = "steps of one series are alike, so the score says little about other series"
     elif data.info.classes is not None:
-        why = (
-            f"an accuracy of 50 % on {least} is uncertain by ±{100 * half_width(0.5, least):.0f} points (95 % interval)"
-        )
+        margin = 100 * min(0.5, half_width(0.5, least))
+        why = f"an accuracy of 50 % on {least} is uncertain by ±{margin:.0f} points (95 % interval)"
     else:
-        why = f"a mean squared error on {least} is uncertain by about ±{100 * 1.96 * math.sqrt(2 / least):.0f} %"
+        margin = 100 * 1.96 * math.sqrt(2 / least)
+        size = f"about ±{margin:.0f} %" if margin < 100 else "about its own size"
+        why = f"a mean squared error on {least} is uncertain by {size}"
     advice = "get more series or hold out more of them, and compare means over several values of task.split_seed"
     return DataFinding(-least, f"has {words}: {why}", advice)
 

@@ -56,7 +56,7 @@ class DatasetInfo(BaseModel):
     digest: str | None = Field(
         default=None,
         pattern="^[0-9a-f]{32}$",
-        description="digest of the series or images and their targets, by which a worker notices changed files",
+        description="digest of series or images and their targets, by which a worker notices that files were changed",
     )
     statistics: DataStatistics | None = Field(
         default=None, description="numbers that warnings are made of; the server measures them if it has the files"

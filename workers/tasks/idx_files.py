@@ -32,6 +32,7 @@ TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">
 """Types of numbers by their byte in the header, as numpy writes them."""
 MAX_BYTES = 4 * 2**30
 """Size of the largest file that is read, unpacked."""
+MAX_DIMENSIONS = 32
 MAX_RATIO = 1_032
 """gzip makes nothing smaller than by this factor."""
 NAME = re.compile(
@@ -79,7 +80,8 @@ def _read(stream: _Stream, path: Path, file: str, packed: bool) -> npt.NDArray[A
     # math.prod has no largest number, unlike numpy's integers
     size, there = math.prod(shape) * dtype.itemsize, path.stat().st_size
     words = f"{' x '.join(f'{count:,}' for count in shape)} numbers, {size:,} bytes"
-    if size > MAX_BYTES:
+    # numpy has no array of vast dimensions even if one of them is 0
+    if math.prod(max(1, count) for count in shape) * dtype.itemsize > MAX_BYTES:
         raise DataWrong(file, "its header", Phrase(words), f"at most {MAX_BYTES:,} bytes")
     if packed and size > there * MAX_RATIO:
         found = Phrase(f"{words}, which an archive of {there:,} bytes cannot hold")
@@ -102,6 +104,8 @@ def _header(stream: _Stream, file: str) -> tuple[np.dtype[Any], tuple[int, ...]]
         found = Phrase(f"the first bytes {magic.hex(' ').upper()} (hexadecimal)" if magic else "an empty file")
         expected = "an IDX file, whose first bytes are 00 00, a type such as 08 and a number of dimensions such as 03"
         raise DataWrong(file, "the file", found, expected)
+    if magic[3] > MAX_DIMENSIONS:
+        raise DataWrong(file, "its header", Phrase(f"{magic[3]} dimensions"), f"at most {MAX_DIMENSIONS}")
     sizes = stream.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
         raise DataWrong(file, "its header", Phrase("the end of the file"), f"the sizes of {magic[3]} dimensions")
@@ -188,10 +192,10 @@ def _complete(root: Path, folder: PurePosixPath, names: _Names) -> dict[Role, st
     """Return the one file of each role. Raises DataMissing unless there is exactly one, and no other file."""
     missing = [role for role in ROLES if role not in names]
     if missing:
-        there = ", ".join(sorted(name for found in names.values() for name in found))
-        wanted = " and ".join(f"{part} {what}" for part, what in missing)
+        there = sorted(name for several in names.values() for name in several)
         raise DataMissing(
-            f"{root / folder} has {there}, but no file with the {wanted}. Put it there, named like {_example(missing)}."
+            f"{root / folder} has {', '.join(there)}, but no file with the "
+            f"{' and '.join(f'{part} {what}' for part, what in missing)}. Put it there, named like {_example(missing)}."
         )
     for (part, what), several in names.items():
         if len(several) > 1:

@@ -64,10 +64,11 @@ def _content(name: str, data_dir: Path | None) -> bytes:
 
             pooch.retrieve(MIRROR + name, f"sha256:{archive}", fname=name, path=folder)
         except Exception as error:
+            # the libraries' own words are left out: they speak of their retries and packages
             raise DataMissing(
-                f"MNIST file {name} is not in {folder} and could not be fetched from {MIRROR}. Put the four files "
-                f"{', '.join(FILES)} there, or set SPECTRAL_DATA_DIR to the folder that contains mnist/."
-            ) from error
+                f"MNIST file {name} is not in {folder} and could not be fetched from {MIRROR}: {_reason(error)}. Put "
+                f"the four files {', '.join(FILES)} there, or set SPECTRAL_DATA_DIR to the folder that contains mnist/."
+            ) from None
     try:
         data = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
@@ -75,6 +76,28 @@ def _content(name: str, data_dir: Path | None) -> bytes:
     if hashlib.sha256(data).hexdigest() != content:
         raise DataMissing(f"{path} is not the published MNIST file (checksum differs). Delete it, or replace it.")
     return data
+
+
+def _reason(error: Exception) -> str:
+    """Return why a file could not be fetched, in words for the user."""
+    from requests import exceptions
+
+    if isinstance(error, exceptions.InvalidSchema | exceptions.InvalidURL | exceptions.ProxyError):
+        return (
+            "the proxy that HTTPS_PROXY or ALL_PROXY names cannot be used; correct it, or unset it. A SOCKS proxy "
+            "needs the package PySocks: pip install pysocks"
+        )
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
+        return f"the server answered with status {error.response.status_code}"
+    if isinstance(error, exceptions.SSLError):
+        return "the certificate of the server could not be verified"
+    if isinstance(error, exceptions.RequestException):
+        return "the server could not be reached, or the transfer broke off"
+    if isinstance(error, ImportError):
+        return "a package that fetches it is missing; run: pip install pooch"
+    if isinstance(error, OSError):
+        return "the folder cannot be written"
+    return "what came is not the published file"
 
 
 @lru_cache(maxsize=2)

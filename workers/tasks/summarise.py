@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from workers.tasks.idx_files import files_of
 from workers.tasks.images import Images
 from workers.tasks.language import LanguageTask
 from workers.tasks.readers.series import Series
+from workers.tasks.readers.targets import all_labels, numbers
 from workers.tasks.task import MASKED, Sequences, Split, Task
 from workers.tasks.text import Text
 from workers.tasks.vocabulary import UNKNOWN
@@ -86,7 +88,7 @@ def _of_series(
         task=_task_name(task),
         source=task.dataset_name if isinstance(task, DatasetTask) else _task_name(task),
         files=files,
-        format=_format(files),
+        format="idx" if picture is not None and files else _format(files),
         kind="regression" if labels is None else "classification",
         every_step=task.readout == "every",
         series=len(values) if series else sum(map(len, sets)),
@@ -159,7 +161,7 @@ def _files(task: Task, series: Sequence[Series], data_dir: Path | None) -> list[
 def _format(files: Sequence[str]) -> str:
     if not files:
         return ""
-    return "idx" if "idx" in files[0] else Path(files[0]).suffix.removeprefix(".")
+    return Path(files[0]).suffix.removeprefix(".")
 
 
 def _names(names: Sequence[str | None], single: str, several: str) -> list[str]:
@@ -261,16 +263,33 @@ def _sizes(train: Sequences | None, validation: int, test: int) -> SetSizes:
 
 
 def _first_targets(task: Task, series: Sequence[Series], sequences: Sequences, labels: _Labels | None) -> list[str]:
-    """Return the target of the first series, or of its first steps, as it is in the file."""
+    """Return the target of the first series, or of its first steps, as it is read."""
     if series:
-        targets: Iterable[Any] = series[0].targets[0][:FIRST_STEPS]
-        rows = [np.atleast_1d(one).tolist() for one in (targets if task.readout == "every" else [series[0].targets[0]])]
+        shown = _targets_read(series[0], every_step=task.readout == "every", classes=labels is not None)
     else:
         own = sequences.targets[0]
         rows = [np.atleast_1d(one).tolist() for one in (own[:FIRST_STEPS] if task.readout == "every" else [own])]
-        if labels is not None:
-            rows = [["none" if number == MASKED else labels[number] for number in row] for row in rows]
-    return [", ".join(str(cell) for cell in row) for row in rows]
+        shown = [[_word(number, labels) for number in row] for row in rows]
+    return [", ".join(row) for row in shown]
+
+
+def _word(number: Any, labels: _Labels | None) -> str:
+    if labels is None:
+        return str(number)
+    return "none" if number == MASKED else labels[number]
+
+
+def _targets_read(series: Series, *, every_step: bool, classes: bool) -> list[list[str]]:
+    """Return the labels or the numbers of the first series as the task reads them; "none" for a missing one."""
+    own = series.targets[0][:FIRST_STEPS] if every_step else series.targets[0].reshape(1, -1)
+    one = replace(series, targets=[own])
+    if classes:
+        read = all_labels(one)
+    else:
+        read = ["" if np.isnan(x) else str(x).removesuffix(".0") for x in numbers(one, masked=True)[0].ravel()]
+    words = np.array([word or "none" for word in read], object).reshape(own.shape)
+    found: list[list[str]] = words.tolist()
+    return found
 
 
 def _first(values: _Values, names: Sequence[str], targets: list[str]) -> FirstSeries:

@@ -141,17 +141,32 @@ def test_a_folder_of_results_is_the_same_sweeps_with_and_without_numbers(tmp_pat
         LocalSweep(parse_sweep(document | {"name": "another"}, tmp_path), tmp_path / "out")
 
 
+NO, FEW = "hold out more validation series, of every class", "hold out more validation series, since chance"
+
+
 @pytest.mark.parametrize(
     ("numbers", "best", "problem"),
     [
-        (NUMBERS, 0.55, "is not better than always answering 'no', which has 0.6 ± 0.096 on 100 series"),
+        (
+            NUMBERS,
+            0.55,
+            "is not better than always answering 'no', which has 0.6 on 100 series (95 % interval 0.5 to 0.7)",
+        ),
         (NUMBERS, 0.6, "is not better than always answering 'no'"),
-        (NUMBERS, 0.69, "is hardly better than always answering 'no', which has 0.6 ± 0.096 on 100 series"),
+        (
+            NUMBERS,
+            0.69,
+            "is hardly better than always answering 'no', which has 0.6 on 100 series (95 % interval 0.5 to 0.7)",
+        ),
         (NUMBERS, 0.75, "is reached by the last value of 'x' alone, which has 0.8 without any network"),
         (NUMBERS, 0.8, "is reached by the last value of 'x' alone"),
         (NUMBERS, 0.81, None),
         (NUMBERS.model_copy(update={"probe": None}), 0.75, None),
-        (TINY, 0.85, "is hardly better than always answering 'no', which has 0.6 ± 0.3 on 10 series"),
+        (
+            TINY,
+            0.85,
+            "is hardly better than always answering 'no', which has 0.6 on 10 series (95 % interval 0.3 to 0.9)",
+        ),
         (TINY, 0.95, None),
         (TINY.model_copy(update={"probe": SingleReading(reading="x", score=1.0)}), 0.95, None),
         (None, 0.52, "is not better than a guess among 2 classes, which has 0.5"),
@@ -162,6 +177,33 @@ def test_an_accuracy_that_needs_no_network(numbers: DataStatistics | None, best:
     found = result_warnings(sweep_of(numbers), {"training.seed": 0}, best)
     assert [one.problem.startswith(str(problem)) for one in found] == ([True] if problem else [])
     assert all((one.field, one.given) == ("val/accuracy", best) and one.allowed for one in found)
+
+
+@pytest.mark.parametrize(
+    ("constant", "validation", "best", "problem", "advice"),
+    [
+        (0.5, 2, 1.0, "is hardly better than ANSWER 0.5 on 2 series (95 % interval 0 to 1)", NO),
+        (1.0, 100, 1.0, "is not better than ANSWER 1 on 100 series", NO),
+        (0.1, 10, 0.2, "is hardly better than ANSWER 0.1 on 10 series (95 % interval 0 to 0.29)", FEW),
+        (0.6, 100, 0.69, "is hardly better than", FEW),
+        (0.6, 100, 0.6, "is not better than", "train longer"),
+    ],
+)  # fmt: skip
+def test_the_advice_is_to_hold_out_more_where_few_series_are_the_reason(
+    constant: float, validation: int, best: float, problem: str, advice: str
+) -> None:
+    numbers = NUMBERS.model_copy(update={"constant_score": constant, "validation": validation})
+    (found,) = result_warnings(sweep_of(numbers), {"training.seed": 0}, best)
+    assert found.problem.startswith(problem.replace("ANSWER", "always answering 'no', which has"))
+    assert found.allowed.startswith(advice)
+
+
+def test_an_accuracy_of_steps_that_cannot_be_bettered_is_not_to_be_trained_for() -> None:
+    sweep = sweep_of(NUMBERS.model_copy(update={"constant_score": 0.995}), task={"every_step": True})
+    (found,) = result_warnings(sweep, {"training.seed": 0}, 1.0)
+    assert found.allowed.startswith(NO)
+    (found,) = result_warnings(sweep_of(NUMBERS, task={"every_step": True}), {"training.seed": 0}, 0.605)
+    assert found.allowed.startswith("train longer")
 
 
 def test_an_accuracy_of_steps_has_no_interval_of_series() -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
 import resource
 import struct
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -304,16 +304,52 @@ def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, arra
     np.testing.assert_array_equal(found, array)
 
 
+def body_of(data: bytes) -> bytes | None:
+    """The numbers in a file whose header fits them, by the description of the format; None for any other bytes."""
+    count = data[3] if len(data) > 3 and data[:2] == b"\0\0" and data[2] in TYPES else 0
+    if not count or len(data) < 4 + 4 * count:
+        return None
+    sizes = struct.unpack_from(f">{count}I", data, 4)
+    body = data[4 + 4 * count :]
+    return body if math.prod(sizes) * np.dtype(TYPES[data[2]]).itemsize == len(body) else None
+
+
+def vector(body: bytes) -> bytes:
+    return idx(np.frombuffer(body, np.uint8))
+
+
 @settings(max_examples=300, deadline=None)
 @given(
-    st.one_of(st.binary(max_size=60), st.binary(max_size=40).map(lambda data: b"\0\0\x08\x01\0\0\0" + data)),
-    st.booleans(),
+    data=st.one_of(
+        st.binary(max_size=60),
+        st.binary(max_size=40).map(lambda rest: b"\0\0\x08\x01\0\0\0" + rest),
+        st.binary(max_size=40).map(vector),
+        st.tuples(st.binary(max_size=9).map(vector), st.integers(0, 8), st.binary(min_size=1, max_size=2)).map(
+            lambda parts: parts[0][: parts[1]] + parts[2] + parts[0][parts[1] + 1 :]
+        ),
+    ),
+    packed=st.booleans(),
 )
-def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes, packed: bool) -> None:
+@example(data=vector(b"ab"), packed=False)
+@example(data=vector(b"ab") + b"c", packed=True)
+def test_any_bytes_are_read_if_they_are_an_idx_file_and_else_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, packed: bool
+) -> None:
     path = tmp_path_factory.getbasetemp() / "any"
     path.write_bytes(gzip.compress(data) if packed else data)
-    with suppress(DataWrong):
-        assert read_idx(path, "any").nbytes < len(data)
+    body = body_of(data)
+    if body is None:
+        with pytest.raises(DataWrong, match=r"^any, "):
+            read_idx(path, "any")
+    else:
+        assert read_idx(path, "any").tobytes() == body
+
+
+@pytest.mark.parametrize("shape", [(1,) * 65, (1,) * 255, (0, *(2**32 - 1,) * 3), (2**32 - 1, 0, 2**32 - 1)])
+def test_dimensions_that_no_array_can_have_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    (tmp_path / "any").write_bytes(idx(np.zeros(0 if 0 in shape else 1, np.uint8), shape))
+    with pytest.raises(DataWrong, match="any, its header: found "):
+        read_idx(tmp_path / "any", "any")
 
 
 @pytest.mark.parametrize("steps", [3, 7, 21, 40])
