@@ -211,8 +211,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "Uschange.csv": ({"targets": ["Unemployment"], "kind": "regression"}, "column 1.*no name"),
     "seatbelts.csv": ({"targets": ["label"]}, "column 1.*no name"),
     # no line of names
-    "ElectricDevices.csv": ({}, "a column named target"),
-    "GunPoint.csv": ({}, "a column named target"),
+    "ElectricDevices.csv": ({}, "nothing but numbers"),
+    "GunPoint.csv": ({}, "nothing but numbers"),
     # tables of accuracies
     "FreshPRINCE_accuracy.csv": ({"targets": ["29"], "kind": "regression"}, "row 2, column Resamples:: found 'ACSF1'"),
     "HC2_accuracy.csv": ({"targets": ["29"], "kind": "regression"}, "row 2, column Resamples:: found 'ACSF1'"),
