@@ -53,7 +53,7 @@ def decode(data: bytes, *, comments: str = "") -> str:
         raise NotText(1, 1, "the byte-order mark of UTF-32")
     body = data[len(mark) :]
     if comments and encoding == "utf-8":
-        body = re.sub(_comment_lines(comments), lambda line: line[0].decode("utf-8", "replace").encode(), body)
+        body = re.sub(_comment_lines(comments), _readable, body)
     try:
         text = body.decode(encoding)
     except UnicodeDecodeError as error:
@@ -79,6 +79,11 @@ def lines_of(text: str) -> list[str]:
     """Return the lines of a text without their ends. A line ends with LF, CR LF or CR, and nowhere else."""
     lines = with_line_feeds(text).split("\n")
     return lines if lines[-1] else lines[:-1]
+
+
+def _readable(line: re.Match[bytes]) -> bytes:
+    """Return a comment line in UTF-8, with U+FFFD for other bytes and without byte-order marks."""
+    return line[0].decode("utf-8", "replace").replace(MARK, "").encode()
 
 
 def _comment_lines(comments: str) -> bytes:

@@ -57,6 +57,7 @@ def test_other_bytes_are_refused_with_line_and_column(data: bytes, place: tuple[
 
 def test_other_bytes_are_let_pass_in_comments_alone() -> None:
     assert decode(b"# \xe9\n %\xe9\r@data\n1", comments="#%").splitlines() == ["# \ufffd", " %\ufffd", "@data", "1"]
+    assert decode("#\ufeff a\n1\n".encode(), comments="#") == "# a\n1\n"
     with pytest.raises(NotText, match="line 3, column 4"):
         decode(b"# \xe9\n@data\n1:a\xe9 # \xe9\n", comments="#%")
     with pytest.raises(NotText, match="line 1, column 3"):

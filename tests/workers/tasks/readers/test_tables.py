@@ -110,7 +110,7 @@ def test_the_same_name_in_index_and_columns_is_refused(tmp_path: Path) -> None:
         ("series|step|x|target\ns0|0|0.05|a\n", "row 1: found cells between vertical bars"),
         ("# exported\nseries,step,x,target\n", "row 1: found '# exported'; expected column names"),
         ("sep=;\nseries;step;x;target\n", "row 1: found 'sep=;'; expected column names; leave out this line"),
-        ("sep=,\nseries,step,x,target\n", "row 1: found 'sep='"),
+        ("sep=,\nseries,step,x,target\n", "row 1: found 'sep=,'"),
         ("x y target\n1 2 a\n", "row 1: found a single name, 'x y target'; expected column names"),
         ('x,"y\nz",target\n1,2,a\n', "the name of column 2: found 'y\\nz'; expected a name on one line"),
         ('x,y,target\n0,5,"a\n1,4,b"\n2,3,a\n3,3,b\n', "row 2, column target: found 'a\\n1,4,b'; expected a text on"),
