@@ -38,7 +38,7 @@ def test_a_deleted_trial_stays_deleted_and_the_rest_is_written(
     assert health(database).healthy
     assert health(database).detail["lacks"] == {
         story.id: "its best model is not in the model registry: the run of trial 1 was deleted in MLflow",
-        two: "its run was deleted in MLflow before it had everything; restore the run there, and it gets the rest",
+        two: "its run was deleted in MLflow before it had everything; once it is restored there, it gets the rest",
     }
     client.restore_run(story.run(two).info.run_id)
     drain(projector)
