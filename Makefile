@@ -4,9 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadgroup
+# the tests of what runs on vector instructions, without the backends that do not
+ON_THE_PROCESSOR := tests/spectral/recurrence tests/spectral/test_rnn.py tests/spectral/test_gated.py \
+	tests/spectral/test_pack.py tests/spectral/test_svd.py tests/spectral/test_recurrent_precision.py \
+	tests/workers/training tests/workers/models -k "not triton and not torch_loop and not cudnn"
 LIKE_AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 SPECTRAL_NATIVE_ISA=avx2
 
-.PHONY: help demo up test test-fast test-avx2 check fix paper results bench bench-service bench-gpu clean setup lock containers
+# .venv has all that the targets need; only bench-gpu uses another Python, which may find torch by PYTHONPATH
+ifneq ($(MAKECMDGOALS),bench-gpu)
+unexport PYTHONHOME PYTHONPATH
+endif
+
+.PHONY: help demo up test test-fast test-avx2 fuzz check fix paper results bench bench-service bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -37,15 +46,19 @@ test-fast: $(READY) ## the tests that are not slow: no whole service, no Ray, no
 
 test-avx2: $(READY) ## what depends on the processor, as on one without AVX-512
 	@case "$$(uname -m)" in \
-	x86_64) $(LIKE_AVX2) $(BIN)/python -m pytest $(PARALLEL) tests/spectral tests/workers/training tests/workers/models $(ARGS) ;; \
+	x86_64) $(LIKE_AVX2) $(BIN)/python -m pytest $(PARALLEL) $(ON_THE_PROCESSOR) $(ARGS) ;; \
 	*) echo "Skipped: this processor is not an x86-64 one, so it has no AVX2 to be tested with." ;; \
 	esac
+
+fuzz: $(READY) ## the readers of data files on wrong and hostile ones (ten minutes each; SECONDS=60 for less)
+	SPECTRAL_FUZZ_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest $(PARALLEL) tests/workers/tasks/test_readers_fuzz.py $(ARGS)
 
 check: $(READY) ## lint, types, layering
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@! git grep -nE '^(<{7}|>{7}) ' || { echo "These lines are left from a merge."; exit 1; }
 
 fix: $(READY) ## repair what lint can repair, and format
 	$(BIN)/ruff check --fix .

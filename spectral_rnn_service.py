@@ -6,6 +6,7 @@ name, so it can say which package was found in place of ours. It imports nothing
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,16 +28,21 @@ class MissingExtraError(ModuleNotFoundError):
 def main() -> None:
     """Run the ``spectral`` command with the arguments of this process.
 
-    If a package is missing, or another project's package has the name of one of ours, one sentence goes to standard
-    error and the exit status is 2.
+    Packages are looked for in the folders of PYTHONPATH last, and variables meant for other programs are removed from
+    this process (``service.environment``). If a package is missing, or another project's package has the name of one
+    of ours, one sentence goes to standard error and the exit status is 2.
     """
+    foreign = folders_of_pythonpath()
+    sys.path[:] = [*(folder for folder in sys.path if folder not in foreign), *foreign]
     try:
         check_packages(*PACKAGES)
         if sys.argv[1:] == ["--version"]:
             print(f"spectral {installed_version()}")
             return
+        from service import environment
         from service.cli.main import main as run_command
 
+        environment.leave_to_others()
         run_command()
     except (ForeignPackageError, MissingExtraError) as error:
         print(f"spectral: {error}", file=sys.stderr)
@@ -47,6 +53,18 @@ def main() -> None:
             raise
         print(f"spectral: {_missing('service', module)}", file=sys.stderr)
         sys.exit(2)
+
+
+def folders_of_pythonpath() -> list[str]:
+    """Return the entries of ``sys.path`` that come from PYTHONPATH, without the folder that holds our own packages.
+
+    They may hold another project's packages, of the same names as ours or as those that we need.
+    """
+    variable = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
+    if not variable:
+        return []
+    given = {os.path.abspath(folder) for folder in variable.split(os.pathsep)} - {str(Path(__file__).parent)}
+    return [folder for folder in sys.path if folder in given]
 
 
 def installed_version() -> str:

@@ -18,6 +18,7 @@ import httpx
 
 from benchmarks.service_peer_tune import config_of, key
 from service.client import Client
+from service.http_client import http_client
 from service.stack import Stack
 from service.stack.ports import free
 from study.machine import ROOT
@@ -174,8 +175,9 @@ def _wait_until_up(address: str, server: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until and server.poll() is None:
         try:
-            if httpx.get(f"{address}/health", timeout=5).status_code == 200:
-                return
+            with http_client(address, timeout=5) as http:
+                if http.get("/health").status_code == 200:
+                    return
         except httpx.HTTPError:
             pass
         time.sleep(0.2)

@@ -19,6 +19,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from service.http_client import http_client, reason, through
+
 if TYPE_CHECKING:
     import httpx
 
@@ -35,7 +37,7 @@ class ApiError(Exception):
 
     Attributes:
         problem: The server's problem document, with ``title``, ``status``, ``detail`` and ``errors``. If the answer was
-            none, such as that of a proxy, its title is "Unexpected answer" and its detail the first 500 characters.
+            none, such as that of a proxy, its title begins with "Unexpected answer", and its detail says what came.
         status: The HTTP status code.
         errors: The refused fields or parameters, each with ``field``, ``given``, ``problem`` and ``allowed``; empty if
             the problem lies elsewhere.
@@ -68,7 +70,11 @@ class Client:
         patience: For how many seconds a call is repeated while the server cannot be reached or answers 503; 0 for a
             single try.
         timeout: For how many seconds a single try waits for the connection, or for the next part of the answer.
-        transport: An httpx transport of your own, for instance for a proxy or certificates; httpx's own by default.
+        transport: An httpx transport of your own, for instance for certificates. By default a service on this machine
+            is reached without a proxy, and one elsewhere by the proxy that the environment names for it.
+
+    Raises:
+        ConnectionUnusable: The address, or the proxy or certificates that the environment names, cannot be used.
     """
 
     def __init__(
@@ -84,7 +90,11 @@ class Client:
         self.base_url = base_url.rstrip("/")
         self.patience = patience
         self._timeout = timeout
-        self._http = httpx.Client(base_url=self.base_url, timeout=timeout, transport=transport)
+        self._through = "" if transport else through(self.base_url)
+        if transport is not None:
+            self._http = httpx.Client(base_url=self.base_url, timeout=timeout, transport=transport)
+        else:
+            self._http = http_client(self.base_url, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -242,7 +252,7 @@ class Client:
         with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
             if response.is_error:
                 response.read()
-                raise ApiError(_problem(response))
+                raise ApiError(_problem(response, self._through))
             yield None
             for line in response.iter_lines():
                 if line.startswith("data:"):
@@ -297,7 +307,7 @@ class Client:
                 response = self._http.request(method, path, json=document, headers=headers, params=parameters)
                 if not response.is_error:
                     return response
-                error: Exception = ApiError(_problem(response))
+                error: Exception = ApiError(_problem(response, self._through))
                 if response.status_code != 503:
                     raise error
             except httpx.TransportError as broken:
@@ -308,7 +318,14 @@ class Client:
             pause = min(pause * 2, 2.0)
 
     def _final(self, error: Exception) -> Exception:
-        return error if isinstance(error, ApiError) else ServiceUnreachable(f"no answer from {self.base_url}: {error}")
+        import httpx
+
+        if not isinstance(error, httpx.TransportError):
+            return error
+        text = f"no answer from {self.base_url}{self._through}: {reason(error)}"
+        if self._through:
+            text += f". If it is reached without a proxy, add {self._http.base_url.host} to NO_PROXY"
+        return ServiceUnreachable(text)
 
 
 def _quoted(id: str) -> str:
@@ -322,11 +339,18 @@ def _subject(id: str) -> str:
     return f"/v1/{'trials' if '-' in id else 'sweeps'}/{_quoted(id)}"
 
 
-def _problem(response: httpx.Response) -> Json:
+def _problem(response: httpx.Response, through: str) -> Json:
     try:
         document = response.json()
     except ValueError:
         document = None
     if isinstance(document, dict) and "title" in document:
         return document
-    return {"title": "Unexpected answer", "status": response.status_code, "detail": response.text[:500], "errors": []}
+    kind = response.headers.get("content-type", "").partition(";")[0] or "no content type"
+    detail = (
+        f"{response.request.url.copy_with(path='', query=None)} answers with {kind}, which this service does not send; "
+        "give the address of the service, which spectral up prints"
+    )
+    if kind in ("text/plain", "no content type") and response.text.strip():
+        detail = response.text[:500]
+    return {"title": f"Unexpected answer{through}", "status": response.status_code, "detail": detail, "errors": []}

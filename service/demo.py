@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from service.client import Client
+from service.http_client import http_client
 from service.stack import Stack
 from service.stack.errors import StackError
 from service.states import SWEEP_ENDED
@@ -138,23 +138,27 @@ def _wait_projected(stack: Stack, sweep_id: str) -> dict[str, Any]:
     """
     until = time.monotonic() + PROJECTION_SECONDS
     query = {"experiment_ids": ["1"], "filter": f"tags.`spectral.sweep_id` = '{sweep_id}'", "max_results": 1000}
-    while time.monotonic() < until:
-        found = httpx.post(f"{stack.mlflow_url}/api/2.0/mlflow/runs/search", json=query, timeout=30).json()
-        for run in found.get("runs", []):
-            tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
-            if tags.get("spectral.kind") == "sweep" and run["info"]["status"] != "RUNNING":
-                return dict(run)
-        time.sleep(LOOK_SECONDS)
+    with http_client(stack.mlflow_url, timeout=30) as http:
+        while time.monotonic() < until:
+            found = http.post("/api/2.0/mlflow/runs/search", json=query).json()
+            for run in found.get("runs", []):
+                tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+                if tags.get("spectral.kind") == "sweep" and run["info"]["status"] != "RUNNING":
+                    return dict(run)
+            time.sleep(LOOK_SECONDS)
     waited = f"{PROJECTION_SECONDS:.0f} s"
     raise StackError(f"the sweep's run in MLflow is not complete after {waited}; the logs are in {stack.home.logs}")
 
 
 def _fetch_plots(stack: Stack, run: dict[str, Any], out: Path) -> dict[str, Path]:
     found = {}
-    for title, name in (("heatmap (reflectors by margin)", "results.png"), ("learning curves", "learning_curves.png")):
-        address = f"{stack.mlflow_url}/get-artifact"
-        reply = httpx.get(address, params={"path": f"plots/{name}", "run_uuid": run["info"]["run_id"]}, timeout=30)
-        reply.raise_for_status()
-        found[title] = out / name
-        found[title].write_bytes(reply.content)
+    with http_client(stack.mlflow_url, timeout=30) as http:
+        for title, name in (
+            ("heatmap (reflectors by margin)", "results.png"),
+            ("learning curves", "learning_curves.png"),
+        ):
+            reply = http.get("/get-artifact", params={"path": f"plots/{name}", "run_uuid": run["info"]["run_id"]})
+            reply.raise_for_status()
+            found[title] = out / name
+            found[title].write_bytes(reply.content)
     return found

@@ -1,14 +1,26 @@
 """The settings of the API and the controller, read from environment variables such as ``SPECTRAL_DATABASE_URL``.
 
-Constructing settings raises pydantic's ValidationError if a variable has a wrong value. Unknown variables are ignored.
+Constructing settings raises pydantic's ValidationError if a variable has a wrong value, and ``wrong_settings`` puts it
+in words. Unknown variables are ignored.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from workers.wording import describe
+
+DEFAULT_PORT = 8000
+"""The port of the API."""
+ADDRESS = r"^(auto|.+:[0-9]{1,5})$"
+"""The form of an address of Ray."""
 
 
 class StoreSettings(BaseSettings):
@@ -24,21 +36,40 @@ class StoreSettings(BaseSettings):
     )
     data_dir: Path | None = Field(None, description="folder of task data (mnist/ and others) on the workers")
 
+    @field_validator("database_url")
+    @classmethod
+    def _address_of_a_database(cls, given: str) -> str:
+        """Refuse what SQLAlchemy cannot read, or has no driver for here."""
+        try:
+            make_url(given).get_dialect()
+        except (ArgumentError, ImportError):
+            allowed = {"expected": "sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"}
+            raise PydanticCustomError("database", "is not the address of a database", allowed) from None
+        return given
+
 
 class ApiSettings(StoreSettings):
     """The settings of the API: ``python -m service.api``."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="port to listen on")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="a larger request body is refused with 413")
     event_poll_seconds: float = Field(0.25, gt=0, description="how often an event stream looks for new events")
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _not_kubernetes_own(cls, given: Any) -> Any:
+        """Return the default for a value such as tcp://10.0.0.1:80, which Kubernetes sets for a service "spectral"."""
+        return DEFAULT_PORT if isinstance(given, str) and given.startswith("tcp://") else given
 
 
 class ControllerSettings(StoreSettings):
     """The settings of the controller: ``python -m service.controller``."""
 
     mlflow_url: str = Field("http://127.0.0.1:5000", description="MLflow tracking server, as the controller reaches it")
-    ray_address: str = Field("auto", description="address of the Ray cluster's GCS, host:port, or auto")
+    ray_address: str = Field(
+        "auto", pattern=ADDRESS, description="address of the Ray cluster's GCS, host:port, or auto"
+    )
     ray_namespace: str = Field("spectral", description="Ray namespace of the pack runners")
     checkpoint_dir: Path = Field(
         Path("checkpoints"), description="checkpoint store, seen by the controller and all workers"
@@ -46,3 +77,12 @@ class ControllerSettings(StoreSettings):
     tick_seconds: float = Field(0.5, gt=0, description="pause between two rounds of the controller")
     lease_seconds: float = Field(15.0, gt=0, description="a controller silent for this long loses the lead")
     orphan_ttl_seconds: float = Field(600.0, gt=0, description="a runner not polled for this long ends at a checkpoint")
+
+
+def wrong_settings(error: ValidationError) -> str:
+    """Return a line for each environment variable with a wrong value: its name, its value and what is allowed."""
+    lines = []
+    for item in error.errors(include_url=False):
+        problem, allowed = describe(item["type"], item.get("ctx") or {}, str(item["msg"]))
+        lines.append(f"SPECTRAL_{str(item['loc'][0]).upper()}: {item['input']!r} {problem}; allowed: {allowed}")
+    return "\n".join(lines)

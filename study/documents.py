@@ -75,8 +75,10 @@ def read(folder: Path, experiments: Iterable[str]) -> list[SweepDocument]:
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DocumentWrong(f"{path} cannot be read as JSON: {error}") from error
+    except OSError as error:
+        raise DocumentWrong(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DocumentWrong(f"{path} is not JSON") from error
     if not isinstance(content, dict):
         raise DocumentWrong(f"{path} contains a JSON {type(content).__name__}; a sweep must be an object")
     return content
@@ -127,7 +129,7 @@ def parse_all(documents: Sequence[SweepDocument], folder: Path | None) -> dict[s
     found = {}
     for document in documents:
         try:
-            found[document.stem] = parse_sweep(document.content, folder)
+            found[document.stem] = parse_sweep(document.content)  # data is looked at below, with a message of its own
         except SpecError as error:
             raise DocumentWrong(f"{document.stem}.json: {error}") from error
     _check_data(found.values(), folder)

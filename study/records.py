@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from study.documents import SweepDocument
 from study.errors import RecordWrong
 from workers.files import write_whole
+from workers.wording import first_problem
 
 
 class RecordPart(BaseModel):
@@ -118,10 +119,8 @@ class Records:
         try:
             return Record.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the whole file"
             raise RecordWrong(
-                f"{path} is not a record of this study: {place}: {first['msg']}. Delete it to run the sweep again."
+                f"{path} is not a record of this study: {first_problem(error)}. Delete it to run the sweep again."
             ) from error
 
     def all(self) -> dict[str, Record]:

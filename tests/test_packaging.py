@@ -160,10 +160,25 @@ def test_the_command_gives_its_version_and_help(run: Run) -> None:
     assert "submit" in done.stdout
 
 
-@pytest.mark.parametrize("name", PACKAGES)
-def test_the_command_names_a_foreign_package(run: Run, tmp_path: Path, name: str) -> None:
-    found = foreign_package(tmp_path / "others", name)
+def test_the_command_takes_packages_of_pythonpath_last(run: Run, tmp_path: Path) -> None:
+    for name in (*PACKAGES, "json", "numpy", "typer", "rich"):
+        foreign_package(tmp_path / "others", name)
     done = run(COMMAND, "--help", first=tmp_path / "others")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_command_takes_from_pythonpath_what_is_not_installed(run: Run, tmp_path: Path) -> None:
+    foreign_package(tmp_path / "others", "only_there")
+    done = run(COMMAND + "import only_there; print(only_there.KIND)", "--version", first=tmp_path / "others")
+    assert done.stdout.splitlines()[-1] == "hyperspectral images", done.stderr
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_command_names_a_foreign_package(run: Run, installed: Path, tmp_path: Path, name: str) -> None:
+    overwritten = shutil.copytree(installed, tmp_path / "overwritten")
+    shutil.rmtree(overwritten / name)
+    found = foreign_package(overwritten, name)
+    done = run(COMMAND, "--help", first=overwritten)
     assert done.returncode == 2
     assert done.stderr == (
         f"spectral: The package '{name}' should be the one of spectral-rnn-service, but Python finds another project's "
@@ -172,9 +187,11 @@ def test_the_command_names_a_foreign_package(run: Run, tmp_path: Path, name: str
     )
 
 
-def test_the_foreign_package_s_distribution_is_named(run: Run, tmp_path: Path) -> None:
-    foreign_package(tmp_path / "others", "spectral", distribution="hyper-images")
-    done = run(COMMAND, "--help", first=tmp_path / "others")
+def test_the_foreign_package_s_distribution_is_named(run: Run, installed: Path, tmp_path: Path) -> None:
+    overwritten = shutil.copytree(installed, tmp_path / "overwritten")
+    shutil.rmtree(overwritten / "spectral")
+    foreign_package(overwritten, "spectral", distribution="hyper-images")
+    done = run(COMMAND, "--help", first=overwritten)
     assert "Uninstall hyper-images (pip uninstall hyper-images), or use another virtual environment" in done.stderr
 
 

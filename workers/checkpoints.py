@@ -41,6 +41,7 @@ from torch import Tensor
 from workers.errors import CheckpointInvalid
 from workers.files import sync_folder, write_whole
 from workers.spec.trial import TrialSpec
+from workers.wording import first_problem
 
 log = logging.getLogger(__name__)
 
@@ -249,17 +250,17 @@ def _manifest(folder: Path) -> Manifest:
         content: Any = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointInvalid(f"{folder} has no {MANIFEST}: it is an unfinished checkpoint, or none") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointInvalid(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise CheckpointInvalid(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CheckpointInvalid(f"{path} is not JSON: it is torn or was altered") from error
     version = content.get("version") if isinstance(content, dict) else None
     if version != VERSION:
         raise CheckpointInvalid(f"{path} has format version {version!r}; this release reads version {VERSION}")
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        raise CheckpointInvalid(
-            f"{path} is not a valid manifest: {error.errors(include_url=False)[0]['msg']}"
-        ) from error
+        raise CheckpointInvalid(f"{path} is not a valid manifest: {first_problem(error)}") from error
 
 
 def _manifest_or_none(folder: Path) -> Manifest | None:
@@ -275,7 +276,7 @@ def _tensors(path: Path, record: FileRecord | None) -> dict[str, Tensor]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointInvalid(f"{path} cannot be read: {error}") from error
+        raise CheckpointInvalid(f"{path} cannot be read: {error.strerror}") from error
     if len(content) != record.size:
         raise CheckpointInvalid(f"{path} has {len(content)} bytes, but its manifest records {record.size}")
     if hashlib.sha256(content).hexdigest() != record.sha256:

@@ -52,7 +52,14 @@ class DataMissing(FileNotFoundError):
     """The data of a task cannot be used: a file is missing and could not be downloaded, or is damaged or too short.
 
     ``DataWrong``, for a file whose content is wrong, is a subclass.
+
+    Attributes:
+        file: Name of the file as the task gives it; empty if it gives none.
     """
+
+    def __init__(self, message: str, file: str = "") -> None:
+        self.file = file
+        super().__init__(message)
 
 
 class CheckpointInvalid(RuntimeError):

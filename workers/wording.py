@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from pydantic import ValidationError
 from pydantic_core.core_schema import ErrorType
 
 FALLBACK = "has a value that is not accepted", "another value, as the field's description in /docs says"
@@ -57,6 +58,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
 
 _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, _ and -, with a letter or digit first",
+    r"^(auto|.+:[0-9]{1,5})$": "auto, or the host and port of Ray's head, such as 10.0.0.1:6379",
     r"^[!-~]+$": "visible ASCII characters without spaces",
 }
 _OWN_TYPES = frozenset(get_args(ErrorType))
@@ -85,6 +87,15 @@ def describe(kind: str, context: dict[str, Any], message: str) -> tuple[str, str
     elif kind not in _OWN_TYPES:
         problem, allowed = message, names.get("expected", allowed)
     return problem, allowed
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first of pydantic's errors as one line: the field, what is wrong with it, and what is allowed."""
+    item = error.errors(include_url=False)[0]
+    context = item.get("ctx") or {}
+    place = [str(part) for part in (*item["loc"], *([context["name"]] if "name" in context else []))]
+    problem, allowed = describe(item["type"], context, str(item["msg"]))
+    return f"{'.'.join(place) or 'the document'} {problem}; allowed: {allowed}"
 
 
 def plain_number(value: Any) -> str:

@@ -6,12 +6,11 @@ import logging
 import sys
 import time
 
-import uvicorn
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
-from service.api.app import create_app
-from service.settings import ApiSettings
+from service.environment import leave_to_others
+from service.settings import ApiSettings, wrong_settings
 from service.store import migrations
 
 log = logging.getLogger("service.api")
@@ -25,16 +24,22 @@ def main() -> None:
 
     Event streams that are still open after ``GRACE_SECONDS`` are cut; their readers resume at the last event they saw.
     """
+    leave_to_others()  # before the imports: what fastapi imports reads some variables at once
+    import uvicorn
+
+    from service.api.app import create_app
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = ApiSettings()
     except ValidationError as error:
-        sys.exit("\n".join(f"SPECTRAL_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()))
+        sys.exit(wrong_settings(error))
     _migrate(settings.database_url)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        workers=1,  # given, so that uvicorn does not read WEB_CONCURRENCY
         log_level="info",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

@@ -11,7 +11,7 @@ from fastapi import Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from service.api import strict_json
+from service import strict_json
 from service.api.problems import Refused
 from workers.errors import FieldError
 
@@ -45,7 +45,11 @@ async def _posted(request: Request) -> JsonBody:
         detail = f"the content type is {kind or 'missing'}; send Content-Type: application/json"
         raise Refused(415, "Unsupported media type", detail)
     raw = await _read(request, request.app.state.context.settings.max_body_bytes)
-    return JsonBody(await run_in_threadpool(strict_json.decode, raw))
+    try:
+        return JsonBody(await run_in_threadpool(strict_json.decode, raw))
+    except strict_json.NotStrictJson as error:
+        title = "Malformed JSON" if error.malformed else "Invalid JSON"
+        raise Refused(422, title, f"the body {error}" if error.malformed else str(error), error.errors) from None
 
 
 Posted = Annotated[JsonBody, Depends(_posted)]

@@ -70,7 +70,7 @@ def _summary(session: Session, row: Sweep, spec: SweepSpec, tally: dict[str, tup
         "trials": schemas.Counts(total=row.trial_count, **counts),
         "progress": _progress(session, row, spec, tally),
         "objective": schemas.ObjectiveView(**objective(spec).model_dump()),
-        "links": {"self": base} | {name: f"{base}/{name}" for name in ("trials", "events", "report")},
+        "links": {"self": base} | {name: f"{base}/{name}" for name in ("trials", "events", "report", "data")},
     }
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from service.api import presenters, schemas
+from service.states import SWEEP_ENDED
 from service.store import trials
 from service.store.tables import Sweep, Trial
-from workers.spec.expand import objective
+from workers.errors import FieldError
+from workers.spec.data_warnings import data_warnings, result_warnings
+from workers.spec.expand import objective, tasks_of
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import Objective
 
@@ -16,7 +19,7 @@ MAX_AXIS = 16
 
 
 def of(session: Session, sweep: Sweep) -> schemas.SweepReport:
-    """Return the sweep's best trials and its objective by reflectors and margin, as far as there are results.
+    """Return the sweep's best trials, its objective by reflectors and margin, and warnings, as far as it has them.
 
     Trials without an objective and failed trials are left out.
     """
@@ -31,7 +34,16 @@ def of(session: Session, sweep: Sweep) -> schemas.SweepReport:
         leaderboard=[presenters.trial(row) for row in rows[:LEADERS]],
         grid=_grid(places, goal),
         places=places,
+        warnings=[schemas.Advice(**warning.as_dict()) for warning in _warnings(spec, sweep, rows[:1])],
     )
+
+
+def _warnings(spec: SweepSpec, sweep: Sweep, best: list[Trial]) -> list[FieldError]:
+    """Return the warnings about the sweep's data and, once it has ended, about its best trial."""
+    found = data_warnings(spec, tasks_of(spec))
+    if sweep.state in SWEEP_ENDED and best and best[0].objective is not None:
+        found += result_warnings(spec, best[0].params, best[0].objective)
+    return found
 
 
 def _place(spec: SweepSpec, row: Trial) -> schemas.PlanePoint | None:

@@ -34,6 +34,22 @@ def stored(spec: SweepSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json")
 
 
+def known(database: Database, body_hash: str, key: str | None) -> Sweep | None:
+    """Return the row that an earlier request with this key stored; None if there is none, or no key.
+
+    It is looked for before the document is checked, so that a repeated request finds its sweep although the data of the
+    sweep may have been removed since.
+
+    Raises:
+        KeyReused: The earlier request with this key had another body.
+    """
+    if not key:
+        return None
+    with database.read() as session:
+        found = idempotency.sweep_of(session, key, body_hash)
+        return sweeps.get(session, found) if found else None
+
+
 def submit(database: Database, spec: SweepSpec, body_hash: str, key: str | None) -> Sweep:
     """Store the sweep and return its row, or return the row that an earlier request with this key stored.
 

@@ -9,17 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.api import cursors, dry_run, presenters, report, schemas
+from service.api import cursors, dry_run, presenters, report, schemas, sweep_data
 from service.api.deps import Ctx, SweepId
 from service.api.json_body import Posted
 from service.api.strict_query import Known
-from service.api.submission import Key, submit
+from service.api.submission import Key, known, submit
 from service.states import SweepState, SweepVerb, TrialState
 from service.store import components, sweeps, trials
 from service.store.tables import Sweep, Trial
 from workers.spec.expand import objective
 from workers.spec.parse import parse_sweep
 from workers.spec.sweep import SweepSpec
+from workers.tasks.data_folder import folder_of
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 _SWEEP_SCHEMA = {"schema": {"$ref": "#/components/schemas/SweepSpec"}}
@@ -55,8 +56,10 @@ def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = No
     The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409.
     Without the header, every request submits a new sweep.
     """
-    spec = parse_sweep(document.content, context.settings.data_dir)
-    row = submit(context.database, spec, document.hash, key)
+    row = known(context.database, document.hash, key)
+    if row is None:
+        spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
+        row = submit(context.database, spec, document.hash, key)
     response.headers["Location"] = f"/v1/sweeps/{row.id}"
     with context.database.read() as session:
         return presenters.sweep(session, row, context.settings)
@@ -68,7 +71,7 @@ def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
 
     While the database or Ray does not answer, warnings about resources that no node has are left out.
     """
-    spec = parse_sweep(document.content, context.settings.data_dir)
+    spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
     try:
         with context.database.read() as session:
             nodes = components.nodes(session)
@@ -127,6 +130,17 @@ def get_report(sweep_id: SweepId, context: Ctx) -> schemas.SweepReport:
     """Return the sweep's 20 best trials, and its trials' objectives by number of reflectors and margin."""
     with context.database.read() as session:
         return report.of(session, sweeps.get(session, sweep_id))
+
+
+@router.get("/{sweep_id}/data")
+def get_data(sweep_id: SweepId, context: Ctx) -> schemas.SweepData:
+    """Return what the sweep's trials read: series, features, classes, sets, the first steps, and warnings.
+
+    The files are read for this call; if the server cannot read any of them, the answer is 404 and says why.
+    """
+    with context.database.read() as session:
+        spec = SweepSpec.model_validate(sweeps.get(session, sweep_id).spec)
+    return sweep_data.of(sweep_id, spec, context.settings.data_dir)
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202)

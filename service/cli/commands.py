@@ -60,9 +60,10 @@ def watch(id: SweepArgument, url: UrlOption = HERE) -> None:
         with Progress(*columns, console=console) as bars:
             sweep = _follow(client, sweep, bars)
         tables.print_sweep(console, sweep, client.base_url)
-        leaders = client.report(id)["leaderboard"]
-    if leaders:
-        console.print(tables.trials(leaders, sweep["objective"]["metric"]))
+        report = client.report(id)
+    if report["leaderboard"]:
+        console.print(tables.trials(report["leaderboard"], sweep["objective"]["metric"]))
+    _print_warnings([warning for warning in report.get("warnings", []) if warning not in sweep["warnings"]])
     if sweep["state"] != "succeeded":
         raise typer.Exit(1)
 

@@ -36,9 +36,10 @@ class UserError(Exception):
 def reported() -> Iterator[None]:
     """Print expected exceptions of the block as messages on standard error, and exit with code 2.
 
-    Expected are UserError, a refusal by the service (ApiError), no service at the address (ServiceUnreachable) and a
-    package that is not installed. If the reader of standard output has gone, the exit code is ``BROKEN_PIPE_CODE``, and
-    nothing is printed. Other exceptions pass through.
+    Expected are UserError, a refusal by the service (ApiError), no service at the address (ServiceUnreachable), an
+    address or a proxy that cannot be used (ConnectionUnusable) and a package that is not installed. If the reader of
+    standard output has gone, the exit code is ``BROKEN_PIPE_CODE``, and nothing is printed. Other exceptions pass
+    through.
     """
     try:
         yield
@@ -55,9 +56,12 @@ def reported() -> Iterator[None]:
         _exit(f"this command needs the package {package}; install it with: pip install 'spectral-rnn-service[all]'")
     except Exception as error:
         from service.client import ApiError, ServiceUnreachable
+        from service.http_client import ConnectionUnusable
 
         if isinstance(error, ApiError):
             _exit(f"{error.problem.get('title')}: {error.problem.get('detail')}", error.errors)
+        if isinstance(error, ConnectionUnusable):
+            _exit(str(error))
         if isinstance(error, ServiceUnreachable):
             _exit(
                 f"{error}\nStart the service with: spectral up\n"

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli import commands, errors
+from service.cli import commands, data, errors
 from service.cli.commands import FileArgument
 from spectral_rnn_service import installed_version
 
@@ -96,6 +96,7 @@ def demo(
 
 for command in commands.COMMANDS:
     app.command()(command)
+app.add_typer(data.app, name="data")
 
 
 @app.command()

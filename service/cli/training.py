@@ -11,16 +11,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from service.cli import tables
 from service.cli.errors import UserError
-from workers.errors import DataMissing, OtherSweep, SpecError
+from workers.errors import DataMissing, FieldError, OtherSweep, SpecError
 from workers.protocol import Ended
 from workers.runtime.local_sweep import LocalResult, LocalSweep
+from workers.spec.advice import warnings
+from workers.spec.data_warnings import result_warnings
 from workers.spec.parse import parse_sweep
+from workers.tasks.data_folder import folder_of
 
 console = Console(highlight=False)
 
 
 def train(document: dict[str, Any], out: Path) -> None:
-    """Train every trial of a sweep and print a table of all trials, best first.
+    """Train every trial of a sweep and print warnings and a table of all trials, best first.
 
     The folder of task data is read from the environment variable ``SPECTRAL_DATA_DIR``.
 
@@ -34,18 +37,27 @@ def train(document: dict[str, Any], out: Path) -> None:
         SystemExit: At least one trial failed; the exit code is 1. All trials were tried and the table was printed.
     """
     data = os.environ.get("SPECTRAL_DATA_DIR")
-    data_dir = Path(data) if data else None
+    data_dir = folder_of(Path(data) if data else None)
     try:
-        sweep = LocalSweep(parse_sweep(document, data_dir), out, data_dir=data_dir)
+        parsed = parse_sweep(document, data_dir)
+        _print_warnings(warnings(parsed))
+        sweep = LocalSweep(parsed, out, data_dir=data_dir)
         _run(sweep)
     except SpecError as error:
         raise UserError("Invalid sweep", [found.as_dict() for found in error.errors]) from None
     except (OtherSweep, DataMissing) as error:
         raise UserError(str(error)) from None
     console.print(tables.trials([_row(result) for result in _ranked(sweep)], sweep.trials[0].objective.metric))
+    if sweep.best is not None and sweep.best.objective is not None:
+        _print_warnings(result_warnings(sweep.sweep, sweep.best.params, sweep.best.objective))
     console.print(f"results: {out / 'results.json'}", soft_wrap=True)
     if any(result.state == "failed" for result in sweep.results):
         raise SystemExit(1)
+
+
+def _print_warnings(found: list[FieldError]) -> None:
+    for warning in found:
+        console.print(f"[yellow]warning[/] {tables.plain(tables.advice(warning.as_dict()))}", soft_wrap=True)
 
 
 def _run(sweep: LocalSweep) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
 
 from pydantic import ValidationError
 
-from service.controller.controller import Controller
-from service.settings import ControllerSettings
+from service.environment import leave_to_others
+from service.settings import ControllerSettings, wrong_settings
 
 
 def main() -> int:
@@ -18,14 +19,17 @@ def main() -> int:
 
     If an environment variable ``SPECTRAL_...`` holds an invalid value, print each such variable and return 2.
     """
+    # before the import: ray and mlflow read some variables when they are imported
+    leave_to_others()
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    from service.controller.controller import Controller
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request to MLflow
     try:
         settings = ControllerSettings()
     except ValidationError as error:
-        for wrong in error.errors(include_url=False):
-            name = f"SPECTRAL_{str(wrong['loc'][0]).upper()}"
-            print(f"{name}: {wrong['msg']} (given: {wrong['input']!r})", file=sys.stderr)
+        print(wrong_settings(error), file=sys.stderr)
         return 2
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -25,6 +25,14 @@ REASON_LENGTH = 300
 """The largest number of characters that are kept of the reason for which a pack was lost."""
 
 
+EXITS = {
+    "low on memory": "its process was ended because its machine was running out of memory",
+    "connection error code": "its process was killed or crashed, for example because memory ran out",
+    "end of file": "its process was killed or crashed, for example because memory ran out",
+}
+"""What Ray writes about the end of a worker, in lower case, and what it means."""
+
+
 def mark_lost(session: Session, pack: Pack, domain: FailureDomain, reason: str, retries: RetriesSpec) -> None:
     """End a pack whose runner is gone, and decide about each of its unfinished trials.
 
@@ -58,11 +66,16 @@ def mark_lost(session: Session, pack: Pack, domain: FailureDomain, reason: str, 
 def one_line(message: str) -> str:
     """Return an error message in one line of at most ``REASON_LENGTH`` characters.
 
-    Of a message in which Ray gives a "Worker exit detail", only this detail is kept.
+    Of a message in which Ray gives a "Worker exit detail", only this detail is kept, in words if it is a known one.
     """
     line = " ".join(message.split())
     found = re.search(r"Worker exit detail: (.*?)(\. Some common causes|$)", line)
-    return (f"its process ended: {found[1]}" if found else line)[:REASON_LENGTH]
+    if found is None:
+        return line[:REASON_LENGTH]
+    for detail, words in EXITS.items():
+        if detail in found[1].lower():
+            return words
+    return f"its process ended: {found[1]}"[:REASON_LENGTH]
 
 
 def _move_on(

@@ -15,12 +15,21 @@ class Unusable(StackError):
 
 
 class NotInstalled(Unusable):
-    """Packages that the stack's processes import are not installed for this Python."""
+    """Packages that the stack's processes import are not installed for this Python.
 
-    def __init__(self, names: Sequence[str]) -> None:
-        missing = " and ".join(names)
-        verb = "is" if len(names) == 1 else "are"
-        super().__init__(f"{missing} {verb} not installed; run: pip install 'spectral-rnn-service[all]'")
+    Args:
+        names: The missing packages.
+        on_pythonpath: Those of them that are in a folder of PYTHONPATH, which the processes do not get.
+    """
+
+    def __init__(self, names: Sequence[str], on_pythonpath: Sequence[str] = ()) -> None:
+        message = f"{_listed(names)} not installed; run: pip install 'spectral-rnn-service[all]'"
+        if on_pythonpath:
+            message += (
+                f". {_listed(on_pythonpath)} in a folder of PYTHONPATH, which the service's processes do not get; to "
+                "pass it on to them, set SPECTRAL_PASS_ENV=PYTHONPATH"
+            )
+        super().__init__(message)
 
 
 class PortTaken(Unusable):
@@ -58,3 +67,7 @@ class HomeBusy(StackError):
 
 class StackFailed(StackError):
     """During the start a process ended again and again, or was not ready in time."""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"

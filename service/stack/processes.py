@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import site
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import service
+from service.environment import chosen, passes
 from service.stack.errors import NotInstalled
 from service.stack.guard import MARK
 from service.stack.home import Home
 from service.stack.ports import HOST
+from spectral_rnn_service import folders_of_pythonpath
 
 OBJECT_STORE_BYTES = 100_000_000
 LEASE_SECONDS = 6
-IMPORTED = ("ray", "mlflow", "fastapi", "uvicorn", "sqlalchemy", "alembic")
-"""The packages without which a process of the stack cannot start. The command line does not import them itself."""
+IMPORTED = ("ray", "mlflow", "fastapi", "uvicorn", "sqlalchemy", "alembic", "torch")
+"""The packages without which a process of the stack cannot do its work. The command line does not import them."""
 
 
 @dataclass(frozen=True)
@@ -79,30 +83,38 @@ def managed_processes(layout: Layout) -> list[ManagedProcess]:
 
 
 def environment(layout: Layout) -> dict[str, str]:
-    """Return the environment that all processes of the stack get: this process's, with changes.
+    """Return the environment that all processes of the stack get: those of this process's variables that they need.
 
-    Added are ``SPECTRAL_STACK``, by which ``guard`` finds the processes again, the path to our packages, the path of
-    the file with the secret of this stack's Ray, the address of the database, and that of MLflow. Left out are
-    variables that would lead to another Ray.
+    ``service.environment`` says which these are. Added are ``SPECTRAL_STACK``, by which ``guard`` finds the processes
+    again, the path to our packages, the path of the file with the secret of this stack's Ray, the address of the
+    database, and that of MLflow.
     """
-    root = str(Path(service.__file__).resolve().parent.parent)
-    inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
+    inherited = chosen()
     data = inherited.get("SPECTRAL_DATA_DIR")
     if data:  # the processes run in another folder, from which a relative path would lead elsewhere
         inherited["SPECTRAL_DATA_DIR"] = str(Path(data).expanduser().absolute())
-    path = [root, *filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))]
+    path = [*_folder_of_our_packages(), *filter(None, inherited.pop("PYTHONPATH", "").split(os.pathsep))]
     return inherited | {
         MARK: str(layout.home.path),
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
+        **({"PYTHONPATH": os.pathsep.join(dict.fromkeys(path))} if path else {}),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(layout.home.token),
+        # under `uv run` Ray would start its workers by uv, in a copy of the current folder
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "RAY_prestart_worker_first_driver": "0",
         "SPECTRAL_DATABASE_URL": layout.database_url,
         "SPECTRAL_MLFLOW_PUBLIC_URL": layout.mlflow_url,
     }
+
+
+def _folder_of_our_packages() -> list[str]:
+    """Return the folder that Python has to be told of to find our packages; none if they are installed."""
+    root = str(Path(service.__file__).resolve().parent.parent)
+    return [] if root in (*site.getsitepackages(), site.getusersitepackages()) else [root]
 
 
 def _ray(layout: Layout) -> ManagedProcess:
@@ -160,15 +172,27 @@ def _controller(layout: Layout) -> ManagedProcess:
 
 
 def require_installed() -> None:
-    """Raise NotInstalled, naming all that are missing, if a package of ``IMPORTED`` is not installed here."""
-    missing = [name for name in IMPORTED if not _is_installed(name)]
+    """Raise NotInstalled, naming all that are missing, if a package of ``IMPORTED`` is not installed here.
+
+    A package that is only in a folder of PYTHONPATH does not count, unless the user passes PYTHONPATH on.
+    """
+    foreign = [] if passes("PYTHONPATH") else folders_of_pythonpath()
+    missing = [name for name in IMPORTED if not _is_installed(name, foreign)]
     if missing:
-        raise NotInstalled(missing)
+        found = [name for name in missing if _is_installed(name, [])]
+        raise NotInstalled(missing, found)
 
 
-def _is_installed(package: str) -> bool:
-    """Return whether the package can be imported. A folder of that name without ``__init__.py`` does not count."""
+def _is_installed(package: str, foreign: list[str]) -> bool:
+    """Return whether the package can be imported. A folder of that name without ``__init__.py`` does not count.
+
+    Args:
+        package: The name of a top-level package.
+        foreign: Entries of ``sys.path`` in which it is not looked for.
+    """
     spec = importlib.util.find_spec(package)
+    if spec is not None and spec.origin is not None and any(Path(spec.origin).is_relative_to(f) for f in foreign):
+        spec = PathFinder.find_spec(package, [folder for folder in sys.path if folder not in foreign])
     return spec is not None and spec.origin is not None
 
 

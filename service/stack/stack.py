@@ -14,6 +14,8 @@ from typing import Self
 
 import httpx
 
+from service.environment import chosen
+from service.http_client import http_client
 from service.stack import guard, ports
 from service.stack.child import Child
 from service.stack.errors import SamePort, StackFailed
@@ -133,7 +135,10 @@ class Stack:
             self._say(f"ended {left} processes left by an earlier run in {self.home.path}")
         self.home.prepare()
         self._guard = subprocess.Popen(
-            [sys.executable, guard.__file__, str(self.home.path)], stdin=subprocess.PIPE, start_new_session=True
+            [sys.executable, guard.__file__, str(self.home.path)],
+            env=chosen(),
+            stdin=subprocess.PIPE,
+            start_new_session=True,
         )
         self._stop.clear()
         self._children = [Child(p, self.home.logs / f"{p.name}.log", self._say) for p in managed_processes(self.layout)]
@@ -218,7 +223,8 @@ class Stack:
 def _answers(url: str) -> tuple[bool, str]:
     """Return whether the address answers with status 200, and the start of its answer, or why there was none."""
     try:
-        reply = httpx.get(url, timeout=5.0)
+        with http_client(url, timeout=5.0) as http:
+            reply = http.get(url)
     except httpx.HTTPError as error:
         return False, str(error)
     return reply.status_code == 200, reply.text[:500]

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from service.http_client import ConnectionUnusable, http_client, reason, without_password
 from service.store import components, outbox, projections
 from service.store.database import Database
 from service.tracking.error_words import in_words
@@ -47,32 +48,24 @@ class Probe:
     """
 
     def __init__(self, url: str) -> None:
-        self._url, self._http = url, httpx.Client(timeout=PROBE_SECONDS)
+        self._url = url
+        self._http: httpx.Client | None = None
 
     def check(self) -> None:
         """Return if MLflow answers its health check with success; else raise MlflowUnreachable."""
         try:
+            self._http = self._http or http_client(self._url, timeout=PROBE_SECONDS)
             self._http.get(f"{self._url}/health").raise_for_status()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ConnectionUnusable) as error:
             raise MlflowUnreachable(
-                f"MLflow does not answer at {self._url}: {_problem(error)}. Start it, or set SPECTRAL_MLFLOW_URL. "
-                "Training goes on, and MLflow gets the rest later"
+                f"MLflow does not answer at {without_password(self._url)}: {reason(error)}. Start it, or set "
+                "SPECTRAL_MLFLOW_URL. Training goes on, and MLflow gets the rest later"
             ) from error
 
     def close(self) -> None:
         """Close the HTTP client's connections."""
-        self._http.close()
-
-
-def _problem(error: httpx.HTTPError) -> str:
-    """Return what kept MLflow from answering its health check, in words."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return f"its health check has status {error.response.status_code}"
-    if isinstance(error, httpx.TimeoutException):
-        return f"no answer within {PROBE_SECONDS:.0f} s"
-    if isinstance(error, httpx.ConnectError):
-        return "no connection can be made"
-    return "the connection breaks off"
+        if self._http is not None:
+            self._http.close()
 
 
 @dataclass
@@ -187,7 +180,7 @@ class HealthNotes:
             if experiments is None:
                 experiments = before.detail.get("experiments", {}) if before else {}
             detail = {
-                "url": self._url,
+                "url": without_password(self._url),
                 "outbox": outbox.size(session),
                 "not_taken": reasons,
                 "lacks": dict(list(lacks.items())[:SHOWN]),

@@ -24,6 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "adding": {"name": "adding", "length": 4},
     "copy": {"name": "copy", "length": 2},
     "digits": {"name": "digits"},
+    "images": {"name": "images", "dataset": "crosses", "steps": 3},
     "mnist": {"name": "mnist", "steps": 28},
     "ptb_char": {"name": "ptb_char", "length": 5},
     "ptb_word": {"name": "ptb_word", "length": 5},
@@ -49,13 +50,20 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "walks.csv").write_text("\n".join(["series,x,target", *walks]))
     rooms = [f"{s},{step},{s + step},{s - step},{(s + step) % 2}" for s, step in steps]
     (folder / "rooms.csv").write_text("\n".join(["series,step,warm,damp,mood", *rooms]))
-    loads = [f"{s / 16},{s},{s - 1},{s % 5 if s % 2 else ''}" for s in range(16)]
+    loads = [f"{s / 16},{s / 2},{s - 1.5},{s % 5 if s % 2 else ''}" for s in range(16)]
     (folder / "loads.csv").write_text("\n".join(["target,t0,t1,t2", *loads]))
     (folder / "mine.txt").write_text("one two three\n" * 40)
     (folder / "ptb").mkdir()
     for part in ("train", "valid", "test"):
         (folder / "ptb" / f"ptb.{part}.txt").write_text(" the cat sat <unk> N\n" * 20)
         (folder / "ptb" / f"ptb.char.{part}.txt").write_text(" t h e _ c a t\n" * 20)
+    (folder / "crosses").mkdir()
+    for part in ("train", "t10k"):
+        images = bytes(n * 20 + pixel for n in range(12) for pixel in range(12))
+        header = bytes([0, 0, 8, 3, *(0, 0, 0, 12), *(0, 0, 0, 3), *(0, 0, 0, 4)])
+        (folder / "crosses" / f"{part}-images-idx3-ubyte").write_bytes(header + images)
+        labels = bytes([0, 0, 8, 1, *(0, 0, 0, 12), *(n % 2 for n in range(12))])
+        (folder / "crosses" / f"{part}-labels-idx1-ubyte").write_bytes(labels)
     (folder / "ucr").mkdir()
     for part in ("TRAIN", "TEST"):
         rows = [f"{s % 2}\t" + "\t".join(str(math.sin(s + t)) for t in range(6)) for s in range(12)]

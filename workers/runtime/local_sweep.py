@@ -32,7 +32,7 @@ from workers.files import write_whole
 from workers.protocol import AssignedTrial, Assignment, Checkpointed, Ended, Measured, Report
 from workers.runtime.pack_planner import plan
 from workers.runtime.train_pack import train
-from workers.spec.expand import next_points, objective, plan_trial, trial_count
+from workers.spec.expand import next_points, objective, plan_trial, trial_count, without_statistics
 from workers.spec.samplers import Observation
 from workers.spec.search_space import Scalar
 from workers.spec.sweep import SweepSpec
@@ -243,7 +243,7 @@ class LocalSweep:
 
     def _claim_directory(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        path, document = self.directory / SWEEP, self.sweep.model_dump(mode="json")
+        path, document = self.directory / SWEEP, without_statistics(self.sweep).model_dump(mode="json")
         if path.exists() and json.loads(path.read_bytes()) != json.loads(json.dumps(document)):
             raise OtherSweep(
                 f"{self.directory} holds another sweep (its {SWEEP} differs); use another directory, or remove this one"

@@ -1,4 +1,4 @@
-"""Warnings about values of a sweep that are allowed but unwise.
+"""Warnings about values of a sweep that are allowed but unwise, and about its data.
 
 The rules come from arithmetic (how far a gradient can grow or shrink) and from measurements (``docs/results.md``).
 """
@@ -11,6 +11,7 @@ from itertools import islice, product
 from typing import NamedTuple
 
 from workers.errors import FieldError
+from workers.spec.data_warnings import data_warnings
 from workers.spec.expand import plan_trial, tasks_of
 from workers.spec.model import ModelSpec
 from workers.spec.search_space import Range, Scalar, Values
@@ -58,6 +59,8 @@ class Finding(NamedTuple):
 def warnings(sweep: SweepSpec) -> list[FieldError]:
     """Return at most one warning for each rule, about the network of the sweep that breaks the rule most severely.
 
+    Before them are those about its data (``data_warnings``).
+
     A rule about the tasks ``copy`` and ``adding`` is broken only if no network of the sweep keeps it. The least and the
     greatest value stand for a range or a list of numbers, and at most ``MAX_MODELS`` combinations are examined. Every
     sequence is taken to be as long as those of the sweep's longest task. The warning's ``allowed`` is the advice.
@@ -73,7 +76,7 @@ def warnings(sweep: SweepSpec) -> list[FieldError]:
     names = {task.name for task in tasks}  # type: ignore[attr-defined]
     found += _copying(own, length) if "copy" in names and own else []
     found += _adding(own) if "adding" in names and own and length >= DIAGRAM_LENGTH else []
-    return [
+    return data_warnings(sweep, tasks) + [
         FieldError(f"space.{hit.field}" if hit.field in sweep.space else hit.field, hit.given, hit.problem, hit.advice)
         for hit in found
     ]

@@ -18,6 +18,7 @@ from workers.spec.sweep import SweepSpec
 from workers.spec.training import RECOMPUTING_KINDS, TrainingSpec
 from workers.spec.trial import Objective, TrialSpec
 from workers.tasks import Task
+from workers.tasks.dataset_info import DatasetTask
 
 MAX_STEP_BYTES = 64 * 2**30
 """Bytes that one step of one trial may keep for its backward pass: about what the largest accelerators hold."""
@@ -127,7 +128,13 @@ def _build(sweep: SweepSpec, number: int, params: Params) -> TrialSpec:
             parts[part][field] = value
     _drop_unused(parts["model"], parts["training"], params)
     return TrialSpec.model_validate(
-        {"number": number, "params": params, "task": task_at(sweep, params), "objective": objective(sweep), **parts}
+        {
+            "number": number,
+            "params": params,
+            "task": task_at(without_statistics(sweep), params),
+            "objective": objective(sweep),
+            **parts,
+        }
     )
 
 
@@ -157,6 +164,13 @@ def task_at(sweep: SweepSpec, params: Mapping[str, Scalar]) -> Task | dict[str, 
     """
     own = {path.removeprefix("task."): value for path, value in params.items() if path.startswith("task.")}
     return sweep.task.model_dump() | own if own else sweep.task
+
+
+def without_statistics(sweep: SweepSpec) -> SweepSpec:
+    """Return the sweep as its trials see it: without the numbers of its data, which change nothing about training."""
+    if not isinstance(sweep.task, DatasetTask):
+        return sweep
+    return sweep.model_copy(update={"task": sweep.task.without_statistics()})
 
 
 def tasks_of(sweep: SweepSpec) -> list[Task]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from workers.errors import FieldError, SpecError
 from workers.spec.expand import plan_trial, points_of, trial_count
 from workers.spec.field_errors import MAX_SHOWN, field_errors, shorten
 from workers.spec.model import ModelSpec
-from workers.spec.resolve_data import add_dataset_info, fill_swept_fields
+from workers.spec.resolve_data import add_dataset_info, check_files, fill_swept_fields
 from workers.spec.samplers import SAMPLERS
 from workers.spec.search_space import MAX_TRIALS, Range, Values
 from workers.spec.sweep import SweepSpec
 from workers.spec.training import TrainingSpec
+from workers.spec.trial import TrialSpec
 from workers.tasks import Task
 from workers.tasks.dataset_info import DatasetTask
 from workers.wording import describe
@@ -30,8 +31,9 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
 
     Args:
         document: The decoded JSON document.
-        data_dir: The folder of data sets; None for the one in the user's cache. Data sets are read only by a task whose
-            sizes depend on its files, and only if the document does not give these sizes in ``task.facts``.
+        data_dir: The folder of data sets; None for the one in the user's cache. Data sets are read and divided by a
+            task whose sizes depend on its files, unless the document gives these sizes in ``task.facts``. Texts are
+            read if ``data_dir`` is a folder.
 
     Raises:
         SpecError: The sweep cannot run as asked. ``errors`` names at most ``MAX_SHOWN`` wrong fields, with their values
@@ -41,10 +43,24 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
     errors = [*_space_errors(sweep), *_objective_errors(sweep)]
     if errors:
         raise SpecError(errors[:MAX_SHOWN])
+    given = set(sweep.task.facts) if isinstance(sweep.task, DatasetTask) else set()
     sweep = add_dataset_info(sweep, data_dir)
     for number, params in enumerate(points_of(sweep)):
         plan_trial(sweep, number, params).require_spec()
+    streams = check_files(sweep, data_dir, given)
+    if streams:
+        for number, params in enumerate(points_of(sweep)):
+            _check_stream(plan_trial(sweep, number, params).require_spec(), streams)
     return sweep
+
+
+def _check_stream(trial: TrialSpec, streams: Mapping[Task, int]) -> None:
+    """Raise SpecError if a batch of the trial needs more steps than the training stream of its task has."""
+    steps, batch_size = streams.get(trial.task), trial.training.batch_size
+    if steps is not None and steps // batch_size < trial.task.sequence_length:
+        problem = f"rows of {trial.task.sequence_length:,} steps are more than the {steps:,} steps of the training text"
+        allowed = "a smaller batch_size or task.length, or a longer text"
+        raise SpecError([FieldError("training.batch_size", batch_size, problem, allowed)])
 
 
 def _validate(document: Any) -> SweepSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ from workers.errors import DataMissing, FieldError, SpecError
 from workers.spec.expand import tasks_of
 from workers.spec.field_errors import MAX_SHOWN
 from workers.spec.sweep import SweepSpec
-from workers.tasks import TASKS
+from workers.tasks import TASKS, Task
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 
+OTHER_FILES = ("validation_file", "test_file")
+"""Fields of a task that name a file beside that of its data set."""
+MAX_DIVIDED = 20
+"""The most tasks of a sweep, which differ in a swept field such as ``task.split_seed``, whose files are divided."""
 SWEPT_PARTS = ("model", "task", "training")
 """Parts of a sweep whose fields can be in its space."""
 
@@ -65,7 +70,7 @@ def add_dataset_info(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
     sources = {task.dataset_name: task for task in reversed(tasks_of(sweep)) if isinstance(task, DatasetTask)}
     for source, task in sources.items():
         try:
-            facts[source] = facts.get(source) or task.read_info(data_dir)
+            facts[source] = task.with_statistics(data_dir).info
         except (OSError, ValueError) as error:
             errors.append(_unreadable(sweep, task, error))
     if errors:
@@ -73,9 +78,47 @@ def add_dataset_info(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
     return sweep.model_copy(update={"task": sweep.task.model_copy(update={"facts": facts})})
 
 
-def _unreadable(sweep: SweepSpec, task: DatasetTask, error: Exception) -> FieldError:
-    """Word the error of a data set that cannot be read."""
-    field = f"task.{task.dataset_field}"
-    problem = str(error) if isinstance(error, DataMissing) else f"cannot be read ({type(error).__name__}: {error})"
+def check_files(sweep: SweepSpec, data_dir: Path | None, given: Collection[str]) -> dict[Task, int]:
+    """Read the files of the sweep's tasks and divide them as training will.
+
+    Args:
+        sweep: The sweep, with ``task.facts``.
+        data_dir: The data directory.
+        given: Names of the data sets whose sizes the document gave; these are not read.
+
+    Returns:
+        The steps of the training stream of each task that carries its state, as far as it was read.
+
+    Raises:
+        SpecError: Some files cannot be read or divided. The first ``MAX_DIVIDED`` tasks are looked at.
+    """
+    streams: dict[Task, int] = {}
+    errors: list[FieldError] = []
+    for task in tasks_of(sweep)[:MAX_DIVIDED]:
+        if isinstance(task, DatasetTask) and task.dataset_name in given:
+            continue
+        try:
+            size = task.check_data(data_dir)
+        except (OSError, ValueError) as error:
+            errors.append(_unreadable(sweep, task, error))
+            continue
+        if task.carried and size is not None:
+            streams[task] = size
+    if errors:
+        raise SpecError(list({(error.field, error.problem): error for error in errors}.values())[:MAX_SHOWN])
+    return streams
+
+
+def _unreadable(sweep: SweepSpec, task: Task, error: Exception) -> FieldError:
+    """Word the error of a task whose data cannot be read."""
+    name = task.dataset_field if isinstance(task, DatasetTask) else "file" if hasattr(task, "file") else "name"
+    file = error.file if isinstance(error, DataMissing) else ""
+    name = next((field for field in OTHER_FILES if file and getattr(task, field, None) == file), name)
+    field = f"task.{name}"
+    if isinstance(error, DataMissing):
+        problem = str(error)
+    else:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it has another form than its name says"
+        problem = f"cannot be read: {reason}"
     allowed = f"fix the file, or choose another with {field}"
-    return FieldError(f"space.{field}" if field in sweep.space else field, task.dataset_name, problem, allowed)
+    return FieldError(f"space.{field}" if field in sweep.space else field, getattr(task, name), problem, allowed)

@@ -10,6 +10,7 @@ from pydantic import Field
 from workers.tasks.adding import Adding
 from workers.tasks.copy_memory import Copy
 from workers.tasks.digits import Digits
+from workers.tasks.images import Images
 from workers.tasks.mnist import Mnist
 from workers.tasks.own_data import OwnData
 from workers.tasks.ptb import PtbChar, PtbWord
@@ -18,7 +19,7 @@ from workers.tasks.text import Text
 from workers.tasks.ucr import Ucr
 
 AnyTask = Annotated[
-    Adding | Copy | Digits | Mnist | PtbChar | PtbWord | Text | OwnData | Ucr, Field(discriminator="name")
+    Adding | Copy | Digits | Mnist | Images | PtbChar | PtbWord | Text | OwnData | Ucr, Field(discriminator="name")
 ]
 """Any of the tasks; its field ``name`` says which."""
 
@@ -27,6 +28,7 @@ TASKS: dict[str, type[Task]] = {
     "copy": Copy,
     "digits": Digits,
     "mnist": Mnist,
+    "images": Images,
     "ptb_char": PtbChar,
     "ptb_word": PtbWord,
     "text": Text,

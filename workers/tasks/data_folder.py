@@ -37,11 +37,11 @@ def file_in(data_dir: Path | None, name: str) -> Path:
     folder = folder_of(data_dir).resolve()
     path = (folder / name).resolve()
     if not path.is_relative_to(folder):
-        raise DataMissing(
-            f"{name} is a link that leads out of the data directory {folder}. Put the file itself into it."
-        )
+        remedy = "Put the file itself into it."
+        raise DataMissing(f"{name} is a link that leads out of the data directory {folder}. {remedy}", name)
+    if path.is_dir():
+        raise DataMissing(f"{name} is a folder in {folder}. Name a file, such as one of those in it.", name)
     if not path.is_file():
-        raise DataMissing(
-            f"{name} is not in {folder}. Put it there, or set SPECTRAL_DATA_DIR to the folder that contains it."
-        )
+        remedy = "Put it there, or set SPECTRAL_DATA_DIR to the folder that contains it."
+        raise DataMissing(f"{name} is not in {folder}. {remedy}", name)
     return path

@@ -78,6 +78,10 @@ class LanguageTask(Task):
             DataMissing: If a file is missing or cannot be used.
         """
 
+    def check_data(self, data_dir: Path | None) -> int | None:
+        """Read the text, and return the steps of the training stream; None if ``data_dir`` is no folder here."""
+        return None if data_dir is None or not data_dir.is_dir() else len(self.streams(data_dir).train) - 1
+
     def sample_view(self, inputs: npt.NDArray[Any], data_dir: Path | None) -> SampleView:
         """Return the token ids with the symbols of the vocabulary."""
         return SampleView(inputs, class_names=self.streams(data_dir).vocabulary.symbols)

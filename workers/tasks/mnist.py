@@ -16,12 +16,12 @@ from pydantic_core import PydanticCustomError
 
 from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
+from workers.tasks.image_sequences import divisors, to_image, to_steps
 from workers.tasks.task import Loss, MetricDirections, SampleView, Sequences, Split, Task, scored
 
-PIXELS = 784
+SIDE = 28
+PIXELS = SIDE * SIDE
 VALIDATION = 5_000
-PERMUTATION = 92916
-"""Seed of the permutation of the pixels that published results on permuted MNIST use."""
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 # name of the file: SHA-256 of the published archive, SHA-256 of its content
@@ -45,6 +45,11 @@ FILES = {
 }
 
 
+def is_here(data_dir: Path | None) -> bool:
+    """Return whether the four files are in the data directory, so that none has to be fetched."""
+    return all((folder_of(data_dir) / "mnist" / name).is_file() for name in FILES)
+
+
 def _content(name: str, data_dir: Path | None) -> bytes:
     """Return the decompressed IDX file ``data_dir/mnist/name`` after a check of its checksum; fetch it if missing.
 
@@ -59,26 +64,50 @@ def _content(name: str, data_dir: Path | None) -> bytes:
 
             pooch.retrieve(MIRROR + name, f"sha256:{archive}", fname=name, path=folder)
         except Exception as error:
+            # the libraries' own words are left out: they speak of their retries and packages
             raise DataMissing(
-                f"MNIST file {name} is not in {folder} and could not be fetched ({error}). Put the four files "
-                f"{', '.join(FILES)} there, or set SPECTRAL_DATA_DIR to the folder that contains mnist/."
-            ) from error
+                f"MNIST file {name} is not in {folder} and could not be fetched from {MIRROR}: {_reason(error)}. Put "
+                f"the four files {', '.join(FILES)} there, or set SPECTRAL_DATA_DIR to the folder that contains mnist/."
+            ) from None
     try:
         data = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise DataMissing(f"{path} is damaged ({error}). Delete it, or replace it.") from error
+        raise DataMissing(f"{path} is damaged: it is no whole gzip archive. Delete it, or replace it.") from error
     if hashlib.sha256(data).hexdigest() != content:
         raise DataMissing(f"{path} is not the published MNIST file (checksum differs). Delete it, or replace it.")
     return data
 
 
+def _reason(error: Exception) -> str:
+    """Return why a file could not be fetched, in words for the user."""
+    from requests import exceptions
+
+    if isinstance(error, exceptions.InvalidSchema | exceptions.InvalidURL | exceptions.ProxyError):
+        return (
+            "the proxy that HTTPS_PROXY or ALL_PROXY names cannot be used; correct it, or unset it. A SOCKS proxy "
+            "needs the package PySocks: pip install pysocks"
+        )
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
+        return f"the server answered with status {error.response.status_code}"
+    if isinstance(error, exceptions.SSLError):
+        return "the certificate of the server could not be verified"
+    if isinstance(error, exceptions.RequestException):
+        return "the server could not be reached, or the transfer broke off"
+    if isinstance(error, ImportError):
+        return "a package that fetches it is missing; run: pip install pooch"
+    if isinstance(error, OSError):
+        return "the folder cannot be written"
+    return "what came is not the published file"
+
+
 @lru_cache(maxsize=2)
 def _images(
     part: Literal["train", "t10k"], data_dir: Path | None
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    pixels = np.frombuffer(_content(f"{part}-images-idx3-ubyte.gz", data_dir), np.uint8, offset=16).reshape(-1, PIXELS)
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return the images (N, 28, 28) and the labels (N,) of one part."""
+    pixels = np.frombuffer(_content(f"{part}-images-idx3-ubyte.gz", data_dir), np.uint8, offset=16)
     labels = np.frombuffer(_content(f"{part}-labels-idx1-ubyte.gz", data_dir), np.uint8, offset=8)
-    return (pixels / np.float32(255)).astype(np.float32), labels.astype(np.int64)
+    return pixels.reshape(-1, SIDE, SIDE), labels.astype(np.int64)
 
 
 class Mnist(Task):
@@ -112,11 +141,10 @@ class Mnist(Task):
     @classmethod
     def _divides(cls, steps: int) -> int:
         if PIXELS % steps:
-            divisors = [d for d in range(1, PIXELS + 1) if PIXELS % d == 0]
             raise PydanticCustomError(
                 "steps_divide",
                 "784 pixels do not divide into {steps} steps",
-                {"steps": steps, "expected": f"one of {', '.join(map(str, divisors))}"},
+                {"steps": steps, "expected": f"one of {', '.join(map(str, divisors(PIXELS)))}"},
             )
         return steps
 
@@ -142,29 +170,19 @@ class Mnist(Task):
 
     def sample_view(self, inputs: npt.NDArray[Any], data_dir: Path | None) -> SampleView:
         """Return the steps over time and the image, its pixels in their original order."""
-        pixels = inputs.ravel()
-        if self.order == "permuted":
-            pixels = pixels[np.argsort(permutation())]
-        return SampleView(inputs, image=pixels.reshape(28, 28))
+        return SampleView(inputs, image=to_image(inputs, SIDE, SIDE, self.order))
 
     def training_data(self, data_dir: Path | None) -> Sequences | None:
         """Return the first 55,000 training images."""
-        pixels, labels = _images("train", data_dir)
-        return self._sequences(pixels[:-VALIDATION], labels[:-VALIDATION])
+        images, labels = _images("train", data_dir)
+        return self._sequences(images[:-VALIDATION], labels[:-VALIDATION])
 
     def held_out(self, split: Split, data_dir: Path | None) -> Sequences:
         """Return the last 5,000 training images, or the 10,000 test images."""
         if split == "test":
             return self._sequences(*_images("t10k", data_dir))
-        pixels, labels = _images("train", data_dir)
-        return self._sequences(pixels[-VALIDATION:], labels[-VALIDATION:])
+        images, labels = _images("train", data_dir)
+        return self._sequences(images[-VALIDATION:], labels[-VALIDATION:])
 
-    def _sequences(self, pixels: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Sequences:
-        if self.order == "permuted":
-            pixels = pixels[:, permutation()]
-        return Sequences(pixels.reshape(-1, self.steps, PIXELS // self.steps), labels)
-
-
-def permutation() -> npt.NDArray[np.int64]:
-    """Return the fixed permutation (784,): entry i is the pixel of the image that is read as pixel i."""
-    return np.random.RandomState(PERMUTATION).permutation(PIXELS).astype(np.int64)
+    def _sequences(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> Sequences:
+        return Sequences(to_steps(images, self.steps, self.order), labels)

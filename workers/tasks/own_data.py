@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,11 +14,12 @@ from pydantic_core import PydanticCustomError
 
 from workers.tasks.data_folder import file_in, inside
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
+from workers.tasks.readers.checks import REGRESSION, aligned, check_digest, checked
 from workers.tasks.readers.errors import DataWrong, Phrase
-from workers.tasks.readers.labels import class_numbers, numbers, of_all, ordered
 from workers.tasks.readers.npz import read_npz
-from workers.tasks.readers.series import Missing, Series, complete, padded, standardised
+from workers.tasks.readers.series import Kind, Missing, Series, digest, padded, standardised
 from workers.tasks.readers.table_layout import Columns, read_table
+from workers.tasks.readers.targets import class_numbers, classes_of, numbers
 from workers.tasks.readers.ts import read_ts
 from workers.tasks.splits import drawn, stratified
 from workers.tasks.task import MASKED, Loss, MetricDirections, Readout, SampleView, Sequences, Split, decided_by, scored
@@ -76,7 +77,7 @@ class OwnData(DatasetTask):
     test_file: OwnFile | None = Field(
         default=None, description="file that tests; if omitted, a part of the series in file"
     )
-    kind: Literal["classification", "regression"] = Field(
+    kind: Kind = Field(
         default="classification", description="whether a target is the label of a class or consists of numbers"
     )
     every_step: bool = Field(default=False, description="whether every step has a target, instead of each series")
@@ -122,6 +123,13 @@ class OwnData(DatasetTask):
             raise PydanticCustomError("suffix", "has a format that cannot be read", expected)
         return name
 
+    @field_validator("inputs", "targets")
+    @classmethod
+    def _once(cls, names: list[str] | None) -> list[str] | None:
+        if names is not None and len(set(names)) < len(names):
+            raise PydanticCustomError("twice", "has a column twice", {"expected": "each column once"})
+        return names
+
     @model_validator(mode="after")
     def _one_label(self) -> OwnData:
         if self.kind == "classification" and len(self.targets) > 1:
@@ -129,6 +137,15 @@ class OwnData(DatasetTask):
             raise PydanticCustomError(
                 "wrong", "has more than one column, but a classification has one column of labels", context
             )
+        return self
+
+    @model_validator(mode="after")
+    def _different_files(self) -> OwnData:
+        for name, others in (("validation_file", [self.file]), ("test_file", [self.file, self.validation_file])):
+            given = getattr(self, name)
+            if given is not None and PurePosixPath(given) in (PurePosixPath(other) for other in others if other):
+                context = {"name": name, "expected": "a file with other series; or leave it out, to draw from file"}
+                raise PydanticCustomError("wrong", "is a file that the task already trains or validates on", context)
         return self
 
     @property
@@ -154,27 +171,26 @@ class OwnData(DatasetTask):
 
     def read_info(self, data_dir: Path | None) -> DatasetInfo:
         """Read all files and return their sizes."""
-        files = [self._read(name, data_dir) for name in self._files]
-        for one in files[1:]:
-            if one.features != files[0].features:
-                expected = f"{files[0].features} features, as in {files[0].file}"
-                raise DataWrong(one.file, "its series", Phrase(f"{one.features} features"), expected)
-        sizes = {"length": max(one.length for one in files), "features": files[0].features}
+        files = list(self._read(data_dir).values())
+        sizes = {"length": max(one.length for one in files), "features": files[0].features, "digest": digest(files)}
         return DatasetInfo.model_validate(
             sizes | (self._labels(files) if self.kind == "classification" else self._range(files))
         )
 
     def _labels(self, files: list[Series]) -> dict[str, Any]:
-        classes = ordered(files[0].classes or of_all(files[0]))
-        if not classes:
-            raise DataWrong(files[0].file, "its targets", Phrase("no label"), "a label for each series or step")
+        classes = classes_of(files[0], REGRESSION)
         parts = [one.ravel() for s in files for one in class_numbers(s, classes, masked=self.every_step)]
         return {"classes": classes, "baseline": _entropy(np.concatenate(parts))}
 
     def _range(self, files: list[Series]) -> dict[str, Any]:
-        targets = np.concatenate([np.atleast_2d(one) for s in files for one in numbers(s, masked=self.every_step)])
+        found = [np.atleast_2d(one) for s in files for one in numbers(s, masked=self.every_step)]
+        targets = np.concatenate(found).astype(np.float64)  # squares of float32 can be too large for float32
         if np.isnan(targets).all(axis=0).any():
             raise DataWrong(files[0].file, "its targets", Phrase("no number"), "a number for each series or step")
+        if (np.nanmin(targets, axis=0) == np.nanmax(targets, axis=0)).all():
+            everywhere = Phrase(f"{np.nanmin(targets):g} everywhere")
+            expected = "numbers that differ, so that there is something to learn"
+            raise DataWrong(files[0].file, "its targets", everywhere, expected)
         baseline = float(np.nanmean(np.square(targets - np.nanmean(targets, axis=0))))
         return {"outputs": targets.shape[1], "baseline": baseline}
 
@@ -186,6 +202,10 @@ class OwnData(DatasetTask):
         """Return the series that validate or test."""
         return self._sets(data_dir)[split]
 
+    def check_data(self, data_dir: Path | None) -> int:
+        """Draw the series that validate and test, and return how many are left to train on."""
+        return len(self._sets(data_dir)["train"])
+
     @property
     def _files(self) -> list[str]:
         return list(dict.fromkeys(filter(None, (self.file, self.validation_file, self.test_file))))
@@ -194,36 +214,51 @@ class OwnData(DatasetTask):
         changed = max(file_in(data_dir, name).stat().st_mtime_ns for name in self._files)
         return _sets(self.model_dump_json(), data_dir, changed)
 
-    def _read(self, name: str, data_dir: Path | None) -> Series:
-        """Read the series of a file and fill or refuse their gaps. Raises DataMissing or DataWrong."""
-        path = file_in(data_dir, name)
-        if path.suffix == ".npz":
-            found = read_npz(path, name, every_step=self.every_step)
-        elif path.suffix == ".ts":
-            found = self._ts(path, name)
-        else:
-            inputs = None if self.inputs is None else tuple(self.inputs)
-            columns = Columns(tuple(self.targets), inputs, self.series, self.step, self.uneven, self.every_step)
-            found = read_table(path, name, columns)
-        return complete(found, self.missing)
+    def read_series(self, data_dir: Path | None) -> list[Series]:
+        """Return the series of every file as they are there, with missing values."""
+        raw = self._read_raw(data_dir)
+        return [aligned(raw[self.file], series) for series in raw.values()]
 
-    def _ts(self, path: Path, name: str) -> Series:
-        if self.every_step:
-            expected = "a csv, parquet or npz file, since every_step needs a target for every step"
-            raise DataWrong(name, "the format ts", Phrase("one label per series"), expected)
-        return read_ts(path, name)
+    def _read(self, data_dir: Path | None) -> dict[str, Series]:
+        """Read the series of all files, and fill or refuse their gaps. Raises DataMissing or DataWrong."""
+        found: dict[str, Series] = {}
+        for name, raw in self._read_raw(data_dir).items():
+            series = checked(raw, kind=self.kind, every_step=self.every_step, missing=self.missing)
+            found[name] = aligned(found[self.file], series) if found else series
+        return found
+
+    def _read_raw(self, data_dir: Path | None) -> dict[str, Series]:
+        inputs = None if self.inputs is None else tuple(self.inputs)
+        columns = Columns(tuple(self.targets), inputs, self.series, self.step, self.uneven, self.every_step)
+        paths = {name: file_in(data_dir, name) for name in self._files}
+        return {name: _file(path, name, columns, path.stat().st_mtime_ns) for name, path in paths.items()}
+
+
+@lru_cache(maxsize=3)
+def _file(path: Path, name: str, columns: Columns, changed: int) -> Series:
+    """Read a file in the format that its name says; ``changed``, the time of its last change, renews the cache."""
+    if path.suffix == ".npz":
+        return read_npz(path, name, every_step=columns.every_step)
+    if path.suffix != ".ts":
+        return read_table(path, name, columns)
+    if columns.every_step:
+        expected = "a csv, parquet or npz file, since every_step needs a target for every step"
+        raise DataWrong(name, "the format ts", Phrase("one label per series"), expected)
+    return read_ts(path, name)
 
 
 @lru_cache(maxsize=2)
 def _sets(document: str, data_dir: Path | None, changed: int) -> dict[SubsetName, Sequences]:
     """Read the files once for all splits; ``changed``, the time of their last change, keeps the cache up to date."""
     task = OwnData.model_validate_json(document).with_info(data_dir)
-    sets: dict[SubsetName, Sequences] = {"train": _sequences(task, task._read(task.file, data_dir))}
+    files = task._read(data_dir)
+    check_digest(files.values(), task.info.digest)
+    sets: dict[SubsetName, Sequences] = {"train": _sequences(task, files[task.file])}
     named: tuple[tuple[SubsetName, str | None], ...] = (("test", task.test_file), ("validation", task.validation_file))
     left = 1.0
     for part, file in named:
         if file is not None:
-            sets[part] = _sequences(task, task._read(file, data_dir))
+            sets[part] = _sequences(task, files[file])
             continue
         fraction = task.test if part == "test" else task.validation
         held = _held(task, sets["train"], fraction / left)

@@ -13,9 +13,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from workers.decoding import lines_of
 from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
 from workers.tasks.language import LanguageTask, Streams
+from workers.tasks.readers.text import text_of
 from workers.tasks.task import MetricDirections, scored
 from workers.tasks.vocabulary import LINE_END, Level, Vocabulary
 
@@ -130,13 +132,13 @@ def _text(level: Level, part: Literal["train", "valid", "test"], data_dir: Path 
     folder = folder_of(data_dir) / "ptb"
     path = folder / _name(level, part)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
+        data = path.read_bytes()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
         instead = " Or set task.train_on to valid, which needs no train file." if part == "train" else ""
         raise DataMissing(
             f"Penn Treebank file {path.name} cannot be read from {folder} ({why}). Put it there (Mikolov's "
             f"simple-examples.tgz has it in its folder data), or set SPECTRAL_DATA_DIR to the folder that contains "
             f"ptb/.{instead}"
         ) from error
-    return [token for line in text.splitlines() for token in (*line.split(), LINE_END)]
+    return [token for line in lines_of(text_of(data, path.name)) for token in (*line.split(), LINE_END)]

@@ -171,6 +171,22 @@ class Task(BaseModel, ABC):
         """Number of steps at the end of a sequence that the metric ``recall`` counts; 0 for a task without it."""
         return 0
 
+    def check_data(self, data_dir: Path | None) -> int | None:
+        """Read the files and divide them as training will, so that what is wrong with them is told beforehand.
+
+        Args:
+            data_dir: The data directory.
+
+        Returns:
+            The number of training sequences, or of the steps of the stream if the task carries its state. None if
+            there is nothing to read, or if this machine need not have the files: it has no data directory, or a worker
+            would fetch them.
+
+        Raises:
+            DataMissing: If a file is missing or wrong, or too short to be divided.
+        """
+        return None
+
     def sample_view(self, inputs: npt.NDArray[Any], data_dir: Path | None) -> SampleView:
         """Return how a picture shows the sequence ``inputs``.
 

@@ -9,9 +9,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
+from workers.decoding import lines_of, with_line_feeds
 from workers.errors import DataMissing
 from workers.tasks.data_folder import file_in, inside
 from workers.tasks.language import LanguageTask, Streams
+from workers.tasks.readers.text import read_text
 from workers.tasks.task import MetricDirections, decided_by, scored
 from workers.tasks.vocabulary import LINE_END, Level, Vocabulary
 
@@ -21,11 +23,12 @@ SIZES: dict[Level, int] = {"char": 256, "word": 10_000}
 class Text(LanguageTask):
     """A plain text file of the user's own: predict the next character or word.
 
-    The file is UTF-8. Inputs (T,) are token ids and the target at every step is the next token. Words are separated by
-    white space, and the end of a line is a token too. The last tokens of the text test, those before them validate,
-    and the rest trains. The vocabulary is the most frequent tokens of the training part; all others are ``<unk>``.
-    Metrics are the loss, a cross-entropy in nats, and ``bpc`` by character or ``perplexity`` by word. The baseline is a
-    uniform guess, ln of the vocabulary's size, since the file is not read when a sweep is checked.
+    The file is UTF-8, or UTF-16 with a byte-order mark. Inputs (T,) are token ids and the target at every step is the
+    next token. Words are separated by white space, and the end of a line is a token too. The last tokens of the text
+    test, those before them validate, and the rest trains. The vocabulary is the most frequent tokens of the training
+    part; all others are ``<unk>``. Metrics are the loss, a cross-entropy in nats, and ``bpc`` by character or
+    ``perplexity`` by word. The baseline is a uniform guess, ln of the vocabulary's size, since a server may accept a
+    sweep without having the file.
     """
 
     metrics: ClassVar[MetricDirections] = decided_by(
@@ -75,26 +78,20 @@ class Text(LanguageTask):
 @lru_cache(maxsize=2)
 def _streams(task: Text, path: Path, changed: int) -> Streams:
     """Read a text; ``changed``, the time of its last change, keeps the cache from returning an older text."""
-    tokens = _tokens(path, task.level)
+    tokens = _tokens(path, task.file, task.level)
     test = len(tokens) - int(len(tokens) * task.test)
     validation = test - int(len(tokens) * task.validation)
     train, held_out, last = tokens[:validation], tokens[validation:test], tokens[test:]
     if min(map(len, (train, held_out, last))) < 2:
         raise DataMissing(
-            f"{path} has {len(tokens)} tokens: too few to train, validate and test, 2 each. Use a longer text."
+            f"{task.file} has {len(tokens)} tokens: too few to train, validate and test, 2 each. Use a longer text."
         )
     known = Vocabulary.most_frequent(train, task.vocabulary_size)
     return Streams(known, known.ids(train), known.ids(held_out), known.ids(last))
 
 
-def _tokens(path: Path, level: Level) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataMissing(
-            f"{path} is not UTF-8 text: line {line}, byte {error.start:,} ({error.reason}). Save it as UTF-8."
-        ) from error
+def _tokens(path: Path, file: str, level: Level) -> list[str]:
+    text = with_line_feeds(read_text(path, file))
     if level == "char":
         return list(text)
-    return [token for line in text.splitlines() for token in (*line.split(), LINE_END)]
+    return [token for line in lines_of(text) for token in (*line.split(), LINE_END)]

@@ -15,15 +15,18 @@ from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 from workers.tasks.readers import ts, tsv
+from workers.tasks.readers.checks import aligned, check_digest, checked
 from workers.tasks.readers.errors import DataWrong, Phrase
-from workers.tasks.readers.labels import class_numbers, of_all, ordered
-from workers.tasks.readers.series import Missing, Series, complete, padded, standardised
+from workers.tasks.readers.series import Missing, Series, digest, padded, standardised
+from workers.tasks.readers.targets import class_numbers, classes_of
 from workers.tasks.splits import stratified
 from workers.tasks.task import Loss, MetricDirections, SampleView, Sequences, Split, scored
 
 ARCHIVE = "https://timeseriesclassification.com/dataset.php"
 READERS = {".ts": ts.read_ts, ".tsv": tsv.read_tsv}
 UcrFile = Literal["TRAIN", "TEST"]
+OTHERWISE = "use the task own_data with kind regression"
+UCR_FILES: tuple[UcrFile, UcrFile] = ("TRAIN", "TEST")
 
 
 class Ucr(DatasetTask):
@@ -35,7 +38,7 @@ class Ucr(DatasetTask):
     validates. The baseline is that of equally frequent classes, ln of their number.
 
     The files ``DATASET_TRAIN`` and ``DATASET_TEST``, ``.ts`` or ``.tsv``, are read from the folder ``ucr`` of the data
-    directory, or from a folder ``DATASET`` in it.
+    directory, or from a folder ``DATASET`` in it; else from the data directory itself or a folder ``DATASET`` in it.
     """
 
     loss: ClassVar[Loss] = "cross_entropy"
@@ -89,16 +92,26 @@ class Ucr(DatasetTask):
         return SampleView(inputs.reshape(-1, info.features), class_names=info.classes)
 
     def read_info(self, data_dir: Path | None) -> DatasetInfo:
-        """Read the sizes from the header of the training file, or from both files if it does not give them all."""
-        paths = [_path(self.dataset, part, data_dir) for part in ("TRAIN", "TEST")]
-        if all(path.suffix == ".ts" for path in paths):
-            header = ts.read_header(paths[0], paths[0].name)
-            if header.length and header.dimensions and header.classes:
-                return DatasetInfo(length=header.length, features=header.dimensions, classes=ordered(header.classes))
-        train, test = (_read(path) for path in paths)
-        classes = ordered(train.classes or of_all(train))
+        """Read both files and return their sizes."""
+        train, test = (self._series(part, data_dir) for part in UCR_FILES)
+        test = aligned(train, test)
+        classes = classes_of(train, OTHERWISE)
         class_numbers(test, classes, masked=False)
-        return DatasetInfo(length=max(train.length, test.length), features=train.features, classes=classes)
+        return DatasetInfo(
+            length=max(train.length, test.length),
+            features=train.features,
+            classes=classes,
+            digest=digest([train, test]),
+        )
+
+    def read_series(self, data_dir: Path | None) -> list[Series]:
+        """Return the series of both files as they are there, with missing values."""
+        return [self._read_raw(part, data_dir) for part in UCR_FILES]
+
+    def check_data(self, data_dir: Path | None) -> int:
+        """Draw the series that validate, and return how many are left to train on."""
+        held = self._halves(data_dir)[1]
+        return int((~held).sum())
 
     def training_data(self, data_dir: Path | None) -> Sequences | None:
         """Return the official training set without the series that validate."""
@@ -123,10 +136,21 @@ class Ucr(DatasetTask):
             )
         return train, held
 
+    def _series(self, part: UcrFile, data_dir: Path | None) -> Series:
+        """Read a file, and fill or refuse its gaps. Raises DataMissing or DataWrong."""
+        found = self._read_raw(part, data_dir)
+        return checked(found, kind="classification", every_step=False, missing=self.missing, otherwise=OTHERWISE)
+
+    def _read_raw(self, part: UcrFile, data_dir: Path | None) -> Series:
+        path = _path(self.dataset, part, data_dir)
+        return _read(path, path.stat().st_mtime_ns)
+
     def _sequences(self, part: UcrFile, data_dir: Path | None) -> Sequences:
         task = self.with_info(data_dir)
         info, width = task.info, task.step_width
-        series = complete(_series(self.dataset, part, data_dir), self.missing)
+        files = {one: self._series(one, data_dir) for one in UCR_FILES}
+        check_digest(files.values(), info.digest)
+        series = files[part]
         if series.features != info.features or series.length > info.length:
             found = Phrase(f"series of up to {series.length} steps of {series.features} values")
             expected = (
@@ -150,7 +174,7 @@ def _steps(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float6
 def _path(dataset: str, part: UcrFile, data_dir: Path | None) -> Path:
     folder = folder_of(data_dir) / "ucr"
     name = f"{dataset}_{part}"
-    for place in (folder / dataset, folder):
+    for place in (folder / dataset, folder, folder.parent / dataset, folder.parent):
         for suffix in READERS:
             if (place / f"{name}{suffix}").is_file():
                 return place / f"{name}{suffix}"
@@ -160,10 +184,7 @@ def _path(dataset: str, part: UcrFile, data_dir: Path | None) -> Path:
     )
 
 
-def _read(path: Path) -> Series:
-    return READERS[path.suffix](path, path.name)
-
-
 @lru_cache(maxsize=2)
-def _series(dataset: str, part: UcrFile, data_dir: Path | None) -> Series:
-    return _read(_path(dataset, part, data_dir))
+def _read(path: Path, changed: int) -> Series:
+    """Read a file; ``changed``, the time of its last change, keeps the cache up to date."""
+    return READERS[path.suffix](path, path.name)

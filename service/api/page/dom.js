@@ -46,3 +46,15 @@ export function state(name) {
 export function when(time) {
   return time == null ? "" : new Date(time).toLocaleString();
 }
+
+// A row of a table; a value in a list of its own is a number, and stands at the right.
+export function cells(...values) {
+  return make("tr", {}, ...values.map((value) => value instanceof Array
+    ? make("td", { class: "number" }, value[0]) : make("td", {}, value)));
+}
+
+export function table(heads, rows) {
+  const head = make("tr", {}, ...heads.map((name) => name instanceof Array
+    ? make("th", { class: "number" }, name[0]) : make("th", {}, name)));
+  return make("div", { class: "scroll" }, make("table", { class: "wide" }, make("thead", {}, head), make("tbody", {}, ...rows)));
+}

@@ -1,7 +1,8 @@
 // Two views: the list of sweeps, and the sweep whose id follows # in the address.
 
 import { curves, heatmap, scatter } from "./charts.js";
-import { bar, make, percent, point, short, state, when } from "./dom.js";
+import { dataView } from "./data.js";
+import { bar, cells, make, percent, point, short, state, table, when } from "./dom.js";
 
 const main = document.getElementById("main");
 const LOOK = 1500, CURVES = 12;
@@ -10,6 +11,7 @@ const VERBS = {
   pause: ["queued", "running"], resume: ["paused"], stop: ["queued", "running", "paused"],
   cancel: ["queued", "running", "paused", "stopping"],
 };
+const opened = new Set(), known = { id: null, parts: null };
 let timer = null, turn = 0;
 
 async function ask(path, options) {
@@ -32,17 +34,6 @@ async function health() {
   const down = Object.entries(found.parts).filter(([, part]) => !part.healthy || Object.keys(part.detail.lacks ?? {}).length)
     .map(([name, part]) => `${name}: ${part.message}. Training is not affected.`);
   say(["Ready.", ...down].join(" "));
-}
-
-function cells(...values) {
-  return make("tr", {}, ...values.map((value) => value instanceof Array
-    ? make("td", { class: "number" }, value[0]) : make("td", {}, value)));
-}
-
-function table(heads, rows) {
-  const head = make("tr", {}, ...heads.map((name) => name instanceof Array
-    ? make("th", { class: "number" }, name[0]) : make("th", {}, name)));
-  return make("div", { class: "scroll" }, make("table", { class: "wide" }, make("thead", {}, head), make("tbody", {}, ...rows)));
 }
 
 async function list() {
@@ -94,12 +85,37 @@ function plane(sweep, report) {
     : report.places.length ? scatter(report.places, report.objective) : null;
 }
 
+function warning(found) {
+  return make("p", { class: "warn" }, `${found.field} = ${found.given} ${found.problem}; ${found.allowed}`);
+}
+
+// A part of the page that is folded until it is opened, and stays open when the page is drawn again.
+function folded(name, title, content) {
+  const inner = make("div", {}, make("p", { class: "quiet" }, "Reading …")), details = make("details", { open: opened.has(name) }, make("summary", {}, title), inner);
+  const fill = () => content().then((parts) => inner.replaceChildren(...parts),
+    (error) => inner.replaceChildren(make("p", { class: "quiet" }, error.message)));
+  details.addEventListener("toggle", () => {
+    if (details.open && !opened.has(name)) fill();
+    if (details.open) opened.add(name); else opened.delete(name);
+  });
+  if (details.open) fill();
+  return details;
+}
+
+// The data of a sweep is read once by the server, when this part is opened.
+function dataOf({ id, warnings }) {
+  const said = new Set(warnings.map((found) => found.problem));
+  if (known.id !== id) Object.assign(known, { id, parts: ask(`/v1/sweeps/${id}/data`).then((data) => dataView(data, said)) });
+  return known.parts;
+}
+
 async function one(id) {
   const [sweep, report, all] = await Promise.all([
     ask(`/v1/sweeps/${id}`), ask(`/v1/sweeps/${id}/report`), ask(`/v1/sweeps/${id}/trials?sort=objective&limit=50`)]);
   const { metric, direction } = sweep.objective;
   const counts = Object.entries(sweep.trials).filter(([name, n]) => n && name !== "total").map(([name, n]) => `${n} ${name}`);
   const drawn = plane(sweep, report), ended = ENDED.has(sweep.state);
+  const said = new Set(sweep.warnings.map((found) => JSON.stringify(found)));
   const best = all.trials.length > CURVES ? ` of the best ${CURVES} trials` : "";
   const parts = [
     make("h1", {}, sweep.name), common(sweep.spec),
@@ -107,16 +123,18 @@ async function one(id) {
       make("span", {}, percent(sweep.progress)), make("span", {}, `${sweep.trials.total} trials: ${counts.join(", ")}`),
       sweep.mlflow_url ? make("a", { href: sweep.mlflow_url }, "MLflow") : make("span", { class: "quiet" }, "MLflow does not have it yet")),
     sweep.reason ? make("p", { class: "bad" }, sweep.reason) : null,
-    ...sweep.warnings.map((w) => make("p", { class: "warn" }, `${w.field} = ${w.given} ${w.problem}; ${w.allowed}`)),
+    ...sweep.warnings.map(warning),
     ...Object.entries(sweep.mlflow_lacks).map(([id, why]) => make("p", { class: "warn" }, `MLflow lacks a part of ${id}: ${why}`)),
     make("div", { class: "row" }, ...verbs(sweep)),
     sweep.best ? make("p", {}, `${ended ? "Best" : "Best so far"}: ${metric} = ${short(sweep.best.objective)} `
       + `with ${point(sweep.best.params)}`) : null,
+    ...report.warnings.filter((found) => !said.has(JSON.stringify(found))).map(warning),
     make("div", { class: "columns" },
       drawn ? make("section", {}, make("h2", {}, `${metric} (${direction}), by reflectors and margin`), drawn) : "",
       make("section", {}, make("h2", {}, `Learning curves${best}`), curves(await lines(report, metric), metric))),
     make("h2", {}, "Trials, best first"), leaderboard(all.trials, metric),
-    make("details", {}, make("summary", {}, "The sweep as submitted"), make("pre", {}, JSON.stringify(sweep.spec, null, 2))),
+    folded("data", "The data", () => dataOf(sweep)),
+    folded("spec", "The sweep as stored", async () => [make("pre", {}, JSON.stringify(sweep.spec, null, 2))]),
   ];
   return [parts.filter(Boolean), ended];
 }
@@ -127,13 +145,10 @@ async function show() {
   let over = false;
   try {
     await health();
-    const open = main.querySelector("details")?.open;
     const [parts, ended] = id ? await one(id) : [await list(), false];
     if (mine !== turn) return;
     over = ended;
     main.replaceChildren(...parts);
-    const details = main.querySelector("details");
-    if (details && open) details.open = true;
   } catch (error) {
     if (mine !== turn) return;
     say(error.message, true);
@@ -141,5 +156,5 @@ async function show() {
   if (!over) timer = setTimeout(show, LOOK);
 }
 
-addEventListener("hashchange", () => { main.replaceChildren(); show(); });
+addEventListener("hashchange", () => { main.replaceChildren(); opened.clear(); show(); });
 show();

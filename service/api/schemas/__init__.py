@@ -1,6 +1,7 @@
 """The documents that the API answers with. Their docstrings and descriptions are what ``/docs`` shows."""
 
 from service.api.schemas.catalogue import SamplerView, TaskView
+from service.api.schemas.data import SweepData, UnreadableData
 from service.api.schemas.health import ClusterView, ComponentView, Liveness, Queue, Readiness
 from service.api.schemas.problem import Advice, Problem
 from service.api.schemas.report import Grid, GridCell, PlanePoint, SweepReport
@@ -40,6 +41,7 @@ __all__ = [
     "Queue",
     "Readiness",
     "SamplerView",
+    "SweepData",
     "SweepPage",
     "SweepReport",
     "SweepSummary",
@@ -49,4 +51,5 @@ __all__ = [
     "TrialMetrics",
     "TrialPage",
     "TrialView",
+    "UnreadableData",
 ]

@@ -37,5 +37,6 @@ class Problem(Document):
 class Advice(Problem.Field):
     """A warning about a value that is accepted, but likely to train badly, or more than any node of the cluster has.
 
+    Or about data or results that are hard to trust; ``field`` is then the field that names the data, or a metric.
     ``allowed`` is the advice.
     """

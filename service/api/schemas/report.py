@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.api.schemas.document import Document
+from service.api.schemas.problem import Advice
 from service.api.schemas.sweeps import ObjectiveView
 from service.api.schemas.trials import TrialView
 
@@ -58,3 +59,6 @@ class SweepReport(Document):
     reflector counts or margins."""
     places: list[PlanePoint]
     """One entry for every trial that has a margin and an objective and has not failed, best first."""
+    warnings: list[Advice]
+    """What makes the results hard to trust: sets that are tiny, unbalanced or share series, a feature that gives the
+    target away, and, once the sweep has ended, a best result that is reached without a network."""

@@ -23,7 +23,8 @@ class DryRun(Document):
     """The sizes that the packs would have if there were one worker, largest first. A pack is a group of trials that one
     worker trains together."""
     warnings: list[Advice]
-    """Values that are accepted but likely to train badly, and resources that no node of the cluster has."""
+    """Values that are accepted but likely to train badly, data whose scores are hard to trust, and resources that no
+    node of the cluster has."""
 
 
 class Counts(Document):
@@ -91,7 +92,7 @@ class SweepSummary(Document):
     objective: ObjectiveView
     """The metric by which its trials are ranked, and its direction."""
     links: dict[str, str]
-    """The paths of the sweep (``self``), of its ``trials``, its ``events`` and its ``report``."""
+    """The paths of the sweep (``self``), of its ``trials``, its ``events``, its ``report`` and its ``data``."""
 
 
 class SweepView(SweepSummary):
@@ -105,7 +106,8 @@ class SweepView(SweepSummary):
     """What MLflow lacks of the sweep and its trials, and why, by the id of the sweep or trial: what was deleted there,
     or could not be logged. What only waits to be written is not listed."""
     warnings: list[Advice]
-    """Values that are accepted but likely to train badly, and resources that no node of the cluster has."""
+    """Values that are accepted but likely to train badly, data whose scores are hard to trust, and resources that no
+    node of the cluster has."""
     spec: dict[str, Any]
     """The sweep document after validation, with every default filled in."""
 

@@ -10,7 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+import pytest
+
 from service.client import Client
+from service.stack.ports import free
+from tests.hostile_environment import hostile
 
 
 def start(**settings: Any) -> subprocess.Popen[str]:
@@ -36,10 +41,27 @@ def test_it_migrates_serves_and_ends_beside_an_open_stream(tmp_path: Path, docum
     assert process.returncode in (0, -signal.SIGTERM), output
 
 
+def test_variables_of_other_programs_neither_stop_it_nor_change_its_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in hostile(tmp_path / "other").items():
+        monkeypatch.setenv(name, value)
+    (port,) = free(1)
+    process = start(database_url=f"sqlite:///{tmp_path}/new.db", port=port)
+    try:
+        with Client(f"http://127.0.0.1:{port}", patience=60) as client:
+            assert list(client.sweeps()) == []
+        assert psutil.Process(process.pid).children() == []
+    finally:
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    assert output.count("Started server process") == 1, output
+
+
 def test_wrong_settings_refuse_to_start_by_name() -> None:
     process = start(port="many", max_body_bytes=1)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "SPECTRAL_PORT: " in output
-    assert "SPECTRAL_MAX_BODY_BYTES: " in output
+    assert "SPECTRAL_PORT: 'many' is not a whole number; allowed: a whole number\n" in output
+    assert "SPECTRAL_MAX_BODY_BYTES: '1' is less than 1,000; allowed: at least 1,000\n" in output
     assert "Traceback" not in output

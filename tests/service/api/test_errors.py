@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from sqlalchemy import func, make_url, select
 from sqlalchemy.event import listen
 
-from service.api.strict_json import MAX_DEPTH, MAX_SHOWN
 from service.settings import ApiSettings
 from service.store import database as database_module
 from service.store import sweeps
 from service.store.database import Database
 from service.store.tables import Sweep
+from service.strict_json import MAX_DEPTH, MAX_SHOWN
 from tests.service.conftest import serving
 
 JSON = {"content-type": "application/json"}
@@ -47,7 +47,7 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     [
         (b"", 422, "(document)", "line 1, column 1"),
         (b'{"name": "a"\n "task"}', 422, "(document)", "line 2, column 2"),
-        (b'{"name": "\xff"}', 422, "(document)", "byte 10"),
+        (b'{"name": "\xff"}', 422, "(document)", "line 1, column 11"),
         (b'{"training": {"lr": NaN}}', 422, "training.lr", "not a finite number"),
         (b'{"space": {"model.margin": {"values": [0.1, Infinity]}}}', 422, "space.model.margin.values.1", "finite"),
         (b'{"training": {"lr": 1e999}}', 422, "training.lr", "finite"),
@@ -55,8 +55,8 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
         (b'{"model": {"kind": "rnn", "kind": "lstm"}}', 422, "model.kind", "twice"),
         (b'{"name": "\\ud800"}', 422, "name", "surrogate"),
         (b'{"\\ud800": 1}', 422, "(document)", "surrogate"),
-        (b"[" * 200_000, 422, "(document)", "nested deeper"),
-        (b'{"a":' * 90_000 + b"1" + b"}" * 90_000, 422, "(document)", "nested deeper"),
+        (b"[" * 200_000, 422, "(document)", "nested too deep"),
+        (b'{"a":' * 90_000 + b"1" + b"}" * 90_000, 422, "(document)", "nested too deep"),
         (b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2), 422, "0" + ".0" * (MAX_DEPTH - 1), "too deep"),
         (b"[]", 422, "(document)", "is not an object"),
         (b"null", 422, "(document)", "is not an object"),

@@ -154,7 +154,10 @@ def test_pages_need_no_other_server(api: httpx.Client, path: str) -> None:
     local = [part for part in parts if part.startswith("/page/")]
     assert len(local) >= 2
     for part in local:
-        assert api.get(part).status_code == 200
+        shown = api.get(part)
+        assert shown.status_code == 200
+        for script in re.findall(r'from "\./(\w+\.js)"', shown.text):
+            assert api.get(f"/page/{script}").status_code == 200
 
 
 def test_creating_the_app_opens_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,9 +13,11 @@ import pytest
 from sqlalchemy import func, select
 
 from service.api import dry_run
+from service.settings import ApiSettings
 from service.store import components, projections, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Event, IdempotencyKey, OutboxEntry, Sweep, Trial
+from tests.service.conftest import serving
 from workers.errors import SpecError
 from workers.spec.parse import parse_sweep
 from workers.spec.sweep import SweepSpec
@@ -62,6 +65,21 @@ def test_one_key_is_one_sweep(backend: str, api: httpx.Client, database: Databas
     assert other.status_code == 409
     assert first.json()["id"] in other.json()["detail"]
     assert (rows(database, Sweep), rows(database, IdempotencyKey)) == (1, 1)
+
+
+def test_a_repeated_post_finds_its_sweep_although_its_data_are_gone(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("target,a,b\n" + "p,1,2\nq,3,4\n" * 8)
+    task = {"name": "own_data", "file": "mine.csv"}
+    document = {"name": "mine", "task": task, "space": {"model.margin": [0.01]}}
+    with serving(ApiSettings(database_url=url, data_dir=tmp_path)) as address, httpx.Client(base_url=address) as client:
+        first = client.post("/v1/sweeps", json=document, headers={"Idempotency-Key": "mine"})
+        file.unlink()
+        again = client.post("/v1/sweeps", json=document, headers={"Idempotency-Key": "mine"})
+        new = client.post("/v1/sweeps", json=document)
+    assert (first.status_code, again.status_code, new.status_code) == (202, 202, 422)
+    assert again.json()["id"] == first.json()["id"]
+    assert new.json()["errors"][0]["field"] == "task.file"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

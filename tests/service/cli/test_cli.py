@@ -28,7 +28,7 @@ from service.store.tables import Sweep, Trial
 NewSweep = Callable[..., Sweep]
 COMMANDS = [
     *("up", "demo", "submit", "watch", "ls", "show", "pause", "resume", "stop", "cancel", "validate"),
-    *("train", "show-task"),
+    *("train", "show-task", "data"),
 ]
 
 
@@ -207,6 +207,7 @@ def test_watch_ends_with_the_sweep_and_its_leaderboard(
     assert (done.returncode, done.stderr) == (code, "")
     assert made[0].id in done.stdout
     assert end in done.stdout
+    assert done.stdout.count("warning val/loss = 1.0 is not better than the best constant answer") == 1
     assert ("it went wrong" in done.stdout) == (end == "failed")
 
 
@@ -233,9 +234,10 @@ def test_a_wrong_field_is_named_with_what_is_allowed(base_url: str, document: di
     [
         ('{"a":\n  oops}', "standard input is not JSON at line 2, column 3"),
         ("[1]", "standard input is JSON, but not an object"),
-        ('{"a": NaN}', "NaN"),
+        ('{"a": NaN}', "a: is not a finite number"),
         ("[" * 100_000, "nested too deep"),
-        ('{"name": "a", "name": "b"}', "the key name is given twice"),
+        ('{"name": "a", "name": "b"}', "name: is given twice in one object"),
+        ("[1" + "0" * 5000 + "]", "is not a finite number, or has too many digits"),
     ],
 )
 def test_a_file_that_is_not_a_sweep_ends_in_a_message_without_a_traceback(text: str, words: str) -> None:
@@ -249,6 +251,15 @@ def test_a_missing_server_ends_in_a_message_that_says_how_to_start_one(file: str
     assert alone.returncode == 2
     assert "no answer from http://127.0.0.1:1" in alone.stderr
     assert "spectral up" in alone.stderr
+
+
+def test_a_proxy_that_cannot_be_used_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks4://me:secret@127.0.0.1:9")
+    done = spectral("ls", url="http://far.example:8000")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ALL_PROXY is 'socks4://127.0.0.1:9', which is not the address of a proxy")
+    assert "add far.example to NO_PROXY" in line
 
 
 def test_an_unknown_sweep_is_named(base_url: str) -> None:
@@ -278,6 +289,7 @@ def test_train_needs_no_service(tmp_path: Path, document: dict[str, Any]) -> Non
     done = spectral("train", "-", "--out", str(out), text=json.dumps(document))
     assert (done.returncode, done.stderr) == (0, "")
     assert "8/8" in done.stdout
+    assert "is not better than the best constant answer, whose loss is 0.1667" in done.stdout
     results = json.loads((out / "results.json").read_text())
     assert [trial["state"] for trial in results["trials"]] == ["succeeded"] * 2
     other = spectral("train", "-", "--out", str(out), text=json.dumps(document | {"name": "other"}))

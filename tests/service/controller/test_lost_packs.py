@@ -96,3 +96,17 @@ def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
     with database.write(term) as session:
         sweep_lifecycle.settle(session, sweep.id)
         assert sweeps.get(session, sweep.id).state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("detail", "words"),
+    [
+        ("Worker unexpectedly exits with a connection error code 2. End of file.", "its process was killed or crashed"),
+        ("Task was killed due to the node running low on memory.", "its machine was running out of memory"),
+        ("Owner's node has crashed", "its process ended: Owner's node has crashed"),
+    ],
+)
+def test_what_ray_says_of_a_worker_s_end_is_put_in_words(detail: str, words: str) -> None:
+    message = f"The actor died.\n Worker exit type: SYSTEM_ERROR Worker exit detail: {detail}"
+    assert words in lost_packs.one_line(message)
+    assert "End of file" not in lost_packs.one_line(message)

@@ -159,7 +159,7 @@ def test_a_link_out_of_the_data_directory_is_not_followed(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"), [(b"ok\nbad \xff", "not UTF-8 text: line 2, byte 7"), (b"short", "5 tokens: too few")]
+    ("content", "problem"), [(b"ok\nbad \xff", "line 2, column 5: found the bytes FF"), (b"short", "5 tokens: too few")]
 )
 def test_texts_that_cannot_be_used_are_named(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "mine.txt").write_bytes(content)

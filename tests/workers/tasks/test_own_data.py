@@ -69,6 +69,7 @@ def test_features_are_named_where_columns_are(tmp_path: Path) -> None:
 
 def test_times_a_millisecond_apart_are_even(tmp_path: Path) -> None:
     text = "series,step,x,target\n" + "".join(f"a,2024-05-01T12:00:00.{t:03d}Z,{t},p\n" for t in range(50))
+    text += "b,2024-05-01T12:00:00Z,1,q\n"
     assert own(tmp_path, text).sequence_length == 50
     with pytest.raises(DataWrong, match=r"row 4, column step: found a step of 0\.002"):
         own(tmp_path, text.replace("a,2024-05-01T12:00:00.002Z,2,p\n", ""))
@@ -133,11 +134,11 @@ def test_npz_and_parquet_give_what_csv_gives(tmp_path: Path, every_step: bool) -
 
 def test_parts_are_drawn_by_seed_and_overlap_nowhere(tmp_path: Path) -> None:
     text = "target,a\n" + "".join(f"{'ab'[n % 2]},{n}\n" for n in range(40))
-    sets = parts_of(own(tmp_path, text, validation=0.2, test=0.1), tmp_path)
+    sets = parts_of(own(tmp_path, text, inputs=["a"], validation=0.2, test=0.1), tmp_path)
     assert [len(part) for part in sets] == [28, 8, 4]
     assert all(np.bincount(part.targets).tolist() == [len(part) // 2] * 2 for part in sets)
     assert sorted(float(x) for part in sets for x in part.inputs.ravel()) == list(range(40))
-    again = parts_of(own(tmp_path, validation=0.2, test=0.1, split_seed=1), tmp_path)
+    again = parts_of(own(tmp_path, inputs=["a"], validation=0.2, test=0.1, split_seed=1), tmp_path)
     assert not np.array_equal(sets[2].inputs, again[2].inputs)
 
 
@@ -156,11 +157,11 @@ def test_a_label_of_a_few_steps_is_trained_on_whatever_is_drawn(tmp_path: Path) 
 def test_files_of_their_own_validate_and_test(tmp_path: Path) -> None:
     for name in ("v", "t"):
         (tmp_path / f"{name}.csv").write_text(f"target,a,b\nx,{ord(name)},1\ny,2,3\n")
-    task = own(tmp_path, "target,a\nx,1\ny,2\n", validation_file="v.csv", test_file="t.csv")
+    task = own(tmp_path, "target,a,b\nx,1,\ny,2,\n", validation_file="v.csv", test_file="t.csv")
     assert task.sequence_length == 2
     sets = parts_of(task, tmp_path)
     assert [part.inputs[0, 0, 0] for part in sets] == [1, ord("v"), ord("t")]
-    (tmp_path / "t.csv").write_text("target,a\nx,1\nz,2\n")
+    (tmp_path / "t.csv").write_text("target,a,b\nx,1,2\nz,2,3\n")
     with pytest.raises(DataWrong, match=r"t\.csv, row 3, column target: found 'z'; expected one of x, y"):
         own(tmp_path, validation_file="v.csv", test_file="t.csv")
 
@@ -174,6 +175,32 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("s3,4,b", "s3,5,b", True),
+        ("s0,0,a\ns0,1,a", "s0,0,b\ns0,1,b", True),
+        ("\n", "\r\n", False),
+        ("s3,4,b", "s3, 4.0 ,b", False),
+    ],
+)
+def test_a_file_that_changed_since_it_was_submitted_is_refused(
+    tmp_path: Path, old: str, new: str, changed: bool
+) -> None:
+    task = own(tmp_path, LONG)
+    stored = OwnData.model_validate_json(task.model_dump_json())
+    before = stored.training_data(tmp_path)
+    assert before is not None
+    (tmp_path / "data.csv").write_bytes(LONG.replace(old, new).encode())
+    if changed:
+        with pytest.raises(DataWrong, match=r"data\.csv, the data: found other series or targets than when the sweep"):
+            stored.training_data(tmp_path)
+        (tmp_path / "data.csv").write_text(LONG)
+    again = stored.training_data(tmp_path)
+    assert again is not None
+    np.testing.assert_array_equal(again.inputs, before.inputs)
+
+
+@pytest.mark.parametrize(
     ("text", "fields", "message"),
     [
         ("series,x,target\na,1,p\na,n/a,p\n", {}, "row 3, column x: found 'n/a'; expected a number"),
@@ -181,12 +208,12 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
         ("series,x,target\na,1,p\na,inf,p\n", {}, "row 3, column x: found inf; expected a finite number"),
         ("series,x,target\na,1,p\n,2,p\n", {}, "row 3, column series: found nothing; expected the name"),
         ("series,x,target\na,1,p\na,2,q\n", {}, "row 2, column target: found 'p'; expected q, as in row 3"),
-        ("series,x,target\na,1,\nb,2,p\n", {}, "row 2, column target: found no label; expected one of p"),
-        ("series,x,target\na,1,5\nb,2,p\n", {"kind": "regression"}, "row 3, column target: found 'p'; expected a fin"),
+        ("series,x,target\na,1,\nb,2,p\nc,3,q\n", {}, "row 2, column target: found no label; expected one of p, q"),
+        ("series,x,target\na,1,5\nb,2,p\n", {"kind": "regression"}, "row 3, column target: found 'p'; expected a num"),
         ("series,x,target\na,1,5\nb,2,\n", {"kind": "regression"}, "row 3, column target: found no target"),
         ("series,step,x,target\na,1,1,p\na,1,2,p\n", {}, "row 3, column step: found '1'; expected a step after 1"),
         ("series,step,x,target\na,2,1,p\nb,0,0,p\na,1,2,p\n", {}, "row 4, column step: found '1'; expected a step a"),
-        ("series,step,x,target\na,1,1,p\na,2,1,p\na,4,2,p\n", {}, "row 4, column step: found a step of 2"),
+        ("series,step,x,target\na,1,1,p\na,2,1,p\na,4,2,p\n", {}, "row 4, column step: found a step of 2; expected st"),
         ("series,step,x,target\na,1,1,p\na,soon,1,p\n", {}, "row 3, column step: found 'soon'; expected a number"),
         ("series,step,x,target\na,2024-01-02,1,p\na,2024-13-03,1,p\n", {}, "row 3, column step: found '2024-13-03'"),
         ("series,x,label\na,1,p\n", {}, "its columns: found series, x, label; expected a column named target"),
@@ -194,11 +221,17 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
         ("x,target\n1,p\n", {"series": "id"}, "expected a column named id"),
         ("x,target\n1,p\n", {"every_step": True}, "expected a column series"),
         ("series,target\na,p\n", {}, "expected columns of values"),
-        ("target\np\n", {}, "expected columns of values"),
+        ("target\np\n", {}, "found a single name, 'target'; expected column names between commas"),
         ("x,target\n", {}, "the table: found no rows"),
         ("", {}, "the table: found"),
-        ("x,target\n1,p\n1,p,3\n", {}, "the table: found (Error tokenizing data"),
-        ("x,target\n1,p\n", {}, "its series: found 1 series"),
+        ("x,target\n1,p\n1,p,3\n", {}, "row 3: found 3 cells; expected 2, one for each column name"),
+        ("x,y,target\n1,1,p\n2,2,p\n", {}, "its targets: found the single class 'p'; expected at least two classes"),
+        (
+            "x,y,target\n1,1,5\n2,2,5\n",
+            {"kind": "regression"},
+            "its targets: found 5 everywhere; expected numbers",
+        ),
+        ("x,y,target\n1,1,p\n2,2,q\n", {}, "its series: found 2 series"),
     ],
 )
 def test_mistakes_in_a_table_are_named_with_row_and_column(
@@ -212,7 +245,9 @@ def test_mistakes_in_a_table_are_named_with_row_and_column(
 
 
 def test_what_may_be_allowed_is(tmp_path: Path) -> None:
-    text = "series,step,x,target\n" + "".join(f"s{n},0,1,p\ns{n},1,,p\ns{n},5,3,p\n" for n in range(3))
+    text = "series,step,x,target\n" + "".join(
+        f"s{n},0,1,{label}\ns{n},1,,{label}\ns{n},5,3,{label}\n" for n, label in enumerate("ppppqqq")
+    )
     task = own(tmp_path, text, uneven=True, missing="interpolate", normalize=True)
     train = task.training_data(tmp_path)
     assert train is not None
@@ -220,7 +255,9 @@ def test_what_may_be_allowed_is(tmp_path: Path) -> None:
 
 
 def test_a_row_of_a_parquet_file_counts_from_one(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"series": ["a", "a", "b"], "x": [1.0, None, 2.0], "target": pd.array([1, 1, None], "Int64")})
+    frame = pd.DataFrame(
+        {"series": ["a", "a", "b", "c"], "x": [1.0, None, 2.0, 3.0], "target": pd.array([1, 1, None, 2], "Int64")}
+    )
     frame.to_parquet(tmp_path / "data.parquet")
     with pytest.raises(DataWrong, match=r"data\.parquet, row 2, column x"):
         own(tmp_path, file="data.parquet")
@@ -239,7 +276,7 @@ LABELS = np.array([0, 1, 0, 1])
     ("arrays", "fields", "message"),
     [
         ({"inputs": INPUTS}, {}, "its arrays: found inputs; expected inputs, targets"),
-        ({"inputs": INPUTS, "targets": LABELS, "mask": LABELS}, {}, "its arrays: found inputs, targets, mask"),
+        ({"inputs": INPUTS, "targets": LABELS, "mask": LABELS}, {}, "its arrays: found inputs, mask, targets"),
         ({"inputs": INPUTS[0, 0], "targets": LABELS}, {}, "inputs: found shape (2,)"),
         ({"inputs": INPUTS.astype(str), "targets": LABELS}, {}, "inputs: found an array of <U"),
         ({"inputs": INPUTS, "targets": LABELS[:3]}, {}, "targets: found shape (3,); expected (4,)"),
@@ -261,7 +298,7 @@ LABELS = np.array([0, 1, 0, 1])
             {"kind": "regression"},
             "targets[2, 0]: found no target",
         ),
-        ({"inputs": INPUTS, "targets": np.array([None] * 4)}, {}, "the file: found (Object arrays"),
+        ({"inputs": INPUTS, "targets": np.array([None] * 4)}, {}, "the file: found an array of another kind"),
     ],
 )
 def test_mistakes_in_npz_are_named_with_array_and_index(
@@ -321,6 +358,21 @@ def test_a_link_out_of_the_data_directory_is_refused(tmp_path: Path) -> None:
         own(tmp_path / "data")
 
 
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"test_file": "a.csv"}, "test_file"),
+        ({"validation_file": "a.csv"}, "validation_file"),
+        ({"validation_file": "b.csv", "test_file": "b.csv"}, "test_file"),
+        ({"test_file": "./a.csv"}, "test_file"),
+    ],
+)
+def test_a_file_does_not_train_and_test(fields: dict[str, str], wrong: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_sweep(sweep_document(task={"name": "own_data", "file": "a.csv"} | fields))
+    assert [(error.field, error.given) for error in caught.value.errors] == [(f"task.{wrong}", fields[wrong])]
+
+
 def test_a_classification_has_one_column_of_labels() -> None:
     with pytest.raises(SpecError) as caught:
         parse_sweep(sweep_document(task={"name": "own_data", "file": "a.csv", "targets": ["a", "b"]}))
@@ -370,7 +422,7 @@ def test_the_example_s_facts_are_its_file_s() -> None:
     document = json.loads((ROOT / "examples" / "own-data.json").read_text())
     task = OwnData.model_validate(document["task"])
     read = task.read_info(ROOT / "examples" / "data")
-    assert task.info == read.model_copy(update={"baseline": None})
+    assert task.info == read.model_copy(update={"baseline": None, "digest": None})
     assert read.baseline == pytest.approx(np.log(2))
 
 

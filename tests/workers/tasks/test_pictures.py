@@ -54,17 +54,17 @@ def test_images_stand_beside_their_pixels() -> None:
 
 
 def test_a_permuted_image_is_put_together_again(data_dir: Path) -> None:
-    pixels, _ = _images("t10k", data_dir)
+    images, _ = _images("t10k", data_dir)
     for task in (Mnist(order="permuted", steps=112), Mnist(steps=28)):
         figure = picture(task, data_dir, split="test", index=4)
-        assert np.array_equal(shades(figure, 1).ravel(), pixels[4])
+        assert np.array_equal(shades(figure, 1), images[4] / np.float32(255))
 
 
 @pytest.mark.parametrize(
     ("labels", "shown"), [(("down", "up"), {"down", "up"}), (("-1", "1"), {"class -1", "class 1"})]
 )
 def test_classes_of_files_are_shown_by_name(labels: tuple[str, str], shown: set[str], tmp_path: Path) -> None:
-    rows = [f"{labels[s % 2]}\t{s}\t{s + 1}\t{s - 1}" for s in range(12)]
+    rows = [f"{labels[s % 2]}\t{s / 2}\t{s + 1.5}\t{s - 1.5}" for s in range(12)]
     for part in ("TRAIN", "TEST"):
         (tmp_path / "ucr").mkdir(exist_ok=True)
         (tmp_path / "ucr" / f"Mine_{part}.tsv").write_text("\n".join(rows))
@@ -129,7 +129,7 @@ def test_the_command_writes_a_picture(tmp_path: Path, capsys: pytest.CaptureFixt
         (['{"name": "copy", "length": 0}'], "task.length: is less than 1; allowed: at least 1"),
         (["copy", "--sample", "500"], "sample 500 is not in the validation set: choose one of 0 to 499"),
         (['{"name": "text", "file": "a.txt"}'], "SPECTRAL_DATA_DIR"),
-        (["{"], "the task is neither a name nor JSON (Expecting property name"),
+        (["{"], "the task is neither a name nor JSON"),
         (["[1]"], "the task is JSON, but not an object"),
         (["{}"], "the task has no name; choose one of adding, copy"),
         (['{"name": "copy", "size": 1}'], "task.size: is not a known field; allowed: one of name, length"),

@@ -16,10 +16,12 @@ from workers.tasks import METRICS, TASKS, Task
 from workers.tasks.adding import Adding
 from workers.tasks.copy_memory import Copy
 from workers.tasks.digits import Digits
-from workers.tasks.mnist import FILES, Mnist, _images, permutation
+from workers.tasks.image_sequences import permutation
+from workers.tasks.mnist import FILES, Mnist, _images
 
 OFFLINE = [Adding(length=7), Copy(length=3), Digits()]
 NEEDED: dict[str, dict[str, Any]] = {
+    "images": {"dataset": "a", "facts": {"a": {"length": 2, "features": 2, "classes": ["0", "1"]}}},
     "own_data": {"file": "a.csv", "facts": {"a.csv": {"length": 4, "features": 1, "classes": ["no", "yes"]}}},
     "text": {"file": "mine.txt"},
     "ucr": {"dataset": "A", "facts": {"A": {"length": 4, "features": 1, "classes": ["1", "2"]}}},
@@ -172,8 +174,8 @@ def test_mnist_is_read_row_by_row(data_dir: Path, steps: int) -> None:
     assert [len(found) for found in sets] == [55_000, 5_000, 10_000]
     for found in sets:
         check_set(task, found)
-    pixels, labels = _images("train", data_dir)
-    assert np.array_equal(train.inputs[3].ravel(), pixels[3])
+    images, labels = _images("train", data_dir)
+    assert np.array_equal(train.inputs[3].ravel(), images[3].ravel() / np.float32(255))
     assert np.array_equal(sets[1].targets, labels[-5_000:])
 
 

@@ -11,7 +11,8 @@ from workers.errors import DataMissing
 from workers.tasks import MASKED
 from workers.tasks.readers.errors import DataWrong
 from workers.tasks.readers.series import complete
-from workers.tasks.readers.ts import read_header, read_ts
+from workers.tasks.readers.targets import classes_of
+from workers.tasks.readers.ts import read_ts
 from workers.tasks.readers.tsv import read_tsv
 from workers.tasks.splits import drawn, stratified
 from workers.tasks.ucr import Ucr
@@ -83,7 +84,8 @@ def test_mistakes_in_ts_are_named_with_their_place(tmp_path: Path, text: str, pl
 
 def test_tsv_ends_a_series_at_its_last_value(tmp_path: Path) -> None:
     found = read_tsv(written(tmp_path, "1\t0.5\t1\tNaN\n-1.0\t2\tNaN\t3\n", "a.tsv"), "a.tsv")
-    assert [label.tolist() for label in found.targets] == [["1"], ["-1"]]
+    assert [label.tolist() for label in found.targets] == [["1"], ["-1.0"]]
+    assert classes_of(found, "") == ["-1", "1"]
     assert [len(one) for one in found.values] == [2, 3]
     assert found.place(1, 1, 0) == "line 2, column 3"
     with pytest.raises(DataWrong, match=r"a\.tsv, line 2, column 3: found no value.*interpolate"):
@@ -166,14 +168,10 @@ def test_normalising_is_by_series_and_before_zeros_are_added(tmp_path: Path) -> 
     assert found.inputs[:, :, 0].tolist() == [[-1, 1, 0], [0, 0, 0]]
 
 
-def test_sizes_come_from_the_header_where_it_gives_them_all(tmp_path: Path) -> None:
-    whole = HEADER + "@equalLength true\n@seriesLength 4\n@data\nnot read here\n"
-    put(tmp_path, ".ts", whole, whole)
+def test_sizes_come_from_both_files(tmp_path: Path) -> None:
+    put(tmp_path, ".ts", HEADER + "@data\n1,2,3:a\n1,2:b\n", HEADER + "@data\n1,2,3,4:a\n")
     task = Ucr(dataset="Mine").with_info(tmp_path)
     assert (task.sequence_length, task.input_size, task.output_size) == (2, 2, 2)
-    with pytest.raises(DataWrong, match=r"Mine_TRAIN\.ts, line 9"):
-        task.training_data(tmp_path)
-    assert read_header(tmp_path / "ucr" / "Mine_TRAIN.ts", "m").classes == ["a", "b"]
 
 
 def test_a_label_that_training_has_not_is_refused(tmp_path: Path) -> None:
@@ -244,3 +242,21 @@ def test_real_sets_of_the_archive(
         assert found.lengths is None
     scale = test.inputs.reshape(len(test), -1).std(axis=1)
     assert np.allclose(scale, 1, atol=0.05), "the archive's series come normalised, so the task leaves them as they are"
+
+
+def test_a_set_that_changed_since_it_was_submitted_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, ".tsv", "1\t0\t1\n2\t2\t3\n" * 4, "1\t0\t1\n2\t2\t3\n")
+    task = Ucr(dataset="Mine").with_info(tmp_path)
+    put(tmp_path, ".tsv", "1\t0\t1\n2\t2\t3\n" * 4, "1\t0\t1\n2\t2\t4\n")
+    with pytest.raises(DataWrong, match=r"Mine_TRAIN\.tsv, Mine_TEST\.tsv, the data: found other series"):
+        task.training_data(tmp_path)
+
+
+def test_a_set_of_numbers_to_predict_is_sent_to_the_task_that_does_so(tmp_path: Path) -> None:
+    header = "@problemName Mine\n@univariate true\n@targetlabel true\n@data\n"
+    put(tmp_path, ".ts", header + "1,2:0.5\n3,4:1.5\n", header + "1,2:0.5\n")
+    with pytest.raises(DataWrong, match="use the task own_data with kind regression"):
+        Ucr(dataset="Mine").with_info(tmp_path)
+    put(tmp_path, ".tsv", "0.5\t1\t2\n1.5\t3\t4\n", "0.5\t1\t2\n", name="Other")
+    with pytest.raises(DataWrong, match="use the task own_data with kind regression"):
+        Ucr(dataset="Other").with_info(tmp_path)

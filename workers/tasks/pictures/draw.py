@@ -86,7 +86,7 @@ def _fields_of(text: str) -> dict[str, Any]:
     try:
         fields = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"the task is neither a name nor JSON ({error})") from error
+        raise ValueError("the task is neither a name nor JSON") from error
     if not isinstance(fields, dict):
         raise ValueError("the task is JSON, but not an object with the task's fields")
     return fields

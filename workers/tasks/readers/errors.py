@@ -35,4 +35,4 @@ class DataWrong(DataMissing):
         """
         shown = repr(found)
         shown = shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 3]}..."
-        super().__init__(f"{file}, {place}: found {shown}; expected {expected}")
+        super().__init__(f"{file}, {place}: found {shown}; expected {expected}", file)

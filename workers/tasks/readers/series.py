@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from workers.tasks.readers.errors import DataWrong, Phrase
 
 Missing = Literal["refuse", "interpolate"]
+Kind = Literal["classification", "regression"]
+"""Whether targets are labels of classes, or numbers to predict."""
 PlaceWords = Callable[[int, int, int], str]
 """Function that names the place of a number in the file, given its series, step and feature, each from 0."""
 
@@ -28,6 +31,10 @@ class Series:
         place: Function that names the place of a value in the file.
         target_place: Function that names the place of a target in the file.
         classes: Labels that the file lists; None if it lists none.
+        declared: Whether the file says that its targets are labels or numbers; None if it says neither. Labels may be
+            numbers to predict all the same: sktime writes them so.
+        names: Names of the columns of a table that the values come from, one for each feature, or for each step of a
+            wide table; None for other formats.
     """
 
     file: str
@@ -36,6 +43,8 @@ class Series:
     place: PlaceWords
     target_place: PlaceWords
     classes: list[str] | None = None
+    declared: Kind | None = None
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -49,6 +58,20 @@ class Series:
     def features(self) -> int:
         """Values per step."""
         return int(self.values[0].shape[1])
+
+
+def digest(files: Iterable[Series]) -> str:
+    """Return a digest of the values and targets of all series of some files, 32 hexadecimal digits.
+
+    It depends on what was read, not on how the files write it, such as blanks, line ends or compression.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    for series in files:
+        for values, targets in zip(series.values, series.targets, strict=True):
+            for part in (str(values.shape).encode(), np.ascontiguousarray(values).tobytes()):
+                found.update(part)
+            found.update("\x1f".join(map(str, targets.ravel().tolist())).encode())
+    return found.hexdigest()
 
 
 def complete(series: Series, missing: Missing) -> Series:
@@ -87,6 +110,15 @@ def _without_gaps(series: Series, i: int, gaps: npt.NDArray[np.bool_], missing: 
         known = ~gaps[:, feature]
         one[:, feature] = np.interp(steps, steps[known], one[known, feature])
     return one
+
+
+def without_end(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Cut a series (T, features) after its last step that has a value: what follows only fills it up.
+
+    A series without any value is returned whole, to be refused later.
+    """
+    known = np.flatnonzero(~np.isnan(values).all(axis=1))
+    return values[: known[-1] + 1] if len(known) else values
 
 
 def standardised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,98 +1,101 @@
-"""A table from a file, ``.csv`` (UTF-8, with a line of column names) or ``.parquet``, read with pandas."""
+"""A table from a file, with the names that the file gives its columns and the place of each cell for messages."""
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
 
 from workers.tasks.readers.errors import DataWrong, Phrase
+from workers.tasks.readers.number import NotANumber, floats
 
-if TYPE_CHECKING:
-    import pandas as pd
+UNNAMED = re.compile(r"Unnamed: [0-9]+([._].*)?|\.\.\.[0-9]+")
+"""The names that pandas and R's readr give columns without one, and then write."""
+Cells = npt.NDArray[Any]
+"""A column: numbers, dates, or an object array of text, bytes, whole numbers and None for an empty cell."""
 
 
+@dataclass(frozen=True)
 class Table:
-    """Reads a table from a file, and names the place of each cell in messages.
+    """A table of named columns.
 
-    Raises:
-        DataWrong: If the file is not a table, or has no rows or no columns.
+    Attributes:
+        file: Name of the file in messages.
+        names: Names of the columns, as the file gives them; no two are alike.
+        first: Number of the first row in messages.
+        rows: Number of rows.
+        column: Function that returns a column by its place, from 0, and raises DataWrong if it cannot be read.
+        short: Place of the first row that has fewer cells than there are names, and the number of its cells; None if
+            there is no such row.
     """
 
-    def __init__(self, path: Path, file: str) -> None:
-        self.file = file
-        self.first = 2 if path.suffix == ".csv" else 1
-        self.frame = _csv(path, file) if path.suffix == ".csv" else _parquet(path, file)
-        if not len(self.frame) or not len(self.frame.columns):
-            raise DataWrong(file, "the table", Phrase("no rows or no columns"), "column names and rows")
+    file: str
+    names: Sequence[str]
+    first: int
+    rows: int
+    column: Callable[[int], Cells]
+    short: tuple[int, int] | None = None
+    _read: dict[str, Cells] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the names: none is empty, and no two are alike but for blanks."""
+        if not self.rows or not self.names:
+            raise DataWrong(self.file, "the table", Phrase("no rows or no columns"), "column names and rows")
+        seen: dict[str, str] = {}
+        for number, name in enumerate(self.names, 1):
+            place, without_blanks = f"the name of column {number}", normalize("NFC", "".join(name.split()))
+            if "\n" in name or "\r" in name:
+                expected = "a name on one line; look for a quotation mark that ends too late"
+                raise DataWrong(self.file, place, name, expected)
+            if not name or UNNAMED.fullmatch(name):
+                expected = "a name for every column; name it, or leave out one that counts rows (pandas: index=False)"
+                raise DataWrong(self.file, place, Phrase("no name"), expected)
+            if without_blanks in seen:
+                other = seen[without_blanks]
+                found = Phrase(f"{name!r} twice" if other == name else f"{name!r} beside {other!r}")
+                expected = "names that differ by more than blanks; rename one of the two columns, or leave it out"
+                raise DataWrong(self.file, place, found, expected)
+            seen[without_blanks] = name
 
     def __len__(self) -> int:
-        return len(self.frame)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the columns."""
-        return list(self.frame.columns)
+        return self.rows
 
     def place(self, row: int, column: str) -> str:
         """Return words for a cell, such as ``row 3, column x``. In a csv file, the line of column names is row 1."""
         return f"row {row + self.first}, column {column}"
 
-    def cells(self, column: str) -> npt.NDArray[Any]:
-        """Return a column unchanged: numbers, or text with None or "" for an empty cell."""
-        found = self.frame[column]
-        cells = np.asarray(found.to_numpy())
-        if cells.dtype.kind == "O":
-            cells = cells.copy()
-            cells[found.isna().to_numpy()] = None
-        return cells
+    def cells(self, column: str) -> Cells:
+        """Return a column unchanged, (rows,)."""
+        if column not in self._read:
+            self._read[column] = self.column(self.names.index(column))
+        return self._read[column]
+
+    def labels(self, column: str) -> Cells:
+        """Return a column for labels or targets, (rows,): as it is, but dates as text."""
+        cells = self.cells(column)
+        return _dates_as_text(cells) if cells.dtype.kind in "mM" else cells
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
-        """Return the numbers of a column, NaN for an empty cell. Raises DataWrong for any other cell."""
+        """Return the numbers of a column, (rows,), NaN for an empty cell. Raises DataWrong for any other cell."""
         cells = self.cells(column)
         if cells.dtype.kind in "iufb":
             return cells.astype(np.float64)
-        if cells.dtype.kind == "M":
-            raise DataWrong(self.file, self.place(0, column), str(cells[0]), "a number")
-        return np.array([self._number(row, column, cell) for row, cell in enumerate(cells.tolist())], np.float64)
-
-    def _number(self, row: int, column: str, cell: Any) -> float:
-        if cell is None or (isinstance(cell, str) and not cell.strip()):
-            return float("nan")
+        if cells.dtype.kind in "mM":
+            expected = "numbers; leave the column out with the field inputs, or name it as the field step"
+            raise DataWrong(self.file, self.place(0, column), str(cells[0]), expected)
         try:
-            return float(cell)
-        except (TypeError, ValueError):
-            raise DataWrong(self.file, self.place(row, column), str(cell), "a number") from None
+            return floats(["" if cell is None else str(cell) for cell in cells.tolist()])
+        except NotANumber as error:
+            place = self.place(error.index, column)
+            raise DataWrong(self.file, place, str(cells[error.index]), error.expected) from None
 
 
-def _csv(path: Path, file: str) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                path, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False, encoding="utf-8-sig"
-            )
-    except UnicodeDecodeError as error:
-        raise DataWrong(file, f"byte {error.start:,}", error.object[error.start : error.end], "UTF-8 text") from None
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        expected = "a line of column names, and the same number of cells in every row"
-        raise DataWrong(file, "the table", Phrase(f"({str(error).strip()})"), expected) from None
-    frame = frame.fillna("").set_axis([str(name).strip() for name in frame.columns], axis=1)
-    full = np.flatnonzero((frame != "").any(axis=1).to_numpy())
-    return frame.iloc[: full[-1] + 1 if len(full) else 0]
-
-
-def _parquet(path: Path, file: str) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow
-
-    try:
-        frame = pd.read_parquet(path)
-    except (pyarrow.ArrowException, ValueError) as error:
-        raise DataWrong(file, "the file", Phrase(f"({error})"), "a parquet table") from None
-    return frame.set_axis([str(name) for name in frame.columns], axis=1)
+def _dates_as_text(cells: Cells) -> Cells:
+    found = cells.astype(str).astype(object)
+    found[np.isnat(cells)] = None
+    return found

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from workers.decoding import lines_of
 from workers.tasks.readers.errors import DataWrong, Phrase
-from workers.tasks.readers.series import Series
+from workers.tasks.readers.number import NotANumber, floats
+from workers.tasks.readers.series import Series, without_end
+from workers.tasks.readers.text import read_text
 
 
 def read_tsv(path: Path, file: str) -> Series:
@@ -25,8 +28,9 @@ def read_tsv(path: Path, file: str) -> Series:
     Raises:
         DataWrong: If the file is not as described; the message names the line and the column.
     """
-    with path.open(encoding="utf-8", errors="replace") as opened:
-        rows = [(number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(opened, 1) if line.strip()]
+    rows = [
+        (number, line.split("\t")) for number, line in enumerate(lines_of(read_text(path, file)), 1) if line.strip()
+    ]
     if not rows:
         raise DataWrong(file, "line 1", Phrase("no series"), "a label and values, separated by tabs")
     columns = len(rows[0][1])
@@ -39,35 +43,16 @@ def read_tsv(path: Path, file: str) -> Series:
     return Series(
         file,
         [_values(file, number, cells) for number, cells in rows],
-        [np.array([_label(cells[0])]) for _, cells in rows],
+        [np.array([cells[0]]) for _, cells in rows],
         place=lambda i, t, _: f"line {rows[i][0]}, column {t + 2}",
         target_place=lambda i, t, o: f"line {rows[i][0]}, column 1",
     )
 
 
-def without_end(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Cut a series (T, 1) after its last value. One without any value is returned whole, to be refused later."""
-    known = np.flatnonzero(~np.isnan(values[:, 0]))
-    return values[: known[-1] + 1] if len(known) else values
-
-
-def _label(cell: str) -> str:
-    """Return a label without spaces around it, and a whole number without its ``.0``.
-
-    Some data sets write 1 as 1.0 in one of their files.
-    """
-    text = cell.strip()
-    return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdecimal() else text
-
-
 def _values(file: str, number: int, cells: list[str]) -> npt.NDArray[np.float64]:
     try:
-        return without_end(np.array(cells[1:], dtype=np.float64)[:, None])
-    except ValueError:
-        for column, cell in enumerate(cells[1:], 2):
-            try:
-                float(cell)
-            except ValueError:
-                expected = "a number, or NaN where it is missing"
-                raise DataWrong(file, f"line {number}, column {column}", cell, expected) from None
-        raise
+        return without_end(floats(cells[1:])[:, None])
+    except NotANumber as error:
+        column = error.index + 1
+        expected = f"{error.expected}, or NaN where it is missing"
+        raise DataWrong(file, f"line {number}, column {column + 1}", cells[column], expected) from None

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from service.api.problems import Refused
+from workers import decoding
 from workers.errors import FieldError
 
 MAX_DEPTH = 32
@@ -22,35 +22,49 @@ WHOLE = "(document)"
 """The field that is named if the fault lies in no single field."""
 
 
+class NotStrictJson(ValueError):
+    """A document is not strict JSON.
+
+    Attributes:
+        malformed: Whether it could not be decoded at all.
+        errors: What is wrong, with its place; never empty.
+    """
+
+    def __init__(self, errors: list[FieldError], *, malformed: bool) -> None:
+        self.errors, self.malformed = errors, malformed
+        super().__init__("; ".join(error.problem if malformed else str(error) for error in errors))
+
+
 def decode(raw: bytes) -> Any:
-    """Decode JSON in UTF-8, and refuse what Python's decoder accepts but no client can mean.
+    """Decode JSON, and refuse what Python's decoder accepts but nobody can mean.
+
+    Args:
+        raw: The document in UTF-8, or in UTF-16 with a byte-order mark.
 
     Raises:
-        Refused: The text is not JSON in UTF-8, or holds NaN, Infinity, a number too large for a float, an integer of
-            more than ``MAX_DIGITS`` digits, a key twice in one object, half of a surrogate pair, or more than
-            ``MAX_DEPTH`` levels (422). Its errors name the place of each of the first ``MAX_SHOWN`` faults.
+        NotStrictJson: The text is not JSON, or holds NaN, Infinity, a number too large for a float, an integer of more
+            than ``MAX_DIGITS`` digits, a key twice in one object, half of a surrogate pair, or more than ``MAX_DEPTH``
+            levels. The errors name the place of each of the first ``MAX_SHOWN`` faults.
     """
     try:
-        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer)
-    except UnicodeDecodeError as error:
-        given = f"byte {raw[error.start]:#04x}"
-        problem = f"the body is not UTF-8: byte {error.start} is {error.reason}"
-        raise _malformed(given, problem, "JSON in UTF-8") from None
+        document = json.loads(decoding.decode(raw), object_pairs_hook=_object, parse_int=_integer)
+    except decoding.NotText as error:
+        problem = f"is not text at line {error.line}, column {error.column}"
+        raise _malformed(error.found, problem, f"JSON as {decoding.TEXT}") from None
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        given = error.doc[error.pos : error.pos + 40] or "nothing more" if error.doc.strip() else "an empty body"
-        raise _malformed(given, f"the body is not JSON at {place}: {error.msg}", "a JSON object") from None
+        given = error.doc[error.pos : error.pos + 40] or "nothing more" if error.doc.strip() else "nothing at all"
+        problem = f"is not JSON at line {error.lineno}, column {error.colno}"
+        raise _malformed(given, problem, 'a JSON object, such as {"name": "mine"}') from None
     except RecursionError:
-        problem = f"the document is nested deeper than {MAX_DEPTH} levels"
-        raise _malformed("...", problem, f"at most {MAX_DEPTH} levels") from None
+        raise _malformed("...", f"is nested too deep, over {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels") from None
     errors = [error for _, error in zip(range(MAX_SHOWN), _faults(document), strict=False)]
     if errors:
-        raise Refused(422, "Invalid JSON", "; ".join(str(error) for error in errors), errors)
+        raise NotStrictJson(errors, malformed=False)
     return document
 
 
-def _malformed(given: str, problem: str, allowed: str) -> Refused:
-    return Refused(422, "Malformed JSON", problem, [FieldError(WHOLE, given, problem, allowed)])
+def _malformed(given: str, problem: str, allowed: str) -> NotStrictJson:
+    return NotStrictJson([FieldError(WHOLE, given, problem, allowed)], malformed=True)
 
 
 class _ObjectWithRepeatedKey(dict[str, Any]):

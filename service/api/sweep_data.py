@@ -1,0 +1,37 @@
+"""What the trials of a sweep read: summaries of its data sets, made from the files that the server has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.api import schemas
+from service.api.problems import Refused
+from workers.errors import DataMissing
+from workers.spec.expand import tasks_of
+from workers.spec.sweep import SweepSpec
+from workers.tasks import Task
+from workers.tasks.dataset_info import DatasetTask
+from workers.tasks.summarise import summarise
+
+MAX_SETS = 20
+
+
+def of(sweep_id: str, spec: SweepSpec, data_dir: Path | None) -> schemas.SweepData:
+    """Return summaries of a sweep's data sets.
+
+    Raises:
+        Refused: The server can read none of them. The status is 404, and the detail says why.
+    """
+    sources: dict[str, Task] = {}
+    for task in tasks_of(spec):
+        sources.setdefault(task.dataset_name if isinstance(task, DatasetTask) else spec.task.name, task)
+    found, unreadable = [], []
+    for source, task in list(sources.items())[:MAX_SETS]:
+        try:
+            found.append(summarise(task, data_dir))
+        except DataMissing as error:
+            unreadable.append(schemas.UnreadableData(source=source, problem=str(error)))
+    if not found:
+        problem = f"the server cannot read the data of sweep {sweep_id}: {unreadable[0].problem}"
+        raise Refused(404, "Data not readable", problem)
+    return schemas.SweepData(sweep_id=sweep_id, sets=found, unreadable=unreadable, count=len(sources))
