@@ -15,7 +15,6 @@ from workers.protocol import Assignment, Checkpointed, Ended, Measured, Report
 from workers.runtime.train_pack import train
 from workers.spec.expand import plan_trial
 from workers.spec.parse import parse_sweep
-from workers.spec.trial import TrialSpec
 
 HEADER = "series,x,target\n"
 
@@ -77,8 +76,8 @@ def values(reports: list[Report]) -> dict[int, dict[str, float]]:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> tuple[TrialSpec, Assignment, Path]:
-    """A trial on a file of the user's data, its assignment, and the file."""
+def own(tmp_path: Path) -> tuple[Assignment, Path]:
+    """The assignment of a trial on a file of the user's data, and the file."""
     data = tmp_path / "data"
     data.mkdir()
     file = data / "mine.csv"
@@ -90,33 +89,33 @@ def own(tmp_path: Path) -> tuple[TrialSpec, Assignment, Path]:
         "space": {"training.seed": [0]},
     }
     spec = plan_trial(parse_sweep(document, data), 0, {"training.seed": 0}).require_spec()
-    return spec, make_assignment(tmp_path / "store", [spec], data_dir=str(data)), file
+    return make_assignment(tmp_path / "store", [spec], data_dir=str(data)), file
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    "change",
     [
-        (lambda file: file.unlink(), ["mine.csv"]),
-        (lambda file: shutil.rmtree(file.parent), ["mine.csv"]),
-        (lambda file: file.write_text(""), ["mine.csv"]),
-        (lambda file: file.write_bytes(b"\x00\xff" * 50), ["mine.csv"]),
-        (lambda file: file.write_text(HEADER + "0,1.0,a\n1,2.0,b\n"), ["mine.csv"]),
-        (lambda file: file.write_text(file.read_text().replace(",b\n", ",c\n")), ["mine.csv"]),
-        (lambda file: file.write_text(file.read_text().replace("x", "z")), ["mine.csv"]),
-        (lambda file: (file.unlink(), file.mkdir()), ["mine.csv"]),
+        lambda file: file.unlink(),
+        lambda file: shutil.rmtree(file.parent),
+        lambda file: file.write_text(""),
+        lambda file: file.write_bytes(b"\x00\xff" * 50),
+        lambda file: file.write_text(HEADER + "0,1.0,a\n1,2.0,b\n"),
+        lambda file: file.write_text(file.read_text().replace(",b\n", ",c\n")),
+        lambda file: file.write_text(file.read_text().replace(",0.1,", ",0.2,")),
+        lambda file: (file.unlink(), file.mkdir()),
     ],
-    ids=["removed", "folder removed", "empty", "other bytes", "shorter", "other labels", "other columns", "a folder"],
+    ids=["removed", "folder removed", "empty", "other bytes", "shorter", "other labels", "other values", "a folder"],
 )
 def test_data_changed_under_a_waiting_trial_fails_it_with_a_reason_until_it_is_put_back(
-    change: Any, words: list[str], own: tuple[TrialSpec, Assignment, Path]
+    change: Any, own: tuple[Assignment, Path]
 ) -> None:
-    _, assignment, file = own
+    assignment, file = own
     before = file.read_bytes()
     change(file)
     ((outcome, reason),) = ends(trained(assignment)).values()
     assert outcome == "failed"
     assert reason is not None
-    assert all(word in reason for word in words), reason
+    assert "mine.csv" in reason
     assert "Error" not in reason, reason
     if file.is_dir():
         file.rmdir()
