@@ -17,8 +17,8 @@ def in_words(error: BaseException) -> str:
         code = str(error.error_code)
         if error.get_http_status_code() >= 500:  # type: ignore[no-untyped-call]
             return (
-                f"MLflow failed while it stored something ({code}); its own log says why. Its disk or its database may "
-                f"be full or not writable; {RETRIED}"
+                f"MLflow failed while it stored something ({code}); its own log says why. Its disk may be full, or its "
+                f"database or the folder of its artifacts missing or not writable; {RETRIED}"
             )
         return f"MLflow refused a call ({code}); the controller's log has the call and the refusal; {RETRIED}"
     if isinstance(error, requests.HTTPError) and error.response is not None:

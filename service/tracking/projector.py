@@ -204,5 +204,5 @@ class Projector:
             self._deletions.check_experiments()
             self._deletions.check_runs()
         except (MlflowException, requests.RequestException) as error:
-            raise MlflowUnreachable(f"MLflow answers its health check at {self._url}, but {in_words(error)}") from error
+            raise MlflowUnreachable(f"MLflow answers its health check, but {in_words(error)}") from error
         self._health.set_up()

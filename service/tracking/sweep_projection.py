@@ -25,9 +25,9 @@ BATCH = 16
 """The number of trials whose entries are removed from the outbox together, once all of them have been written.
 
 A process that ends waits for one batch at most."""
-DELETED = "its run was deleted in MLflow before it had everything; restore the run there, and it gets the rest"
+DELETED = "its run was deleted in MLflow before it had everything; once it is restored there, it gets the rest"
 ALL_DELETED = (
-    "all of its runs were deleted in MLflow before they had everything; restore them there, and they get the rest"
+    "all of its runs were deleted in MLflow before they had everything; once they are restored there, they get the rest"
 )
 
 

@@ -207,7 +207,7 @@ class PackRun:
         if not due:
             return {}
         with ThreadPoolExecutor(min(WRITERS, len(due))) as pool:
-            jobs = {trial_id: pool.submit(state.save, self._folders[trial_id]) for trial_id, state in due.items()}
+            jobs = {trial_id: pool.submit(_save, state, self._folders[trial_id]) for trial_id, state in due.items()}
         return {trial_id: _path_or_error(job) for trial_id, job in jobs.items()}
 
     def _report_checkpoint(self, trial_id: str, written: Written, *, best: bool, objective: float | None) -> bool:
@@ -253,6 +253,14 @@ class PackRun:
     def _next_seq(self) -> int:
         self._seq += 1
         return self._seq
+
+
+def _save(state: TrainingState, folder: CheckpointFolder) -> Path:
+    """Write a checkpoint and return its folder. Raises OSError."""
+    try:
+        return state.save(folder)
+    except FileNotFoundError:  # somebody has removed the trial's folder while it was being written
+        return state.save(folder)
 
 
 def _path_or_error(job: Future[Path]) -> Path | OSError:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+import httpx
 import mlflow
 import pytest
 from mlflow import MlflowClient
@@ -40,14 +48,48 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def mlflow_url(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of an MLflow of this test, in its folder, where artifacts go too."""
+def mlflow_url(
+    request: pytest.FixtureRequest, empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The address of an MLflow of this test: its database, or, for the parameter "server", that of a server on it."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
-    before = mlflow.get_tracking_uri()
-    yield f"sqlite:///{tmp_path / 'mlflow.db'}"
+    store, before = f"sqlite:///{tmp_path / 'mlflow.db'}", mlflow.get_tracking_uri()
+    with served(store) if getattr(request, "param", "") == "server" else nullcontext(store) as url:
+        yield url
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(before)
+
+
+@contextmanager
+def served(store: str) -> Iterator[str]:
+    """Run an MLflow server on a database, with its artifacts in the present folder."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        f"--backend-store-uri={store}",
+        f"--port={port}",
+        "--workers=1",
+    ]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    server = subprocess.Popen([*command, "--artifacts-destination=artifacts"], env=environment, start_new_session=True)
+    url, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    try:
+        while True:
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"{url}/health", trust_env=False).is_success:
+                    break
+            assert server.poll() is None
+            assert time.monotonic() < end, "MLflow's server does not answer"
+            time.sleep(0.1)
+        yield url
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 @pytest.fixture

@@ -38,12 +38,41 @@ def test_a_deleted_trial_stays_deleted_and_the_rest_is_written(
     assert health(database).healthy
     assert health(database).detail["lacks"] == {
         story.id: "its best model is not in the model registry: the run of trial 1 was deleted in MLflow",
-        two: "its run was deleted in MLflow before it had everything; restore the run there, and it gets the rest",
+        two: "its run was deleted in MLflow before it had everything; once it is restored there, it gets the rest",
     }
     client.restore_run(story.run(two).info.run_id)
     drain(projector)
     assert story.is_whole(10, 20)
     assert (health(database).healthy, health(database).message) == (True, "answers")
+
+
+@pytest.mark.parametrize("mlflow_url", ["server"], indirect=True)
+def test_a_server_answers_as_its_database_does(
+    database: Database, stories: Stories, controllers: Callable[[], Projector], client: MlflowClient
+) -> None:
+    """A trial's run, the sweep's run, the experiment and a logged model are deleted, and the trial is restored."""
+    story, projector = stories(), controllers()
+    story.report(10)
+    story.end(0)
+    drain(projector)
+    own, one, two = (story.run(subject) for subject in (story.id, *story.trials))
+    client.delete_run(two.info.run_id)
+    client.delete_run(own.info.run_id)
+    story.report(20, 1)
+    drain(projector)
+    client.delete_experiment(own.info.experiment_id)
+    story.end(1)
+    drain(projector)
+    assert not story.waits
+    assert [story.run(s).info.lifecycle_stage for s in (story.id, *story.trials)] == ["active", "active", "deleted"]
+    assert (story.run(story.id).info.status, story.run(story.trials[0]).info.status) == ("FINISHED", "FINISHED")
+    assert health(database).healthy
+    client.delete_logged_model(one.data.tags["spectral.model_id"])
+    client.restore_run(two.info.run_id)
+    drain(projector)
+    assert (story.steps(story.trials[1]), story.run(story.trials[1]).info.status) == ([10, 20], "FINISHED")
+    assert [version.run_id for version in story.versions()] == [two.info.run_id]
+    assert health(database).message == "answers"
 
 
 def test_what_one_controller_saw_deleted_the_next_one_sees_restored(
