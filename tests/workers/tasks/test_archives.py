@@ -211,13 +211,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "Uschange.csv": ({"targets": ["Unemployment"], "kind": "regression"}, "column 1.*no name"),
     "seatbelts.csv": ({"targets": ["label"]}, "column 1.*no name"),
     # no line of names
-<<<<<<< HEAD
     "ElectricDevices.csv": ({}, "nothing but numbers; expected column names"),
     "GunPoint.csv": ({}, "nothing but numbers; expected column names"),
-=======
-    "ElectricDevices.csv": ({}, "nothing but numbers"),
-    "GunPoint.csv": ({}, "nothing but numbers"),
->>>>>>> main
     # tables of accuracies
     "FreshPRINCE_accuracy.csv": ({"targets": ["29"], "kind": "regression"}, "row 2, column Resamples:: found 'ACSF1'"),
     "HC2_accuracy.csv": ({"targets": ["29"], "kind": "regression"}, "row 2, column Resamples:: found 'ACSF1'"),
