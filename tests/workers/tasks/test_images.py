@@ -38,6 +38,11 @@ def idx(array: np.ndarray, shape: tuple[int, ...] | None = None) -> bytes:
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
+def packed_idx(*content: Any) -> bytes:
+    """The same in a gzip archive, whose bytes do not depend on the time."""
+    return gzip.compress(idx(*content), mtime=0)
+
+
 def pictures(count: int, height: int, width: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, height, width)).astype(np.uint8)
@@ -52,7 +57,9 @@ def put(
     found = (*pictures(40, height, width, classes, 0), *pictures(12, height, width, classes, 1))
     for name, array in zip(names, found, strict=True):
         content = idx(array)
-        (folder / f"{name}{'.gz' if packed else ''}").write_bytes(gzip.compress(content) if packed else content)
+        (folder / f"{name}{'.gz' if packed else ''}").write_bytes(
+            gzip.compress(content, mtime=0) if packed else content
+        )
     return found
 
 
@@ -244,12 +251,12 @@ SQUARES = np.zeros((40, 5, 4), np.uint8)
         (NAMES[1], idx(np.full(40, 7, np.uint8)), "found the single class 7; expected at least two classes"),
         (NAMES[2], idx(np.zeros((12, 4, 4), np.uint8)), "found images of 4 x 4 pixels; expected 5 x 4 pixels"),
         (NAMES[3], idx(np.full(12, 9, np.uint8)), "its labels: found '9'; expected one of the 3 classes"),
-        (NAMES[0], gzip.compress(idx(SQUARES))[:20], "found a damaged gzip archive"),
-        (NAMES[0], gzip.compress(idx(SQUARES))[:-1], "found a damaged gzip archive"),
+        (NAMES[0], packed_idx(SQUARES)[:20], "found a damaged gzip archive"),
+        (NAMES[0], packed_idx(SQUARES)[:-1], "found a damaged gzip archive"),
         (NAMES[0], b"\x1f\x8bnonsense", "found a damaged gzip archive"),
-        (NAMES[0], gzip.compress(idx(SQUARES, (41, 5, 4))), "41 x 5 x 4 numbers, 820 bytes, but 800 bytes follow"),
-        (NAMES[0], gzip.compress(idx(SQUARES, (39, 5, 4))), "39 x 5 x 4 numbers, 780 bytes, but more bytes follow"),
-        (NAMES[0], gzip.compress(idx(SQUARES, (2**20, 28, 28))), "which an archive of .* bytes cannot hold"),
+        (NAMES[0], packed_idx(SQUARES, (41, 5, 4)), "41 x 5 x 4 numbers, 820 bytes, but 800 bytes follow"),
+        (NAMES[0], packed_idx(SQUARES, (39, 5, 4)), "39 x 5 x 4 numbers, 780 bytes, but more bytes follow"),
+        (NAMES[0], packed_idx(SQUARES, (2**20, 28, 28)), "which an archive of .* bytes cannot hold"),
     ],
 )  # fmt: skip
 def test_what_a_file_has_wrong_is_named_at_submit(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -336,7 +343,7 @@ def test_any_bytes_are_read_if_they_are_an_idx_file_and_else_refused(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, packed: bool
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any"
-    path.write_bytes(gzip.compress(data) if packed else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if packed else data)
     body = body_of(data)
     if body is None:
         with pytest.raises(DataWrong, match=r"^any, "):
