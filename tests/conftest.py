@@ -29,6 +29,8 @@ SLOW = (
     "study/test_page.py",
     "test_examples.py",
     "test_packaging.py",
+    "workers/tasks/test_archives.py",
+    "workers/tasks/test_readers_fuzz.py",
     "workers/runtime/test_local_sweep.py",
 )
 """Folders and files that ``make test-fast`` leaves out."""

@@ -26,7 +26,7 @@ from tests.workers.tasks.written_series import (
 )
 from workers.tasks.ucr import Ucr
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=40, deadline=None)
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le with a mark"]
 LINE_ENDS = ["\n", "\r\n", "\r"]
 
