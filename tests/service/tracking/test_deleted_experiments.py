@@ -77,7 +77,12 @@ def test_a_deleted_experiment_is_left_alone_until_a_sweep_needs_it(
 @pytest.mark.parametrize("next_one", ["", "another", "spectral"])
 @pytest.mark.parametrize("seen", [True, False])
 def test_a_purged_experiment_is_made_anew_with_the_sweeps_that_are_wanted(
-    next_one: str, seen: bool, stories: Stories, controllers: Callable[[], Projector], client: MlflowClient
+    next_one: str,
+    seen: bool,
+    stories: Stories,
+    controllers: Callable[[], Projector],
+    client: MlflowClient,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Of one that was seen in the trash the old sweeps are not wanted; one that is just gone was lost.
 
@@ -111,6 +116,9 @@ def test_a_purged_experiment_is_made_anew_with_the_sweeps_that_are_wanted(
         assert not ended.waits
     else:
         assert ended.is_whole(10)
+    caplog.clear()
+    drain(projector)
+    assert caplog.messages == []
 
 
 def test_sweeps_stay_in_a_renamed_experiment_and_new_ones_get_one_of_the_right_name(
