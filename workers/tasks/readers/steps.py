@@ -63,7 +63,8 @@ def check_steps(table: Table, column: str, rows: list[npt.NDArray[np.int64]], un
         off = np.abs(sizes - usual)
         at = int(np.argmax(off >= 0.999 * off.max())) + 1  # the first of those that are farthest off
         unit = precisions[-1]
-        stored_usual, stored = (_words(round(size / unit) * unit, seconds) for size in (usual, sizes[at - 1]))
+        shown = [round(size / unit) * unit if size * 1e-15 < unit < size else size for size in (usual, sizes[at - 1])]
+        stored_usual, stored = (_words(size, seconds) for size in shown)
         expected = f"steps of {stored_usual}, as in most of the series; or set the field uneven to true"
         raise DataWrong(table.file, table.place(int(one[at]), column), Phrase(f"a step of {stored}"), expected)
 
@@ -129,7 +130,7 @@ def _last_digit(word: str) -> float:
     """Return what the last digit of a written number stands for: 0.01 for ``1.50``, 1 for ``7``."""
     found = DECIMALS.search(word)
     decimals, exponent = found.groups() if found else ("", "0")
-    return float(10.0 ** (int(exponent or 0) - len(decimals or "")))
+    return float(f"1e{int(exponent or 0) - len(decimals or '')}")
 
 
 def _times(table: Table, column: str) -> tuple[Times, float | None]:

@@ -23,7 +23,7 @@ from workers.tasks.readers.series import Series, without_end
 from workers.tasks.readers.steps import check_steps
 from workers.tasks.readers.table import Cells, Table
 from workers.tasks.readers.targets import are_given
-from workers.tasks.readers.unlisted import check_unlisted_of_long, check_unlisted_of_wide
+from workers.tasks.readers.unlisted import check_unlisted_of_long, check_unlisted_of_wide, check_usual_names
 
 SERIES, STEP = "series", "step"
 
@@ -97,6 +97,7 @@ def _wide(table: Table, columns: Columns) -> Series:
     _check_roles(table, columns, inputs, "the targets")
     if columns.inputs is None:
         check_unlisted_of_wide(table, inputs)
+        check_usual_names(table, inputs)
     targets = np.stack([table.labels(name) for name in columns.targets], axis=1)
     values = np.stack([table.numbers(name) for name in inputs], axis=1)
     return Series(
@@ -126,6 +127,7 @@ def _long(table: Table, columns: Columns, name: str) -> Series:
     else:
         _check_order(table, name, rows)
     if columns.inputs is None:
+        check_usual_names(table, inputs)
         check_unlisted_of_long(table, inputs)
     values = np.stack([table.numbers(column) for column in inputs], axis=1)
     targets = np.stack([table.labels(column) for column in columns.targets], axis=1)

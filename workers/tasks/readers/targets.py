@@ -14,6 +14,8 @@ from workers.tasks.readers.number import NotANumber, floats, is_missing
 from workers.tasks.readers.series import Series
 from workers.tasks.task import MASKED
 
+MOST_CLASSES = 100_000
+
 
 def classes_of(series: Series, otherwise: str) -> list[str]:
     """Return the labels of a file's classes in the order of their numbers: those that it lists, or else has.
@@ -35,6 +37,8 @@ def classes_of(series: Series, otherwise: str) -> list[str]:
     if len(found) < 2:
         what = Phrase(f"the single class {found[0]!r}" if found else "no label")
         raise DataWrong(series.file, "its targets", what, "at least two classes to tell apart")
+    if len(found) > MOST_CLASSES:
+        raise DataWrong(series.file, "its targets", Phrase(f"{len(found):,} classes"), f"at most {MOST_CLASSES:,}")
     return in_order(labels_of(series.classes)) if series.classes else found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ COUNTERS = re.compile(r"index|level_[0-9]+|rownames?|row_(?:nr|number|id)|rownum
 """Names of columns that number rows."""
 NAMES = re.compile(r"(?:id|case|instance|subject|patient|series|unique|dim|sample)s?(?:_id)?")
 """Names of columns that say which series a row belongs to."""
+USUAL = frozenset({"target", "series", "step"})
+"""Names that columns have by default in a task."""
+NUMBERED = re.compile(r"(\D*)(\d{1,9})", re.ASCII)
 LISTED = "list the columns of values in the field inputs"
 MANY_ROWS = 10
 """From this many rows on, columns are compared with the numbers of the rows."""
@@ -51,6 +55,7 @@ def check_unlisted_of_wide(table: Table, inputs: Sequence[str]) -> None:
     if len(inputs) == 1:
         expected = f"{long}; or, for series of a single step, this column in the field inputs"
         raise DataWrong(table.file, "its columns", Phrase(f"a single column of values, {inputs[0]}"), expected)
+    _check_order_of_steps(table, inputs)
     pair = _series_and_step([table.numbers(name) for name in inputs[:MANY_COLUMNS]])
     if pair is not None:
         series, step = (inputs[place] for place in pair)
@@ -58,6 +63,26 @@ def check_unlisted_of_wide(table: Table, inputs: Sequence[str]) -> None:
         found = Phrase(f"rows that {series} gathers to series, in which {step} increases")
         raise DataWrong(table.file, "its columns", found, expected)
     _check_row_numbers(table, inputs)
+
+
+def check_usual_names(table: Table, inputs: Sequence[str]) -> None:
+    """Raise DataWrong if a column with the usual name of targets, series or steps is left among the values."""
+    left = [name for name in inputs if name in USUAL]
+    if left:
+        expected = f"another part for this column, beside those that the task names; or leave it out, or {LISTED}"
+        raise DataWrong(table.file, f"column {left[0]}", Phrase("it among the values"), expected)
+
+
+def _check_order_of_steps(table: Table, inputs: Sequence[str]) -> None:
+    """Raise DataWrong if columns that are numbered, such as t0, t1, t2, do not stand in the order of their numbers."""
+    found = [NUMBERED.fullmatch(name) for name in inputs]
+    if len({match and match[1] for match in found}) != 1 or found[0] is None:
+        return
+    numbers = [int(match[2]) for match in found if match]
+    for place, (one, following) in enumerate(pairwise(numbers), 1):
+        if following <= one:
+            expected = f"columns in the order of their numbers, as these are the steps of a series; or {LISTED}"
+            raise DataWrong(table.file, "its columns", Phrase(f"{inputs[place]} after {inputs[place - 1]}"), expected)
 
 
 def _check_row_numbers(table: Table, inputs: Sequence[str]) -> None:

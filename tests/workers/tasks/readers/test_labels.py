@@ -199,3 +199,9 @@ def test_a_label_for_each_step_is_asked_for_where_its_shape_says_so(tmp_path: Pa
     np.savez(tmp_path / "data.npz", inputs=np.zeros((6, 4)), targets=np.zeros((6, 4), int))
     with pytest.raises(DataWrong, match="or every_step, for one label for each step"):
         OwnData(file="data.npz").with_info(tmp_path)
+
+
+def test_more_classes_than_a_network_has_outputs_for_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", inputs=np.zeros((100_001, 1)), targets=np.arange(100_001))
+    with pytest.raises(DataWrong, match="found 100,001 classes; expected at most 100,000"):
+        OwnData(file="data.npz").with_info(tmp_path)

@@ -225,6 +225,10 @@ def test_marks_and_encodings_change_nothing(tmp_path: Path) -> None:
         ("Timestamp,x,target\n0,1,a\n1,2,b\n", {}, "column Timestamp: found the name of a series or a time"),
         ("t,x,target\n0,1,a\n1,2,b\n", {"step": "t"}, "found a column of steps, t, but none of series"),
         ("data,target\n1,a\n2,b\n", {}, "found a single column of values, data; expected the fields series and step"),
+        ("id,series,x,target\nu,v,1,p\nw,z,2,q\n", {"series": "id"}, "column series: found it among the values"),
+        ("x,target,label\n1,0,p\n2,1,q\n", {"targets": ["label"]}, "column target: found it among the values"),
+        ("t0,t1,t10,t2,target\n1,2,3,4,p\n2,3,4,5,q\n", {}, "found t2 after t10; expected columns in the order"),
+        ("t2,t1,t0,target\n1,2,3,p\n2,3,4,q\n", {}, "found t1 after t2; expected columns in the order"),
         ("Series,x,y,target\na,1,1,p\nb,2,2,q\n", {}, "found a column named 'Series'; expected the name series"),
         ("series,Step,y,target\na,1,1,p\nb,2,2,q\n", {}, "found a column named 'Step'; expected the name step"),
         ("series,x,Target\na,1,p\nb,2,q\n", {}, "expected a column named target; did you mean 'Target'?"),
@@ -364,11 +368,11 @@ def test_a_wide_and_a_long_table_are_not_of_one_task(tmp_path: Path) -> None:
 
 
 def test_steps_of_another_wide_table_have_the_same_order(tmp_path: Path) -> None:
-    (tmp_path / "longer.csv").write_text("target,t0,t1,t2\na,1,2,3\nb,1,2,3\n")
-    (tmp_path / "turned.csv").write_text("target,t1,t0\na,2,1\nb,2,1\n")
-    text = "target,t0,t1\n" + "a,1,2\nb,3,4\n" * 4
+    (tmp_path / "longer.csv").write_text("target,a,b,c\na,1,2,3\nb,1,2,3\n")
+    (tmp_path / "turned.csv").write_text("target,b,a\na,2,1\nb,2,1\n")
+    text = "target,a,b\n" + "a,1,2\nb,3,4\n" * 4
     assert own(tmp_path, text, test_file="longer.csv").info.length == 3
-    with pytest.raises(DataWrong, match=r"turned\.csv, its columns of values: found t1, t0; expected t0, t1, as"):
+    with pytest.raises(DataWrong, match=r"turned\.csv, its columns of values: found b, a; expected a, b, as"):
         own(tmp_path, text, test_file="turned.csv")
 
 
