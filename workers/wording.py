@@ -59,6 +59,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
 _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, _ and -, with a letter or digit first",
     r"^(auto|.+:[0-9]{1,5})$": "auto, or the host and port of Ray's head, such as 10.0.0.1:6379",
+    r"^(sqlite|postgresql\+psycopg)://.*$": "sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME",
     r"^[!-~]+$": "visible ASCII characters without spaces",
 }
 _OWN_TYPES = frozenset(get_args(ErrorType))

@@ -157,7 +157,7 @@ def test_an_mlflow_behind_such_a_proxy_stops_no_controller(monkeypatch: pytest.M
         with pytest.raises(MlflowUnreachable, match=r"MLflow does not answer .*: HTTP_PROXY is 'socks4://127.0.0.1:9'"):
             probe.check()
     monkeypatch.setenv("HTTP_PROXY", CLOSED)
-    with pytest.raises(MlflowUnreachable, match=r"MLflow does not answer .* \(connection refused\)"):
+    with pytest.raises(MlflowUnreachable, match=r"MLflow does not answer .*: connection refused"):
         probe.check()
     probe.close()
 

@@ -13,12 +13,8 @@ from service.settings import ControllerSettings, wrong_settings
     [
         ("ray_address", "head", "'head' has characters that are not allowed; allowed: auto, or the host and port"),
         ("ray_address", "head:", "allowed: auto, or the host and port of Ray's head, such as 10.0.0.1:6379"),
-        (
-            "database_url",
-            "foo",
-            "'foo' is not the address of a database; allowed: sqlite:///PATH or postgresql+psycopg",
-        ),
-        ("database_url", "nothing://x/y", "is not the address of a database"),
+        ("database_url", "foo", "'foo' has characters that are not allowed; allowed: sqlite:///PATH or postgresql+psy"),
+        ("database_url", "mysql://me:secret@x/y", "'mysql://x/y' has characters that are not allowed"),
         ("tick_seconds", "0", "'0' is not above 0; allowed: above 0"),
         ("tick_seconds", "soon", "'soon' is not a number; allowed: a number"),
     ],
