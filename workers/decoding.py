@@ -13,9 +13,8 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 """The marks at the beginning of a text and the encoding that each stands for; empty for one that is not read."""
-
-
 MARK = "\ufeff"
+"""A byte-order mark in decoded text."""
 
 
 class NotText(ValueError):

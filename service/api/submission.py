@@ -34,7 +34,7 @@ def stored(spec: SweepSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json")
 
 
-def known(database: Database, body_hash: str, key: str | None) -> Sweep | None:
+def find_by_key(database: Database, body_hash: str, key: str | None) -> Sweep | None:
     """Return the row that an earlier request with this key stored; None if there is none, or no key.
 
     It is looked for before the document is checked, so that a repeated request finds its sweep although the data of the

@@ -16,7 +16,7 @@ from workers.tasks.summarise import summarise
 MAX_SETS = 20
 
 
-def of(sweep_id: str, spec: SweepSpec, data_dir: Path | None) -> schemas.SweepData:
+def summaries_of(sweep_id: str, spec: SweepSpec, data_dir: Path | None) -> schemas.SweepData:
     """Return summaries of a sweep's data sets.
 
     Raises:

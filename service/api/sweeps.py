@@ -13,7 +13,7 @@ from service.api import cursors, dry_run, presenters, report, schemas, sweep_dat
 from service.api.deps import Ctx, SweepId
 from service.api.json_body import Posted
 from service.api.strict_query import Known
-from service.api.submission import Key, known, submit
+from service.api.submission import Key, find_by_key, submit
 from service.states import SweepState, SweepVerb, TrialState
 from service.store import components, sweeps, trials
 from service.store.tables import Sweep, Trial
@@ -56,7 +56,7 @@ def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = No
     The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409.
     Without the header, every request submits a new sweep.
     """
-    row = known(context.database, document.hash, key)
+    row = find_by_key(context.database, document.hash, key)
     if row is None:
         spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
         row = submit(context.database, spec, document.hash, key)
@@ -140,7 +140,7 @@ def get_data(sweep_id: SweepId, context: Ctx) -> schemas.SweepData:
     """
     with context.database.read() as session:
         spec = SweepSpec.model_validate(sweeps.get(session, sweep_id).spec)
-    return sweep_data.of(sweep_id, spec, context.settings.data_dir)
+    return sweep_data.summaries_of(sweep_id, spec, context.settings.data_dir)
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202)

@@ -27,7 +27,7 @@ SAME_ACCURACY = 1.1
 """How many times the accuracy of a guess a network has to reach where the classes were not counted."""
 
 STEPS_MARGIN = 0.01
-"""What an accuracy of steps has to be above that of a constant answer."""
+"""By how much the accuracy on steps has to exceed that of a constant answer."""
 
 
 def data_warnings(sweep: SweepSpec, tasks: Sequence[Task]) -> list[FieldError]:

@@ -45,3 +45,9 @@ def file_in(data_dir: Path | None, name: str) -> Path:
         remedy = "Put it there, or set SPECTRAL_DATA_DIR to the folder that contains it."
         raise DataMissing(f"{name} is not in {folder}. {remedy}", name)
     return path
+
+
+def version_of(path: Path) -> tuple[int, int]:
+    """Return what changes when a file does, so that a cache can hold its content: the time of its change, its size."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size

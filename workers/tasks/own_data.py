@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from workers.tasks.data_folder import file_in, inside
+from workers.tasks.data_folder import file_in, inside, version_of
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 from workers.tasks.readers.checks import REGRESSION, aligned, check_digest, checked
 from workers.tasks.readers.errors import DataWrong, Phrase
@@ -211,8 +211,8 @@ class OwnData(DatasetTask):
         return list(dict.fromkeys(filter(None, (self.file, self.validation_file, self.test_file))))
 
     def _sets(self, data_dir: Path | None) -> dict[SubsetName, Sequences]:
-        changed = max(file_in(data_dir, name).stat().st_mtime_ns for name in self._files)
-        return _sets(self.model_dump_json(), data_dir, changed)
+        versions = tuple(version_of(file_in(data_dir, name)) for name in self._files)
+        return _sets(self.model_dump_json(), data_dir, versions)
 
     def read_series(self, data_dir: Path | None) -> list[Series]:
         """Return the series of every file as they are there, with missing values."""
@@ -231,12 +231,12 @@ class OwnData(DatasetTask):
         inputs = None if self.inputs is None else tuple(self.inputs)
         columns = Columns(tuple(self.targets), inputs, self.series, self.step, self.uneven, self.every_step)
         paths = {name: file_in(data_dir, name) for name in self._files}
-        return {name: _file(path, name, columns, path.stat().st_mtime_ns) for name, path in paths.items()}
+        return {name: _file(path, name, columns, version_of(path)) for name, path in paths.items()}
 
 
 @lru_cache(maxsize=3)
-def _file(path: Path, name: str, columns: Columns, changed: int) -> Series:
-    """Read a file in the format that its name says; ``changed``, the time of its last change, renews the cache."""
+def _file(path: Path, name: str, columns: Columns, version: tuple[int, int]) -> Series:
+    """Read a file in the format that its name says; ``version`` (``version_of``) keeps the cache up to date."""
     if path.suffix == ".npz":
         return read_npz(path, name, every_step=columns.every_step)
     if path.suffix != ".ts":
@@ -248,8 +248,8 @@ def _file(path: Path, name: str, columns: Columns, changed: int) -> Series:
 
 
 @lru_cache(maxsize=2)
-def _sets(document: str, data_dir: Path | None, changed: int) -> dict[SubsetName, Sequences]:
-    """Read the files once for all splits; ``changed``, the time of their last change, keeps the cache up to date."""
+def _sets(document: str, data_dir: Path | None, versions: tuple[tuple[int, int], ...]) -> dict[SubsetName, Sequences]:
+    """Read the files once for all splits; ``versions`` (``version_of``) keep the cache up to date."""
     task = OwnData.model_validate_json(document).with_info(data_dir)
     files = task._read(data_dir)
     check_digest(files.values(), task.info.digest)

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, FiniteFloat
 
 from workers.decoding import lines_of, with_line_feeds
 from workers.errors import DataMissing
-from workers.tasks.data_folder import file_in, inside
+from workers.tasks.data_folder import file_in, inside, version_of
 from workers.tasks.language import LanguageTask, Streams
 from workers.tasks.readers.text import read_text
 from workers.tasks.task import MetricDirections, decided_by, scored
@@ -72,12 +72,12 @@ class Text(LanguageTask):
     def streams(self, data_dir: Path | None) -> Streams:
         """Read the file, cut it into the three parts and number its tokens."""
         path = file_in(data_dir, self.file)
-        return _streams(self, path, path.stat().st_mtime_ns)
+        return _streams(self, path, version_of(path))
 
 
 @lru_cache(maxsize=2)
-def _streams(task: Text, path: Path, changed: int) -> Streams:
-    """Read a text; ``changed``, the time of its last change, keeps the cache from returning an older text."""
+def _streams(task: Text, path: Path, version: tuple[int, int]) -> Streams:
+    """Read a text; ``version`` (``version_of``) keeps the cache from returning an older text."""
     tokens = _tokens(path, task.file, task.level)
     test = len(tokens) - int(len(tokens) * task.test)
     validation = test - int(len(tokens) * task.validation)

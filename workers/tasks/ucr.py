@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import Field, FiniteFloat
 
 from workers.errors import DataMissing
-from workers.tasks.data_folder import folder_of
+from workers.tasks.data_folder import folder_of, version_of
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 from workers.tasks.readers import ts, tsv
 from workers.tasks.readers.checks import aligned, check_digest, checked
@@ -143,7 +143,7 @@ class Ucr(DatasetTask):
 
     def _read_raw(self, part: UcrFile, data_dir: Path | None) -> Series:
         path = _path(self.dataset, part, data_dir)
-        return _read(path, path.stat().st_mtime_ns)
+        return _read(path, version_of(path))
 
     def _sequences(self, part: UcrFile, data_dir: Path | None) -> Sequences:
         task = self.with_info(data_dir)
@@ -185,6 +185,6 @@ def _path(dataset: str, part: UcrFile, data_dir: Path | None) -> Path:
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, changed: int) -> Series:
-    """Read a file; ``changed``, the time of its last change, keeps the cache up to date."""
+def _read(path: Path, version: tuple[int, int]) -> Series:
+    """Read a file; ``version`` (``version_of``) keeps the cache up to date."""
     return READERS[path.suffix](path, path.name)

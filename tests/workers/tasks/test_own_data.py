@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,21 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text(LONG.replace("s0,0,a", "s0,x,a"))
     with pytest.raises(DataWrong, match="row 2, column x"):
         task.training_data(tmp_path)
+
+
+def test_a_file_that_was_exchanged_for_an_older_one_is_read_anew(tmp_path: Path) -> None:
+    task = own(tmp_path, LONG, test_file=put_away(tmp_path, "test.csv"))
+    assert task.training_data(tmp_path) is not None
+    exchanged = tmp_path / put_away(tmp_path, "test.csv", "9")
+    os.utime(exchanged, (1, 1))
+    with pytest.raises(DataWrong, match="the data: found other series"):
+        task.training_data(tmp_path)
+
+
+def put_away(folder: Path, name: str, first: str = "0") -> str:
+    """Write a file of the format of ``LONG``, whose first value is ``first``, and return its name."""
+    (folder / name).write_text(f"series,x,target\nu,{first},a\nv,1,b\n")
+    return name
 
 
 @pytest.mark.parametrize(

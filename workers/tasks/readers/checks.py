@@ -89,7 +89,8 @@ def aligned(first: Series, other: Series) -> Series:
         _check_names(first, other, first.names[:common] == other.names[:common])
         return other
     _check_names(first, other, set(first.names) == set(other.names))
-    order = [other.names.index(name) for name in first.names]
+    places = {name: place for place, name in enumerate(other.names)}
+    order = [places[name] for name in first.names]
     return replace(
         other,
         values=[one[:, order] for one in other.values],

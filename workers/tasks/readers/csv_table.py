@@ -41,11 +41,12 @@ def read_csv(path: Path, file: str) -> Table:
     while rows and not any(rows[-1]):
         rows.pop()
     body = rows[1:]
+    commented = set(re.findall(r"[\r\n](#[^,\r\n]*)", text))  # the quotation marks of a quoted cell would come first
     short = None
     for place, row in enumerate(body):
         if not any(row):
             raise DataWrong(file, f"row {place + 2}", Phrase("an empty row"), "cells; leave the row out")
-        if row[0].startswith("#") and f"\n{row[0]}" in text.replace("\r", "\n"):
+        if row[0] in commented:
             raise DataWrong(file, f"row {place + 2}", row[0], "cells; a csv file has no comments, so leave the row out")
         if len(row) > len(names):
             if len(body) > 2 and all(len(other) == len(names) + 1 for other in body):

@@ -17,7 +17,6 @@ EXACT_FLOAT = 2**53
 """From here on floats cannot tell neighbouring whole numbers apart."""
 CODE = re.compile(r"[+-]?0[0-9]")
 """The beginning of a code such as ``007``, whose zeros tell it from ``7``."""
-
 JOINERS = "\u200c\u200d"
 """Invisible characters that belong to the words of some scripts."""
 HEXADECIMAL = re.compile(r"[0-9]+[eE][0-9]+")

@@ -91,7 +91,7 @@ def _with_index(table: pyarrow.Table, index: list[str | tuple[str, range]], file
     stored = [level for level in index if isinstance(level, str) and level in names]
     counted = [level for level in index if not isinstance(level, str)]
     order = [names.index(level) for level in stored]
-    order += [place for place in range(len(names)) if place not in order]
+    order += sorted(set(range(len(names))) - set(order))
 
     def column(place: int) -> Cells:
         if place < len(counted):

@@ -22,7 +22,7 @@ PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """How many of numpy's units of time are in a second."""
 ZONED = re.compile(r"[Tt ][0-9].*(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)$")
 """A time of day with an offset from UTC at its end."""
-DATED = "a number, or a date and time in ISO 8601, such as 2024-02-01T13:00"
+DATED = "a date and time in ISO 8601, such as 2024-02-01T13:00"
 
 Times = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
@@ -151,8 +151,8 @@ def _times(table: Table, column: str) -> tuple[Times, float | None]:
     try:
         times = cells.astype(np.float64) if cells.dtype.kind == "f" else floats(words)
     except NotANumber as error:
-        expected = f"{error.expected}, or a date and time in ISO 8601, such as 2024-02-01T13:00"
-        raise DataWrong(table.file, table.place(error.index, column), words[error.index], expected) from None
+        place = table.place(error.index, column)
+        raise DataWrong(table.file, place, words[error.index], f"{error.expected}, or {DATED}") from None
     _refuse(table, column, ~np.isfinite(times))
     return times, None
 
@@ -162,7 +162,7 @@ def _refuse(table: Table, column: str, wrong: npt.NDArray[np.bool_]) -> None:
         row = int(np.argmax(wrong))
         cell = table.cells(column)[row]
         found = Phrase("nothing") if cell is None or not str(cell).strip() else str(cell)
-        raise DataWrong(table.file, table.place(row, column), found, DATED)
+        raise DataWrong(table.file, table.place(row, column), found, f"a number, or {DATED}")
 
 
 def _is_dated(cells: Cells) -> bool:

@@ -41,6 +41,7 @@ class Table:
     column: Callable[[int], Cells]
     short: tuple[int, int] | None = None
     _read: dict[str, Cells] = field(default_factory=dict, repr=False)
+    _places: dict[str, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Check the names: none is empty, and no two are alike but for blanks."""
@@ -61,9 +62,13 @@ class Table:
                 expected = "names that differ by more than blanks; rename one of the two columns, or leave it out"
                 raise DataWrong(self.file, place, found, expected)
             seen[without_blanks] = name
+            self._places[name] = number - 1
 
     def __len__(self) -> int:
         return self.rows
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
 
     def place(self, row: int, column: str) -> str:
         """Return words for a cell, such as ``row 3, column x``. In a csv file, the line of column names is row 1."""
@@ -72,7 +77,7 @@ class Table:
     def cells(self, column: str) -> Cells:
         """Return a column unchanged, (rows,)."""
         if column not in self._read:
-            self._read[column] = self.column(self.names.index(column))
+            self._read[column] = self.column(self._places[column])
         return self._read[column]
 
     def labels(self, column: str) -> Cells:

@@ -62,12 +62,12 @@ def read_table(path: Path, file: str, columns: Columns) -> Series:
     """
     table = read_csv(path, file) if path.suffix == ".csv" else read_parquet(path, file)
     for wanted in (*columns.targets, *(columns.inputs or ()), columns.series, columns.step):
-        if wanted is not None and wanted not in table.names:
+        if wanted is not None and wanted not in table:
             near = [name for name in table.names if _letters(name) == _letters(wanted)]
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise DataWrong(file, "its columns", Phrase(_listed(table.names)), f"a column named {wanted}{hint}")
     _check_spelling(table, columns)
-    name = columns.series or (SERIES if SERIES in table.names else None)
+    name = columns.series or (SERIES if SERIES in table else None)
     return _long(table, columns, name) if name is not None else _wide(table, columns)
 
 
@@ -76,7 +76,7 @@ def _check_spelling(table: Table, columns: Columns) -> None:
     named = {*columns.targets, *(columns.inputs or ()), columns.series, columns.step}
     for usual, given in ((SERIES, columns.series), (STEP, columns.step)):
         near = [name for name in table.names if _letters(name) == usual and name not in named]
-        if given is None and near and usual not in table.names:
+        if given is None and near and usual not in table:
             expected = f'the name {usual}, or "{usual}": "{near[0]}" in the task'
             raise DataWrong(table.file, "its columns", Phrase(f"a column named {near[0]!r}"), expected)
 
@@ -115,7 +115,7 @@ def _long(table: Table, columns: Columns, name: str) -> Series:
         row, count = table.short
         expected = f"{len(table.names)}, one for each column name"
         raise DataWrong(table.file, f"row {row + table.first}", Phrase(f"{count} cell{'s' * (count != 1)}"), expected)
-    step = columns.step or (STEP if STEP in table.names and STEP not in columns.targets else None)
+    step = columns.step or (STEP if STEP in table and STEP not in columns.targets else None)
     inputs = columns.inputs or tuple(n for n in table.names if n not in (name, step, *columns.targets))
     if name in (*columns.targets, *inputs):
         expected = "a column of its own that names the series"

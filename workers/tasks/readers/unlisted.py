@@ -27,6 +27,7 @@ NAMES = re.compile(r"(?:id|case|instance|subject|patient|series|unique|dim|sampl
 USUAL = frozenset({"target", "series", "step"})
 """Names that columns have by default in a task."""
 NUMBERED = re.compile(r"(\D*)(\d{1,9})", re.ASCII)
+"""A name that ends in a number, and the number."""
 LISTED = "list the columns of values in the field inputs"
 MANY_ROWS = 10
 """From this many rows on, columns are compared with the numbers of the rows."""
@@ -70,7 +71,7 @@ def check_usual_names(table: Table, inputs: Sequence[str]) -> None:
     left = [name for name in inputs if name in USUAL]
     if left:
         expected = f"another part for this column, beside those that the task names; or leave it out, or {LISTED}"
-        raise DataWrong(table.file, f"column {left[0]}", Phrase("it among the values"), expected)
+        raise DataWrong(table.file, f"column {left[0]}", Phrase("this name among the values"), expected)
 
 
 def _check_order_of_steps(table: Table, inputs: Sequence[str]) -> None:

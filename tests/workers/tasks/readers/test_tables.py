@@ -225,8 +225,8 @@ def test_marks_and_encodings_change_nothing(tmp_path: Path) -> None:
         ("Timestamp,x,target\n0,1,a\n1,2,b\n", {}, "column Timestamp: found the name of a series or a time"),
         ("t,x,target\n0,1,a\n1,2,b\n", {"step": "t"}, "found a column of steps, t, but none of series"),
         ("data,target\n1,a\n2,b\n", {}, "found a single column of values, data; expected the fields series and step"),
-        ("id,series,x,target\nu,v,1,p\nw,z,2,q\n", {"series": "id"}, "column series: found it among the values"),
-        ("x,target,label\n1,0,p\n2,1,q\n", {"targets": ["label"]}, "column target: found it among the values"),
+        ("id,series,x,target\nu,v,1,p\nw,z,2,q\n", {"series": "id"}, "column series: found this name among the values"),
+        ("x,target,label\n1,0,p\n2,1,q\n", {"targets": ["label"]}, "column target: found this name among the values"),
         ("t0,t1,t10,t2,target\n1,2,3,4,p\n2,3,4,5,q\n", {}, "found t2 after t10; expected columns in the order"),
         ("t2,t1,t0,target\n1,2,3,p\n2,3,4,q\n", {}, "found t1 after t2; expected columns in the order"),
         ("Series,x,y,target\na,1,1,p\nb,2,2,q\n", {}, "found a column named 'Series'; expected the name series"),
@@ -262,6 +262,11 @@ def test_a_column_that_counts_the_rows_is_refused_unless_it_is_listed(tmp_path: 
             own(tmp_path, table.to_csv(index=False))
         listed = [column for column in table.columns if column not in ("series", "target")]
         assert own(tmp_path, table.to_csv(index=False), inputs=listed).info.classes == ["a", "b"]
+
+
+def test_a_name_that_begins_like_a_comment_is_read_in_quotation_marks(tmp_path: Path) -> None:
+    rows = "".join(f'"#{n}",{n}.5,{"ab"[n % 2]}\n' for n in range(8))
+    assert own(tmp_path, "series,x,target\n" + rows).info.classes == ["a", "b"]
 
 
 def long_frame(series: str, step: str, shuffled: bool = False) -> pd.DataFrame:
