@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 
 MOST_PORTS = 65535
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Variables that name the certificates of the servers to trust."""
 TLS_WORDS = {
     "wrong version number": "the server there does not speak TLS; write http:// instead of https://",
     "record layer failure": "the server there does not speak TLS; write http:// instead of https://",
@@ -36,7 +39,9 @@ class ConnectionUnusable(ConnectionError):
     """
 
 
-def http_client(url: str, *, timeout: float) -> httpx.Client:
+def http_client(
+    url: str, *, timeout: float, certificates: Sequence[str] = CERTIFICATES, verified: bool = True
+) -> httpx.Client:
     """Return an HTTP client for one server, which keeps its connections open until it is closed.
 
     Calls to this machine take no proxy. Calls to other machines take the one that the environment names.
@@ -44,6 +49,9 @@ def http_client(url: str, *, timeout: float) -> httpx.Client:
     Args:
         url: The server's address, such as ``http://127.0.0.1:8000``. Paths of calls are relative to it.
         timeout: For how many seconds a call waits for the connection, or for the next part of the answer.
+        certificates: Variables that may name what servers are verified with; the first that is set counts, and without
+            one the certificates of certifi do. A name that ends in ``_DIR`` is that of a folder.
+        verified: Whether servers have to prove who they are.
 
     Raises:
         ConnectionUnusable: The address, the proxy or the certificates cannot be used.
@@ -53,7 +61,7 @@ def http_client(url: str, *, timeout: float) -> httpx.Client:
     address = _parsed(url)
     proxy = _proxy_of(address)
     # an address without TLS needs no certificates: they take long to load, and the file named for them may be missing
-    verify = _certificates() if address.scheme == "https" else False
+    verify = _trusted(certificates) if address.scheme == "https" and verified else False
     transport = httpx.HTTPTransport(verify=verify, proxy=_usable(proxy, address.host) if proxy else None)
     return httpx.Client(base_url=address, timeout=timeout, transport=transport, trust_env=False)
 
@@ -137,8 +145,8 @@ def _usable(proxy: Proxy, host: str) -> httpx.Proxy:
     return found
 
 
-def _certificates() -> ssl.SSLContext:
-    """Return what servers are verified with: SSL_CERT_FILE or SSL_CERT_DIR, or else the certificates of certifi.
+def _trusted(variables: Sequence[str]) -> ssl.SSLContext:
+    """Return what servers are verified with: what the first of the variables names, or else certifi's certificates.
 
     The context is not ``ssl.create_default_context``, which writes the keys of all connections to a file if the
     variable SSLKEYLOGFILE names one.
@@ -147,17 +155,17 @@ def _certificates() -> ssl.SSLContext:
 
     import certifi
 
-    variable = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), "")
+    variable = next((name for name in variables if os.environ.get(name)), "")
     path = os.environ[variable] if variable else certifi.where()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        if variable == "SSL_CERT_DIR":
+        if variable.endswith("_DIR"):
             os.listdir(path)
             context.load_verify_locations(capath=path)
         else:
             context.load_verify_locations(cafile=path)
     except (OSError, ssl.SSLError) as error:
-        kind = "a folder of certificates" if variable == "SSL_CERT_DIR" else "a file with certificates in PEM format"
+        kind = "a folder of certificates" if variable.endswith("_DIR") else "a file with certificates in PEM format"
         raise ConnectionUnusable(
             f"{variable or 'the package certifi'} names {path!r}, which cannot be read as {kind}; correct or unset it"
         ) from error

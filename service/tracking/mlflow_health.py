@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from mlflow.environment_variables import MLFLOW_TRACKING_INSECURE_TLS
 
-from service.http_client import ConnectionUnusable, http_client, reason, without_password
+from service.http_client import CERTIFICATES, ConnectionUnusable, http_client, reason, without_password
 from service.store import components, outbox, projections
 from service.store.database import Database
 from service.tracking.error_words import in_words
@@ -25,6 +26,10 @@ NOTE_SECONDS = 3.0
 """The least time, in seconds, between two notes of MLflow's health in the database."""
 PROBE_SECONDS = 5.0
 """How many seconds MLflow may take to answer its health check."""
+MLFLOW_CERTIFICATES = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", *CERTIFICATES)
+"""Variables that name the certificates to trust in MLflow's server: those that MLflow's client reads, and ours."""
+ADMISSION = (401, 403)
+"""Statuses of a server that answers, but wants to know who asks."""
 LACKS_SECONDS = 86_400.0
 """For how many seconds after a sweep's end the health says what MLflow lacks of it; the sweep itself always says it."""
 SHOWN = 20
@@ -54,8 +59,15 @@ class Probe:
     def check(self) -> None:
         """Return if MLflow answers its health check with success; else raise MlflowUnreachable."""
         try:
-            self._http = self._http or http_client(self._url, timeout=PROBE_SECONDS)
-            self._http.get(f"{self._url}/health").raise_for_status()
+            self._http = self._http or http_client(
+                self._url,
+                timeout=PROBE_SECONDS,
+                certificates=MLFLOW_CERTIFICATES,
+                verified=not MLFLOW_TRACKING_INSECURE_TLS.get(),  # type: ignore[no-untyped-call]
+            )
+            answer = self._http.get(f"{self._url}/health")
+            if answer.status_code not in ADMISSION:  # the client of MLflow shows its credentials; this check has none
+                answer.raise_for_status()
         except (httpx.HTTPError, ConnectionUnusable) as error:
             raise MlflowUnreachable(
                 f"MLflow does not answer at {without_password(self._url)}: {reason(error)}. Start it, or set "

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from service import http_client as module
 from service.client import ApiError, Client, ServiceUnreachable
 from service.http_client import ConnectionUnusable, http_client
-from service.tracking.mlflow_health import MlflowUnreachable, Probe
+from service.tracking.mlflow_health import MLFLOW_CERTIFICATES, MlflowUnreachable, Probe
 
 CLOSED = "http://127.0.0.1:9"
 PROXIES = {
@@ -211,3 +219,63 @@ def test_no_keys_of_connections_are_written(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
     with http_client("https://far.example", timeout=1), http_client("http://127.0.0.1:1", timeout=1):
         assert not keys.exists()
+
+
+@pytest.fixture
+def own_tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a server with a certificate of its own, and the file of the certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    both = tmp_path / "server.pem"
+    encoded = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    both.write_bytes(encoded + certificate.public_bytes(Encoding.PEM))
+    file = tmp_path / "certificate.pem"
+    file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+
+    class Own(Recorder):
+        asked: list[str] = []  # noqa: RUF012
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Own) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"https://localhost:{server.server_port}", file
+        server.shutdown()
+
+
+def test_an_mlflow_with_a_certificate_of_its_own_is_trusted_as_its_client_does(
+    own_tls: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, certificate = own_tls
+    for variable in (*MLFLOW_CERTIFICATES, "MLFLOW_TRACKING_INSECURE_TLS"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(MlflowUnreachable, match="certificate verify failed"):
+        Probe(url).check()
+    for variable, value in (
+        ("MLFLOW_TRACKING_SERVER_CERT_PATH", str(certificate)),
+        ("REQUESTS_CA_BUNDLE", str(certificate)),
+        ("SSL_CERT_FILE", str(certificate)),
+        ("MLFLOW_TRACKING_INSECURE_TLS", "true"),
+    ):
+        monkeypatch.setenv(variable, value)
+        probe = Probe(url)
+        probe.check()
+        probe.close()
+        monkeypatch.delenv(variable)
+
+
+def test_an_mlflow_that_wants_to_know_who_asks_answers(recorder: tuple[str, type[Recorder]]) -> None:
+    address, server = recorder
+    for status, is_up in ((401, True), (403, True), (200, True), (500, False), (404, False)):
+        server.status = status
+        probe = Probe(f"http://{address}")
+        with nullcontext() if is_up else pytest.raises(MlflowUnreachable, match=f"has status {status}"):
+            probe.check()
+        probe.close()
