@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,11 @@ def to_end(handle: Any) -> list[Report]:
 
 def actor_process() -> psutil.Process:
     """Return the process of the only runner in this test's cluster, whose processes are descendants of this one."""
-    living = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
-    found = [p for p in living if "ray::PackRunnerActor" in "".join(p.cmdline())]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it died since it was listed, or is not collected yet
+            if "ray::PackRunnerActor" in "".join(process.cmdline()):
+                found.append(process)
     (only,) = found
     return only
 
