@@ -104,7 +104,8 @@ def _migrate(database: Database, migrate: Callable[[Config, str], None], revisio
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
-    return connection.scalar(text("SELECT version_num FROM alembic_version"))
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
 
 
 def _check_known(settings: Config, found: str | None, wanted: str) -> None:
