@@ -9,13 +9,20 @@ from sqlalchemy.orm import Session
 from service.controller import lost_packs
 from service.controller.cluster import Cluster
 from service.controller.commands import CommandLog
+from service.controller.recently_used import RecentlyUsed
 from service.controller.runners import Runners
 from service.settings import ControllerSettings
 from service.store import packs, sweeps
 from service.store.attempts import FailureDomain
 from service.store.database import Database
-from service.store.tables import Pack
-from workers.spec.sweep import SweepSpec
+from service.store.tables import Pack, Trial
+from workers.spec.expand import TrialPlan, plan_trial
+from workers.spec.sweep import ResourcesSpec, SweepSpec
+
+SPECS = 256
+"""The number of parsed sweep documents that are kept."""
+PLANS = 4_000
+"""The number of validated trials that are kept: a few times as many as one round of launching considers of a sweep."""
 
 
 class ReconcileContext:
@@ -29,7 +36,7 @@ class ReconcileContext:
         term: The leadership term that all writes belong to.
         runners: The runners of the open packs.
         command_log: The instructions that were sent for each trial, and when.
-        new_metrics: The ids of the sweeps that have metrics which no pruning rule has seen yet.
+        new_metrics: The ids of the open sweeps that have metrics which no pruning rule has seen yet.
         ended: Whether in this tick a runner has finished its pack, or a sweep has ended. A lost pack does not count.
     """
 
@@ -40,7 +47,9 @@ class ReconcileContext:
         self.new_metrics: set[str] = set()
         self.ended = False
         self._database = database
-        self._specs: dict[str, SweepSpec] = {}
+        self._specs: RecentlyUsed[str, SweepSpec] = RecentlyUsed(SPECS)
+        self._plans: RecentlyUsed[str, TrialPlan] = RecentlyUsed(PLANS)
+        self._resources: dict[str, ResourcesSpec] = {}
 
     def read(self) -> AbstractContextManager[Session]:
         """Open a session for reading; its changes are not committed."""
@@ -51,15 +60,39 @@ class ReconcileContext:
         return self._database.write(self.term)
 
     def spec(self, session: Session, sweep_id: str) -> SweepSpec:
-        """Return a sweep's document, parsed when it is first asked for in this term.
+        """Return a sweep's document. It is parsed unless it is among those that were asked for last.
 
         Raises:
             NotFound: If there is no such sweep.
             pydantic.ValidationError: If the document is not valid in this version.
         """
-        if sweep_id not in self._specs:
-            self._specs[sweep_id] = SweepSpec.model_validate(sweeps.get(session, sweep_id).spec)
-        return self._specs[sweep_id]
+        return self._specs.get(sweep_id, lambda: SweepSpec.model_validate(sweeps.get(session, sweep_id).spec))
+
+    def resources(self, session: Session, sweep_id: str) -> ResourcesSpec:
+        """Return what one pack of an open sweep needs. It is kept until ``forget``.
+
+        Raises:
+            NotFound: If there is no such sweep.
+            pydantic.ValidationError: If the sweep's document is not valid in this version.
+        """
+        if sweep_id not in self._resources:
+            self._resources[sweep_id] = self.spec(session, sweep_id).resources
+        return self._resources[sweep_id]
+
+    def plan(self, session: Session, trial: Trial) -> TrialPlan:
+        """Return a trial's specification, or why it cannot be trained. It is made unless it was asked for lately.
+
+        Raises:
+            NotFound: If there is no such sweep.
+            pydantic.ValidationError: If the sweep's document is not valid in this version.
+        """
+        spec = self.spec(session, trial.sweep_id)
+        return self._plans.get(trial.id, lambda: plan_trial(spec, trial.number, trial.params))
+
+    def forget(self, sweep_id: str) -> None:
+        """Drop what is kept of a sweep that has ended."""
+        self._resources.pop(sweep_id, None)
+        self.new_metrics.discard(sweep_id)
 
     def mark_lost(self, pack: Pack, domain: FailureDomain, reason: str) -> None:
         """End a pack whose runner is gone, in a separate transaction, and move its unfinished trials on.

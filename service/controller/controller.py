@@ -90,7 +90,8 @@ class Controller:
                 except ClusterUnreachable as error:
                     self._log_once(str(error))
                 self._write_health(term)
-                self._stop.wait(max(0.0, self._settings.tick_seconds - (time.monotonic() - started)))
+                pause = 0.0 if reconciler.behind else self._settings.tick_seconds - (time.monotonic() - started)
+                self._stop.wait(max(0.0, pause))
         finally:
             projector.stop()
 

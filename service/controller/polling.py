@@ -27,6 +27,7 @@ class RunnerPoller:
 
     def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
         self._context, self._guard = context, guard
+        self._stored_at: dict[str, float] = {}
 
     def poll(self, wait: float) -> None:
         """Poll the runner of every started pack, and handle the answers that come within ``wait`` seconds.
@@ -38,6 +39,7 @@ class RunnerPoller:
             started = [pack for pack in packs.open_packs(session) if pack.state == "started"]
             named = [(pack, find_runner_name(session, pack)) for pack in started]
         by_id = {pack.id: (pack, name) for pack, name in named}
+        self._stored_at = {pack_id: at for pack_id, at in self._stored_at.items() if pack_id in by_id}
         for result in runners.poll(named, wait):
             pack, name = by_id.get(result.pack_id, (None, ""))
             if pack is None:
@@ -48,7 +50,7 @@ class RunnerPoller:
     def _handle(self, result: PollResult, pack: Pack, name: str) -> None:
         if result.poll is None:
             self._handle_problem(result, pack, name)
-        elif _is_worth_storing(result.poll, pack):
+        elif self._is_worth_storing(result.poll, pack):
             self._store(result.poll, pack, name)
 
     def _store(self, poll: Poll, pack: Pack, name: str) -> None:
@@ -60,6 +62,7 @@ class RunnerPoller:
             ended = poll.state == "ended" and not attempts.open_of_pack(session, pack.id)
             if ended:
                 packs.end(row)
+        self._stored_at[pack.id] = time.monotonic()
         if ended:
             # the runner would leave by itself, but the next pack needs its CPUs now
             context.ended = True
@@ -77,9 +80,12 @@ class RunnerPoller:
         message = "its runner was ended from outside, by an order to Ray" if killed else result.message
         self._context.mark_lost(pack, "cluster" if killed or never_ran else "process", message)
 
+    def _is_worth_storing(self, poll: Poll, pack: Pack) -> bool:
+        """Return whether an answer changes the database: by new reports, by the pack's end, or by an old ``seen_at``.
 
-def _is_worth_storing(poll: Poll, pack: Pack) -> bool:
-    """Return whether an answer changes the database: by new reports, by the pack's end, or by an old ``seen_at``."""
-    if poll.state == "ended" or any(report.seq > pack.last_seq for report in poll.reports):
-        return True
-    return pack.seen_at is None or time.time() - pack.seen_at > SEEN_SECONDS
+        The age of ``seen_at`` is counted from when this term stored it, since the wall clock may have been set.
+        """
+        if poll.state == "ended" or any(report.seq > pack.last_seq for report in poll.reports):
+            return True
+        stored_at = self._stored_at.get(pack.id)
+        return stored_at is None or time.monotonic() - stored_at > SEEN_SECONDS

@@ -15,7 +15,8 @@ from service.store.tables import Attempt, Pack, Trial
 
 def open_packs(session: Session, sweep_id: str | None = None) -> list[Pack]:
     """Return the planned and started packs, of one sweep or of all of them, the oldest first."""
-    query = select(Pack).where(Pack.state != "ended").order_by(Pack.created_at, Pack.id)
+    # the two states are named so that the index on the state finds them among all packs that have ended
+    query = select(Pack).where(Pack.state.in_(("planned", "started"))).order_by(Pack.created_at, Pack.id)
     return list(session.scalars(query.where(Pack.sweep_id == sweep_id) if sweep_id else query))
 
 

@@ -6,18 +6,26 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from service import states
-from service.states import SWEEP_ENDED, SweepState, SweepVerb
+from service.states import SWEEP_ENDED, SWEEP_OPEN, SweepState, SweepVerb
 from service.store import events, outbox
 from service.store.errors import NotFound
 from service.store.tables import Sweep
 
 _ID = re.compile(r"sw[0-9a-f]{10}")
+
+
+class OpenSweep(NamedTuple):
+    """A sweep that has not ended: its id, its state, and the number of its last event, which grows with each change."""
+
+    id: str
+    state: str
+    event_seq: int
 
 
 def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) -> Sweep:
@@ -125,15 +133,22 @@ def page(
     return list(session.scalars(query.where(_older(before)) if before else query))
 
 
-def open_ids(session: Session) -> list[str]:
-    """Return the ids of the sweeps that have not ended, the oldest first."""
-    query = select(Sweep.id).where(Sweep.state.not_in(SWEEP_ENDED))
-    return list(session.scalars(query.order_by(Sweep.created_at, Sweep.id)))
+def open_sweeps(session: Session) -> list[OpenSweep]:
+    """Return the sweeps that have not ended, the oldest first, without their documents."""
+    query = select(Sweep.id, Sweep.state, Sweep.event_seq).where(Sweep.state.in_(SWEEP_OPEN))
+    return [OpenSweep(*row) for row in session.execute(query.order_by(Sweep.created_at, Sweep.id))]
 
 
-def in_state(session: Session, state: SweepState) -> list[Sweep]:
-    """Return the sweeps in one state, the oldest first."""
-    return list(session.scalars(select(Sweep).where(Sweep.state == state).order_by(Sweep.created_at)))
+def needs_of_running(session: Session) -> list[tuple[str, float, float]]:
+    """Return the id of each running sweep, the oldest first, with the CPUs and the GPUs that one pack of it needs.
+
+    The database reads them from the stored documents, of which nothing else is loaded.
+    """
+    resources = Sweep.spec["resources"]
+    cpus = func.coalesce(resources["cpus"].as_float(), 1.0)
+    gpus = func.coalesce(resources["gpus"].as_float(), 0.0)
+    query = select(Sweep.id, cpus, gpus).where(Sweep.state == "running").order_by(Sweep.created_at, Sweep.id)
+    return [(sweep_id, float(c), float(g)) for sweep_id, c, g in session.execute(query)]
 
 
 def counts(session: Session) -> dict[str, int]:

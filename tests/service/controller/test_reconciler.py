@@ -210,10 +210,10 @@ def test_an_action_that_always_fails_ends_its_sweep_alone(
     bad, sound = new_sweep(), new_sweep(**QUICK)
     sort = scheduling.split_trainable
 
-    def slip(spec: Any, candidates: Any) -> Any:
+    def slip(candidates: Any, plan: Any) -> Any:
         if candidates[0].sweep_id == bad.id:
             raise KeyError("an unexpected error")
-        return sort(spec, candidates)
+        return sort(candidates, plan)
 
     monkeypatch.setattr(scheduling, "split_trainable", slip)
     tick_until(reconciler, lambda: state(database, sound) == "succeeded" and state(database, bad) == "failed")
