@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from service.stack.errors import StackError, Unusable
+from service.stack.errors import HomeBusy, StackError, Unusable
 from service.stack.stack import Stack
 
 BANNER = """
@@ -41,8 +42,8 @@ def up(
             error that prevents the start is printed.
 
     Returns:
-        The exit code: 0 after a signal, also one during the start; 1 if another stack runs in ``home`` or a process did
-        not get ready; 2 if a port, the folder or this installation cannot be used.
+        The exit code: 0 after a signal, also one during the start; 1 if a process did not get ready; 2 if a port, the
+        folder, the settings or this installation cannot be used; 3 if another stack runs in ``home``.
     """
     say = _print if foreground else _nothing
     stack = Stack(home, port, mlflow_port, cpus, gpus, say=say)
@@ -66,7 +67,7 @@ def up(
         say("Stopped before it was up.")
     except StackError as error:
         print(f"spectral up: {error}", file=sys.stderr)
-        return 2 if isinstance(error, Unusable) else 1
+        return 3 if isinstance(error, HomeBusy) else 2 if isinstance(error, Unusable) else 1
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -74,7 +75,8 @@ def up(
 
 
 def _print(message: str) -> None:
-    print(message, flush=True)
+    with suppress(OSError):  # a terminal that is gone, or a full disk, must not end the supervision
+        print(message, flush=True)
 
 
 def _nothing(message: str) -> None:

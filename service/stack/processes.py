@@ -16,6 +16,7 @@ from service.environment import chosen, passes
 from service.stack.errors import NotInstalled
 from service.stack.guard import MARK
 from service.stack.home import Home
+from service.stack.log_file import MOST_BYTES
 from service.stack.ports import HOST
 from spectral_rnn_service import folders_of_pythonpath
 
@@ -103,6 +104,10 @@ def environment(layout: Layout) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str(layout.home.token),
         # under `uv run` Ray would start its workers by uv, in a copy of the current folder
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        # Ray's way of a cluster on one machine, by default only on Windows and macOS: every port is on 127.0.0.1
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_ROTATION_BACKUP_COUNT": "1",
+        "RAY_ROTATION_MAX_BYTES": str(MOST_BYTES),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "RAY_prestart_worker_first_driver": "0",
@@ -126,6 +131,7 @@ def _ray(layout: Layout) -> ManagedProcess:
         "--disable-usage-stats",
         "--include-dashboard=false",
         "--include-log-monitor=false",
+        "--no-monitor",  # the autoscaler's, which has nothing to scale and shows its metrics without a token
         f"--node-ip-address={HOST}",
         f"--port={layout.ray_port}",
         f"--temp-dir={layout.home.ray}",

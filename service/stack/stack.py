@@ -111,8 +111,8 @@ class Stack:
             SamePort: The API and MLflow have the same port.
             PortTaken: The port of the API or of MLflow cannot be listened on.
             HomeBusy: Another stack runs in the home.
-            HomeUnusable: The home cannot be created, or its lock file cannot be opened for writing.
-            OSError: Another file of the home cannot be created.
+            HomeOpen: Other users can reach the home, and that cannot be changed.
+            HomeUnusable: The home or a file in it cannot be created or opened for writing.
             StackFailed: A process ended ``TRIES`` times in a row, or was not ready after ``READY_SECONDS``.
             KeyboardInterrupt: ``interrupt`` was called meanwhile.
         """
@@ -143,14 +143,17 @@ class Stack:
         self._stop.clear()
         self._children = [Child(p, self.home.logs / f"{p.name}.log", self._say) for p in managed_processes(self.layout)]
         for child in self._children:
-            child.start()
+            try:
+                child.start()
+            except OSError as error:
+                raise StackFailed(f"{child.part.name} cannot be started: {error}") from error
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self._supervisor.start()
 
     def _supervise(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             for child in self._children:
-                child.restart_if_ended()
+                child.look_after()
 
     def interrupt(self) -> None:
         """Make ``wait`` return, or ``start``, if it is under way, raise KeyboardInterrupt.
@@ -187,7 +190,7 @@ class Stack:
         self._stop.wait()
 
     def stop(self) -> None:
-        """End every process and unlock the home.
+        """End every process and unlock the home; do nothing if the stack was not started.
 
         Trials that were running continue from their last checkpoints at the next start.
         """
