@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from workers.checkpoints import CheckpointFolder
-from workers.errors import CheckpointInvalid, DataMissing
+from workers.errors import CheckpointForeign, DataMissing
 from workers.protocol import AssignedTrial, Cause, Checkpointed, Ended, Measured, Outcome, Report
 from workers.training.batches import TaskData
 from workers.training.trainer import Failed, Finished, Reported, Trainer, TrainerEvent
@@ -149,13 +149,14 @@ class PackRun:
             self._end(trial_id, OUTCOMES[verb], None, reason or None)
 
     def _resume(self, trial_id: str) -> TrainingState | None:
-        """Return the state of a trial at its newest complete checkpoint, or its initial state if there is none.
+        """Return the state of a trial at its newest usable checkpoint, or its initial state if there is none.
 
-        The trial is ended as failed, and None returned, if that checkpoint is another trial's or the folder unreadable.
+        The trial is ended as failed, and None returned, if all whole checkpoints are another trial's or the folder is
+        unreadable.
         """
         try:
             return TrainingState.resume(self._folders[trial_id], self._assigned[trial_id].spec)
-        except CheckpointInvalid as error:
+        except CheckpointForeign as error:
             self._end(trial_id, "failed", "user", str(error))
         except OSError as error:
             self._end(trial_id, "failed", "infrastructure", f"its checkpoints cannot be read: {error}")
