@@ -34,7 +34,10 @@ def main() -> None:
         settings = ApiSettings()
     except ValidationError as error:
         sys.exit(wrong_settings(error))
-    _migrate(settings.database_url)
+    try:
+        _migrate(settings.database_url)
+    except migrations.UnknownRevision as error:
+        sys.exit(str(error))
     uvicorn.run(
         create_app(settings),
         host=settings.host,
