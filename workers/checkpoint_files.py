@@ -16,12 +16,14 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workers.errors import CheckpointInvalid
+from workers.spec.sweep import CheckpointsSpec
 from workers.spec.trial import TrialSpec
 from workers.wording import first_problem
 
@@ -94,6 +96,21 @@ def steps_in(directory: Path) -> list[int]:
     if not directory.is_dir():
         return []
     return sorted(step for path in directory.iterdir() if (step := step_of(path)) is not None and path.is_dir())
+
+
+def kept_of(spec: CheckpointsSpec, steps: Collection[int], best: int | None) -> set[int]:
+    """Return the steps of those checkpoints of an ended trial that its sweep keeps.
+
+    Args:
+        spec: What the sweep says.
+        steps: The steps of the trial's checkpoints.
+        best: The step of the best one; None if there is none.
+    """
+    named = {"best": best, "last": max(steps, default=None)}
+    kept = {named[which] for which in spec.keep} & set(steps)
+    if spec.keep_every is not None:
+        kept |= {step for step in steps if step % spec.keep_every == 0}
+    return {step for step in kept if step is not None}
 
 
 def bytes_in(folder: Path) -> int:
