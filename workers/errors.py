@@ -66,6 +66,10 @@ class CheckpointInvalid(RuntimeError):
     """A checkpoint is not loaded: it is incomplete, altered, of another format version, or of another trial."""
 
 
+class CheckpointForeign(CheckpointInvalid):
+    """A checkpoint is whole, and it is another trial's, or another release's with which this trial cannot go on."""
+
+
 class OtherSweep(ValueError):
     """The directory for a sweep's results already holds the results of another sweep."""
 

@@ -51,6 +51,7 @@ class Assignment(_Message):
 
     ``attempt`` counts the starts of this pack from 0, ``term`` is that of the controller's lease, ``cpus`` and ``gpus``
     are for the whole pack, and ``data_dir`` is the folder of data sets; None for the one in the user's cache.
+    Checkpoints at multiples of ``keep_every`` steps are kept beside those that training needs; None: no others.
     """
 
     pack_id: str
@@ -60,6 +61,7 @@ class Assignment(_Message):
     cpus: float
     gpus: float
     data_dir: str | None = None
+    keep_every: int | None = None
     orphan_ttl: float = Field(
         default=600.0, gt=0, description="seconds without a poll after which the runner pauses all trials and exits"
     )
@@ -84,6 +86,8 @@ class Checkpointed(_Message):
 
     ``best`` is true if its objective is better than that of every earlier checkpoint, and false if it is only as good.
     ``objective`` is None if the checkpoint was written for a pause and not for a report; ``best`` is then false.
+    ``size`` is the number of bytes of its files, and ``kept`` has the steps of all checkpoints of the trial that are on
+    disk now. A runner of an earlier release gives neither.
     """
 
     kind: Literal["checkpointed"] = "checkpointed"
@@ -93,6 +97,8 @@ class Checkpointed(_Message):
     path: str
     best: bool
     objective: float | None
+    size: int | None = None
+    kept: list[int] | None = None
 
 
 class Ended(_Message):

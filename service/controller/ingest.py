@@ -92,8 +92,12 @@ def _store_checkpoint(session: Session, trial: Trial, report: Checkpointed) -> N
         best=report.best,
         objective=report.objective,
         at=time.time(),
+        size=report.size,
     )
-    if checkpoints.add(session, row):
+    new = checkpoints.add(session, row)
+    if report.kept is not None:
+        checkpoints.note_kept(session, trial.id, report.step, report.kept, time.time())
+    if new:
         outbox.checkpoint_written(session, trial.sweep_id, row)
         data: dict[str, Any] = {"number": trial.number, "step": report.step, "best": report.best}
         data |= {"objective": trial.objective, "best_step": trial.best_step}

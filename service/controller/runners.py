@@ -60,6 +60,7 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
         cpus=pack.cpus,
         gpus=pack.gpus,
         data_dir=str(settings.data_dir.absolute()) if settings.data_dir else None,
+        keep_every=spec.checkpoints.keep_every,
         orphan_ttl=settings.orphan_ttl_seconds,
     )
 

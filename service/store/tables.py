@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text, false
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _NAMING = {
@@ -35,6 +35,8 @@ class Sweep(Base):
         event_seq: The number of the sweep's last event, 0 before the first. It is increased under the row's lock, which
             keeps the events in order.
         reason: Why the sweep is in its state, for a person to read; None if there is nothing to say.
+        checkpoint_bytes: About how many bytes its checkpoints will take, as was estimated when it was submitted; None
+            if an earlier release took it.
     """
 
     __tablename__ = "sweeps"
@@ -50,6 +52,7 @@ class Sweep(Base):
     created_at: Mapped[float] = mapped_column(default=time.time)
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
+    checkpoint_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Trial(Base):
@@ -165,6 +168,8 @@ class TrialCheckpoint(Base):
         path: The checkpoint's folder.
         best: Whether the checkpoint was the trial's best by the objective when it was written.
         objective: The objective at this step; None if it was not measured.
+        size: The number of bytes of its files; None if that is not known.
+        removed_at: When it was noticed that the checkpoint is not on the disk any more; None if it is.
     """
 
     __tablename__ = "checkpoints"
@@ -175,6 +180,8 @@ class TrialCheckpoint(Base):
     best: Mapped[bool] = mapped_column(default=False)
     objective: Mapped[float | None]
     at: Mapped[float] = mapped_column(default=time.time)
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    removed_at: Mapped[float | None]
 
 
 class Event(Base):

@@ -107,7 +107,8 @@ def _open(assignment: Assignment, emit: Emit) -> PackRun:
         raise NoGpu(f"the pack needs {assignment.gpus:g} GPU, but torch finds none on this node")
     torch.set_num_threads(max(1, int(assignment.cpus)))
     data_dir = None if assignment.data_dir is None else Path(assignment.data_dir)
-    return PackRun(assignment.trials, emit, data_dir=data_dir, device="cuda" if assignment.gpus else "cpu")
+    device = "cuda" if assignment.gpus else "cpu"
+    return PackRun(assignment.trials, emit, data_dir=data_dir, device=device, keep_every=assignment.keep_every)
 
 
 def _fail_remaining(assignment: Assignment, reports: _ReportLog, cause: Cause, reason: str) -> None:

@@ -106,6 +106,20 @@ class RetriesSpec(SpecPart):
     )
 
 
+class CheckpointsSpec(SpecPart):
+    """Which checkpoints stay on the disk. While a trial is trained, it always keeps what it needs to go on."""
+
+    keep: list[Literal["best", "last"]] = Field(
+        default=["best", "last"],
+        max_length=2,
+        description="what stays of a trial that has ended, once MLflow has its copies: its best checkpoint by the "
+        "objective, its last one, both, or none of them",
+    )
+    keep_every: int | None = Field(
+        default=None, ge=1, description="checkpoints at multiples of this many steps stay too; null: none of them"
+    )
+
+
 def _check_printable(name: str) -> str:
     """Return ``name`` if all of its characters can be shown, and raise otherwise."""
     if not name.isprintable():
@@ -133,3 +147,4 @@ class SweepSpec(SpecPart):
     objective: ObjectiveSpec = Field(default=ObjectiveSpec(), description="the metric that decides")
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="what a pack of trials gets")
     retries: RetriesSpec = Field(default=RetriesSpec(), description="how often a failed trial is tried again")
+    checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="which checkpoints stay on the disk")

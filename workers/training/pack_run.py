@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
+from workers.checkpoint_files import bytes_in
 from workers.checkpoints import CheckpointFolder
-from workers.errors import CheckpointInvalid, DataMissing
+from workers.errors import CheckpointForeign, DataMissing
 from workers.protocol import AssignedTrial, Cause, Checkpointed, Ended, Measured, Outcome, Report
 from workers.training.batches import TaskData
 from workers.training.trainer import Failed, Finished, Reported, Trainer, TrainerEvent
@@ -41,6 +42,7 @@ class PackRun:
         emit: Called with every report.
         data_dir: The directory of the data sets that are read from files; None for the one in the user's cache.
         device: A device of torch, for example "cpu" or "cuda".
+        keep_every: Checkpoints at multiples of this many steps are kept beside those that training needs.
 
     Raises:
         ValueError: A trial is assigned twice, the shape keys differ, or mixed precision is requested without a GPU.
@@ -53,6 +55,7 @@ class PackRun:
         *,
         data_dir: Path | None = None,
         device: str = "cpu",
+        keep_every: int | None = None,
     ) -> None:
         self._assigned = {trial.trial_id: trial for trial in trials}
         if len(self._assigned) < len(trials):
@@ -65,7 +68,7 @@ class PackRun:
             raise ValueError("training.dtype bfloat16 needs a GPU; give resources.gpus above 0, or use float32")
         self._emit, self._data_dir, self._device = emit, data_dir, torch.device(device)
         self._folders = {
-            trial_id: CheckpointFolder(Path(trial.checkpoint_dir), trial.spec)
+            trial_id: CheckpointFolder(Path(trial.checkpoint_dir), trial.spec, keep_every)
             for trial_id, trial in self._assigned.items()
         }
         self._seq = 0
@@ -149,13 +152,14 @@ class PackRun:
             self._end(trial_id, OUTCOMES[verb], None, reason or None)
 
     def _resume(self, trial_id: str) -> TrainingState | None:
-        """Return the state of a trial at its newest complete checkpoint, or its initial state if there is none.
+        """Return the state of a trial at its newest usable checkpoint, or its initial state if there is none.
 
-        The trial is ended as failed, and None returned, if that checkpoint is another trial's or the folder unreadable.
+        The trial is ended as failed, and None returned, if all whole checkpoints are another trial's or the folder is
+        unreadable.
         """
         try:
             return TrainingState.resume(self._folders[trial_id], self._assigned[trial_id].spec)
-        except CheckpointInvalid as error:
+        except CheckpointForeign as error:
             self._end(trial_id, "failed", "user", str(error))
         except OSError as error:
             self._end(trial_id, "failed", "infrastructure", f"its checkpoints cannot be read: {error}")
@@ -233,7 +237,14 @@ class PackRun:
     def _emit_checkpoint(self, trial_id: str, step: int, path: Path, best: bool, objective: float | None) -> None:
         self._emit(
             Checkpointed(
-                seq=self._next_seq(), trial_id=trial_id, step=step, path=str(path), best=best, objective=objective
+                seq=self._next_seq(),
+                trial_id=trial_id,
+                step=step,
+                path=str(path),
+                best=best,
+                objective=objective,
+                size=bytes_in(path),
+                kept=self._folders[trial_id].steps(),
             )
         )
 
