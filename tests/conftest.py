@@ -23,6 +23,7 @@ STARTS_RAY = ("end_to_end", "service/controller/test_reconciler.py", "workers/ru
 SLOW = (
     *STARTS_RAY,
     "service/controller/test_lost_packs.py",
+    "service/mlflow_server",
     "service/tracking",
     "spectral/recurrence",
     "spectral/test_gated.py",

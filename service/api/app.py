@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 from starlette.staticfiles import StaticFiles
 
-from service.api import catalogue, events, health, page, problems, prometheus, sweeps, trials
+from service.api import catalogue, events, health, mlflow_proxy, page, problems, prometheus, sweeps, trials
 from service.api.deps import Context
 from service.api.schemas import Problem
 from service.settings import ApiSettings
@@ -25,9 +25,13 @@ def create_app(settings: ApiSettings) -> FastAPI:
     """Make the application; the database that the settings name must have been migrated before the first request."""
     database = Database(settings.database_url)
 
+    mlflow = mlflow_proxy.MlflowProxy(settings.mlflow_upstream) if settings.mlflow_upstream else None
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        if mlflow:
+            await mlflow.close()
         database.close()
 
     refusals: dict[int | str, dict[str, Any]] = {
@@ -48,6 +52,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     for module in (sweeps, events, trials, catalogue, health, prometheus, page):
         app.include_router(module.router)
     app.mount("/page", StaticFiles(directory=page.FOLDER), name="page")
+    if mlflow:
+        app.mount(mlflow_proxy.PATH, mlflow, name="mlflow")
     app.add_middleware(prometheus.RequestMetrics, registry=registry)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the schema

@@ -29,6 +29,7 @@ class Home:
         mlflow/               MLflow's database and artifacts
         logs/                 NAME.log for each process; its log of the start before is NAME.log.1
         ray.token             the secret by which this stack's processes are admitted to its Ray
+        admin.token           a token for the API with all rights, made at the first start with ``--auth tokens``
         lock                  process id and address of the stack that runs here, or that ran last
 
     The folder has mode 0700; homes that earlier releases made, or that somebody opened, are closed by ``claim``.
@@ -44,6 +45,7 @@ class Home:
         self.mlflow = self.path / "mlflow"
         self.logs = self.path / "logs"
         self.token = self.path / "ray.token"
+        self.admin_token = self.path / "admin.token"
         self._lock: int | None = None
 
     @property

@@ -27,7 +27,7 @@ def keep_short(path: Path, most_bytes: int = MOST_BYTES) -> None:
     the new end. What it writes between the copy and the emptying is lost.
 
     Raises:
-        OSError: The log cannot be read, copied or emptied. If there is no room for the copy, the log is emptied all the same.
+        OSError: The log cannot be read, copied or emptied. Without room for the copy it is emptied all the same.
     """
     if not path.exists() or path.stat().st_size <= most_bytes:
         return

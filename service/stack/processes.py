@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import importlib.util
 import os
 import site
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import service
 from service.environment import chosen, passes
+from service.mlflow_server import SECRET
 from service.stack.errors import NotInstalled
 from service.stack.guard import MARK
 from service.stack.home import Home
@@ -22,6 +24,8 @@ from spectral_rnn_service import folders_of_pythonpath
 
 OBJECT_STORE_BYTES = 100_000_000
 LEASE_SECONDS = 6
+MLFLOW_HOSTS = "localhost,127.0.0.1,localhost:*,127.0.0.1:*"
+"""By which names MLflow answers, also through a tunnel from another port. Without them it takes ``10.example.org``."""
 IMPORTED = ("ray", "mlflow", "fastapi", "uvicorn", "sqlalchemy", "alembic", "torch")
 """The packages without which a process of the stack cannot do its work. The command line does not import them."""
 
@@ -49,6 +53,7 @@ class Layout:
 
     Attributes:
         home: The folder for everything that the stack keeps.
+        auth: Who may use the API: ``auto``, ``tokens`` or ``none``, as in SPECTRAL_AUTH.
         port: The port of the API and the web page.
         mlflow_port: The port of MLflow.
         ray_port: The port of Ray's head, where the controller connects.
@@ -56,6 +61,7 @@ class Layout:
         cpus: The number of CPUs that Ray may use; None for all of this machine.
         gpus: The number of GPUs that Ray may use; None for all of this machine.
         database_url: The SQLAlchemy URL of the database.
+        workers: The number of processes that serve the API.
     """
 
     home: Home
@@ -66,6 +72,8 @@ class Layout:
     cpus: int | None
     gpus: int | None
     database_url: str
+    auth: str = "auto"
+    workers: int = 1
 
     @property
     def url(self) -> str:
@@ -74,8 +82,18 @@ class Layout:
 
     @property
     def mlflow_url(self) -> str:
-        """The address of MLflow, such as ``http://127.0.0.1:5000``."""
+        """The address of MLflow's server, such as ``http://127.0.0.1:5000``."""
         return f"http://{HOST}:{self.mlflow_port}"
+
+    @property
+    def needs_sign_in(self) -> bool:
+        """Whether users show a token. ``auto`` asks for none, because the stack listens on this machine alone."""
+        return self.auth == "tokens"
+
+    @property
+    def mlflow_public_url(self) -> str:
+        """The address of MLflow for users: its server's own, or, if they have to sign in, a path of the API."""
+        return f"{self.url}/mlflow" if self.needs_sign_in else self.mlflow_url
 
 
 def managed_processes(layout: Layout) -> list[ManagedProcess]:
@@ -112,7 +130,8 @@ def environment(layout: Layout) -> dict[str, str]:
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "RAY_prestart_worker_first_driver": "0",
         "SPECTRAL_DATABASE_URL": layout.database_url,
-        "SPECTRAL_MLFLOW_PUBLIC_URL": layout.mlflow_url,
+        "SPECTRAL_AUTH": layout.auth,
+        "SPECTRAL_MLFLOW_PUBLIC_URL": layout.mlflow_public_url,
     }
 
 
@@ -149,22 +168,29 @@ def _ray(layout: Layout) -> ManagedProcess:
 def _mlflow(layout: Layout) -> ManagedProcess:
     folder = layout.home.mlflow
     command = [
-        *_program("mlflow", "mlflow"),
-        "server",
+        sys.executable,
+        "-m",
+        "service.mlflow_server",
         f"--backend-store-uri=sqlite:///{folder / 'mlflow.db'}",
         f"--artifacts-destination={folder / 'artifacts'}",
         f"--host={HOST}",
         f"--port={layout.mlflow_port}",
+        f"--allowed-hosts={MLFLOW_HOSTS}",
         "--workers=1",
     ]
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    return ManagedProcess("mlflow", command, environment(layout) | own, f"{layout.mlflow_url}/health")
+    environ = environment(layout) | own | _admission(layout)
+    return ManagedProcess("mlflow", command, environ, f"{layout.mlflow_url}/health")
 
 
 def _api(layout: Layout) -> ManagedProcess:
-    own = {"SPECTRAL_HOST": HOST, "SPECTRAL_PORT": str(layout.port)}
+    own = {"SPECTRAL_HOST": HOST, "SPECTRAL_PORT": str(layout.port), "SPECTRAL_API_WORKERS": str(layout.workers)}
+    if layout.needs_sign_in:
+        own["SPECTRAL_ADMIN_TOKEN_FILE"] = str(layout.home.admin_token)
+        own["SPECTRAL_MLFLOW_UPSTREAM"] = layout.mlflow_url
     command = [sys.executable, "-m", "service.api"]
-    return ManagedProcess("api", command, environment(layout) | own, f"{layout.url}/health/ready")
+    environ = environment(layout) | own | _admission(layout)
+    return ManagedProcess("api", command, environ, f"{layout.url}/health/ready")
 
 
 def _controller(layout: Layout) -> ManagedProcess:
@@ -174,7 +200,19 @@ def _controller(layout: Layout) -> ManagedProcess:
         "SPECTRAL_CHECKPOINT_DIR": str(layout.home.checkpoints),
         "SPECTRAL_LEASE_SECONDS": str(LEASE_SECONDS),
     }
-    return ManagedProcess("controller", [sys.executable, "-m", "service.controller"], environment(layout) | own)
+    environ = environment(layout) | own | _admission(layout)
+    return ManagedProcess("controller", [sys.executable, "-m", "service.controller"], environ)
+
+
+def _admission(layout: Layout) -> dict[str, str]:
+    """Return the variable with the secret by which MLflow is reached; none if it is open, as the API is.
+
+    It is the secret that Ray's processes have, by a one-way function, so that theirs does not follow from it.
+    """
+    if not layout.needs_sign_in:
+        return {}
+    secret = hmac.digest(layout.home.token.read_bytes(), b"mlflow", "sha256")
+    return {SECRET: secret.hex()}
 
 
 def require_installed() -> None:

@@ -45,6 +45,8 @@ class Stack:
         mlflow_port: The port of MLflow; 0 picks a free one.
         cpus: The number of CPUs that Ray may use; None for all of this machine.
         gpus: The number of GPUs that Ray may use; None for all of this machine.
+        auth: ``tokens`` if users have to show a token; ``auto`` and ``none`` ask for none.
+        workers: The number of processes that serve the API.
         database_url: The SQLAlchemy URL of a database to use instead of the SQLite file in ``home``.
         say: Called with a line of text when a process has ended and will be restarted, and when processes of an earlier
             stack in ``home`` had to be ended; written to the log by default.
@@ -58,6 +60,8 @@ class Stack:
         cpus: int | None = None,
         gpus: int | None = None,
         *,
+        auth: str = "auto",
+        workers: int = 1,
         database_url: str | None = None,
         say: Callable[[str], None] = log.info,
     ) -> None:
@@ -72,6 +76,8 @@ class Stack:
             cpus=cpus,
             gpus=gpus,
             database_url=database_url or f"sqlite:///{self.home.database}",
+            auth=auth,
+            workers=workers,
         )
         self._say = say
         self._children: list[Child] = []
@@ -86,8 +92,8 @@ class Stack:
 
     @property
     def mlflow_url(self) -> str:
-        """The address of MLflow, such as ``http://127.0.0.1:5000``."""
-        return self.layout.mlflow_url
+        """The address of MLflow for users, such as ``http://127.0.0.1:5000`` or ``http://127.0.0.1:8000/mlflow``."""
+        return self.layout.mlflow_public_url
 
     def pid(self, part: str) -> int | None:
         """Return the process id of a part of a started stack; None while the part has ended and its restart is awaited.

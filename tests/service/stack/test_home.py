@@ -243,7 +243,7 @@ def test_programs_are_those_of_this_python_wherever_they_lie(tmp_path: Path, mon
     monkeypatch.setattr(sys, "executable", str(python))
     ray, mlflow, *_ = managed_processes(layout)
     assert ray.command[:4] == [str(python), "-m", "ray.scripts.scripts", "start"]
-    assert mlflow.command[:4] == [str(python), "-m", "mlflow", "server"]
+    assert mlflow.command[:3] == [str(python), "-m", "service.mlflow_server"]
     python.parent.mkdir()
     (python.parent / "ray").touch()
     ray, mlflow, *_ = managed_processes(layout)
@@ -251,7 +251,7 @@ def test_programs_are_those_of_this_python_wherever_they_lie(tmp_path: Path, mon
     assert mlflow.command[0] == str(python)
 
 
-@pytest.mark.parametrize("module", ["ray.scripts.scripts", "mlflow"])
+@pytest.mark.parametrize("module", ["ray.scripts.scripts", "service.mlflow_server"])
 def test_the_modules_run_in_place_of_a_missing_program_are_programs(module: str) -> None:
     command = [sys.executable, "-W", "ignore", "-m", module, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
