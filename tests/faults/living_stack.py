@@ -123,11 +123,10 @@ class LivingStack:
     def _has_ended(self) -> bool:
         return self._supervisor is not None and self._supervisor.poll() is not None
 
-    def kill_supervisor(self) -> None:
-        """Kill the supervisor, and nothing that it has started."""
+    def signal_supervisor(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor, and to nothing that it has started."""
         assert self._supervisor is not None
-        self._supervisor.kill()
-        self._supervisor.wait()
+        self._supervisor.send_signal(number)
 
     def is_ready(self) -> bool:
         """Return whether sweeps can run, as the API says, and whether MLflow answers."""
