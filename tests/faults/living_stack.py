@@ -99,11 +99,13 @@ class LivingStack:
         self._open.close()
 
     def start(self) -> None:
-        """Start the supervisor, once nothing is left of the one before, and return when the stack is ready.
+        """Start the supervisor, once the one before and all that it started have ended, and return when all is ready.
 
         Raises:
             AssertionError: The stack was not ready in time.
         """
+        if self._supervisor is not None:
+            self._supervisor.wait()
         until(lambda: not guard.members(str(self.home.path)), START_SECONDS)
         command = [sys.executable, "-m", "tests.faults.rig", str(self.home.path)]
         options = {
