@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=FAULTS, help="the one fault to inject")
     parser.add_argument("--out", type=Path, default=OUT, help="the folder of the table and of the logs that are kept")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the stack and its disks are put away
     kinds = get_args(DatabaseKind) if given.database == "both" else (given.database,)
     verdicts: list[Verdict] = []
     undisturbed: dict[str, SweepOutcome] = {}

@@ -206,7 +206,7 @@ def _needs_disk(stack: LivingStack) -> str:
     return "" if stack.checkpoint_disk.mounted else "this process may not mount a disk"
 
 
-EARLY = (UNANSWERED, "at once", "a pack is planned")
+EARLY = (UNANSWERED, "at once", "a pack planned, not started")
 TRAINING = ("a first report", "a checkpoint half written", "in the middle")
 LATE = ("a trial ended, its end not read", "the outbox half drained")
 ANY = (*EARLY, *TRAINING, *LATE)

@@ -104,8 +104,7 @@ class LivingStack:
         Raises:
             AssertionError: The stack was not ready in time.
         """
-        if self._supervisor is not None:
-            self._supervisor.wait()
+        self._reap()
         until(lambda: not guard.members(str(self.home.path)), START_SECONDS)
         command = [sys.executable, "-m", "tests.faults.rig", str(self.home.path)]
         options = {
@@ -117,7 +116,7 @@ class LivingStack:
         }
         command += [f"{name}={value}" for name, value in options.items()]
         self._supervisor = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, start_new_session=True
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, start_new_session=True
         )
         until(lambda: self.is_ready() or self._has_ended(), START_SECONDS)
         assert not self._has_ended(), f"the stack did not start: {self.folder / 'supervisor.log'}"
@@ -157,13 +156,20 @@ class LivingStack:
                         shutil.copy(path, folder / name)
         shutil.copy(self.folder / "supervisor.log", folder)
 
+    def _reap(self) -> None:
+        """Wait for the end of a supervisor that ends, and close our end of its standard input."""
+        if self._supervisor is not None:
+            self._supervisor.wait()
+            assert self._supervisor.stdin is not None
+            self._supervisor.stdin.close()
+
     def _stop(self) -> None:
         if self._supervisor is not None:
             self._supervisor.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._supervisor.wait(60)
             self._supervisor.kill()
-            self._supervisor.wait()
+        self._reap()
         end = time.monotonic() + 30
         while processes.of_stack(self.home) and time.monotonic() < end:
             guard.end_all(str(self.home.path))
