@@ -73,6 +73,7 @@ class LivingStack:
         self._log: IO[bytes] | None = None
 
     def __enter__(self) -> LivingStack:
+        self.home.path.mkdir(mode=0o700)  # the stack refuses one that others can look into
         with ExitStack() as opened:
             opened.enter_context(self.checkpoint_disk)
             opened.enter_context(self.database_disk)
