@@ -244,7 +244,7 @@ class Harness:
         return not behind and self._event_seq(running.sweep_id) > running.seq
 
     def _settled(self, running: _Running, reader: EventReader, watch: CheckpointWatch) -> SweepOutcome:
-        """Return what is left of the sweep, as soon as nothing is wrong with that, or once its time is over."""
+        """Return what is left of the sweep, as soon as time can mend nothing, or once its time is over."""
         end = time.monotonic() + END_SECONDS
         while time.monotonic() < end and not self._has_ended(running.sweep_id):
             time.sleep(LOOK_SECONDS)
@@ -252,8 +252,9 @@ class Harness:
         while True:
             found = self._look(running, reader, watch)
             allowed = running.schedule.allowed(accepted=running.accepted)
-            fine = not judge(found, self._undisturbed[running.schedule.document], allowed)
-            if fine or time.monotonic() > end:
+            violations = judge(found, self._undisturbed[running.schedule.document], allowed)
+            # what is lost may still come, and what is doubled may still be removed
+            if all(violation.kind == "wrong" for violation in violations) or time.monotonic() > end:
                 return found
             time.sleep(1.0)
 
