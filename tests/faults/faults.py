@@ -67,7 +67,7 @@ def _hit(stack: LivingStack, part: Part, chance: random.Random) -> list[psutil.P
     """Return the processes of a part that are hit: one runner of several, MLflow with its workers, else its first."""
     found = _living(stack, part)
     if part == "mlflow":
-        return found
+        return [*found[:1], *found[0].children(recursive=True)]
     return [chance.choice(found)] if part == "runner" else found[:1]
 
 
