@@ -15,7 +15,7 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 fuzz check fix paper results bench bench-service bench-gpu clean setup lock containers
+.PHONY: help demo up test test-fast test-avx2 fuzz faults check fix paper results bench bench-service bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,6 +52,10 @@ test-avx2: $(READY) ## what depends on the processor, as on one without AVX-512
 
 fuzz: $(READY) ## the readers of data files on wrong and hostile ones (ten minutes each; SECONDS=60 for less)
 	SPECTRAL_FUZZ_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest $(PARALLEL) tests/workers/tasks/test_readers_fuzz.py $(ARGS)
+
+faults: $(READY) ## kill, freeze, cut off and fill up a running service: SCHEDULES=20 SEED=0 DATABASE=both ONLY="kill api"
+	$(BIN)/python -m tests.faults --schedules $(or $(SCHEDULES),20) --seed $(or $(SEED),0) --database $(or $(DATABASE),both) \
+		$(if $(ONLY),--only "$(ONLY)") $(ARGS)
 
 check: $(READY) ## lint, types, layering
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.faults import summary
 from tests.faults.faults import FAULTS
 from tests.faults.harness import Harness, Verdict
 from tests.faults.living_stack import DatabaseKind
+from tests.faults.outcome import SweepOutcome
 from tests.faults.schedule import draw
 
 OUT = Path("build/faults")
@@ -26,10 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=FAULTS, help="the one fault to inject")
     parser.add_argument("--out", type=Path, default=OUT, help="the folder of the table and of the logs that are kept")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the stack and its disks are put away
     kinds = get_args(DatabaseKind) if given.database == "both" else (given.database,)
     verdicts: list[Verdict] = []
+    undisturbed: dict[str, SweepOutcome] = {}
     for kind in kinds:
-        with Harness(kind, given.out) as harness:
+        with Harness(kind, given.out, undisturbed) as harness:
             possible = {name: fault.needs(harness.stack) for name, fault in FAULTS.items()}
             for name, why in possible.items():
                 if why:
@@ -47,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print(verdict: Verdict, only: str | None) -> None:
     recovery = f"went on after {verdict.recovery:.1f} s" if verdict.recovery is not None else "did not go on"
-    missed = ", its moment did not come" if verdict.missed else ""
+    missed = ", not injected: its moment did not come" if verdict.missed else ""
     word = "VIOLATED" if verdict.violations else "ok"
     print(f"{word:8} {verdict.kind} {verdict.schedule}: {recovery}{missed}, {verdict.seconds:.0f} s", flush=True)
     for violation in verdict.violations:

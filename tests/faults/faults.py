@@ -22,8 +22,12 @@ from tests.faults.reply_proxy import Act, Rule
 
 CLOCK_SECONDS = 3_600.0
 """How far the clock is set back."""
-FIND_SECONDS = 60.0
+FIND_SECONDS = 30.0
 """How long a process may be away that is to be hit, for instance because it is being restarted."""
+
+
+class NothingToHit(Exception):
+    """The process that a fault is for does not run, and does not come."""
 
 
 class Undo(NamedTuple):
@@ -38,7 +42,7 @@ class Fault:
     """One way in which a stack is disturbed.
 
     Attributes:
-        act: Begins the fault, and returns what ends it; None if nothing has to.
+        act: Begins the fault, and returns what ends it; None if nothing has to. It may raise NothingToHit.
         moments: The moments at which it can begin.
         charges: Whether a trial that is alone in its pack may be charged a failure.
         spares_runners: Whether all trials go on as if nothing had happened.
@@ -53,14 +57,17 @@ class Fault:
 
 
 def _living(stack: LivingStack, part: Part) -> list[psutil.Process]:
-    return until(lambda: processes.find(stack.home, part), FIND_SECONDS)
+    try:
+        return until(lambda: processes.find(stack.home, part), FIND_SECONDS)
+    except AssertionError:
+        raise NothingToHit(part) from None
 
 
 def _hit(stack: LivingStack, part: Part, chance: random.Random) -> list[psutil.Process]:
     """Return the processes of a part that are hit: one runner of several, MLflow with its workers, else its first."""
     found = _living(stack, part)
     if part == "mlflow":
-        return found
+        return [*found[:1], *found[0].children(recursive=True)]
     return [chance.choice(found)] if part == "runner" else found[:1]
 
 
@@ -75,8 +82,13 @@ def _freeze(part: Part, least: float, most: float, stack: LivingStack, chance: r
 
 
 def _kill_supervisor(stack: LivingStack, _chance: random.Random) -> Undo:
-    stack.kill_supervisor()
+    stack.signal_supervisor(signal.SIGKILL)
     return Undo(0.0, stack.start)
+
+
+def _freeze_supervisor(stack: LivingStack, chance: random.Random) -> Undo:
+    stack.signal_supervisor(signal.SIGSTOP)
+    return Undo(chance.uniform(2.0, 15.0), partial(stack.signal_supervisor, signal.SIGCONT))
 
 
 def _kill_postgres(stack: LivingStack, chance: random.Random) -> Undo:
@@ -194,7 +206,7 @@ def _needs_disk(stack: LivingStack) -> str:
     return "" if stack.checkpoint_disk.mounted else "this process may not mount a disk"
 
 
-EARLY = (UNANSWERED, "at once", "a pack is planned")
+EARLY = (UNANSWERED, "at once", "a pack planned, not started")
 TRAINING = ("a first report", "a checkpoint half written", "in the middle")
 LATE = ("a trial ended, its end not read", "the outbox half drained")
 ANY = (*EARLY, *TRAINING, *LATE)
@@ -219,6 +231,7 @@ FAULTS: dict[str, Fault] = {
     "freeze ray": Fault(partial(_freeze, "ray", 2, 15), ANY, spares_runners=True),
     "freeze mlflow": Fault(partial(_freeze, "mlflow", 5, 40), ANY, spares_runners=True),
     "freeze postgres": Fault(_freeze_postgres, ANY, spares_runners=True, needs=_needs_postgres),
+    "freeze supervisor": Fault(_freeze_supervisor, ANY, spares_runners=True),
     "lose the reply to a first run": Fault(_lose_first_run, (BEFORE,), spares_runners=True),
     "drop mlflow's replies": Fault(partial(_disturb_mlflow, "drop reply"), (BEFORE,), spares_runners=True),
     "delay mlflow's replies": Fault(partial(_disturb_mlflow, "delay reply"), (BEFORE,), spares_runners=True),

@@ -73,6 +73,7 @@ class LivingStack:
         self._log: IO[bytes] | None = None
 
     def __enter__(self) -> LivingStack:
+        self.home.path.mkdir(mode=0o700)  # the stack refuses one that others can look into
         with ExitStack() as opened:
             opened.enter_context(self.checkpoint_disk)
             opened.enter_context(self.database_disk)
@@ -99,11 +100,12 @@ class LivingStack:
         self._open.close()
 
     def start(self) -> None:
-        """Start the supervisor, once nothing is left of the one before, and return when the stack is ready.
+        """Start the supervisor, once the one before and all that it started have ended, and return when all is ready.
 
         Raises:
             AssertionError: The stack was not ready in time.
         """
+        self._reap()
         until(lambda: not guard.members(str(self.home.path)), START_SECONDS)
         command = [sys.executable, "-m", "tests.faults.rig", str(self.home.path)]
         options = {
@@ -115,7 +117,7 @@ class LivingStack:
         }
         command += [f"{name}={value}" for name, value in options.items()]
         self._supervisor = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, start_new_session=True
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, start_new_session=True
         )
         until(lambda: self.is_ready() or self._has_ended(), START_SECONDS)
         assert not self._has_ended(), f"the stack did not start: {self.folder / 'supervisor.log'}"
@@ -123,11 +125,10 @@ class LivingStack:
     def _has_ended(self) -> bool:
         return self._supervisor is not None and self._supervisor.poll() is not None
 
-    def kill_supervisor(self) -> None:
-        """Kill the supervisor, and nothing that it has started."""
+    def signal_supervisor(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor, and to nothing that it has started."""
         assert self._supervisor is not None
-        self._supervisor.kill()
-        self._supervisor.wait()
+        self._supervisor.send_signal(number)
 
     def is_ready(self) -> bool:
         """Return whether sweeps can run, as the API says, and whether MLflow answers."""
@@ -156,13 +157,20 @@ class LivingStack:
                         shutil.copy(path, folder / name)
         shutil.copy(self.folder / "supervisor.log", folder)
 
+    def _reap(self) -> None:
+        """Wait for the end of a supervisor that ends, and close our end of its standard input."""
+        if self._supervisor is not None:
+            self._supervisor.wait()
+            assert self._supervisor.stdin is not None
+            self._supervisor.stdin.close()
+
     def _stop(self) -> None:
         if self._supervisor is not None:
             self._supervisor.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._supervisor.wait(60)
             self._supervisor.kill()
-            self._supervisor.wait()
+        self._reap()
         end = time.monotonic() + 30
         while processes.of_stack(self.home) and time.monotonic() < end:
             guard.end_all(str(self.home.path))

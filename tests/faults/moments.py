@@ -27,7 +27,7 @@ def _at_once(_stack: LivingStack, _session: Session, _sweep_id: str) -> bool:
 
 
 def _pack_planned(_stack: LivingStack, session: Session, sweep_id: str) -> bool:
-    query = select(Pack.id).where(Pack.sweep_id == sweep_id, Pack.state != "ended", Pack.seen_at.is_(None))
+    query = select(Pack.id).where(Pack.sweep_id == sweep_id, Pack.state == "planned")
     return session.scalar(query.limit(1)) is not None
 
 
@@ -68,7 +68,7 @@ BEFORE, UNANSWERED = "before the submission", "the submission not answered"
 
 MOMENTS: dict[str, Callable[[LivingStack, Session, str], bool]] = {
     "at once": _at_once,
-    "a pack is planned": _pack_planned,
+    "a pack planned, not started": _pack_planned,
     "a first report": _first_report,
     "a checkpoint half written": _half_checkpoint,
     "in the middle": _middle,

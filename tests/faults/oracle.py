@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.states import SWEEP_ENDED
-from service.tracking.mlflow_runs import STATUS
 from tests.faults.documents import REPORT_EVERY, STEPS
 from tests.faults.outcome import Point, RunOutcome, SweepOutcome, TrialOutcome, Values
 
@@ -26,6 +25,14 @@ ENDS: dict[Verb | None, set[str]] = {
     "cancel": {"cancelled"},
 }
 """The states in which a sweep may end after a verb that was accepted. A paused sweep is resumed."""
+IN_MLFLOW = {
+    "succeeded": "FINISHED",
+    "stopped": "FINISHED",
+    "failed": "FAILED",
+    "pruned": "KILLED",
+    "cancelled": "KILLED",
+}
+"""What MLflow has to call the end of a sweep or a trial."""
 ALL_STEPS = list(range(REPORT_EVERY, STEPS + 1, REPORT_EVERY))
 
 
@@ -155,11 +162,11 @@ def _events(found: SweepOutcome) -> Iterator[Violation]:
 def _mlflow(found: SweepOutcome) -> Iterator[Violation]:
     if found.unwritten:
         yield Violation("stuck", f"{found.unwritten} entries of the outbox are not written to MLflow")
-    yield from _runs("the sweep", found.parents, STATUS[found.state], None)
+    yield from _runs("the sweep", found.parents, IN_MLFLOW[found.state], None)
     for trial in found.trials:
         runs = found.runs.get(trial.number, ())
         if runs or trial.values:
-            yield from _runs(f"trial {trial.number}", runs, STATUS.get(trial.state), trial.points)
+            yield from _runs(f"trial {trial.number}", runs, IN_MLFLOW.get(trial.state), trial.points)
     for number in found.runs.keys() - {trial.number for trial in found.trials}:
         yield Violation("doubled", f"MLflow has {len(found.runs[number])} runs of a trial that it cannot name")
 

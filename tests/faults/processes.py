@@ -73,7 +73,7 @@ def _part_of(process: psutil.Process) -> Part | None:
         return "controller"
     if "start" in words and "--head" in words:
         return "ray"
-    return "mlflow" if "mlflow" in line and ("server" in words or "uvicorn" in line) else None
+    return "mlflow" if "mlflow" in line else None
 
 
 def _is_runner(process: psutil.Process) -> bool:

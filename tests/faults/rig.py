@@ -1,6 +1,6 @@
-"""A program that runs a stack until SIGTERM, with a database of the caller's and a proxy between controller and MLflow.
+"""Run a stack until SIGTERM or the end of the caller, with a proxy between its controller and MLflow.
 
-``spectral up`` has neither. Everything else is the stack that users run.
+``spectral up`` has no such proxy, and no database of the caller's choice. All else is the stack that users run.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import service.stack.stack as stack_module
@@ -33,6 +34,7 @@ def main() -> int:
     vars(stack_module)["managed_processes"] = through_the_proxy
     running = Stack(given.home, given.port, given.mlflow_port, given.cpus, database_url=given.database, say=say)
     signal.signal(signal.SIGTERM, lambda *_: running.interrupt())
+    threading.Thread(target=_end_with_the_caller, args=(running,), daemon=True).start()
     try:
         with running:
             say("up")
@@ -41,6 +43,12 @@ def main() -> int:
         say(f"{type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def _end_with_the_caller(running: Stack) -> None:
+    """Stop the stack once standard input is closed, which the kernel does when the caller ends in any way."""
+    sys.stdin.buffer.read()
+    running.interrupt()
 
 
 def _with_proxy(part: ManagedProcess, proxy: str) -> ManagedProcess:

@@ -15,7 +15,7 @@ BLOCK = 64 * 1024
 
 
 class SmallDisk:
-    """Mounts a disk at a folder, which it creates. Use it as a context manager.
+    """Mounts a disk at a new folder of an existing one. Use it as a context manager.
 
     Args:
         folder: Where the disk is mounted.
@@ -30,8 +30,8 @@ class SmallDisk:
         self.mounted = False
 
     def __enter__(self) -> SmallDisk:
-        self._folder.mkdir(parents=True)
-        self.mounted = _mount("-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(self._folder))
+        self._folder.mkdir(mode=0o700)
+        self.mounted = _mount("-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", str(self._folder))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,7 @@ from tests.faults.harness import Verdict
 from tests.faults.oracle import Kind
 
 KINDS: tuple[Kind, ...] = ("lost", "doubled", "stuck", "wrong")
-HEAD = ("fault", "injections", *KINDS, "recovery median s", "recovery max s")
+HEAD = ("fault", "injections", "missed", *KINDS, "recovery median s", "recovery max s")
 
 
 def rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
@@ -30,7 +30,8 @@ def _row(name: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     recoveries = [verdict.recovery for verdict in verdicts if verdict.recovery is not None]
     return {
         "fault": name,
-        "injections": len(verdicts),
+        "injections": sum(not verdict.missed for verdict in verdicts),
+        "missed": sum(verdict.missed for verdict in verdicts),
         **{kind: kinds[kind] for kind in KINDS},
         "recovery median s": round(statistics.median(recoveries), 1) if recoveries else None,
         "recovery max s": round(max(recoveries), 1) if recoveries else None,

@@ -87,9 +87,13 @@ class CheckpointWatch:
 
     def _run(self) -> None:
         while not self._done.wait(LOOK_SECONDS):
-            for manifest in sorted(self._folder.glob("*/step-*/manifest.json")):
-                with suppress(OSError):
-                    self._note(manifest, manifest.stat().st_mtime_ns)
+            self.look()
+
+    def look(self) -> None:
+        """Note what has been written since the last look."""
+        for manifest in sorted(self._folder.glob("*/step-*/manifest.json")):
+            with suppress(OSError):
+                self._note(manifest, manifest.stat().st_mtime_ns)
 
     def _note(self, manifest: Path, written_at: int) -> None:
         trial, step = manifest.parent.parent.name, int(manifest.parent.name.removeprefix("step-"))
