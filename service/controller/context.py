@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from service.controller import lost_packs
+from service.controller.checkpoint_store import CheckpointStore
 from service.controller.cluster import Cluster
 from service.controller.commands import CommandLog
 from service.controller.runners import Runners
@@ -15,7 +17,15 @@ from service.store import packs, sweeps
 from service.store.attempts import FailureDomain
 from service.store.database import Database
 from service.store.tables import Pack
+from workers.spec.field_errors import field_errors
 from workers.spec.sweep import SweepSpec
+
+
+class InvalidDocument(ValueError):
+    """The stored document of a sweep is not valid in this version.
+
+    A ValidationError of pydantic does not say so: it may as well come from a runner's answer or from our own mistake.
+    """
 
 
 class ReconcileContext:
@@ -30,6 +40,7 @@ class ReconcileContext:
         runners: The runners of the open packs.
         command_log: The instructions that were sent for each trial, and when.
         new_metrics: The ids of the sweeps that have metrics which no pruning rule has seen yet.
+        checkpoint_store: Whether checkpoints can be written, as the runners tell it.
         ended: Whether in this tick a runner has finished its pack, or a sweep has ended. A lost pack does not count.
     """
 
@@ -37,6 +48,7 @@ class ReconcileContext:
         self.cluster, self.settings, self.term = cluster, settings, term
         self.runners = Runners(cluster, term)
         self.command_log = CommandLog()
+        self.checkpoint_store = CheckpointStore()
         self.new_metrics: set[str] = set()
         self.ended = False
         self._database = database
@@ -55,10 +67,15 @@ class ReconcileContext:
 
         Raises:
             NotFound: If there is no such sweep.
-            pydantic.ValidationError: If the document is not valid in this version.
+            InvalidDocument: If the document is not valid in this version.
         """
         if sweep_id not in self._specs:
-            self._specs[sweep_id] = SweepSpec.model_validate(sweeps.get(session, sweep_id).spec)
+            try:
+                self._specs[sweep_id] = SweepSpec.model_validate(sweeps.get(session, sweep_id).spec)
+            except ValidationError as error:
+                raise InvalidDocument(
+                    f"its stored document is not valid in this version: {field_errors(error)[0]}"
+                ) from error
         return self._specs[sweep_id]
 
     def mark_lost(self, pack: Pack, domain: FailureDomain, reason: str) -> None:
@@ -76,3 +93,4 @@ class ReconcileContext:
             spec = self.spec(session, pack.sweep_id)
             lost_packs.mark_lost(session, packs.get(session, pack.id), domain, reason, spec.retries)
         self.command_log.forget(pack.id)
+        self.checkpoint_store.forget(pack.id)

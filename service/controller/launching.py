@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from sqlalchemy.orm import Session
+
 from service.controller import scheduling
 from service.controller.context import ReconcileContext
 from service.controller.guard import SweepGuard
 from service.controller.placement import Capacity
+from service.controller.retry_pauses import RetryPauses
 from service.controller.runners import assignment
 from service.states import SWEEP_ENDED
-from service.store import packs, sweeps
-from service.store.tables import Pack
+from service.store import attempts, packs, sweeps
+from service.store.tables import Pack, Trial
 
 
 @dataclass
@@ -34,6 +37,7 @@ class PackLauncher:
 
     def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
         self._context, self._guard = context, guard
+        self._pauses = RetryPauses()
 
     def start_planned(self) -> None:
         """Start the runner of every pack that is planned and not started, or adopt one that already runs in Ray."""
@@ -56,11 +60,13 @@ class PackLauncher:
 
         Waiting trials that cannot be trained are failed. A sweep whose packs fit on no node is passed over. A round
         ends at the first other sweep whose waiting trials do not all find room: smaller packs of younger sweeps could
-        otherwise keep a large pack waiting for ever.
+        otherwise keep a large pack waiting for ever. While the checkpoint store fails, no pack is planned.
 
         Args:
             open_sweeps: The ids of the sweeps that have not ended, the oldest first.
         """
+        if not self._context.checkpoint_store.may_launch:
+            return
         with self._context.read() as session:
             round_ = _Round(scheduling.free_capacity(session, self._context.cluster.nodes()))
         for sweep_id in open_sweeps:
@@ -75,7 +81,7 @@ class PackLauncher:
             if sweeps.get(session, sweep_id).state in SWEEP_ENDED:
                 return
             spec = context.spec(session, sweep_id)
-            waiting = scheduling.trials_to_run(session, sweep_id)
+            waiting = self._without_pauses(session, scheduling.trials_to_run(session, sweep_id))
             # no node is large enough for a pack of this sweep: it waits without holding up the younger ones
             if not waiting or not round_.capacity.can_ever_hold(spec.resources):
                 return
@@ -89,3 +95,12 @@ class PackLauncher:
                 scheduling.plan_pack(session, sweep_id, [trial.id for trial in group], spec, context.term)
             round_.capacity = round_.capacity.minus(spec.resources)
         round_.full = len(trainable) > sum(len(group) for group in groups)
+
+    def _without_pauses(self, session: Session, waiting: Sequence[Trial]) -> list[Trial]:
+        """Return the trials that need not wait any longer after attempts that went wrong.
+
+        Those that were in one pack wait for one another, so that they can be in one again.
+        """
+        histories = attempts.histories(session, [trial.id for trial in waiting])
+        wait = {history[-1].pack_id for history in histories.values() if not self._pauses.is_over(history)}
+        return [trial for trial in waiting if trial.id not in histories or histories[trial.id][-1].pack_id not in wait]

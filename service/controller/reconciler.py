@@ -53,6 +53,11 @@ class Reconciler:
             self.launcher.launch(open_sweeps)
         return self._context.ended
 
+    @property
+    def checkpoint_problem(self) -> str | None:
+        """What is wrong with the checkpoint store, for a person to read; None if checkpoints are written."""
+        return self._context.checkpoint_store.problem
+
     def mark_all_lost(self, reason: str) -> None:
         """End every open pack as lost with its cluster, and move its trials on; no trial is charged a retry."""
         with self._context.read() as session:
