@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -76,6 +77,25 @@ class OtherSweep(ValueError):
 
 class NoGpu(RuntimeError):
     """A GPU was requested, but torch finds none that it can use on this node."""
+
+
+STORE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENXIO})
+"""Codes of the errors of a file store that is full, read-only, failing or gone, whatever is done with it."""
+
+
+def store_problem(error: BaseException) -> str | None:
+    """Return in words what is wrong with a file store if an error comes from one that is full, read-only or failing.
+
+    Exceptions that were raised because of such an error count too. None is returned for any other error.
+    """
+    seen: BaseException | None = error
+    for _ in range(10):  # a chain of causes may be a circle
+        if isinstance(seen, OSError) and seen.errno in STORE_ERRORS:
+            return str(seen.strerror or seen)
+        if seen is None:
+            break
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 class SamplerError(RuntimeError):

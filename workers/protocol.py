@@ -21,9 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from workers.spec.trial import TrialSpec
 
 Outcome = Literal["succeeded", "failed", "pruned", "cancelled", "paused"]
-Cause = Literal["user", "infrastructure"]
+Cause = Literal["user", "infrastructure", "memory", "storage"]
 """What a failure needs. ``user``: the user has to change the sweep or its data. ``infrastructure``: another attempt, if
-need be on another machine, can succeed with the same sweep."""
+need be on another machine, can succeed with the same sweep. ``memory``: memory ran out, so that a smaller pack can
+succeed. ``storage``: the checkpoint store is full, read-only or failing; another attempt succeeds once it is mended."""
 
 
 class StaleTerm(RuntimeError):
@@ -106,6 +107,7 @@ class Ended(_Message):
 
     The outcome ``paused`` means that a checkpoint was written and that another runner may resume the trial. ``cause``
     is given for the outcome ``failed`` alone. ``reason`` says why a trial ended before its last step, if that is known.
+    ``log`` has the last lines of what the runner logged about a failure, such as a traceback.
     """
 
     kind: Literal["ended"] = "ended"
@@ -115,6 +117,7 @@ class Ended(_Message):
     outcome: Outcome
     cause: Cause | None = None
     reason: str | None = None
+    log: str | None = None
 
 
 Report = Annotated[Measured | Checkpointed | Ended, Field(discriminator="kind")]
@@ -124,11 +127,13 @@ class Poll(_Message):
     """A runner's reply to a poll.
 
     ``state`` is ``starting`` while data and checkpoints are loaded, and ``ended`` once every trial has ended.
+    ``unsaved`` says why the newest checkpoints of a trial are not on disk yet; None if they are. They are tried again.
     """
 
     state: Literal["starting", "running", "ended"]
     reports: list[Report]
     progress: dict[str, int] = Field(description="optimiser steps done, by trial")
+    unsaved: str | None = None
 
 
 class Command(_Message):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, cast
 
 from fastapi import Depends, Path
 from starlette.requests import Request
 
+from service.api.sightings import Sightings
 from service.settings import ApiSettings
 from service.store.database import Database
+from service.store.write_probe import WriteProbe
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,16 @@ class Context:
 
     settings: ApiSettings
     database: Database
+
+    @cached_property
+    def write_probe(self) -> WriteProbe:
+        """The probe that says whether the database takes writes."""
+        return WriteProbe(self.database)
+
+    @cached_property
+    def sightings(self) -> Sightings:
+        """When the parts of the system were last seen by this process."""
+        return Sightings()
 
 
 def _context(request: Request) -> Context:

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from sqlalchemy.orm import Session
+
 from service.controller import scheduling
 from service.controller.context import ReconcileContext
 from service.controller.guard import SweepGuard
 from service.controller.placement import Capacity
+from service.controller.retry_pauses import RetryPauses
 from service.controller.runners import assignment
-from service.store import packs
+from service.store import attempts, packs
 from service.store.sweeps import OpenSweep
-from service.store.tables import Pack
+from service.store.tables import Pack, Trial
 
 NEVER_LAUNCH = ("paused", "cancelling")
 """The states of open sweeps that start no trial. A queued one may have begun to run since it was read."""
@@ -44,6 +47,7 @@ class PackLauncher:
     def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
         self._context, self._guard = context, guard
         self._idle: dict[str, tuple[int, float]] = {}
+        self._pauses = RetryPauses()
 
     def start_planned(self) -> None:
         """Start the runner of every pack that is planned and not started, or adopt one that already runs in Ray."""
@@ -66,11 +70,13 @@ class PackLauncher:
 
         Waiting trials that cannot be trained are failed. A sweep whose packs fit on no node is passed over. A round
         ends at the first other sweep whose waiting trials do not all find room: smaller packs of younger sweeps could
-        otherwise keep a large pack waiting for ever.
+        otherwise keep a large pack waiting for ever. While the checkpoint store fails, no pack is planned.
 
         Args:
             open_sweeps: The sweeps that have not ended, the oldest first, as they were before this tick advanced them.
         """
+        if not self._context.checkpoint_store.may_launch:
+            return
         with self._context.read() as session:
             round_ = _Round(scheduling.free_capacity(session, self._context.cluster.nodes()))
         for sweep in open_sweeps:
@@ -97,16 +103,18 @@ class PackLauncher:
             # no node is large enough for a pack of this sweep: it waits without holding up the younger ones
             if not round_.capacity.can_ever_hold(needs):
                 return
-            first = scheduling.trials_to_run(session, sweep.id, 1)
-            if not first:
+            ready = scheduling.trials_to_run(session, sweep.id)
+            if not ready:
                 self._idle[sweep.id] = (sweep.event_seq, time.monotonic())
                 return
+            waiting = self._without_pauses(session, ready)
+            if not waiting:
+                return
             # where there is no room, one trial that could run is enough to know that the sweep waits for room
-            if not round_.capacity.free_packs(needs) and context.plan(session, first[0]).spec is not None:
+            if not round_.capacity.free_packs(needs) and context.plan(session, waiting[0]).spec is not None:
                 round_.full = True
                 return
             spec = context.spec(session, sweep.id)
-            waiting = scheduling.trials_to_run(session, sweep.id)
             trainable, reasons = scheduling.split_trainable(waiting, partial(context.plan, session))
             groups = scheduling.next_packs(session, spec, trainable, round_.capacity)
         if reasons:
@@ -117,3 +125,12 @@ class PackLauncher:
                 scheduling.plan_pack(session, sweep.id, [trial.id for trial in group], spec, context.term)
             round_.capacity = round_.capacity.minus(needs)
         round_.full = len(trainable) > sum(len(group) for group in groups)
+
+    def _without_pauses(self, session: Session, waiting: Sequence[Trial]) -> list[Trial]:
+        """Return the trials that need not wait any longer after attempts that went wrong.
+
+        Those that were in one pack wait for one another, so that they can be in one again.
+        """
+        histories = attempts.histories(session, [trial.id for trial in waiting])
+        wait = {history[-1].pack_id for history in histories.values() if not self._pauses.is_over(history)}
+        return [trial for trial in waiting if trial.id not in histories or histories[trial.id][-1].pack_id not in wait]

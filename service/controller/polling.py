@@ -7,6 +7,7 @@ import time
 from functools import partial
 
 from service.controller import ingest
+from service.controller.cluster import Death
 from service.controller.context import ReconcileContext
 from service.controller.guard import SweepGuard
 from service.controller.runner_requests import PollResult
@@ -50,7 +51,9 @@ class RunnerPoller:
     def _handle(self, result: PollResult, pack: Pack, name: str) -> None:
         if result.poll is None:
             self._handle_problem(result, pack, name)
-        elif self._is_worth_storing(result.poll, pack):
+            return
+        self._context.checkpoint_store.note(pack.id, result.poll)
+        if self._is_worth_storing(result.poll, pack):
             self._store(result.poll, pack, name)
 
     def _store(self, poll: Poll, pack: Pack, name: str) -> None:
@@ -73,12 +76,18 @@ class RunnerPoller:
         if result.problem == "silent":
             log.warning("The runner of pack %s does not answer at the moment: %s", pack.id, result.message)
             return
-        killed = result.problem == "dead" and self._context.cluster.was_killed(name)
+        death = self._death(result, pack, name)
         self._context.runners.end(pack.id, name)
+        self._context.mark_lost(pack, death.domain, death.words or result.message)
+
+    def _death(self, result: PollResult, pack: Pack, name: str) -> Death:
+        """Return what was lost with a runner that is dead or given up."""
+        if result.problem == "dead":
+            return self._context.cluster.death(name)
+        if result.problem == "foreign":
+            return Death("preemption")
         # a runner that never answered never had its resources: that is the cluster's fault, and no trial's
-        never_ran = pack.seen_at is None and result.problem == "timed out"
-        message = "its runner was ended from outside, by an order to Ray" if killed else result.message
-        self._context.mark_lost(pack, "cluster" if killed or never_ran else "process", message)
+        return Death("cluster" if pack.seen_at is None else "process")
 
     def _is_worth_storing(self, poll: Poll, pack: Pack) -> bool:
         """Return whether an answer changes the database: by new reports, by the pack's end, or by an old ``seen_at``.

@@ -63,6 +63,11 @@ class Reconciler:
             self.launcher.launch(open_sweeps)
         return self._context.ended
 
+    @property
+    def checkpoint_problem(self) -> str | None:
+        """What is wrong with the checkpoint store, for a person to read; None if checkpoints are written."""
+        return self._context.checkpoint_store.problem
+
     def _advance(self, sweep: OpenSweep) -> None:
         unsettled = self._advancer.advance(sweep.id)
         self._attention.looked(sweep, unsettled=unsettled)

@@ -90,11 +90,11 @@ class Runners:
 
         Returns:
             The answers that have come in time, also to earlier polls; polls that failed (``silent``); runners that are
-            ``dead``; and runners that are given up (``timed out``). The caller has to end the last two.
+            ``dead``; and runners that are given up (``timed out``), or that this version does not understand
+            (``foreign``). The caller has to end the last three.
 
         Raises:
             LeadLost: If a runner obeys a controller with a newer term.
-            pydantic.ValidationError: If a runner's answer is not a ``Poll`` of this version.
         """
         gone = []
         for pack, name in open_packs:

@@ -81,12 +81,10 @@ def next_packs(
 ) -> list[list[Trial]]:
     """Group trials into packs, and return as many packs as the free CPUs and GPUs hold.
 
-    Trials that were lost with their process come first, because a sweep that is stopping waits only for them.
+    Trials that had begun come first, because a sweep that is stopping waits only for them.
     """
     candidates = [trial for trial, _ in trainable]
-    latest = attempts.latest(session, [trial.id for trial in candidates])
-    sizes = packs.sizes(session, {attempt.pack_id for attempt in latest.values()})
-    lost = retry_packs(candidates, latest, sizes)
+    lost = retry_packs(candidates, attempts.histories(session, [trial.id for trial in candidates]))
     retried = {trial.id for group in lost for trial in group}
     fresh = [(trial, trial_spec) for trial, trial_spec in trainable if trial.id not in retried]
     return [*lost, *fresh_packs(fresh, spec.resources, free)][: free.free_packs(spec.resources)]

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from service.store.tables import Lease
@@ -15,6 +17,12 @@ LEADER = "controller"
 """The name of the row in ``leases`` that the controllers compete for."""
 BUSY_SECONDS = 10
 """How many seconds a transaction on SQLite waits for another writer before it raises OperationalError."""
+
+
+DAMAGED = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN")
+"""How the names of those of SQLite's errors begin that come from its file, whatever the statement was."""
+BROKEN = ("08", "53", "57", "58", "25006")
+"""How the codes of those of PostgreSQL's errors begin that come from its connection, its disk or its read-only mode."""
 
 
 class LeadLost(RuntimeError):
@@ -68,6 +76,21 @@ class Database:
     def close(self) -> None:
         """Close all connections that no block is using."""
         self.engine.dispose()
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Return whether an error means that the database cannot be used, and not that a statement was wrong.
+
+    It cannot be reached, is locked, its disk is full or failing, or it is read-only or damaged. Whoever wanted to
+    write is not to blame, and the same write may succeed later.
+    """
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    name = str(getattr(error.orig, "sqlite_errorname", ""))
+    code = str(getattr(error.orig, "sqlstate", None) or "")
+    return error.connection_invalidated or name.startswith(DAMAGED) or code.startswith(BROKEN)
 
 
 def _sqlite(url: str) -> Engine:

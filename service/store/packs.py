@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -26,11 +26,6 @@ def get(session: Session, pack_id: str) -> Pack:
     if pack is None:
         raise NotFound("pack", pack_id)
     return pack
-
-
-def sizes(session: Session, pack_ids: Collection[str]) -> dict[str, int]:
-    """Return how many trials each of these packs was planned with, by the pack's id."""
-    return {pack.id: len(pack.trial_ids) for pack in session.scalars(select(Pack).where(Pack.id.in_(pack_ids)))}
 
 
 def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, term: int) -> Pack:

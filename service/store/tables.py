@@ -69,6 +69,7 @@ class Trial(Base):
         user_failures: The number of attempts that failed because of what the user asked for.
         infrastructure_failures: The number of attempts that failed because of a machine or a disk, or were lost with
             their process while they were alone in their pack. Other lost attempts do not count.
+        preemptions: The number of attempts that were ended from outside: by an order to Ray, or with their node.
         reason: Why the trial is in its state, for a person to read; None if there is nothing to say.
     """
 
@@ -87,6 +88,7 @@ class Trial(Base):
     best_step: Mapped[int | None]
     user_failures: Mapped[int] = mapped_column(default=0)
     infrastructure_failures: Mapped[int] = mapped_column(default=0)
+    preemptions: Mapped[int] = mapped_column(default=0, server_default="0")
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[float] = mapped_column(default=time.time)
     started_at: Mapped[float | None]
@@ -132,9 +134,10 @@ class Attempt(Base):
         from_step: The trial's step when the attempt was planned.
         outcome: How the attempt ended, as the runner reported it; ``lost`` if the runner was gone; ``cancelled`` if the
             controller failed the whole sweep; None while the attempt is open.
-        cause: What a failure is charged to (``user`` or ``infrastructure``), or the failure domain of a lost attempt
-            (``process`` or ``cluster``); else None.
+        cause: What a failure needs (``workers.protocol.Cause``), or the failure domain of a lost attempt
+            (``attempts.FailureDomain``); else None.
         reason: Why the attempt ended, for a person to read.
+        log: The last lines of what the runner, or Ray, logged about a failure; None if there are none.
     """
 
     __tablename__ = "attempts"
@@ -146,6 +149,7 @@ class Attempt(Base):
     outcome: Mapped[str | None] = mapped_column(String(20))
     cause: Mapped[str | None] = mapped_column(String(20))
     reason: Mapped[str | None] = mapped_column(Text)
+    log: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[float] = mapped_column(default=time.time)
     ended_at: Mapped[float | None]
 

@@ -22,8 +22,8 @@ from service.store import leases, sweeps, trials
 from service.store.database import Database, LeadLost
 from service.store.tables import Lease
 from tests.simulation.clock import VirtualClock
-from tests.simulation.faults import apply_fault
 from tests.simulation.fake_ray import Head, RayModule, SimulatedCluster
+from tests.simulation.faults import apply_fault
 from tests.simulation.processes import Process
 from tests.simulation.runner import Kept, SimulatedRunner
 from tests.simulation.schedule import Schedule, row_of, spec_of

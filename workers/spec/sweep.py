@@ -102,7 +102,13 @@ class RetriesSpec(SpecPart):
 
     user: int = Field(default=0, ge=0, le=100, description="retries after the trial itself failed, such as by bad data")
     infrastructure: int = Field(
-        default=3, ge=0, le=1000, description="retries after the trial's process or machine was lost"
+        default=3, ge=0, le=1000, description="retries after the trial's process was lost, or its data were not there"
+    )
+    preemption: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        description="retries after its process was ended from outside, or its node was lost",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -166,6 +166,13 @@ class TrainingState:
         tensors = {"loss_sum": self.loss_sum}
         tensors |= {f"{kind}.{name}": t for kind, own in self.optimizer.items() for name, t in own.items()}
         return tensors if self.carried is None else tensors | {"carried": self.carried}
+
+    def copy(self) -> TrainingState:
+        """Return a state that stays as this one is now while this trial is trained on.
+
+        Its tensors are the same ones: a training pack replaces those of a state, and never changes them.
+        """
+        return replace(self, history=list(self.history))
 
     def network(self) -> SequenceModel:
         """Return a network with the parameters of this state."""
