@@ -20,7 +20,7 @@ class Context:
     database: Database
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:
     return cast(Context, request.app.state.context)
 
 
