@@ -24,9 +24,7 @@ def _nested(opened: str, closed: str, count: int) -> bytes:
 
 BODIES: dict[str, Callable[[], bytes]] = {
     "40,000 unknown paths of the space": lambda: _sweep(space=_keys(40_000)),
-    "unknown paths of the space, 20 letters short of a field": lambda: _sweep(
-        space=_keys(20_000, "training.learningrate")
-    ),
+    "20,000 unknown paths like a field": lambda: _sweep(space=_keys(20_000, "training.learningrate")),
     "unknown fields at the top": lambda: _sweep(**_keys(60_000)),
     "unknown fields of the model": lambda: _sweep(model=_keys(60_000)),
     "unknown fields of the task": lambda: _sweep(task={"name": "adding"} | _keys(60_000)),
@@ -35,10 +33,10 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "a dimension of 300,000 values": lambda: _sweep(space={"model.margin": list(range(300_000))}),
     "a dimension of 400,000 equal values": lambda: _sweep(space={"model.margin": [1] * 400_000}),
     "a dimension of lists": lambda: _sweep(space={"model.margin": [[]] * 200_000}),
-    "32 dimensions of 10,000 wrong values": lambda: _sweep(
+    "eleven dimensions of 9,000 wrong values": lambda: _sweep(
         space={path: [f"{n}" for n in range(9_000)] for path in FIELDS}
     ),
-    "32 dimensions, all grid": lambda: _sweep(
+    "eleven dimensions of 10,000 points": lambda: _sweep(
         space={path: {"low": 0.1, "high": 0.9, "grid": 10_000} for path in FIELDS}
     ),
     "a name of a megabyte": lambda: _sweep(name="x" * MOST),
@@ -49,9 +47,7 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "100,000 numbers of ten digits": lambda: _sweep(training={"lr": [1234567890] * 80_000}),
     "nested lists": lambda: _nested("[", "]", 400_000),
     "nested objects": lambda: _nested('{"a":', "}", 150_000),
-    "lists nested 31 deep, side by side": lambda: _sweep(
-        space={"model.margin": [json.loads("[" * 28 + "]" * 28)] * 15_000}
-    ),
+    "15,000 lists nested 28 deep": lambda: _sweep(space={"model.margin": [json.loads("[" * 28 + "]" * 28)] * 15_000}),
     "the same key again and again": lambda: b"{" + b",".join([b'"space": {}'] * 90_000) + b"}",
     "escapes": lambda: b'{"name": "' + b"\\u0041" * 160_000 + b'"}',
     "half surrogate pairs": lambda: b'{"name": "' + b"\\ud800" * 160_000 + b'"}',

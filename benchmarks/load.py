@@ -20,7 +20,7 @@ import uvloop
 from sqlalchemy import select
 
 from benchmarks import load_database, load_hostile, load_servers, load_streams, machine, results
-from benchmarks.load_clients import Call, Outcome, crowd, once
+from benchmarks.load_clients import Call, CrowdRecord, crowd, once
 from benchmarks.load_database import FULL, QUICK, Filling, document
 from benchmarks.load_servers import Server
 from benchmarks.results import Row, row
@@ -176,7 +176,7 @@ def _words(filling: Filling) -> str:
     return f"{filling.sweeps:,} sweeps, {trials:,} trials, about {trials * filling.reports * 49 // 50:,} reports"
 
 
-def _floor(server: Server, options: argparse.Namespace) -> dict[int, Outcome]:
+def _floor(server: Server, options: argparse.Namespace) -> dict[int, CrowdRecord]:
     """Return what clients see of a route that does nothing, by their number."""
 
     def bare() -> Iterator[Call]:
@@ -186,7 +186,7 @@ def _floor(server: Server, options: argparse.Namespace) -> dict[int, Outcome]:
     return {n: uvloop.run(crowd(server.port, n, bare(), options.seconds / 2)) for n in options.clients}
 
 
-def _latencies(server: Server, calls: Calls, bare: dict[int, Outcome], options: argparse.Namespace) -> list[Row]:
+def _latencies(server: Server, calls: Calls, bare: dict[int, CrowdRecord], options: argparse.Namespace) -> list[Row]:
     rows = []
     for clients in options.clients:
         line = bare[clients]
@@ -214,7 +214,7 @@ def _latencies(server: Server, calls: Calls, bare: dict[int, Outcome], options: 
     return rows
 
 
-def _method(seen: Outcome, cpu: float | None) -> str:
+def _method(seen: CrowdRecord, cpu: float | None) -> str:
     """Describe a measurement: median and worst, what a request costs either side, and statuses other than success."""
     count = max(1, len(seen.seconds))
     costs = f"client {1000 * seen.client_cpu / count:.2f}"

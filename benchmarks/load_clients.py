@@ -34,7 +34,7 @@ class Call:
 
 
 @dataclass
-class Outcome:
+class CrowdRecord:
     """What a crowd of clients saw.
 
     Attributes:
@@ -113,7 +113,7 @@ async def crowd(
     calls: Iterator[Call],
     seconds: float,
     seen: Callable[[Call, int, bytes], None] | None = None,
-) -> Outcome:
+) -> CrowdRecord:
     """Let clients make calls, each one after another, until the time is up; then wait for the last answers.
 
     Args:
@@ -123,7 +123,7 @@ async def crowd(
         seconds: For how long new calls are made.
         seen: Is told each call, its status (0 if the connection broke) and the body of its answer.
     """
-    outcome, host = Outcome(), f"127.0.0.1:{port}"
+    outcome, host = CrowdRecord(), f"127.0.0.1:{port}"
     begun, cpu = time.perf_counter(), time.process_time()
     until = begun + seconds
 

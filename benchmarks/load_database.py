@@ -26,7 +26,7 @@ DAY = 86_400.0
 
 
 class Filling(NamedTuple):
-    """How much is stored: ``sweeps`` sweeps of ``few`` trials, of which each ``nth`` has ``many``; reports of each trial."""
+    """How much is stored: sweeps of ``few`` trials, of which each ``nth`` has ``many``, and the reports of a trial."""
 
     sweeps: int
     few: int

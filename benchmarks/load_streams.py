@@ -1,4 +1,4 @@
-"""Listeners of event streams whose connections are cut at random: is anything lost or repeated, and what do they cost?"""
+"""Listeners of event streams whose connections are cut: is anything lost or repeated, and what do they cost?"""
 
 from __future__ import annotations
 
