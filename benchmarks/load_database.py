@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from service.api.submission import stored
 from service.store.database import Database
+from service.store.sweep_summary import facts_of
 from service.store.tables import Attempt, Base, Event, Pack, Projection, Sweep, Trial, TrialReport
 from workers.spec.expand import points_of, trial_count
 from workers.spec.parse import parse_sweep
@@ -103,7 +104,8 @@ def _add(
             "created_at": began,
             "started_at": began + 1,
             "ended_at": began + 60 if state in ENDED else None,
-            **_own_columns(spec),
+            "spec": stored(spec),
+            **facts_of(spec)._asdict(),
         }
     )
     pack = {"id": f"{id}-p0", "sweep_id": id, "state": "ended", "trial_ids": [], "cpus": 1.0, "gpus": 0.0, "term": 1}
@@ -128,10 +130,6 @@ def _add(
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Any]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _own_columns(spec: SweepSpec) -> dict[str, Any]:
-    return {"spec": stored(spec)}
 
 
 def _trials(id: str, spec: SweepSpec, state: str, began: float, numbers: random.Random) -> Iterator[dict[str, Any]]:

@@ -38,7 +38,7 @@ def registries(database: Database) -> tuple[CollectorRegistry, CollectorRegistry
     scraped.register(StoreCollector(database))
     if values.ValueClass is values.MutexValue:
         return scraped, scraped
-    MultiProcessCollector(scraped)
+    MultiProcessCollector(scraped)  # type: ignore[no-untyped-call]
     return scraped, CollectorRegistry()
 
 

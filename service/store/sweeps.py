@@ -9,18 +9,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from service import states
 from service.states import SWEEP_ENDED, SweepState, SweepVerb
 from service.store import events, outbox
 from service.store.errors import NotFound
+from service.store.sweep_summary import SweepFacts, facts_of
 from service.store.tables import Sweep
+from workers.spec.sweep import SweepSpec
 
 _ID = re.compile(r"sw[0-9a-f]{10}")
 
 
-def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) -> Sweep:
+def create(
+    session: Session, name: str, spec: dict[str, Any], trial_count: int, facts: SweepFacts | None = None
+) -> Sweep:
     """Store and return a new sweep in state queued, with its first event and its outbox entry.
 
     Args:
@@ -28,7 +32,9 @@ def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) 
         name: The user's name for the sweep.
         spec: The validated sweep document.
         trial_count: The number of trials that the sweep will have.
+        facts: What follows from the document; None to compute it here, inside of the transaction.
     """
+    facts = facts or facts_of(SweepSpec.model_validate(spec))
     sweep = Sweep(
         id=f"sw{secrets.token_hex(5)}",
         name=name,
@@ -36,10 +42,10 @@ def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) 
         spec=spec,
         trial_count=trial_count,
         created_at=time.time(),
+        **facts._asdict(),
     )
     session.add(sweep)
-    session.flush()
-    events.record(session, sweep.id, "sweep.queued", {"name": name, "trials": trial_count})
+    events.record_first(session, sweep, "sweep.queued", {"name": name, "trials": trial_count})
     outbox.sweep_created(session, sweep)
     return sweep
 
@@ -111,7 +117,7 @@ def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:
 def page(
     session: Session, wanted: Sequence[str] = (), limit: int = 50, before: tuple[float, str] | None = None
 ) -> list[Sweep]:
-    """Return one page of sweeps, the newest first.
+    """Return one page of sweeps, the newest first, without their documents and advice.
 
     Args:
         session: A session.
@@ -120,6 +126,7 @@ def page(
         before: The (created_at, id) of the last sweep of the page before; None for the first page.
     """
     query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit)
+    query = query.options(defer(Sweep.spec, raiseload=True), defer(Sweep.advice, raiseload=True))
     if wanted:
         query = query.where(Sweep.state.in_(wanted))
     return list(session.scalars(query.where(_older(before)) if before else query))
