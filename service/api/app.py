@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from service.api import admission, catalogue, events, health, page, problems, prometheus, sweeps, trials
 from service.api.deps import Context
+from service.api.event_watch import EventWatch
 from service.api.schemas import Problem
 from service.settings import ApiSettings
 from service.store.database import Database
@@ -43,7 +44,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
         responses=problems.documented(),
     )
     scraped, own = prometheus.registries(database)
-    app.state.context, app.state.registry = Context(settings, database), scraped
+    watch = EventWatch(database, settings.event_poll_seconds)
+    app.state.context, app.state.registry = Context(settings, database, watch), scraped
     for module in (sweeps, events, trials, catalogue, health, prometheus, page):
         app.include_router(module.router)
     app.mount("/page", StaticFiles(directory=page.FOLDER), name="page")

@@ -8,16 +8,18 @@ from typing import Annotated, cast
 from fastapi import Depends, Path
 from starlette.requests import Request
 
+from service.api.event_watch import EventWatch
 from service.settings import ApiSettings
 from service.store.database import Database
 
 
 @dataclass(frozen=True)
 class Context:
-    """The settings and the database of the application, which every handler may use."""
+    """The settings and the database of the application, and its watch on events, which every handler may use."""
 
     settings: ApiSettings
     database: Database
+    watch: EventWatch
 
 
 async def _context(request: Request) -> Context:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
@@ -130,6 +130,12 @@ def page(
     if wanted:
         query = query.where(Sweep.state.in_(wanted))
     return list(session.scalars(query.where(_older(before)) if before else query))
+
+
+def heads(session: Session, sweep_ids: Collection[str]) -> dict[str, tuple[int, str]]:
+    """Return the number of the last event and the state of each of these sweeps that is there, by its id."""
+    query = select(Sweep.id, Sweep.event_seq, Sweep.state).where(Sweep.id.in_(sweep_ids))
+    return {sweep_id: (seq, state) for sweep_id, seq, state in session.execute(query)}
 
 
 def open_ids(session: Session) -> list[str]:
