@@ -9,6 +9,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Path
 from starlette.requests import Request
 
+from service.api.event_watch import EventWatch
 from service.api.sightings import Sightings
 from service.settings import ApiSettings
 from service.store.database import Database
@@ -17,10 +18,11 @@ from service.store.write_probe import WriteProbe
 
 @dataclass(frozen=True)
 class Context:
-    """The settings and the database of the application, which every handler may use."""
+    """The settings and the database of the application, and its watch on events, which every handler may use."""
 
     settings: ApiSettings
     database: Database
+    watch: EventWatch
 
     @cached_property
     def write_probe(self) -> WriteProbe:
@@ -33,7 +35,7 @@ class Context:
         return Sightings()
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:
     return cast(Context, request.app.state.context)
 
 

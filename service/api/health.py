@@ -18,7 +18,7 @@ NEEDED = ("database", "controller", "ray")
 
 
 @router.get("/health/live")
-def live() -> schemas.Liveness:
+async def live() -> schemas.Liveness:
     """Answer that the API's process is alive. Neither the database nor any other part of the system is asked."""
     return schemas.Liveness()
 

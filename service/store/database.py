@@ -39,12 +39,18 @@ class Database:
 
     Args:
         url: An SQLAlchemy URL, ``sqlite:///path`` or ``postgresql+psycopg://...``.
+        patience: How many seconds a transaction waits for another writer, and a block for a free connection, before
+            OperationalError or sqlalchemy.exc.TimeoutError is raised; None for ``BUSY_SECONDS`` on SQLite and the
+            server's own limits on PostgreSQL.
+        connections: The most connections; None for SQLAlchemy's default of 15.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience: float | None = None, connections: int | None = None) -> None:
         self.url = make_url(url)
         sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite(url) if sqlite else create_engine(url, pool_pre_ping=True)
+        pool: dict[str, Any] = {} if connections is None else {"pool_size": connections, "max_overflow": 0}
+        pool |= {} if patience is None else {"pool_timeout": patience}
+        self.engine = _sqlite(url, patience, pool) if sqlite else _postgresql(url, patience, pool)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -93,8 +99,17 @@ def is_unavailable(error: BaseException) -> bool:
     return error.connection_invalidated or name.startswith(DAMAGED) or code.startswith(BROKEN)
 
 
-def _sqlite(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+def _postgresql(url: str, patience: float | None, pool: dict[str, Any]) -> Engine:
+    limits: dict[str, Any] = {}
+    if patience is not None:
+        own = str(make_url(url).query.get("options", ""))
+        limits = {"options": f"{own} -c lock_timeout={round(1000 * patience)}".strip(), "connect_timeout": 5}
+    return create_engine(url, pool_pre_ping=True, connect_args=limits, **pool)
+
+
+def _sqlite(url: str, patience: float | None, pool: dict[str, Any]) -> Engine:
+    seconds = BUSY_SECONDS if patience is None else patience
+    engine = create_engine(url, connect_args={"timeout": seconds, "check_same_thread": False}, **pool)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from service import states
 from service.states import SWEEP_ENDED, SWEEP_OPEN, SweepState, SweepVerb
 from service.store import events, outbox
 from service.store.errors import NotFound
+from service.store.sweep_summary import SweepFacts, facts_of
 from service.store.tables import Sweep
+from workers.spec.sweep import SweepSpec
 
 _ID = re.compile(r"sw[0-9a-f]{10}")
 
@@ -28,7 +30,9 @@ class OpenSweep(NamedTuple):
     event_seq: int
 
 
-def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) -> Sweep:
+def create(
+    session: Session, name: str, spec: dict[str, Any], trial_count: int, facts: SweepFacts | None = None
+) -> Sweep:
     """Store and return a new sweep in state queued, with its first event and its outbox entry.
 
     Args:
@@ -36,7 +40,9 @@ def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) 
         name: The user's name for the sweep.
         spec: The validated sweep document.
         trial_count: The number of trials that the sweep will have.
+        facts: What follows from the document; None to compute it here, inside of the transaction.
     """
+    facts = facts or facts_of(SweepSpec.model_validate(spec))
     sweep = Sweep(
         id=f"sw{secrets.token_hex(5)}",
         name=name,
@@ -44,10 +50,10 @@ def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) 
         spec=spec,
         trial_count=trial_count,
         created_at=time.time(),
+        **facts._asdict(),
     )
     session.add(sweep)
-    session.flush()
-    events.record(session, sweep.id, "sweep.queued", {"name": name, "trials": trial_count})
+    events.record_first(session, sweep, "sweep.queued", {"name": name, "trials": trial_count})
     outbox.sweep_created(session, sweep)
     return sweep
 
@@ -119,7 +125,7 @@ def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:
 def page(
     session: Session, wanted: Sequence[str] = (), limit: int = 50, before: tuple[float, str] | None = None
 ) -> list[Sweep]:
-    """Return one page of sweeps, the newest first.
+    """Return one page of sweeps, the newest first, without their documents and advice.
 
     Args:
         session: A session.
@@ -128,6 +134,7 @@ def page(
         before: The (created_at, id) of the last sweep of the page before; None for the first page.
     """
     query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit)
+    query = query.options(defer(Sweep.spec, raiseload=True), defer(Sweep.advice, raiseload=True))
     if wanted:
         query = query.where(Sweep.state.in_(wanted))
     return list(session.scalars(query.where(_older(before)) if before else query))
@@ -137,6 +144,12 @@ def open_sweeps(session: Session) -> list[OpenSweep]:
     """Return the sweeps that have not ended, the oldest first, without their documents."""
     query = select(Sweep.id, Sweep.state, Sweep.event_seq).where(Sweep.state.in_(SWEEP_OPEN))
     return [OpenSweep(*row) for row in session.execute(query.order_by(Sweep.created_at, Sweep.id))]
+
+
+def heads(session: Session, sweep_ids: Collection[str]) -> dict[str, tuple[int, str]]:
+    """Return the number of the last event and the state of each of these sweeps that is there, by its id."""
+    query = select(Sweep.id, Sweep.event_seq, Sweep.state).where(Sweep.id.in_(sweep_ids))
+    return {sweep_id: (seq, state) for sweep_id, seq, state in session.execute(query)}
 
 
 def needs_of_running(session: Session) -> list[tuple[str, float, float]]:

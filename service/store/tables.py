@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, false
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _NAMING = {
@@ -37,6 +37,11 @@ class Sweep(Base):
         reason: Why the sweep is in its state, for a person to read; None if there is nothing to say.
         checkpoint_bytes: About how many bytes its checkpoints will take, as was estimated when it was submitted; None
             if an earlier release took it.
+        metric: The metric by which trials are ranked. It and the following are the ``SweepFacts`` of the document.
+        direction: ``minimize`` or ``maximize``.
+        planned_steps: The steps of all trials, if none ends early.
+        steps_vary: Whether trials have different numbers of steps.
+        advice: The warnings about the document; None if an earlier release stored the sweep.
     """
 
     __tablename__ = "sweeps"
@@ -53,6 +58,11 @@ class Sweep(Base):
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
     checkpoint_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    metric: Mapped[str] = mapped_column(String(80), server_default="val/loss")
+    direction: Mapped[str] = mapped_column(String(8), server_default="minimize")
+    planned_steps: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    steps_vary: Mapped[bool] = mapped_column(server_default=false())
+    advice: Mapped[dict[str, Any] | None]
 
 
 class Trial(Base):
@@ -235,6 +245,14 @@ class Projection(Base):
     """
 
     __tablename__ = "projections"
+    __table_args__ = (
+        Index(
+            "ix_projections_lacks",
+            "subject_id",
+            sqlite_where=text("lacks IS NOT NULL"),
+            postgresql_where=text("lacks IS NOT NULL"),
+        ),
+    )
 
     subject_id: Mapped[str] = mapped_column(String(48), primary_key=True)
     experiment_id: Mapped[str] = mapped_column(String(64))

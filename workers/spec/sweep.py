@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from workers.spec.base_spec import SpecPart, invalid_field
 from workers.spec.model import ModelSpec
 from workers.spec.samplers import SAMPLERS
-from workers.spec.search_space import MAX_TRIALS, Dimension
+from workers.spec.search_space import MAX_DIMENSIONS, MAX_TRIALS, Dimension
 from workers.spec.training import MAX_SEED, TrainingSpec
 from workers.tasks import AnyTask
 
@@ -144,7 +144,7 @@ class SweepSpec(SpecPart):
     training: TrainingSpec = Field(default=TrainingSpec(), description="how the network is trained")
     space: dict[str, Dimension] = Field(
         min_length=1,
-        max_length=32,
+        max_length=MAX_DIMENSIONS,
         description='what is searched: {"model.margin": {"low": 0.001, "high": 0.1, "log": true, "grid": 3}, '
         '"model.reflectors": [4, 8]}; any scalar field of task, model and training',
     )
