@@ -6,11 +6,11 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from service.store.tables import LOCAL_OWNER
+
 TokenScope = Literal["read", "submit", "admin"]
 """What a token permits; each includes those before it."""
 SCOPES: tuple[TokenScope, ...] = get_args(TokenScope)
-LOCAL_OWNER = "local"
-"""The owner of everything that is done while no tokens are required."""
 _KEY = "spectral.principal"
 
 

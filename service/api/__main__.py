@@ -9,9 +9,12 @@ import time
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
+from service.access import administration
+from service.access.token_text import hide_secrets
 from service.environment import leave_to_others
 from service.settings import ApiSettings, wrong_settings
 from service.store import migrations
+from service.store.database import Database
 
 log = logging.getLogger("service.api")
 
@@ -35,14 +38,29 @@ def main() -> None:
     except ValidationError as error:
         sys.exit(wrong_settings(error))
     _migrate(settings.database_url)
+    if settings.requires_tokens:
+        _first_token(settings)
+    hide_secrets()
     uvicorn.run(
         create_app(settings),
         host=settings.host,
         port=settings.port,
         workers=1,  # given, so that uvicorn does not read WEB_CONCURRENCY
         log_level="info",
+        server_header=False,
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+def _first_token(settings: ApiSettings) -> None:
+    database = Database(settings.database_url)
+    try:
+        administration.first_token(database, settings.admin_token_file)
+    except OSError as error:
+        sys.exit(f"SPECTRAL_ADMIN_TOKEN_FILE: cannot write {settings.admin_token_file}: {error.strerror}")
+    finally:
+        database.close()
 
 
 def _migrate(url: str, patience: float = PATIENCE_SECONDS) -> None:

@@ -11,8 +11,10 @@ from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 from starlette.staticfiles import StaticFiles
 
-from service.api import catalogue, events, health, page, problems, prometheus, sweeps, trials
+from service.access.audit_log import AuditLog
+from service.api import access, catalogue, events, health, page, problems, prometheus, sweeps, trials
 from service.api.deps import Context
+from service.api.gate import Gate
 from service.api.schemas import Problem
 from service.settings import ApiSettings
 from service.store.database import Database
@@ -24,14 +26,18 @@ SUMMARY = "Sweeps of Spectral-RNNs over reflector count and singular-value margi
 def create_app(settings: ApiSettings) -> FastAPI:
     """Make the application; the database that the settings name must have been migrated before the first request."""
     database = Database(settings.database_url)
+    audit = AuditLog(database)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        audit.start()
         yield
+        audit.close()
         database.close()
 
     refusals: dict[int | str, dict[str, Any]] = {
-        status: {"model": Problem, "description": "A problem document"} for status in (404, 409, 422, 503)
+        status: {"model": Problem, "description": "A problem document"}
+        for status in (400, 401, 403, 404, 409, 421, 422, 429, 503)
     }
     app = FastAPI(
         title="Spectral-RNN service",
@@ -45,9 +51,10 @@ def create_app(settings: ApiSettings) -> FastAPI:
     registry = CollectorRegistry()
     registry.register(prometheus.StoreCollector(database))
     app.state.context, app.state.registry = Context(settings, database), registry
-    for module in (sweeps, events, trials, catalogue, health, prometheus, page):
+    for module in (sweeps, events, trials, catalogue, access, health, prometheus, page):
         app.include_router(module.router)
     app.mount("/page", StaticFiles(directory=page.FOLDER), name="page")
+    app.add_middleware(Gate, settings=settings, database=database, audit=audit)
     app.add_middleware(prometheus.RequestMetrics, registry=registry)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the schema

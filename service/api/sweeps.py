@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.api import cursors, dry_run, presenters, report, schemas, sweep_data
-from service.api.deps import Ctx, SweepId
+from service.api.deps import Ctx, SweepId, Who
 from service.api.json_body import Posted
 from service.api.strict_query import Known
 from service.api.submission import Key, find_by_key, submit
@@ -50,16 +50,16 @@ class TrialListing(BaseModel):
 
 
 @router.post("", status_code=202, openapi_extra=BODY)
-def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = None) -> schemas.SweepView:
+def post_sweep(document: Posted, context: Ctx, who: Who, response: Response, key: Key = None) -> schemas.SweepView:
     """Submit a sweep, and return it without waiting for its trials.
 
     The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409.
     Without the header, every request submits a new sweep.
     """
-    row = find_by_key(context.database, document.hash, key)
+    row = find_by_key(context.database, document.hash, key, who.owner)
     if row is None:
         spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
-        row = submit(context.database, spec, document.hash, key)
+        row = submit(context.database, spec, document.hash, key, who.owner)
     response.headers["Location"] = f"/v1/sweeps/{row.id}"
     with context.database.read() as session:
         return presenters.sweep(session, row, context.settings)
@@ -81,11 +81,11 @@ def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
 
 
 @router.get("")
-def list_sweeps(context: Ctx, query: Annotated[Listing, Query()]) -> schemas.SweepPage:
+def list_sweeps(context: Ctx, who: Who, query: Annotated[Listing, Query()]) -> schemas.SweepPage:
     """Return one page of the list of sweeps, newest first."""
     before = cursors.decode(query.cursor, (int, float), str) if query.cursor else None
     with context.database.read() as session:
-        rows = sweeps.page(session, query.state, query.limit, before)
+        rows = sweeps.page(session, query.state, query.limit, before, who.sees)
         last = rows[-1] if len(rows) == query.limit else None
         return schemas.SweepPage(
             sweeps=presenters.sweep_list(session, rows),

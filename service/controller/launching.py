@@ -12,7 +12,7 @@ from service.controller.guard import SweepGuard
 from service.controller.placement import Capacity
 from service.controller.runners import assignment
 from service.states import SWEEP_ENDED
-from service.store import packs, sweeps
+from service.store import packs, quotas, sweeps
 from service.store.tables import Pack
 
 
@@ -75,7 +75,7 @@ class PackLauncher:
             if sweeps.get(session, sweep_id).state in SWEEP_ENDED:
                 return
             spec = context.spec(session, sweep_id)
-            waiting = scheduling.trials_to_run(session, sweep_id)
+            waiting = quotas.within(session, sweep_id, scheduling.trials_to_run(session, sweep_id))
             # no node is large enough for a pack of this sweep: it waits without holding up the younger ones
             if not waiting or not round_.capacity.can_ever_hold(spec.resources):
                 return

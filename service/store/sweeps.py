@@ -15,12 +15,12 @@ from service import states
 from service.states import SWEEP_ENDED, SweepState, SweepVerb
 from service.store import events, outbox
 from service.store.errors import NotFound
-from service.store.tables import Sweep
+from service.store.tables import LOCAL_OWNER, Sweep
 
 _ID = re.compile(r"sw[0-9a-f]{10}")
 
 
-def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) -> Sweep:
+def create(session: Session, name: str, spec: dict[str, Any], trial_count: int, owner: str = LOCAL_OWNER) -> Sweep:
     """Store and return a new sweep in state queued, with its first event and its outbox entry.
 
     Args:
@@ -28,6 +28,7 @@ def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) 
         name: The user's name for the sweep.
         spec: The validated sweep document.
         trial_count: The number of trials that the sweep will have.
+        owner: Who submits it.
     """
     sweep = Sweep(
         id=f"sw{secrets.token_hex(5)}",
@@ -35,6 +36,7 @@ def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) 
         state="queued",
         spec=spec,
         trial_count=trial_count,
+        owner=owner,
         created_at=time.time(),
     )
     session.add(sweep)
@@ -50,6 +52,11 @@ def get(session: Session, sweep_id: str) -> Sweep:
     if sweep is None:
         raise NotFound("sweep", sweep_id)
     return sweep
+
+
+def owner_of(session: Session, sweep_id: str) -> str | None:
+    """Return who owns a sweep; None if there is no such sweep, or if this cannot be the id of one."""
+    return session.scalar(select(Sweep.owner).where(Sweep.id == sweep_id)) if _ID.fullmatch(sweep_id) else None
 
 
 def lock(session: Session, sweep_id: str) -> None:
@@ -109,7 +116,11 @@ def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:
 
 
 def page(
-    session: Session, wanted: Sequence[str] = (), limit: int = 50, before: tuple[float, str] | None = None
+    session: Session,
+    wanted: Sequence[str] = (),
+    limit: int = 50,
+    before: tuple[float, str] | None = None,
+    owner: str | None = None,
 ) -> list[Sweep]:
     """Return one page of sweeps, the newest first.
 
@@ -118,10 +129,13 @@ def page(
         wanted: The states to include; all states if empty.
         limit: The largest number of sweeps to return.
         before: The (created_at, id) of the last sweep of the page before; None for the first page.
+        owner: Whose sweeps to include; None for those of every owner.
     """
     query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit)
     if wanted:
         query = query.where(Sweep.state.in_(wanted))
+    if owner is not None:
+        query = query.where(Sweep.owner == owner)
     return list(session.scalars(query.where(_older(before)) if before else query))
 
 
