@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from service.access.principal import TokenScope
@@ -69,6 +69,30 @@ def limit_owner(database: Database, name: str, limits: Mapping[str, Limit]) -> O
             words = " ".join(f"{field}={value}" for field, value in limits.items())
             audit.record(session, [_command(f"token limits {name} {words}")])
     return owner
+
+
+def list_tokens(database: Database) -> Sequence[Token]:
+    """Return all tokens, those of one owner together, the oldest first."""
+    with database.read() as session:
+        return tokens.every(session)
+
+
+def read_audit(database: Database, limit: int, owner: str | None, refused: bool) -> Sequence[AuditEntry]:
+    """Return the newest entries of the audit log, the newest first.
+
+    Args:
+        database: Where it is stored.
+        limit: The largest number of entries to return.
+        owner: Whose entries to return; None for all.
+        refused: Return only what was refused.
+    """
+    with database.read() as session:
+        return audit.page(session, limit, owner=owner, refused=refused)
+
+
+def is_ready(database: Database) -> bool:
+    """Return whether the database has the tables that these functions need; false also for an empty database."""
+    return tokens.are_known(database.engine)
 
 
 def first_token(database: Database, file: Path | None) -> None:

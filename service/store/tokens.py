@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, delete, func, or_, select, update
+from sqlalchemy import Engine, Select, delete, func, inspect, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.store import owners
@@ -26,6 +26,11 @@ class Admission:
     token: Token
     limits: OwnerLimits
     ends_at: float | None
+
+
+def are_known(engine: Engine) -> bool:
+    """Return whether the database has the table of tokens."""
+    return inspect(engine).has_table(Token.__tablename__)
 
 
 def create(session: Session, token_id: str, digest: str, owner: str, scope: str, expires_at: float | None) -> Token:
