@@ -9,7 +9,6 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
-from starlette.staticfiles import StaticFiles
 
 from service.access.audit_log import AuditLog
 from service.api import access, catalogue, events, health, page, problems, prometheus, sweeps, trials
@@ -53,7 +52,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.context, app.state.registry = Context(settings, database), registry
     for module in (sweeps, events, trials, catalogue, access, health, prometheus, page):
         app.include_router(module.router)
-    app.mount("/page", StaticFiles(directory=page.FOLDER), name="page")
+    app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
     app.add_middleware(Gate, settings=settings, database=database, audit=audit)
     app.add_middleware(prometheus.RequestMetrics, registry=registry)
     problems.install(app)

@@ -16,8 +16,8 @@ EXIT_CODE = 2
 BROKEN_PIPE_CODE = 141
 """What a shell reports of a program that wrote to a closed pipe: 128 and the number of SIGPIPE."""
 SIGN_IN = (
-    "Give a token with --token-file, SPECTRAL_TOKEN or SPECTRAL_TOKEN_FILE. An administrator makes one on the machine of "
-    "the service with: spectral token create --owner NAME"
+    "Give a token with --token-file, SPECTRAL_TOKEN or SPECTRAL_TOKEN_FILE. An administrator makes one on the machine "
+    "of the service with: spectral token create --owner NAME"
 )
 OWN_PACKAGES = frozenset({"service", "workers", "spectral"})
 
@@ -41,9 +41,9 @@ def reported() -> Iterator[None]:
     """Print expected exceptions of the block as messages on standard error, and exit with code 2.
 
     Expected are UserError, a refusal by the service (ApiError), no service at the address (ServiceUnreachable), an
-    address or a proxy that cannot be used (ConnectionUnusable), a token that is none (TokenUnusable) and a package that is not installed. If the reader of
-    standard output has gone, the exit code is ``BROKEN_PIPE_CODE``, and nothing is printed. Other exceptions pass
-    through.
+    address or a proxy that cannot be used (ConnectionUnusable), a token that is none (TokenUnusable) and a package that
+    is not installed. If the reader of standard output has gone, the exit code is ``BROKEN_PIPE_CODE``, and nothing is
+    printed. Other exceptions pass through.
     """
     try:
         yield

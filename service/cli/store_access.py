@@ -47,8 +47,8 @@ def opened(home: Path | None) -> Iterator[Database]:
         path = folder / "spectral.db"
         if not path.is_file():
             raise UserError(
-                f"there is no database in {folder}; give --home with the folder that spectral up prints as Data, or set "
-                "SPECTRAL_DATABASE_URL. A service that was never started has no database yet"
+                f"there is no database in {folder}; give --home with the folder that spectral up prints as Data, or "
+                "set SPECTRAL_DATABASE_URL. A service that was never started has no database yet"
             )
         url = f"sqlite:///{path}"
     try:
