@@ -66,7 +66,7 @@ def limit_owner(database: Database, name: str, limits: Mapping[str, Limit]) -> O
     with database.write() as session:
         owner = owners.limit(session, name, limits)
         if limits:
-            words = " ".join(f"{field}={value}" for field, value in limits.items())
+            words = " ".join(f"{field}={'default' if value is None else value}" for field, value in limits.items())
             audit.record(session, [_command(f"token limits {name} {words}")])
     return owner
 
@@ -107,7 +107,8 @@ def first_token(database: Database, file: Path | None) -> None:
         if tokens.any_exist(session):
             return
     if file is None:
-        log.warning("there is no token yet, so nobody is admitted; make one with: spectral token create --scope admin")
+        command = "spectral token create --owner NAME --scope admin"
+        log.warning("there is no token yet, so nobody is admitted; make one with: %s", command)
         return
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

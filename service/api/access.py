@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from service.access.credentials import Unauthenticated, admitted, cookie_name, cookies, shown
-from service.access.principal import LOCAL, Principal
+from service.access.principal import LOCAL, Principal, mark
 from service.access.token_text import digest
 from service.api import schemas
 from service.api.deps import Context, Ctx, Who
@@ -71,6 +71,7 @@ def sign_in(document: Posted, context: Ctx, request: Request, response: Response
     if not context.settings.requires_tokens:
         return _view(LOCAL)
     who = _admitted(context, content["token"])
+    mark(request.scope, who)  # for the audit log
     secret, https = secrets.token_urlsafe(32), request.url.scheme == "https"
     now = time.time()
     ends = min(now + SESSION_SECONDS, who.expires_at or float("inf"))

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.audit_log import AuditLog
 from service.access.credentials import Credentials, Unauthenticated, admitted, shown
 from service.access.hosts import AllowedHosts, foreign_page, host_of, says_where_from
-from service.access.principal import LOCAL, Principal, TokenScope, mark
+from service.access.principal import LOCAL, Principal, TokenScope, mark, principal_of
 from service.access.rate_limits import RateLimits
 from service.access.token_text import FORM, without_secrets
 from service.api import problems, route_rules, security_headers
@@ -237,7 +237,7 @@ class Gate:
             return
         subject = route_rules.subject_of(path)
         made = Headers(raw=start["headers"]).get("location", "").rpartition("/")[2]
-        who, client = visit.principal, visit.scope.get("client")
+        who, client = visit.principal or principal_of(visit.scope), visit.scope.get("client")
         self._audit.note(
             AuditEntry(
                 owner=who.owner if who else None,

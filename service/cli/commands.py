@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service.access.token_source import VARIABLE, token_to_send
+from service.access.token_source import token_to_send
 from service.cli import documents, tables
 from service.client import ENDS, Client
 
@@ -26,9 +25,7 @@ SHOWN_TRIALS = 8
 UrlOption = Annotated[str, typer.Option("--url", envvar="SPECTRAL_URL", help="Address of the service.")]
 TokenFileOption = Annotated[
     Path | None,
-    typer.Option(
-        "--token-file", envvar="SPECTRAL_TOKEN_FILE", help="File with the token; SPECTRAL_TOKEN holds it itself."
-    ),
+    typer.Option(help="File with the token; by default SPECTRAL_TOKEN counts, then the file of SPECTRAL_TOKEN_FILE."),
 ]
 SweepArgument = Annotated[str, typer.Argument(help="The id of a sweep, as submit and ls print it.")]
 SweepOrTrialArgument = Annotated[str, typer.Argument(help="The id of a sweep, or of a trial as show prints it.")]
@@ -139,8 +136,7 @@ def validate(file: FileArgument, url: UrlOption = HERE, token_file: TokenFileOpt
 
 
 def _client(url: str, token_file: Path | None) -> Client:
-    token = token_to_send(file=None if os.environ.get(VARIABLE) else token_file)
-    return Client(url, token=token, patience=PATIENCE_SECONDS)
+    return Client(url, token=token_to_send(file=token_file), patience=PATIENCE_SECONDS)
 
 
 COMMANDS = (submit, watch, ls, show, pause, resume, stop, cancel, validate)

