@@ -61,7 +61,9 @@ class ApiSettings(StoreSettings):
         validate_default=True,
         description="whether a token is needed: auto (unless SPECTRAL_HOST is loopback), tokens, none",
     )
-    allowed_hosts: str = Field("", description="further names under which the API is reached, with commas between")
+    allowed_hosts: str | None = Field(
+        None, description="further names under which the API is reached, with commas between"
+    )
     admin_token_file: Path | None = Field(
         None, description="where the first start writes an admin token, if tokens are required and there is none"
     )

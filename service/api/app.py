@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from service.access.audit_log import AuditLog
 from service.api import access, catalogue, events, health, page, problems, prometheus, sweeps, trials
 from service.api.deps import Context
 from service.api.gate import Gate
+from service.api.hidden_paths import HiddenPaths, folders_of
 from service.api.schemas import Problem
 from service.settings import ApiSettings
 from service.store.database import Database
@@ -53,6 +55,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     for module in (sweeps, events, trials, catalogue, access, health, prometheus, page):
         app.include_router(module.router)
     app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
+    folders = folders_of(settings, os.environ.get("SPECTRAL_CHECKPOINT_DIR"))
+    app.add_middleware(HiddenPaths, folders=folders)
     app.add_middleware(Gate, settings=settings, database=database, audit=audit)
     app.add_middleware(prometheus.RequestMetrics, registry=registry)
     problems.install(app)

@@ -92,7 +92,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, settings: ApiSettings, database: Database, audit: AuditLog) -> None:
         self._app, self._settings, self._database, self._audit = app, settings, database, audit
-        self._hosts = AllowedHosts(settings.host, filter(None, settings.allowed_hosts.split(",")))
+        self._hosts = AllowedHosts(settings.host, filter(None, (settings.allowed_hosts or "").split(",")))
         self._rates = RateLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from service.cli.store_access import HomeOption, opened
+from service.cli.store_access import StoreOption, opened
 
 
 def audit(
     owner: Annotated[str | None, typer.Option(help="Only what this owner did.")] = None,
     refused: Annotated[bool, typer.Option("--refused", help="Only what was refused.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The most entries to print.")] = 50,
-    home: HomeOption = None,
+    home: StoreOption = None,
 ) -> None:
     """Print the audit log, the newest entry first: time, owner, token, address, status, call, subject, reason.
 

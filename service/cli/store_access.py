@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from service.store.database import Database
 
 DEFAULT_HOME = Path("spectral-home")
-HomeOption = Annotated[
+StoreOption = Annotated[
     Path | None,
     typer.Option(
         "--home",

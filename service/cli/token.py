@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from service.cli.errors import UserError
-from service.cli.store_access import HomeOption, opened
+from service.cli.store_access import StoreOption, opened
 
 if TYPE_CHECKING:
     from service.store.tables import Token
@@ -34,7 +34,7 @@ def create(
         typer.Option(help="read; submit, which includes read; or admin: everything, and the sweeps of all owners."),
     ] = "submit",
     expires: Annotated[str, typer.Option(help="For how long it is valid: 30d, 12h or never.")] = "90d",
-    home: HomeOption = None,
+    home: StoreOption = None,
 ) -> None:
     """Make a token and print it, once: it is not stored, and cannot be printed again."""
     from service.access.administration import create_token
@@ -55,7 +55,7 @@ def create(
 
 
 @app.command(name="list")
-def list_tokens(home: HomeOption = None) -> None:
+def list_tokens(home: StoreOption = None) -> None:
     """List the tokens, without their secrets."""
     from rich.console import Console
     from rich.table import Table
@@ -78,7 +78,7 @@ def list_tokens(home: HomeOption = None) -> None:
 @app.command()
 def revoke(
     id: Annotated[str, typer.Argument(help="The id of a token: the part between the two _, as list prints it.")],
-    home: HomeOption = None,
+    home: StoreOption = None,
 ) -> None:
     """Revoke a token at once, with the sessions of browsers that signed in with it."""
     from service.access.administration import revoke_token
@@ -100,7 +100,7 @@ def limits(
     open_sweeps: LimitOption = None,
     open_trials: LimitOption = None,
     stored_bytes: LimitOption = None,
-    home: HomeOption = None,
+    home: StoreOption = None,
 ) -> None:
     """Set how much of the service an owner may have at a time, and print it. Without options it is only printed."""
     from service.access.administration import limit_owner
