@@ -59,7 +59,7 @@ def shown(headers: Headers, https: bool) -> Credentials:
     if scheme.lower() != "bearer":
         raise Unauthenticated("the scheme of the Authorization header is not Bearer; send: Authorization: Bearer TOKEN")
     if len(found[0]) > MAX_LENGTH or not FORM.fullmatch(text):
-        raise Unauthenticated("what follows Bearer is not a token; a token is srs_, an id, _ and 43 letters and digits")
+        raise Unauthenticated("what was sent is not a token; a token is srs_, an id, _ and 43 letters and digits")
     return Credentials(digest(text), by_cookie=False)
 
 

@@ -46,7 +46,7 @@ def within(session: Session, sweep_id: str, waiting: Sequence[AnyTrial]) -> list
     row = session.execute(query.where(Sweep.id == sweep_id, Owner.running_trials.is_not(None))).one_or_none()
     if row is None:
         return list(waiting)
-    owner, most = row
+    owner, most = row[0], int(row[1] or 0)
     mine = select(func.count()).select_from(Trial).join(Sweep, Sweep.id == Trial.sweep_id)
     running = session.scalar(mine.where(Sweep.owner == owner, Trial.state == "running")) or 0
     return list(waiting[: max(0, most - running)])
