@@ -37,7 +37,10 @@ def main() -> None:
         settings = ApiSettings()
     except ValidationError as error:
         sys.exit(wrong_settings(error))
-    _migrate(settings.database_url)
+    try:
+        _migrate(settings.database_url)
+    except migrations.UnknownRevision as error:
+        sys.exit(str(error))
     if settings.requires_tokens:
         _first_token(settings)
     hide_secrets()

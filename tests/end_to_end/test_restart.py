@@ -11,6 +11,7 @@ import pytest
 
 from service.client import Client
 from service.stack import HomeBusy, Stack, guard, ports
+from service.store import migrations
 from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, first_report, told, until
 
 UP = """
@@ -34,6 +35,8 @@ def test_a_killed_stack_leaves_no_process_and_goes_on_when_started_again(
             Stack(home, 0, 0).start()
         supervisor.kill()
     until(lambda: not guard.members(str(home)), 30)
+    # as if a release with the first schema had been killed, and this one were started in its home
+    migrations.downgrade(f"sqlite:///{home / 'spectral.db'}", "0001")
     with Stack(home, 0, 0, cpus=2) as stack, Client(stack.url) as again:
         assert again.wait(sweep_id)["state"] == "succeeded"
         assert all(trial["step"] == STEPS[-1] for trial in again.trials(sweep_id))

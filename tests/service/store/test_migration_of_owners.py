@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
@@ -12,13 +11,6 @@ from service.store.database import Database
 
 BACKENDS = ["sqlite", "postgresql"]
 REVISION = "0007"
-
-
-def migrate(database: Database, to: str, *, down: bool = False) -> None:
-    settings = migrations.config()
-    with database.engine.execution_options(write=True).begin() as connection:
-        settings.attributes["connection"] = connection
-        (command.downgrade if down else command.upgrade)(settings, to)
 
 
 def before(revision: str) -> str:
@@ -39,7 +31,7 @@ def rows(connection: Connection, query: str) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_rows_get_the_local_owner_and_survive_the_way_back(backend: str, empty_url: str) -> None:
     database = Database(empty_url)
-    migrate(database, before(REVISION))
+    migrations.upgrade(empty_url, before(REVISION))
     with database.engine.begin() as connection:
         for id in ("sw0000000001", "sw0000000002"):
             run(
@@ -55,7 +47,7 @@ def test_rows_get_the_local_owner_and_survive_the_way_back(backend: str, empty_u
             connection,
             "INSERT INTO idempotency_keys (key, body_hash, sweep_id, created_at) VALUES ('k', 'h', 'sw0000000001', 5)",
         )
-    migrate(database, REVISION)
+    migrations.upgrade(empty_url, REVISION)
     with database.engine.begin() as connection:
         assert rows(connection, "SELECT DISTINCT owner FROM sweeps") == [("local",)]
         assert rows(connection, "SELECT owner, key, sweep_id FROM idempotency_keys") == [("local", "k", "sw0000000001")]
@@ -64,7 +56,7 @@ def test_rows_get_the_local_owner_and_survive_the_way_back(backend: str, empty_u
             "INSERT INTO idempotency_keys (owner, key, body_hash, sweep_id, created_at)"
             " VALUES ('ada', 'k', 'h', 'sw0000000002', 6), ('ada', 'other', 'h', 'sw0000000002', 6)",
         )
-    migrate(database, before(REVISION), down=True)
+    migrations.downgrade(empty_url, before(REVISION))
     with database.engine.begin() as connection:
         kept = rows(connection, "SELECT key, sweep_id FROM idempotency_keys ORDER BY key")
         assert kept == [("k", "sw0000000001"), ("other", "sw0000000002")]
@@ -72,7 +64,7 @@ def test_rows_get_the_local_owner_and_survive_the_way_back(backend: str, empty_u
         assert rows(connection, "SELECT count(*) FROM events") == [(2,)]
         assert "owner" not in {column["name"] for column in inspect(connection).get_columns("sweeps")}
         assert not {"tokens", "owners", "sessions", "audit"} & set(inspect(connection).get_table_names())
-    migrate(database, REVISION)
+    migrations.upgrade(empty_url, REVISION)
     with database.engine.begin() as connection:
         assert rows(connection, "SELECT DISTINCT owner FROM idempotency_keys") == [("local",)]
     database.close()

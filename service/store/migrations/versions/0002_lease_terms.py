@@ -12,3 +12,9 @@ def upgrade() -> None:
     """Rename the column ``epoch`` of ``leases`` and of ``packs`` to ``term``."""
     op.execute("ALTER TABLE leases RENAME COLUMN epoch TO term")
     op.execute("ALTER TABLE packs RENAME COLUMN epoch TO term")
+
+
+def downgrade() -> None:
+    """Rename ``term`` back to ``epoch``."""
+    op.execute("ALTER TABLE leases RENAME COLUMN term TO epoch")
+    op.execute("ALTER TABLE packs RENAME COLUMN term TO epoch")

@@ -13,3 +13,9 @@ def upgrade() -> None:
     """Add the columns; no run of an earlier release counts as deleted."""
     op.add_column("projections", sa.Column("deleted", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("projections", sa.Column("lacks", sa.Text(), nullable=True))
+
+
+def downgrade() -> None:
+    """Drop the columns. What was deleted in MLflow is then looked for there again."""
+    op.drop_column("projections", "lacks")
+    op.drop_column("projections", "deleted")
