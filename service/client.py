@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from service.access.token_source import token_to_send
 from service.http_client import http_client, reason, through
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class ApiError(Exception):
         self.problem = problem
         self.status = int(problem.get("status", 0))
         self.errors: list[Json] = list(problem.get("errors") or [])
-        super().__init__(f"{problem.get('title')} ({self.status}): {problem.get('detail')}")
+        remedy = "; Client takes a token as token=..., or from SPECTRAL_TOKEN" if self.status == 401 else ""
+        super().__init__(f"{problem.get('title')} ({self.status}): {problem.get('detail')}{remedy}")
 
 
 class ServiceUnreachable(ConnectionError):
@@ -72,8 +74,11 @@ class Client:
         timeout: For how many seconds a single try waits for the connection, or for the next part of the answer.
         transport: An httpx transport of your own, for instance for certificates. By default a service on this machine
             is reached without a proxy, and one elsewhere by the proxy that the environment names for it.
+        token: The token by which the service admits the calls; by default that of SPECTRAL_TOKEN, or of the file that
+            SPECTRAL_TOKEN_FILE names, if one is set. It is sent to ``base_url`` alone: redirects are not followed.
 
     Raises:
+        TokenUnusable: What is given as a token is none.
         ConnectionUnusable: The address, or the proxy or certificates that the environment names, cannot be used.
     """
 
@@ -84,9 +89,11 @@ class Client:
         patience: float = 30.0,
         timeout: float = 30.0,
         transport: httpx.BaseTransport | None = None,
+        token: str | None = None,
     ) -> None:
         import httpx
 
+        token = token_to_send(token)
         self.base_url = base_url.rstrip("/")
         self.patience = patience
         self._timeout = timeout
@@ -95,6 +102,8 @@ class Client:
             self._http = httpx.Client(base_url=self.base_url, timeout=timeout, transport=transport)
         else:
             self._http = http_client(self.base_url, timeout=timeout)
+        if token is not None:
+            self._http.headers["Authorization"] = f"Bearer {token}"
 
     def __enter__(self) -> Self:
         return self
@@ -250,7 +259,7 @@ class Client:
         path, headers = f"/v1/sweeps/{_quoted(sweep_id)}/events", {"Last-Event-ID": str(after)}
         timeout = httpx.Timeout(self._timeout, read=SILENCE_SECONDS)
         with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
-            if response.is_error:
+            if not response.is_success:
                 response.read()
                 raise ApiError(_problem(response, self._through))
             yield None
@@ -305,7 +314,7 @@ class Client:
         while True:
             try:
                 response = self._http.request(method, path, json=document, headers=headers, params=parameters)
-                if not response.is_error:
+                if response.is_success:
                     return response
                 error: Exception = ApiError(_problem(response, self._through))
                 if response.status_code != 503:
@@ -351,6 +360,9 @@ def _problem(response: httpx.Response, through: str) -> Json:
         f"{response.request.url.copy_with(path='', query=None)} answers with {kind}, which this service does not send; "
         "give the address of the service, which spectral up prints"
     )
-    if kind in ("text/plain", "no content type") and response.text.strip():
+    if response.has_redirect_location:
+        other = response.request.url.join(response.headers["location"]).copy_with(path="/", query=None, fragment=None)
+        detail = f"the calls are sent on to {other}; no token is sent there by itself, so give that address instead"
+    elif kind in ("text/plain", "no content type") and response.text.strip():
         detail = response.text[:500]
     return {"title": f"Unexpected answer{through}", "status": response.status_code, "detail": detail, "errors": []}

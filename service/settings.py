@@ -6,11 +6,13 @@ in words. Unknown variables are ignored.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workers.wording import describe
@@ -21,6 +23,14 @@ DATABASE = r"^(sqlite|postgresql\+psycopg)://.*$"
 """The form of an address of a database."""
 ADDRESS = r"^(auto|.+:[0-9]{1,5})$"
 """The form of an address of Ray."""
+
+
+def is_local_only(host: str) -> bool:
+    """Return whether a server that listens on an address is reached from its own machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 class StoreSettings(BaseSettings):
@@ -50,6 +60,36 @@ class ApiSettings(StoreSettings):
         None, description="MLflow tracking server that the API shows under /mlflow; by default none"
     )
     event_poll_seconds: float = Field(0.25, gt=0, description="how often an event stream looks for new events")
+    auth: Literal["auto", "tokens", "none"] = Field(
+        "auto",
+        validate_default=True,
+        description="whether a token is needed: auto (unless SPECTRAL_HOST is loopback), tokens, none",
+    )
+    allowed_hosts: str | None = Field(
+        None, description="further names under which the API is reached, with commas between"
+    )
+    admin_token_file: Path | None = Field(
+        None, description="where the first start writes an admin token, if tokens are required and there is none"
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1", description="addresses of proxies whose X-Forwarded-For and -Proto count, with commas between"
+    )
+
+    @property
+    def requires_tokens(self) -> bool:
+        """Whether every request, but for those to a few open routes, needs a token."""
+        return self.auth == "tokens" or (self.auth == "auto" and not is_local_only(self.host))
+
+    @field_validator("auth")
+    @classmethod
+    def _not_open_to_strangers(cls, given: str, info: ValidationInfo) -> str:
+        host = info.data.get("host")
+        host = info.data.get("host", "")
+        if given == "none" and host and not is_local_only(host):
+            problem = f"would let everyone who reaches {host} read, submit and cancel sweeps, with SPECTRAL_HOST={host}"
+            allowed = "auto or tokens; or 127.0.0.1 as SPECTRAL_HOST, behind a proxy of yours that asks for passwords"
+            raise PydanticCustomError("unsafe", "{problem}", {"problem": problem, "expected": allowed})
+        return given
 
     @field_validator("port", mode="before")
     @classmethod

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
+from service.access import administration
+from service.access.token_text import hide_secrets
 from service.environment import leave_to_others
 from service.settings import ApiSettings, wrong_settings
 from service.store import migrations
+from service.store.database import Database
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -51,6 +54,8 @@ def main() -> None:
         _migrate(settings.database_url)
     except migrations.UnknownRevision as error:
         sys.exit(str(error))
+    if settings.requires_tokens:
+        _first_token(settings)
     os.environ.pop(METRICS_FOLDER, None)
     several = settings.api_workers > 1
     with tempfile.TemporaryDirectory(prefix="spectral-metrics-") if several else nullcontext() as folder:
@@ -65,6 +70,8 @@ def main() -> None:
             port=settings.port,
             workers=settings.api_workers,  # always given, so that uvicorn does not read WEB_CONCURRENCY
             log_level="info",
+            server_header=False,
+            forwarded_allow_ips=settings.trusted_proxies,
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_worker_healthcheck=WORKER_PATIENCE_SECONDS,
         )
@@ -75,6 +82,7 @@ def application() -> FastAPI:
     from service.api.app import create_app
 
     _log_to_stderr()
+    hide_secrets()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
@@ -89,6 +97,16 @@ def _end_with(parent: int) -> None:
 
 def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+def _first_token(settings: ApiSettings) -> None:
+    database = Database(settings.database_url)
+    try:
+        administration.first_token(database, settings.admin_token_file)
+    except OSError as error:
+        sys.exit(f"SPECTRAL_ADMIN_TOKEN_FILE: cannot write {settings.admin_token_file}: {error.strerror}")
+    finally:
+        database.close()
 
 
 def _migrate(url: str, patience: float = PATIENCE_SECONDS) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api import security_headers
 from service.api.problems import Refused, busy, refusal
 
 READERS, WRITERS = 12, 4
@@ -26,11 +28,13 @@ MAX_HELD_BYTES = 64_000_000
 """The most bytes of bodies that are being received at a time in one process."""
 MAX_HEAD_BYTES = 32 * 1024
 """The most bytes of a request's path, query and headers."""
+MLFLOW = "/mlflow/"
+"""What begins so goes on to MLflow, and writes nothing to our database."""
 ALWAYS_OPEN = ("/health/live", "/health/ready")
 """Paths that are answered however many requests are waiting."""
 
 
-class Gate:
+class Turns:
     """Lets a number of requests through at once and a number wait for their turn; others are refused with 503.
 
     Args:
@@ -63,7 +67,7 @@ class Gate:
 
 
 class Admission:
-    """ASGI middleware that admits requests through two gates, one for reads and one for what may write.
+    """ASGI middleware that admits requests in two rows, one for reads and one for what may write.
 
     A body is received whole before its request is counted, so that slow senders keep nobody out. A request gives its
     place back when its answer begins, so that an open event stream takes none.
@@ -71,8 +75,8 @@ class Admission:
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
         self._app, self._most = app, max_body_bytes
-        self._reads = Gate(READERS, MAX_WAITING_READS)
-        self._writes = Gate(WRITERS, MAX_WAITING_WRITES)
+        self._reads = Turns(READERS, MAX_WAITING_READS)
+        self._writes = Turns(WRITERS, MAX_WAITING_WRITES)
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,25 +90,26 @@ class Admission:
                 replayed = await self._whole(scope, receive, body)
                 await self._admitted(scope, replayed, send)
         except Refused as error:
-            await refusal(error)(scope, receive, send)
+            await refusal(error)(scope, receive, partial(_secured, scope, send))
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gate = self._reads if scope["method"] in ("GET", "HEAD", "OPTIONS") else self._writes
-        await gate.enter()
+        reads = scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"].startswith(MLFLOW)
+        turns = self._reads if reads else self._writes
+        await turns.enter()
         inside = True
 
         async def leaving(message: Message) -> None:
             nonlocal inside
             if inside and message["type"] == "http.response.start":
                 inside = False
-                gate.leave()
+                turns.leave()
             await send(message)
 
         try:
             await self._app(scope, receive, leaving)
         finally:
             if inside:
-                gate.leave()
+                turns.leave()
 
     @contextmanager
     def _received(self) -> Iterator[list[Message]]:
@@ -144,6 +149,12 @@ class Admission:
             return next(kept, None) or await receive()
 
         return again
+
+
+async def _secured(scope: Scope, send: Send, message: Message) -> None:
+    if message["type"] == "http.response.start":
+        security_headers.add(message, scope["path"], scope.get("scheme") == "https")
+    await send(message)
 
 
 def _check_head(scope: Scope) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.staticfiles import StaticFiles
 
+from service.access.audit_log import AuditLog
 from service.api import (
+    access,
     admission,
     catalogue,
     events,
@@ -24,6 +26,8 @@ from service.api import (
 )
 from service.api.deps import Context
 from service.api.event_watch import EventWatch
+from service.api.gate import Gate
+from service.api.hidden_paths import HiddenPaths, folders_of
 from service.api.schemas import Problem
 from service.settings import ApiSettings
 from service.store.database import Database
@@ -39,12 +43,14 @@ CONNECTIONS = admission.READERS + admission.WRITERS + 8
 def create_app(settings: ApiSettings) -> FastAPI:
     """Make the application; the database that the settings name must have been migrated before the first request."""
     database = Database(settings.database_url, patience=PATIENCE_SECONDS, connections=CONNECTIONS)
-
+    audit = AuditLog(database)
     mlflow = mlflow_proxy.MlflowProxy(settings.mlflow_upstream) if settings.mlflow_upstream else None
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        audit.start()
         yield
+        audit.close()
         if mlflow:
             await mlflow.close()
         database.close()
@@ -61,11 +67,15 @@ def create_app(settings: ApiSettings) -> FastAPI:
     scraped, own = prometheus.registries(database)
     watch = EventWatch(database, settings.event_poll_seconds)
     app.state.context, app.state.registry = Context(settings, database, watch), scraped
-    for module in (sweeps, events, trials, catalogue, health, prometheus, page):
+    for module in (sweeps, events, trials, catalogue, access, health, prometheus, page):
         app.include_router(module.router)
-    app.mount("/page", StaticFiles(directory=page.FOLDER), name="page")
+    app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
     if mlflow:
         app.mount(mlflow_proxy.PATH, mlflow, name="mlflow")
+    folders = folders_of(settings, os.environ.get("SPECTRAL_CHECKPOINT_DIR"))
+    # the last is the outermost: who may ask is looked up in the database, which only admitted requests may do
+    app.add_middleware(HiddenPaths, folders=folders)
+    app.add_middleware(Gate, settings=settings, database=database, audit=audit)
     app.add_middleware(admission.Admission, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(prometheus.RequestMetrics, registry=own)
     problems.install(app)

@@ -14,14 +14,20 @@ from service.store.tables import TrialCheckpoint
 MODEL = "model.safetensors"
 
 
-def shown(checkpoint: TrialCheckpoint | None, which: str) -> schemas.CheckpointView | None:
-    """Return a checkpoint's document for clients, or None for None; ``which`` names it in the download's path."""
+def shown(checkpoint: TrialCheckpoint | None, which: str, whole: bool) -> schemas.CheckpointView | None:
+    """Return a checkpoint's document for clients, or None for None.
+
+    Args:
+        checkpoint: The checkpoint.
+        which: Its name in the download's path: ``best`` or ``last``.
+        whole: Whether its whole path is shown, or only its place in the checkpoint store.
+    """
     if checkpoint is None:
         return None
-    problem = None if _model(checkpoint).is_file() else _problem(checkpoint)
+    problem = None if _model(checkpoint).is_file() else _problem(checkpoint, whole)
     return schemas.CheckpointView(
         step=checkpoint.step,
-        path=checkpoint.path,
+        path=_place(checkpoint, whole),
         objective=checkpoint.objective,
         at=checkpoint.at,
         download=f"/v1/trials/{checkpoint.trial_id}/checkpoint?which={which}&download=1",
@@ -29,8 +35,8 @@ def shown(checkpoint: TrialCheckpoint | None, which: str) -> schemas.CheckpointV
     )
 
 
-def model_of(checkpoint: TrialCheckpoint | None, trial_id: str, which: str) -> Response:
-    """Return a checkpoint's model as a safetensors file to download.
+def model_of(checkpoint: TrialCheckpoint | None, trial_id: str, which: str, whole: bool) -> Response:
+    """Return a checkpoint's model as a safetensors file to download; ``whole`` as for ``shown``.
 
     Raises:
         NotFound: ``checkpoint`` is None, or this server cannot read its folder. The message names ``trial_id`` and
@@ -41,7 +47,7 @@ def model_of(checkpoint: TrialCheckpoint | None, trial_id: str, which: str) -> R
         raise NotFound(f"{which} checkpoint of trial", trial_id, " yet")
     path = _model(checkpoint)
     if not path.is_file() or path.suffix != ".safetensors":
-        problem = _problem(checkpoint)
+        problem = _problem(checkpoint, whole)
         if _is_removed(checkpoint):
             raise Refused(
                 410, "Removed", f"the {which} checkpoint of trial {trial_id!r} is not there any more: {problem}"
@@ -62,13 +68,19 @@ def _is_removed(checkpoint: TrialCheckpoint) -> bool:
     return path.is_absolute() and path.parent.name == checkpoint.trial_id and path.parents[2].is_dir()
 
 
-def _problem(checkpoint: TrialCheckpoint) -> str:
+def _place(checkpoint: TrialCheckpoint, whole: bool) -> str:
+    """Return a checkpoint's path, or its place in the store: SWEEP/TRIAL/STEP."""
+    return checkpoint.path if whole else "/".join(Path(checkpoint.path).parts[-3:])
+
+
+def _problem(checkpoint: TrialCheckpoint, whole: bool) -> str:
+    place = _place(checkpoint, whole)
     if _is_removed(checkpoint):
         return (
-            f"{checkpoint.path} or a file in it was removed. If the trial had ended before, its run in MLflow has "
+            f"{place} or a file in it was removed. If the trial had ended before, its run in MLflow has "
             "copies of its best and last checkpoints"
         )
     return (
-        f"it is at {checkpoint.path}; fetch it on a machine that can read this path. If the checkpoint store was on "
+        f"it is at {place}; fetch it on a machine that can read this path. If the checkpoint store was on "
         "this machine, it was removed or is not mounted"
     )

@@ -1,4 +1,4 @@
-"""The parameters that handlers share: the application's settings and database, and ids in the path."""
+"""The parameters that handlers share: the application's settings and database, who asks, and ids in the path."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Path
 from starlette.requests import Request
 
+from service.access.principal import Principal, principal_of
 from service.api.event_watch import EventWatch
 from service.api.sightings import Sightings
 from service.settings import ApiSettings
@@ -41,6 +42,16 @@ async def _context(request: Request) -> Context:
 
 Ctx = Annotated[Context, Depends(_context)]
 """The type of a handler's parameter that takes the application's ``Context``."""
+
+
+def _signed_in(request: Request) -> Principal:
+    found = principal_of(request.scope)
+    assert found is not None, "the gate lets nobody without a token through to this call"
+    return found
+
+
+Who = Annotated[Principal, Depends(_signed_in)]
+"""The type of a handler's parameter that takes who makes the request."""
 
 SweepId = Annotated[str, Path(description="The sweep's id.")]
 TrialId = Annotated[str, Path(description="The trial's id: its sweep's id, a hyphen and its number.")]

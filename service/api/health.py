@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
 from starlette.responses import Response
 
+from service.access.principal import principal_of
 from service.api import schemas
 from service.api.deps import Context, Ctx
 from service.api.strict_query import Known
@@ -24,15 +26,17 @@ async def live() -> schemas.Liveness:
 
 
 @router.get("/health/ready", responses={503: {"model": schemas.Readiness}})
-def ready(context: Ctx, response: Response) -> schemas.Readiness:
+def ready(context: Ctx, request: Request, response: Response) -> schemas.Readiness:
     """Return whether sweeps can run, which needs the database, the controller and Ray.
 
     If they cannot, the status is 503 and ``waiting_for`` says why. While only MLflow is down, the service is ready but
     degraded: training goes on without it. It is not degraded by what somebody deleted in MLflow, which the message of
-    ``mlflow`` says.
+    ``mlflow`` says. To a request without a valid token messages and details are not shown, if tokens are required.
     """
     parts = _parts(context)
-    waiting = [f"{name}: {parts[name].message}" for name in NEEDED if not parts[name].healthy]
+    if principal_of(request.scope) is None:
+        parts = {name: schemas.ComponentView(healthy=part.healthy, message="") for name, part in parts.items()}
+    waiting = [f"{name}: {parts[name].message}".rstrip(": ") for name in NEEDED if not parts[name].healthy]
     response.status_code = 503 if waiting else 200
     degraded = not all(part.healthy for part in parts.values())
     return schemas.Readiness(ready=not waiting, degraded=degraded, waiting_for=waiting, parts=parts)

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.states import IllegalMove
-from service.store.errors import KeyReused, NotFound
+from service.store.errors import KeyReused, NotFound, QuotaExceeded
 from workers.errors import FieldError, SpecError
 from workers.spec.field_errors import shorten
 from workers.wording import describe
@@ -99,6 +99,7 @@ KINDS: dict[type[Exception], ProblemKind] = {
     NotFound: ProblemKind(404, "Not found"),
     IllegalMove: ProblemKind(409, "Not possible in this state"),
     KeyReused: ProblemKind(409, "Idempotency key reused"),
+    QuotaExceeded: ProblemKind(403, "Quota exceeded"),
     OperationalError: _UNAVAILABLE,
     InterfaceError: _UNAVAILABLE,
     PoolTimeout: _UNAVAILABLE,
@@ -123,13 +124,14 @@ def problem(
 def install(app: FastAPI) -> None:
     """Make the application answer every exception with a problem document, also those of FastAPI and Starlette."""
     for exception in KINDS:
-        app.add_exception_handler(exception, _from_table)
+        app.add_exception_handler(exception, of)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _framework)
 
 
-def _from_table(request: Request, error: Exception) -> Response:
+def of(request: Request, error: Exception) -> Response:
+    """Return the response for an exception of ``KINDS``, or one derived from it."""
     kind = next(KINDS[base] for base in type(error).__mro__ if base in KINDS)
     if kind.status >= 500:
         log.warning("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)

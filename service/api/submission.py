@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from service.api.json_body import JsonBody
 from service.api.problems import Refused
-from service.store import idempotency, sweeps
+from service.store import idempotency, quotas, sweeps
 from service.store.database import Database
 from service.store.sweep_summary import facts_of
 from service.store.tables import Sweep
@@ -52,8 +52,8 @@ def stored(spec: SweepSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json")
 
 
-def find_by_key(database: Database, body: JsonBody, key: str | None) -> Sweep | None:
-    """Return the row that an earlier request with this key stored; None if there is none, or no key.
+def find_by_key(database: Database, body: JsonBody, key: str | None, owner: str) -> Sweep | None:
+    """Return the row that an earlier request of the owner with this key stored; None if there is none, or no key.
 
     It is looked for before the document is checked, so that a repeated request finds its sweep although the data of the
     sweep may have been removed since.
@@ -64,12 +64,12 @@ def find_by_key(database: Database, body: JsonBody, key: str | None) -> Sweep | 
     if not key:
         return None
     with database.read() as session:
-        found = idempotency.sweep_of(session, key, body.hashes)
+        found = idempotency.sweep_of(session, owner, key, body.hashes)
         return sweeps.get(session, found) if found else None
 
 
-def submit(database: Database, spec: SweepSpec, body: JsonBody, key: str | None) -> tuple[Sweep, bool]:
-    """Store the sweep and return its row, or return the row that an earlier request with this key stored.
+def submit(database: Database, spec: SweepSpec, body: JsonBody, key: str | None, owner: str) -> tuple[Sweep, bool]:
+    """Store the sweep and return its row, or the row that an earlier request of its owner with this key stored.
 
     Without a key, every call stores a new sweep.
 
@@ -78,23 +78,26 @@ def submit(database: Database, spec: SweepSpec, body: JsonBody, key: str | None)
         spec: The sweep.
         body: The request's body, by which a repeated request is recognised.
         key: The idempotency key; None or empty for none.
+        owner: Who submits it.
 
     Returns:
         The row, and whether this call stored it.
 
     Raises:
+        QuotaExceeded: The owner has as many open sweeps or trials, or as many stored bytes, as they may have.
         KeyReused: The earlier request with this key had another body.
     """
     document, facts = stored(spec), facts_of(spec)
 
     def attempt() -> tuple[Sweep, bool]:
         with database.write() as session:
-            known = idempotency.sweep_of(session, key, body.hashes) if key else None
+            known = idempotency.sweep_of(session, owner, key, body.hashes) if key else None
             if known:
                 return sweeps.get(session, known), False
-            sweep = sweeps.create(session, spec.name, document, trial_count(spec), facts)
+            quotas.admit(session, owner, trial_count(spec))
+            sweep = sweeps.create(session, spec.name, document, trial_count(spec), facts, owner)
             if key:
-                idempotency.keep(session, key, body.hashes[0], sweep.id)
+                idempotency.keep(session, owner, key, body.hashes[0], sweep.id)
             return sweep, True
 
     try:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from service.api import cursors, dry_run, presenters, report, schemas, sweep_data
 from service.api.answers import answer
-from service.api.deps import Ctx, SweepId
+from service.api.deps import Ctx, SweepId, Who
 from service.api.json_body import Posted
 from service.api.problems import Refused
 from service.api.strict_query import Known
@@ -50,16 +50,16 @@ class TrialListing(BaseModel):
 
 
 @router.post("", status_code=202, openapi_extra=BODY, response_model=schemas.SweepView)
-def post_sweep(document: Posted, context: Ctx, key: OneKey) -> Response:
+def post_sweep(document: Posted, context: Ctx, who: Who, key: OneKey) -> Response:
     """Submit a sweep, and return it without waiting for its trials.
 
     The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409.
     Without the header, every request submits a new sweep.
     """
-    row, is_new = find_by_key(context.database, document, key), False
+    row, is_new = find_by_key(context.database, document, key, who.owner), False
     if row is None:
         spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
-        row, is_new = submit(context.database, spec, document, key)
+        row, is_new = submit(context.database, spec, document, key, who.owner)
     with context.database.read() as session:
         shown = presenters.new_sweep(session, row) if is_new else presenters.sweep(session, row, context.settings)
     return answer(shown, 202, {"Location": f"/v1/sweeps/{row.id}"})
@@ -81,11 +81,11 @@ def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
 
 
 @router.get("", response_model=schemas.SweepPage)
-def list_sweeps(context: Ctx, query: Annotated[Listing, Query()]) -> Response:
+def list_sweeps(context: Ctx, who: Who, query: Annotated[Listing, Query()]) -> Response:
     """Return one page of the list of sweeps, newest first."""
     before = cursors.decode(query.cursor, (int, float), str) if query.cursor else None
     with context.database.read() as session:
-        rows = sweeps.page(session, query.state, query.limit, before)
+        rows = sweeps.page(session, query.state, query.limit, before, who.sees)
         last = rows[-1] if len(rows) == query.limit else None
         shown = presenters.sweep_list(session, rows)
     return answer({"sweeps": shown, "next_cursor": cursors.encode(last.created_at, last.id) if last else None})

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from service.api import checkpoint_files, presenters, schemas
 from service.api.answers import answer
-from service.api.deps import Ctx, TrialId
+from service.api.deps import Ctx, TrialId, Who
 from service.api.model_snippet import model_snippet
 from service.api.strict_query import Known
 from service.api.times import rfc3339
@@ -71,6 +71,7 @@ def get_metrics(
 def get_checkpoint(
     trial_id: TrialId,
     context: Ctx,
+    who: Who,
     which: Annotated[Literal["best", "last"], Query(description="Which checkpoint ``download`` returns.")] = "best",
     download: Annotated[bool, Query(description="Return the model itself, as a safetensors file.")] = False,
 ) -> schemas.TrialCheckpoints | Response:
@@ -82,10 +83,12 @@ def get_checkpoint(
     with context.database.read() as session:
         trials.get(session, trial_id)
         if download:
-            return checkpoint_files.model_of(checkpoints.find(session, trial_id, which), trial_id, which)
+            return checkpoint_files.model_of(checkpoints.find(session, trial_id, which), trial_id, which, who.is_admin)
         last, best = (checkpoints.find(session, trial_id, w) for w in ("last", "best"))
     return schemas.TrialCheckpoints(
-        trial_id=trial_id, last=checkpoint_files.shown(last, "last"), best=checkpoint_files.shown(best, "best")
+        trial_id=trial_id,
+        last=checkpoint_files.shown(last, "last", who.is_admin),
+        best=checkpoint_files.shown(best, "best", who.is_admin),
     )
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from service.access.token_source import token_to_send
 from service.cli import documents, tables
 from service.client import ENDS, Client
 
@@ -22,6 +23,10 @@ SHOWN_TRIALS = 8
 """``watch`` shows bars for at most this many running trials."""
 
 UrlOption = Annotated[str, typer.Option("--url", envvar="SPECTRAL_URL", help="Address of the service.")]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(help="File with the token; by default SPECTRAL_TOKEN counts, then the file of SPECTRAL_TOKEN_FILE."),
+]
 SweepArgument = Annotated[str, typer.Argument(help="The id of a sweep, as submit and ls print it.")]
 SweepOrTrialArgument = Annotated[str, typer.Argument(help="The id of a sweep, or of a trial as show prints it.")]
 FileArgument = Annotated[Path, typer.Argument(help="A JSON file with a sweep; - reads standard input.")]
@@ -38,22 +43,23 @@ def submit(
         typer.Option(help="Key of this submission: the same file with the same key again returns the existing sweep."),
     ] = None,
     url: UrlOption = HERE,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Submit a sweep, print its id and return at once."""
     document = documents.load(file)
-    with Client(url, patience=PATIENCE_SECONDS) as client:
+    with _client(url, token_file) as client:
         sweep = client.submit(document, key)
     _print_warnings(sweep["warnings"])
     console.print(f"{sweep['id']}  {sweep['trials']['total']} trials, {sweep['state']}")
     page = f"{client.base_url}/#{sweep['id']}"
     console.print(f"Follow it with: spectral watch {sweep['id']}   or open {page}", soft_wrap=True)
     if follow:
-        watch(sweep["id"], url)
+        watch(sweep["id"], url, token_file)
 
 
-def watch(id: SweepArgument, url: UrlOption = HERE) -> None:
+def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Show a sweep's progress until it has ended, then its best trials. The exit code is 0 if it succeeded, else 1."""
-    with Client(url, patience=PATIENCE_SECONDS) as client:
+    with _client(url, token_file) as client:
         sweep = client.sweep(id)
         client.patience = WATCH_PATIENCE_SECONDS
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -72,9 +78,10 @@ def ls(
     state: Annotated[list[str] | None, typer.Option(help="Only sweeps in this state, or in any of several.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The most sweeps to list.")] = 20,
     url: UrlOption = HERE,
+    token_file: TokenFileOption = None,
 ) -> None:
     """List sweeps in order of submission, newest first."""
-    with Client(url, patience=PATIENCE_SECONDS) as client:
+    with _client(url, token_file) as client:
         rows = list(client.sweeps(state or [], limit))
     if rows:
         console.print(tables.sweeps(rows))
@@ -88,9 +95,10 @@ def show(
     id: SweepArgument,
     limit: Annotated[int, typer.Option(min=1, help="The most trials to show.")] = 20,
     url: UrlOption = HERE,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Show a sweep: its warnings, its state, its trials, best first, and the addresses of its pages."""
-    with Client(url, patience=PATIENCE_SECONDS) as client:
+    with _client(url, token_file) as client:
         sweep = client.sweep(id)
         rows = list(client.trials(id, "objective", limit=limit))
     tables.print_sweep(console, sweep, client.base_url)
@@ -98,40 +106,44 @@ def show(
         console.print(tables.trials(rows, sweep["objective"]["metric"]))
 
 
-def pause(id: SweepArgument, url: UrlOption = HERE) -> None:
+def pause(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Pause a sweep: running trials write a checkpoint and wait for resume."""
-    _steer(id, url, "pause")
+    _steer(id, url, token_file, "pause")
 
 
-def resume(id: SweepArgument, url: UrlOption = HERE) -> None:
+def resume(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Continue a paused sweep: its trials go on from their checkpoints."""
-    _steer(id, url, "resume")
+    _steer(id, url, token_file, "resume")
 
 
-def stop(id: SweepOrTrialArgument, url: UrlOption = HERE) -> None:
+def stop(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Let a sweep's running trials finish and start no others, or end one trial, which keeps its checkpoints."""
-    _steer(id, url, "stop")
+    _steer(id, url, token_file, "stop")
 
 
-def cancel(id: SweepOrTrialArgument, url: UrlOption = HERE) -> None:
+def cancel(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """End a sweep with all of its trials, or one trial, without a new checkpoint."""
-    _steer(id, url, "cancel")
+    _steer(id, url, token_file, "cancel")
 
 
-def validate(file: FileArgument, url: UrlOption = HERE) -> None:
+def validate(file: FileArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Check a sweep without submitting it, and print its warnings and its number of trials."""
     document = documents.load(file)
-    with Client(url, patience=PATIENCE_SECONDS) as client:
+    with _client(url, token_file) as client:
         plan = client.validate(document)
     _print_warnings(plan["warnings"])
     console.print(f"Valid. {_counted(plan['trials'], 'trial')}, trained in {_counted(len(plan['packs']), 'group')}.")
 
 
+def _client(url: str, token_file: Path | None) -> Client:
+    return Client(url, token=token_to_send(file=token_file), patience=PATIENCE_SECONDS)
+
+
 COMMANDS = (submit, watch, ls, show, pause, resume, stop, cancel, validate)
 
 
-def _steer(id: str, url: str, verb: Literal["pause", "resume", "stop", "cancel"]) -> None:
-    with Client(url, patience=PATIENCE_SECONDS) as client:
+def _steer(id: str, url: str, token_file: Path | None, verb: Literal["pause", "resume", "stop", "cancel"]) -> None:
+    with _client(url, token_file) as client:
         subject = getattr(client, verb)(id)
     wanted = subject.get("wanted")
     console.print(f"{id} is {subject['state']}" + (f", {wanted} is under way" if wanted else ""))

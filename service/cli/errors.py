@@ -15,6 +15,10 @@ from typing import Any, NoReturn
 EXIT_CODE = 2
 BROKEN_PIPE_CODE = 141
 """What a shell reports of a program that wrote to a closed pipe: 128 and the number of SIGPIPE."""
+SIGN_IN = (
+    "Give a token with --token-file, SPECTRAL_TOKEN or SPECTRAL_TOKEN_FILE. An administrator makes one on the machine "
+    "of the service with: spectral token create --owner NAME"
+)
 OWN_PACKAGES = frozenset({"service", "workers", "spectral"})
 
 
@@ -37,9 +41,9 @@ def reported() -> Iterator[None]:
     """Print expected exceptions of the block as messages on standard error, and exit with code 2.
 
     Expected are UserError, a refusal by the service (ApiError), no service at the address (ServiceUnreachable), an
-    address or a proxy that cannot be used (ConnectionUnusable) and a package that is not installed. If the reader of
-    standard output has gone, the exit code is ``BROKEN_PIPE_CODE``, and nothing is printed. Other exceptions pass
-    through.
+    address or a proxy that cannot be used (ConnectionUnusable), a token that is none (TokenUnusable) and a package that
+    is not installed. If the reader of standard output has gone, the exit code is ``BROKEN_PIPE_CODE``, and nothing is
+    printed. Other exceptions pass through.
     """
     try:
         yield
@@ -55,12 +59,14 @@ def reported() -> Iterator[None]:
             raise
         _exit(f"this command needs the package {package}; install it with: pip install 'spectral-rnn-service[all]'")
     except Exception as error:
+        from service.access.token_source import TokenUnusable
         from service.client import ApiError, ServiceUnreachable
         from service.http_client import ConnectionUnusable
 
         if isinstance(error, ApiError):
-            _exit(f"{error.problem.get('title')}: {error.problem.get('detail')}", error.errors)
-        if isinstance(error, ConnectionUnusable):
+            text = f"{error.problem.get('title')}: {error.problem.get('detail')}"
+            _exit(f"{text}\n{SIGN_IN}" if error.status == 401 else text, error.errors)
+        if isinstance(error, ConnectionUnusable | TokenUnusable):
             _exit(str(error))
         if isinstance(error, ServiceUnreachable):
             _exit(

@@ -15,7 +15,7 @@ from service.controller.guard import SweepGuard
 from service.controller.placement import Capacity
 from service.controller.retry_pauses import RetryPauses
 from service.controller.runners import assignment
-from service.store import attempts, packs
+from service.store import attempts, packs, quotas
 from service.store.sweeps import OpenSweep
 from service.store.tables import Pack, Trial
 
@@ -107,7 +107,7 @@ class PackLauncher:
             if not ready:
                 self._idle[sweep.id] = (sweep.event_seq, time.monotonic())
                 return
-            waiting = self._without_pauses(session, ready)
+            waiting = quotas.within(session, sweep.id, self._without_pauses(session, ready))
             if not waiting:
                 return
             # where there is no room, one trial that could run is enough to know that the sweep waits for room

@@ -23,3 +23,7 @@ class NotFound(LookupError):
 
 class KeyReused(ValueError):
     """An idempotency key has created a sweep before, from a request body with another hash."""
+
+
+class QuotaExceeded(Exception):
+    """An owner has as much of the service as they may have at a time. The message says of what, and how much."""

@@ -10,13 +10,13 @@ from service.store.errors import KeyReused
 from service.store.tables import IdempotencyKey
 
 
-def sweep_of(session: Session, key: str, hashes: Collection[str]) -> str | None:
-    """Return the id of the sweep that a request with this key and body has created; None for a new key.
+def sweep_of(session: Session, owner: str, key: str, hashes: Collection[str]) -> str | None:
+    """Return the id of the sweep that an owner's request with this key and body has created; None for a new key.
 
     Raises:
         KeyReused: If the key is known, with a hash of the body that is none of ``hashes``.
     """
-    known = session.get(IdempotencyKey, key)
+    known = session.get(IdempotencyKey, (owner, key))
     if known is None:
         return None
     if known.body_hash not in hashes:
@@ -24,11 +24,11 @@ def sweep_of(session: Session, key: str, hashes: Collection[str]) -> str | None:
     return known.sweep_id
 
 
-def keep(session: Session, key: str, body_hash: str, sweep_id: str) -> None:
-    """Store that the request with this key and body has created a sweep.
+def keep(session: Session, owner: str, key: str, body_hash: str, sweep_id: str) -> None:
+    """Store that the owner's request with this key and body has created a sweep.
 
     Raises:
         sqlalchemy.exc.IntegrityError: If the key is stored already, by this or another transaction.
     """
-    session.add(IdempotencyKey(key=key, body_hash=body_hash, sweep_id=sweep_id))
+    session.add(IdempotencyKey(owner=owner, key=key, body_hash=body_hash, sweep_id=sweep_id))
     session.flush()

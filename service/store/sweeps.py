@@ -16,7 +16,7 @@ from service.states import SWEEP_ENDED, SWEEP_OPEN, SweepState, SweepVerb
 from service.store import events, outbox
 from service.store.errors import NotFound
 from service.store.sweep_summary import SweepFacts, facts_of
-from service.store.tables import Sweep
+from service.store.tables import LOCAL_OWNER, Sweep
 from workers.spec.sweep import SweepSpec
 
 _ID = re.compile(r"sw[0-9a-f]{10}")
@@ -31,7 +31,12 @@ class OpenSweep(NamedTuple):
 
 
 def create(
-    session: Session, name: str, spec: dict[str, Any], trial_count: int, facts: SweepFacts | None = None
+    session: Session,
+    name: str,
+    spec: dict[str, Any],
+    trial_count: int,
+    facts: SweepFacts | None = None,
+    owner: str = LOCAL_OWNER,
 ) -> Sweep:
     """Store and return a new sweep in state queued, with its first event and its outbox entry.
 
@@ -41,6 +46,7 @@ def create(
         spec: The validated sweep document.
         trial_count: The number of trials that the sweep will have.
         facts: What follows from the document; None to compute it here, inside of the transaction.
+        owner: Who submits it.
     """
     facts = facts or facts_of(SweepSpec.model_validate(spec))
     sweep = Sweep(
@@ -49,6 +55,7 @@ def create(
         state="queued",
         spec=spec,
         trial_count=trial_count,
+        owner=owner,
         created_at=time.time(),
         **facts._asdict(),
     )
@@ -64,6 +71,11 @@ def get(session: Session, sweep_id: str) -> Sweep:
     if sweep is None:
         raise NotFound("sweep", sweep_id)
     return sweep
+
+
+def owner_of(session: Session, sweep_id: str) -> str | None:
+    """Return who owns a sweep; None if there is no such sweep, or if this cannot be the id of one."""
+    return session.scalar(select(Sweep.owner).where(Sweep.id == sweep_id)) if _ID.fullmatch(sweep_id) else None
 
 
 def lock(session: Session, sweep_id: str) -> None:
@@ -123,7 +135,11 @@ def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:
 
 
 def page(
-    session: Session, wanted: Sequence[str] = (), limit: int = 50, before: tuple[float, str] | None = None
+    session: Session,
+    wanted: Sequence[str] = (),
+    limit: int = 50,
+    before: tuple[float, str] | None = None,
+    owner: str | None = None,
 ) -> list[Sweep]:
     """Return one page of sweeps, the newest first, without their documents and advice.
 
@@ -132,11 +148,14 @@ def page(
         wanted: The states to include; all states if empty.
         limit: The largest number of sweeps to return.
         before: The (created_at, id) of the last sweep of the page before; None for the first page.
+        owner: Whose sweeps to include; None for those of every owner.
     """
     query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit)
     query = query.options(defer(Sweep.spec, raiseload=True), defer(Sweep.advice, raiseload=True))
     if wanted:
         query = query.where(Sweep.state.in_(wanted))
+    if owner is not None:
+        query = query.where(Sweep.owner == owner)
     return list(session.scalars(query.where(_older(before)) if before else query))
 
 

@@ -11,6 +11,9 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+LOCAL_OWNER = "local"
+"""The owner of what is stored while no tokens are required, and of what releases without owners stored."""
+
 _NAMING = {
     "ix": "ix_%(column_0_label)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -42,10 +45,14 @@ class Sweep(Base):
         planned_steps: The steps of all trials, if none ends early.
         steps_vary: Whether trials have different numbers of steps.
         advice: The warnings about the document; None if an earlier release stored the sweep.
+        owner: Who submitted it. Only the owner and administrators can see it.
     """
 
     __tablename__ = "sweeps"
-    __table_args__ = (Index("ix_sweeps_created", "created_at", "id"),)
+    __table_args__ = (
+        Index("ix_sweeps_created", "created_at", "id"),
+        Index("ix_sweeps_owner", "owner", "created_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(120))
@@ -63,6 +70,7 @@ class Sweep(Base):
     planned_steps: Mapped[int] = mapped_column(BigInteger, server_default="0")
     steps_vary: Mapped[bool] = mapped_column(server_default=false())
     advice: Mapped[dict[str, Any] | None]
+    owner: Mapped[str] = mapped_column(String(60), default=LOCAL_OWNER, server_default=LOCAL_OWNER)
 
 
 class Trial(Base):
@@ -262,14 +270,16 @@ class Projection(Base):
 
 
 class IdempotencyKey(Base):
-    """A key that a client sent with a new sweep. The same key again returns the same sweep.
+    """A key that a client sent with a new sweep. The same key of the same owner again returns the same sweep.
 
     Attributes:
+        owner: The owner of the sweep. The keys of two owners have nothing to do with each other.
         body_hash: The hash of the request's body, which must be the same when the key comes again.
     """
 
     __tablename__ = "idempotency_keys"
 
+    owner: Mapped[str] = mapped_column(String(60), primary_key=True, default=LOCAL_OWNER, server_default=LOCAL_OWNER)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     body_hash: Mapped[str] = mapped_column(String(64))
     sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id"))
@@ -307,3 +317,90 @@ class Component(Base):
     message: Mapped[str] = mapped_column(Text)
     detail: Mapped[dict[str, Any]]
     at: Mapped[float] = mapped_column(default=time.time)
+
+
+class Owner(Base):
+    """Who may own tokens and sweeps, and how much of the service is theirs at a time. A limit of None is the default.
+
+    Attributes:
+        requests_per_second: How many requests each process of the API answers.
+        running_trials: How many trials are trained at the same time.
+        open_sweeps: How many sweeps may be submitted that have not ended.
+        open_trials: How many trials these sweeps may have together.
+        stored_bytes: How many bytes of checkpoints may be stored when a sweep is submitted.
+    """
+
+    __tablename__ = "owners"
+
+    name: Mapped[str] = mapped_column(String(60), primary_key=True)
+    requests_per_second: Mapped[float | None]
+    running_trials: Mapped[int | None]
+    open_sweeps: Mapped[int | None]
+    open_trials: Mapped[int | None]
+    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+
+
+class Token(Base):
+    """A token that admits requests. Its text is not stored, and was shown once.
+
+    Attributes:
+        id: The public part of the text.
+        digest: The SHA-256 of the whole text. The text has 256 random bits, so a slower hash would add nothing.
+        scope: ``read``, ``submit`` or ``admin``.
+        expires_at: From when on it admits nothing; None for never.
+        revoked_at: When it was revoked; None if it was not.
+        used_at: When it was last used, to within a few minutes; None if it never was.
+    """
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(String(20), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), index=True, unique=True)
+    owner: Mapped[str] = mapped_column(ForeignKey("owners.name"), index=True)
+    scope: Mapped[str] = mapped_column(String(10))
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+    used_at: Mapped[float | None]
+
+
+class PageSession(Base):
+    """A browser that has signed in with a token. It is admitted as long as its token is, at most until ``expires_at``.
+
+    Attributes:
+        digest: The SHA-256 of the cookie's 256 random bits.
+    """
+
+    __tablename__ = "sessions"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"), index=True)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    expires_at: Mapped[float] = mapped_column(index=True)
+
+
+class AuditEntry(Base):
+    """One request that changed something or was refused, or one command of an administrator.
+
+    Attributes:
+        owner: Who made it; None if that is not known.
+        token_id: The token's public part; None without a token.
+        action: The method and the path, or the command.
+        subject: The id of the sweep, trial or token that it was about; None if there is none.
+        client: The address that it came from; ``command line`` for a command.
+        status: The HTTP status of the answer; 200 for a command.
+        reason: Why it was refused; None if it was not.
+    """
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at: Mapped[float] = mapped_column(index=True, default=time.time)
+    owner: Mapped[str | None] = mapped_column(String(60))
+    token_id: Mapped[str | None] = mapped_column(String(20))
+    action: Mapped[str] = mapped_column(String(200))
+    subject: Mapped[str | None] = mapped_column(String(48))
+    client: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int]
+    reason: Mapped[str | None] = mapped_column(String(200))

@@ -3,6 +3,7 @@
 import { curves, heatmap, scatter } from "./charts.js";
 import { dataView } from "./data.js";
 import { bar, cells, make, percent, point, short, state, table, when } from "./dom.js";
+import { SignedOut, showWho, signInForm } from "./sign_in.js";
 
 const main = document.getElementById("main");
 const LOOK = 1500, CURVES = 12;
@@ -17,6 +18,7 @@ let timer = null, turn = 0;
 async function ask(path, options) {
   const answer = await fetch(path, options);
   const document = await answer.json();
+  if (answer.status === 401) throw new SignedOut(document.detail);
   if (!answer.ok) throw new Error(document.detail ?? answer.statusText);
   return document;
 }
@@ -151,10 +153,19 @@ async function show() {
     main.replaceChildren(...parts);
   } catch (error) {
     if (mine !== turn) return;
+    if (error instanceof SignedOut) {
+      say("");
+      return main.replaceChildren(...signInForm(begin));
+    }
     say(error.message, true);
   }
   if (!over) timer = setTimeout(show, LOOK);
 }
 
+function begin() {
+  showWho(document.getElementById("who"), begin).catch(() => {});
+  show();
+}
+
 addEventListener("hashchange", () => { main.replaceChildren(); opened.clear(); show(); });
-show();
+begin();

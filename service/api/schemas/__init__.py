@@ -1,5 +1,6 @@
 """The documents that the API answers with. Their docstrings and descriptions are what ``/docs`` shows."""
 
+from service.api.schemas.access import AuditPage, AuditView, WhoAmI
 from service.api.schemas.catalogue import SamplerView, TaskView
 from service.api.schemas.data import SweepData, UnreadableData
 from service.api.schemas.health import ClusterView, ComponentView, Liveness, Queue, Readiness
@@ -22,6 +23,8 @@ from service.api.schemas.trials import (
 __all__ = [
     "Advice",
     "AttemptView",
+    "AuditPage",
+    "AuditView",
     "CheckpointView",
     "ClusterView",
     "ComponentView",
@@ -52,4 +55,5 @@ __all__ = [
     "TrialPage",
     "TrialView",
     "UnreadableData",
+    "WhoAmI",
 ]

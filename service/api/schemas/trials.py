@@ -81,7 +81,7 @@ class CheckpointView(Document):
     step: int
     """The step at which it was saved."""
     path: str
-    """Its folder, as the workers see it."""
+    """Its folder, as the workers see it; its place in the checkpoint store for whoever is no administrator."""
     objective: float | None
     """The objective at that step; null if it was not measured there."""
     at: Time

@@ -28,7 +28,7 @@ from service.store.tables import Sweep, Trial
 NewSweep = Callable[..., Sweep]
 COMMANDS = [
     *("up", "demo", "submit", "watch", "ls", "show", "pause", "resume", "stop", "cancel", "validate"),
-    *("train", "show-task", "data"),
+    *("train", "show-task", "data", "token", "audit"),
 ]
 
 

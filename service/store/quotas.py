@@ -1,0 +1,52 @@
+"""What an owner may still have: sweeps to submit, and trials to run. The caller commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.states import SWEEP_ENDED
+from service.store.errors import QuotaExceeded
+from service.store.owners import limits_of
+from service.store.tables import Owner, Sweep, Trial
+
+AnyTrial = TypeVar("AnyTrial")
+
+
+def admit(session: Session, owner: str, trials: int) -> None:
+    """Raise QuotaExceeded if an owner may not submit a sweep with so many trials now.
+
+    The owner's row stays locked until the transaction ends, so that two sweeps at once cannot both take the last place.
+    Whoever has no row, because they never had a token, has no limits.
+    """
+    row = session.scalar(select(Owner).where(Owner.name == owner).with_for_update())
+    if row is None:
+        return
+    limits = limits_of(row)
+    query = select(func.count(), func.coalesce(func.sum(Sweep.trial_count), 0))
+    sweeps, planned = session.execute(query.where(Sweep.owner == owner, Sweep.state.not_in(SWEEP_ENDED))).one()
+    if limits.open_sweeps is not None and sweeps + 1 > limits.open_sweeps:
+        raise QuotaExceeded(
+            f"{owner} has {sweeps:,} sweeps that have not ended, of {limits.open_sweeps:,} allowed; wait for "
+            "one to end, or cancel one"
+        )
+    if limits.open_trials is not None and planned + trials > limits.open_trials:
+        raise QuotaExceeded(
+            f"the sweep has {trials:,} trials, and those of {owner} that have not ended have {planned:,}; together at "
+            f"most {limits.open_trials:,} are allowed. Submit a smaller sweep, or wait for one to end"
+        )
+
+
+def within(session: Session, sweep_id: str, waiting: Sequence[AnyTrial]) -> list[AnyTrial]:
+    """Return the first of a sweep's waiting trials, as many as its owner may run beside those that run already."""
+    query = select(Owner.name, Owner.running_trials).join(Sweep, Sweep.owner == Owner.name)
+    row = session.execute(query.where(Sweep.id == sweep_id, Owner.running_trials.is_not(None))).one_or_none()
+    if row is None:
+        return list(waiting)
+    owner, most = row[0], int(row[1] or 0)
+    mine = select(func.count()).select_from(Trial).join(Sweep, Sweep.id == Trial.sweep_id)
+    running = session.scalar(mine.where(Sweep.owner == owner, Trial.state == "running")) or 0
+    return list(waiting[: max(0, most - running)])
