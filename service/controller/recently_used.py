@@ -6,11 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
+CacheKey = TypeVar("CacheKey", bound=Hashable)
+CacheValue = TypeVar("CacheValue")
 
 
-class RecentlyUsed(Generic[Key, Value]):
+class RecentlyUsed(Generic[CacheKey, CacheValue]):
     """Keeps the values of the ``size`` keys that were asked for last.
 
     Args:
@@ -19,9 +19,9 @@ class RecentlyUsed(Generic[Key, Value]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._values: OrderedDict[CacheKey, CacheValue] = OrderedDict()
 
-    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+    def get(self, key: CacheKey, make: Callable[[], CacheValue]) -> CacheValue:
         """Return the value of a key. It is made if it is not kept; what ``make`` raises is raised, and not kept."""
         if key in self._values:
             self._values.move_to_end(key)

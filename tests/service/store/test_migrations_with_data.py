@@ -116,12 +116,13 @@ def test_documents_of_the_first_release_plan_the_trials_that_they_planned(backen
     database = Database(old_url)
     with database.read() as session:
         for row in sweeps.page(session):
-            spec = SweepSpec.model_validate(row.spec)
+            document = sweeps.get(session, row.id).spec
+            spec = SweepSpec.model_validate(document)
             kept = trials.page(session, row.id)
             assert [trial.params for trial in kept] == list(points_of(spec))
             for trial in kept:
                 planned = plan_trial(spec, trial.number, trial.params).require_spec()
-                assert planned.training.steps == row.spec["training"]["steps"]
+                assert planned.training.steps == document["training"]["steps"]
     database.close()
 
 
