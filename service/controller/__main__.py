@@ -17,12 +17,14 @@ from service.settings import ControllerSettings, wrong_settings
 def main() -> int:
     """Run the controller until SIGTERM or SIGINT and return 0.
 
-    If an environment variable ``SPECTRAL_...`` holds an invalid value, print each such variable and return 2.
+    If an environment variable ``SPECTRAL_...`` holds an invalid value, or the file of webhooks cannot be used, print
+    why and return 2.
     """
     # before the import: ray and mlflow read some variables when they are imported
     leave_to_others()
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     from service.controller.controller import Controller
+    from service.webhooks.targets import WrongWebhooks
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request to MLflow
@@ -34,7 +36,12 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Controller(settings, stop).run()
+    try:
+        controller = Controller(settings, stop)
+    except WrongWebhooks as error:
+        print(f"SPECTRAL_WEBHOOKS_FILE: {error}", file=sys.stderr)
+        return 2
+    controller.run()
     return 0
 
 

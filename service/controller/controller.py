@@ -17,6 +17,8 @@ from service.settings import ControllerSettings
 from service.store import components, leases, packs
 from service.store.database import Database, LeadLost
 from service.tracking.projector import Projector
+from service.webhooks.deliverer import Deliverer
+from service.webhooks.targets import read_targets
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ class Controller:
     Args:
         settings: The controller's settings.
         stop: Set by the caller to end ``run``.
+
+    Raises:
+        WrongWebhooks: The file of webhooks that the settings name cannot be used.
     """
 
     def __init__(self, settings: ControllerSettings, stop: threading.Event) -> None:
@@ -39,6 +44,7 @@ class Controller:
         self._database = Database(settings.database_url)
         self._leadership = Leadership(self._database, settings.lease_seconds)
         self._cluster = Cluster(settings.ray_address, settings.ray_namespace)
+        self._webhooks = read_targets(settings.webhooks_file) if settings.webhooks_file else []
         self._health_at = 0.0
         self._last_message = ""
 
@@ -77,6 +83,8 @@ class Controller:
     def _lead(self, term: int) -> None:
         """Reconcile, and write the outbox to MLflow, until ``stop`` is set. An error ends the term and is raised."""
         projector = Projector(self._database, self._settings, term)
+        deliverer = Deliverer(self._database, self._webhooks, term)
+        deliverer.start()
         projector.start()
         reconciler = Reconciler(self._database, self._cluster, self._settings, term)
         try:
@@ -92,6 +100,7 @@ class Controller:
                 self._write_health(term)
                 self._stop.wait(max(0.0, self._settings.tick_seconds - (time.monotonic() - started)))
         finally:
+            deliverer.stop()
             projector.stop()
 
     def _ensure_connected(self, reconciler: Reconciler, term: int) -> None:
