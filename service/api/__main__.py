@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from service.environment import leave_to_others
 from service.settings import ApiSettings, wrong_settings
 from service.store import migrations
+from service.unsafe_start import UnsafeStart, refuse_known_password, refuse_open_mlflow
 
 log = logging.getLogger("service.api")
 
@@ -20,7 +21,7 @@ GRACE_SECONDS = 3
 
 
 def main() -> None:
-    """Migrate the database and serve until SIGTERM or SIGINT. A wrong setting ends the process with a message.
+    """Migrate the database and serve until SIGTERM or SIGINT. A wrong or unsafe setting ends the process with a message.
 
     Event streams that are still open after ``GRACE_SECONDS`` are cut; their readers resume at the last event they saw.
     """
@@ -32,8 +33,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = ApiSettings()
+        refuse_known_password(settings.database_url)
+        refuse_open_mlflow(settings.mlflow_upstream)
     except ValidationError as error:
         sys.exit(wrong_settings(error))
+    except UnsafeStart as error:
+        sys.exit(f"the API does not start: {error}")
     _migrate(settings.database_url)
     uvicorn.run(
         create_app(settings),

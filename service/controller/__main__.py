@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from service.environment import leave_to_others
 from service.settings import ControllerSettings, wrong_settings
+from service.unsafe_start import UnsafeStart, refuse_known_password, refuse_open_mlflow, refuse_open_ray
 
 
 def main() -> int:
@@ -30,8 +31,14 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request to MLflow
     try:
         settings = ControllerSettings()
+        refuse_known_password(settings.database_url)
+        refuse_open_ray(settings.ray_address)
+        refuse_open_mlflow(None)
     except ValidationError as error:
         print(wrong_settings(error), file=sys.stderr)
+        return 2
+    except UnsafeStart as error:
+        print(f"the controller does not start: {error}", file=sys.stderr)
         return 2
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
