@@ -21,7 +21,7 @@ GRACE_SECONDS = 3
 
 
 def main() -> None:
-    """Migrate the database and serve until SIGTERM or SIGINT. A wrong or unsafe setting ends the process with a message.
+    """Migrate the database and serve until SIGTERM or SIGINT. A wrong or unsafe setting is a message and an exit.
 
     Event streams that are still open after ``GRACE_SECONDS`` are cut; their readers resume at the last event they saw.
     """

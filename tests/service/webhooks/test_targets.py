@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,14 @@ def test_the_controller_does_not_start_with_a_wrong_file(tmp_path: Path) -> None
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"SPECTRAL_WEBHOOKS_FILE: {file}: ")
     assert "use https://" in done.stderr
+
+
+def test_the_snippet_of_the_documentation_verifies_what_is_sent() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
+    names: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    verifies, key = names["is_from_the_service"], bytes(range(32))
+    headers = headers_of("msg_1", b"{}", [key], time.time())
+    assert verifies(SECRET, headers, b"{}")
+    assert not verifies(SECRET, headers, b"{ }")
+    assert not verifies(SECRET, headers_of("msg_1", b"{}", [key], time.time() - 301), b"{}")
