@@ -59,21 +59,26 @@ def refuse_open_ray(ray_address: str, environ: Mapping[str, str] = os.environ) -
         )
 
 
-def refuse_open_mlflow(upstream: str | None, environ: Mapping[str, str] = os.environ) -> None:
+def refuse_open_mlflow(upstream: str, environ: Mapping[str, str] = os.environ) -> None:
     """Raise UnsafeStart if MLflow is on another machine and asks for no secret, or for one that is known or short.
 
     Args:
-        upstream: The MLflow that the API shows to those who have signed in; None if it shows none.
+        upstream: The MLflow that the API shows to those who have signed in.
         environ: The environment variables.
     """
-    if environ.get(MLFLOW_TOKEN):
-        _refuse_weak(MLFLOW_TOKEN, environ[MLFLOW_TOKEN])
-    elif upstream and not is_loopback(urlsplit(upstream).hostname or ""):
+    refuse_weak_mlflow_secret(environ)
+    if not environ.get(MLFLOW_TOKEN) and not is_loopback(urlsplit(upstream).hostname or ""):
         raise UnsafeStart(
             f"MLflow at {urlsplit(upstream).netloc.rpartition('@')[2]} would let everyone who reaches it delete runs; "
             f"start it by python -m service.mlflow_server with a long random text in {MLFLOW_TOKEN}, and set that here "
             "and for the controller"
         )
+
+
+def refuse_weak_mlflow_secret(environ: Mapping[str, str] = os.environ) -> None:
+    """Raise UnsafeStart if there is a secret of our MLflow server that everybody knows, or that could be guessed."""
+    if environ.get(MLFLOW_TOKEN):
+        _refuse_weak(MLFLOW_TOKEN, environ[MLFLOW_TOKEN])
 
 
 def _refuse_weak(name: str, secret: str) -> None:

@@ -82,5 +82,5 @@ def test_make_secrets_writes_what_is_missing_for_this_user_alone(tmp_path: Path)
     assert set(found) == {"SPECTRAL_DATASETS", *SECRETS}
     for name in ("POSTGRES_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
         assert re.fullmatch("[0-9a-f]{64}", found[name])
-    refuse_open_mlflow(None, found)
+    refuse_open_mlflow("http://mlflow:5000", found)
     refuse_open_ray("ray-head:6379", {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": found["MLFLOW_TRACKING_TOKEN"]})

@@ -34,7 +34,8 @@ def main() -> None:
     try:
         settings = ApiSettings()
         refuse_known_password(settings.database_url)
-        refuse_open_mlflow(settings.mlflow_upstream)
+        if settings.mlflow_upstream:
+            refuse_open_mlflow(settings.mlflow_upstream)
     except ValidationError as error:
         sys.exit(wrong_settings(error))
     except UnsafeStart as error:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from service.environment import leave_to_others
 from service.settings import ControllerSettings, wrong_settings
-from service.unsafe_start import UnsafeStart, refuse_known_password, refuse_open_mlflow, refuse_open_ray
+from service.unsafe_start import UnsafeStart, refuse_known_password, refuse_open_ray
 
 
 def main() -> int:
@@ -33,7 +33,6 @@ def main() -> int:
         settings = ControllerSettings()
         refuse_known_password(settings.database_url)
         refuse_open_ray(settings.ray_address)
-        refuse_open_mlflow(None)
     except ValidationError as error:
         print(wrong_settings(error), file=sys.stderr)
         return 2

@@ -16,7 +16,7 @@ from mlflow.cli import cli
 
 from service.mlflow_server import SECRET
 from service.proxies import is_loopback
-from service.unsafe_start import UnsafeStart, refuse_open_mlflow
+from service.unsafe_start import UnsafeStart, refuse_weak_mlflow_secret
 
 MLFLOW_APP = "mlflow.server.fastapi_app:app"
 OUR_APP = "service.mlflow_server.app:app"
@@ -50,7 +50,7 @@ def _require_safe(host: str, secret: str) -> None:
             "a long random text, here and for the API and the controller, or listen on 127.0.0.1"
         )
     try:
-        refuse_open_mlflow(None)
+        refuse_weak_mlflow_secret()
     except UnsafeStart as error:
         sys.exit(str(error))
 

@@ -56,7 +56,7 @@ def test_a_token_that_is_known_or_short_is_refused(token: str, words: str) -> No
     with pytest.raises(UnsafeStart, match=f"RAY_AUTH_TOKEN .*{words}"):
         refuse_open_ray("127.0.0.1:6379", {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token})
     with pytest.raises(UnsafeStart, match=f"MLFLOW_TRACKING_TOKEN .*{words}"):
-        refuse_open_mlflow(None, {"MLFLOW_TRACKING_TOKEN": token})
+        refuse_open_mlflow("http://127.0.0.1:5000", {"MLFLOW_TRACKING_TOKEN": token})
 
 
 def test_a_file_with_a_token_that_others_can_read_is_refused(tmp_path: Path) -> None:
@@ -75,7 +75,6 @@ def test_an_mlflow_elsewhere_that_users_reach_by_signing_in_needs_a_secret() -> 
         refuse_open_mlflow("http://mlflow.example:5000", {})
     refuse_open_mlflow("http://mlflow.example:5000", {"MLFLOW_TRACKING_TOKEN": RANDOM})
     refuse_open_mlflow("http://127.0.0.1:5000", {})
-    refuse_open_mlflow(None, {})
 
 
 @pytest.mark.parametrize(("module", "code"), [("service.api", 1), ("service.controller", 2)])
