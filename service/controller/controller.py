@@ -19,6 +19,8 @@ from service.settings import ControllerSettings
 from service.store import components, leases, packs
 from service.store.database import Database, LeadLost, is_unavailable
 from service.tracking.projector import Projector
+from service.webhooks.deliverer import Deliverer
+from service.webhooks.targets import read_targets
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,9 @@ class Controller:
     Args:
         settings: The controller's settings.
         stop: Set by the caller to end ``run``.
+
+    Raises:
+        WrongWebhooks: The file of webhooks that the settings name cannot be used.
     """
 
     def __init__(self, settings: ControllerSettings, stop: threading.Event) -> None:
@@ -46,6 +51,7 @@ class Controller:
         self._terms, self._ray_errors = Backoff(), Backoff()
         self._connections = Backoff(first=settings.tick_seconds, longest=5.0)
         self._database_away = Backoff(first=RETRY_SECONDS, longest=10.0)
+        self._webhooks = read_targets(settings.webhooks_file) if settings.webhooks_file else []
         self._health_at = 0.0
         self._last_message = ""
 
@@ -99,6 +105,8 @@ class Controller:
     def _lead(self, term: int) -> None:
         """Reconcile, and write the outbox to MLflow, until ``stop`` is set. An error ends the term and is raised."""
         projector = Projector(self._database, self._settings, term)
+        deliverer = Deliverer(self._database, self._webhooks, term)
+        deliverer.start()
         projector.start()
         reconciler = Reconciler(self._database, self._cluster, self._settings, term)
         try:
@@ -114,6 +122,7 @@ class Controller:
                 self._cluster.close()  # while the lease is held: should this hang, the lease's thread ends the process
             raise
         finally:
+            deliverer.stop()
             projector.stop()
 
     def _tick(self, reconciler: Reconciler, term: int) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, defer
 
 from service import states
 from service.states import SWEEP_ENDED, SWEEP_OPEN, SweepState, SweepVerb
-from service.store import events, outbox
+from service.store import events, outbox, webhooks
 from service.store.errors import NotFound
 from service.store.sweep_summary import SweepFacts, facts_of
 from service.store.tables import LOCAL_OWNER, Sweep
@@ -116,6 +116,7 @@ def move(session: Session, sweep_id: str, to: SweepState, reason: str | None = N
     if to in SWEEP_ENDED:
         sweep.ended_at = now
         outbox.sweep_ended(session, sweep)
+        webhooks.sweep_ended(session, sweep)
     events.record(session, sweep_id, f"sweep.{to}", {"from": before, "reason": reason})
     return sweep
 

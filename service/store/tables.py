@@ -269,6 +269,46 @@ class Projection(Base):
     lacks: Mapped[str | None] = mapped_column(Text)
 
 
+class Webhook(Base):
+    """An HTTP server that is told what has ended. Its address and secret are in the operator's file alone.
+
+    Attributes:
+        events: The kinds of message that it wants.
+    """
+
+    __tablename__ = "webhooks"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    events: Mapped[list[Any]]
+
+
+class WebhookMessage(Base):
+    """A message that a webhook has yet to get. It may be sent more than once, with the same id.
+
+    Attributes:
+        webhook: The name of the webhook.
+        kind: ``sweep.ended`` or ``trial.ended``.
+        trial_id: The trial that has ended; None if it is the sweep.
+        at: When it ended.
+        tries: How often sending it has failed.
+        gave_up: Whether it is not tried again.
+        last_error: Why the last try failed.
+    """
+
+    __tablename__ = "webhook_messages"
+    __table_args__ = (Index("ix_webhook_messages_next", "webhook", "gave_up", "tries", "at"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    webhook: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(20))
+    sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id"))
+    trial_id: Mapped[str | None] = mapped_column(String(48))
+    at: Mapped[float]
+    tries: Mapped[int] = mapped_column(default=0)
+    gave_up: Mapped[bool] = mapped_column(default=False)
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+
 class IdempotencyKey(Base):
     """A key that a client sent with a new sweep. The same key of the same owner again returns the same sweep.
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from service import states
 from service.states import TRIAL_ENDED, TrialState
-from service.store import events, outbox, sweeps
+from service.store import events, outbox, sweeps, webhooks
 from service.store.errors import NotFound
 from service.store.tables import Sweep, Trial
 from workers.spec.samplers import Observation
@@ -103,6 +103,7 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
     if to in TRIAL_ENDED:
         trial.ended_at, trial.wanted = now, None
         outbox.trial_ended(session, trial)
+        webhooks.trial_ended(session, trial)
     data = {"from": before, "number": trial.number, "step": trial.step, "objective": trial.objective, "reason": reason}
     events.record(session, trial.sweep_id, f"trial.{to}", data, trial.id)
     return trial
