@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from service.api import dry_run, schemas
 from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED
-from service.store import components, projections, trials
+from service.store import checkpoints, components, projections, trials
 from service.store.tables import Projection, Sweep, Trial
 from workers.spec.advice import warnings as warnings_of
 from workers.spec.expand import objective, points_of
@@ -37,6 +37,7 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> schemas.SweepV
         best=trial(best) if best else None,
         mlflow_url=mlflow_url(settings, run) if run else None,
         mlflow_lacks=projections.lacks_of_sweep(session, row.id),
+        checkpoint_bytes=checkpoints.bytes_of_sweeps(session, [row.id]).get(row.id, 0),
         warnings=[schemas.Advice(**warning.as_dict()) for warning in warnings],
         spec=row.spec,
     )

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from fastapi import Header
 from sqlalchemy.exc import IntegrityError
 
+from service.api.storage_check import refuse_without_space
 from service.store import idempotency, sweeps
 from service.store.database import Database
 from service.store.tables import Sweep
+from workers.spec.checkpoint_size import sweep_bytes
 from workers.spec.expand import trial_count
 from workers.spec.sweep import SweepSpec
 
@@ -63,20 +65,23 @@ def submit(database: Database, spec: SweepSpec, body_hash: str, key: str | None)
 
     Raises:
         KeyReused: The earlier request with this key had another body.
+        Refused: The sweep's checkpoints do not fit into the checkpoint store; the status is 507.
     """
+    needed = sweep_bytes(spec)
     try:
-        return _submit(database, spec, body_hash, key)
+        return _submit(database, spec, needed, body_hash, key)
     except IntegrityError:
         # Another request stored this key after we had looked for it. This time it will be found.
-        return _submit(database, spec, body_hash, key)
+        return _submit(database, spec, needed, body_hash, key)
 
 
-def _submit(database: Database, spec: SweepSpec, body_hash: str, key: str | None) -> Sweep:
+def _submit(database: Database, spec: SweepSpec, needed: int, body_hash: str, key: str | None) -> Sweep:
     with database.write() as session:
         known = idempotency.sweep_of(session, key, body_hash) if key else None
         if known:
             return sweeps.get(session, known)
-        sweep = sweeps.create(session, spec.name, stored(spec), trial_count(spec))
+        refuse_without_space(session, spec, needed)
+        sweep = sweeps.create(session, spec.name, stored(spec), trial_count(spec), needed)
         if key:
             idempotency.keep(session, key, body_hash, sweep.id)
         return sweep

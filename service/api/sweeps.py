@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,11 +12,13 @@ from sqlalchemy.orm import Session
 from service.api import cursors, dry_run, presenters, report, schemas, sweep_data
 from service.api.deps import Ctx, SweepId
 from service.api.json_body import Posted
+from service.api.storage_check import no_space
 from service.api.strict_query import Known
 from service.api.submission import Key, find_by_key, submit
 from service.states import SweepState, SweepVerb, TrialState
 from service.store import components, sweeps, trials
 from service.store.tables import Sweep, Trial
+from workers.spec.checkpoint_size import sweep_bytes
 from workers.spec.expand import objective
 from workers.spec.parse import parse_sweep
 from workers.spec.sweep import SweepSpec
@@ -26,6 +28,7 @@ router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 _SWEEP_SCHEMA = {"schema": {"$ref": "#/components/schemas/SweepSpec"}}
 BODY = {"requestBody": {"required": True, "content": {"application/json": _SWEEP_SCHEMA}}}
 """What the OpenAPI schema says about the body of a call that takes a sweep document."""
+PROBLEM: dict[str, Any] = {"model": schemas.Problem, "description": "A problem document"}
 
 
 class Listing(BaseModel):
@@ -49,12 +52,13 @@ class TrialListing(BaseModel):
     cursor: str | None = Field(None, max_length=400, description="``next_cursor`` of the page before.")
 
 
-@router.post("", status_code=202, openapi_extra=BODY)
+@router.post("", status_code=202, openapi_extra=BODY, responses={507: PROBLEM})
 def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = None) -> schemas.SweepView:
     """Submit a sweep, and return it without waiting for its trials.
 
     The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409.
-    Without the header, every request submits a new sweep.
+    Without the header, every request submits a new sweep. A sweep whose checkpoints do not fit into the checkpoint
+    store is refused with 507.
     """
     row = find_by_key(context.database, document.hash, key)
     if row is None:
@@ -69,15 +73,20 @@ def post_sweep(document: Posted, context: Ctx, response: Response, key: Key = No
 def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
     """Check a sweep, and return its number of trials, the sizes of its packs and its warnings. Nothing is stored.
 
-    While the database or Ray does not answer, warnings about resources that no node has are left out.
+    While the database or Ray does not answer, warnings about what the cluster and the checkpoint store do not have are
+    left out.
     """
     spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
+    needed, full = sweep_bytes(spec), None
     try:
         with context.database.read() as session:
             nodes = components.nodes(session)
+            full = no_space(session, spec, needed)
     except SQLAlchemyError:
         nodes = []
-    return schemas.DryRun(**dry_run.plan(spec, nodes))
+    found = dry_run.plan(spec, nodes)
+    found["warnings"] += [full.as_dict()] if full else []
+    return schemas.DryRun(**found, checkpoint_bytes=needed)
 
 
 @router.get("")

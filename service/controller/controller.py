@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.controller import scheduling
+from service.controller.checkpoint_keeper import CheckpointKeeper
 from service.controller.cluster import Cluster, ClusterUnreachable, Node
 from service.controller.leadership import Leadership
 from service.controller.reconciler import Reconciler
@@ -78,6 +79,8 @@ class Controller:
         """Reconcile, and write the outbox to MLflow, until ``stop`` is set. An error ends the term and is raised."""
         projector = Projector(self._database, self._settings, term)
         projector.start()
+        keeper = CheckpointKeeper(self._database, self._settings, term)
+        keeper.start()
         reconciler = Reconciler(self._database, self._cluster, self._settings, term)
         try:
             while not self._stop.is_set():
@@ -92,6 +95,7 @@ class Controller:
                 self._write_health(term)
                 self._stop.wait(max(0.0, self._settings.tick_seconds - (time.monotonic() - started)))
         finally:
+            keeper.stop()
             projector.stop()
 
     def _ensure_connected(self, reconciler: Reconciler, term: int) -> None:

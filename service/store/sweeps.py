@@ -20,7 +20,9 @@ from service.store.tables import Sweep
 _ID = re.compile(r"sw[0-9a-f]{10}")
 
 
-def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) -> Sweep:
+def create(
+    session: Session, name: str, spec: dict[str, Any], trial_count: int, checkpoint_bytes: int | None = None
+) -> Sweep:
     """Store and return a new sweep in state queued, with its first event and its outbox entry.
 
     Args:
@@ -28,6 +30,7 @@ def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) 
         name: The user's name for the sweep.
         spec: The validated sweep document.
         trial_count: The number of trials that the sweep will have.
+        checkpoint_bytes: About how many bytes its checkpoints will take; None if that is not known.
     """
     sweep = Sweep(
         id=f"sw{secrets.token_hex(5)}",
@@ -35,6 +38,7 @@ def create(session: Session, name: str, spec: dict[str, Any], trial_count: int) 
         state="queued",
         spec=spec,
         trial_count=trial_count,
+        checkpoint_bytes=checkpoint_bytes,
         created_at=time.time(),
     )
     session.add(sweep)
