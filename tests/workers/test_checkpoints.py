@@ -13,7 +13,8 @@ from torch import Tensor
 import workers.checkpoints
 import workers.files
 from tests.workers.examples import make_trial
-from workers.checkpoints import MANIFEST, MODEL, OPTIMIZER, Best, CheckpointFolder, MetricsAtStep, read
+from workers.checkpoint_files import MANIFEST, MODEL, OPTIMIZER, Best, MetricsAtStep
+from workers.checkpoints import CheckpointFolder, read
 from workers.errors import CheckpointInvalid
 from workers.models import initial_network, load
 from workers.training.training_state import TrainingState
@@ -76,6 +77,30 @@ def test_the_best_of_the_last_but_one_is_kept_beside_a_newer_best(store: Checkpo
     assert found.manifest.step == 3
     assert found.manifest.best is not None
     assert store.best(found.manifest.best).manifest.step == 1
+
+
+def test_checkpoints_at_multiples_of_keep_every_stay(tmp_path: Path) -> None:
+    store = CheckpointFolder(tmp_path / "trial", SPEC, keep_every=3)
+    for step in range(1, 10):
+        write(store, step)
+    assert steps(store) == [3, 6, 8, 9]
+
+
+def test_a_checkpoint_of_another_trial_is_never_removed(store: CheckpointFolder) -> None:
+    other = CheckpointFolder(store.directory, make_trial(lr=0.5))
+    write(other, 1)
+    for step in (2, 3, 4):
+        write(store, step)
+    assert steps(store) == [1, 3, 4]
+    assert read(other.path(1)).manifest.spec == make_trial(lr=0.5)
+
+
+def test_what_an_interrupted_removal_left_goes_with_the_next_write(store: CheckpointFolder) -> None:
+    write(store, 1)
+    store.path(1).rename(store.directory / ".removed-step-000000001")
+    assert store.newest() is None
+    write(store, 2)
+    assert [path.name for path in store.directory.iterdir()] == ["step-000000002"]
 
 
 @pytest.mark.parametrize("name", [MODEL, OPTIMIZER, MANIFEST])
