@@ -107,7 +107,10 @@ class CheckpointKeeper:
             if trial.id in unsent:
                 self._waiting[trial.id] = None  # at the end, so that each one gets its turn
             elif spec is not None:
-                changed += self._reduce(trial, rows.get(trial.id, []), spec)
+                try:
+                    changed += self._reduce(trial, rows.get(trial.id, []), spec)
+                except OSError as error:
+                    log.warning("checkpoints of trial %s cannot be removed; trying again later: %s", trial.id, error)
         if changed:
             with self._database.write(self._term) as session:
                 for row in changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,20 @@ def test_a_network_with_the_vocabulary_of_the_release_before_is_loaded_and_not_t
     torch.testing.assert_close(model(ids[:, :2])[..., :5_792], initial_network(spec)(ids[:, :2]))
     with pytest.raises(CheckpointInvalid, match=r"ptb_word had 6,022 tokens; it has 5,792 now"):
         TrainingState.resume(store, spec)
+
+
+def test_every_checkpoint_that_release_0_1_0_left_is_resumed_and_loaded(tmp_path: Path) -> None:
+    with tarfile.open(Path(__file__).parents[1] / "data" / "home_0_1_0.tar.gz") as archive:
+        wanted = [member for member in archive if "/step-" in member.name]
+        archive.extractall(tmp_path, wanted, filter="data")
+    trials = {path.parent.parent for path in tmp_path.rglob(MANIFEST)}
+    assert len(trials) > 2
+    for trial in trials:
+        folders = sorted(trial.iterdir())
+        spec = read(folders[-1]).manifest.spec
+        state = TrainingState.resume(CheckpointFolder(trial, spec), spec)
+        assert folders[-1].name == f"step-{state.step:09d}"
+        assert 0 < state.history[-1].step <= state.step
+        for folder in folders:
+            assert read(folder).manifest.version == 1
+            load(folder)

@@ -248,3 +248,27 @@ def test_the_room_is_what_the_tighter_of_disk_and_limit_leaves() -> None:
 
     assert [left(None), left(1000), left(50), left(20)] == [90, 90, 20, 0]
     assert [left(None, to_come=80), left(None, to_come=95), left(50, to_come=15)] == [10, 0, 5]
+
+
+def test_a_trial_whose_files_cannot_be_removed_does_not_hold_up_the_others(
+    database: Database, expanded: Any, keeper: CheckpointKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (StoredTrial(database, expanded()[0], tmp_path / "store") for _ in range(2))
+    removing = checkpoint_keeper.remove
+
+    def refuse(folder: Path) -> None:
+        if first.folder in folder.parents:
+            raise OSError(30, "Read-only file system")
+        removing(folder)
+
+    for trial in (first, second):
+        trial.end()
+    with monkeypatch.context() as read_only:
+        read_only.setattr(checkpoint_keeper, "remove", refuse)
+        keeper.collect()
+    assert (first.steps, second.steps) == (list(STEPS), [20, 40])
+    assert list(first.known) == list(STEPS)
+    monkeypatch.setattr(checkpoint_keeper, "RESCAN_SECONDS", 0.0)
+    keeper.collect()  # the round of all trials ends here, and the next one begins with the first
+    keeper.collect()
+    assert first.steps == [20, 40]
