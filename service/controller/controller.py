@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.controller import scheduling
 from service.controller.backoff import Backoff
+from service.controller.checkpoint_keeper import CheckpointKeeper
 from service.controller.cluster import Cluster, ClusterUnreachable, Node
 from service.controller.leadership import EXIT_STATUS, Leadership
 from service.controller.reconciler import Reconciler
@@ -108,6 +109,8 @@ class Controller:
         deliverer = Deliverer(self._database, self._webhooks, term)
         deliverer.start()
         projector.start()
+        keeper = CheckpointKeeper(self._database, self._settings, term)
+        keeper.start()
         reconciler = Reconciler(self._database, self._cluster, self._settings, term)
         try:
             while not self._stop.is_set():
@@ -123,6 +126,7 @@ class Controller:
             raise
         finally:
             deliverer.stop()
+            keeper.stop()
             projector.stop()
 
     def _tick(self, reconciler: Reconciler, term: int) -> bool:

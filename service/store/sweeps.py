@@ -37,6 +37,7 @@ def create(
     trial_count: int,
     facts: SweepFacts | None = None,
     owner: str = LOCAL_OWNER,
+    checkpoint_bytes: int | None = None,
 ) -> Sweep:
     """Store and return a new sweep in state queued, with its first event and its outbox entry.
 
@@ -47,6 +48,7 @@ def create(
         trial_count: The number of trials that the sweep will have.
         facts: What follows from the document; None to compute it here, inside of the transaction.
         owner: Who submits it.
+        checkpoint_bytes: About how many bytes its checkpoints will take; None if that is not known.
     """
     facts = facts or facts_of(SweepSpec.model_validate(spec))
     sweep = Sweep(
@@ -56,6 +58,7 @@ def create(
         spec=spec,
         trial_count=trial_count,
         owner=owner,
+        checkpoint_bytes=checkpoint_bytes,
         created_at=time.time(),
         **facts._asdict(),
     )

@@ -92,7 +92,10 @@ class Trial(Base):
     """
 
     __tablename__ = "trials"
-    __table_args__ = (Index("uq_trials_number", "sweep_id", "number", unique=True),)
+    __table_args__ = (
+        Index("uq_trials_number", "sweep_id", "number", unique=True),
+        Index("ix_trials_ended", "ended_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(String(48), primary_key=True)
     sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id"))

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from service.controller import sweep_lifecycle
 from service.controller.ingest import ingest
-from service.store import outbox
+from service.store import checkpoints, outbox
 from service.store.database import Database
 from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialCheckpoint, TrialReport
 from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
@@ -55,6 +55,30 @@ def test_a_poll_that_comes_twice_is_stored_once(database: Database, expanded: An
     with database.read() as session:
         assert session.get_one(Pack, pack.id).last_seq == 3
         assert session.get_one(Pack, pack.id).state == "started"
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_what_a_runner_has_removed_is_known(
+    backend: str, database: Database, expanded: Any, launched: Any, store: Any
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0, 1)
+    one, two = pack.trial_ids
+
+    def written(seq: int, trial: str, step: int, kept: list[int] | None) -> Checkpointed:
+        own = {"path": f"/c/{step}", "best": step == 10, "objective": 0.5}
+        return Checkpointed(seq=seq, trial_id=trial, step=step, size=100 + step, kept=kept, **own)
+
+    store(pack, spec, [written(1, one, 10, [10]), written(2, two, 10, [10]), written(3, one, 20, [10, 20])])
+    store(pack, spec, [written(4, one, 30, [10, 20, 30]), written(5, one, 40, [10, 30, 40])])
+    with database.read() as session:
+        found = checkpoints.there(session, [one, two])
+        assert {trial: [row.step for row in rows] for trial, rows in found.items()} == {one: [10, 30, 40], two: [10]}
+        assert checkpoints.bytes_of_sweeps(session, [sweep.id]) == {sweep.id: 110 + 130 + 140 + 110}
+    # one of an earlier release does not say what it has kept, and one that was written again is there again
+    store(pack, spec, [written(6, one, 20, None)])
+    with database.read() as session:
+        assert [row.step for row in checkpoints.there(session, [one])[one]] == [10, 20, 30, 40]
 
 
 def test_a_step_that_a_later_attempt_repeats_keeps_its_first_metrics(
