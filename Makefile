@@ -15,7 +15,7 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 fuzz check fix paper results bench bench-service bench-gpu clean setup lock containers
+.PHONY: help demo up test test-fast test-avx2 fuzz check fix paper results bench bench-service bench-tick bench-gpu simulate clean setup lock containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +43,9 @@ test: $(READY) ## all tests: as many side by side as there are cores, then those
 
 test-fast: $(READY) ## the tests that are not slow: no whole service, no Ray, no long law suites (under two minutes)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
+
+simulate: $(READY) ## schedules of faults through the controller in virtual time (SCHEDULES=10000 SEED=0)
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --schedules $(or $(SCHEDULES),1000) --seed $(or $(SEED),0) $(ARGS)
 
 test-avx2: $(READY) ## what depends on the processor, as on one without AVX-512
 	@case "$$(uname -m)" in \
@@ -77,6 +80,9 @@ bench: $(READY) ## P1-P5, P7: the recurrence and packs against torch.nn.RNN and 
 
 bench-service: $(READY) ## P6: a whole sweep through the service and through Ray Tune (half an hour)
 	$(BIN)/python -m benchmarks.service
+
+bench-tick: $(READY) ## T1-T5: a tick of the controller while 400 sweeps wait, and its memory (ten minutes)
+	$(BIN)/python -m benchmarks.tick
 
 bench-gpu: ## G1-G3 on a CUDA device, with torch, triton and numpy alone; without one, the law check in the interpreter
 	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
