@@ -14,7 +14,7 @@ from types import TracebackType
 
 from tests.end_to_end.small_sweep import until
 from tests.faults import outcome, sweep_state
-from tests.faults.disturbance import END_SECONDS, Disturbance
+from tests.faults.disturbance import END_SECONDS, Disturbance, slack
 from tests.faults.documents import DOCUMENTS
 from tests.faults.living_stack import DatabaseKind, LivingStack
 from tests.faults.oracle import Violation
@@ -102,7 +102,7 @@ class Harness:
         if document not in self._undisturbed:
             database = self.stack.database
             sweep_id = self.stack.client.submit(DOCUMENTS[document] | {"name": f"undisturbed {document}"})["id"]
-            until(lambda: sweep_state.has_ended(database, sweep_id), END_SECONDS)
+            until(lambda: sweep_state.has_ended(database, sweep_id), END_SECONDS * slack())
             found = outcome.of_tables(self.stack, sweep_id)
             assert found.state == "succeeded", f"without any fault the sweep {document} {found.state}: {found.reason}"
             self._undisturbed[document] = found
