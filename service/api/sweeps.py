@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from service.api import cursors, dry_run, presenters, report, schemas, sweep_data
 from service.api.answers import answer
+from service.api.data_reading import one_reader, read_sweep
 from service.api.deps import Ctx, SweepId, Who
 from service.api.json_body import Posted
 from service.api.problems import Refused
@@ -21,8 +22,6 @@ from service.states import SweepState, SweepVerb, TrialState
 from service.store import components, sweeps, trials
 from service.store.tables import Sweep, Trial
 from workers.spec.checkpoint_size import sweep_bytes
-from workers.spec.parse import parse_sweep
-from workers.tasks.data_folder import folder_of
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 _SWEEP_SCHEMA = {"schema": {"$ref": "#/components/schemas/SweepSpec"}}
@@ -62,7 +61,7 @@ def post_sweep(document: Posted, context: Ctx, who: Who, key: OneKey) -> Respons
     """
     row, is_new = find_by_key(context.database, document, key, who.owner), False
     if row is None:
-        spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
+        spec = read_sweep(document.content, context.settings)
         row, is_new = submit(context.database, spec, document, key, who.owner)
     with context.database.read() as session:
         shown = presenters.new_sweep(session, row) if is_new else presenters.sweep(session, row, context.settings)
@@ -76,7 +75,7 @@ def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
     While the database or Ray does not answer, warnings about what the cluster and the checkpoint store do not have are
     left out.
     """
-    spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
+    spec = read_sweep(document.content, context.settings)
     needed, full = sweep_bytes(spec), None
     try:
         with context.database.read() as session:
@@ -151,7 +150,8 @@ def get_data(sweep_id: SweepId, context: Ctx) -> schemas.SweepData:
     if spec is None:
         detail = f"sweep {sweep_id} was stored by an earlier release, and this one cannot read what its trials learn"
         raise Refused(404, "Data not readable", detail)
-    return sweep_data.summaries_of(sweep_id, spec, context.settings.data_dir)
+    with one_reader():
+        return sweep_data.summaries_of(sweep_id, spec, context.settings.data_dir)
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202, response_model=schemas.SweepView)
