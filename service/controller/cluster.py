@@ -12,8 +12,7 @@ from typing import Any
 
 import ray
 from ray._private.state import state
-from ray.core.generated.common_pb2 import ActorDeathCause, ActorDiedErrorContext
-from ray.core.generated.gcs_pb2 import GcsNodeInfo
+from ray.core.generated import common_pb2, gcs_pb2
 from ray.exceptions import RayError
 from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
@@ -25,6 +24,8 @@ IDENTITY = b"spectral-cluster"
 """The key in Ray's key-value store under which the cluster's identity lies."""
 ORDERED_ENDS = ("killed by `ray.kill`", "INTENDED_USER_EXIT")
 """What Ray says of an actor that somebody has killed, or asked to exit."""
+ALIVE = gcs_pb2.GcsNodeInfo.GcsNodeState.ALIVE  # type: ignore[attr-defined]  # generated, without types
+NODE_DIED = common_pb2.ActorDiedErrorContext.Reason.NODE_DIED  # type: ignore[attr-defined]
 ORDERED = "its runner was ended from outside, by an order to Ray"
 PROBE_SECONDS = 3.0
 """How many seconds Ray's head has to accept a TCP connection, and to answer, before it counts as unreachable."""
@@ -101,7 +102,7 @@ class Cluster:
             self._head = _split(ray.get_runtime_context().gcs_address)
             # only the first controller to reach a new head sets its identity
             own = uuid.uuid4().hex.encode()
-            internal_kv_get_gcs_client().internal_kv_put(IDENTITY, own, False, None, timeout=PROBE_SECONDS)
+            _client().internal_kv_put(IDENTITY, own, False, None, timeout=PROBE_SECONDS)
             self.identity = self._read_identity()
         except (ClusterUnreachable, RayError) as error:
             self.close()
@@ -133,7 +134,7 @@ class Cluster:
         Ray's client, which stays the one of the cluster that was connected to, is refused by any other cluster.
         """
         try:
-            found = internal_kv_get_gcs_client().internal_kv_get(IDENTITY, None, timeout=PROBE_SECONDS)
+            found = _client().internal_kv_get(IDENTITY, None, timeout=PROBE_SECONDS)
         except RayError as error:
             raise ClusterUnreachable(f"{_replaced(self._head)}: {_line(error)}") from error
         return (found or b"").decode()
@@ -152,11 +153,11 @@ class Cluster:
         self.check()
         try:
             # not ray.nodes(), which ends the process if the head has gone in between
-            infos = internal_kv_get_gcs_client().get_all_node_info(timeout=PROBE_SECONDS).values()
+            infos = _client().get_all_node_info(timeout=PROBE_SECONDS).values()
         except RayError as error:
             self.close()
             raise ClusterUnreachable(f"Ray's head does not answer: {_line(error)}") from error
-        living = [info for info in infos if info.state == GcsNodeInfo.GcsNodeState.ALIVE]
+        living = [info for info in infos if info.state == ALIVE]
         return [
             Node(
                 info.node_manager_hostname,
@@ -220,16 +221,22 @@ class Cluster:
             ) from error
 
 
-def _death(cause: ActorDeathCause) -> Death:
+def _death(cause: Any) -> Death:
+    """Return what Ray's ``ActorDeathCause`` means."""
     if cause.WhichOneof("context") == "oom_context":
         return Death("memory", "its process was ended because its machine was running out of memory")
     died = cause.actor_died_error_context
-    if died.reason == ActorDiedErrorContext.Reason.NODE_DIED:
+    if died.reason == NODE_DIED:
         why = f": {died.node_death_info.reason_message}" if died.node_death_info.reason_message else ""
         return Death("preemption", f"its node was drained or lost{why}")
     if any(words in died.error_message for words in ORDERED_ENDS):
         return Death("preemption", ORDERED)
     return Death("process")
+
+
+def _client() -> Any:
+    """Return Ray's own client of the head, every call of which has a time limit and aborts no process."""
+    return internal_kv_get_gcs_client()  # type: ignore[no-untyped-call]
 
 
 def _replaced(head: tuple[str, int] | None) -> str:

@@ -94,7 +94,8 @@ def test_a_lost_runner_changes_no_bit_of_a_pack_of_unlike_trials(stack: Stack, c
     after = told(client, sweep_id)
     assert after == told(client, undisturbed["id"])
     assert all(after[number][step] == values for number, told_ in before.items() for step, values in told_.items())
-    (lost, _) = client._json("GET", f"/v1/trials/{client.trials(sweep_id)[0]['id']}/logs")["attempts"]
+    first = next(iter(client.trials(sweep_id)))["id"]
+    (lost, _) = client._json("GET", f"/v1/trials/{first}/logs")["attempts"]
     assert lost["cause"] == "process"
     assert lost["log"]
 
