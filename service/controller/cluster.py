@@ -64,6 +64,8 @@ class Cluster:
             which has lost its actors, gets a new name. A new head often listens where the old one did, so that only the
             name tells them apart.
 
+        connections: How often a connection was made. What Ray gave through an earlier one is of no use any more.
+
     What Ray answers through a connection to a head that was replaced is wrong: it knows no runner, and some calls abort
     the process. Therefore every method here checks the identity before it believes that something is not there.
     """
@@ -72,6 +74,7 @@ class Cluster:
         self._address, self._namespace = address, namespace
         self._head: tuple[str, int] | None = None
         self.identity = ""
+        self.connections = 0
 
     @property
     def connected(self) -> bool:
@@ -98,12 +101,15 @@ class Cluster:
             ) from error
         finally:
             _restore(handlers)
+        self.connections += 1
         try:
             self._head = _split(ray.get_runtime_context().gcs_address)
             # only the first controller to reach a new head sets its identity
             own = uuid.uuid4().hex.encode()
             _client().internal_kv_put(IDENTITY, own, False, None, timeout=PROBE_SECONDS)
             self.identity = self._read_identity()
+            if not self.identity:
+                raise ClusterUnreachable("it keeps no identity")
         except (ClusterUnreachable, RayError) as error:
             self.close()
             raise ClusterUnreachable(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
+from ray.core.generated import common_pb2
 
-from service.controller.cluster import Cluster, ClusterUnreachable
+from service.controller.cluster import Cluster, ClusterUnreachable, _death
 from tests.service.controller.ray_head import connect, ray_head
 
 pytestmark = pytest.mark.filterwarnings(
@@ -61,3 +64,24 @@ def test_a_head_that_never_was_is_unreachable() -> None:
         cluster.connect()
     with pytest.raises(ClusterUnreachable, match="no connection"):
         cluster.check()
+
+
+@pytest.mark.parametrize(
+    ("given", "domain", "words"),
+    [
+        ({"oom_context": {"error_message": "x"}}, "memory", "running out of memory"),
+        ({"actor_died_error_context": {"reason": "NODE_DIED"}}, "preemption", "its node was drained or lost"),
+        (
+            {"actor_died_error_context": {"reason": "RAY_KILL", "error_message": "It was killed by `ray.kill`."}},
+            "preemption",
+            "ended from outside",
+        ),
+        ({"actor_died_error_context": {"reason": "WORKER_DIED", "error_message": "End of file"}}, "process", ""),
+        ({}, "process", ""),
+    ],
+)
+def test_what_was_lost_follows_from_ray_s_cause_of_death(given: dict[str, Any], domain: str, words: str) -> None:
+    cause = ParseDict(given, common_pb2.ActorDeathCause())  # type: ignore[attr-defined]
+    found = _death(cause)
+    assert found.domain == domain
+    assert words in found.words

@@ -130,6 +130,20 @@ def test_runners_that_somebody_ends_in_ray_count_as_preempted(
     tick_until(reconciler, lambda: state(database, sweep) == "cancelled")
 
 
+def test_a_connection_that_is_made_again_finds_the_runners_of_the_same_cluster(
+    database: Database, cluster: Cluster, reconciler: Reconciler, expanded: Any
+) -> None:
+    sweep, _ = expanded(training={"steps": 3_000, "report_every": 10}, resources={"pack_size": 4})
+    tick_until(reconciler, lambda: trains(database, sweep))
+    before = cluster.identity
+    cluster.close()
+    reconciler.tick(0.1)
+    cluster.connect()
+    assert cluster.identity == before
+    tick_until(reconciler, lambda: state(database, sweep) == "succeeded")
+    assert outcomes(database) == ["succeeded"] * 4
+
+
 class RunnerOfAnotherVersion:
     """A runner whose answers have a field that this version does not know."""
 
