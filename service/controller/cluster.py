@@ -7,15 +7,18 @@ import signal
 import socket
 import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import worker
 from ray._private.state import state
 from ray.core.generated import common_pb2, gcs_pb2
 from ray.exceptions import RayError
 from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
+from service.controller.runner_logs import last_words
 from service.store.attempts import FailureDomain
 from workers.protocol import Assignment
 from workers.runtime import ray_actor
@@ -37,10 +40,17 @@ class ClusterUnreachable(RuntimeError):
 
 @dataclass(frozen=True)
 class Death:
-    """What was lost with a runner that is dead, and why, in words; they are empty if only Ray's message says it."""
+    """What was lost with a runner that is dead.
+
+    Attributes:
+        domain: What was lost.
+        words: Why; empty if only Ray's message says it.
+        last_words: The last lines that its process wrote to its standard error; empty if this machine has none.
+    """
 
     domain: FailureDomain
     words: str = ""
+    last_words: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,7 +217,8 @@ class Cluster:
         self.check()
         for actor in state.actor_table(None, actor_state_name="DEAD").values():
             if actor["Name"] == name:
-                return _death(actor["DeathCause"])
+                found = _death(actor["DeathCause"])
+                return replace(found, last_words=last_words(Path(_node().get_logs_dir_path()), actor["Pid"]))
         return Death("process")
 
     def runners(self) -> list[str]:
@@ -238,6 +249,11 @@ def _death(cause: Any) -> Death:
     if any(words in died.error_message for words in ORDERED_ENDS):
         return Death("preemption", ORDERED)
     return Death("process")
+
+
+def _node() -> Any:
+    """Return Ray's own description of the node on this machine, through which this process is connected."""
+    return worker._global_node
 
 
 def _client() -> Any:
