@@ -51,7 +51,7 @@ class Controller:
         self._cluster = Cluster(settings.ray_address, settings.ray_namespace)
         self._terms, self._ray_errors = Backoff(), Backoff()
         self._connections = Backoff(first=settings.tick_seconds, longest=5.0)
-        self._database_away = Backoff(first=RETRY_SECONDS, longest=10.0)
+        self._database_away = Backoff(first=RETRY_SECONDS, longest=5.0)
         self._webhooks = read_targets(settings.webhooks_file) if settings.webhooks_file else []
         self._health_at = 0.0
         self._last_message = ""

@@ -148,6 +148,9 @@ def test_the_objective_is_that_of_the_best_checkpoint(
         ("failed", "user", {"user": 1}, "waiting"),
         ("failed", "infrastructure", {"infrastructure": 1}, "waiting"),
         ("failed", "infrastructure", {"infrastructure": 0}, "failed"),
+        ("failed", "storage", {"infrastructure": 0}, "waiting"),
+        ("failed", "memory", {}, "failed"),
+        ("failed", "memory", {"user": 1}, "waiting"),
     ],
 )
 def test_how_a_trial_ends(
@@ -162,6 +165,37 @@ def test_how_a_trial_ends(
         assert (row.state, row.reason) == (state, "because")
         assert (attempt.outcome, attempt.cause) == (outcome, cause)
         assert attempt.ended_at is not None
+
+
+@pytest.mark.parametrize("cause", ["storage", "memory"])
+def test_what_no_trial_of_a_pack_is_to_blame_for_is_charged_to_none(
+    database: Database, expanded: Any, launched: Any, store: Any, cause: Any
+) -> None:
+    sweep, spec = expanded(retries={"infrastructure": 0, "user": 0})
+    pack = launched(sweep, spec, 0, 1)
+    ends: list[Report] = [
+        Ended(seq=seq, trial_id=trial, step=0, outcome="failed", cause=cause, reason="because", log="a\nb")
+        for seq, trial in enumerate(pack.trial_ids, 1)
+    ]
+    store(pack, spec, ends)
+    with database.read() as session:
+        for trial in pack.trial_ids:
+            row, attempt = session.get_one(Trial, trial), session.get_one(Attempt, (trial, 1))
+            assert (row.state, row.user_failures, row.infrastructure_failures) == ("waiting", 0, 0)
+            assert (attempt.outcome, attempt.cause, attempt.log) == ("failed", cause, "a\nb")
+
+
+def test_a_trial_that_fails_in_the_end_names_what_went_wrong_first(
+    database: Database, expanded: Any, launched: Any, store: Any
+) -> None:
+    sweep, spec = expanded(retries={"user": 1})
+    for reason in ("the loss was nan", "the loss was inf"):
+        pack = launched(sweep, spec, 0)
+        (trial,) = pack.trial_ids
+        store(pack, spec, [Ended(seq=1, trial_id=trial, step=0, outcome="failed", cause="user", reason=reason)])
+    with database.read() as session:
+        reason = session.get_one(Trial, trial).reason
+    assert reason == "the loss was inf; attempt 1 was the first to go wrong: the loss was nan"
 
 
 def test_reports_after_a_trials_end_are_dropped(database: Database, expanded: Any, launched: Any, store: Any) -> None:
