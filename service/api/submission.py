@@ -63,7 +63,7 @@ def submit(database: Database, spec: SweepSpec, body_hash: str, key: str | None,
         owner: Who submits it.
 
     Raises:
-        QuotaExceeded: The owner has as many open sweeps or trials, or as many stored bytes, as they may have.
+        QuotaExceeded: The owner has as many open sweeps or trials as they may have.
         KeyReused: The earlier request with this key had another body.
     """
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, false
+from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 LOCAL_OWNER = "local"
@@ -298,7 +298,6 @@ class Owner(Base):
         running_trials: How many trials are trained at the same time.
         open_sweeps: How many sweeps may be submitted that have not ended.
         open_trials: How many trials these sweeps may have together.
-        stored_bytes: How many bytes of checkpoints may be stored when a sweep is submitted.
     """
 
     __tablename__ = "owners"
@@ -308,7 +307,6 @@ class Owner(Base):
     running_trials: Mapped[int | None]
     open_sweeps: Mapped[int | None]
     open_trials: Mapped[int | None]
-    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[float] = mapped_column(default=time.time)
 
 
