@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 
 from service.access.audit_log import AuditLog
-from service.api import access, catalogue, events, health, page, problems, prometheus, sweeps, trials
+from service.api import access, catalogue, events, health, page, problems, prometheus, route_rules, sweeps, trials
 from service.api.deps import Context
 from service.api.gate import Gate
 from service.api.hidden_paths import HiddenPaths, folders_of
@@ -73,5 +73,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         sweep = SweepSpec.model_json_schema(ref_template="#/components/schemas/{model}")
         schema["components"]["schemas"] |= {**sweep.pop("$defs"), "SweepSpec": sweep}
+        route_rules.describe(schema)
         app.openapi_schema = schema
     return app.openapi_schema
