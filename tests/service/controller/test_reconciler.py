@@ -304,7 +304,7 @@ def test_an_owner_trains_no_more_trials_at_a_time_than_they_may_and_others_do_no
         with database.read() as session:
             running = select(Sweep.owner, func.count()).join(Trial, Trial.sweep_id == Sweep.id)
             counted = session.execute(running.where(Trial.state == "running").group_by(Sweep.owner))
-            seen.append({owner: count for owner, count in counted})
+            seen.append(dict(counted.all()))
         return {state(database, sweep) for sweep in (first, second, other)} == {"succeeded"}
 
     tick_until(reconciler, ended, 240)
