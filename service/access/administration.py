@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from service.access.principal import TokenScope
-from service.access.token_text import digest, new_token
+from service.access.token_text import FORM, digest, new_token
 from service.store import audit, owners, tokens
 from service.store.database import Database
 from service.store.owners import Limit
@@ -21,6 +21,8 @@ from service.store.tables import AuditEntry, Owner, Token
 
 log = logging.getLogger(__name__)
 
+NO_TOKEN = f"srs_{'0' * 10}_{'0' * 43}"
+"""Stands for the token of an empty file."""
 FIRST_OWNER = "admin"
 """The owner of the token that the first start makes."""
 
@@ -101,7 +103,7 @@ def first_token(database: Database, file: Path | None) -> None:
     Without a file nothing is made, and the log says which command makes a token.
 
     Raises:
-        OSError: The file cannot be written. No token is stored then.
+        OSError: The file cannot be written, or holds something else than a token. No token is stored then.
     """
     with database.read() as session:
         if tokens.any_exist(session):
@@ -110,11 +112,9 @@ def first_token(database: Database, file: Path | None) -> None:
         command = "spectral token create --owner NAME --scope admin"
         log.warning("there is no token yet, so nobody is admitted; make one with: %s", command)
         return
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        file.unlink()  # left by a start that ended before its token was stored
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if file.is_file() and FORM.fullmatch(file.read_text(errors="replace").strip() or NO_TOKEN):
+        file.unlink()  # left by a start that ended before its token was stored, or by another database
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as opened:
         token_id, text = new_token()
         opened.write(f"{text}\n")

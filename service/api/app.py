@@ -21,6 +21,7 @@ from service.api import (
     page,
     problems,
     prometheus,
+    route_rules,
     sweeps,
     trials,
 )
@@ -94,5 +95,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for model in (SweepSpec, Problem):
             shown = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schema["components"]["schemas"] |= {**shown.pop("$defs"), model.__name__: shown}
+        route_rules.describe(schema)
         app.openapi_schema = schema
     return app.openapi_schema

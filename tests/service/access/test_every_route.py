@@ -64,6 +64,18 @@ def test_the_schema_shows_every_route_but_the_pages(settings: ApiSettings) -> No
     assert undocumented == {"/", "/docs", "/openapi.json", "/page/"}
 
 
+def test_the_schema_says_which_calls_need_a_token(settings: ApiSettings) -> None:
+    schema = create_app(settings).openapi()
+    open_calls = {
+        (method.upper(), path)
+        for path, calls in schema["paths"].items()
+        for method, operation in calls.items()
+        if operation["security"] == []
+    }
+    assert open_calls == {one for one in route_rules.OPEN if one[1].startswith(("/health", "/v1"))}
+    assert set(schema["components"]["securitySchemes"]) == {"token", "session"}
+
+
 def test_without_a_token_every_route_but_the_open_ones_answers_401(
     calls: list[tuple[str, str]], call: Call, running: tuple[Sweep, list[Trial]], database: Database
 ) -> None:
@@ -178,3 +190,6 @@ def test_a_mounted_application_is_behind_the_gate(settings: ApiSettings) -> None
     assert principal_of({}) is None
     assert route_rules.scope_needed("GET", "/mlflow/api/2.0/mlflow/runs/search") == "admin"
     assert route_rules.scope_needed("GET", "/anything/new") == "read"
+    assert route_rules.changes_something("POST", "/mlflow/api/2.0/mlflow/runs/delete")
+    assert not route_rules.changes_something("POST", "/mlflow/ajax-api/2.0/mlflow/runs/search")
+    assert route_rules.changes_something("POST", "/v1/sweeps/search")

@@ -100,6 +100,19 @@ def test_a_file_left_by_a_start_that_died_is_replaced(
     assert row.id == file.read_text().split("_")[1]
 
 
+def test_a_file_with_something_else_is_never_replaced(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "diary").write_text("dear diary")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for name in ("diary", "link"):
+        with pytest.raises(FileExistsError):
+            first_token(database, tmp_path / name)
+    assert (tmp_path / "diary").read_text() == "dear diary"
+    assert not (tmp_path / "elsewhere").exists()
+    (tmp_path / "empty").touch()
+    first_token(database, tmp_path / "empty")
+    assert (tmp_path / "empty").read_text().startswith("srs_")
+
+
 def test_an_unsafe_start_is_refused(tmp_path: Path) -> None:
     process = start(database_url=f"sqlite:///{tmp_path}/new.db", host="0.0.0.0", auth="none")
     output, _ = process.communicate(timeout=60)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import ray
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from service.api import presenters
 from service.controller import scheduling, sweep_lifecycle
@@ -17,7 +17,7 @@ from service.controller.cluster import Cluster
 from service.controller.reconciler import Reconciler
 from service.settings import ApiSettings, ControllerSettings
 from service.states import SWEEP_ENDED
-from service.store import leases, packs, reports, sweeps
+from service.store import leases, owners, packs, reports, sweeps
 from service.store.database import Database, LeadLost
 from service.store.tables import Attempt, Pack, Sweep, Trial
 from tests.service.controller.ray_head import connect, ray_head
@@ -312,3 +312,26 @@ def test_a_sweep_stopped_between_settling_and_launch_starts_no_trial_that_never_
         chosen = scheduling.trials_to_run(session, sweep.id)
         assert chosen, "settle has not run yet, so its trials still wait"
         assert scheduling.plan_pack(session, sweep.id, [trial.id for trial in chosen], spec, term) is None
+
+
+def test_an_owner_trains_no_more_trials_at_a_time_than_they_may_and_others_do_not_wait(
+    database: Database, reconciler: Reconciler, expanded: Any
+) -> None:
+    one_by_one = QUICK | {"resources": {"pack_size": 1}, "space": {"model.margin": {"values": [0.01, 0.1]}}}
+    first, second, other = (expanded(**one_by_one)[0] for _ in range(3))
+    with database.write() as session:
+        owners.ensure(session, "ada")
+        owners.limit(session, "ada", {"running_trials": 1})
+        session.execute(update(Sweep).where(Sweep.id.in_([first.id, second.id])).values(owner="ada"))
+    seen: list[dict[str, int]] = []
+
+    def ended() -> bool:
+        with database.read() as session:
+            running = select(Sweep.owner, func.count()).join(Trial, Trial.sweep_id == Sweep.id)
+            counted = session.execute(running.where(Trial.state == "running").group_by(Sweep.owner))
+            seen.append(dict(counted.all()))
+        return {state(database, sweep) for sweep in (first, second, other)} == {"succeeded"}
+
+    tick_until(reconciler, ended, 240)
+    assert max(found.get("ada", 0) for found in seen) == 1
+    assert any(found.keys() == {"ada", "local"} for found in seen)
