@@ -194,9 +194,9 @@ class Controller:
             self._note_ray(session, nodes)
             problem = reconciler.checkpoint_problem
             if problem:
-                components.note(session, "checkpoints", False, problem)
+                components.note(session, "checkpoint_writes", False, problem)
             else:
-                components.remove(session, "checkpoints")
+                components.remove(session, "checkpoint_writes")
         self._health_at = time.monotonic()
 
     def _nodes(self) -> list[Node] | None:

@@ -109,9 +109,9 @@ def test_a_checkpoint_store_that_takes_nothing_fails_no_trial(stack: Stack, clie
     stack.home.checkpoints.write_text("in the way")
     try:
         late = client.submit(SWEEP | {"training": SWEEP["training"] | {"steps": 40}})["id"]
-        until(lambda: "checkpoints" in client._json("GET", "/health/ready")["parts"], 120)
+        until(lambda: "checkpoint_writes" in client._json("GET", "/health/ready")["parts"], 120)
         ready = client._json("GET", "/health/ready")
-        assert "checkpoints cannot be written: Not a directory" in ready["parts"]["checkpoints"]["message"]
+        assert "checkpoints cannot be written: Not a directory" in ready["parts"]["checkpoint_writes"]["message"]
         assert (ready["ready"], ready["degraded"]) == (True, True)
         assert client.sweep(sweep_id)["state"] == client.sweep(late)["state"] == "running"
     finally:

@@ -133,7 +133,7 @@ def test_a_failing_checkpoint_store_is_a_part_that_goes_away_again(
     def tick(reconciler: Reconciler, _wait: float) -> bool:
         store = reconciler._context.checkpoint_store
         with database.read() as session:
-            row = components.get(session, "checkpoints")
+            row = components.get(session, "checkpoint_writes")
         if row is None and not seen:
             store.fail("No space left on device")
         elif row is not None and not row.healthy:
