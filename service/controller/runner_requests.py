@@ -11,6 +11,7 @@ import ray
 from pydantic import ValidationError
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
+from service.controller.cluster import ClusterUnreachable
 from service.store.database import LeadLost
 from workers.protocol import Command, Poll, StaleTerm
 from workers.wording import first_problem
@@ -64,15 +65,19 @@ class RunnerRequests:
         self._commands: list[tuple[str, Any]] = []
 
     def poll(self, pack_id: str, handle: Any, after_seq: int, term: int) -> None:
-        """Ask a runner for its reports numbered above ``after_seq``, unless an earlier poll of it is still pending."""
+        """Ask a runner for its reports numbered above ``after_seq``, unless an earlier poll of it is still pending.
+
+        Raises:
+            ClusterUnreachable: If Ray does not take the call, because it is not the cluster in which the runner is.
+        """
         if pack_id not in self._pending:
             now = time.monotonic()
-            ref = handle.poll.remote(after_seq, term)
+            ref = _submitted(handle.poll, after_seq, term)
             self._pending[pack_id] = _PendingPoll(ref, self._silent_since.get(pack_id, now))
 
     def command(self, pack_id: str, handle: Any, term: int, command: Command) -> None:
         """Send a command without waiting. If it fails, ``collect`` logs that later."""
-        self._commands.append((pack_id, handle.command.remote(term, command.model_dump())))
+        self._commands.append((pack_id, _submitted(handle.command, term, command.model_dump())))
 
     def forget(self, pack_id: str) -> None:
         """Drop the pending poll of a pack's runner, and since when the runner has been silent."""
@@ -131,3 +136,13 @@ class RunnerRequests:
                 log.warning(
                     "A command to the runner of pack %s failed; it is sent again if still needed: %s", refs[ref], error
                 )
+
+
+def _submitted(method: Any, *arguments: Any) -> Any:
+    """Call a method of a runner without waiting, and return Ray's reference to the answer."""
+    try:
+        return method.remote(*arguments)
+    except RayError:
+        raise
+    except Exception as error:  # Ray raises nothing more special if the handle is of another cluster
+        raise ClusterUnreachable(f"Ray takes no call to a runner: {' '.join(str(error).split())[:200]}") from error

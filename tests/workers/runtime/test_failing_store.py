@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.workers.examples import make_trial
+from tests.workers.examples import make_assignment, make_trial
 from tests.workers.runtime.test_train_pack import Watched, ends, metrics, poll, start, to_end, until
 from workers.checkpoints import read
 from workers.files import write_whole
@@ -94,6 +95,35 @@ def test_a_trial_that_has_done_all_its_steps_waits_for_the_store_and_then_succee
         due = {step: value for step, value in objectives.items() if step % 8 == 0}
         assert best(reports, trial_id)[1] == min(due.values()), "the best checkpoint is the best of all that were due"
         assert all(read(Path(report.path), model_only=True).manifest.step == report.step for report in kept[-1:])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", folder], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("this process may not mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize("change", ["size=24k", "ro,size=8m"], ids=["full", "read-only"])
+def test_a_disk_that_is_full_or_read_only_is_waited_for(small_disk: Path, change: str) -> None:
+    def remount(options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", small_disk], check=True)
+
+    remount(change)
+    runner = Watched(make_assignment(small_disk, [make_trial(hidden_size=32, **SPEC)]).model_dump())
+    until(lambda: poll(runner, 0).progress == {"t0": 40} and poll(runner, 0).unsaved is not None)
+    assert poll(runner, 0).unsaved in ("No space left on device", "Read-only file system")
+    assert not ends(poll(runner, 0).reports)
+    remount("rw,size=8m")
+    reports = to_end(runner)
+    assert ends(reports)["t0"].outcome == "succeeded"
+    newest = [report for report in reports if isinstance(report, Checkpointed)][-1]
+    assert read(Path(newest.path)).manifest.step == newest.step == 40
 
 
 def test_only_the_trial_whose_folder_fails_waits(start: Start, store: Store) -> None:
