@@ -24,6 +24,7 @@ SLOW = (
     *STARTS_RAY,
     "service/controller/test_lost_packs.py",
     "service/tracking",
+    "simulation/test_simulation.py",
     "spectral/recurrence",
     "spectral/test_gated.py",
     "study/test_page.py",
