@@ -30,6 +30,7 @@ SLOW = (
     "service/controller/test_lost_packs.py",
     "service/mlflow_server",
     "service/tracking",
+    "simulation/test_simulation.py",
     "spectral/recurrence",
     "spectral/test_gated.py",
     "study/test_page.py",

@@ -52,7 +52,8 @@ class Reconciler:
         self._context.ended = False
         if self._context.cluster.connected:
             self.launcher.start_planned()
-            self._poller.poll(wait)
+            # what has changed does not wait for slow runners; their answers are handled by the next tick
+            self._poller.poll(0.0 if self.behind else wait)
         with self._context.read() as session:
             open_sweeps = sweeps.open_sweeps(session)
         for sweep_id in self._attention.forget_ended(open_sweeps):

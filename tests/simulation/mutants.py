@@ -18,15 +18,12 @@ from service.controller import (
     lost_packs,
     placement,
     runners,
-    scheduling,
     sweep_lifecycle,
 )
-from service.controller.advancing import SweepAdvancer
 from service.controller.attention import Attention
 from service.controller.context import ReconcileContext
 from service.controller.polling import RunnerPoller
-from service.controller.reconciler import Reconciler
-from service.store import events, open_trials, packs, reports, sweeps, trials
+from service.store import events, open_trials, outbox, packs, reports
 from service.store.database import Database
 from service.store.tables import Attempt, Event, Sweep, Trial, TrialReport
 
@@ -112,26 +109,6 @@ def stores_a_step_again_for_each_attempt() -> AbstractContextManager[Any]:
     return mock.patch.object(reports, "add", add)
 
 
-@_mutant("verb on sweep", "verb on trial")
-def notes_what_came_after_a_look_as_seen() -> AbstractContextManager[Any]:
-    def advance(self: Reconciler, sweep: Any) -> None:
-        unsettled = self._advancer.advance(sweep.id)
-        with self._context.read() as session:
-            seq = sweeps.get(session, sweep.id).event_seq
-        self._attention.looked(sweep._replace(event_seq=seq), unsettled=unsettled)
-
-    return mock.patch.object(Reconciler, "_advance", advance)
-
-
-@_mutant("database error")
-def notes_a_look_before_it_acts() -> AbstractContextManager[Any]:
-    def advance(self: Reconciler, sweep: Any) -> None:
-        self._attention.looked(sweep, unsettled=False)
-        self._advancer.advance(sweep.id)
-
-    return mock.patch.object(Reconciler, "_advance", advance)
-
-
 @_mutant("submit")
 def looks_at_each_sweep_once() -> AbstractContextManager[Any]:
     def choose(self: Attention, open_sweeps: Any) -> list[Any]:
@@ -139,25 +116,6 @@ def looks_at_each_sweep_once() -> AbstractContextManager[Any]:
 
     original = Attention.choose
     return mock.patch.object(Attention, "choose", choose)
-
-
-@_mutant("verb on sweep", "lost answers", "kill controller")
-def sends_an_instruction_and_does_not_look_whether_it_is_obeyed() -> AbstractContextManager[Any]:
-    def instruct(self: SweepAdvancer, sweep_id: str) -> bool:
-        original(self, sweep_id)
-        return False
-
-    original = SweepAdvancer._instruct_runners
-    return mock.patch.object(SweepAdvancer, "_instruct_runners", instruct)
-
-
-@_mutant("verb on trial")
-def records_no_event_of_a_verb_on_a_trial() -> AbstractContextManager[Any]:
-    def record(session: Session, sweep_id: str, kind: str, *rest: Any) -> int:
-        return 0 if kind == "trial.wanted" else original(session, sweep_id, kind, *rest)
-
-    original = events.record
-    return mock.patch.object(events, "record", record)
 
 
 @_mutant("kill runner")
@@ -174,11 +132,6 @@ def numbers_events_from_what_it_has_read() -> AbstractContextManager[Any]:
 @_mutant("kill runner")
 def never_makes_a_lost_pack_smaller() -> AbstractContextManager[Any]:
     return mock.patch.object(placement, "_split", lambda group, size: [group])
-
-
-@_mutant("verb on sweep", "verb on trial")
-def uses_the_numbers_of_commands_again() -> AbstractContextManager[Any]:
-    return mock.patch.object(packs, "reserve_command_numbers", return_value=1)
 
 
 @_mutant("kill runner")
@@ -211,18 +164,6 @@ def moves_only_the_first_trial_of_a_lost_pack() -> AbstractContextManager[Any]:
 
     original = lost_packs.attempts.open_of_pack
     return mock.patch.object(lost_packs, "attempts", _Instead(lost_packs.attempts, open_of_pack=open_of_pack))
-
-
-@_mutant("verb on trial", "verb on sweep")
-def launches_what_was_chosen_whatever_has_happened_since() -> AbstractContextManager[Any]:
-    def plan_pack(session: Session, sweep_id: str, trial_ids: Any, spec: Any, term: int) -> Any:
-        chosen = [session.get_one(Trial, trial_id) for trial_id in trial_ids]
-        pack = packs.plan(session, chosen, spec.resources.cpus, spec.resources.gpus, term)
-        for trial in chosen:
-            trials.move(session, trial, "running")
-        return pack
-
-    return mock.patch.object(scheduling, "plan_pack", plan_pack)
 
 
 @_mutant("submit")
@@ -261,6 +202,25 @@ def ends_a_pack_in_a_second_transaction() -> AbstractContextManager[Any]:
             yield
 
     return mutated()
+
+
+@_mutant("submit")
+def tells_mlflow_of_an_end_twice() -> AbstractContextManager[Any]:
+    def trial_ended(session: Session, trial: Trial) -> None:
+        original(session, trial)
+        original(session, trial)
+
+    original = outbox.trial_ended
+    return mock.patch.object(outbox, "trial_ended", trial_ended)
+
+
+@_mutant("submit")
+def proposes_points_that_no_seed_decides() -> AbstractContextManager[Any]:
+    def next_points(spec: Any, earlier: Any) -> Any:
+        return list(reversed(original(spec, earlier)))
+
+    original = sweep_lifecycle.next_points
+    return mock.patch.object(sweep_lifecycle, "next_points", next_points)
 
 
 class _Instead:

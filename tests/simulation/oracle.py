@@ -26,7 +26,7 @@ def time_limit(schedule: Schedule) -> float:
     work = SECONDS_OF_A_TRIAL * sum(row_of(position)[1] for position in schedule.sweeps)
     again = 1 + sum("runner" in fault.kind or "head" in fault.kind or "away" in fault.kind for fault in schedule.faults)
     slack = sum(SLACK[fault.kind] for fault in schedule.faults)
-    return 20.0 + slack + work * again + (120.0 if schedule.poison else 0.0)
+    return 20.0 + slack + work * again + (60.0 if schedule.poison else 0.0)
 
 
 def violations(world: World) -> list[str]:

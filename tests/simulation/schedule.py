@@ -64,8 +64,9 @@ class Schedule:
     Attributes:
         seed: What it was drawn from, and what delays and names are drawn from.
         cpus: The CPUs of the only node.
-        sweeps: The documents of the sweeps, as positions in ``DOCUMENTS``. Those beyond the first are submitted by
-            faults, or at the end.
+        sweeps: The documents of the sweeps, as positions in ``DOCUMENTS``.
+        together: Whether all sweeps are submitted at the beginning. Else those beyond the first are submitted by
+            faults, or when the faults are over.
         standby: Whether a second controller waits for the lead from the beginning.
         poison: Whether a trial of the first sweep ends its process each time.
         failing: Whether a trial of the first sweep fails for a reason of the user's.
@@ -75,6 +76,7 @@ class Schedule:
     seed: int
     cpus: float
     sweeps: tuple[int, ...]
+    together: bool
     standby: bool
     poison: bool
     failing: bool
@@ -101,6 +103,7 @@ def draw(seed: int, kinds: Sequence[str] = tuple(FAULTS)) -> Schedule:
         seed=seed,
         cpus=rng.choice((1.0, 1.0, 2.0)),
         sweeps=tuple(rng.randrange(len(DOCUMENTS)) for _ in range(rng.choice((1, 1, 1, 1, 2, 2, 3)))),
+        together=seed % 2 == 1,
         standby=rng.random() < 0.2,
         poison=rng.random() < 0.15,
         failing=rng.random() < 0.1,

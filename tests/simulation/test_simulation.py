@@ -14,8 +14,8 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.schedule import draw
 from tests.simulation.simulate import Simulator, simulator
 
-SEEDS = range(60)
-SEEDS_FOR_A_MUTANT = range(1_000, 1_400)
+SEEDS = range(50)
+SEEDS_FOR_A_MUTANT = range(1_000, 1_100)
 """A mistake that these schedules do not show is not noticed."""
 
 

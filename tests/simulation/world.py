@@ -31,6 +31,9 @@ from workers.protocol import Assignment
 ORPHAN_SECONDS = 60.0
 LEASE_SECONDS = 15.0
 TICK_SECONDS = 1.0
+MOST_ATTEMPTS = 12
+"""How often a trial is started without faults: as often as a trial that ends its process has to be lost with others,
+until it is alone, and then as its retries allow."""
 INSIDE = ("kill controller", "database error")
 """The faults that may happen inside a transaction. The others wait for its end."""
 
@@ -91,6 +94,8 @@ class World:
         """Go through the schedule until every sweep has ended, or until ``limit`` seconds after the last fault."""
         with self._installed():
             self.submit()
+            while self.schedule.together and self._waiting:
+                self.submit()
             self.start_controller()
             if self.schedule.standby:
                 self.start_controller()
@@ -188,6 +193,10 @@ class World:
         """Start the process of a runner. There must be no other for the same pack."""
         if any(other.assignment.pack_id == assignment.pack_id for other in self.living_runners()):
             self.violated(f"pack {assignment.pack_id} gets a second runner while its first one lives")
+        for trial in assignment.trials:
+            before = sum(trial.trial_id in other.trial_ids for other in self.runners)
+            if before >= MOST_ATTEMPTS + 3 * len(self.schedule.faults):
+                self.violated(f"trial {trial.trial_id} is started again after {before} attempts")
         runner = SimulatedRunner(assignment, self.checkpoints, self.poison, self.failing, self.clock.now)
         self.runners.append(runner)
         return runner
