@@ -13,7 +13,7 @@ import torch
 from service.client import Client
 from service.stack import Stack
 from tests.end_to_end.mlflow_side import MlflowSide
-from tests.end_to_end.small_sweep import PLOTS, STEPS, SWEEP, Json
+from tests.end_to_end.small_sweep import PLOTS, STEPS, SWEEP, Json, until
 from workers.models import load
 from workers.tasks import Adding
 
@@ -89,3 +89,24 @@ def test_the_best_model_is_registered_under_the_sweeps_name(stack: Stack, side: 
     assert [version.run_id for version in mine] == [best]
     model = mlflow.pyfunc.load_model(f"models:/{SWEEP['name']}/{mine[0].version}")
     assert model.predict(np.zeros((3, 20, 2), np.float32)).shape == (3, 1)
+
+
+def test_the_best_and_last_checkpoints_are_left_and_what_they_take_is_known(
+    client: Client, side: MlflowSide, undisturbed: Json
+) -> None:
+    """``side`` waits until MLflow has its copies."""
+
+    def left() -> bool:
+        folders = [path for trial in kept for path in trial["folder"].iterdir()]
+        return sorted(folders) == sorted({path for trial in kept for path in trial["wanted"]})
+
+    kept = []
+    for trial in client.trials(undisturbed["id"]):
+        found = client._json("GET", f"/v1/trials/{trial['id']}/checkpoint")
+        wanted = {Path(found[which]["path"]) for which in ("best", "last")}
+        kept.append({"folder": next(iter(wanted)).parent, "wanted": wanted})
+    until(left)
+    size = sum(file.stat().st_size for trial in kept for path in trial["wanted"] for file in path.iterdir())
+    until(lambda: client.sweep(undisturbed["id"])["checkpoint_bytes"] == size)
+    # other sweeps of this service have checkpoints too
+    until(lambda: client._json("GET", "/v1/cluster")["parts"]["checkpoints"]["detail"]["used_bytes"] >= size)

@@ -21,8 +21,8 @@ class ComponentView(Document):
     """When the controller last reported on it; null if it never did, or for the database, which the API asks itself."""
     detail: dict[str, Any] = Field(default_factory=dict)
     """Further facts for programs: for ``ray`` the cluster's nodes, for ``mlflow`` the sweeps that cannot be written for
-    the moment (``not_taken``), and what MLflow ``lacks`` of sweeps that run or ended within a day, with the reasons;
-    for ``checkpoints`` what they take (``used_bytes``), what is free on the disk and stays free (``free_bytes``,
+    the moment (``not_taken``), and what MLflow ``lacks`` of sweeps that run or ended within a day, with the reasons.
+    For ``checkpoints`` what they take (``used_bytes``), what is free on the disk and stays free (``free_bytes``,
     ``reserve_bytes``), the most that they may take (``limit_bytes``), and what open sweeps need yet
     (``to_come_bytes``)."""
 
@@ -59,7 +59,7 @@ class Readiness(Document):
     waiting_for: list[str]
     """The parts that keep the service from being ready, each with its message; empty if it is ready."""
     parts: dict[str, ComponentView]
-    """``database``, ``controller``, ``ray``, ``mlflow`` and ``checkpoints``; ``checkpoint_writes`` while those fail."""
+    """``database``, ``controller``, ``ray``, ``mlflow`` and ``checkpoints``."""
 
 
 class Liveness(Document):
