@@ -31,7 +31,6 @@ def main() -> None:
     from service.api.app import create_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request that is handed on to MLflow
     try:
         settings = ApiSettings()
         refuse_known_password(settings.database_url)
