@@ -53,6 +53,7 @@ class MlflowProxy:
     def __init__(self, server: str) -> None:
         self._server, self._secret = server.rstrip("/"), os.environ.get(SECRET, "")
         self._http: httpx.AsyncClient | None = None
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -104,7 +104,7 @@ def waiting(session: Session) -> int:
 
 
 def _add(session: Session, kind: str, sweep_id: str, trial_id: str | None, at: float | None) -> None:
-    for webhook in session.scalars(select(Webhook)):
+    for webhook in _known(session):
         if kind in webhook.events:
             message_id = f"msg_{secrets.token_hex(12)}"
             session.add(
@@ -112,3 +112,11 @@ def _add(session: Session, kind: str, sweep_id: str, trial_id: str | None, at: f
                     id=message_id, webhook=webhook.name, kind=kind, sweep_id=sweep_id, trial_id=trial_id, at=at
                 )
             )
+
+
+def _known(session: Session) -> list[Webhook]:
+    """Return all webhooks, read once for each session: one transaction may end thousands of trials."""
+    if "webhooks" not in session.info:
+        session.info["webhooks"] = list(session.scalars(select(Webhook)))
+    found: list[Webhook] = session.info["webhooks"]
+    return found

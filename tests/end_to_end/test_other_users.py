@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -32,6 +34,31 @@ def test_every_port_of_the_stack_listens_on_this_machine_alone(stack: Stack, cli
         assert any(part in name for name in found), part
     assert {name: addresses for name, addresses in found.items() if not addresses <= LOOPBACK} == {}
     client.wait(sweep_id)
+
+
+READS_RAY = """
+import sys
+from ray._raylet import GcsClient
+print(GcsClient(sys.argv[1]).internal_kv_keys(b"", b""))
+"""
+
+
+def test_ray_answers_nobody_without_the_secret(stack: Stack, tmp_path: Path) -> None:
+    wrong = tmp_path / "token"
+    wrong.write_text("0" * 64)
+    address = f"127.0.0.1:{stack.layout.ray_port}"
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+    def read(**variables: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "ignore", "-c", READS_RAY, address]
+        return subprocess.run(command, env=plain | variables, capture_output=True, text=True, check=False, timeout=200)
+
+    for refused in (read(), read(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(wrong))):
+        assert refused.returncode != 0
+        assert "token" in refused.stderr.lower()
+        assert refused.stdout == ""
+    admitted = read(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(stack.home.token))
+    assert admitted.returncode == 0, admitted.stderr
 
 
 def test_nothing_below_a_home_can_be_reached_by_another_user(stack: Stack, undisturbed: Json) -> None:
