@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.staticfiles import StaticFiles
 
 from service.api import admission, catalogue, events, health, page, problems, prometheus, sweeps, trials
 from service.api.deps import Context
@@ -48,7 +47,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.context, app.state.registry = Context(settings, database, watch), scraped
     for module in (sweeps, events, trials, catalogue, health, prometheus, page):
         app.include_router(module.router)
-    app.mount("/page", StaticFiles(directory=page.FOLDER), name="page")
+    app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
     app.add_middleware(admission.Admission, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(prometheus.RequestMetrics, registry=own)
     problems.install(app)

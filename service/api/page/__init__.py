@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fastapi import APIRouter
 from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
 
 FOLDER = Path(__file__).parent
 POLICY = {
@@ -13,7 +15,18 @@ POLICY = {
     "Cache-Control": "no-cache",
 }
 
+KINDS = (".css", ".html", ".js")
+"""The endings of the files that belong to the pages."""
+
 router = APIRouter(include_in_schema=False)
+
+
+class PageFiles(StaticFiles):
+    """Serves the pages' own files and nothing else that lies in their folder, such as this module."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Return where a file is, and what is known of it; ``"", None`` if it is none of the pages'."""
+        return super().lookup_path(path) if path.endswith(KINDS) else ("", None)
 
 
 @router.get("/")
