@@ -111,7 +111,7 @@ def _faults(document: Any) -> Iterator[FieldError]:
                     yield from _faults_of_scalar((*path, str(name)), item)
             elif len(path) + 1 >= MAX_DEPTH:
                 yield FieldError(_field((*path, str(name))), "...", "is nested too deep", f"at most {MAX_DEPTH} levels")
-            else:
+            elif item:
                 left.append(((*path, str(name)), item))
 
 

@@ -20,7 +20,7 @@ READERS, WRITERS = 12, 4
 """How many requests of either kind one process works on at once; each may hold a thread and a connection."""
 MAX_WAITING_READS, MAX_WAITING_WRITES = 200, 60
 """How many more of either kind may wait for their turn in one process."""
-WAIT_SECONDS = 2.0
+WAIT_SECONDS = 5.0
 """How long a request may wait for its turn."""
 BODY_SECONDS = 30.0
 """How long a client may take to send a body."""

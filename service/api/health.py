@@ -63,15 +63,15 @@ def _parts(context: Context) -> dict[str, schemas.ComponentView]:
     ``checkpoint_writes`` is among the parts while checkpoints cannot be written.
     The controller reports on Ray: if Ray's entry is stale, it is the controller that does not work.
     """
-    parts = {
-        name: schemas.ComponentView(healthy=False, message="not seen yet") for name in ("controller", "ray", "mlflow")
-    }
+    names = ("controller", "ray", "mlflow")
+    parts = {name: schemas.ComponentView(healthy=False, message="not seen yet") for name in names}
     try:
         with context.database.read() as session:
             rows = components.every(session)
     except SQLAlchemyError as error:
         message = f"does not answer ({type(error).__name__})"
-        return {"database": schemas.ComponentView(healthy=False, message=message), **parts}
+        unknown = schemas.ComponentView(healthy=False, message="not known while the database does not answer")
+        return {"database": schemas.ComponentView(healthy=False, message=message), **dict.fromkeys(names, unknown)}
     for row in rows:
         age = context.sightings.age(row.name, row.at)
         stale = age > STALE_SECONDS

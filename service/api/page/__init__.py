@@ -17,18 +17,18 @@ POLICY = {
     "Cache-Control": "no-cache",
 }
 
-SERVED = (".js", ".css")
+KINDS = (".css", ".html", ".js")
+"""The endings of the files that belong to the pages."""
+
+router = APIRouter(include_in_schema=False)
 
 
 class PageFiles(StaticFiles):
-    """The scripts and styles of the folder; its other files do not exist for a browser."""
+    """Serves the pages' own files and nothing else that lies in their folder, such as this module."""
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
-        """Return the full path and the status of a file to serve; an empty path and None if there is none."""
-        return super().lookup_path(path) if path.endswith(SERVED) else ("", None)
-
-
-router = APIRouter(include_in_schema=False)
+        """Return where a file is, and what is known of it; ``"", None`` if it is none of the pages'."""
+        return super().lookup_path(path) if path.endswith(KINDS) else ("", None)
 
 
 @router.get("/")

@@ -95,7 +95,9 @@ def test_without_a_database_live_stays_and_ready_does_not(tmp_path: Any) -> None
         assert httpx.get(f"{address}/health/live").status_code == 200
         answer = httpx.get(f"{address}/health/ready")
         assert answer.status_code == 503
-        assert answer.json()["waiting_for"][0].startswith("database: does not answer")
+        waiting = answer.json()["waiting_for"]
+        assert waiting[0].startswith("database: does not answer")
+        assert waiting[1] == "controller: not known while the database does not answer"
         assert "spectral_database_up 0.0" in httpx.get(f"{address}/metrics").text
 
 
@@ -190,6 +192,11 @@ def test_pages_need_no_other_server(api: httpx.Client, path: str) -> None:
         assert shown.status_code == 200
         for script in re.findall(r'from "\./(\w+\.js)"', shown.text):
             assert api.get(f"/page/{script}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["__init__.py", "__pycache__", "", "../app.py"])
+def test_only_the_pages_files_are_served(api: httpx.Client, path: str) -> None:
+    assert api.get(f"/page/{path}").status_code == 404
 
 
 def test_creating_the_app_opens_nothing() -> None:
