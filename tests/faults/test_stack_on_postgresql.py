@@ -1,4 +1,4 @@
-"""A living stack with PostgreSQL, whose server dies, or that is cut off from it."""
+"""A living stack with PostgreSQL, whose server is killed. ``make faults`` has many more faults."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from tests.faults.schedule import Schedule
 
 pytestmark = pytest.mark.timeout(1200)
 
-FAULTS = ("kill postgres", "cut the database off")
-
 
 @pytest.fixture(scope="module")
 def harness(harness_on: Callable[[str], Harness]) -> Iterator[Harness]:
@@ -20,6 +18,5 @@ def harness(harness_on: Callable[[str], Harness]) -> Iterator[Harness]:
         yield running
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_nothing_is_lost(fault: str, harness: Harness, assert_kept: Callable[[Verdict], None]) -> None:
-    assert_kept(harness.run(Schedule(0, "pairs", None, "a first report", (fault,))))
+def test_nothing_is_lost_when_the_server_is_killed(harness: Harness, assert_kept: Callable[[Verdict], None]) -> None:
+    assert_kept(harness.run(Schedule(0, "pairs", None, "in the middle", ("kill postgres",))))
