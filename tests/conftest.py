@@ -19,7 +19,8 @@ for name in list(os.environ):
 
 STARTS_RAY = (
     "end_to_end",
-    "faults/test_stacks.py",
+    "faults/test_stack_on_postgresql.py",
+    "faults/test_stack_on_sqlite.py",
     "service/controller/test_reconciler.py",
     "workers/runtime/test_ray_actor.py",
 )
