@@ -15,7 +15,7 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 fuzz check fix paper results bench bench-service bench-gpu clean setup lock containers
+.PHONY: help demo up test test-fast test-avx2 fuzz faults check fix paper results bench bench-service bench-load bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -53,6 +53,10 @@ test-avx2: $(READY) ## what depends on the processor, as on one without AVX-512
 fuzz: $(READY) ## the readers of data files on wrong and hostile ones (ten minutes each; SECONDS=60 for less)
 	SPECTRAL_FUZZ_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest $(PARALLEL) tests/workers/tasks/test_readers_fuzz.py $(ARGS)
 
+faults: $(READY) ## kill, freeze, cut off and fill up a running service: SCHEDULES=20 SEED=0 DATABASE=both ONLY="kill api"
+	$(BIN)/python -m tests.faults --schedules $(or $(SCHEDULES),20) --seed $(or $(SEED),0) --database $(or $(DATABASE),both) \
+		$(if $(ONLY),--only "$(ONLY)") $(ARGS)
+
 check: $(READY) ## lint, types, layering
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -77,6 +81,10 @@ bench: $(READY) ## P1-P5, P7: the recurrence and packs against torch.nn.RNN and 
 
 bench-service: $(READY) ## P6: a whole sweep through the service and through Ray Tune (half an hour)
 	$(BIN)/python -m benchmarks.service
+
+bench-load: $(READY) ## L1-L6: the API over a full database, with up to 1,000 clients (ten minutes for each database)
+	$(BIN)/python -m benchmarks.load --database postgresql --workers 2 $(ARGS)
+	$(BIN)/python -m benchmarks.load --database sqlite --workers 1 $(ARGS)
 
 bench-gpu: ## G1-G3 on a CUDA device, with torch, triton and numpy alone; without one, the law check in the interpreter
 	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

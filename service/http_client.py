@@ -59,11 +59,29 @@ def http_client(
     import httpx
 
     address = _parsed(url)
-    proxy = _proxy_of(address)
-    # an address without TLS needs no certificates: they take long to load, and the file named for them may be missing
-    verify = _trusted(certificates) if address.scheme == "https" and verified else False
-    transport = httpx.HTTPTransport(verify=verify, proxy=_usable(proxy, address.host) if proxy else None)
+    proxy, verify = _usable_proxy(address), _verification(address, certificates, verified)
+    transport = httpx.HTTPTransport(verify=verify, proxy=proxy)
     return httpx.Client(base_url=address, timeout=timeout, transport=transport, trust_env=False)
+
+
+def async_http_client(url: str, *, timeout: float, connections: int) -> httpx.AsyncClient:
+    """Return a client as ``http_client`` does, for calls from an event loop.
+
+    Args:
+        url: The server's address.
+        timeout: For how many seconds a call waits for the connection, or for the next part of the answer.
+        connections: The largest number of connections; further calls wait for one.
+
+    Raises:
+        ConnectionUnusable: The address, the proxy or the certificates cannot be used.
+    """
+    import httpx
+
+    address = _parsed(url)
+    proxy, verify = _usable_proxy(address), _verification(address, CERTIFICATES, verified=True)
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    transport = httpx.AsyncHTTPTransport(verify=verify, proxy=proxy, limits=limits)
+    return httpx.AsyncClient(base_url=address, timeout=timeout, transport=transport, trust_env=False)
 
 
 def without_password(url: str) -> str:
@@ -102,6 +120,19 @@ def reason(error: httpx.HTTPError | ConnectionUnusable) -> str:
     if "certificate" in text:
         text += "; if you trust it, set SSL_CERT_FILE to a file with its issuer's certificate"
     return text[0].lower() + text[1:]
+
+
+def _usable_proxy(address: httpx.URL) -> httpx.Proxy | None:
+    proxy = _proxy_of(address)
+    return _usable(proxy, address.host) if proxy else None
+
+
+def _verification(address: httpx.URL, certificates: Sequence[str], verified: bool) -> ssl.SSLContext | bool:
+    """Return what a server is verified with; False without TLS.
+
+    An address without TLS needs no certificates: they take long to load, and the file named for them may be missing.
+    """
+    return _trusted(certificates) if address.scheme == "https" and verified else False
 
 
 def _proxy_of(address: httpx.URL) -> Proxy | None:

@@ -54,7 +54,11 @@ class ApiSettings(StoreSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="port to listen on")
+    api_workers: int = Field(1, ge=1, le=64, description="processes that answer requests")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="a larger request body is refused with 413")
+    mlflow_upstream: str | None = Field(
+        None, description="MLflow tracking server that the API shows under /mlflow; by default none"
+    )
     event_poll_seconds: float = Field(0.25, gt=0, description="how often an event stream looks for new events")
     auth: Literal["auto", "tokens", "none"] = Field(
         "auto",

@@ -32,6 +32,7 @@ TRIAL_MOVES: dict[TrialState, frozenset[TrialState]] = {
 }
 
 SWEEP_ENDED = frozenset(state for state, moves in SWEEP_MOVES.items() if not moves)
+SWEEP_OPEN = frozenset(SWEEP_MOVES) - SWEEP_ENDED
 TRIAL_ENDED = frozenset(state for state, moves in TRIAL_MOVES.items() if not moves)
 
 # by verb and current state, the next state; the state stays if the verb has had its effect

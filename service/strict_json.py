@@ -96,22 +96,38 @@ def _faults(document: Any) -> Iterator[FieldError]:
 
     The walk keeps its own stack: a hostile document may be nested deeper than Python can recurse.
     """
+    if not isinstance(document, dict | list):
+        yield from _faults_of_scalar((), document)
     left: list[tuple[tuple[str, ...], Any]] = [((), document)]
     while left:
         path, value = left.pop()
-        if isinstance(value, float) and not math.isfinite(value):
-            yield FieldError(_field(path), str(value), "is not a finite number, or has too many digits", NUMBERS)
-        elif isinstance(value, str):
-            if _has_half_pair(value):
-                shown = ascii(value)[:MAX_NAME]
-                yield FieldError(_field(path), shown, "has half of a surrogate pair", "text in Unicode")
-        elif isinstance(value, dict | list) and len(path) >= MAX_DEPTH:
-            yield FieldError(_field(path), "...", "is nested too deep", f"at most {MAX_DEPTH} levels")
-        elif isinstance(value, list):
-            left += [((*path, str(i)), item) for i, item in enumerate(value)]
-        elif isinstance(value, dict):
+        if isinstance(value, dict):
             yield from _faults_of_keys(path, value)
-            left += [((*path, name), item) for name, item in value.items()]
+        elif not isinstance(value, list):
+            continue
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if not isinstance(item, dict | list):
+                if not _is_sound(item):
+                    yield from _faults_of_scalar((*path, str(name)), item)
+            elif len(path) + 1 >= MAX_DEPTH:
+                yield FieldError(_field((*path, str(name))), "...", "is nested too deep", f"at most {MAX_DEPTH} levels")
+            else:
+                left.append(((*path, str(name)), item))
+
+
+def _is_sound(value: Any) -> bool:
+    """Return whether a value that is neither an object nor a list has no fault."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, str) or value.isascii() or not _has_half_pair(value)
+
+
+def _faults_of_scalar(path: tuple[str, ...], value: Any) -> Iterator[FieldError]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield FieldError(_field(path), str(value), "is not a finite number, or has too many digits", NUMBERS)
+    elif isinstance(value, str) and _has_half_pair(value):
+        shown = ascii(value)[:MAX_NAME]
+        yield FieldError(_field(path), shown, "has half of a surrogate pair", "text in Unicode")
 
 
 def _faults_of_keys(path: tuple[str, ...], value: dict[str, Any]) -> Iterator[FieldError]:

@@ -17,12 +17,18 @@ for name in list(os.environ):
     if name.lower().endswith("_proxy"):  # every test talks to this machine alone
         del os.environ[name]
 
-STARTS_RAY = ("end_to_end", "service/controller/test_reconciler.py", "workers/runtime/test_ray_actor.py")
+STARTS_RAY = (
+    "end_to_end",
+    "faults/test_stacks.py",
+    "service/controller/test_reconciler.py",
+    "workers/runtime/test_ray_actor.py",
+)
 """Folders and files whose tests start Ray or a whole service. ``make test`` runs them alone, after the others."""
 
 SLOW = (
     *STARTS_RAY,
     "service/controller/test_lost_packs.py",
+    "service/mlflow_server",
     "service/tracking",
     "spectral/recurrence",
     "spectral/test_gated.py",

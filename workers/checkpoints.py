@@ -18,80 +18,51 @@ Tensors of ``optimizer.safetensors``:
 Nothing else is needed to resume, because batches are a function of (seed, step).
 
 Every file is written under a temporary name, synced and renamed. The manifest is written last, so a folder without a
-manifest is an unfinished checkpoint and is ignored. The two newest checkpoints are kept, and those that their
-manifests name as the best.
+manifest is an unfinished checkpoint and is ignored. While a trial is trained, its two newest checkpoints are kept,
+those that their manifests name as the best, and those at the multiples of ``keep_every``. What no trial needs is
+renamed before it is deleted, so a checkpoint is there as a whole or not at all.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
-import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from workers.errors import CheckpointInvalid
+from workers import checkpoint_files
+from workers.checkpoint_files import (
+    MANIFEST,
+    MODEL,
+    OPTIMIZER,
+    Best,
+    FileRecord,
+    Manifest,
+    MetricsAtStep,
+    encoded,
+    folder_name,
+    read_manifest,
+    read_verified,
+    step_of,
+    steps_in,
+)
+from workers.errors import CheckpointForeign, CheckpointInvalid
 from workers.files import sync_folder, write_whole
 from workers.spec.trial import TrialSpec
-from workers.wording import first_problem
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
 KEPT = 2
-"""How many of the newest complete checkpoints of a trial are kept."""
-MODEL, OPTIMIZER, MANIFEST = "model.safetensors", "optimizer.safetensors", "manifest.json"
-_PREFIX = "step-"
+"""How many of the newest complete checkpoints of a trial are kept while it is trained."""
 _OLD_NAME = re.compile(r"(^|\.)layers\.(?=(reflectors_u|reflectors_v|singular)$)")
 """Names of the matrices of spectral_mlp and spectral_resnet up to release 0.2.0, which are ``layers.svd....`` now."""
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FileRecord(_Record):
-    """The checksum (in hexadecimal) and the size in bytes of one file of a checkpoint."""
-
-    sha256: str
-    size: int
-
-
-class MetricsAtStep(_Record):
-    """The metrics of one report, by name."""
-
-    step: int
-    values: dict[str, float]
-
-
-class Best(_Record):
-    """The step of the checkpoint with the best objective so far, and that objective."""
-
-    step: int
-    objective: float
-
-
-class Manifest(_Record):
-    """The content of ``manifest.json``.
-
-    ``version`` is the version of the format, ``history`` has all reports up to ``step`` in ascending order, and
-    ``files`` has one record for each of the two safetensors files, by its name.
-    """
-
-    version: Literal[1] = 1
-    step: int
-    spec: TrialSpec
-    history: list[MetricsAtStep]
-    best: Best | None
-    files: dict[str, FileRecord]
 
 
 @dataclass(frozen=True)
@@ -115,15 +86,21 @@ class CheckpointFolder:
         directory: The folder of the trial's checkpoints. The first write creates it.
         spec: The trial's spec. It is stored with every checkpoint, and a checkpoint with another task, model, training
             or objective is refused when it is read.
+        keep_every: Checkpoints at multiples of this many steps are never removed by ``write``; None: no others are
+            kept than training needs.
     """
 
-    def __init__(self, directory: Path, spec: TrialSpec) -> None:
+    def __init__(self, directory: Path, spec: TrialSpec, keep_every: int | None = None) -> None:
         self.directory = directory
-        self._spec = spec
+        self._spec, self._keep_every = spec, keep_every
 
     def path(self, step: int) -> Path:
         """Return the path of the checkpoint at a step, whether it exists or not."""
-        return self.directory / f"{_PREFIX}{step:09d}"
+        return self.directory / folder_name(step)
+
+    def steps(self) -> list[int]:
+        """Return the steps of the checkpoints in the folder, whole or not, in ascending order."""
+        return steps_in(self.directory)
 
     def write(
         self,
@@ -156,30 +133,40 @@ class CheckpointFolder:
         (folder / MANIFEST).unlink(missing_ok=True)
         files = {name: _write(folder / name, save_tensors(t)) for name, t in ((MODEL, model), (OPTIMIZER, optimizer))}
         manifest = Manifest(step=step, spec=self._spec, history=history, best=best, files=files)
-        _write(folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
+        write_whole(folder / MANIFEST, encoded(manifest))
         sync_folder(folder)
         sync_folder(self.directory)
         self._remove_old(manifest)
         return folder
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest complete checkpoint, or None if there is none.
+        """Return the newest checkpoint of ``newest_first``; None if there is none."""
+        return next(self.newest_first(), None)
 
-        Checkpoints that are incomplete, altered or of another format version are skipped with a warning in the log.
+    def newest_first(self) -> Iterator[Checkpoint]:
+        """Yield the whole checkpoints of this trial, the newest first; each is read when it is asked for.
+
+        Those that are incomplete, altered, of another format version or of another trial are skipped with a warning in
+        the log.
 
         Raises:
-            CheckpointInvalid: The newest complete checkpoint belongs to another trial.
+            CheckpointForeign: No checkpoint is yielded, and there is one of another trial, which training would
+                remove.
             OSError: The folder of the checkpoints cannot be listed.
         """
-        for folder in self._folders():
+        foreign: CheckpointForeign | None = None
+        found = False
+        for step in reversed(self.steps()):
             try:
-                found = read(folder)
+                checkpoint = self._read(step)
             except CheckpointInvalid as error:
                 log.warning("skipping a checkpoint: %s", error)
+                foreign = foreign or (error if isinstance(error, CheckpointForeign) else None)
                 continue
-            self._check_trial(found)
-            return found
-        return None
+            found = True
+            yield checkpoint
+        if foreign and not found:
+            raise foreign
 
     def best(self, best: Best) -> Checkpoint:
         """Return the checkpoint at the step of ``best``, with its model and without the optimiser's tensors.
@@ -187,44 +174,55 @@ class CheckpointFolder:
         Raises:
             CheckpointInvalid: The checkpoint does not exist, is incomplete or altered, or belongs to another trial.
         """
-        found = read(self.path(best.step), model_only=True)
-        self._check_trial(found)
+        return self._read(best.step, model_only=True)
+
+    def _read(self, step: int, *, model_only: bool = False) -> Checkpoint:
+        found = read(self.path(step), model_only=model_only)
+        self._check_trial(found.path, found.manifest)
         return found
 
-    def _check_trial(self, found: Checkpoint) -> None:
-        mine, other = self._spec, found.manifest.spec
+    def _check_trial(self, path: Path, manifest: Manifest) -> None:
+        mine, other = self._spec, manifest.spec
         # The trial's number is left out: the same trial may have another number in another sweep.
         parts = ("task", "model", "training", "objective")
         wrong = [part for part in parts if getattr(mine, part) != getattr(other, part)]
         if wrong:
-            raise CheckpointInvalid(
-                f"{found.path} belongs to another trial: {', '.join(wrong)} in its manifest differ from those of the "
+            raise CheckpointForeign(
+                f"{path} belongs to another trial: {', '.join(wrong)} in its manifest differ from those of the "
                 f"trial to be trained. Use another directory, or remove {self.directory}"
             )
-
-    def _folders(self) -> list[Path]:
-        """Return the folders of all checkpoints, also of incomplete ones, the newest first."""
-        if not self.directory.is_dir():
-            return []
-        found = [path for path in self.directory.iterdir() if path.is_dir() and path.name.startswith(_PREFIX)]
-        return sorted(found, key=lambda path: path.name, reverse=True)
 
     def _remove_old(self, newest: Manifest) -> None:
         """Remove the checkpoints of steps before ``newest``, complete or not, that are no longer needed.
 
-        The newest complete one of them is kept, and those that its manifest or ``newest`` names as the best.
+        The newest complete one of them is kept, those that its manifest or ``newest`` names as the best, those at
+        multiples of ``keep_every``, and those of other trials. What cannot be removed is tried again the next time.
         """
-        manifests = [newest]
+        checkpoint_files.remove_leftovers(self.directory)
         # The folder of a later step is a damaged checkpoint that was skipped. Training will reach that step and replace
         # it.
-        older = [path for path in self._folders() if path.name < self.path(newest.step).name]
-        for folder in older:
-            if len(manifests) < KEPT and (found := _manifest_or_none(folder)) is not None:
-                manifests.append(found)
-        kept = {self.path(m.step) for m in manifests} | {self.path(m.best.step) for m in manifests if m.best}
-        for folder in older:
-            if folder not in kept:
-                shutil.rmtree(folder, ignore_errors=True)
+        whole, bests, spare = 1, {newest.best}, []
+        for step in (step for step in reversed(self.steps()) if step < newest.step):
+            pinned = self._keep_every is not None and step % self._keep_every == 0
+            if pinned and whole == KEPT:
+                continue
+            try:
+                found: Manifest | None = read_manifest(self.path(step))
+                self._check_trial(self.path(step), found)
+            except CheckpointForeign:
+                continue
+            except CheckpointInvalid:
+                found = None
+            if found is not None and whole < KEPT:
+                whole += 1
+                bests.add(found.best)
+            elif not pinned:
+                spare.append(step)
+        needed = {best.step for best in bests if best is not None}
+        for step in spare:
+            if step not in needed:
+                with suppress(OSError):
+                    checkpoint_files.remove(self.path(step))
 
 
 def read(folder: Path, *, model_only: bool = False) -> Checkpoint:
@@ -238,50 +236,21 @@ def read(folder: Path, *, model_only: bool = False) -> Checkpoint:
         CheckpointInvalid: The checkpoint is incomplete, was altered or has another format version; the message names
             the file.
     """
-    manifest = _manifest(folder)
+    manifest, named = read_manifest(folder), step_of(folder)
+    if named is not None and named != manifest.step:
+        raise CheckpointInvalid(f"{folder} was altered: its manifest is that of step {manifest.step}")
     names = [MODEL] if model_only else [MODEL, OPTIMIZER]
-    tensors = [_tensors(folder / name, manifest.files.get(name)) for name in names]
+    tensors = [_tensors(folder, manifest, name) for name in names]
     return Checkpoint(folder, manifest, tensors[0], tensors[1] if len(tensors) > 1 else {})
 
 
-def _manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
+def _tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
+    content = read_verified(folder, manifest, name)
     try:
-        content: Any = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise CheckpointInvalid(f"{folder} has no {MANIFEST}: it is an unfinished checkpoint, or none") from None
-    except OSError as error:
-        raise CheckpointInvalid(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise CheckpointInvalid(f"{path} is not JSON: it is torn or was altered") from error
-    version = content.get("version") if isinstance(content, dict) else None
-    if version != VERSION:
-        raise CheckpointInvalid(f"{path} has format version {version!r}; this release reads version {VERSION}")
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        raise CheckpointInvalid(f"{path} is not a valid manifest: {first_problem(error)}") from error
-
-
-def _manifest_or_none(folder: Path) -> Manifest | None:
-    try:
-        return _manifest(folder)
-    except CheckpointInvalid:
-        return None
-
-
-def _tensors(path: Path, record: FileRecord | None) -> dict[str, Tensor]:
-    if record is None:
-        raise CheckpointInvalid(f"{path} is not listed in the manifest of its checkpoint")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointInvalid(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) != record.size:
-        raise CheckpointInvalid(f"{path} has {len(content)} bytes, but its manifest records {record.size}")
-    if hashlib.sha256(content).hexdigest() != record.sha256:
-        raise CheckpointInvalid(f"{path} was altered: its sha256 differs from the one in the manifest")
-    return {_OLD_NAME.sub(r"\1layers.svd.", name): tensor for name, tensor in load_tensors(content).items()}
+        found = load_tensors(content)
+    except Exception as error:  # the library raises errors of many kinds for a file that is not one of its own
+        raise CheckpointInvalid(f"{folder / name} is not a file of safetensors: {error}") from error
+    return {_OLD_NAME.sub(r"\1layers.svd.", key): tensor for key, tensor in found.items()}
 
 
 def _write(path: Path, content: bytes) -> FileRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -66,12 +67,35 @@ class CheckpointInvalid(RuntimeError):
     """A checkpoint is not loaded: it is incomplete, altered, of another format version, or of another trial."""
 
 
+class CheckpointForeign(CheckpointInvalid):
+    """A checkpoint is whole, and it is another trial's, or another release's with which this trial cannot go on."""
+
+
 class OtherSweep(ValueError):
     """The directory for a sweep's results already holds the results of another sweep."""
 
 
 class NoGpu(RuntimeError):
     """A GPU was requested, but torch finds none that it can use on this node."""
+
+
+STORE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENXIO})
+"""Codes of the errors of a file store that is full, read-only, failing or gone, whatever is done with it."""
+
+
+def store_problem(error: BaseException) -> str | None:
+    """Return in words what is wrong with a file store if an error comes from one that is full, read-only or failing.
+
+    Exceptions that were raised because of such an error count too. None is returned for any other error.
+    """
+    seen: BaseException | None = error
+    for _ in range(10):  # a chain of causes may be a circle
+        if isinstance(seen, OSError) and seen.errno in STORE_ERRORS:
+            return str(seen.strerror or seen)
+        if seen is None:
+            break
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 class SamplerError(RuntimeError):

@@ -21,9 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from workers.spec.trial import TrialSpec
 
 Outcome = Literal["succeeded", "failed", "pruned", "cancelled", "paused"]
-Cause = Literal["user", "infrastructure"]
+Cause = Literal["user", "infrastructure", "memory", "storage"]
 """What a failure needs. ``user``: the user has to change the sweep or its data. ``infrastructure``: another attempt, if
-need be on another machine, can succeed with the same sweep."""
+need be on another machine, can succeed with the same sweep. ``memory``: memory ran out, so that a smaller pack can
+succeed. ``storage``: the checkpoint store is full, read-only or failing; another attempt succeeds once it is mended."""
 
 
 class StaleTerm(RuntimeError):
@@ -51,6 +52,7 @@ class Assignment(_Message):
 
     ``attempt`` counts the starts of this pack from 0, ``term`` is that of the controller's lease, ``cpus`` and ``gpus``
     are for the whole pack, and ``data_dir`` is the folder of data sets; None for the one in the user's cache.
+    Checkpoints at multiples of ``keep_every`` steps are kept beside those that training needs; None: no others.
     """
 
     pack_id: str
@@ -60,6 +62,7 @@ class Assignment(_Message):
     cpus: float
     gpus: float
     data_dir: str | None = None
+    keep_every: int | None = None
     orphan_ttl: float = Field(
         default=600.0, gt=0, description="seconds without a poll after which the runner pauses all trials and exits"
     )
@@ -84,6 +87,8 @@ class Checkpointed(_Message):
 
     ``best`` is true if its objective is better than that of every earlier checkpoint, and false if it is only as good.
     ``objective`` is None if the checkpoint was written for a pause and not for a report; ``best`` is then false.
+    ``size`` is the number of bytes of its files, and ``kept`` has the steps of all checkpoints of the trial that are on
+    disk now. A runner of an earlier release gives neither.
     """
 
     kind: Literal["checkpointed"] = "checkpointed"
@@ -93,6 +98,8 @@ class Checkpointed(_Message):
     path: str
     best: bool
     objective: float | None
+    size: int | None = None
+    kept: list[int] | None = None
 
 
 class Ended(_Message):
@@ -100,6 +107,7 @@ class Ended(_Message):
 
     The outcome ``paused`` means that a checkpoint was written and that another runner may resume the trial. ``cause``
     is given for the outcome ``failed`` alone. ``reason`` says why a trial ended before its last step, if that is known.
+    ``log`` has the last lines of what the runner logged about a failure, such as a traceback.
     """
 
     kind: Literal["ended"] = "ended"
@@ -109,6 +117,7 @@ class Ended(_Message):
     outcome: Outcome
     cause: Cause | None = None
     reason: str | None = None
+    log: str | None = None
 
 
 Report = Annotated[Measured | Checkpointed | Ended, Field(discriminator="kind")]
@@ -118,11 +127,13 @@ class Poll(_Message):
     """A runner's reply to a poll.
 
     ``state`` is ``starting`` while data and checkpoints are loaded, and ``ended`` once every trial has ended.
+    ``unsaved`` says why the newest checkpoints of a trial are not on disk yet; None if they are. They are tried again.
     """
 
     state: Literal["starting", "running", "ended"]
     reports: list[Report]
     progress: dict[str, int] = Field(description="optimiser steps done, by trial")
+    unsaved: str | None = None
 
 
 class Command(_Message):

@@ -1,10 +1,18 @@
-"""``python -m service.api``: migrate the database, then serve the API."""
+"""``python -m service.api``: migrate the database, then serve the API with one or several processes."""
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
+import signal
 import sys
+import tempfile
+import threading
 import time
+from contextlib import nullcontext
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
@@ -16,10 +24,17 @@ from service.settings import ApiSettings, wrong_settings
 from service.store import migrations
 from service.store.database import Database
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
 log = logging.getLogger("service.api")
 
 PATIENCE_SECONDS = 120.0
 GRACE_SECONDS = 3
+WORKER_PATIENCE_SECONDS = 60
+"""A process of several that does not answer the first one for so long is ended and started anew."""
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client lets several processes add up their counts in files."""
 
 
 def main() -> None:
@@ -30,9 +45,7 @@ def main() -> None:
     leave_to_others()  # before the imports: what fastapi imports reads some variables at once
     import uvicorn
 
-    from service.api.app import create_app
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    _log_to_stderr()
     try:
         settings = ApiSettings()
     except ValidationError as error:
@@ -43,17 +56,47 @@ def main() -> None:
         sys.exit(str(error))
     if settings.requires_tokens:
         _first_token(settings)
+    os.environ.pop(METRICS_FOLDER, None)
+    several = settings.api_workers > 1
+    with tempfile.TemporaryDirectory(prefix="spectral-metrics-") if several else nullcontext() as folder:
+        if folder is not None:
+            os.environ[METRICS_FOLDER] = folder
+        uvicorn.run(
+            "service.api.__main__:application",
+            factory=True,
+            http="service.api.bounded_http:BoundedHttp",
+            ws="none",
+            host=settings.host,
+            port=settings.port,
+            workers=settings.api_workers,  # always given, so that uvicorn does not read WEB_CONCURRENCY
+            log_level="info",
+            server_header=False,
+            forwarded_allow_ips=settings.trusted_proxies,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_worker_healthcheck=WORKER_PATIENCE_SECONDS,
+        )
+
+
+def application() -> FastAPI:
+    """Make the application from the environment; each process that serves it calls this once."""
+    from service.api.app import create_app
+
+    _log_to_stderr()
     hide_secrets()
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        workers=1,  # given, so that uvicorn does not read WEB_CONCURRENCY
-        log_level="info",
-        server_header=False,
-        forwarded_allow_ips=settings.trusted_proxies,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
+    return create_app(ApiSettings())
+
+
+def _end_with(parent: int) -> None:
+    """Wait for the first process to end, and then end this one, which would keep the port taken."""
+    wait([parent])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 
 def _first_token(settings: ApiSettings) -> None:

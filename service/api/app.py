@@ -9,11 +9,24 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from prometheus_client import CollectorRegistry
 
 from service.access.audit_log import AuditLog
-from service.api import access, catalogue, events, health, page, problems, prometheus, route_rules, sweeps, trials
+from service.api import (
+    access,
+    admission,
+    catalogue,
+    events,
+    health,
+    mlflow_proxy,
+    page,
+    problems,
+    prometheus,
+    route_rules,
+    sweeps,
+    trials,
+)
 from service.api.deps import Context
+from service.api.event_watch import EventWatch
 from service.api.gate import Gate
 from service.api.hidden_paths import HiddenPaths, folders_of
 from service.api.schemas import Problem
@@ -22,24 +35,27 @@ from service.store.database import Database
 from workers.spec.sweep import SweepSpec
 
 SUMMARY = "Sweeps of Spectral-RNNs over reflector count and singular-value margin."
+PATIENCE_SECONDS = 2.0
+"""How long a request waits for a lock or a connection of the database before it is answered with 503."""
+CONNECTIONS = admission.READERS + admission.WRITERS + 8
+"""The most connections of one process: those of admitted requests, and some for event streams and probes."""
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
     """Make the application; the database that the settings name must have been migrated before the first request."""
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, patience=PATIENCE_SECONDS, connections=CONNECTIONS)
     audit = AuditLog(database)
+    mlflow = mlflow_proxy.MlflowProxy(settings.mlflow_upstream) if settings.mlflow_upstream else None
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         audit.start()
         yield
         audit.close()
+        if mlflow:
+            await mlflow.close()
         database.close()
 
-    refusals: dict[int | str, dict[str, Any]] = {
-        status: {"model": Problem, "description": "A problem document"}
-        for status in (400, 401, 403, 404, 409, 421, 422, 429, 503)
-    }
     app = FastAPI(
         title="Spectral-RNN service",
         description=SUMMARY,
@@ -47,18 +63,22 @@ def create_app(settings: ApiSettings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses=refusals,
+        responses=problems.documented(),
     )
-    registry = CollectorRegistry()
-    registry.register(prometheus.StoreCollector(database))
-    app.state.context, app.state.registry = Context(settings, database), registry
+    scraped, own = prometheus.registries(database)
+    watch = EventWatch(database, settings.event_poll_seconds)
+    app.state.context, app.state.registry = Context(settings, database, watch), scraped
     for module in (sweeps, events, trials, catalogue, access, health, prometheus, page):
         app.include_router(module.router)
     app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
+    if mlflow:
+        app.mount(mlflow_proxy.PATH, mlflow, name="mlflow")
     folders = folders_of(settings, os.environ.get("SPECTRAL_CHECKPOINT_DIR"))
+    # the last is the outermost: who may ask is looked up in the database, which only admitted requests may do
     app.add_middleware(HiddenPaths, folders=folders)
     app.add_middleware(Gate, settings=settings, database=database, audit=audit)
-    app.add_middleware(prometheus.RequestMetrics, registry=registry)
+    app.add_middleware(admission.Admission, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(prometheus.RequestMetrics, registry=own)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the schema
     return app
@@ -67,12 +87,14 @@ def create_app(settings: ApiSettings) -> FastAPI:
 def _openapi(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI schema, made at the first call.
 
-    The schema of the sweep document is added: handlers read it from the raw body, so FastAPI does not know it.
+    The schemas of the sweep document and of problem documents are added: handlers read the one from the raw body, and
+    the others are sent by ``problems``, so FastAPI does not know them.
     """
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        sweep = SweepSpec.model_json_schema(ref_template="#/components/schemas/{model}")
-        schema["components"]["schemas"] |= {**sweep.pop("$defs"), "SweepSpec": sweep}
+        for model in (SweepSpec, Problem):
+            shown = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schema["components"]["schemas"] |= {**shown.pop("$defs"), model.__name__: shown}
         route_rules.describe(schema)
         app.openapi_schema = schema
     return app.openapi_schema

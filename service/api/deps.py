@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, cast
 
 from fastapi import Depends, Path
 from starlette.requests import Request
 
 from service.access.principal import Principal, principal_of
+from service.api.event_watch import EventWatch
+from service.api.sightings import Sightings
 from service.settings import ApiSettings
 from service.store.database import Database
+from service.store.write_probe import WriteProbe
 
 
 @dataclass(frozen=True)
 class Context:
-    """The settings and the database of the application, which every handler may use."""
+    """The settings and the database of the application, and its watch on events, which every handler may use."""
 
     settings: ApiSettings
     database: Database
+    watch: EventWatch
+
+    @cached_property
+    def write_probe(self) -> WriteProbe:
+        """The probe that says whether the database takes writes."""
+        return WriteProbe(self.database)
+
+    @cached_property
+    def sightings(self) -> Sightings:
+        """When the parts of the system were last seen by this process."""
+        return Sightings()
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:
     return cast(Context, request.app.state.context)
 
 

@@ -32,27 +32,34 @@ def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
         "trials": len(trials),
         "shapes": sorted(Counter(trial.shape_key for trial in trials).values(), reverse=True),
         "packs": sorted(map(len, packs), reverse=True),
-        "warnings": [warning.as_dict() for warning in (*warnings(spec), *no_room(spec, nodes))],
+        "warnings": [
+            warning.as_dict()
+            for warning in (*warnings(spec), *no_room(spec.resources.cpus, spec.resources.gpus, nodes))
+        ],
     }
 
 
-def no_room(spec: SweepSpec, nodes: Sequence[NodeSize]) -> list[FieldError]:
-    """Return warnings if no node is large enough for one pack of the sweep, which then waits for a larger node.
+def no_room(cpus: float, gpus: float, nodes: Sequence[NodeSize]) -> list[FieldError]:
+    """Return warnings if no node has the CPUs and GPUs of one pack of a sweep, which then waits for a larger node.
 
     There is one for the CPUs and one for the GPUs that no node has; or a single one if each is on some node, but both
     are on none. If ``nodes`` is empty, there are none.
     """
     if not nodes:
         return []
-    needs, waits = spec.resources, "so the sweep waits"
-    most = (max(cpus for cpus, _ in nodes), max(gpus for _, gpus in nodes))
+    waits = "so the sweep waits"
+    most = (max(has[0] for has in nodes), max(has[1] for has in nodes))
     found = [
         FieldError(f"resources.{what}", given, f"is more than any node has now, {waits}", f"at most {there:g} here")
-        for what, given, there in (("cpus", needs.cpus, most[0]), ("gpus", needs.gpus, most[1]))
+        for what, given, there in (("cpus", cpus, most[0]), ("gpus", gpus, most[1]))
         if given > there
     ]
-    if not found and not any(cpus >= needs.cpus and gpus >= needs.gpus for cpus, gpus in nodes):
-        both = f"{needs.cpus:g} CPUs and {needs.gpus:g} GPUs"
-        has = " or ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in sorted(set(nodes))[:3])
-        found.append(FieldError("resources", both, f"are on no node together now, {waits}", f"a node has {has}"))
+    if not found and not any(has[0] >= cpus and has[1] >= gpus for has in nodes):
+        some = " or ".join(_words(*has) for has in sorted(set(nodes))[:3])
+        problem = f"are on no node together now, {waits}"
+        found.append(FieldError("resources", _words(cpus, gpus), problem, f"a node has {some}"))
     return found
+
+
+def _words(cpus: float, gpus: float) -> str:
+    return f"{cpus:g} CPUs and {gpus:g} GPUs"

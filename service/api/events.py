@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Header, Query
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
-from sqlalchemy.exc import OperationalError
-from starlette.concurrency import run_in_threadpool
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.responses import Response
 
 from service.api import schemas
@@ -48,29 +49,31 @@ def stream_events(sweep_id: SweepId, context: Ctx, after: Seq = None, last_event
     if over and not found:
         return Response(status_code=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return EventSourceResponse(_stream(context, sweep_id, seen), headers=headers)
+    return EventSourceResponse(_stream(context, sweep_id, seen, found, over), headers=headers)
 
 
-async def _stream(context: Context, sweep_id: str, seen: int) -> AsyncIterator[bytes]:
-    quiet_since = time.monotonic()
+async def _stream(context: Context, sweep_id: str, seen: int, found: list[Event], over: bool) -> AsyncIterator[bytes]:
+    """Yield ``found``, the first events after number ``seen``, then each new one; end when the sweep is ``over``.
+
+    The database is asked for events only when the watch has seen that there are some.
+    """
     while True:
-        try:
-            found, over = await run_in_threadpool(_next_events, context, sweep_id, seen)
-        except OperationalError as error:
-            log.warning("event stream of %s: the database did not answer; trying again: %s", sweep_id, error)
-            found, over = [], False
         for event in found:
             yield _encoded(event)
             seen = event.seq
         if over and not found:
             return
-        if found:
-            quiet_since = time.monotonic()
-            continue
-        if time.monotonic() - quiet_since > KEEPALIVE_SECONDS:
+        if not await context.watch.news(sweep_id, seen, KEEPALIVE_SECONDS):
             yield KEEPALIVE_COMMENT
-            quiet_since = time.monotonic()
-        await asyncio.sleep(context.settings.event_poll_seconds)
+            found, over = [], False
+            continue
+        try:
+            look = partial(_next_events, context, sweep_id, seen)
+            found, over = await to_thread.run_sync(look, limiter=context.watch.fetching)
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            log.warning("event stream of %s: the database did not answer; trying again: %s", sweep_id, error)
+            await asyncio.sleep(context.settings.event_poll_seconds)
+            found, over = [], False
 
 
 def _next_events(context: Context, sweep_id: str, seen: int) -> tuple[list[Event], bool]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
@@ -22,7 +20,7 @@ NEEDED = ("database", "controller", "ray")
 
 
 @router.get("/health/live")
-def live() -> schemas.Liveness:
+async def live() -> schemas.Liveness:
     """Answer that the API's process is alive. Neither the database nor any other part of the system is asked."""
     return schemas.Liveness()
 
@@ -61,7 +59,8 @@ def _parts(context: Context) -> dict[str, schemas.ComponentView]:
     """Return the condition of the database, controller, Ray and MLflow, by name.
 
     A part that was never seen, or not for ``STALE_SECONDS``, is not healthy. If the database does not answer, nothing
-    is known about the other parts, and they are shown as not healthy.
+    is known about the other parts, and they are shown as not healthy. If it takes no writes, it is not healthy either.
+    ``checkpoints`` is among the parts while checkpoints cannot be written.
     The controller reports on Ray: if Ray's entry is stale, it is the controller that does not work.
     """
     parts = {
@@ -74,10 +73,12 @@ def _parts(context: Context) -> dict[str, schemas.ComponentView]:
         message = f"does not answer ({type(error).__name__})"
         return {"database": schemas.ComponentView(healthy=False, message=message), **parts}
     for row in rows:
-        age = time.time() - row.at
+        age = context.sightings.age(row.name, row.at)
         stale = age > STALE_SECONDS
         message = f"last seen {age:.0f} s ago ({row.message})" if stale else row.message
         parts[row.name] = schemas.ComponentView(
             healthy=row.healthy and not stale, message=message, at=row.at, detail=row.detail
         )
-    return {"database": schemas.ComponentView(healthy=True, message="answers"), **parts}
+    problem = context.write_probe.problem()
+    message = f"cannot be written to: {problem}" if problem else "answers"
+    return {"database": schemas.ComponentView(healthy=problem is None, message=message), **parts}

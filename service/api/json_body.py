@@ -26,12 +26,18 @@ class JsonBody:
     content: Any
 
     @property
-    def hash(self) -> str:
-        """A digest of the document that does not depend on white space and escapes in the text.
+    def hashes(self) -> tuple[str, str]:
+        """Digests of the document, which do not depend on white space and escapes in the text.
 
-        It does depend on the order of keys, and on whether a number is written as an integer.
+        The first does not depend on the order of keys either; both depend on whether a number is written as an integer.
+        The second is the one that earlier releases stored with an idempotency key.
         """
-        return hashlib.sha256(json.dumps(self.content, separators=(",", ":")).encode()).hexdigest()
+        return _digest(self.content, sort_keys=True), _digest(self.content, sort_keys=False)
+
+
+def _digest(content: Any, *, sort_keys: bool) -> str:
+    text = json.dumps(content, separators=(",", ":"), sort_keys=sort_keys)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 async def _posted(request: Request) -> JsonBody:

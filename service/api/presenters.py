@@ -1,59 +1,85 @@
-"""Turn the rows of sweeps and trials into the documents with which the API answers."""
+"""Turn the rows of sweeps and trials into the documents with which the API answers.
+
+The documents are plain dicts that are written as JSON once. A test compares those of every call with its schema.
+A sweep is shown from its row's facts, never by reading its document with the classes of this version: a document that
+an earlier release stored is shown for ever.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from service.api import dry_run, schemas
+from service.api.times import rfc3339
 from service.settings import ApiSettings
-from service.states import SWEEP_ENDED, TRIAL_ENDED
+from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_MOVES
 from service.store import components, projections, trials
+from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
-from workers.spec.advice import warnings as warnings_of
-from workers.spec.expand import objective, points_of
 from workers.spec.sweep import SweepSpec
 
 TRAINING = "?workflowType=machine_learning"
 """The query of a run's address that makes MLflow show its training runs; without it MLflow opens its GenAI side."""
+TIMES = ("created_at", "started_at", "ended_at")
 
-_SHOWN = ("id", "name", "state", "reason", "created_at", "started_at", "ended_at")
-_TRIAL = tuple(name for name in schemas.TrialView.model_fields if name != "links")
+_SHOWN = ("id", "name", "state", "reason")
+_TRIAL = tuple(name for name in schemas.TrialView.model_fields if name != "links" and name not in TIMES)
+_NO_TRIALS = dict.fromkeys(TRIAL_MOVES, 0)
 
 
-def sweep(session: Session, row: Sweep, settings: ApiSettings) -> schemas.SweepView:
-    """Return one sweep in full. While it has not ended, its warnings say which resources no node has."""
-    spec = SweepSpec.model_validate(row.spec)
-    best = trials.best(session, row.id, objective(spec).direction)
+def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]:
+    """Return a ``SweepView``. While the sweep has not ended, its warnings say which resources no node has."""
+    best = trials.best(session, row.id, direction(row))
     run = projections.get(session, row.id)
-    warnings = warnings_of(spec)
-    if row.state not in SWEEP_ENDED:
-        warnings += dry_run.no_room(spec, components.nodes(session))
-    return schemas.SweepView(
-        **_summary(session, row, spec, trials.tally(session, [row.id])[row.id]),
-        best=trial(best) if best else None,
-        mlflow_url=mlflow_url(settings, run) if run else None,
-        mlflow_lacks=projections.lacks_of_sweep(session, row.id),
-        warnings=[schemas.Advice(**warning.as_dict()) for warning in warnings],
-        spec=row.spec,
-    )
+    tally = trials.tally(session, [row.id])[row.id]
+    over = trials.planned_steps_of_ended(session, [row.id]).get(row.id, 0) if row.steps_vary else 0
+    return _summary(row, tally, over) | {
+        "best": trial(best) if best else None,
+        "mlflow_url": mlflow_url(settings, run) if run else None,
+        "mlflow_lacks": projections.lacks_of_sweep(session, row.id),
+        "warnings": _warnings(session, row),
+        "spec": row.spec,
+    }
 
 
-def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[schemas.SweepSummary]:
-    """Return sweeps for a list, without their specs and best trials."""
-    tallies = trials.tally(session, [row.id for row in rows])
-    shown = [_summary(session, row, SweepSpec.model_validate(row.spec), tallies[row.id]) for row in rows]
-    return [schemas.SweepSummary(**summary) for summary in shown]
+def new_sweep(session: Session, row: Sweep) -> dict[str, Any]:
+    """Return the ``SweepView`` of a sweep that was stored just now: it has no trials, and MLflow does not know it."""
+    nothing: dict[str, Any] = {"best": None, "mlflow_url": None, "mlflow_lacks": {}}
+    return _summary(row, {}, 0) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
 
 
-def trial(row: Trial) -> schemas.TrialView:
-    """Return one trial as the API shows it, with the paths of its metrics, checkpoint, model and logs."""
+def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
+    """Return a ``SweepSummary`` for each sweep."""
+    ids = [row.id for row in rows]
+    tallies = trials.tally(session, ids)
+    vary = [row.id for row in rows if row.steps_vary]
+    over = trials.planned_steps_of_ended(session, vary) if vary else {}
+    return [_summary(row, tallies[row.id], over.get(row.id, 0)) for row in rows]
+
+
+def trial(row: Trial) -> dict[str, Any]:
+    """Return a ``TrialView``, with the paths of the trial's metrics, checkpoint, model and logs."""
     base = f"/v1/trials/{row.id}"
-    links = {"self": base} | {name: f"{base}/{name}" for name in ("metrics", "checkpoint", "model", "logs")}
-    return schemas.TrialView(**{name: getattr(row, name) for name in _TRIAL}, links=links)
+    return {
+        **{name: getattr(row, name) for name in _TRIAL},
+        **_times(row),
+        "links": {
+            "self": base,
+            "metrics": f"{base}/metrics",
+            "checkpoint": f"{base}/checkpoint",
+            "model": f"{base}/model",
+            "logs": f"{base}/logs",
+        },
+    }
+
+
+def objective(row: Sweep) -> dict[str, str]:
+    """Return an ``ObjectiveView``."""
+    return {"metric": row.metric, "direction": row.direction}
 
 
 def mlflow_url(settings: ApiSettings, run: Projection) -> str:
@@ -61,36 +87,68 @@ def mlflow_url(settings: ApiSettings, run: Projection) -> str:
     return f"{settings.mlflow_public_url.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}{TRAINING}"
 
 
-def _summary(session: Session, row: Sweep, spec: SweepSpec, tally: dict[str, tuple[int, int]]) -> dict[str, Any]:
+def spec_of(row: Sweep) -> SweepSpec | None:
+    """Return a sweep's document; None if an earlier release stored one that this version does not read."""
+    try:
+        return SweepSpec.model_validate(row.spec)
+    except ValidationError:
+        return None
+
+
+def direction(row: Sweep) -> trials.Direction:
+    """Return which objectives are better."""
+    return "maximize" if row.direction == "maximize" else "minimize"
+
+
+def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:
+    advice = row.advice
+    if advice is None:
+        spec = spec_of(row)
+        advice = advice_on(spec) if spec else {"data": [], "values": []}
+    found = [*advice["data"], *advice["values"]]
+    if row.state not in SWEEP_ENDED:
+        needs = row.spec.get("resources", {})
+        nodes = components.nodes(session)
+        found += [w.as_dict() for w in dry_run.no_room(needs.get("cpus", 1.0), needs.get("gpus", 0), nodes)]
+    return found
+
+
+def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[str, Any]:
+    """Return a ``SweepSummary``.
+
+    Args:
+        row: The sweep.
+        tally: The number of its trials in each state, and the steps that they have done.
+        over: The steps that its ended trials had before them at first, if trials differ in their steps.
+    """
     base = f"/v1/sweeps/{row.id}"
-    counts = {state: count for state, (count, _) in tally.items()}
-    unmade = "cancelled" if row.state in SWEEP_ENDED else "waiting"
-    counts[unmade] = counts.get(unmade, 0) + row.trial_count - sum(counts.values())
-    return {name: getattr(row, name) for name in _SHOWN} | {
-        "trials": schemas.Counts(total=row.trial_count, **counts),
-        "progress": _progress(session, row, spec, tally),
-        "objective": schemas.ObjectiveView(**objective(spec).model_dump()),
-        "links": {"self": base} | {name: f"{base}/{name}" for name in ("trials", "events", "report", "data")},
+    counts = _NO_TRIALS | {state: count for state, (count, _) in tally.items()}
+    counts["cancelled" if row.state in SWEEP_ENDED else "waiting"] += row.trial_count - sum(counts.values())
+    return {
+        **{name: getattr(row, name) for name in _SHOWN},
+        **_times(row),
+        "trials": {"total": row.trial_count} | counts,
+        "progress": _progress(row, tally, over),
+        "objective": objective(row),
+        "links": {
+            "self": base,
+            "trials": f"{base}/trials",
+            "events": f"{base}/events",
+            "report": f"{base}/report",
+            "data": f"{base}/data",
+        },
     }
 
 
-def _progress(session: Session, row: Sweep, spec: SweepSpec, tally: dict[str, tuple[int, int]]) -> schemas.Progress:
+def _progress(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[str, int]:
     done = sum(steps for _, steps in tally.values())
     ended = [(count, steps) for state, (count, steps) in tally.items() if state in TRIAL_ENDED]
-    walked = sum(steps for _, steps in ended)
-    if row.state in SWEEP_ENDED:
-        left = 0
-    elif "training.steps" in spec.space:
-        over = trials.ended_numbers(session, row.id)
-        left = sum(
-            steps for number, steps in enumerate(_planned_steps(row.id, spec.model_dump_json())) if number not in over
-        )
-    else:
-        left = (row.trial_count - sum(count for count, _ in ended)) * spec.training.steps
-    return schemas.Progress(done=done, total=walked + left)
+    if not row.steps_vary:
+        over = sum(count for count, _ in ended) * row.planned_steps // max(1, row.trial_count)
+    left = 0 if row.state in SWEEP_ENDED else max(0, row.planned_steps - over)
+    return {"done": done, "total": sum(steps for _, steps in ended) + left}
 
 
-@lru_cache(maxsize=64)
-def _planned_steps(_sweep_id: str, spec: str) -> list[int]:
-    """Return the number of steps of each trial in order of number, for a sweep with ``training.steps`` in its space."""
-    return [int(params["training.steps"]) for params in points_of(SweepSpec.model_validate_json(spec))]
+def _times(row: Sweep | Trial) -> dict[str, str | None]:
+    moments = ((name, getattr(row, name)) for name in TIMES)
+    return {name: None if moment is None else rfc3339(moment) for name, moment in moments}

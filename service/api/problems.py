@@ -26,6 +26,25 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
+STATUSES = {
+    404: "There is no such thing",
+    405: "The path has no such method",
+    408: "The body was not sent in time",
+    409: "Not possible in this state, or an idempotency key with another body",
+    413: "The body is too large",
+    415: "The body is not declared as JSON",
+    422: "A value is not allowed; ``errors`` names each",
+    431: "Path, query and headers are too large",
+    500: "The service made a mistake",
+    503: "The database does not answer, or too many requests wait; try again after ``Retry-After`` seconds",
+}
+"""The statuses with which any call may be refused, and what each means: the answers are problem documents."""
+
+
+def documented() -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI schema says of every call's refusals."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": meaning, "content": content} for status, meaning in STATUSES.items()}
 
 
 class Refused(Exception):
@@ -36,11 +55,20 @@ class Refused(Exception):
         title: The problem document's ``title``, the kind of problem in words.
         detail: The problem document's ``detail``, what went wrong in this request.
         errors: The wrong fields; none by default.
+        retry: Whether the answer has a ``Retry-After`` header, with ``RETRY_SECONDS``.
     """
 
-    def __init__(self, status: int, title: str, detail: str, errors: list[FieldError] | None = None) -> None:
-        self.status, self.title, self.errors = status, title, errors or []
+    def __init__(
+        self, status: int, title: str, detail: str, errors: list[FieldError] | None = None, *, retry: bool = False
+    ) -> None:
+        self.status, self.title, self.errors, self.retry = status, title, errors or [], retry
         super().__init__(detail)
+
+
+def busy() -> Refused:
+    """Return the refusal of a request that this process cannot answer soon; nothing of it was done."""
+    detail = "more requests are waiting than can be answered soon, so this one was not looked at; try again in a moment"
+    return Refused(503, "Busy", detail, retry=True)
 
 
 @dataclass(frozen=True)
@@ -108,8 +136,7 @@ def of(request: Request, error: Exception) -> Response:
     if kind.status >= 500:
         log.warning("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
     errors = error.errors if isinstance(error, SpecError) else None
-    headers = {"Retry-After": str(RETRY_SECONDS)} if kind.retry else None
-    return problem(kind.status, kind.title, kind.detail or _summary(error), errors, headers)
+    return problem(kind.status, kind.title, kind.detail or _summary(error), errors, _retry(kind.retry))
 
 
 def _summary(error: Exception) -> str:
@@ -118,9 +145,18 @@ def _summary(error: Exception) -> str:
     return str(error)
 
 
+def refusal(error: Refused) -> Response:
+    """Return the answer to a refused request."""
+    return problem(error.status, error.title, str(error), error.errors, _retry(error.retry))
+
+
+def _retry(wanted: bool) -> dict[str, str] | None:
+    return {"Retry-After": str(RETRY_SECONDS)} if wanted else None
+
+
 def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return problem(error.status, error.title, str(error), error.errors)
+    return refusal(error)
 
 
 def _invalid_request(_request: Request, error: Exception) -> Response:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
@@ -25,6 +26,20 @@ router = APIRouter(tags=["health"])
 def scrape(request: Request) -> Response:
     """Return the service's metrics in Prometheus' text format."""
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def registries(database: Database) -> tuple[CollectorRegistry, CollectorRegistry]:
+    """Return the registry that is scraped, and the one for this process's own counts.
+
+    With several processes, whose counts prometheus_client keeps in files that all of them read, the first has the sums
+    over all processes; else the two are the same.
+    """
+    scraped = CollectorRegistry()
+    scraped.register(StoreCollector(database))
+    if values.ValueClass is values.MutexValue:
+        return scraped, scraped
+    MultiProcessCollector(scraped)  # type: ignore[no-untyped-call]
+    return scraped, CollectorRegistry()
 
 
 class StoreCollector(Collector):

@@ -2,82 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from service.api import presenters, schemas
+from service.api import presenters
 from service.states import SWEEP_ENDED
 from service.store import trials
-from service.store.tables import Sweep, Trial
-from workers.errors import FieldError
-from workers.spec.data_warnings import data_warnings, result_warnings
-from workers.spec.expand import objective, tasks_of
-from workers.spec.sweep import SweepSpec
-from workers.spec.trial import Objective
+from service.store.sweep_summary import advice_on
+from service.store.tables import Sweep
+from service.store.trials import Result
+from workers.spec.data_warnings import result_warnings
+from workers.spec.model import ModelSpec
 
 LEADERS = 20
 MAX_AXIS = 16
 
 
-def of(session: Session, sweep: Sweep) -> schemas.SweepReport:
-    """Return the sweep's best trials, its objective by reflectors and margin, and warnings, as far as it has them.
+def of(session: Session, sweep: Sweep) -> dict[str, Any]:
+    """Return a ``SweepReport``: best trials, the objective by reflectors and margin, and warnings, if there are any.
 
     Trials without an objective and failed trials are left out.
     """
-    spec = SweepSpec.model_validate(sweep.spec)
-    goal = objective(spec)
-    rows = trials.ranked(session, sweep.id, goal.direction, limit=sweep.trial_count)
-    rows = [row for row in rows if row.objective is not None and row.state != "failed"]
-    places = [place for row in rows if (place := _place(spec, row)) is not None]
-    return schemas.SweepReport(
-        sweep_id=sweep.id,
-        objective=schemas.ObjectiveView(**goal.model_dump()),
-        leaderboard=[presenters.trial(row) for row in rows[:LEADERS]],
-        grid=_grid(places, goal),
-        places=places,
-        warnings=[schemas.Advice(**warning.as_dict()) for warning in _warnings(spec, sweep, rows[:1])],
-    )
+    direction = presenters.direction(sweep)
+    results = trials.results(session, sweep.id, direction)
+    leaders = trials.of_numbers(session, sweep.id, [result.number for result in results[:LEADERS]])
+    places = _places(sweep, results)
+    return {
+        "sweep_id": sweep.id,
+        "objective": presenters.objective(sweep),
+        "leaderboard": [presenters.trial(leaders[result.number]) for result in results[:LEADERS]],
+        "grid": _grid(places, max if direction == "maximize" else min),
+        "places": places,
+        "warnings": _warnings(sweep, results[:1]),
+    }
 
 
-def _warnings(spec: SweepSpec, sweep: Sweep, best: list[Trial]) -> list[FieldError]:
+def _warnings(sweep: Sweep, best: Sequence[Result]) -> list[dict[str, Any]]:
     """Return the warnings about the sweep's data and, once it has ended, about its best trial."""
-    found = data_warnings(spec, tasks_of(spec))
-    if sweep.state in SWEEP_ENDED and best and best[0].objective is not None:
-        found += result_warnings(spec, best[0].params, best[0].objective)
+    spec = None
+    advice = sweep.advice
+    if advice is None or (sweep.state in SWEEP_ENDED and best):
+        spec = presenters.spec_of(sweep)
+    if advice is None:
+        advice = advice_on(spec) if spec else {"data": []}
+    found = list(advice["data"])
+    if spec and sweep.state in SWEEP_ENDED and best:
+        found += [warning.as_dict() for warning in result_warnings(spec, best[0].params, best[0].objective)]
     return found
 
 
-def _place(spec: SweepSpec, row: Trial) -> schemas.PlanePoint | None:
-    """Return the trial's numbers of reflectors, margin and objective.
+def _places(sweep: Sweep, results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return a ``PlanePoint`` for each trial: its numbers of reflectors, its margin and its objective.
 
-    It is None if the trial has no objective, or if its kind of model has no margin.
+    There are none for kinds of model that have no margin, nor for a model that this release cannot read.
     """
-    swept = {path.removeprefix("model."): value for path, value in row.params.items() if path.startswith("model.")}
-    model = spec.model.model_copy(update=swept)
-    if not model.spectral or row.objective is None:
-        return None
-    return schemas.PlanePoint(
-        trial_id=row.id,
-        number=row.number,
-        reflectors=model.reflector_counts,
-        margin=model.band_margin,
-        objective=row.objective,
-    )
+    try:
+        base = ModelSpec.model_validate(sweep.spec.get("model", {}))
+    except ValidationError:
+        return []
+    known: dict[tuple[Any, ...], tuple[tuple[int, int], float] | None] = {}
+    found = []
+    for number, params, objective in results:
+        swept = {path[6:]: value for path, value in params.items() if path.startswith("model.")}
+        key = tuple(swept.items())
+        if key not in known:
+            model = base.model_copy(update=swept)
+            known[key] = (model.reflector_counts, model.band_margin) if model.spectral else None
+        place = known[key]
+        if place is not None:
+            found.append(
+                {
+                    "trial_id": trials.id_of(sweep.id, number),
+                    "number": number,
+                    "reflectors": place[0],
+                    "margin": place[1],
+                    "objective": objective,
+                }
+            )
+    return found
 
 
-def _grid(places: list[schemas.PlanePoint], goal: Objective) -> schemas.Grid | None:
-    reflectors = sorted({place.reflectors for place in places})
-    margins = sorted({place.margin for place in places})
+def _grid(places: list[dict[str, Any]], better: Callable[[list[float]], float]) -> dict[str, Any] | None:
+    """Return a ``Grid``; None if there is nothing to show, or too much."""
+    reflectors = sorted({place["reflectors"] for place in places})
+    margins = sorted({place["margin"] for place in places})
     if not places or max(len(reflectors), len(margins)) > MAX_AXIS:
         return None
     found: dict[tuple[tuple[int, int], float], list[float]] = {}
     for place in places:
-        found.setdefault((place.reflectors, place.margin), []).append(place.objective)
-    cells = [[_cell(found.get((count, margin), []), goal) for margin in margins] for count in reflectors]
-    return schemas.Grid(reflectors=reflectors, margins=margins, cells=cells)
+        found.setdefault((place["reflectors"], place["margin"]), []).append(place["objective"])
+    cells = [[_cell(found.get((count, margin), []), better) for margin in margins] for count in reflectors]
+    return {"reflectors": reflectors, "margins": margins, "cells": cells}
 
 
-def _cell(values: list[float], goal: Objective) -> schemas.GridCell | None:
-    if not values:
-        return None
-    best = max(values) if goal.direction == "maximize" else min(values)
-    return schemas.GridCell(count=len(values), best=best, mean=sum(values) / len(values))
+def _cell(values: list[float], better: Callable[[list[float]], float]) -> dict[str, Any] | None:
+    return {"count": len(values), "best": better(values), "mean": sum(values) / len(values)} if values else None

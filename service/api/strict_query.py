@@ -12,7 +12,9 @@ from service.api.problems import Refused
 from workers.errors import FieldError
 
 
-def _known(request: Request) -> None:
+async def _known(request: Request) -> None:
+    if not request.scope["query_string"]:
+        return
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
     names = sorted(_names(route.dependant))

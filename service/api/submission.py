@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Header
+from fastapi import Depends, Header
 from sqlalchemy.exc import IntegrityError
+from starlette.requests import Request
 
+from service.api.json_body import JsonBody
+from service.api.problems import Refused
 from service.store import idempotency, quotas, sweeps
 from service.store.database import Database
+from service.store.sweep_summary import facts_of
 from service.store.tables import Sweep
+from workers.errors import FieldError
 from workers.spec.expand import trial_count
 from workers.spec.sweep import SweepSpec
 
@@ -21,9 +26,22 @@ Key = Annotated[
         max_length=255,
         pattern=r"^[!-~]+$",
         description="Key of this submission: the same body with the same key again returns the existing sweep, and "
-        "another body is refused with 409. White space may differ, the order of keys may not.",
+        "another body is refused with 409. White space and the order of keys may differ.",
     ),
 ]
+
+
+async def _one_key(request: Request, key: Key = None) -> str | None:
+    """Return the idempotency key; refuse a request that has several, of which one would be chosen silently."""
+    given = request.headers.getlist("idempotency-key")
+    if len(given) > 1:
+        error = FieldError("Idempotency-Key", len(given), "is given more than once", "the header once")
+        raise Refused(422, "Invalid request", str(error), [error])
+    return key
+
+
+OneKey = Annotated[str | None, Depends(_one_key)]
+"""The type of a handler's parameter that takes the idempotency key, or None."""
 
 
 def stored(spec: SweepSpec) -> dict[str, Any]:
@@ -34,7 +52,7 @@ def stored(spec: SweepSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json")
 
 
-def find_by_key(database: Database, body_hash: str, key: str | None, owner: str) -> Sweep | None:
+def find_by_key(database: Database, body: JsonBody, key: str | None, owner: str) -> Sweep | None:
     """Return the row that an earlier request of the owner with this key stored; None if there is none, or no key.
 
     It is looked for before the document is checked, so that a repeated request finds its sweep although the data of the
@@ -46,11 +64,11 @@ def find_by_key(database: Database, body_hash: str, key: str | None, owner: str)
     if not key:
         return None
     with database.read() as session:
-        found = idempotency.sweep_of(session, owner, key, body_hash)
+        found = idempotency.sweep_of(session, owner, key, body.hashes)
         return sweeps.get(session, found) if found else None
 
 
-def submit(database: Database, spec: SweepSpec, body_hash: str, key: str | None, owner: str) -> Sweep:
+def submit(database: Database, spec: SweepSpec, body: JsonBody, key: str | None, owner: str) -> tuple[Sweep, bool]:
     """Store the sweep and return its row, or the row that an earlier request of its owner with this key stored.
 
     Without a key, every call stores a new sweep.
@@ -58,29 +76,32 @@ def submit(database: Database, spec: SweepSpec, body_hash: str, key: str | None,
     Args:
         database: Where to store it.
         spec: The sweep.
-        body_hash: The hash of the request's body, by which a repeated request is recognised.
+        body: The request's body, by which a repeated request is recognised.
         key: The idempotency key; None or empty for none.
         owner: Who submits it.
 
+    Returns:
+        The row, and whether this call stored it.
+
     Raises:
-        QuotaExceeded: The owner has as many open sweeps or trials as they may have.
+        QuotaExceeded: The owner has as many open sweeps or trials, or stored bytes, as they may have.
         KeyReused: The earlier request with this key had another body.
     """
+    document, facts = stored(spec), facts_of(spec)
+
+    def attempt() -> tuple[Sweep, bool]:
+        with database.write() as session:
+            known = idempotency.sweep_of(session, owner, key, body.hashes) if key else None
+            if known:
+                return sweeps.get(session, known), False
+            quotas.admit(session, owner, trial_count(spec))
+            sweep = sweeps.create(session, spec.name, document, trial_count(spec), facts, owner)
+            if key:
+                idempotency.keep(session, owner, key, body.hashes[0], sweep.id)
+            return sweep, True
+
     try:
-        return _submit(database, spec, body_hash, key, owner)
+        return attempt()
     except IntegrityError:
         # Another request stored this key after we had looked for it. This time it will be found.
-        return _submit(database, spec, body_hash, key, owner)
-
-
-def _submit(database: Database, spec: SweepSpec, body_hash: str, key: str | None, owner: str) -> Sweep:
-    with database.write() as session:
-        known = idempotency.sweep_of(session, owner, key, body_hash) if key else None
-        if known:
-            return sweeps.get(session, known)
-        count = trial_count(spec)
-        quotas.admit(session, owner, count)
-        sweep = sweeps.create(session, spec.name, stored(spec), count, owner)
-        if key:
-            idempotency.keep(session, owner, key, body_hash, sweep.id)
-        return sweep
+        return attempt()

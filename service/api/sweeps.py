@@ -10,16 +10,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.api import cursors, dry_run, presenters, report, schemas, sweep_data
+from service.api.answers import answer
 from service.api.deps import Ctx, SweepId, Who
 from service.api.json_body import Posted
+from service.api.problems import Refused
 from service.api.strict_query import Known
-from service.api.submission import Key, find_by_key, submit
+from service.api.submission import OneKey, find_by_key, submit
 from service.states import SweepState, SweepVerb, TrialState
 from service.store import components, sweeps, trials
 from service.store.tables import Sweep, Trial
-from workers.spec.expand import objective
 from workers.spec.parse import parse_sweep
-from workers.spec.sweep import SweepSpec
 from workers.tasks.data_folder import folder_of
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
@@ -49,20 +49,20 @@ class TrialListing(BaseModel):
     cursor: str | None = Field(None, max_length=400, description="``next_cursor`` of the page before.")
 
 
-@router.post("", status_code=202, openapi_extra=BODY)
-def post_sweep(document: Posted, context: Ctx, who: Who, response: Response, key: Key = None) -> schemas.SweepView:
+@router.post("", status_code=202, openapi_extra=BODY, response_model=schemas.SweepView)
+def post_sweep(document: Posted, context: Ctx, who: Who, key: OneKey) -> Response:
     """Submit a sweep, and return it without waiting for its trials.
 
     The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409.
     Without the header, every request submits a new sweep.
     """
-    row = find_by_key(context.database, document.hash, key, who.owner)
+    row, is_new = find_by_key(context.database, document, key, who.owner), False
     if row is None:
         spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
-        row = submit(context.database, spec, document.hash, key, who.owner)
-    response.headers["Location"] = f"/v1/sweeps/{row.id}"
+        row, is_new = submit(context.database, spec, document, key, who.owner)
     with context.database.read() as session:
-        return presenters.sweep(session, row, context.settings)
+        shown = presenters.new_sweep(session, row) if is_new else presenters.sweep(session, row, context.settings)
+    return answer(shown, 202, {"Location": f"/v1/sweeps/{row.id}"})
 
 
 @router.post("/validate", openapi_extra=BODY)
@@ -80,28 +80,27 @@ def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
     return schemas.DryRun(**dry_run.plan(spec, nodes))
 
 
-@router.get("")
-def list_sweeps(context: Ctx, who: Who, query: Annotated[Listing, Query()]) -> schemas.SweepPage:
+@router.get("", response_model=schemas.SweepPage)
+def list_sweeps(context: Ctx, who: Who, query: Annotated[Listing, Query()]) -> Response:
     """Return one page of the list of sweeps, newest first."""
     before = cursors.decode(query.cursor, (int, float), str) if query.cursor else None
     with context.database.read() as session:
         rows = sweeps.page(session, query.state, query.limit, before, who.sees)
         last = rows[-1] if len(rows) == query.limit else None
-        return schemas.SweepPage(
-            sweeps=presenters.sweep_list(session, rows),
-            next_cursor=cursors.encode(last.created_at, last.id) if last else None,
-        )
+        shown = presenters.sweep_list(session, rows)
+    return answer({"sweeps": shown, "next_cursor": cursors.encode(last.created_at, last.id) if last else None})
 
 
-@router.get("/{sweep_id}")
-def get_sweep(sweep_id: SweepId, context: Ctx) -> schemas.SweepView:
+@router.get("/{sweep_id}", response_model=schemas.SweepView)
+def get_sweep(sweep_id: SweepId, context: Ctx) -> Response:
     """Return a sweep with its number of trials in each state, its progress and its best trial."""
     with context.database.read() as session:
-        return presenters.sweep(session, sweeps.get(session, sweep_id), context.settings)
+        shown = presenters.sweep(session, sweeps.get(session, sweep_id), context.settings)
+    return answer(shown)
 
 
-@router.get("/{sweep_id}/trials")
-def list_trials(sweep_id: SweepId, context: Ctx, query: Annotated[TrialListing, Query()]) -> schemas.TrialPage:
+@router.get("/{sweep_id}/trials", response_model=schemas.TrialPage)
+def list_trials(sweep_id: SweepId, context: Ctx, query: Annotated[TrialListing, Query()]) -> Response:
     """Return one page of the sweep's trials that have been created, by number or by objective."""
     with context.database.read() as session:
         row = sweeps.get(session, sweep_id)
@@ -109,7 +108,7 @@ def list_trials(sweep_id: SweepId, context: Ctx, query: Annotated[TrialListing, 
             _by_objective(session, row, query) if query.sort == "objective" else _by_number(session, row, query)
         )
     more = place if len(rows) == query.limit else None
-    return schemas.TrialPage(trials=[presenters.trial(r) for r in rows], next_cursor=more)
+    return answer({"trials": [presenters.trial(r) for r in rows], "next_cursor": more})
 
 
 def _by_number(session: Session, sweep: Sweep, query: TrialListing) -> tuple[list[Trial], str | None]:
@@ -120,16 +119,16 @@ def _by_number(session: Session, sweep: Sweep, query: TrialListing) -> tuple[lis
 
 def _by_objective(session: Session, sweep: Sweep, query: TrialListing) -> tuple[list[Trial], str | None]:
     after = cursors.decode(query.cursor, (int, float, type(None)), int) if query.cursor else None
-    direction = objective(SweepSpec.model_validate(sweep.spec)).direction
-    rows = trials.ranked(session, sweep.id, direction, query.state, query.limit, after)
+    rows = trials.ranked(session, sweep.id, presenters.direction(sweep), query.state, query.limit, after)
     return rows, cursors.encode(rows[-1].objective, rows[-1].number) if rows else None
 
 
-@router.get("/{sweep_id}/report")
-def get_report(sweep_id: SweepId, context: Ctx) -> schemas.SweepReport:
+@router.get("/{sweep_id}/report", response_model=schemas.SweepReport)
+def get_report(sweep_id: SweepId, context: Ctx) -> Response:
     """Return the sweep's 20 best trials, and its trials' objectives by number of reflectors and margin."""
     with context.database.read() as session:
-        return report.of(session, sweeps.get(session, sweep_id))
+        shown = report.of(session, sweeps.get(session, sweep_id))
+    return answer(shown)
 
 
 @router.get("/{sweep_id}/data")
@@ -139,14 +138,17 @@ def get_data(sweep_id: SweepId, context: Ctx) -> schemas.SweepData:
     The files are read for this call; if the server cannot read any of them, the answer is 404 and says why.
     """
     with context.database.read() as session:
-        spec = SweepSpec.model_validate(sweeps.get(session, sweep_id).spec)
+        spec = presenters.spec_of(sweeps.get(session, sweep_id))
+    if spec is None:
+        detail = f"sweep {sweep_id} was stored by an earlier release, and this one cannot read what its trials learn"
+        raise Refused(404, "Data not readable", detail)
     return sweep_data.summaries_of(sweep_id, spec, context.settings.data_dir)
 
 
-@router.post("/{sweep_id}/{verb}", status_code=202)
+@router.post("/{sweep_id}/{verb}", status_code=202, response_model=schemas.SweepView)
 def steer(
     sweep_id: SweepId, verb: Annotated[SweepVerb, Path(description="What to do with the sweep.")], context: Ctx
-) -> schemas.SweepView:
+) -> Response:
     """Pause, resume, stop or cancel a sweep.
 
     After ``pause`` running trials write a checkpoint and wait; ``resume`` continues them from there. After ``stop``
@@ -156,4 +158,5 @@ def steer(
     with context.database.write() as session:
         row = sweeps.apply(session, sweep_id, verb)
     with context.database.read() as session:
-        return presenters.sweep(session, row, context.settings)
+        shown = presenters.sweep(session, row, context.settings)
+    return answer(shown, 202)

@@ -8,9 +8,11 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from service.api import checkpoint_files, presenters, schemas
+from service.api.answers import answer
 from service.api.deps import Ctx, TrialId, Who
 from service.api.model_snippet import model_snippet
 from service.api.strict_query import Known
+from service.api.times import rfc3339
 from service.states import TRIAL_ENDED
 from service.store import attempts, checkpoints, events, outbox, projections, reports, sweeps, trials
 from service.store.errors import NotFound
@@ -22,17 +24,17 @@ from workers.spec.sweep import SweepSpec
 router = APIRouter(prefix="/v1/trials", tags=["trials"], dependencies=[Known])
 
 
-@router.get("/{trial_id}")
-def get_trial(trial_id: TrialId, context: Ctx) -> schemas.TrialView:
+@router.get("/{trial_id}", response_model=schemas.TrialView)
+def get_trial(trial_id: TrialId, context: Ctx) -> Response:
     """Return a trial: its parameters, state, step and best objective."""
     with context.database.read() as session:
-        return presenters.trial(trials.get(session, trial_id))
+        return answer(presenters.trial(trials.get(session, trial_id)))
 
 
-@router.post("/{trial_id}/{verb}", status_code=202)
+@router.post("/{trial_id}/{verb}", status_code=202, response_model=schemas.TrialView)
 def steer(
     trial_id: TrialId, verb: Annotated[TrialVerb, Path(description="What to do with the trial.")], context: Ctx
-) -> schemas.TrialView:
+) -> Response:
     """Stop or cancel a trial that has not ended.
 
     Both end a running trial without a new checkpoint; earlier checkpoints stay. After ``stop`` it counts as pruned,
@@ -41,16 +43,17 @@ def steer(
     trial has ended, the answer is 409.
     """
     with context.database.write() as session:
-        return presenters.trial(trials.want(session, trial_id, verb))
+        shown = presenters.trial(trials.want(session, trial_id, verb))
+    return answer(shown, 202)
 
 
-@router.get("/{trial_id}/metrics")
+@router.get("/{trial_id}/metrics", response_model=schemas.TrialMetrics)
 def get_metrics(
     trial_id: TrialId,
     context: Ctx,
     keys: Annotated[list[str] | None, Query(description="The names of the metrics to return; all by default.")] = None,
     after: Annotated[int, Query(ge=-1, le=2**53, description="Return only the reports of steps above this one.")] = -1,
-) -> schemas.TrialMetrics:
+) -> Response:
     """Return the trial's reports after a step, the first 10,000, each with the metrics of one step.
 
     Reports without any of the metrics asked for are left out.
@@ -60,8 +63,8 @@ def get_metrics(
         rows = reports.of_trial(session, trial_id, after, limit=10_000)
     known = sorted({key for row in rows for key in row.values})
     kept = [(row, {k: v for k, v in row.values.items() if keys is None or k in keys}) for row in rows]
-    points = [schemas.MetricsPoint(step=row.step, at=row.at, values=values) for row, values in kept if values]
-    return schemas.TrialMetrics(trial_id=trial_id, keys=known, points=points)
+    points = [{"step": row.step, "at": rfc3339(row.at), "values": values} for row, values in kept if values]
+    return answer({"trial_id": trial_id, "keys": known, "points": points})
 
 
 @router.get("/{trial_id}/checkpoint", response_model=schemas.TrialCheckpoints)

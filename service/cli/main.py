@@ -66,11 +66,22 @@ def up(
     mlflow_port: MlflowPortOption = 5000,
     cpus: Annotated[int | None, typer.Option(min=1, help="CPUs to train on; by default all of this machine.")] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to train on; by default all of this machine.")] = None,
+    auth: Annotated[
+        Literal["auto", "tokens", "none"],
+        typer.Option(envvar="SPECTRAL_AUTH", help="Whether users show a token; auto: not on this machine."),
+    ] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, envvar="SPECTRAL_API_WORKERS", help="Processes that serve the API.")
+    ] = 1,
 ) -> None:
-    """Start the API, the controller, Ray and MLflow on this machine, and run them until Ctrl-C."""
+    """Start the API, the controller, Ray and MLflow on this machine, and run them until Ctrl-C.
+
+    The exit code is 1 if a part did not get ready, 2 if something has to be changed, 3 if a service runs in the folder.
+    """
     from service import stack
 
-    raise typer.Exit(stack.up(home=home, port=port, mlflow_port=mlflow_port, cpus=cpus, gpus=gpus))
+    code = stack.up(home=home, port=port, mlflow_port=mlflow_port, cpus=cpus, gpus=gpus, auth=auth, workers=workers)
+    raise typer.Exit(code)
 
 
 @app.command()

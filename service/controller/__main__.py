@@ -17,6 +17,7 @@ from service.settings import ControllerSettings, wrong_settings
 def main() -> int:
     """Run the controller until SIGTERM or SIGINT and return 0.
 
+    If it cannot go on, because term after term has failed, the process ends at once with ``leadership.EXIT_STATUS``.
     If an environment variable ``SPECTRAL_...`` holds an invalid value, print each such variable and return 2.
     """
     # before the import: ray and mlflow read some variables when they are imported
@@ -34,7 +35,10 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Controller(settings, stop).run()
+    status = Controller(settings, stop).run()
+    if status:
+        logging.shutdown()
+        os._exit(status)  # not by returning: what has failed may hang in Ray's or MLflow's own clean-up
     return 0
 
 

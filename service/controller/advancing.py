@@ -46,12 +46,20 @@ class SweepAdvancer:
         self._context = context
         self._to_prune: dict[str, dict[str, str]] = {}
 
-    def advance(self, sweep_id: str) -> None:
+    def forget(self, sweep_id: str) -> None:
+        """Drop what is kept of a sweep that has ended."""
+        self._to_prune.pop(sweep_id, None)
+
+    def advance(self, sweep_id: str) -> bool:
         """Do for one sweep all that needs no new pack.
 
         In this order: create the trials that its sampler is ready to propose, apply its pruning rule, send
         instructions to the runners of its open packs, cancel the waiting trials that must not run, and end the sweep
         if all of its trials have ended.
+
+        Returns:
+            Whether a trial has yet to obey an instruction. It is repeated, or its runner ended, when it is time for it,
+            so that the sweep has to be advanced in each tick until then.
         """
         context = self._context
         with context.read() as session:
@@ -61,13 +69,14 @@ class SweepAdvancer:
             with context.write() as session:
                 sweep_lifecycle.expand(session, sweep_id, spec)
         self._update_pruning(sweep_id, spec)
-        self._instruct_runners(sweep_id)
+        instructed = self._instruct_runners(sweep_id)
         with context.read() as session:
             needs_settling = sweep_lifecycle.needs_settling(session, sweeps.get(session, sweep_id))
         if needs_settling:
             with context.write() as session:
                 sweep_lifecycle.settle(session, sweep_id)
             context.ended = True
+        return instructed
 
     def _update_pruning(self, sweep_id: str, spec: SweepSpec) -> None:
         """Choose the running trials to prune, and keep the choice for ``_instruct_runners``.
@@ -90,12 +99,14 @@ class SweepAdvancer:
         candidates = {t: steps for t, steps in running.items() if t not in decided}
         self._to_prune[sweep_id] = decided | pruning.to_prune(spec.early_stopping, goal, curves, candidates)
 
-    def _instruct_runners(self, sweep_id: str) -> None:
+    def _instruct_runners(self, sweep_id: str) -> bool:
+        """Carry out what is due for the open packs of a sweep; return whether a trial of them has an instruction."""
         with self._context.read() as session:
             found = [self._instructions(session, pack) for pack in packs.open_packs(session, sweep_id)]
-        for wanted in found:
-            if wanted.instructions:
-                self._carry_out(wanted)
+        instructed = [wanted for wanted in found if wanted.instructions]
+        for wanted in instructed:
+            self._carry_out(wanted)
+        return bool(instructed)
 
     def _instructions(self, session: Session, pack: Pack) -> _PackInstructions:
         sweep, to_prune = sweeps.get(session, pack.sweep_id), self._to_prune.get(pack.sweep_id, {})

@@ -12,8 +12,12 @@ from typing import Any
 
 import ray
 from ray._private.state import state
-from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+from ray.core.generated.common_pb2 import ActorDeathCause, ActorDiedErrorContext
+from ray.core.generated.gcs_pb2 import GcsNodeInfo
+from ray.exceptions import RayError
+from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
+from service.store.attempts import FailureDomain
 from workers.protocol import Assignment
 from workers.runtime import ray_actor
 
@@ -21,12 +25,21 @@ IDENTITY = b"spectral-cluster"
 """The key in Ray's key-value store under which the cluster's identity lies."""
 ORDERED_ENDS = ("killed by `ray.kill`", "INTENDED_USER_EXIT")
 """What Ray says of an actor that somebody has killed, or asked to exit."""
+ORDERED = "its runner was ended from outside, by an order to Ray"
 PROBE_SECONDS = 3.0
-"""How many seconds Ray's head has to accept a TCP connection before it counts as unreachable."""
+"""How many seconds Ray's head has to accept a TCP connection, and to answer, before it counts as unreachable."""
 
 
 class ClusterUnreachable(RuntimeError):
-    """There is no connection to Ray's head: it does not accept one, ``ray.init`` failed, or none was made yet."""
+    """There is no connection to the Ray cluster: none was made, its head does not answer, or is another one now."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """What was lost with a runner that is dead, and why, in words; they are empty if only Ray's message says it."""
+
+    domain: FailureDomain
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,11 @@ class Cluster:
 
     Attributes:
         identity: A random name of the cluster, kept in its head; empty while there is no connection. A restarted head,
-            which has lost its actors, gets a new name.
+            which has lost its actors, gets a new name. A new head often listens where the old one did, so that only the
+            name tells them apart.
+
+    What Ray answers through a connection to a head that was replaced is wrong: it knows no runner, and some calls abort
+    the process. Therefore every method here checks the identity before it believes that something is not there.
     """
 
     def __init__(self, address: str, namespace: str) -> None:
@@ -80,22 +97,46 @@ class Cluster:
             ) from error
         finally:
             _restore(handlers)
-        self._head = _split(ray.get_runtime_context().gcs_address)
-        # only the first controller to reach a new head sets its identity
-        _internal_kv_put(IDENTITY, uuid.uuid4().hex.encode(), overwrite=False)
-        self.identity = (_internal_kv_get(IDENTITY) or b"").decode()
+        try:
+            self._head = _split(ray.get_runtime_context().gcs_address)
+            # only the first controller to reach a new head sets its identity
+            own = uuid.uuid4().hex.encode()
+            internal_kv_get_gcs_client().internal_kv_put(IDENTITY, own, False, None, timeout=PROBE_SECONDS)
+            self.identity = self._read_identity()
+        except (ClusterUnreachable, RayError) as error:
+            self.close()
+            raise ClusterUnreachable(
+                f"Ray's head went away while it was being connected to ({_line(error)})"
+            ) from error
 
     def check(self) -> None:
-        """Return if the head still accepts connections; else close the connection.
+        """Return if the cluster that this process is connected to is still there; else close the connection.
+
+        An open port is not enough: it may be a new head's, which knows nothing of our runners.
 
         Raises:
-            ClusterUnreachable: If the head does not accept a connection, or if there was no connection to check.
+            ClusterUnreachable: If the head does not answer in time, if it is another one than that which was connected
+                to, or if there was no connection to check.
         """
         try:
             self._probe(self._head)
+            found = self._read_identity()
+            if found != self.identity:
+                raise ClusterUnreachable(_replaced(self._head))
         except ClusterUnreachable:
             self.close()
             raise
+
+    def _read_identity(self) -> str:
+        """Return the identity that the head has stored; empty if it has none.
+
+        Ray's client, which stays the one of the cluster that was connected to, is refused by any other cluster.
+        """
+        try:
+            found = internal_kv_get_gcs_client().internal_kv_get(IDENTITY, None, timeout=PROBE_SECONDS)
+        except RayError as error:
+            raise ClusterUnreachable(f"{_replaced(self._head)}: {_line(error)}") from error
+        return (found or b"").decode()
 
     def close(self) -> None:
         """Close the connection, if there is one. The runners go on training."""
@@ -103,21 +144,38 @@ class Cluster:
         ray.shutdown()
 
     def nodes(self) -> list[Node]:
-        """Return the living nodes of the cluster. There must be a connection."""
-        found = []
-        for node in ray.nodes():  # type: ignore[no-untyped-call]  # decorated without types
-            if node["Alive"]:
-                resources = node["Resources"]
-                found.append(
-                    Node(node["NodeManagerHostname"], float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
-                )
-        return found
+        """Return the living nodes of the cluster.
+
+        Raises:
+            ClusterUnreachable: If there is no connection, or if Ray's head does not answer.
+        """
+        self.check()
+        try:
+            # not ray.nodes(), which ends the process if the head has gone in between
+            infos = internal_kv_get_gcs_client().get_all_node_info(timeout=PROBE_SECONDS).values()
+        except RayError as error:
+            self.close()
+            raise ClusterUnreachable(f"Ray's head does not answer: {_line(error)}") from error
+        living = [info for info in infos if info.state == GcsNodeInfo.GcsNodeState.ALIVE]
+        return [
+            Node(
+                info.node_manager_hostname,
+                float(info.resources_total.get("CPU", 0)),
+                float(info.resources_total.get("GPU", 0)),
+            )
+            for info in living
+        ]
 
     def find(self, name: str) -> Any | None:
-        """Return a runner's handle; None if no living runner has the name."""
+        """Return a runner's handle; None if no living runner has the name.
+
+        Raises:
+            ClusterUnreachable: If the cluster that knows its runners is gone.
+        """
         try:
             return ray.get_actor(name, self._namespace)
         except ValueError:
+            self.check()  # a head that was replaced knows no runner either
             return None
 
     def start(self, assignment: Assignment, name: str) -> Any:
@@ -130,16 +188,20 @@ class Cluster:
         if handle is not None:
             ray.kill(handle, no_restart=True)
 
-    def was_killed(self, name: str) -> bool:
-        """Return whether the runner with this name was ended by an order to Ray, and not by its own doing.
+    def death(self, name: str) -> Death:
+        """Return what was lost with the runner of this name, which does not live any more.
 
-        False is returned for a runner that lives, and for one of which Ray knows nothing any more.
+        It is ``preemption`` if somebody ordered Ray to end it, or if its node was drained or lost; ``memory`` if Ray
+        ended it because its machine ran out of memory; and else ``process``, also if Ray knows nothing of it.
+
+        Raises:
+            ClusterUnreachable: If the whole cluster is gone.
         """
+        self.check()
         for actor in state.actor_table(None, actor_state_name="DEAD").values():
             if actor["Name"] == name:
-                message = actor["DeathCause"].actor_died_error_context.error_message
-                return any(words in message for words in ORDERED_ENDS)
-        return False
+                return _death(actor["DeathCause"])
+        return Death("process")
 
     def runners(self) -> list[str]:
         """Return the names of all living runners in the namespace."""
@@ -156,6 +218,27 @@ class Cluster:
                 f"no Ray head answers at {head[0]}:{head[1]} ({error}). Start Ray there, or set SPECTRAL_RAY_ADDRESS "
                 "to the host:port of a running head"
             ) from error
+
+
+def _death(cause: ActorDeathCause) -> Death:
+    if cause.WhichOneof("context") == "oom_context":
+        return Death("memory", "its process was ended because its machine was running out of memory")
+    died = cause.actor_died_error_context
+    if died.reason == ActorDiedErrorContext.Reason.NODE_DIED:
+        why = f": {died.node_death_info.reason_message}" if died.node_death_info.reason_message else ""
+        return Death("preemption", f"its node was drained or lost{why}")
+    if any(words in died.error_message for words in ORDERED_ENDS):
+        return Death("preemption", ORDERED)
+    return Death("process")
+
+
+def _replaced(head: tuple[str, int] | None) -> str:
+    host, port = head or ("?", 0)
+    return f"the Ray head at {host}:{port} is not the one that was connected to, or does not answer"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from service.controller import lost_packs
+from service.controller.checkpoint_store import CheckpointStore
 from service.controller.cluster import Cluster
 from service.controller.commands import CommandLog
+from service.controller.recently_used import RecentlyUsed
 from service.controller.runners import Runners
 from service.settings import ControllerSettings
 from service.store import packs, sweeps
 from service.store.attempts import FailureDomain
 from service.store.database import Database
-from service.store.tables import Pack
-from workers.spec.sweep import SweepSpec
+from service.store.tables import Pack, Trial
+from workers.spec.expand import TrialPlan, plan_trial
+from workers.spec.field_errors import field_errors
+from workers.spec.sweep import ResourcesSpec, SweepSpec
+
+SPECS = 256
+"""The number of parsed sweep documents that are kept."""
+PLANS = 4_000
+"""The number of validated trials that are kept: a few times as many as one round of launching considers of a sweep."""
+
+
+class InvalidDocument(ValueError):
+    """The stored document of a sweep is not valid in this version.
+
+    A ValidationError of pydantic does not say so: it may as well come from a runner's answer or from our own mistake.
+    """
+
+
+def _parsed(document: dict[str, Any]) -> SweepSpec:
+    try:
+        return SweepSpec.model_validate(document)
+    except ValidationError as error:
+        problem = field_errors(error)[0]
+        raise InvalidDocument(f"its stored document is not valid in this version: {problem}") from error
 
 
 class ReconcileContext:
@@ -29,7 +55,8 @@ class ReconcileContext:
         term: The leadership term that all writes belong to.
         runners: The runners of the open packs.
         command_log: The instructions that were sent for each trial, and when.
-        new_metrics: The ids of the sweeps that have metrics which no pruning rule has seen yet.
+        new_metrics: The ids of the open sweeps that have metrics which no pruning rule has seen yet.
+        checkpoint_store: Whether checkpoints can be written, as the runners tell it.
         ended: Whether in this tick a runner has finished its pack, or a sweep has ended. A lost pack does not count.
     """
 
@@ -37,10 +64,13 @@ class ReconcileContext:
         self.cluster, self.settings, self.term = cluster, settings, term
         self.runners = Runners(cluster, term)
         self.command_log = CommandLog()
+        self.checkpoint_store = CheckpointStore()
         self.new_metrics: set[str] = set()
         self.ended = False
         self._database = database
-        self._specs: dict[str, SweepSpec] = {}
+        self._specs: RecentlyUsed[str, SweepSpec] = RecentlyUsed(SPECS)
+        self._plans: RecentlyUsed[str, TrialPlan] = RecentlyUsed(PLANS)
+        self._resources: dict[str, ResourcesSpec] = {}
 
     def read(self) -> AbstractContextManager[Session]:
         """Open a session for reading; its changes are not committed."""
@@ -51,15 +81,39 @@ class ReconcileContext:
         return self._database.write(self.term)
 
     def spec(self, session: Session, sweep_id: str) -> SweepSpec:
-        """Return a sweep's document, parsed when it is first asked for in this term.
+        """Return a sweep's document. It is parsed unless it is among those that were asked for last.
 
         Raises:
             NotFound: If there is no such sweep.
-            pydantic.ValidationError: If the document is not valid in this version.
+            InvalidDocument: If the document is not valid in this version.
         """
-        if sweep_id not in self._specs:
-            self._specs[sweep_id] = SweepSpec.model_validate(sweeps.get(session, sweep_id).spec)
-        return self._specs[sweep_id]
+        return self._specs.get(sweep_id, lambda: _parsed(sweeps.get(session, sweep_id).spec))
+
+    def resources(self, session: Session, sweep_id: str) -> ResourcesSpec:
+        """Return what one pack of an open sweep needs. It is kept until ``forget``.
+
+        Raises:
+            NotFound: If there is no such sweep.
+            InvalidDocument: If the sweep's document is not valid in this version.
+        """
+        if sweep_id not in self._resources:
+            self._resources[sweep_id] = self.spec(session, sweep_id).resources
+        return self._resources[sweep_id]
+
+    def plan(self, session: Session, trial: Trial) -> TrialPlan:
+        """Return a trial's specification, or why it cannot be trained. It is made unless it was asked for lately.
+
+        Raises:
+            NotFound: If there is no such sweep.
+            InvalidDocument: If the sweep's document is not valid in this version.
+        """
+        spec = self.spec(session, trial.sweep_id)
+        return self._plans.get(trial.id, lambda: plan_trial(spec, trial.number, trial.params))
+
+    def forget(self, sweep_id: str) -> None:
+        """Drop what is kept of a sweep that has ended."""
+        self._resources.pop(sweep_id, None)
+        self.new_metrics.discard(sweep_id)
 
     def mark_lost(self, pack: Pack, domain: FailureDomain, reason: str) -> None:
         """End a pack whose runner is gone, in a separate transaction, and move its unfinished trials on.
@@ -76,3 +130,4 @@ class ReconcileContext:
             spec = self.spec(session, pack.sweep_id)
             lost_packs.mark_lost(session, packs.get(session, pack.id), domain, reason, spec.retries)
         self.command_log.forget(pack.id)
+        self.checkpoint_store.forget(pack.id)

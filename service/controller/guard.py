@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from pydantic import ValidationError
 from ray.exceptions import RayError
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from service.controller import sweep_lifecycle
 from service.controller.cluster import ClusterUnreachable
-from service.controller.context import ReconcileContext
+from service.controller.context import InvalidDocument, ReconcileContext
 from service.controller.runners import find_runner_name
 from service.store import packs
-from service.store.database import LeadLost
-from workers.spec.field_errors import field_errors
+from service.store.database import LeadLost, is_unavailable
+from workers.errors import store_problem
 
 log = logging.getLogger(__name__)
 
 MAX_CONSECUTIVE_ERRORS = 10
-"""A sweep fails when the same action on it has raised an unexpected error this many times in a row."""
+"""A sweep fails when the same action on it has raised an unexpected error at least this many times in a row,"""
+MIN_SECONDS = 20.0
+"""and has done so for this many seconds."""
+
+
+@dataclass
+class _Errors:
+    """The errors that an action has raised in a row: how many, and since when on the monotonic clock."""
+
+    count: int = 0
+    since: float = field(default_factory=time.monotonic)
 
 
 class SweepGuard:
@@ -29,14 +38,17 @@ class SweepGuard:
 
     def __init__(self, context: ReconcileContext) -> None:
         self._context = context
-        self._errors: Counter[tuple[str, str]] = Counter()
+        self._errors: dict[tuple[str, str], _Errors] = {}
 
     def run(self, sweep_id: str, action: str, act: Callable[[], None]) -> None:
         """Call ``act``, and fail the sweep if that raises an error which belongs to the sweep.
 
-        A pydantic ValidationError means that the stored document is invalid, and fails the sweep at once. Any other
-        error fails it when the same action has raised one ``MAX_CONSECUTIVE_ERRORS`` times in a row; until then the
-        error is only counted. A failing sweep's runners are ended first, if there is a connection to Ray.
+        InvalidDocument, of the sweep's stored document, fails the sweep at once. Any other error fails it when the same
+        action has raised one ``MAX_CONSECUTIVE_ERRORS`` times in a row and for ``MIN_SECONDS``; until then the error is
+        only counted. A failing sweep's runners are ended first, if there is a connection to Ray.
+
+        An error of the checkpoint store (full, read-only, failing) is nobody's fault: it is noted for the health of the
+        store, which holds back launching, and not counted.
 
         Args:
             sweep_id: The sweep that ``act`` works on.
@@ -48,29 +60,34 @@ class SweepGuard:
             LeadLost: If another controller leads by now.
             ClusterUnreachable: If there is no connection to Ray.
             ray.exceptions.RayError: If a call to Ray fails.
-            sqlalchemy.exc.OperationalError: If the database cannot be reached, or is locked.
-            sqlalchemy.exc.InterfaceError: If the database's driver fails.
+            sqlalchemy.exc.SQLAlchemyError: If the database cannot be used (``is_unavailable``): it cannot be reached,
+                or is locked, full, read-only or damaged.
         """
         try:
             act()
-        except (LeadLost, ClusterUnreachable, RayError, OperationalError, InterfaceError):
+        except (LeadLost, ClusterUnreachable, RayError):
             raise
-        except ValidationError as error:
-            problem = field_errors(error)[0]
-            self._fail(
-                sweep_id, f"its stored document is not valid in this version: {problem}. Post it again, corrected"
-            )
+        except InvalidDocument as error:
+            self._fail(sweep_id, f"{error}. Post it again, corrected")
         except Exception as error:
-            self._errors[sweep_id, action] += 1
-            if self._errors[sweep_id, action] == 1:
-                log.exception("Sweep %s: unexpected error in %r; trying again", sweep_id, action)
-            if self._errors[sweep_id, action] >= MAX_CONSECUTIVE_ERRORS:
-                found = f"{type(error).__name__}: {error}"
-                self._fail(
-                    sweep_id, f"{action!r} failed {MAX_CONSECUTIVE_ERRORS} times in a row in the controller: {found}"
-                )
+            if is_unavailable(error):
+                raise
+            problem = store_problem(error)
+            if problem is not None:
+                self._context.checkpoint_store.fail(problem)
+                return
+            self._count(sweep_id, action, error)
         else:
             self._errors.pop((sweep_id, action), None)
+
+    def _count(self, sweep_id: str, action: str, error: Exception) -> None:
+        errors = self._errors.setdefault((sweep_id, action), _Errors())
+        errors.count += 1
+        if errors.count == 1:
+            log.error("Sweep %s: unexpected error in %r; trying again", sweep_id, action, exc_info=error)
+        if errors.count >= MAX_CONSECUTIVE_ERRORS and time.monotonic() - errors.since >= MIN_SECONDS:
+            found = f"{type(error).__name__}: {error}"
+            self._fail(sweep_id, f"{action!r} failed {errors.count} times in a row in the controller: {found}")
 
     def _fail(self, sweep_id: str, reason: str) -> None:
         log.error("Sweep %s fails: %s", sweep_id, reason)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from service.states import TRIAL_ENDED, TrialState
-from service.store import attempts, checkpoints, events, outbox, reports, sweeps, trials
+from service.store import attempts, checkpoints, events, outbox, packs, reports, sweeps, trials
 from service.store.tables import Attempt, Pack, Trial, TrialCheckpoint
 from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
 from workers.spec.sweep import RetriesSpec
@@ -92,8 +92,12 @@ def _store_checkpoint(session: Session, trial: Trial, report: Checkpointed) -> N
         best=report.best,
         objective=report.objective,
         at=time.time(),
+        size=report.size,
     )
-    if checkpoints.add(session, row):
+    new = checkpoints.add(session, row)
+    if report.kept is not None:
+        checkpoints.note_kept(session, trial.id, report.step, report.kept, time.time())
+    if new:
         outbox.checkpoint_written(session, trial.sweep_id, row)
         data: dict[str, Any] = {"number": trial.number, "step": report.step, "best": report.best}
         data |= {"objective": trial.objective, "best_step": trial.best_step}
@@ -101,22 +105,31 @@ def _store_checkpoint(session: Session, trial: Trial, report: Checkpointed) -> N
 
 
 def _store_end(session: Session, trial: Trial, attempt: Attempt, report: Ended, retries: RetriesSpec) -> None:
-    attempts.end(attempt, report.outcome, report.cause, report.reason)
+    attempts.end(attempt, report.outcome, report.cause, report.reason, report.log)
     if trial.state in TRIAL_ENDED:
         return
     to: TrialState
+    reason = report.reason
     if report.outcome == "failed":
-        to = _charge_failure(trial, report, retries)
+        alone = len(packs.get(session, attempt.pack_id).trial_ids) == 1
+        to = _charge_failure(trial, report, retries, alone)
+        if to == "failed":
+            session.flush()
+            reason = attempts.with_first_cause(session, trial.id, reason)
     else:
         to = "waiting" if report.outcome == "paused" else report.outcome
-    trials.move(session, trial, to, report.reason)
+    trials.move(session, trial, to, reason)
 
 
-def _charge_failure(trial: Trial, report: Ended, retries: RetriesSpec) -> TrialState:
+def _charge_failure(trial: Trial, report: Ended, retries: RetriesSpec, alone: bool) -> TrialState:
     """Count a failure, and return ``waiting`` if the trial has retries left for its cause, else ``failed``.
 
-    A failure without a cause is counted as the user's.
+    A failure without a cause is counted as the user's. If the checkpoint store fails, or if memory was too short for a
+    pack of several trials, nothing is counted: the trial waits for the store, or for a smaller pack. A trial that is
+    too large for the memory while it is alone is the user's to change.
     """
+    if report.cause == "storage" or (report.cause == "memory" and not alone):
+        return "waiting"
     if report.cause == "infrastructure":
         trial.infrastructure_failures += 1
         return "waiting" if trial.infrastructure_failures <= retries.infrastructure else "failed"

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+
+from sqlalchemy.orm import Session
 
 from service.controller import scheduling
 from service.controller.context import ReconcileContext
 from service.controller.guard import SweepGuard
 from service.controller.placement import Capacity
+from service.controller.retry_pauses import RetryPauses
 from service.controller.runners import assignment
-from service.states import SWEEP_ENDED
-from service.store import packs, quotas, sweeps
-from service.store.tables import Pack
+from service.store import attempts, packs, quotas
+from service.store.sweeps import OpenSweep
+from service.store.tables import Pack, Trial
+
+NEVER_LAUNCH = ("paused", "cancelling")
+"""The states of open sweeps that start no trial. A queued one may have begun to run since it was read."""
+IDLE_SECONDS = 5.0
+"""A sweep without a trial to run is asked again after this many seconds, even if nothing has happened in it."""
 
 
 @dataclass
@@ -30,10 +39,15 @@ class _Round:
 
 
 class PackLauncher:
-    """Stores packs of waiting trials in the database while the cluster has room, and starts a runner for each."""
+    """Stores packs of waiting trials in the database while the cluster has room, and starts a runner for each.
+
+    It keeps, for each sweep without a trial to run, its last event at that time, so that it need not ask in each tick.
+    """
 
     def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
         self._context, self._guard = context, guard
+        self._idle: dict[str, tuple[int, float]] = {}
+        self._pauses = RetryPauses()
 
     def start_planned(self) -> None:
         """Start the runner of every pack that is planned and not started, or adopt one that already runs in Ray."""
@@ -51,41 +65,72 @@ class PackLauncher:
         with context.write() as session:
             packs.mark_started(session, pack.id)
 
-    def launch(self, open_sweeps: Sequence[str]) -> None:
+    def launch(self, open_sweeps: Sequence[OpenSweep]) -> None:
         """Plan packs for the sweeps in order, then start the runner of every planned pack.
 
         Waiting trials that cannot be trained are failed. A sweep whose packs fit on no node is passed over. A round
         ends at the first other sweep whose waiting trials do not all find room: smaller packs of younger sweeps could
-        otherwise keep a large pack waiting for ever.
+        otherwise keep a large pack waiting for ever. While the checkpoint store fails, no pack is planned.
 
         Args:
-            open_sweeps: The ids of the sweeps that have not ended, the oldest first.
+            open_sweeps: The sweeps that have not ended, the oldest first, as they were before this tick advanced them.
         """
+        if not self._context.checkpoint_store.may_launch:
+            return
         with self._context.read() as session:
             round_ = _Round(scheduling.free_capacity(session, self._context.cluster.nodes()))
-        for sweep_id in open_sweeps:
-            self._guard.run(sweep_id, "launch", partial(self._launch_sweep, sweep_id, round_))
-            if round_.full:
+        for sweep in open_sweeps:
+            # with no CPU left, no sweep needs to be asked what it wants
+            if round_.full or round_.capacity.cpus <= 0:
                 break
+            if sweep.state not in NEVER_LAUNCH and not self._was_idle(sweep):
+                self._guard.run(sweep.id, "launch", partial(self._launch_sweep, sweep, round_))
         self.start_planned()
 
-    def _launch_sweep(self, sweep_id: str, round_: _Round) -> None:
+    def forget(self, sweep_id: str) -> None:
+        """Drop what is kept of a sweep that has ended."""
+        self._idle.pop(sweep_id, None)
+
+    def _was_idle(self, sweep: OpenSweep) -> bool:
+        """Return whether the sweep had no trial to run a short time ago, and nothing has happened in it since."""
+        event_seq, at = self._idle.get(sweep.id, (None, 0.0))
+        return event_seq == sweep.event_seq and time.monotonic() - at < IDLE_SECONDS
+
+    def _launch_sweep(self, sweep: OpenSweep, round_: _Round) -> None:
         context = self._context
         with context.read() as session:
-            if sweeps.get(session, sweep_id).state in SWEEP_ENDED:
-                return
-            spec = context.spec(session, sweep_id)
-            waiting = quotas.within(session, sweep_id, scheduling.trials_to_run(session, sweep_id))
+            needs = context.resources(session, sweep.id)
             # no node is large enough for a pack of this sweep: it waits without holding up the younger ones
-            if not waiting or not round_.capacity.can_ever_hold(spec.resources):
+            if not round_.capacity.can_ever_hold(needs):
                 return
-            trainable, reasons = scheduling.split_trainable(spec, waiting)
+            ready = scheduling.trials_to_run(session, sweep.id)
+            if not ready:
+                self._idle[sweep.id] = (sweep.event_seq, time.monotonic())
+                return
+            waiting = quotas.within(session, sweep.id, self._without_pauses(session, ready))
+            if not waiting:
+                return
+            # where there is no room, one trial that could run is enough to know that the sweep waits for room
+            if not round_.capacity.free_packs(needs) and context.plan(session, waiting[0]).spec is not None:
+                round_.full = True
+                return
+            spec = context.spec(session, sweep.id)
+            trainable, reasons = scheduling.split_trainable(waiting, partial(context.plan, session))
             groups = scheduling.next_packs(session, spec, trainable, round_.capacity)
         if reasons:
             with context.write() as session:
-                scheduling.fail_waiting(session, sweep_id, reasons)
+                scheduling.fail_waiting(session, sweep.id, reasons)
         for group in groups:
             with context.write() as session:
-                scheduling.plan_pack(session, sweep_id, [trial.id for trial in group], spec, context.term)
-            round_.capacity = round_.capacity.minus(spec.resources)
+                scheduling.plan_pack(session, sweep.id, [trial.id for trial in group], spec, context.term)
+            round_.capacity = round_.capacity.minus(needs)
         round_.full = len(trainable) > sum(len(group) for group in groups)
+
+    def _without_pauses(self, session: Session, waiting: Sequence[Trial]) -> list[Trial]:
+        """Return the trials that need not wait any longer after attempts that went wrong.
+
+        Those that were in one pack wait for one another, so that they can be in one again.
+        """
+        histories = attempts.histories(session, [trial.id for trial in waiting])
+        wait = {history[-1].pack_id for history in histories.values() if not self._pauses.is_over(history)}
+        return [trial for trial in waiting if trial.id not in histories or histories[trial.id][-1].pack_id not in wait]

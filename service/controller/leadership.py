@@ -15,11 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.store import leases
 from service.store.database import Database, LeadLost
+from service.store.tables import Lease
 
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS = 300.0
-"""If no progress is reported for this many seconds, a tick hangs in a call that cannot be interrupted: exit."""
+"""If no tick succeeds for this many seconds while leading, whether in one term or in several, exit."""
+EXIT_STATUS = 70
+"""The status with which a controller ends that cannot go on by itself, so that another process takes its place."""
 
 
 class Leadership:
@@ -40,15 +43,38 @@ class Leadership:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._database, self._seconds = database, seconds
         self._progress = time.monotonic()
+        self._seen: leases.LeaseSight | None = None
+        self._seen_at = 0.0
         self.lost = threading.Event()
 
     def acquire(self) -> int | None:
-        """Take the lease and return the new term; return None, at once, if another controller holds it."""
-        with self._database.write() as session:
-            return leases.acquire(session, self.holder, self._seconds)
+        """Take the lease and return the new term; return None, at once, if another controller holds it.
+
+        A lease that was not renewed for ``seconds`` between two calls, on this process's monotonic clock, is taken even
+        if it ends in the future: its holder is gone, and some clock was set.
+        """
+        term = None
+        try:
+            with self._database.write() as session:
+                term = leases.acquire(session, self.holder, self._seconds, self._abandoned())
+                self._note_sight(leases.current(session))
+        finally:
+            if term is None:  # waiting for another controller, or for the database, is no failure of ours
+                self._progress = time.monotonic()
+        return term
+
+    def _abandoned(self) -> leases.LeaseSight | None:
+        return self._seen if time.monotonic() - self._seen_at > self._seconds else None
+
+    def _note_sight(self, lease: Lease | None) -> None:
+        sight = leases.LeaseSight(lease.term, lease.expires_at) if lease else None
+        if sight != self._seen:
+            self._seen, self._seen_at = sight, time.monotonic()
 
     def report_progress(self) -> None:
-        """Note that a tick begins. If this is not called for ``STUCK_SECONDS``, the process exits with status 70.
+        """Note that a tick has succeeded. If none does for ``STUCK_SECONDS``, the process exits with ``EXIT_STATUS``.
+
+        The beginning of a term is no progress: a term that fails at once, and is begun again and again, is stuck too.
 
         Raises:
             LeadLost: If another controller has taken over.
@@ -65,7 +91,6 @@ class Leadership:
         """
         done = threading.Event()
         self.lost.clear()
-        self.report_progress()
         renewer = threading.Thread(target=self._renew, args=(term, done), name="lease", daemon=True)
         renewer.start()
         try:
@@ -79,8 +104,8 @@ class Leadership:
     def _renew(self, term: int, done: threading.Event) -> None:
         while not done.wait(self._seconds / 3):
             if time.monotonic() - self._progress > STUCK_SECONDS:
-                log.critical("No progress for %.0f s; this controller exits so that it can be restarted", STUCK_SECONDS)
-                os._exit(70)
+                log.critical("No tick succeeded for %.0f s; this controller exits to be restarted", STUCK_SECONDS)
+                os._exit(EXIT_STATUS)
             try:
                 with self._database.write() as session:
                     leases.renew(session, term, self._seconds)

@@ -59,27 +59,41 @@ def _times(cpus: float, gpus: float, needs: ResourcesSpec) -> int:
     return min(by_cpu, int(gpus // needs.gpus)) if needs.gpus else by_cpu
 
 
-def retry_packs(waiting: Sequence[Trial], latest: Mapping[str, Attempt], sizes: Mapping[str, int]) -> list[list[Trial]]:
-    """Group the trials that were lost with their process into packs of at most half their lost pack's size.
+def retry_packs(waiting: Sequence[Trial], histories: Mapping[str, Sequence[Attempt]]) -> list[list[Trial]]:
+    """Group the trials that had begun and go on by the packs in which they were, the rest of each in one pack.
 
-    Other trials, and those that were lost with the whole cluster, are left out. One trial of a lost pack may be what
-    ends the process. Halving the packs isolates it, while the others finish.
+    A pack has the same values again only if it holds the same trials: what a trial is padded to, and with that the
+    rounding of its numbers, depends on the others. So a pack that was lost or paused is tried again as it was. It is
+    halved if memory was too short for it, and if trials of it were lost with their process twice in a row: one of them
+    may be what ends the process. Halving isolates it, while the others finish.
+
+    Trials that have not begun, and those that failed by their own fault, are left out.
 
     Args:
-        waiting: The waiting trials, whether they were lost or not.
-        latest: The latest attempt of each trial that has had one, by the trial's id.
-        sizes: The number of trials of each lost pack, by the pack's id.
+        waiting: The waiting trials, whether they had begun or not.
+        histories: All attempts of each trial that has had one, in their order, by the trial's id.
     """
     groups: dict[str, list[Trial]] = {}
     for trial in waiting:
-        attempt = latest.get(trial.id)
-        if attempt is not None and attempt.outcome == attempts.LOST and attempt.cause == "process":
-            groups.setdefault(attempt.pack_id, []).append(trial)
-    return [part for pack_id, group in groups.items() for part in _split(group, max(1, sizes[pack_id] // 2))]
+        history = histories.get(trial.id)
+        if history and _goes_on(history[-1]):
+            groups.setdefault(history[-1].pack_id, []).append(trial)
+    return [part for group in groups.values() for part in _split(group, [histories[trial.id] for trial in group])]
 
 
-def _split(group: list[Trial], size: int) -> list[list[Trial]]:
+def _goes_on(attempt: Attempt) -> bool:
+    return attempt.outcome in (attempts.LOST, "paused") or (attempt.outcome == "failed" and attempt.cause != "user")
+
+
+def _split(group: list[Trial], histories: Sequence[Sequence[Attempt]]) -> list[list[Trial]]:
+    too_large = any(history[-1].cause == "memory" for history in histories)
+    lost_again = any(len(history) > 1 and all(_lost_process(a) for a in history[-2:]) for history in histories)
+    size = max(1, len(group) // 2) if too_large or lost_again else len(group)
     return [group[start : start + size] for start in range(0, len(group), size)]
+
+
+def _lost_process(attempt: Attempt) -> bool:
+    return attempt.outcome == attempts.LOST and attempt.cause == "process"
 
 
 def fresh_packs(

@@ -7,6 +7,7 @@ import time
 from functools import partial
 
 from service.controller import ingest
+from service.controller.cluster import Death
 from service.controller.context import ReconcileContext
 from service.controller.guard import SweepGuard
 from service.controller.runner_requests import PollResult
@@ -27,6 +28,7 @@ class RunnerPoller:
 
     def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
         self._context, self._guard = context, guard
+        self._stored_at: dict[str, float] = {}
 
     def poll(self, wait: float) -> None:
         """Poll the runner of every started pack, and handle the answers that come within ``wait`` seconds.
@@ -38,6 +40,7 @@ class RunnerPoller:
             started = [pack for pack in packs.open_packs(session) if pack.state == "started"]
             named = [(pack, find_runner_name(session, pack)) for pack in started]
         by_id = {pack.id: (pack, name) for pack, name in named}
+        self._stored_at = {pack_id: at for pack_id, at in self._stored_at.items() if pack_id in by_id}
         for result in runners.poll(named, wait):
             pack, name = by_id.get(result.pack_id, (None, ""))
             if pack is None:
@@ -48,7 +51,9 @@ class RunnerPoller:
     def _handle(self, result: PollResult, pack: Pack, name: str) -> None:
         if result.poll is None:
             self._handle_problem(result, pack, name)
-        elif _is_worth_storing(result.poll, pack):
+            return
+        self._context.checkpoint_store.note(pack.id, result.poll)
+        if self._is_worth_storing(result.poll, pack):
             self._store(result.poll, pack, name)
 
     def _store(self, poll: Poll, pack: Pack, name: str) -> None:
@@ -60,6 +65,7 @@ class RunnerPoller:
             ended = poll.state == "ended" and not attempts.open_of_pack(session, pack.id)
             if ended:
                 packs.end(row)
+        self._stored_at[pack.id] = time.monotonic()
         if ended:
             # the runner would leave by itself, but the next pack needs its CPUs now
             context.ended = True
@@ -70,16 +76,25 @@ class RunnerPoller:
         if result.problem == "silent":
             log.warning("The runner of pack %s does not answer at the moment: %s", pack.id, result.message)
             return
-        killed = result.problem == "dead" and self._context.cluster.was_killed(name)
+        death = self._death(result, pack, name)
         self._context.runners.end(pack.id, name)
+        self._context.mark_lost(pack, death.domain, death.words or result.message)
+
+    def _death(self, result: PollResult, pack: Pack, name: str) -> Death:
+        """Return what was lost with a runner that is dead or given up."""
+        if result.problem == "dead":
+            return self._context.cluster.death(name)
+        if result.problem == "foreign":
+            return Death("preemption")
         # a runner that never answered never had its resources: that is the cluster's fault, and no trial's
-        never_ran = pack.seen_at is None and result.problem == "timed out"
-        message = "its runner was ended from outside, by an order to Ray" if killed else result.message
-        self._context.mark_lost(pack, "cluster" if killed or never_ran else "process", message)
+        return Death("cluster" if pack.seen_at is None else "process")
 
+    def _is_worth_storing(self, poll: Poll, pack: Pack) -> bool:
+        """Return whether an answer changes the database: by new reports, by the pack's end, or by an old ``seen_at``.
 
-def _is_worth_storing(poll: Poll, pack: Pack) -> bool:
-    """Return whether an answer changes the database: by new reports, by the pack's end, or by an old ``seen_at``."""
-    if poll.state == "ended" or any(report.seq > pack.last_seq for report in poll.reports):
-        return True
-    return pack.seen_at is None or time.time() - pack.seen_at > SEEN_SECONDS
+        The age of ``seen_at`` is counted from when this term stored it, since the wall clock may have been set.
+        """
+        if poll.state == "ended" or any(report.seq > pack.last_seq for report in poll.reports):
+            return True
+        stored_at = self._stored_at.get(pack.id)
+        return stored_at is None or time.monotonic() - stored_at > SEEN_SECONDS

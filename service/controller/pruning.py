@@ -99,7 +99,7 @@ def asha(
         below = {t for t, value in values.items() if objective.better(cut, value) and not _finished(curves[t], steps)}
         # a trial that has ended below the cut was pruned here, whatever it has reported since
         pruned |= below - running
-        for trial in below & running:
+        for trial in sorted(below & running):
             # a trial that has reached the next rung is judged there
             if position + 1 < len(rungs) and _best_at(curves[trial], rungs[position + 1], objective) is not None:
                 continue

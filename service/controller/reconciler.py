@@ -1,4 +1,4 @@
-"""One tick of the reconcile loop: poll the runners, advance every open sweep, then launch packs.
+"""One tick of the reconcile loop: poll the runners, advance the sweeps that have changed, then launch packs.
 
 Every action is idempotent. A tick may be interrupted anywhere, and the next tick, or the next controller, repeats it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from service.controller.advancing import SweepAdvancer
+from service.controller.attention import Attention
 from service.controller.cluster import Cluster
 from service.controller.context import ReconcileContext
 from service.controller.guard import SweepGuard
@@ -16,6 +17,7 @@ from service.controller.polling import RunnerPoller
 from service.settings import ControllerSettings
 from service.store import packs, sweeps
 from service.store.database import Database
+from service.store.sweeps import OpenSweep
 
 
 class Reconciler:
@@ -28,11 +30,17 @@ class Reconciler:
         self._context = ReconcileContext(database, cluster, settings, term)
         self._guard = SweepGuard(self._context)
         self._poller = RunnerPoller(self._context, self._guard)
+        self._attention = Attention()
         self._advancer = SweepAdvancer(self._context)
         self.launcher = PackLauncher(self._context, self._guard)
 
+    @property
+    def behind(self) -> bool:
+        """Whether the last tick left changed sweeps to the next one, which should follow without a pause."""
+        return self._attention.behind
+
     def tick(self, wait: float) -> bool:
-        """Poll the runners, advance every open sweep, and launch packs.
+        """Poll the runners, advance the sweeps that need it (``attention``), and launch packs.
 
         Args:
             wait: How many seconds the runners have to answer.
@@ -46,12 +54,28 @@ class Reconciler:
             self.launcher.start_planned()
             self._poller.poll(wait)
         with self._context.read() as session:
-            open_sweeps = sweeps.open_ids(session)
-        for sweep_id in open_sweeps:
-            self._guard.run(sweep_id, "advance", partial(self._advancer.advance, sweep_id))
+            open_sweeps = sweeps.open_sweeps(session)
+        for sweep_id in self._attention.forget_ended(open_sweeps):
+            self._forget(sweep_id)
+        for sweep in self._attention.choose(open_sweeps):
+            self._guard.run(sweep.id, "advance", partial(self._advance, sweep))
         if self._context.cluster.connected:
             self.launcher.launch(open_sweeps)
         return self._context.ended
+
+    @property
+    def checkpoint_problem(self) -> str | None:
+        """What is wrong with the checkpoint store, for a person to read; None if checkpoints are written."""
+        return self._context.checkpoint_store.problem
+
+    def _advance(self, sweep: OpenSweep) -> None:
+        unsettled = self._advancer.advance(sweep.id)
+        self._attention.looked(sweep, unsettled=unsettled)
+
+    def _forget(self, sweep_id: str) -> None:
+        self._advancer.forget(sweep_id)
+        self.launcher.forget(sweep_id)
+        self._context.forget(sweep_id)
 
     def mark_all_lost(self, reason: str) -> None:
         """End every open pack as lost with its cluster, and move its trials on; no trial is charged a retry."""

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import ray
+from pydantic import ValidationError
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from service.store.database import LeadLost
 from workers.protocol import Command, Poll, StaleTerm
+from workers.wording import first_problem
 
 log = logging.getLogger(__name__)
 
-RunnerProblem = Literal["dead", "silent", "timed out"]
+RunnerProblem = Literal["dead", "silent", "timed out", "foreign"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class PollResult:
         pack_id: The pack that the runner trains.
         poll: The answer; None if there is a problem.
         problem: ``dead`` if the process is gone, ``silent`` if this poll failed but the runner may still be training,
-            ``timed out`` if it has been silent for too long; None if there is an answer.
+            ``timed out`` if it has been silent for too long, ``foreign`` if its answer is not one of this version; None
+            if there is an answer.
         message: The problem, in the words of Ray or of this controller; empty if there is an answer.
     """
 
@@ -83,7 +86,6 @@ class RunnerRequests:
 
         Raises:
             LeadLost: If a runner obeys a controller with a newer term.
-            pydantic.ValidationError: If a runner's answer is not a ``Poll`` of this version.
         """
         self._log_failed_commands()
         refs = {pending.ref: pack_id for pack_id, pending in self._pending.items()}
@@ -109,6 +111,10 @@ class RunnerRequests:
                 return PollResult(pack_id, problem="dead", message=str(error))
             self._silent_since[pack_id] = pending.silent_since
             return PollResult(pack_id, problem="silent", message=str(error))
+        except ValidationError as error:
+            self._silent_since.pop(pack_id, None)
+            message = f"its runner is of another version, whose answers this one cannot read: {first_problem(error)}"
+            return PollResult(pack_id, problem="foreign", message=message)
         self._silent_since.pop(pack_id, None)
         return PollResult(pack_id, poll)
 

@@ -60,6 +60,7 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
         cpus=pack.cpus,
         gpus=pack.gpus,
         data_dir=str(settings.data_dir.absolute()) if settings.data_dir else None,
+        keep_every=spec.checkpoints.keep_every,
         orphan_ttl=settings.orphan_ttl_seconds,
     )
 
@@ -89,11 +90,11 @@ class Runners:
 
         Returns:
             The answers that have come in time, also to earlier polls; polls that failed (``silent``); runners that are
-            ``dead``; and runners that are given up (``timed out``). The caller has to end the last two.
+            ``dead``; and runners that are given up (``timed out``), or that this version does not understand
+            (``foreign``). The caller has to end the last three.
 
         Raises:
             LeadLost: If a runner obeys a controller with a newer term.
-            pydantic.ValidationError: If a runner's answer is not a ``Poll`` of this version.
         """
         gone = []
         for pack, name in open_packs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
@@ -11,7 +11,7 @@ from service.controller.cluster import Node
 from service.controller.placement import Capacity, fresh_packs, retry_packs
 from service.store import attempts, open_trials, packs, sweeps, trials
 from service.store.tables import Pack, Trial
-from workers.spec.expand import plan_trial
+from workers.spec.expand import TrialPlan
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import TrialSpec
 
@@ -26,19 +26,25 @@ def free_capacity(session: Session, nodes: Sequence[Node]) -> Capacity:
     return Capacity.free(nodes, packs.open_packs(session))
 
 
-def trials_to_run(session: Session, sweep_id: str) -> list[Trial]:
-    """Return the first ``LOOK_AHEAD`` waiting trials of a sweep that no user has stopped or cancelled.
+def trials_to_run(session: Session, sweep_id: str, limit: int = LOOK_AHEAD) -> list[Trial]:
+    """Return the first ``limit`` waiting trials of a sweep that no user has stopped or cancelled.
 
     There are none unless the sweep is running or stopping. In a sweep that is stopping, ``sweep_lifecycle.settle``
     cancels those that never began, which may still be to come; ``plan_pack`` leaves them out.
     """
     if sweeps.get(session, sweep_id).state not in ("running", "stopping"):
         return []
-    return open_trials.ready(session, sweep_id, LOOK_AHEAD)
+    return open_trials.ready(session, sweep_id, limit)
 
 
-def split_trainable(spec: SweepSpec, candidates: Sequence[Trial]) -> tuple[list[TrainableTrial], dict[str, str]]:
+def split_trainable(
+    candidates: Sequence[Trial], plan: Callable[[Trial], TrialPlan]
+) -> tuple[list[TrainableTrial], dict[str, str]]:
     """Split trials into those that can be trained and those that cannot.
+
+    Args:
+        candidates: The trials.
+        plan: Returns a trial's specification, or why it cannot be trained.
 
     Returns:
         The trials that can be trained, each with its specification, and the reasons why the others cannot, by the
@@ -47,11 +53,11 @@ def split_trainable(spec: SweepSpec, candidates: Sequence[Trial]) -> tuple[list[
     trainable: list[TrainableTrial] = []
     reasons: dict[str, str] = {}
     for trial in candidates:
-        plan = plan_trial(spec, trial.number, trial.params)
-        if plan.spec is None:
-            reasons[trial.id] = plan.reason
+        planned = plan(trial)
+        if planned.spec is None:
+            reasons[trial.id] = planned.reason
         else:
-            trainable.append((trial, plan.spec))
+            trainable.append((trial, planned.spec))
     return trainable, reasons
 
 
@@ -75,12 +81,10 @@ def next_packs(
 ) -> list[list[Trial]]:
     """Group trials into packs, and return as many packs as the free CPUs and GPUs hold.
 
-    Trials that were lost with their process come first, because a sweep that is stopping waits only for them.
+    Trials that had begun come first, because a sweep that is stopping waits only for them.
     """
     candidates = [trial for trial, _ in trainable]
-    latest = attempts.latest(session, [trial.id for trial in candidates])
-    sizes = packs.sizes(session, {attempt.pack_id for attempt in latest.values()})
-    lost = retry_packs(candidates, latest, sizes)
+    lost = retry_packs(candidates, attempts.histories(session, [trial.id for trial in candidates]))
     retried = {trial.id for group in lost for trial in group}
     fresh = [(trial, trial_spec) for trial, trial_spec in trainable if trial.id not in retried]
     return [*lost, *fresh_packs(fresh, spec.resources, free)][: free.free_packs(spec.resources)]
@@ -116,12 +120,10 @@ def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: S
 def stalled_sweeps(session: Session, nodes: Sequence[Node]) -> list[str]:
     """Return a message for each running sweep whose waiting trials need packs that fit on no node."""
     found = []
-    for sweep in sweeps.in_state(session, "running"):
-        needs = sweep.spec.get("resources", {})
-        cpus, gpus = float(needs.get("cpus", 1.0)), float(needs.get("gpus", 0.0))
+    for sweep_id, cpus, gpus in sweeps.needs_of_running(session):
         fits = any(node.cpus >= cpus and node.gpus >= gpus for node in nodes)
-        if not fits and open_trials.exist(session, sweep.id, "waiting"):
+        if not fits and open_trials.exist(session, sweep_id, "waiting"):
             found.append(
-                f"no node is large enough for {sweep.id}, which needs {cpus:g} CPUs and {gpus:g} GPUs on one node"
+                f"no node is large enough for {sweep_id}, which needs {cpus:g} CPUs and {gpus:g} GPUs on one node"
             )
     return found

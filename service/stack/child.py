@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from service.stack.log_file import append_to, keep_short, last_lines
+from service.stack.private_files import UMASK
 from service.stack.processes import ManagedProcess
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -43,13 +45,18 @@ class Child:
     def pid(self) -> int | None:
         """The process id; None before the first start, after ``finish``, and while a restart is awaited.
 
-        A process that has ended keeps its id until ``restart_if_ended`` has noticed the end.
+        A process that has ended keeps its id until ``look_after`` has noticed the end.
         """
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the process. It must not be running."""
-        with self.log.open("ab") as log:
+        """Start the process. It must not be running.
+
+        Raises:
+            OSError: The log cannot be written, or no process can be created.
+        """
+        self._started_at = time.monotonic()
+        with append_to(self.log) as log:
             self._process = subprocess.Popen(
                 self.part.command,
                 env=dict(self.part.environment),
@@ -58,28 +65,34 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=self.log.parent,
+                umask=UMASK,
             )
-        self._started_at = time.monotonic()
 
-    def restart_if_ended(self) -> None:
-        """Notice the end of the process, and start it again if the pause after its end is over. Return at once.
+    def look_after(self) -> None:
+        """Keep the log short, notice the end of the process, and start it again after a pause. Return at once.
 
-        The pause begins with ``FIRST_PAUSE`` seconds and doubles with each end in a row, up to ``LONGEST_PAUSE``.
+        The pause begins with ``FIRST_PAUSE`` seconds and doubles with each end in a row, up to ``LONGEST_PAUSE``. A
+        start that fails counts as an end.
         """
+        with suppress(OSError):  # the process is worth more than its log
+            keep_short(self.log)
         if self._process is not None and self._process.poll() is not None:
-            self._has_ended(self._process.returncode)
+            self._signal(signal.SIGKILL)  # its children, left behind, would hold its port
+            code, self._process = self._process.returncode, None
+            self._pause(f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}")
         if self._process is None and time.monotonic() >= self._start_after:
-            self.start()
+            try:
+                self.start()
+            except OSError as error:
+                self._pause(f"could not be started ({error})")
 
-    def _has_ended(self, code: int) -> None:
-        self._signal(signal.SIGKILL)  # its children, left behind, would hold its port
+    def _pause(self, what_happened: str) -> None:
         if time.monotonic() - self._started_at > STEADY_SECONDS:
             self.ends = 0
-        pause = min(FIRST_PAUSE * 2**self.ends, LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** min(self.ends, 10), LONGEST_PAUSE)
         self.ends += 1
-        self._process, self._start_after = None, time.monotonic() + pause
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        self._say(f"{self.part.name} {how}; restarting it in {pause:g} s (its log: {self.log})")
+        self._start_after = time.monotonic() + pause
+        self._say(f"{self.part.name} {what_happened}; restarting it in {pause:g} s (its log: {self.log})")
 
     def terminate(self) -> None:
         """Ask the process and its group to end, by SIGTERM, and return at once."""
@@ -96,8 +109,7 @@ class Child:
 
     def last_words(self) -> str:
         """Return the last ``LAST_LINES`` lines of the process's log, indented; empty if there is no log."""
-        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return "\n".join(f"    {line}" for line in lines[-LAST_LINES:])
+        return "\n".join(f"    {line}" for line in last_lines(self.log, LAST_LINES))
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:

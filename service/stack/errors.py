@@ -49,11 +49,21 @@ class SamePort(Unusable):
 
 
 class HomeUnusable(Unusable):
-    """The stack's folder cannot be created, or its lock file cannot be opened for writing."""
+    """The stack's folder, or a file in it, cannot be created or opened for writing."""
 
     def __init__(self, home: Path, error: OSError) -> None:
         why = (error.strerror or type(error).__name__).lower()
         super().__init__(f"{home} cannot be used as a folder ({why}); choose another one with --home")
+
+
+class HomeOpen(Unusable):
+    """Other users of this machine could read the stack's folder or change what is in it."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path} {why}, so other users of this machine could read or change results; choose a folder of your own "
+            "with --home"
+        )
 
 
 class HomeBusy(StackError):

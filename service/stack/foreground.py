@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from service.stack.errors import StackError, Unusable
+from service.stack.errors import HomeBusy, StackError, Unusable
 from service.stack.stack import Stack
 
 BANNER = """
@@ -16,9 +17,11 @@ The Spectral-RNN service is up ({seconds:.0f} s). Ctrl-C stops it; running trial
   Web page     {url}
   API docs     {url}/docs
   MLflow       {mlflow_url}
-  Data         {home}
+  Data         {home}{sign_in}
   Logs         {logs}
 """
+SIGN_IN = """
+  Sign in      with the token in {file} (or: spectral token create)"""
 
 
 def up(
@@ -28,6 +31,8 @@ def up(
     cpus: int | None = None,
     gpus: int | None = None,
     foreground: bool = True,
+    auth: str = "auto",
+    workers: int = 1,
 ) -> int:
     """Start a stack, run it until SIGINT or SIGTERM, and stop it. Call this in the main thread.
 
@@ -39,13 +44,15 @@ def up(
         gpus: The number of GPUs to train on; None for all of this machine.
         foreground: Print the addresses, and a line whenever a process has ended and is restarted. If false, only the
             error that prevents the start is printed.
+        auth: ``tokens`` if users have to show a token; ``auto`` and ``none`` ask for none.
+        workers: The number of processes that serve the API.
 
     Returns:
-        The exit code: 0 after a signal, also one during the start; 1 if another stack runs in ``home`` or a process did
-        not get ready; 2 if a port, the folder or this installation cannot be used.
+        The exit code: 0 after a signal, also one during the start; 1 if a process did not get ready; 2 if a port, the
+        folder, the settings or this installation cannot be used; 3 if another stack runs in ``home``.
     """
     say = _print if foreground else _nothing
-    stack = Stack(home, port, mlflow_port, cpus, gpus, say=say)
+    stack = Stack(home, port, mlflow_port, cpus, gpus, auth=auth, workers=workers, say=say)
     before = {n: signal.signal(n, lambda *_: stack.interrupt()) for n in (signal.SIGINT, signal.SIGTERM)}
     started = time.monotonic()
     try:
@@ -57,6 +64,7 @@ def up(
                     url=stack.url,
                     mlflow_url=stack.mlflow_url,
                     home=stack.home.path,
+                    sign_in=SIGN_IN.format(file=stack.home.admin_token) if stack.layout.needs_sign_in else "",
                     logs=stack.home.logs,
                 )
             )
@@ -66,7 +74,7 @@ def up(
         say("Stopped before it was up.")
     except StackError as error:
         print(f"spectral up: {error}", file=sys.stderr)
-        return 2 if isinstance(error, Unusable) else 1
+        return 3 if isinstance(error, HomeBusy) else 2 if isinstance(error, Unusable) else 1
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -74,7 +82,8 @@ def up(
 
 
 def _print(message: str) -> None:
-    print(message, flush=True)
+    with suppress(OSError):  # a terminal that is gone, or a full disk, must not end the supervision
+        print(message, flush=True)
 
 
 def _nothing(message: str) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
@@ -37,18 +39,31 @@ def members(home: str) -> list[psutil.Process]:
 def end_all(home: str, grace: float = GRACE_SECONDS) -> int:
     """End the processes of the stack in ``home``: SIGTERM first, then SIGKILL for those left after ``grace`` seconds.
 
+    Processes that the others start meanwhile are ended too: it looks for them again until it finds none. A process that
+    is still there ``grace`` seconds after SIGKILL, because it hangs in the kernel, is left.
+
     Returns:
-        How many processes there were at the beginning.
+        How many processes there were.
     """
     left = members(home)
-    for send in (psutil.Process.terminate, psutil.Process.kill):
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                send(process)
-        _, left_now = psutil.wait_procs(left, timeout=grace)
-        if not left_now and not members(home):
+    ended = {process.pid for process in left}
+    _send(left, psutil.Process.terminate, grace)
+    until = None
+    while left := members(home):
+        ended |= {process.pid for process in left}
+        until = until or time.monotonic() + grace
+        _send(left, psutil.Process.kill, max(0.0, until - time.monotonic()))
+        if time.monotonic() > until:
             break
-    return len(left)
+    return len(ended)
+
+
+def _send(processes: list[psutil.Process], signal_by: Callable[[psutil.Process], None], seconds: float) -> None:
+    """Signal all processes, and wait for their end, at most for some seconds."""
+    for process in processes:
+        with suppress(psutil.Error):
+            signal_by(process)
+    psutil.wait_procs(processes, timeout=seconds)
 
 
 def main() -> None:

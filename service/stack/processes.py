@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import importlib.util
 import os
 import site
@@ -13,14 +14,18 @@ from pathlib import Path
 
 import service
 from service.environment import chosen, passes
+from service.mlflow_server import SECRET
 from service.stack.errors import NotInstalled
 from service.stack.guard import MARK
 from service.stack.home import Home
+from service.stack.log_file import MOST_BYTES
 from service.stack.ports import HOST
 from spectral_rnn_service import folders_of_pythonpath
 
 OBJECT_STORE_BYTES = 100_000_000
 LEASE_SECONDS = 6
+MLFLOW_HOSTS = "localhost,127.0.0.1,localhost:*,127.0.0.1:*"
+"""By which names MLflow answers, also through a tunnel from another port. Without them it takes ``10.example.org``."""
 IMPORTED = ("ray", "mlflow", "fastapi", "uvicorn", "sqlalchemy", "alembic", "torch")
 """The packages without which a process of the stack cannot do its work. The command line does not import them."""
 
@@ -48,6 +53,7 @@ class Layout:
 
     Attributes:
         home: The folder for everything that the stack keeps.
+        auth: Who may use the API: ``auto``, ``tokens`` or ``none``, as in SPECTRAL_AUTH.
         port: The port of the API and the web page.
         mlflow_port: The port of MLflow.
         ray_port: The port of Ray's head, where the controller connects.
@@ -55,6 +61,7 @@ class Layout:
         cpus: The number of CPUs that Ray may use; None for all of this machine.
         gpus: The number of GPUs that Ray may use; None for all of this machine.
         database_url: The SQLAlchemy URL of the database.
+        workers: The number of processes that serve the API.
     """
 
     home: Home
@@ -65,6 +72,8 @@ class Layout:
     cpus: int | None
     gpus: int | None
     database_url: str
+    auth: str = "auto"
+    workers: int = 1
 
     @property
     def url(self) -> str:
@@ -73,8 +82,18 @@ class Layout:
 
     @property
     def mlflow_url(self) -> str:
-        """The address of MLflow, such as ``http://127.0.0.1:5000``."""
+        """The address of MLflow's server, such as ``http://127.0.0.1:5000``."""
         return f"http://{HOST}:{self.mlflow_port}"
+
+    @property
+    def needs_sign_in(self) -> bool:
+        """Whether users show a token. ``auto`` asks for none, because the stack listens on this machine alone."""
+        return self.auth == "tokens"
+
+    @property
+    def mlflow_public_url(self) -> str:
+        """The address of MLflow for users: its server's own, or, if they have to sign in, a path of the API."""
+        return f"{self.url}/mlflow" if self.needs_sign_in else self.mlflow_url
 
 
 def managed_processes(layout: Layout) -> list[ManagedProcess]:
@@ -103,11 +122,16 @@ def environment(layout: Layout) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str(layout.home.token),
         # under `uv run` Ray would start its workers by uv, in a copy of the current folder
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        # Ray's way of a cluster on one machine, by default only on Windows and macOS: every port is on 127.0.0.1
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_ROTATION_BACKUP_COUNT": "1",
+        "RAY_ROTATION_MAX_BYTES": str(MOST_BYTES),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "RAY_prestart_worker_first_driver": "0",
         "SPECTRAL_DATABASE_URL": layout.database_url,
-        "SPECTRAL_MLFLOW_PUBLIC_URL": layout.mlflow_url,
+        "SPECTRAL_AUTH": layout.auth,
+        "SPECTRAL_MLFLOW_PUBLIC_URL": layout.mlflow_public_url,
     }
 
 
@@ -126,6 +150,7 @@ def _ray(layout: Layout) -> ManagedProcess:
         "--disable-usage-stats",
         "--include-dashboard=false",
         "--include-log-monitor=false",
+        "--no-monitor",  # the autoscaler's, which has nothing to scale and shows its metrics without a token
         f"--node-ip-address={HOST}",
         f"--port={layout.ray_port}",
         f"--temp-dir={layout.home.ray}",
@@ -143,22 +168,29 @@ def _ray(layout: Layout) -> ManagedProcess:
 def _mlflow(layout: Layout) -> ManagedProcess:
     folder = layout.home.mlflow
     command = [
-        *_program("mlflow", "mlflow"),
-        "server",
+        sys.executable,
+        "-m",
+        "service.mlflow_server",
         f"--backend-store-uri=sqlite:///{folder / 'mlflow.db'}",
         f"--artifacts-destination={folder / 'artifacts'}",
         f"--host={HOST}",
         f"--port={layout.mlflow_port}",
+        f"--allowed-hosts={MLFLOW_HOSTS}",
         "--workers=1",
     ]
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    return ManagedProcess("mlflow", command, environment(layout) | own, f"{layout.mlflow_url}/health")
+    environ = environment(layout) | own | _admission(layout)
+    return ManagedProcess("mlflow", command, environ, f"{layout.mlflow_url}/health")
 
 
 def _api(layout: Layout) -> ManagedProcess:
-    own = {"SPECTRAL_HOST": HOST, "SPECTRAL_PORT": str(layout.port)}
+    own = {"SPECTRAL_HOST": HOST, "SPECTRAL_PORT": str(layout.port), "SPECTRAL_API_WORKERS": str(layout.workers)}
+    if layout.needs_sign_in:
+        own["SPECTRAL_ADMIN_TOKEN_FILE"] = str(layout.home.admin_token)
+        own["SPECTRAL_MLFLOW_UPSTREAM"] = layout.mlflow_url
     command = [sys.executable, "-m", "service.api"]
-    return ManagedProcess("api", command, environment(layout) | own, f"{layout.url}/health/ready")
+    environ = environment(layout) | own | _admission(layout)
+    return ManagedProcess("api", command, environ, f"{layout.url}/health/ready")
 
 
 def _controller(layout: Layout) -> ManagedProcess:
@@ -168,7 +200,19 @@ def _controller(layout: Layout) -> ManagedProcess:
         "SPECTRAL_CHECKPOINT_DIR": str(layout.home.checkpoints),
         "SPECTRAL_LEASE_SECONDS": str(LEASE_SECONDS),
     }
-    return ManagedProcess("controller", [sys.executable, "-m", "service.controller"], environment(layout) | own)
+    environ = environment(layout) | own | _admission(layout)
+    return ManagedProcess("controller", [sys.executable, "-m", "service.controller"], environ)
+
+
+def _admission(layout: Layout) -> dict[str, str]:
+    """Return the variable with the secret by which MLflow is reached; none if it is open, as the API is.
+
+    It is the secret that Ray's processes have, by a one-way function, so that theirs does not follow from it.
+    """
+    if not layout.needs_sign_in:
+        return {}
+    secret = hmac.digest(layout.home.token.read_bytes(), b"mlflow", "sha256")
+    return {SECRET: secret.hex()}
 
 
 def require_installed() -> None:

@@ -45,6 +45,8 @@ class Stack:
         mlflow_port: The port of MLflow; 0 picks a free one.
         cpus: The number of CPUs that Ray may use; None for all of this machine.
         gpus: The number of GPUs that Ray may use; None for all of this machine.
+        auth: ``tokens`` if users have to show a token; ``auto`` and ``none`` ask for none.
+        workers: The number of processes that serve the API.
         database_url: The SQLAlchemy URL of a database to use instead of the SQLite file in ``home``.
         say: Called with a line of text when a process has ended and will be restarted, and when processes of an earlier
             stack in ``home`` had to be ended; written to the log by default.
@@ -58,6 +60,8 @@ class Stack:
         cpus: int | None = None,
         gpus: int | None = None,
         *,
+        auth: str = "auto",
+        workers: int = 1,
         database_url: str | None = None,
         say: Callable[[str], None] = log.info,
     ) -> None:
@@ -72,6 +76,8 @@ class Stack:
             cpus=cpus,
             gpus=gpus,
             database_url=database_url or f"sqlite:///{self.home.database}",
+            auth=auth,
+            workers=workers,
         )
         self._say = say
         self._children: list[Child] = []
@@ -86,8 +92,8 @@ class Stack:
 
     @property
     def mlflow_url(self) -> str:
-        """The address of MLflow, such as ``http://127.0.0.1:5000``."""
-        return self.layout.mlflow_url
+        """The address of MLflow for users, such as ``http://127.0.0.1:5000`` or ``http://127.0.0.1:8000/mlflow``."""
+        return self.layout.mlflow_public_url
 
     def pid(self, part: str) -> int | None:
         """Return the process id of a part of a started stack; None while the part has ended and its restart is awaited.
@@ -111,8 +117,8 @@ class Stack:
             SamePort: The API and MLflow have the same port.
             PortTaken: The port of the API or of MLflow cannot be listened on.
             HomeBusy: Another stack runs in the home.
-            HomeUnusable: The home cannot be created, or its lock file cannot be opened for writing.
-            OSError: Another file of the home cannot be created.
+            HomeOpen: Other users can reach the home, and that cannot be changed.
+            HomeUnusable: The home or a file in it cannot be created or opened for writing.
             StackFailed: A process ended ``TRIES`` times in a row, or was not ready after ``READY_SECONDS``.
             KeyboardInterrupt: ``interrupt`` was called meanwhile.
         """
@@ -143,14 +149,17 @@ class Stack:
         self._stop.clear()
         self._children = [Child(p, self.home.logs / f"{p.name}.log", self._say) for p in managed_processes(self.layout)]
         for child in self._children:
-            child.start()
+            try:
+                child.start()
+            except OSError as error:
+                raise StackFailed(f"{child.part.name} cannot be started: {error}") from error
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self._supervisor.start()
 
     def _supervise(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             for child in self._children:
-                child.restart_if_ended()
+                child.look_after()
 
     def interrupt(self) -> None:
         """Make ``wait`` return, or ``start``, if it is under way, raise KeyboardInterrupt.
@@ -187,7 +196,7 @@ class Stack:
         self._stop.wait()
 
     def stop(self) -> None:
-        """End every process and unlock the home.
+        """End every process and unlock the home; do nothing if the stack was not started.
 
         Trials that were running continue from their last checkpoints at the next start.
         """

@@ -1,8 +1,11 @@
 """Attempts: each time that a pack trains a trial.
 
-An attempt is open while its ``ended_at`` is empty. A lost attempt has the failure domain as its ``cause``: ``process``
-if the runner died or could not be reached, ``cluster`` if all of Ray was gone or somebody had Ray end the runner, so
-that no trial can be to blame.
+An attempt is open while its ``ended_at`` is empty. A lost attempt has the failure domain as its ``cause``:
+
+- ``process``: the runner died or could not be reached, and one of its trials may be to blame;
+- ``memory``: the machine ran out of memory, and the runner was ended because of that;
+- ``preemption``: somebody had Ray end the runner, or its node was drained or lost, so that no trial can be to blame;
+- ``cluster``: all of Ray was gone, or the runner had never got its resources.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from service.store.tables import Attempt
 
 LOST = "lost"
 """The outcome of an attempt whose runner ended, or fell silent for good, before it reported the trial's end."""
-FailureDomain = Literal["process", "cluster"]
+FAILED = "failed"
+"""The outcome of an attempt that the runner reports as failed."""
+FailureDomain = Literal["process", "memory", "preemption", "cluster"]
 
 
 def of_trial(session: Session, trial_id: str) -> list[Attempt]:
@@ -32,15 +37,39 @@ def open_of_pack(session: Session, pack_id: str) -> dict[str, Attempt]:
     return {attempt.trial_id: attempt for attempt in session.scalars(query)}
 
 
+def histories(session: Session, trial_ids: Iterable[str]) -> dict[str, list[Attempt]]:
+    """Return all attempts of each trial that has had one, in order of number, by the trial's id."""
+    query = select(Attempt).where(Attempt.trial_id.in_(list(trial_ids))).order_by(Attempt.number)
+    found: dict[str, list[Attempt]] = {}
+    for attempt in session.scalars(query):
+        found.setdefault(attempt.trial_id, []).append(attempt)
+    return found
+
+
 def latest(session: Session, trial_ids: Iterable[str]) -> dict[str, Attempt]:
     """Return the newest attempt of each trial that has had one, by the trial's id."""
-    query = select(Attempt).where(Attempt.trial_id.in_(list(trial_ids))).order_by(Attempt.number)
-    return {attempt.trial_id: attempt for attempt in session.scalars(query)}
+    return {trial_id: history[-1] for trial_id, history in histories(session, trial_ids).items()}
 
 
 def lost_trials(session: Session, trial_ids: Iterable[str]) -> set[str]:
-    """Return the ids of those trials whose newest attempt was lost."""
-    return {trial_id for trial_id, attempt in latest(session, trial_ids).items() if attempt.outcome == LOST}
+    """Return the ids of those trials whose newest attempt was lost or has failed: they had begun, and want to go on."""
+    found = latest(session, trial_ids)
+    return {trial_id for trial_id, attempt in found.items() if attempt.outcome in (LOST, FAILED)}
+
+
+def with_first_cause(session: Session, trial_id: str, reason: str | None) -> str | None:
+    """Return the reason for which a trial fails, with what went wrong first if that was something else.
+
+    Args:
+        session: A session.
+        trial_id: The trial. Its last attempt has ended.
+        reason: Why it fails now; None if there is nothing to say.
+    """
+    bad = [a for a in of_trial(session, trial_id) if a.outcome in (LOST, FAILED) and a.reason]
+    if not bad or bad[0] is bad[-1] or (reason and str(bad[0].reason) in reason):
+        return reason
+    first = f"attempt {bad[0].number} was the first to go wrong: {bad[0].reason}"
+    return f"{reason}; {first}" if reason else first
 
 
 def number_of_pack(session: Session, pack_id: str) -> int:
@@ -48,14 +77,16 @@ def number_of_pack(session: Session, pack_id: str) -> int:
     return session.scalar(select(func.max(Attempt.number)).where(Attempt.pack_id == pack_id)) or 0
 
 
-def end(attempt: Attempt, outcome: str, cause: str | None, reason: str | None) -> None:
+def end(attempt: Attempt, outcome: str, cause: str | None, reason: str | None, log: str | None = None) -> None:
     """Close an attempt at the present time.
 
     Args:
         attempt: The attempt, in a session in a write transaction.
         outcome: How it ended: as the runner reports it (``succeeded``, ``failed``, ``pruned``, ``cancelled`` or
             ``paused``), or ``lost``.
-        cause: ``user`` or ``infrastructure`` for a failed attempt, the failure domain for a lost one, else None.
+        cause: What a failed attempt needs (``workers.protocol.Cause``), the failure domain of a lost one, else None.
         reason: Why it ended, for a person to read; None if there is nothing to say.
+        log: The last lines of what was logged about a failure; None if there are none.
     """
     attempt.outcome, attempt.cause, attempt.reason, attempt.ended_at = outcome, cause, reason, time.time()
+    attempt.log = log

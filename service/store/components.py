@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from service.store.tables import Component
@@ -16,12 +16,17 @@ def note(session: Session, name: str, healthy: bool, message: str, detail: dict[
 
     Args:
         session: A session in a write transaction.
-        name: The component: ``controller``, ``ray`` or ``mlflow``.
+        name: The component: ``controller``, ``ray``, ``mlflow``, or ``checkpoints`` while their store has a problem.
         healthy: Whether the component does its work.
         message: One line for a person to read.
         detail: Further facts for programs to read.
     """
     session.merge(Component(name=name, healthy=healthy, message=message, detail=detail or {}, at=time.time()))
+
+
+def remove(session: Session, name: str) -> None:
+    """Remove what is stored of a component; do nothing if that is nothing."""
+    session.execute(delete(Component).where(Component.name == name))
 
 
 def get(session: Session, name: str) -> Component | None:

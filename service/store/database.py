@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from service.store.tables import Lease
@@ -15,6 +17,12 @@ LEADER = "controller"
 """The name of the row in ``leases`` that the controllers compete for."""
 BUSY_SECONDS = 10
 """How many seconds a transaction on SQLite waits for another writer before it raises OperationalError."""
+
+
+DAMAGED = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN")
+"""How the names of those of SQLite's errors begin that come from its file, whatever the statement was."""
+BROKEN = ("08", "53", "57", "58", "25006")
+"""How the codes of those of PostgreSQL's errors begin that come from its connection, its disk or its read-only mode."""
 
 
 class LeadLost(RuntimeError):
@@ -31,12 +39,18 @@ class Database:
 
     Args:
         url: An SQLAlchemy URL, ``sqlite:///path`` or ``postgresql+psycopg://...``.
+        patience: How many seconds a transaction waits for another writer, and a block for a free connection, before
+            OperationalError or sqlalchemy.exc.TimeoutError is raised; None for ``BUSY_SECONDS`` on SQLite and the
+            server's own limits on PostgreSQL.
+        connections: The most connections; None for SQLAlchemy's default of 15.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience: float | None = None, connections: int | None = None) -> None:
         self.url = make_url(url)
         sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite(url) if sqlite else create_engine(url, pool_pre_ping=True)
+        pool: dict[str, Any] = {} if connections is None else {"pool_size": connections, "max_overflow": 0}
+        pool |= {} if patience is None else {"pool_timeout": patience}
+        self.engine = _sqlite(url, patience, pool) if sqlite else _postgresql(url, patience, pool)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -70,8 +84,32 @@ class Database:
         self.engine.dispose()
 
 
-def _sqlite(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+def is_unavailable(error: BaseException) -> bool:
+    """Return whether an error means that the database cannot be used, and not that a statement was wrong.
+
+    It cannot be reached, is locked, its disk is full or failing, or it is read-only or damaged. Whoever wanted to
+    write is not to blame, and the same write may succeed later.
+    """
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    name = str(getattr(error.orig, "sqlite_errorname", ""))
+    code = str(getattr(error.orig, "sqlstate", None) or "")
+    return error.connection_invalidated or name.startswith(DAMAGED) or code.startswith(BROKEN)
+
+
+def _postgresql(url: str, patience: float | None, pool: dict[str, Any]) -> Engine:
+    limits: dict[str, Any] = {}
+    if patience is not None:
+        own = str(make_url(url).query.get("options", ""))
+        limits = {"options": f"{own} -c lock_timeout={round(1000 * patience)}".strip(), "connect_timeout": 5}
+    return create_engine(url, pool_pre_ping=True, connect_args=limits, **pool)
+
+
+def _sqlite(url: str, patience: float | None, pool: dict[str, Any]) -> Engine:
+    seconds = BUSY_SECONDS if patience is None else patience
+    engine = create_engine(url, connect_args={"timeout": seconds, "check_same_thread": False}, **pool)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

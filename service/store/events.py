@@ -32,6 +32,14 @@ def record(session: Session, sweep_id: str, kind: str, data: dict[str, Any], tri
     return seq
 
 
+def record_first(session: Session, sweep: Sweep, kind: str, data: dict[str, Any]) -> None:
+    """Store a new sweep and its first event, which needs no lock: nobody else knows the sweep before the commit."""
+    sweep.event_seq = 1
+    session.add(sweep)
+    session.flush()
+    session.add(Event(sweep_id=sweep.id, seq=1, kind=kind, trial_id=None, data=data))
+
+
 def after(session: Session, sweep_id: str, seq: int, limit: int = 500) -> list[Event]:
     """Return the first ``limit`` events of a sweep, and of its trials, with numbers above ``seq``, oldest first."""
     query = select(Event).where(Event.sweep_id == sweep_id, Event.seq > seq).order_by(Event.seq).limit(limit)

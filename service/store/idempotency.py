@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy.orm import Session
 
 from service.store.errors import KeyReused
 from service.store.tables import IdempotencyKey
 
 
-def sweep_of(session: Session, owner: str, key: str, body_hash: str) -> str | None:
+def sweep_of(session: Session, owner: str, key: str, hashes: Collection[str]) -> str | None:
     """Return the id of the sweep that an owner's request with this key and body has created; None for a new key.
 
     Raises:
-        KeyReused: If the key is known, with another ``body_hash``.
+        KeyReused: If the key is known, with a hash of the body that is none of ``hashes``.
     """
     known = session.get(IdempotencyKey, (owner, key))
     if known is None:
         return None
-    if known.body_hash != body_hash:
+    if known.body_hash not in hashes:
         raise KeyReused(f"idempotency key {key!r} has created sweep {known.sweep_id} from another body; send a new key")
     return known.sweep_id
 

@@ -1,12 +1,15 @@
 """Queries on the row of the controllers' lease: its holder, its expiry, and a term that grows with each new leader.
 
-The lease's expiry decides who may try to lead. The term decides whose writes are accepted (``Database.write``). A wrong
-clock, or a controller that wakes up late, can therefore cost time but never correctness.
+The lease's expiry decides who may try to lead, and so does what a waiting controller has seen: a lease that is not
+renewed for as long as a lease lasts, on the monotonic clock of the one who waits, is given up, whatever the clocks of
+the machines say. The term decides whose writes are accepted (``Database.write``). A wrong clock, or a controller that
+wakes up late, can therefore cost time but never correctness.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
@@ -16,7 +19,15 @@ from service.store.database import LEADER, LeadLost
 from service.store.tables import Lease
 
 
-def acquire(session: Session, holder: str, seconds: float) -> int | None:
+@dataclass(frozen=True)
+class LeaseSight:
+    """What tells whether a lease was renewed between two looks at it: a renewal changes ``expires_at``."""
+
+    term: int
+    expires_at: float
+
+
+def acquire(session: Session, holder: str, seconds: float, abandoned: LeaseSight | None = None) -> int | None:
     """Take the lease and return the new term; return None while another holder's lease has not expired.
 
     A holder that acquires its own lease again begins a new term too. None is also returned if another controller was
@@ -26,12 +37,15 @@ def acquire(session: Session, holder: str, seconds: float) -> int | None:
         session: A session in a write transaction.
         holder: The unique name of this controller.
         seconds: The time until the lease expires, unless it is renewed.
+        abandoned: A lease that the caller has seen unchanged for so long that its holder must be gone. If it still is
+            unchanged, it counts as expired.
     """
     now = time.time()
     lease = session.scalar(select(Lease).where(Lease.name == LEADER).with_for_update())
     if lease is None:
         return _first(session, holder, now + seconds)
-    if lease.holder != holder and lease.expires_at > now:
+    given_up = abandoned == LeaseSight(lease.term, lease.expires_at)
+    if lease.holder != holder and lease.expires_at > now and not given_up:
         return None
     lease.holder, lease.term, lease.expires_at = holder, lease.term + 1, now + seconds
     return lease.term

@@ -5,22 +5,39 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from service import states
-from service.states import SWEEP_ENDED, SweepState, SweepVerb
+from service.states import SWEEP_ENDED, SWEEP_OPEN, SweepState, SweepVerb
 from service.store import events, outbox
 from service.store.errors import NotFound
+from service.store.sweep_summary import SweepFacts, facts_of
 from service.store.tables import LOCAL_OWNER, Sweep
+from workers.spec.sweep import SweepSpec
 
 _ID = re.compile(r"sw[0-9a-f]{10}")
 
 
-def create(session: Session, name: str, spec: dict[str, Any], trial_count: int, owner: str = LOCAL_OWNER) -> Sweep:
+class OpenSweep(NamedTuple):
+    """A sweep that has not ended: its id, its state, and the number of its last event, which grows with each change."""
+
+    id: str
+    state: str
+    event_seq: int
+
+
+def create(
+    session: Session,
+    name: str,
+    spec: dict[str, Any],
+    trial_count: int,
+    facts: SweepFacts | None = None,
+    owner: str = LOCAL_OWNER,
+) -> Sweep:
     """Store and return a new sweep in state queued, with its first event and its outbox entry.
 
     Args:
@@ -28,8 +45,10 @@ def create(session: Session, name: str, spec: dict[str, Any], trial_count: int, 
         name: The user's name for the sweep.
         spec: The validated sweep document.
         trial_count: The number of trials that the sweep will have.
+        facts: What follows from the document; None to compute it here, inside of the transaction.
         owner: Who submits it.
     """
+    facts = facts or facts_of(SweepSpec.model_validate(spec))
     sweep = Sweep(
         id=f"sw{secrets.token_hex(5)}",
         name=name,
@@ -38,10 +57,10 @@ def create(session: Session, name: str, spec: dict[str, Any], trial_count: int, 
         trial_count=trial_count,
         owner=owner,
         created_at=time.time(),
+        **facts._asdict(),
     )
     session.add(sweep)
-    session.flush()
-    events.record(session, sweep.id, "sweep.queued", {"name": name, "trials": trial_count})
+    events.record_first(session, sweep, "sweep.queued", {"name": name, "trials": trial_count})
     outbox.sweep_created(session, sweep)
     return sweep
 
@@ -122,7 +141,7 @@ def page(
     before: tuple[float, str] | None = None,
     owner: str | None = None,
 ) -> list[Sweep]:
-    """Return one page of sweeps, the newest first.
+    """Return one page of sweeps, the newest first, without their documents and advice.
 
     Args:
         session: A session.
@@ -132,6 +151,7 @@ def page(
         owner: Whose sweeps to include; None for those of every owner.
     """
     query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit)
+    query = query.options(defer(Sweep.spec, raiseload=True), defer(Sweep.advice, raiseload=True))
     if wanted:
         query = query.where(Sweep.state.in_(wanted))
     if owner is not None:
@@ -139,15 +159,28 @@ def page(
     return list(session.scalars(query.where(_older(before)) if before else query))
 
 
-def open_ids(session: Session) -> list[str]:
-    """Return the ids of the sweeps that have not ended, the oldest first."""
-    query = select(Sweep.id).where(Sweep.state.not_in(SWEEP_ENDED))
-    return list(session.scalars(query.order_by(Sweep.created_at, Sweep.id)))
+def open_sweeps(session: Session) -> list[OpenSweep]:
+    """Return the sweeps that have not ended, the oldest first, without their documents."""
+    query = select(Sweep.id, Sweep.state, Sweep.event_seq).where(Sweep.state.in_(SWEEP_OPEN))
+    return [OpenSweep(*row) for row in session.execute(query.order_by(Sweep.created_at, Sweep.id))]
 
 
-def in_state(session: Session, state: SweepState) -> list[Sweep]:
-    """Return the sweeps in one state, the oldest first."""
-    return list(session.scalars(select(Sweep).where(Sweep.state == state).order_by(Sweep.created_at)))
+def heads(session: Session, sweep_ids: Collection[str]) -> dict[str, tuple[int, str]]:
+    """Return the number of the last event and the state of each of these sweeps that is there, by its id."""
+    query = select(Sweep.id, Sweep.event_seq, Sweep.state).where(Sweep.id.in_(sweep_ids))
+    return {sweep_id: (seq, state) for sweep_id, seq, state in session.execute(query)}
+
+
+def needs_of_running(session: Session) -> list[tuple[str, float, float]]:
+    """Return the id of each running sweep, the oldest first, with the CPUs and the GPUs that one pack of it needs.
+
+    The database reads them from the stored documents, of which nothing else is loaded.
+    """
+    resources = Sweep.spec["resources"]
+    cpus = func.coalesce(resources["cpus"].as_float(), 1.0)
+    gpus = func.coalesce(resources["gpus"].as_float(), 0.0)
+    query = select(Sweep.id, cpus, gpus).where(Sweep.state == "running").order_by(Sweep.created_at, Sweep.id)
+    return [(sweep_id, float(c), float(g)) for sweep_id, c, g in session.execute(query)]
 
 
 def counts(session: Session) -> dict[str, int]:

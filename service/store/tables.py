@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text, false
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 LOCAL_OWNER = "local"
@@ -38,6 +38,13 @@ class Sweep(Base):
         event_seq: The number of the sweep's last event, 0 before the first. It is increased under the row's lock, which
             keeps the events in order.
         reason: Why the sweep is in its state, for a person to read; None if there is nothing to say.
+        checkpoint_bytes: About how many bytes its checkpoints will take, as was estimated when it was submitted; None
+            if an earlier release took it.
+        metric: The metric by which trials are ranked. It and the following are the ``SweepFacts`` of the document.
+        direction: ``minimize`` or ``maximize``.
+        planned_steps: The steps of all trials, if none ends early.
+        steps_vary: Whether trials have different numbers of steps.
+        advice: The warnings about the document; None if an earlier release stored the sweep.
         owner: Who submitted it. Only the owner and administrators can see it.
     """
 
@@ -57,6 +64,12 @@ class Sweep(Base):
     created_at: Mapped[float] = mapped_column(default=time.time)
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
+    checkpoint_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    metric: Mapped[str] = mapped_column(String(80), server_default="val/loss")
+    direction: Mapped[str] = mapped_column(String(8), server_default="minimize")
+    planned_steps: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    steps_vary: Mapped[bool] = mapped_column(server_default=false())
+    advice: Mapped[dict[str, Any] | None]
     owner: Mapped[str] = mapped_column(String(60), default=LOCAL_OWNER, server_default=LOCAL_OWNER)
 
 
@@ -74,6 +87,7 @@ class Trial(Base):
         user_failures: The number of attempts that failed because of what the user asked for.
         infrastructure_failures: The number of attempts that failed because of a machine or a disk, or were lost with
             their process while they were alone in their pack. Other lost attempts do not count.
+        preemptions: The number of attempts that were ended from outside: by an order to Ray, or with their node.
         reason: Why the trial is in its state, for a person to read; None if there is nothing to say.
     """
 
@@ -92,6 +106,7 @@ class Trial(Base):
     best_step: Mapped[int | None]
     user_failures: Mapped[int] = mapped_column(default=0)
     infrastructure_failures: Mapped[int] = mapped_column(default=0)
+    preemptions: Mapped[int] = mapped_column(default=0, server_default="0")
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[float] = mapped_column(default=time.time)
     started_at: Mapped[float | None]
@@ -137,9 +152,10 @@ class Attempt(Base):
         from_step: The trial's step when the attempt was planned.
         outcome: How the attempt ended, as the runner reported it; ``lost`` if the runner was gone; ``cancelled`` if the
             controller failed the whole sweep; None while the attempt is open.
-        cause: What a failure is charged to (``user`` or ``infrastructure``), or the failure domain of a lost attempt
-            (``process`` or ``cluster``); else None.
+        cause: What a failure needs (``workers.protocol.Cause``), or the failure domain of a lost attempt
+            (``attempts.FailureDomain``); else None.
         reason: Why the attempt ended, for a person to read.
+        log: The last lines of what the runner, or Ray, logged about a failure; None if there are none.
     """
 
     __tablename__ = "attempts"
@@ -151,6 +167,7 @@ class Attempt(Base):
     outcome: Mapped[str | None] = mapped_column(String(20))
     cause: Mapped[str | None] = mapped_column(String(20))
     reason: Mapped[str | None] = mapped_column(Text)
+    log: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[float] = mapped_column(default=time.time)
     ended_at: Mapped[float | None]
 
@@ -173,6 +190,8 @@ class TrialCheckpoint(Base):
         path: The checkpoint's folder.
         best: Whether the checkpoint was the trial's best by the objective when it was written.
         objective: The objective at this step; None if it was not measured.
+        size: The number of bytes of its files; None if that is not known.
+        removed_at: When it was noticed that the checkpoint is not on the disk any more; None if it is.
     """
 
     __tablename__ = "checkpoints"
@@ -183,6 +202,8 @@ class TrialCheckpoint(Base):
     best: Mapped[bool] = mapped_column(default=False)
     objective: Mapped[float | None]
     at: Mapped[float] = mapped_column(default=time.time)
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    removed_at: Mapped[float | None]
 
 
 class Event(Base):
@@ -232,6 +253,14 @@ class Projection(Base):
     """
 
     __tablename__ = "projections"
+    __table_args__ = (
+        Index(
+            "ix_projections_lacks",
+            "subject_id",
+            sqlite_where=text("lacks IS NOT NULL"),
+            postgresql_where=text("lacks IS NOT NULL"),
+        ),
+    )
 
     subject_id: Mapped[str] = mapped_column(String(48), primary_key=True)
     experiment_id: Mapped[str] = mapped_column(String(64))
@@ -298,6 +327,7 @@ class Owner(Base):
         running_trials: How many trials are trained at the same time.
         open_sweeps: How many sweeps may be submitted that have not ended.
         open_trials: How many trials these sweeps may have together.
+        stored_bytes: How many bytes the checkpoints of all their sweeps may take when a sweep is submitted.
     """
 
     __tablename__ = "owners"
@@ -307,6 +337,7 @@ class Owner(Base):
     running_trials: Mapped[int | None]
     open_sweeps: Mapped[int | None]
     open_trials: Mapped[int | None]
+    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[float] = mapped_column(default=time.time)
 
 

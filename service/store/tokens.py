@@ -16,7 +16,7 @@ from service.store.tables import Owner, PageSession, Token
 
 
 @dataclass(frozen=True)
-class Admission:
+class ValidToken:
     """A token that was found by the digest of a secret, and what its owner may have.
 
     Attributes:
@@ -68,20 +68,20 @@ def revoke(session: Session, token_id: str) -> Token:
     return token
 
 
-def by_token(session: Session, digest: str) -> Admission | None:
+def by_token(session: Session, digest: str) -> ValidToken | None:
     """Return the token whose text has a digest, valid or not; None if there is none."""
     row = session.execute(_with_owner().where(Token.digest == digest)).one_or_none()
-    return None if row is None else Admission(row[0], owners.limits_of(row[1]), row[0].expires_at)
+    return None if row is None else ValidToken(row[0], owners.limits_of(row[1]), row[0].expires_at)
 
 
-def by_session(session: Session, digest: str) -> Admission | None:
+def by_session(session: Session, digest: str) -> ValidToken | None:
     """Return the token of the browser session whose cookie has a digest, valid or not; None if there is none."""
     query = _with_owner().join(PageSession, PageSession.token_id == Token.id).add_columns(PageSession.expires_at)
     row = session.execute(query.where(PageSession.digest == digest)).one_or_none()
     if row is None:
         return None
     ends = row[2] if row[0].expires_at is None else min(row[2], row[0].expires_at)
-    return Admission(row[0], owners.limits_of(row[1]), ends)
+    return ValidToken(row[0], owners.limits_of(row[1]), ends)
 
 
 def _with_owner() -> Select[Token, Owner]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
@@ -25,6 +25,19 @@ RankPosition = tuple[float | None, int]
 _ID = re.compile(r"sw[0-9a-f]{10}-[0-9]{4,6}")
 
 
+class Result(NamedTuple):
+    """What a trial has reached, for a ranking of many."""
+
+    number: int
+    params: dict[str, Any]
+    objective: float
+
+
+def id_of(sweep_id: str, number: int) -> str:
+    """Return the id of a sweep's trial with this number."""
+    return f"{sweep_id}-{number:04d}"
+
+
 def create(session: Session, sweep: Sweep, first: int, points: Sequence[Mapping[str, Any]]) -> list[Trial]:
     """Create waiting trials of a sweep, each with its outbox entry, and return them.
 
@@ -38,7 +51,7 @@ def create(session: Session, sweep: Sweep, first: int, points: Sequence[Mapping[
         sqlalchemy.exc.IntegrityError: If a trial with one of the numbers exists already.
     """
     created = [
-        Trial(id=f"{sweep.id}-{number:04d}", sweep_id=sweep.id, number=number, params=dict(point), state="waiting")
+        Trial(id=id_of(sweep.id, number), sweep_id=sweep.id, number=number, params=dict(point), state="waiting")
         for number, point in enumerate(points, first)
     ]
     session.add_all(created)
@@ -151,12 +164,24 @@ def ranked(
     return list(session.scalars((query.where(_ranked_below(after, direction)) if after else query).limit(limit)))
 
 
+def results(session: Session, sweep_id: str, direction: Direction) -> list[Result]:
+    """Return the results of a sweep's trials that have an objective and have not failed, the best first."""
+    query = select(Trial.number, Trial.params, Trial.objective).where(Trial.sweep_id == sweep_id, _ranks())
+    return [Result(*row) for row in session.execute(query.order_by(_by_objective(direction), Trial.number))]
+
+
+def of_numbers(session: Session, sweep_id: str, numbers: Sequence[int]) -> dict[int, Trial]:
+    """Return the trials of a sweep that have these numbers, by number."""
+    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.number.in_(numbers))
+    return {trial.number: trial for trial in session.scalars(query)}
+
+
 def best(session: Session, sweep_id: str, direction: Direction) -> Trial | None:
     """Return the trial with the best objective so far, the first of equals; None if no trial has an objective.
 
     Trials in every state count, also pruned and cancelled ones, except failed ones.
     """
-    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.objective.is_not(None), Trial.state != "failed")
+    query = select(Trial).where(Trial.sweep_id == sweep_id, _ranks())
     return session.scalar(query.order_by(_by_objective(direction), Trial.number).limit(1))
 
 
@@ -173,21 +198,26 @@ def tally(session: Session, sweep_ids: Sequence[str]) -> dict[str, dict[str, tup
     return found
 
 
+def planned_steps_of_ended(session: Session, sweep_ids: Sequence[str]) -> dict[str, int]:
+    """Return, by sweep id, the steps that the ended trials had before them at first, in sweeps over training steps."""
+    steps = func.coalesce(func.sum(Trial.params["training.steps"].as_integer()), 0)
+    query = select(Trial.sweep_id, steps).where(Trial.sweep_id.in_(sweep_ids), Trial.state.in_(TRIAL_ENDED))
+    return {sweep_id: int(total) for sweep_id, total in session.execute(query.group_by(Trial.sweep_id))}
+
+
 def counts(session: Session) -> dict[str, int]:
     """Return the number of trials in each state, over all sweeps; a state without trials is left out."""
     rows = session.execute(select(Trial.state, func.count()).group_by(Trial.state))
     return dict(rows.all())
 
 
-def ended_numbers(session: Session, sweep_id: str) -> set[int]:
-    """Return the numbers of a sweep's trials that have ended."""
-    query = select(Trial.number).where(Trial.sweep_id == sweep_id, Trial.state.in_(TRIAL_ENDED))
-    return set(session.scalars(query))
-
-
 def _in_states(sweep_id: str, wanted: Sequence[str]) -> Select[Trial]:
     query = select(Trial).where(Trial.sweep_id == sweep_id)
     return query.where(Trial.state.in_(wanted)) if wanted else query
+
+
+def _ranks() -> ColumnElement[bool]:
+    return and_(Trial.objective.is_not(None), Trial.state != "failed")
 
 
 def _by_objective(direction: Direction) -> ColumnElement[Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
-MANIFEST = "manifest.json"
-CHECKPOINT_FILES = (MANIFEST, "model.safetensors")
+from workers.checkpoint_files import MANIFEST, MODEL, read_manifest, read_verified
+from workers.errors import CheckpointInvalid
+
+CHECKPOINT_FILES = (MANIFEST, MODEL)
 """The files of a checkpoint that are logged with its model; that of the optimiser's state is left out."""
 
 
@@ -17,18 +17,15 @@ def problem_of(folder: Path) -> str | None:
     Args:
         folder: The checkpoint's folder.
     """
+    for name in CHECKPOINT_FILES:
+        if not (folder / name).is_file():
+            return (
+                f"there is no {folder / name}: it was removed, or the controller's machine does not see it, and then "
+                "the checkpoint store has to be mounted there at the same path as on the workers "
+                "(SPECTRAL_CHECKPOINT_DIR)"
+            )
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        for name in CHECKPOINT_FILES[1:]:
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != manifest["files"][name]["sha256"]:
-                return f"{folder / name} was altered after it was written: its checksum is not the one in {MANIFEST}"
-    except FileNotFoundError as error:
-        return (
-            f"there is no {error.filename}: it was removed, or the controller's machine does not see it, and then the "
-            "checkpoint store has to be mounted there at the same path as on the workers (SPECTRAL_CHECKPOINT_DIR)"
-        )
-    except OSError as error:
-        return f"{error.filename or folder} cannot be read: {error.strerror}"
-    except (ValueError, KeyError, TypeError):
-        return f"{folder / MANIFEST} was altered after it was written: it is not the manifest of a checkpoint"
+        read_verified(folder, read_manifest(folder), MODEL)
+    except CheckpointInvalid as error:
+        return str(error)
     return None

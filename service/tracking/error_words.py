@@ -6,6 +6,21 @@ import requests
 from mlflow import MlflowException
 
 RETRIED = "it is tried again"
+BROKE_OFF = f"the connection to MLflow broke off; {RETRIED}"
+
+
+def broke_off(error: BaseException | None) -> bool:
+    """Return whether a call failed because its connection broke off or was too slow, so that its effect is unknown.
+
+    MLflow's client raises its own exception then, and the connection's error is what that one was raised for.
+    """
+    while error is not None:
+        if isinstance(error, requests.HTTPError | requests.exceptions.RetryError):
+            return False  # the server has answered
+        if isinstance(error, requests.RequestException | ConnectionError | TimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def in_words(error: BaseException) -> str:
@@ -13,6 +28,8 @@ def in_words(error: BaseException) -> str:
 
     The library's own message is left out: it is for programmers, and the controller's log has it.
     """
+    if broke_off(error):
+        return BROKE_OFF
     if isinstance(error, MlflowException):
         code = str(error.error_code)
         if error.get_http_status_code() >= 500:  # type: ignore[no-untyped-call]
@@ -26,8 +43,6 @@ def in_words(error: BaseException) -> str:
             f"MLflow answered {error.response.status_code} to an upload of files; its own log says why. The folder of "
             f"its artifacts may be missing, full or not writable; {RETRIED}"
         )
-    if isinstance(error, requests.RequestException | ConnectionError | TimeoutError):
-        return f"the connection to MLflow broke off; {RETRIED}"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"a file could not be read or written ({where}{error.strerror}); {RETRIED}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,15 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from service.tracking.checkpoint_check import CHECKPOINT_FILES
 from service.tracking.mlflow_experiments import MISSING
+from service.tracking.mlflow_runs import SWEEP_TAG
 from service.tracking.model_package import model_package
 from workers.spec.trial import TrialSpec
 
 PYFUNC_FILE = Path(__file__).with_name("pyfunc_model.py")
 CODE_ARCHIVE = "code.zip"
 NAME = "model"
+CHECKPOINT_TAG = "spectral.checkpoint"
+"""The tag of a logged model with the name of the checkpoint's folder. Models of other programs do not have it."""
 
 _saving = threading.Lock()
 """Held while a model is saved: MLflow then runs the model's code, and keeps the result in a global variable."""
@@ -35,6 +38,9 @@ def log_model(
     client: mlflow.MlflowClient, run: Run, spec: TrialSpec, checkpoint: Path, params: Mapping[str, Any]
 ) -> str:
     """Log the model in a checkpoint folder to a run, as ``runs:/ID/model``.
+
+    A model that an earlier call has made for the run is completed, if it has to be, and no other one is made: the reply
+    to that call may have been lost, or the process may have ended after it.
 
     The code that loads the model is logged with it. It is packed into one archive, because MLflow uploads every file
     with a separate call. ``mlflow.pyfunc.log_model`` would need some fifty calls more: it asks for the history of each
@@ -50,9 +56,14 @@ def log_model(
     Returns:
         The id of the logged model.
     """
-    logged = client.create_logged_model(
-        run.info.experiment_id, NAME, run.info.run_id, params={key: str(value) for key, value in params.items()}
-    )
+    tags = {CHECKPOINT_TAG: checkpoint.name}
+    tags |= {SWEEP_TAG: run.data.tags[SWEEP_TAG]} if SWEEP_TAG in run.data.tags else {}
+    logged = _made_before(client, run)
+    if logged is None:
+        texts = {key: str(value) for key, value in params.items()}
+        logged = client.create_logged_model(run.info.experiment_id, NAME, run.info.run_id, tags, texts)
+    elif logged.status == LoggedModelStatus.READY and client.list_logged_model_artifacts(logged.model_id):
+        return str(logged.model_id)
     try:
         _fill(client, run, spec, checkpoint, logged)
     except Exception:
@@ -74,9 +85,32 @@ def is_without_files(client: mlflow.MlflowClient, model_id: str) -> bool:
     return not client.list_logged_model_artifacts(model_id)
 
 
+def of_sweep(client: mlflow.MlflowClient, experiment_ids: Sequence[str], sweep_id: str) -> list[LoggedModel]:
+    """Return the models that ``log_model`` made for the runs of a sweep, without those that were deleted."""
+    found: list[LoggedModel] = []
+    token: str | None = None
+    while True:
+        query = f"tags.`{SWEEP_TAG}` = '{sweep_id}'"
+        page = client.search_logged_models(list(experiment_ids), query, page_token=token)
+        found += [model for model in page if CHECKPOINT_TAG in model.tags]
+        token = page.token
+        if not token:
+            return found
+
+
+def _made_before(client: mlflow.MlflowClient, run: Run) -> LoggedModel | None:
+    """Return the first model that ``log_model`` made for a run; None if there is none that was not deleted."""
+    query = f"source_run_id = '{run.info.run_id}' AND name = '{NAME}'"
+    oldest_first = [{"field_name": "creation_timestamp", "ascending": True}]
+    found = client.search_logged_models([run.info.experiment_id], query, order_by=oldest_first)
+    return next((model for model in found if CHECKPOINT_TAG in model.tags), None)
+
+
 def _fill(client: mlflow.MlflowClient, run: Run, spec: TrialSpec, checkpoint: Path, logged: LoggedModel) -> None:
     """Upload the files of a new logged model, and mark it as ready."""
-    client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if logged.model_id not in {output.model_id for output in outputs}:  # MLflow refuses it a second time
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
     metadata = Model(
         artifact_path=logged.artifact_location,
         model_uuid=logged.model_id,

@@ -12,6 +12,8 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Makes MLflow's page open the experiment at its training runs; without it, the page guesses."""
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 """MLflow's error code for a run, an experiment or a model that it does not have."""
+TAKEN = "RESOURCE_ALREADY_EXISTS"
+"""MLflow's error code for a name that an experiment, a registered model or a prompt has already."""
 
 
 class ExperimentDeleted(RuntimeError):
@@ -57,12 +59,22 @@ class Experiments:
         """
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
-            return self._client.get_experiment(self._client.create_experiment(EXPERIMENT, tags=KIND))
+            return self._create()
         if not is_deleted(found):
             for key, value in KIND.items():
                 if key not in found.tags:
                     self._client.set_experiment_tag(found.experiment_id, key, value)
         return found
+
+    def _create(self) -> Experiment:
+        try:
+            return self._client.get_experiment(self._client.create_experiment(EXPERIMENT, tags=KIND))
+        except MlflowException as error:
+            # another controller made it at this moment, or an earlier call whose reply was lost
+            found = self._client.get_experiment_by_name(EXPERIMENT) if error.error_code == TAKEN else None
+            if found is None:
+                raise
+            return found
 
     def restore(self, experiment_id: str, deleted_runs: Sequence[str]) -> None:
         """Restore an experiment from MLflow's trash, and delete again the runs that had been deleted before it.
@@ -73,7 +85,12 @@ class Experiments:
             experiment_id: The experiment.
             deleted_runs: The runs that were deleted each on its own; those that MLflow has purged are left out.
         """
-        self._client.restore_experiment(experiment_id)
+        try:
+            self._client.restore_experiment(experiment_id)
+        except MlflowException:
+            # if only the reply was lost, nobody would delete the runs again
+            if not self.is_active(experiment_id):
+                raise
         for run_id in deleted_runs:
             try:
                 self._client.delete_run(run_id)

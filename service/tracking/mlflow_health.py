@@ -14,7 +14,7 @@ from mlflow.environment_variables import MLFLOW_TRACKING_INSECURE_TLS
 from service.http_client import CERTIFICATES, ConnectionUnusable, http_client, reason, without_password
 from service.store import components, outbox, projections
 from service.store.database import Database
-from service.tracking.error_words import in_words
+from service.tracking.error_words import broke_off, in_words
 
 log = logging.getLogger(__name__)
 
@@ -88,11 +88,13 @@ class _RejectedSweep:
         retry_at: When it is to be tried again, on the monotonic clock.
         pause: The pause before that, in seconds.
         reason: What the last error means, for a person to read.
+        shown: Whether the health says so. A connection that broke off once is none of its business.
     """
 
     retry_at: float
     pause: float
     reason: str
+    shown: bool
 
 
 class RejectedSweeps:
@@ -106,8 +108,11 @@ class RejectedSweeps:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """The last error of each sweep that could not be written, by the sweep's id."""
-        return {sweep_id: sweep.reason for sweep_id, sweep in self._sweeps.items()}
+        """The last error of each sweep that could not be written, by the sweep's id.
+
+        It leaves out sweeps of which only the connection has broken off, and only once.
+        """
+        return {sweep_id: sweep.reason for sweep_id, sweep in self._sweeps.items() if sweep.shown}
 
     def pausing(self) -> list[str]:
         """Return the ids of the sweeps whose pause has not ended."""
@@ -118,12 +123,14 @@ class RejectedSweeps:
         """Note that a sweep could not be written because of ``error``, and log it if this is new for the sweep."""
         before = self._sweeps.get(sweep_id)
         pause = next_pause(before.pause) if before else FIRST_PAUSE_SECONDS
-        reason = in_words(error)
-        if before is None or before.reason != reason:
+        reason, shown = in_words(error), before is not None or not broke_off(error)
+        if not shown:
+            log.warning("the connection to MLflow broke off while sweep %s was written; trying again", sweep_id)
+        elif before is None or before.reason != reason:
             log.error(
                 "sweep %s cannot be written to MLflow, which answers; trying again: %s", sweep_id, error, exc_info=error
             )
-        self._sweeps[sweep_id] = _RejectedSweep(time.monotonic() + pause, pause, reason)
+        self._sweeps[sweep_id] = _RejectedSweep(time.monotonic() + pause, pause, reason, shown)
 
     def remove(self, sweep_id: str) -> None:
         """Note that a sweep was written; do nothing if it was not noted as rejected."""

@@ -15,7 +15,7 @@ from service.tracking.mlflow_experiments import MISSING, ExperimentDeleted, Expe
 
 T = TypeVar("T")
 
-SWEEP_TAG, TRIAL_TAG = "spectral.sweep_id", "spectral.trial_id"
+SWEEP_TAG, TRIAL_TAG, MODEL_TAG = "spectral.sweep_id", "spectral.trial_id", "spectral.model_id"
 BATCH = 1_000
 """The largest number of metrics in one call to MLflow, which is MLflow's own limit."""
 PARAM_BATCH = 100
@@ -67,10 +67,17 @@ class RunGone(RunMissing):
 
 @dataclass(frozen=True)
 class TaggedRun:
-    """A run that was found by its tags: its id, and whether it is in MLflow's trash."""
+    """A run that was found by its tags.
+
+    Attributes:
+        run_id: Its id.
+        deleted: Whether it is in MLflow's trash.
+        model_id: The logged model that it names in its tag ``MODEL_TAG``; None if it names none.
+    """
 
     run_id: str
     deleted: bool
+    model_id: str | None = None
 
 
 class Runs:
@@ -90,23 +97,25 @@ class Runs:
         self.client = MlflowClient(url)
         self.experiments = Experiments(self.client)
 
-    def of_sweep(self, experiment_id: str, sweep_id: str) -> dict[str, TaggedRun]:
+    def of_sweep(self, experiment_ids: Sequence[str], sweep_id: str) -> dict[str, list[TaggedRun]]:
         """Return the runs that carry a sweep's tag, by the id of the trial, or of the sweep for its own run.
 
-        MLflow's trash is searched too. If a sweep or trial has several runs, one that is not in the trash is returned.
+        MLflow's trash is searched too. Several runs of one subject are always in the same order, those in the trash
+        last.
         """
-        found: dict[str, TaggedRun] = {}
+        found: dict[str, list[TaggedRun]] = {}
         token: str | None = None
         while True:
             query = f"tags.`{SWEEP_TAG}` = '{sweep_id}'"
-            page = self.client.search_runs([experiment_id], query, ViewType.ALL, max_results=SEARCHED, page_token=token)
+            page = self.client.search_runs(
+                list(experiment_ids), query, ViewType.ALL, max_results=SEARCHED, page_token=token
+            )
             for run in page:
-                subject = run.data.tags.get(TRIAL_TAG, sweep_id)
-                if subject not in found or found[subject].deleted:
-                    found[subject] = TaggedRun(run.info.run_id, _is_deleted(run))
+                tagged = TaggedRun(run.info.run_id, _is_deleted(run), run.data.tags.get(MODEL_TAG))
+                found.setdefault(run.data.tags.get(TRIAL_TAG, sweep_id), []).append(tagged)
             token = page.token
             if not token:
-                return found
+                return {s: sorted(runs, key=lambda run: (run.deleted, run.run_id)) for s, runs in found.items()}
 
     def among(self, experiment_ids: Sequence[str], run_ids: Sequence[str], *, deleted: bool) -> set[str]:
         """Return those of some runs that are in MLflow's trash, or those that MLflow has elsewhere.
@@ -184,6 +193,15 @@ class Runs:
         found: Run = self.on(run_id, partial(self.client.get_run, run_id))
         self._check(found)
         return found
+
+    def remove_duplicate(self, run_id: str, kept: str) -> None:
+        """Move a run to MLflow's trash that stands for the same as the run ``kept``, and say so in its tags.
+
+        It is ended first, so that it is not shown as running if somebody restores it.
+        """
+        self.log(run_id, [], {"spectral.duplicate_of": kept})
+        self.on(run_id, lambda: self.client.set_terminated(run_id, STATUS["cancelled"]))
+        self.on(run_id, lambda: self.client.delete_run(run_id))
 
     def restore(self, run_id: str) -> None:
         """Restore a run from MLflow's trash."""

@@ -7,10 +7,8 @@ from collections.abc import Callable
 
 from mlflow import MlflowClient, MlflowException
 
-from service.tracking.mlflow_experiments import MISSING
-
-TAKEN = "RESOURCE_ALREADY_EXISTS"
-"""MLflow's error code for a name that a registered model, or a prompt, has already."""
+from service.tracking.mlflow_experiments import MISSING, TAKEN
+from service.tracking.mlflow_runs import SWEEP_TAG
 
 
 def register(client: MlflowClient, run_id: str, model_id: str, name: str, sweep_id: str) -> str | None:
@@ -26,7 +24,7 @@ def register(client: MlflowClient, run_id: str, model_id: str, name: str, sweep_
     Returns:
         Why the model cannot be added, for a person to read; None if the registry has it.
     """
-    if client.search_model_versions(f"run_id = '{run_id}'", max_results=1):
+    if _is_registered(client, run_id, sweep_id):
         return None
     if not _exists(client.get_logged_model, model_id):
         return "its best model is not in the model registry: it was deleted in MLflow before"
@@ -45,11 +43,22 @@ def register(client: MlflowClient, run_id: str, model_id: str, name: str, sweep_
         name,
         f"models:/{model_id}",
         run_id,
-        tags={"spectral.sweep_id": sweep_id},
+        tags={SWEEP_TAG: sweep_id},
         model_id=model_id,
         await_creation_for=0,
     )
+    # an earlier call whose reply was lost may have been carried out after the search
+    _is_registered(client, run_id, sweep_id)
     return None
+
+
+def _is_registered(client: MlflowClient, run_id: str, sweep_id: str) -> bool:
+    """Return whether some registered model has a version of this run; of several that we made, keep the first."""
+    found = client.search_model_versions(f"run_id = '{run_id}'")
+    ours = sorted((v for v in found if v.tags.get(SWEEP_TAG) == sweep_id), key=lambda v: (v.name, int(v.version)))
+    for extra in ours[1:]:
+        client.delete_model_version(extra.name, str(extra.version))
+    return bool(found)
 
 
 def registry_name(name: str) -> str:

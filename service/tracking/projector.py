@@ -20,7 +20,7 @@ from service.store.database import Database, LeadLost
 from service.store.tables import OutboxEntry
 from service.tracking import logged_models
 from service.tracking.deletions import Deletions
-from service.tracking.error_words import in_words
+from service.tracking.error_words import broke_off, in_words
 from service.tracking.mlflow_health import (
     NOTE_SECONDS,
     PROBE_SECONDS,
@@ -41,7 +41,8 @@ PAUSE_SECONDS = 1.0
 """The pause, in seconds, between two reads of an outbox that was empty; ``wake`` ends it."""
 
 MLFLOW_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # MLflow's own retries would take minutes; ours notice that it is back
+    # MLflow's client repeats a POST whose reply was lost, although it may have been carried out
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -199,10 +200,23 @@ class Projector:
             logged_models.prepare()
             self._runs = Runs(self._url)
             self._deletions = Deletions(self._database, self._term, self._runs)
-        assert self._deletions is not None
         try:
-            self._deletions.check_experiments()
-            self._deletions.check_runs()
+            self._look()
         except (MlflowException, requests.RequestException) as error:
             raise MlflowUnreachable(f"MLflow answers its health check, but {in_words(error)}") from error
         self._health.set_up()
+
+    def _look(self) -> None:
+        """Notice what was deleted or restored in MLflow; once more if the connection breaks off, since it only reads.
+
+        A server may close a connection at the moment when it is used again.
+        """
+        assert self._deletions is not None
+        for last in (False, True):
+            try:
+                self._deletions.check_experiments()
+                self._deletions.check_runs()
+                return
+            except (MlflowException, requests.RequestException) as error:
+                if last or not broke_off(error):
+                    raise

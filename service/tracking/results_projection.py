@@ -8,10 +8,9 @@ from typing import Any
 
 from service.store.database import Database
 from service.tracking import diagnostic_plots, model_registry, plots, sweep_results
-from service.tracking.mlflow_runs import RunMetrics, Runs
+from service.tracking.mlflow_runs import MODEL_TAG, RunMetrics, Runs
 from service.tracking.sweep_results import SweepResults
 from service.tracking.sweep_runs import SweepRuns
-from service.tracking.trial_projection import MODEL_TAG
 
 REGISTERED_TAG = "spectral.registered_run"
 """The tag of a sweep's run with the trial's run whose model was added to the model registry."""

@@ -108,6 +108,7 @@ class SweepProjection:
             if missing:
                 return  # what is left is written by the next call
             if results and end:
+                self._sweep_runs.remove_duplicates()
                 lacks = project_results(self._runs, self._sweep_runs, end, *results.result())
                 self._note_lack(self._sweep_id, lacks)
         self._remove(own)

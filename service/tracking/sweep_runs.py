@@ -7,6 +7,9 @@ What somebody deletes in MLflow stays deleted, unless something else needs it:
   leaderboard has no other place. It is not restored if the runs of all of its trials are deleted too.
 - An experiment is restored when one of its runs is to be written.
 - A run that is gone without having been seen in the trash was lost, and is written again.
+
+A call that creates a run may be carried out although its reply is lost, even after it was given up. So a run is looked
+for by its tags before it is created, and of several that stand for the same one is kept.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import logging
 from service.store import outbox, projections
 from service.store.database import Database
 from service.store.tables import Sweep, Trial
-from service.tracking import run_fields
+from service.tracking import logged_models, run_fields
 from service.tracking.mlflow_experiments import ExperimentDeleted, is_deleted
 from service.tracking.mlflow_runs import RunDeleted, RunGone, RunMissing, Runs, TaggedRun
 from service.tracking.run_fields import PARENT_TAG, RunFields
@@ -46,7 +49,7 @@ class SweepRuns:
         self._database, self._term, self._runs, self._sweep, self._spec = database, term, runs, sweep, spec
         with database.read() as session:
             self._rows = projections.of_sweep(session, sweep.id)
-        self._tagged: dict[str, TaggedRun] | None = None
+        self._tagged: dict[str, list[TaggedRun]] | None = None
         self._experiment: str | None = None
 
     def is_deleted(self, subject: str) -> bool:
@@ -114,6 +117,29 @@ class SweepRuns:
             self._sweep.id,
         )
 
+    def remove_duplicates(self) -> None:
+        """Move to MLflow's trash the runs of this sweep that stand for the same as one in the database.
+
+        The logged models are deleted that the service made for the runs of this sweep, and that no run names.
+
+        Raises:
+            LeadLost: If another controller leads by now, which may have made those runs.
+        """
+        experiments = sorted({row.experiment_id for row in self._rows.values()})
+        found = self._runs.of_sweep(experiments, self._sweep.id)
+        with self._database.write(self._term) as session:
+            kept = {subject: row.run_id for subject, row in projections.of_sweep(session, self._sweep.id).items()}
+        for subject, tagged in found.items():
+            for run in tagged:
+                if subject in kept and run.run_id != kept[subject] and not run.deleted:
+                    self._runs.remove_duplicate(run.run_id, kept[subject])
+                    log.warning("MLflow had a second run of %s, %s; it was deleted", subject, run.run_id)
+        named = {run.model_id for tagged in found.values() for run in tagged}
+        for model in logged_models.of_sweep(self._runs.client, experiments, self._sweep.id):
+            if model.model_id not in named:
+                self._runs.client.delete_logged_model(model.model_id)
+                log.warning("MLflow had a second model of run %s, %s; deleted", model.source_run_id, model.model_id)
+
     def _restore_parent(self) -> None:
         row = self._rows[self._sweep.id]
         experiment = self._runs.experiments.get(row.experiment_id)
@@ -149,8 +175,8 @@ class SweepRuns:
         if subject not in self._rows:
             experiment_id = self._experiment_id()
             if self._tagged is None:
-                self._tagged = self._runs.of_sweep(experiment_id, self._sweep.id)
-            found = self._tagged.get(subject)
+                self._tagged = self._runs.of_sweep([experiment_id], self._sweep.id)
+            found = next(iter(self._tagged.get(subject, [])), None)
             if found is None:
                 found = TaggedRun(self._runs.create(experiment_id, name, started_at, *fields), deleted=False)
             elif not found.deleted:

@@ -13,13 +13,11 @@ from service.store.database import Database
 from service.store.tables import OutboxEntry, Trial
 from service.tracking import logged_models
 from service.tracking.checkpoint_check import problem_of
-from service.tracking.mlflow_runs import Runs
+from service.tracking.mlflow_runs import MODEL_TAG, Runs
 from service.tracking.run_fields import trial_params
 from workers.spec.trial import TrialSpec
 
 log = logging.getLogger(__name__)
-
-MODEL_TAG = "spectral.model_id"
 
 
 def project_trial(

@@ -102,8 +102,8 @@ def test_a_damaged_checkpoint_is_skipped_and_refused_by_name(store: CheckpointFo
 
 def test_a_checkpoint_of_another_format_version_is_refused(store: CheckpointFolder) -> None:
     path = write(store, 1) / MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
-    with pytest.raises(CheckpointInvalid, match="version 2"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 3}))
+    with pytest.raises(CheckpointInvalid, match="version 3"):
         read(path.parent)
 
 

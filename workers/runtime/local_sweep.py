@@ -25,7 +25,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from workers.errors import OtherSweep
 from workers.files import write_whole
@@ -220,6 +220,7 @@ class LocalSweep:
             cpus=self.sweep.resources.cpus,
             gpus=self.sweep.resources.gpus,
             data_dir=self._data_dir,
+            keep_every=self.sweep.checkpoints.keep_every,
         )
 
     def _is_new(self, report: Report) -> bool:
@@ -244,7 +245,7 @@ class LocalSweep:
     def _claim_directory(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         path, document = self.directory / SWEEP, without_statistics(self.sweep).model_dump(mode="json")
-        if path.exists() and json.loads(path.read_bytes()) != json.loads(json.dumps(document)):
+        if path.exists() and _read_sweep(path) != without_statistics(self.sweep):
             raise OtherSweep(
                 f"{self.directory} holds another sweep (its {SWEEP} differs); use another directory, or remove this one"
             )
@@ -259,6 +260,14 @@ class LocalSweep:
             "trials": [vars(result) for result in self.results],
         }
         write_whole(self.directory / RESULTS, json.dumps(document, indent=1).encode())
+
+
+def _read_sweep(path: Path) -> SweepSpec | None:
+    """Return the sweep in a file, also one of an earlier release without today's fields; None if it is no sweep."""
+    try:
+        return SweepSpec.model_validate_json(path.read_bytes())
+    except ValidationError:
+        return None
 
 
 def _folder(number: int) -> Path:

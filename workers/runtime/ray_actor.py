@@ -98,6 +98,7 @@ class PackRunner:
             state="ended" if trained else "running" if pack_run else "starting",
             reports=reports,
             progress=steps,
+            unsaved=pack_run.unsaved if pack_run else None,
         )
         return reply.model_dump()
 

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.errors import NoGpu
+from workers.errors import NoGpu, store_problem
 from workers.protocol import Assignment, Cause, Ended, Report
+from workers.runtime.failure_log import failure_log
 
 if TYPE_CHECKING:
     from workers.training.pack_run import PackRun
@@ -55,7 +56,7 @@ def train(
         if reports.broken:
             raise
         log.exception("pack %s: training was ended by an exception", assignment.pack_id)
-        _fail_remaining(assignment, reports, *cause_of(error))
+        _fail_remaining(assignment, reports, error)
 
 
 class _ReportLog:
@@ -107,25 +108,36 @@ def _open(assignment: Assignment, emit: Emit) -> PackRun:
         raise NoGpu(f"the pack needs {assignment.gpus:g} GPU, but torch finds none on this node")
     torch.set_num_threads(max(1, int(assignment.cpus)))
     data_dir = None if assignment.data_dir is None else Path(assignment.data_dir)
-    return PackRun(assignment.trials, emit, data_dir=data_dir, device="cuda" if assignment.gpus else "cpu")
+    device = "cuda" if assignment.gpus else "cpu"
+    return PackRun(assignment.trials, emit, data_dir=data_dir, device=device, keep_every=assignment.keep_every)
 
 
-def _fail_remaining(assignment: Assignment, reports: _ReportLog, cause: Cause, reason: str) -> None:
+def _fail_remaining(assignment: Assignment, reports: _ReportLog, error: BaseException) -> None:
+    (cause, reason), log_lines = cause_of(error), failure_log(error)
     for trial in assignment.trials:
         name = trial.trial_id
         if name not in reports.ended:
-            step = reports.steps.get(name, 0)
-            reports(Ended(seq=reports.seq + 1, trial_id=name, step=step, outcome="failed", cause=cause, reason=reason))
+            end = Ended(
+                seq=reports.seq + 1,
+                trial_id=name,
+                step=reports.steps.get(name, 0),
+                outcome="failed",
+                cause=cause,
+                reason=reason,
+                log=log_lines,
+            )
+            reports(end)
 
 
 def cause_of(error: BaseException) -> tuple[Cause, str]:
-    """Return whose an exception in training is to repair, and the reason in one line for the user.
+    """Return what a failure by an exception in training needs, and the reason in one line for the user.
 
-    The cause is ``infrastructure`` for ``NoGpu`` and ``user`` for every other exception, also if memory was short.
+    The cause is ``infrastructure`` for ``NoGpu``, ``memory`` if memory was short, ``storage`` if a file store was full,
+    read-only or failing, and ``user`` for every other exception.
     """
     text = traceback.format_exception_only(error)[-1].strip()
     if isinstance(error, NoGpu):
         return "infrastructure", str(error)
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
-        return "user", f"out of memory; a smaller resources.pack_size, batch_size or hidden_size needs less ({text})"
-    return "user", text
+        return "memory", f"out of memory; a smaller resources.pack_size, batch_size or hidden_size needs less ({text})"
+    return "storage" if store_problem(error) else "user", text

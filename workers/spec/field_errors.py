@@ -16,6 +16,7 @@ from workers.wording import describe
 
 MAX_SHOWN = 20
 MAX_LETTERS = 200
+"""The most characters of a field's path, and of a text that was given, which are shown."""
 _DIMENSIONS = ("Values", "Range")
 
 
@@ -33,7 +34,7 @@ def _field_error(item: Any) -> FieldError:
     path = [part for place, part in enumerate(location) if not _is_tag(location[0], place, part)]
     if "name" in context:
         path.append(str(context["name"]))
-    field = ".".join(path) or "(document)"
+    field = ".".join(path)[:MAX_LETTERS] or "(document)"
     given, kind = item.get("input"), item["type"]
     for part in str(context.get("name", "")).split(".") if "name" in context else ():
         given = given.get(part) if isinstance(given, dict) else given

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from workers.errors import FieldError, SpecError
 from workers.spec.expand import plan_trial, points_of, trial_count
-from workers.spec.field_errors import MAX_SHOWN, field_errors, shorten
+from workers.spec.field_errors import MAX_LETTERS, MAX_SHOWN, field_errors, shorten
 from workers.spec.model import ModelSpec
 from workers.spec.resolve_data import add_dataset_info, check_files, fill_swept_fields
 from workers.spec.samplers import SAMPLERS
@@ -40,9 +41,10 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
             and what is allowed. Trials are examined in order up to the first that cannot be trained.
     """
     sweep = _validate(document)
-    errors = [*_space_errors(sweep), *_objective_errors(sweep)]
+    # no more are looked for than are shown: a dimension may have thousands of wrong values
+    errors = list(islice(chain(_space_errors(sweep), _objective_errors(sweep)), MAX_SHOWN))
     if errors:
-        raise SpecError(errors[:MAX_SHOWN])
+        raise SpecError(errors)
     given = set(sweep.task.facts) if isinstance(sweep.task, DatasetTask) else set()
     sweep = add_dataset_info(sweep, data_dir)
     for number, params in enumerate(points_of(sweep)):
@@ -97,7 +99,7 @@ def _space_errors(sweep: SweepSpec) -> Iterator[FieldError]:
             close = difflib.get_close_matches(path, fields, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             problem, allowed = "is not a field that can be swept", f"{hint}one of {', '.join(fields)}"
-            yield FieldError(f"space.{path}", path, problem, allowed)
+            yield FieldError(f"space.{path}"[:MAX_LETTERS], shorten(path), problem, allowed)
             continue
         unsuited = sampler.unsuited(dimension)
         if unsuited is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from workers.errors import DataMissing, FieldError, SpecError
 from workers.spec.expand import tasks_of
 from workers.spec.field_errors import MAX_SHOWN
+from workers.spec.search_space import MAX_DIMENSIONS
 from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS, Task
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
@@ -29,12 +30,12 @@ def fill_swept_fields(document: Any, *, every: bool = False) -> Any:
 
     Args:
         document: The decoded JSON document, which is not changed. Anything that is not an object with an object
-            ``space`` is returned as it is.
+            ``space`` of at most ``MAX_DIMENSIONS`` fields is returned as it is.
         every: Fill in every swept field that is left out, also optional ones and those of model and training: the
             defaults of several swept fields need not go together.
     """
     space = document.get("space") if isinstance(document, dict) else None
-    if not isinstance(space, dict):
+    if not isinstance(space, dict) or len(space) > MAX_DIMENSIONS:
         return document
     parts: dict[str, dict[str, Any]] = {}
     for path, dimension in space.items():

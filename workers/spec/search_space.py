@@ -12,6 +12,8 @@ from pydantic_core import PydanticCustomError
 from workers.spec.base_spec import SpecPart, invalid_field
 
 MAX_TRIALS = 10_000
+MAX_DIMENSIONS = 32
+"""The most fields that a sweep may search."""
 
 
 def _is_finite(value: int | float) -> bool:

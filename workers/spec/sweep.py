@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from workers.spec.base_spec import SpecPart, invalid_field
 from workers.spec.model import ModelSpec
 from workers.spec.samplers import SAMPLERS
-from workers.spec.search_space import MAX_TRIALS, Dimension
+from workers.spec.search_space import MAX_DIMENSIONS, MAX_TRIALS, Dimension
 from workers.spec.training import MAX_SEED, TrainingSpec
 from workers.tasks import AnyTask
 
@@ -102,7 +102,27 @@ class RetriesSpec(SpecPart):
 
     user: int = Field(default=0, ge=0, le=100, description="retries after the trial itself failed, such as by bad data")
     infrastructure: int = Field(
-        default=3, ge=0, le=1000, description="retries after the trial's process or machine was lost"
+        default=3, ge=0, le=1000, description="retries after the trial's process was lost, or its data were not there"
+    )
+    preemption: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        description="retries after its process was ended from outside, or its node was lost",
+    )
+
+
+class CheckpointsSpec(SpecPart):
+    """Which checkpoints stay on the disk. While a trial is trained, it always keeps what it needs to go on."""
+
+    keep: list[Literal["best", "last"]] = Field(
+        default=["best", "last"],
+        max_length=2,
+        description="what stays of a trial that has ended, once MLflow has its copies: its best checkpoint by the "
+        "objective, its last one, both, or none of them",
+    )
+    keep_every: int | None = Field(
+        default=None, ge=1, description="checkpoints at multiples of this many steps stay too; null: none of them"
     )
 
 
@@ -124,7 +144,7 @@ class SweepSpec(SpecPart):
     training: TrainingSpec = Field(default=TrainingSpec(), description="how the network is trained")
     space: dict[str, Dimension] = Field(
         min_length=1,
-        max_length=32,
+        max_length=MAX_DIMENSIONS,
         description='what is searched: {"model.margin": {"low": 0.001, "high": 0.1, "log": true, "grid": 3}, '
         '"model.reflectors": [4, 8]}; any scalar field of task, model and training',
     )
@@ -133,3 +153,4 @@ class SweepSpec(SpecPart):
     objective: ObjectiveSpec = Field(default=ObjectiveSpec(), description="the metric that decides")
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="what a pack of trials gets")
     retries: RetriesSpec = Field(default=RetriesSpec(), description="how often a failed trial is tried again")
+    checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="which checkpoints stay on the disk")

@@ -6,29 +6,30 @@ because the previous runner may have died before they were polled. Receivers rec
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
+from workers.checkpoint_files import bytes_in
 from workers.checkpoints import CheckpointFolder
-from workers.errors import CheckpointInvalid, DataMissing
+from workers.errors import CheckpointForeign, DataMissing, store_problem
 from workers.protocol import AssignedTrial, Cause, Checkpointed, Ended, Measured, Outcome, Report
+from workers.tasks.readers.errors import DataWrong
 from workers.training.batches import TaskData
+from workers.training.checkpoint_writer import CheckpointWriter, DueCheckpoint, WrittenCheckpoint
 from workers.training.trainer import Failed, Finished, Reported, Trainer, TrainerEvent
 from workers.training.training_state import TrainingState
 
-log = logging.getLogger(__name__)
-
 OUTCOMES: dict[str, Outcome] = {"prune": "pruned", "pause": "paused", "cancel": "cancelled"}
 """The outcome of a trial that a command ends, by the command's verb."""
-WRITERS = 8
-"""Checkpoints written at the same time; each of them mostly waits for the disk."""
-
-Written = dict[str, Path | OSError]
-"""The folder of each trial's new checkpoint, or why it could not be written."""
+FINISH_SECONDS = 3600.0
+"""A trial that has done all its steps waits so long for the store to take its last checkpoint; then it fails."""
+WAIT_SECONDS = 0.1
+"""The pause between two looks while nothing is left to do but to write checkpoints again."""
+Written = Mapping[str, Sequence[WrittenCheckpoint]]
+"""The checkpoints that are on disk now and have not been reported, by trial."""
 
 
 class PackRun:
@@ -41,6 +42,7 @@ class PackRun:
         emit: Called with every report.
         data_dir: The directory of the data sets that are read from files; None for the one in the user's cache.
         device: A device of torch, for example "cpu" or "cuda".
+        keep_every: Checkpoints at multiples of this many steps are kept beside those that training needs.
 
     Raises:
         ValueError: A trial is assigned twice, the shape keys differ, or mixed precision is requested without a GPU.
@@ -53,6 +55,7 @@ class PackRun:
         *,
         data_dir: Path | None = None,
         device: str = "cpu",
+        keep_every: int | None = None,
     ) -> None:
         self._assigned = {trial.trial_id: trial for trial in trials}
         if len(self._assigned) < len(trials):
@@ -65,9 +68,12 @@ class PackRun:
             raise ValueError("training.dtype bfloat16 needs a GPU; give resources.gpus above 0, or use float32")
         self._emit, self._data_dir, self._device = emit, data_dir, torch.device(device)
         self._folders = {
-            trial_id: CheckpointFolder(Path(trial.checkpoint_dir), trial.spec)
+            trial_id: CheckpointFolder(Path(trial.checkpoint_dir), trial.spec, keep_every)
             for trial_id, trial in self._assigned.items()
         }
+        self._writer = CheckpointWriter(self._folders)
+        # Trials that have succeeded as soon as their last checkpoints are on disk: how, and since when they wait.
+        self._finishing: dict[str, tuple[Finished, float]] = {}
         self._seq = 0
         self._ended: set[str] = set()
         self._checkpoint_steps: dict[str, int] = {}
@@ -92,6 +98,11 @@ class PackRun:
             self._steps |= {trial_id: self._trainer.step_of(i) for i, trial_id in enumerate(self._trained_ids)}
         return dict(self._steps)
 
+    @property
+    def unsaved(self) -> str | None:
+        """Why the newest checkpoints of a trial are not on disk yet, for a person to read; None if all are."""
+        return self._writer.problem
+
     def start(self) -> None:
         """Load the data and every trial's newest checkpoint, and repeat the reports that the checkpoints record.
 
@@ -105,8 +116,9 @@ class PackRun:
         try:
             data = TaskData(spec.task, self._data_dir, self._device, getattr(torch, spec.training.parameter_dtype))
         except DataMissing as error:
+            cause, reason = data_cause(error)
             for trial_id in states:
-                self._end(trial_id, "failed", "user", str(error))
+                self._end(trial_id, "failed", cause, reason)
             return
         self._trained_ids = list(states)
         self._trainer = Trainer(list(states.values()), data, self._device)
@@ -116,15 +128,21 @@ class PackRun:
     def advance(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Train until the next report of any trial is due, write the checkpoints that are due, and emit the reports.
 
+        Checkpoints that could not be written are tried again. While only such are left, return after a short wait.
+
         Args:
             should_stop: Called after every optimiser step. If it returns true, training returns early.
         """
         if self._trainer is None:
             return
+        self._report_written(self._writer.retry())
+        self._finish()
+        if not self._trainer.live:
+            time.sleep(WAIT_SECONDS if self._finishing else 0)
+            return
         events = self._trainer.advance(should_stop)
         # All checkpoints of this advance are written before the first report, so that they are written in parallel.
-        due = [self._trained_ids[event.trial] for event in events if isinstance(event, Reported) and event.save]
-        written = self._write_checkpoints(due)
+        written = self._write_due([event for event in events if isinstance(event, Reported) and event.save])
         for event in events:
             self._emit_event(event, written)
 
@@ -141,24 +159,52 @@ class PackRun:
             if trial_id not in self._assigned or trial_id in self._ended:
                 continue
             if self._trainer is not None:
-                if verb == "pause":
-                    written = self._write_checkpoints([trial_id])
-                    if not self._report_checkpoint(trial_id, written, best=False, objective=None):
-                        continue
+                self._save_before_end(verb, trial_id)
                 self._trainer.end(self._trained_ids.index(trial_id))
-            self._end(trial_id, OUTCOMES[verb], None, reason or None)
+            if trial_id in self._ended:
+                continue
+            if verb == "pause" and self._writer.keeps(trial_id):
+                self._end_unsaved(trial_id)
+            else:
+                self._end(trial_id, OUTCOMES[verb], None, reason or None)
+
+    def _save_before_end(self, verb: str, trial_id: str) -> None:
+        """Write what a trial needs before it ends: a paused one its present state, a pruned one its best checkpoint.
+
+        A trial that waited for nothing but its last checkpoint has then succeeded.
+        """
+        assert self._trainer is not None
+        state = self._trainer.state(self._trained_ids.index(trial_id))
+        if verb == "pause" and trial_id not in self._finishing and self._checkpoint_steps.get(trial_id) != state.step:
+            self._report_written(self._writer.write({trial_id: DueCheckpoint(state, best=False, objective=None)}))
+        elif verb != "cancel":
+            self._report_written(self._writer.retry(trial_id))
+        self._finish()
+
+    def _finish(self) -> None:
+        """End the trials that have waited for their last checkpoints: those that are on disk, or that never will be."""
+        for trial_id, (finished, since) in list(self._finishing.items()):
+            if not self._writer.keeps(trial_id):
+                self._end(trial_id, "succeeded", reason=finished.reason)
+            elif time.monotonic() - since > FINISH_SECONDS:
+                self._end_unsaved(trial_id)
+
+    def _end_unsaved(self, trial_id: str) -> None:
+        """End a trial whose newest checkpoint cannot be written: another attempt goes on from the one before."""
+        self._end(trial_id, "failed", "storage", f"its checkpoint cannot be written: {self._writer.problem}")
 
     def _resume(self, trial_id: str) -> TrainingState | None:
-        """Return the state of a trial at its newest complete checkpoint, or its initial state if there is none.
+        """Return the state of a trial at its newest usable checkpoint, or its initial state if there is none.
 
-        The trial is ended as failed, and None returned, if that checkpoint is another trial's or the folder unreadable.
+        The trial is ended as failed, and None returned, if all whole checkpoints are another trial's or the folder is
+        unreadable.
         """
         try:
             return TrainingState.resume(self._folders[trial_id], self._assigned[trial_id].spec)
-        except CheckpointInvalid as error:
+        except CheckpointForeign as error:
             self._end(trial_id, "failed", "user", str(error))
         except OSError as error:
-            self._end(trial_id, "failed", "infrastructure", f"its checkpoints cannot be read: {error}")
+            self._end(trial_id, "failed", "storage", f"its checkpoints cannot be read: {error}")
         return None
 
     def _repeat_reports(self, trial_id: str, state: TrainingState) -> None:
@@ -185,55 +231,42 @@ class PackRun:
         trial_id = self._trained_ids[event.trial]
         if isinstance(event, Reported):
             self._emit(Measured(seq=self._next_seq(), trial_id=trial_id, step=event.step, values=event.values))
-            if event.save:
-                objective = event.values[self._assigned[trial_id].spec.objective.metric]
-                self._report_checkpoint(trial_id, written, best=event.best, objective=objective)
+            self._report_written({trial_id: written.get(trial_id, ())})
         elif isinstance(event, Failed):
             self._steps[trial_id] = event.step
             self._end(trial_id, "failed", "user", event.reason, step=event.step)
         elif isinstance(event, Finished) and trial_id not in self._ended:
-            self._end(trial_id, "succeeded", reason=event.reason)
+            self._finishing[trial_id] = event, time.monotonic()
+            self._finish()
 
-    def _write_checkpoints(self, trial_ids: Sequence[str]) -> Written:
-        """Write the checkpoints of trials at their current steps, in parallel.
-
-        Trials whose checkpoint at that step has been reported already are left out.
-        """
+    def _write_due(self, events: Sequence[Reported]) -> Written:
+        """Write the checkpoints of trials that have reported, in parallel, and return those that are on disk now."""
         assert self._trainer is not None
-        states = {trial_id: self._trainer.state(self._trained_ids.index(trial_id)) for trial_id in trial_ids}
-        due = {
-            trial_id: state for trial_id, state in states.items() if self._checkpoint_steps.get(trial_id) != state.step
-        }
-        if not due:
-            return {}
-        with ThreadPoolExecutor(min(WRITERS, len(due))) as pool:
-            jobs = {trial_id: pool.submit(_save, state, self._folders[trial_id]) for trial_id, state in due.items()}
-        return {trial_id: _path_or_error(job) for trial_id, job in jobs.items()}
+        due = {}
+        for event in events:
+            trial_id = self._trained_ids[event.trial]
+            objective = event.values[self._assigned[trial_id].spec.objective.metric]
+            due[trial_id] = DueCheckpoint(self._trainer.state(event.trial), event.best, objective)
+        return self._writer.write(due)
 
-    def _report_checkpoint(self, trial_id: str, written: Written, *, best: bool, objective: float | None) -> bool:
-        """Report the checkpoint at a trial's current step, once.
-
-        Returns:
-            False if it could not be written; the trial has then ended as failed.
-        """
-        assert self._trainer is not None
-        trial = self._trained_ids.index(trial_id)
-        step = self._trainer.step_of(trial)
-        if self._checkpoint_steps.get(trial_id) == step:
-            return True
-        found = written[trial_id]
-        if isinstance(found, OSError):
-            self._trainer.end(trial)
-            self._end(trial_id, "failed", "infrastructure", f"its checkpoint cannot be written: {found}")
-            return False
-        self._checkpoint_steps[trial_id] = step
-        self._emit_checkpoint(trial_id, step, found, best, objective)
-        return True
+    def _report_written(self, written: Written) -> None:
+        """Report checkpoints that are on disk."""
+        for trial_id, checkpoints in written.items():
+            for found in checkpoints:
+                step = self._checkpoint_steps[trial_id] = found.due.state.step
+                self._emit_checkpoint(trial_id, step, found.path, found.due.best, found.due.objective)
 
     def _emit_checkpoint(self, trial_id: str, step: int, path: Path, best: bool, objective: float | None) -> None:
         self._emit(
             Checkpointed(
-                seq=self._next_seq(), trial_id=trial_id, step=step, path=str(path), best=best, objective=objective
+                seq=self._next_seq(),
+                trial_id=trial_id,
+                step=step,
+                path=str(path),
+                best=best,
+                objective=objective,
+                size=bytes_in(path),
+                kept=self._folders[trial_id].steps(),
             )
         )
 
@@ -247,7 +280,9 @@ class PackRun:
     ) -> None:
         """Emit the last report of a trial; ``step`` is by default the trial's current one."""
         self._ended.add(trial_id)
+        self._finishing.pop(trial_id, None)
         at = self.progress()[trial_id] if step is None else step
+        self._writer.drop(trial_id)
         self._emit(Ended(seq=self._next_seq(), trial_id=trial_id, step=at, outcome=outcome, cause=cause, reason=reason))
 
     def _next_seq(self) -> int:
@@ -255,16 +290,11 @@ class PackRun:
         return self._seq
 
 
-def _save(state: TrainingState, folder: CheckpointFolder) -> Path:
-    """Write a checkpoint and return its folder. Raises OSError."""
-    try:
-        return state.save(folder)
-    except FileNotFoundError:  # somebody has removed the trial's folder while it was being written
-        return state.save(folder)
+def data_cause(error: DataMissing) -> tuple[Cause, str]:
+    """Return what a failure needs that data which cannot be used have caused, and the reason for the user.
 
-
-def _path_or_error(job: Future[Path]) -> Path | OSError:
-    try:
-        return job.result()
-    except OSError as error:
-        return error
+    Files that are not there may come back, as when a disk is mounted again; wrong ones have to be changed.
+    """
+    if store_problem(error) is not None:
+        return "storage", str(error)
+    return "user" if isinstance(error, DataWrong) else "infrastructure", str(error)

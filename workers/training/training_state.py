@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from workers.checkpoints import Best, Checkpoint, CheckpointFolder, MetricsAtStep
-from workers.errors import CheckpointInvalid
+from workers.checkpoints import MODEL, OPTIMIZER, Best, Checkpoint, CheckpointFolder, MetricsAtStep
+from workers.errors import CheckpointForeign, CheckpointInvalid
 from workers.models import SequenceModel, initial_network
+from workers.models.pack_factory import pack
 from workers.models.packed_model import Tensors
 from workers.spec.trial import TrialSpec
 from workers.training.optimizers import OPTIMIZERS
@@ -81,33 +82,65 @@ class TrainingState:
 
     @classmethod
     def resume(cls, store: CheckpointFolder, spec: TrialSpec) -> TrainingState:
-        """Return the state at the newest complete checkpoint, or before the first step if there is none.
+        """Return the state at the newest usable checkpoint, or before the first step if there is none.
 
-        If the best checkpoint cannot be read, that is logged, and ``best`` is None.
+        Checkpoints that cannot be used are skipped with a warning in the log. If the best checkpoint cannot be read,
+        that is logged, and ``best`` is None.
 
         Raises:
-            CheckpointInvalid: The newest complete checkpoint belongs to another trial, or its vocabulary has another
-                size than that of the task in this release.
+            CheckpointForeign: All whole checkpoints belong to another trial, or have a vocabulary of another size than
+                that of the task in this release.
             OSError: The folder cannot be read.
         """
-        found = store.newest()
-        if found is None:
-            return cls.start(spec)
-        table = found.model.get("embedding.weight")
-        if table is not None and len(table) != spec.task.tokens:
-            raise CheckpointInvalid(
-                f"{found.path} was written by another release, whose vocabulary of task {spec.task.name} had "
-                f"{len(table):,} tokens; it has {spec.task.tokens:,} now, so the trial cannot be continued. Submit its "
+        start = cls.start(spec)
+        foreign: CheckpointForeign | None = None
+        for found in store.newest_first():
+            try:
+                start._check(found)
+            except CheckpointInvalid as error:
+                log.warning("skipping a checkpoint: %s", error)
+                foreign = foreign or (error if isinstance(error, CheckpointForeign) else None)
+                continue
+            state = cls._from_checkpoint(found, spec)
+            if state.best is not None:
+                state._read_best(store, start.model)
+            return state
+        if foreign:
+            raise foreign
+        return start
+
+    def _check(self, found: Checkpoint) -> None:
+        """Raise CheckpointInvalid if a checkpoint lacks a tensor, or has one of another shape, dtype or name.
+
+        This is the state before the first step, which has all tensors but ``carried``.
+        """
+        table, tokens = found.model.get("embedding.weight"), self.spec.task.tokens
+        if table is not None and table.ndim == 2 and tokens is not None and len(table) != tokens:
+            raise CheckpointForeign(
+                f"{found.path} was written by another release, whose vocabulary of task {self.spec.task.name} had "
+                f"{len(table):,} tokens; it has {tokens:,} now, so the trial cannot be continued. Submit its "
                 "sweep anew; workers.models.load still reads the network"
             )
-        state = cls._from_checkpoint(found, spec)
-        if state.best is not None:
-            try:
-                state.best_model = found.model if state.best.step == state.step else store.best(state.best).model
-            except CheckpointInvalid as error:
-                log.warning("the best checkpoint is lost; the best of the later ones replaces it: %s", error)
-                state.best = None
-        return state
+        _check_tensors(found, MODEL, found.model, self.model)
+        wanted = self._stored()
+        if self.spec.task.carried and found.manifest.step > 0:
+            zeros = pack([initial_network(self.spec)]).zeros(self.spec.training.batch_size)
+            wanted["carried"] = zeros[0]
+        _check_tensors(found, OPTIMIZER, found.optimizer, wanted)
+
+    def _read_best(self, store: CheckpointFolder, like: Tensors) -> None:
+        """Read the parameters at ``best``; if that fails, log it and forget ``best``."""
+        assert self.best is not None
+        if self.best.step == self.step:
+            self.best_model = self.model
+            return
+        try:
+            found = store.best(self.best)
+            _check_tensors(found, MODEL, found.model, like)
+            self.best_model = found.model
+        except CheckpointInvalid as error:
+            log.warning("the best checkpoint is lost; the best of the later ones replaces it: %s", error)
+            self.best = None
 
     @classmethod
     def _from_checkpoint(cls, found: Checkpoint, spec: TrialSpec) -> TrainingState:
@@ -126,13 +159,39 @@ class TrainingState:
 
     def save(self, store: CheckpointFolder) -> Path:
         """Write the state as a checkpoint and return its folder. Raises OSError."""
-        optimizer = {"loss_sum": self.loss_sum}
-        optimizer |= {f"{kind}.{name}": t for kind, own in self.optimizer.items() for name, t in own.items()}
-        optimizer |= {} if self.carried is None else {"carried": self.carried}
-        return store.write(self.step, self.model, optimizer, self.history, self.best)
+        return store.write(self.step, self.model, self._stored(), self.history, self.best)
+
+    def _stored(self) -> Tensors:
+        """Return the tensors of ``optimizer.safetensors``, by name."""
+        tensors = {"loss_sum": self.loss_sum}
+        tensors |= {f"{kind}.{name}": t for kind, own in self.optimizer.items() for name, t in own.items()}
+        return tensors if self.carried is None else tensors | {"carried": self.carried}
+
+    def copy(self) -> TrainingState:
+        """Return a state that stays as this one is now while this trial is trained on.
+
+        Its tensors are the same ones: a training pack replaces those of a state, and never changes them.
+        """
+        return replace(self, history=list(self.history))
 
     def network(self) -> SequenceModel:
         """Return a network with the parameters of this state."""
         model = initial_network(self.spec)
         model.load_state_dict(self.model)
         return model
+
+
+def _check_tensors(found: Checkpoint, file: str, tensors: Tensors, wanted: Tensors) -> None:
+    """Raise CheckpointInvalid if tensors of a checkpoint's file do not have the names, shapes and dtypes of others."""
+    path = found.path / file
+    if tensors.keys() != wanted.keys():
+        lacking = sorted(wanted.keys() - tensors.keys())
+        problem = f"lacks {lacking[0]}" if lacking else f"has {min(tensors.keys() - wanted.keys())} besides"
+        raise CheckpointInvalid(f"{path} does not have the tensors of its trial: it {problem}")
+    for name, tensor in tensors.items():
+        like = wanted[name]
+        if (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
+            raise CheckpointInvalid(
+                f"{path} has {name} with shape {tuple(tensor.shape)} and {tensor.dtype}; its trial has "
+                f"{tuple(like.shape)} and {like.dtype}"
+            )

@@ -128,11 +128,14 @@ class AttemptView(Document):
     outcome: str | None
     """``succeeded``, ``failed``, ``pruned``, ``cancelled``, ``paused``, or ``lost`` with its worker; null before."""
     cause: str | None
-    """Of a failed attempt ``user`` if the trial was at fault, ``infrastructure`` if the machine was; of a lost one
-    ``process`` if its worker was lost alone, ``cluster`` if all of Ray was or the worker was ended from outside; else
-    null."""
+    """Of a failed attempt ``user`` if the trial was at fault, ``infrastructure`` if the machine was or data were not
+    there, ``memory`` if that was too small, ``storage`` if checkpoints could not be written; of a lost one ``process``
+    if its worker died, ``memory`` if its machine had none left, ``preemption`` if the worker was ended from outside or
+    its node was lost, ``cluster`` if all of Ray was; else null."""
     reason: str | None
     """Why the attempt ended, in words; null if there is nothing to explain."""
+    log: str | None
+    """The last lines of what was logged about a failure, such as a traceback; null if there are none."""
     started_at: Time
     """When its pack was planned, shortly before its worker started."""
     ended_at: Time | None

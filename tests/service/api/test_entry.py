@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from service.client import Client
 from service.stack.ports import free
@@ -65,3 +68,37 @@ def test_wrong_settings_refuse_to_start_by_name() -> None:
     assert "SPECTRAL_PORT: 'many' is not a whole number; allowed: a whole number\n" in output
     assert "SPECTRAL_MAX_BODY_BYTES: '1' is less than 1,000; allowed: at least 1,000\n" in output
     assert "Traceback" not in output
+
+
+def ends(process: psutil.Process) -> bool:
+    """Return whether a process has ended, also if nobody has read its exit status yet."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_several_processes_answer_count_together_and_end_with_the_first(tmp_path: Path) -> None:
+    (port,) = free(1)
+    process = start(database_url=f"sqlite:///{tmp_path}/new.db", port=port, api_workers=2)
+    address = f"http://127.0.0.1:{port}"
+    workers: list[psutil.Process] = []
+    try:
+        with Client(address, patience=120) as client:
+            assert list(client.sweeps()) == []
+        workers = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+        assert len(workers) == 2
+        # each request on a connection of its own, so that both processes get some
+        for _ in range(40):
+            assert httpx.get(f"{address}/v1/sweeps/sw0123456789").status_code == 404
+        families = text_string_to_metric_families(httpx.get(f"{address}/metrics").text)
+        samples = [sample for family in families for sample in family.samples]
+        counted = [s.value for s in samples if s.name == "spectral_http_requests_total" and s.labels["status"] == "404"]
+        assert sum(counted) == 40
+        assert [s.value for s in samples if s.name == "spectral_database_up"] == [1]
+        process.kill()
+        while not all(ends(worker) for worker in workers):
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        for worker in workers:
+            if not ends(worker):
+                worker.kill()
+        process.communicate(timeout=60)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import func, make_url, select
 from sqlalchemy.event import listen
 
+from service.api import app as app_module
 from service.settings import ApiSettings
-from service.store import database as database_module
 from service.store import sweeps
 from service.store.database import Database
 from service.store.tables import Sweep
@@ -134,7 +134,7 @@ def test_an_internal_error_reveals_nothing_of_the_inside(api: httpx.Client, monk
 def test_a_locked_database_is_unavailable_until_it_is_not(
     settings: ApiSettings, database: Database, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(app_module, "PATIENCE_SECONDS", 0.05)
     with serving(settings) as address, httpx.Client(base_url=address, timeout=30) as api:
         other = sqlite3.connect(make_url(settings.database_url).database or "", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_no_partial_state(
     disk = {"pages": pages}
     small = Database(settings.database_url)
     listen(small.engine, "connect", lambda c, _: c.execute(f"PRAGMA max_page_count = {disk['pages']}").close())
-    monkeypatch.setattr("service.api.app.Database", lambda _url: small)
+    monkeypatch.setattr("service.api.app.Database", lambda _url, **_limits: small)
     document["space"] = {"training.lr": {"values": [i / 10_000 for i in range(1, 4000)]}}
     with serving(settings) as address, httpx.Client(base_url=address, timeout=30) as api:
         headers = {"Idempotency-Key": "k"}

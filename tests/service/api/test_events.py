@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service.api import events as streaming
 from service.settings import ApiSettings
@@ -117,22 +119,61 @@ def test_a_quiet_stream_shows_that_it_lives(
 def test_a_database_that_goes_away_and_comes_back_costs_no_event(
     api: httpx.Client, database: Database, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sqlalchemy.exc import OperationalError
-
-    id, failed, look = new_sweep().id, threading.Event(), events.after
-
-    def sometimes(*arguments: Any) -> Any:
-        if arguments[2] == 1 and not failed.is_set():
-            failed.set()
-            raise OperationalError("SELECT", {}, Exception("gone"))
-        return look(*arguments)
-
-    monkeypatch.setattr(events, "after", sometimes)
+    id = new_sweep().id
     reader = stream(api, id)
     next(reader)
-    assert failed.wait(10)
+    fetched = failing_once(monkeypatch, events, "after")
+    looked = failing_once(monkeypatch, sweeps, "heads")
     finish(database, id)
     assert [event["seq"] for event in reader] == [2, 3]
+    assert fetched.is_set()
+    assert looked.is_set()
+
+
+def failing_once(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> threading.Event:
+    """Let a function of the store fail at its next call, and return what is set then."""
+    failed, function = threading.Event(), getattr(module, name)
+
+    def sometimes(*arguments: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise OperationalError("SELECT", {}, Exception("gone"))
+        return function(*arguments)
+
+    monkeypatch.setattr(module, name, sometimes)
+    return failed
+
+
+def test_listeners_share_one_look_at_the_database(
+    api: httpx.Client, database: Database, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    fetched: list[str] = []
+    heads, after = sweeps.heads, events.after
+
+    def noted_heads(session: Any, ids: Any) -> Any:
+        asked.append(len(ids))
+        return heads(session, ids)
+
+    def noted_after(session: Any, id: str, *rest: Any) -> Any:
+        fetched.append(id)
+        return after(session, id, *rest)
+
+    ids = [new_sweep().id for _ in range(3)]
+    readers = [stream(api, ids[number % 3]) for number in range(9)]
+    with ThreadPoolExecutor(len(readers)) as pool:
+        assert [event["seq"] for event in pool.map(next, readers)] == [1] * 9
+        monkeypatch.setattr(sweeps, "heads", noted_heads)
+        monkeypatch.setattr(events, "after", noted_after)
+        waiting = [pool.submit(next, reader) for reader in readers]
+        while len(asked) < 5 or max(asked) < 3:
+            time.sleep(0.01)
+        assert max(asked) == 3, "one query asks for each sweep once, however many listen to it"
+        assert fetched == [], "nobody reads events while there are none"
+        for id in ids:
+            finish(database, id)
+        assert [future.result()["kind"] for future in waiting] == ["sweep.cancelling"] * 9
+        assert [[event["seq"] for event in reader] for reader in readers] == [[3]] * 9
 
 
 def test_an_open_stream_does_not_keep_the_server_from_ending(settings: ApiSettings, new_sweep: NewSweep) -> None:

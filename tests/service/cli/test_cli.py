@@ -277,8 +277,11 @@ def test_up_hands_its_options_and_its_exit_code_on(tmp_path: Path, monkeypatch: 
         return 2
 
     monkeypatch.setattr(stack, "up", up)
-    done = spectral("up", "--home", str(tmp_path), "--port", "8001", "--gpus", "0")
-    assert asked == [{"home": tmp_path, "port": 8001, "mlflow_port": 5000, "cpus": None, "gpus": 0}]
+    done = spectral(
+        "up", "--home", str(tmp_path), "--port", "8001", "--gpus", "0", "--auth", "tokens", "--workers", "2"
+    )
+    ports = {"port": 8001, "mlflow_port": 5000}
+    assert asked == [{"home": tmp_path, **ports, "cpus": None, "gpus": 0, "auth": "tokens", "workers": 2}]
     assert done.returncode == 2
 
 

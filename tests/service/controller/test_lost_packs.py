@@ -12,6 +12,7 @@ from service.controller.cluster import Node
 from service.store import attempts, packs, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Pack, Sweep, Trial
+from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
 
 TrialsOf = Callable[[Sweep], list[Trial]]
@@ -78,7 +79,8 @@ def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
         rounds += 1
         assert rounds < 20
         with database.write(term) as session:
-            trainable, _ = scheduling.split_trainable(spec, scheduling.trials_to_run(session, sweep.id))
+            waiting = scheduling.trials_to_run(session, sweep.id)
+            trainable, _ = scheduling.split_trainable(waiting, lambda t: plan_trial(spec, t.number, t.params))
             groups = scheduling.next_packs(session, spec, trainable, scheduling.free_capacity(session, nodes))
             started = [scheduling.plan_pack(session, sweep.id, [t.id for t in group], spec, term) for group in groups]
         for pack in started:

@@ -128,7 +128,7 @@ def test_a_runner_made_by_a_controller_that_died_is_adopted(
         reconciler.launcher.start_runner(pack)
 
 
-def test_runners_that_somebody_ends_in_ray_charge_no_trial(
+def test_runners_that_somebody_ends_in_ray_count_as_preempted(
     database: Database, cluster: Cluster, settings: ControllerSettings, reconciler: Reconciler, expanded: Any
 ) -> None:
     """The namespace is emptied twice: while this controller looks on, and before the next one looks."""
@@ -146,9 +146,10 @@ def test_runners_that_somebody_ends_in_ray_charge_no_trial(
         tick_until(reconciler, lambda times=times: outcomes(database).count("lost") == 4 * times)  # type: ignore[misc]
     with database.read() as session:
         lost_ones = list(session.scalars(select(Attempt).where(Attempt.outcome == "lost")))
-        assert {attempt.cause for attempt in lost_ones} == {"cluster"}
+        assert {attempt.cause for attempt in lost_ones} == {"preemption"}
         assert {attempt.reason for attempt in lost_ones} == {"its runner was ended from outside, by an order to Ray"}
         assert set(session.scalars(select(Trial.infrastructure_failures))) == {0}
+        assert set(session.scalars(select(Trial.preemptions))) == {2}
     with database.write() as session:
         sweeps.apply(session, sweep.id, "cancel")
     tick_until(reconciler, lambda: state(database, sweep) == "cancelled")
@@ -210,10 +211,10 @@ def test_an_action_that_always_fails_ends_its_sweep_alone(
     bad, sound = new_sweep(), new_sweep(**QUICK)
     sort = scheduling.split_trainable
 
-    def slip(spec: Any, candidates: Any) -> Any:
+    def slip(candidates: Any, plan: Any) -> Any:
         if candidates[0].sweep_id == bad.id:
             raise KeyError("an unexpected error")
-        return sort(spec, candidates)
+        return sort(candidates, plan)
 
     monkeypatch.setattr(scheduling, "split_trainable", slip)
     tick_until(reconciler, lambda: state(database, sound) == "succeeded" and state(database, bad) == "failed")

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.stack import HomeBusy, PortTaken, Stack, StackFailed, guard, ports, up
-from service.stack.child import Child
+from service.stack import HomeBusy, HomeOpen, HomeUnusable, PortTaken, Stack, StackFailed, guard, ports, up
 from service.stack.home import Home
 from service.stack.processes import ManagedProcess, managed_processes
 
@@ -34,9 +33,100 @@ def test_the_secret_of_ray_is_ours_alone_and_stays(tmp_path: Path) -> None:
     home.prepare()
     assert home.token.read_text() == secret
     assert home.token.stat().st_mode & 0o077 == 0
-    assert home.ray.stat().st_mode & 0o077 == 0
     home.release()
     assert not home.ray.exists()
+
+
+def test_a_secret_that_others_could_read_is_replaced(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.claim({"url": ""})
+    home.prepare()
+    known = home.token.read_text()
+    home.token.chmod(0o640)
+    home.prepare()
+    assert home.token.read_text() not in ("", known)
+    home.release()
+
+
+def test_rays_folder_can_be_entered_by_nobody_else_whatever_ray_does(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.claim({"url": ""})
+    home.prepare()
+    home.ray.chmod(0o777)  # as Ray does
+    assert home.ray.parent.stat().st_mode & 0o077 == 0
+    home.prepare()
+    assert home.ray.parent.stat().st_mode & 0o077 == 0
+    home.release()
+    assert not home.ray.parent.exists()
+
+
+def test_a_stack_that_was_not_started_leaves_the_folder_of_the_running_one(tmp_path: Path) -> None:
+    running = Home(tmp_path / "home")
+    running.claim({"url": ""})
+    running.prepare()
+    Stack(tmp_path / "home", 0, 0).stop()
+    assert running.ray.is_dir()
+    running.release()
+
+
+def test_a_home_of_an_earlier_release_is_closed_with_all_that_lies_in_it(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    for folder in (home.path, home.logs, home.mlflow, home.checkpoints):
+        folder.mkdir(mode=0o755)
+    for file in (home.database, home.path / "lock"):
+        file.touch(0o644)
+    home.claim({"url": ""})
+    home.prepare()
+    for path in (home.path, *home.path.iterdir()):
+        assert path.stat().st_mode & 0o077 == 0, path
+    home.release()
+
+
+def test_a_shared_folder_of_other_things_is_refused_and_stays_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    (shared / "somebody's").touch()
+    assert up(shared, port=0, mlflow_port=0, foreground=False) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{shared} is open to other users" in line
+    assert "--home" in line
+    assert shared.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in shared.iterdir()] == ["somebody's"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_home_of_another_user_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.path.mkdir(mode=0o700)
+    os.chown(home.path, 12345, -1)
+    with pytest.raises(HomeOpen, match="belongs to another user"):
+        home.claim({"url": ""})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_rays_folder_is_not_put_into_that_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # as where others may not remove it
+    home = Home(tmp_path / "home")
+    home.claim({"url": ""})
+    home.ray.parent.mkdir()
+    os.chown(home.ray.parent, 12345, -1)
+    try:
+        with pytest.raises(HomeOpen, match="belongs to another user"):
+            home.prepare()
+    finally:
+        home.ray.parent.rmdir()
+    home.release()
+
+
+def test_a_file_in_the_place_of_a_folder_is_one_of_our_errors(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.claim({"url": ""})
+    home.logs.touch(0o600)
+    with pytest.raises(HomeUnusable, match="logs cannot be used"):
+        home.prepare()
+    home.release()
 
 
 def test_rays_folder_leaves_room_for_its_sockets(tmp_path: Path) -> None:
@@ -61,6 +151,16 @@ def test_up_gives_exit_code_two_for_a_taken_port(tmp_path: Path, capsys: pytest.
     assert "--port" in capsys.readouterr().err
 
 
+def test_up_gives_exit_code_three_where_a_stack_runs_already(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = Home(tmp_path / "home")
+    running.claim({"url": "http://127.0.0.1:1234"})
+    assert up(tmp_path / "home", port=0, mlflow_port=0, foreground=False) == 3
+    assert "http://127.0.0.1:1234" in capsys.readouterr().err
+    running.release()
+
+
 def test_free_ports_are_free_and_different() -> None:
     found = ports.free(5)
     assert len(set(found)) == 5
@@ -79,37 +179,6 @@ def test_a_part_that_does_not_start_is_reported_with_its_last_words(
     with pytest.raises(StackFailed, match=r"(?s)broken does not start.*no such luck"):
         stack.start()
     Home(tmp_path / "home").claim({"url": ""})
-
-
-def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
-    said: list[str] = []
-    sleeper = ManagedProcess("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"], dict(os.environ))
-    child = Child(sleeper, tmp_path / "sleeper.log", said.append)
-    child.restart_if_ended()
-    before = child.pid
-    assert before is not None
-    os.kill(before, 9)
-    os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
-    child.restart_if_ended()
-    while child.pid is None:
-        child.restart_if_ended()
-    assert child.pid != before
-    assert said == [f"sleeper was ended by SIGKILL; restarting it in 0.5 s (its log: {tmp_path / 'sleeper.log'})"]
-    child.terminate()
-    child.finish(0.0)
-    assert child.pid is None
-
-
-def test_the_guard_ends_what_a_killed_supervisor_leaves(tmp_path: Path) -> None:
-    marked = dict(os.environ) | {guard.MARK: str(tmp_path)}
-    nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
-    with subprocess.Popen([sys.executable, "-c", nested], env=marked, start_new_session=True) as left:
-        watcher = subprocess.Popen([sys.executable, guard.__file__, str(tmp_path)], stdin=subprocess.PIPE)
-        assert watcher.stdin is not None
-        watcher.stdin.close()  # as the kernel does when the supervisor is gone
-        assert watcher.wait(30) == 0
-        assert left.wait(30) != 0
-    assert guard.members(str(tmp_path)) == []
 
 
 def test_every_part_carries_the_mark_and_the_secret(tmp_path: Path) -> None:
@@ -174,7 +243,7 @@ def test_programs_are_those_of_this_python_wherever_they_lie(tmp_path: Path, mon
     monkeypatch.setattr(sys, "executable", str(python))
     ray, mlflow, *_ = managed_processes(layout)
     assert ray.command[:4] == [str(python), "-m", "ray.scripts.scripts", "start"]
-    assert mlflow.command[:4] == [str(python), "-m", "mlflow", "server"]
+    assert mlflow.command[:3] == [str(python), "-m", "service.mlflow_server"]
     python.parent.mkdir()
     (python.parent / "ray").touch()
     ray, mlflow, *_ = managed_processes(layout)
@@ -182,7 +251,7 @@ def test_programs_are_those_of_this_python_wherever_they_lie(tmp_path: Path, mon
     assert mlflow.command[0] == str(python)
 
 
-@pytest.mark.parametrize("module", ["ray.scripts.scripts", "mlflow"])
+@pytest.mark.parametrize("module", ["ray.scripts.scripts", "service.mlflow_server"])
 def test_the_modules_run_in_place_of_a_missing_program_are_programs(module: str) -> None:
     command = [sys.executable, "-W", "ignore", "-m", module, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -115,13 +115,16 @@ def test_documents_of_the_first_release_plan_the_trials_that_they_planned(backen
     migrations.upgrade(old_url)
     database = Database(old_url)
     with database.read() as session:
-        for row in sweeps.page(session):
-            spec = SweepSpec.model_validate(row.spec)
-            kept = trials.page(session, row.id)
+        found = [row.id for row in sweeps.page(session)]
+    with database.read() as session:
+        for sweep_id in found:
+            document = sweeps.get(session, sweep_id).spec
+            spec = SweepSpec.model_validate(document)
+            kept = trials.page(session, sweep_id)
             assert [trial.params for trial in kept] == list(points_of(spec))
             for trial in kept:
                 planned = plan_trial(spec, trial.number, trial.params).require_spec()
-                assert planned.training.steps == row.spec["training"]["steps"]
+                assert planned.training.steps == document["training"]["steps"]
     database.close()
 
 

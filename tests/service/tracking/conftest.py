@@ -100,8 +100,11 @@ def client(mlflow_url: str) -> MlflowClient:
 @pytest.fixture
 def controllers(
     database: Database, url: str, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], Projector]:
-    """A function that makes the projector of the next controller. It looks at everything each time it drains."""
+) -> Callable[..., Projector]:
+    """A function that makes the projector of the next controller. It looks at everything each time it drains.
+
+    It takes the address of MLflow, which is by default that of this test.
+    """
     monkeypatch.setattr(Probe, "check", lambda _: None)
     monkeypatch.setattr(logged_models, "prepare", lambda: None)  # it only makes the first model faster
     for name in ("results", "learning_curves"):
@@ -110,12 +113,12 @@ def controllers(
     monkeypatch.setattr("service.tracking.mlflow_health.NOTE_SECONDS", 0.0)
     monkeypatch.setattr("service.tracking.deletions.LOOK_SECONDS", 0.0)
 
-    def lead() -> Projector:
+    def lead(address: str = mlflow_url) -> Projector:
         with database.write() as session:
             term = leases.acquire(session, f"controller {len(terms)}", 0)
         assert term is not None
         terms.append(term)
-        return Projector(database, ControllerSettings(database_url=url, mlflow_url=mlflow_url), term)
+        return Projector(database, ControllerSettings(database_url=url, mlflow_url=address), term)
 
     terms: list[int] = []
     return lead

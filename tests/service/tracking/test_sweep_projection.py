@@ -173,8 +173,8 @@ def projector(
 
 
 def runs_of(runs: Runs, sweep_id: str) -> dict[str, str]:
-    found = runs.of_sweep(runs.experiments.named().experiment_id, sweep_id)
-    return {subject: run.run_id for subject, run in found.items()}
+    found = runs.of_sweep([runs.experiments.named().experiment_id], sweep_id)
+    return {subject: run.run_id for subject, (run,) in found.items()}
 
 
 def waits(database: Database) -> list[str]:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0003"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("running_trials", sa.Integer(), nullable=True),
         sa.Column("open_sweeps", sa.Integer(), nullable=True),
         sa.Column("open_trials", sa.Integer(), nullable=True),
+        sa.Column("stored_bytes", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_owners"),
     )

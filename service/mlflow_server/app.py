@@ -1,0 +1,12 @@
+"""The ASGI application that uvicorn serves: MLflow's own, behind the door. Import it in a server's process alone."""
+
+from __future__ import annotations
+
+import os
+
+from mlflow.server.fastapi_app import app as mlflow_app
+
+from service.mlflow_server import SECRET
+from service.mlflow_server.door import Door
+
+app = Door(mlflow_app, os.environ.get(SECRET, ""))

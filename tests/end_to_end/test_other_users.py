@@ -1,0 +1,62 @@
+"""What other users of the machine, and other machines, can reach of a running stack: nothing without its secrets."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import psutil
+
+from service.client import Client
+from service.stack import Stack, guard
+from tests.end_to_end.small_sweep import SWEEP, Json, first_report
+
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_every_port_of_the_stack_listens_on_this_machine_alone(stack: Stack, client: Client) -> None:
+    sweep_id = client.submit(SWEEP)["id"]
+    first_report(client, sweep_id)  # so that a runner is there, which has a port of its own
+    found: dict[str, set[str]] = {}
+    for process in guard.members(str(stack.home.path)):
+        try:
+            name = " ".join(process.cmdline())
+            sockets = process.net_connections("inet")
+        except psutil.Error:  # it has ended
+            continue
+        for socket in sockets:
+            if socket.status == psutil.CONN_LISTEN or (not socket.raddr and socket.type == 2):
+                found.setdefault(name, set()).add(socket.laddr.ip)
+    for part in ("gcs_server", "raylet", "PackRunner", "mlflow", "service.api"):
+        assert any(part in name for name in found), part
+    assert {name: addresses for name, addresses in found.items() if not addresses <= LOOPBACK} == {}
+    client.wait(sweep_id)
+
+
+def test_nothing_below_a_home_can_be_reached_by_another_user(stack: Stack, undisturbed: Json) -> None:
+    assert undisturbed["state"] == "succeeded"
+    for top in (stack.home.path, stack.home.ray.parent):
+        assert top.stat().st_uid == os.geteuid()
+        assert stat.S_IMODE(top.stat().st_mode) == 0o700
+        paths = [Path(folder, name) for folder, folders, files in os.walk(top) for name in (*folders, *files)]
+        assert len(paths) > 10
+        assert [path for path in paths if can_be_reached(path, top)] == []
+
+
+def test_every_file_that_the_service_writes_is_closed_by_itself(stack: Stack, undisturbed: Json) -> None:
+    """The umask, not only the folder above, keeps others out: files that are moved elsewhere stay closed."""
+    assert undisturbed["state"] == "succeeded"
+    paths = [Path(folder, name) for folder, _, files in os.walk(stack.home.path) for name in files]
+    assert any(path.suffix == ".safetensors" for path in paths)
+    assert any(path.name == "mlflow.db" for path in paths)
+    assert [path for path in paths if not path.is_symlink() and path.stat().st_mode & 0o077] == []
+    sockets = [path for path in stack.home.ray.rglob("*") if path.is_socket()]
+    assert {path.name for path in sockets} >= {"plasma_store", "raylet"}
+    assert [path for path in sockets if path.stat().st_mode & 0o077] == []
+
+
+def can_be_reached(path: Path, top: Path) -> bool:
+    """Return whether somebody else may pass through all folders from ``top`` to the path."""
+    above = [folder for folder in path.parents if folder.is_relative_to(top)]
+    return all(folder.stat().st_mode & 0o077 for folder in above)

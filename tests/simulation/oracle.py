@@ -1,0 +1,164 @@
+"""What must hold after every schedule. Each rule is in one place, and returns what breaks it, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service import states
+from service.states import SWEEP_ENDED, TRIAL_ENDED
+from service.store import packs
+from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialReport
+from tests.simulation.faults import SLACK
+from tests.simulation.runner import loss_at
+from tests.simulation.schedule import Schedule, row_of, spec_of
+from tests.simulation.world import World
+
+SECONDS_OF_A_TRIAL = 9.0
+"""How long a trial may take alone: start-up, eight steps, and the ticks before, between and after them."""
+
+
+def time_limit(schedule: Schedule) -> float:
+    """Return within how many seconds after the last fault all sweeps must have ended."""
+    work = SECONDS_OF_A_TRIAL * sum(row_of(position)[1] for position in schedule.sweeps)
+    again = 1 + sum("runner" in fault.kind or "head" in fault.kind or "away" in fault.kind for fault in schedule.faults)
+    slack = sum(SLACK[fault.kind] for fault in schedule.faults)
+    return 20.0 + slack + work * again + (120.0 if schedule.poison else 0.0)
+
+
+def violations(world: World) -> list[str]:
+    """Return what must not be after a schedule: empty if everything is as it must be."""
+    found = list(world.violations)
+    with world.database.read() as session:
+        open_ones = [sweep.id for sweep in session.scalars(select(Sweep)) if sweep.state not in SWEEP_ENDED]
+        if open_ones:
+            # of a sweep that has not ended, only the one thing is to be said
+            late = f"not ended {time_limit(world.schedule):.0f} s after the last fault: {', '.join(open_ones)}"
+            return [*found, late]
+        for sweep in session.scalars(select(Sweep).order_by(Sweep.id)):
+            of_sweep = list(session.scalars(select(Trial).where(Trial.sweep_id == sweep.id).order_by(Trial.number)))
+            found += _events(session, sweep)
+            found += _sweep_end(world, sweep, of_sweep)
+            for trial in of_sweep:
+                found += _trial(session, world, sweep, trial)
+        found += [f"pack {pack.id} is open after all sweeps have ended" for pack in packs.open_packs(session)]
+    found += _runners(world)
+    return found
+
+
+def may_be_charged(world: World, trial: Trial, attempts_of_it: list[Attempt], size: dict[str, int]) -> int:
+    """Return how many infrastructure failures a trial may have at most. This is the one place for the rule.
+
+    A lost process charges the trial that was alone in it. A runner that somebody ended and a lost head charge nobody.
+    A runner that is given up because it is silent counts as a lost process.
+    """
+    silenced = {r.assignment.pack_id for r in world.runners if r.stopped_until}
+    crashed = {r.assignment.pack_id for r in world.runners if r.death and r.death.cause == "process"}
+    lost = [a for a in attempts_of_it if a.outcome == "lost" and a.pack_id in silenced | crashed]
+    return sum(size[attempt.pack_id] == 1 for attempt in lost)
+
+
+def _trial(session: Session, world: World, sweep: Sweep, trial: Trial) -> Iterator[str]:
+    position = world.sweep_ids[sweep.id]
+    spec, points = spec_of(position), row_of(position)[2]
+    if trial.params != points[trial.number]:
+        yield f"trial {trial.id} has the point {trial.params}, and without faults {points[trial.number]}"
+    yield from _reports(session, trial, spec.training.report_interval)
+    rows = list(session.scalars(select(Attempt).where(Attempt.trial_id == trial.id).order_by(Attempt.number)))
+    if [row.number for row in rows] != list(range(1, len(rows) + 1)):
+        yield f"the attempts of {trial.id} have the numbers {[row.number for row in rows]}"
+    if any(row.ended_at is None for row in rows):
+        yield f"an attempt of {trial.id} is open after its sweep has ended"
+    size = {pack.id: len(pack.trial_ids) for pack in session.scalars(select(Pack).where(Pack.sweep_id == sweep.id))}
+    allowed = may_be_charged(world, trial, rows, size)
+    if trial.infrastructure_failures > allowed:
+        yield f"{trial.id} is charged {trial.infrastructure_failures} losses, and had {allowed} that charge it"
+    if trial.state == "failed" and trial.id not in world.failing:
+        if trial.infrastructure_failures <= spec.retries.infrastructure:
+            yield f"{trial.id} has failed, with retries left: {trial.reason}"
+    if trial.state == "succeeded" and trial.step != spec.training.steps:
+        yield f"{trial.id} has succeeded at step {trial.step}"
+    lost = sum(row.outcome == "lost" for row in rows)
+    trained = sum(runner.trained.get(trial.id, 0) for runner in world.runners)
+    if trained > spec.training.steps + lost * spec.training.checkpoint_interval:
+        yield f"{trial.id} trained {trained} steps with {lost} losses: more than one checkpoint interval was redone"
+
+
+def _reports(session: Session, trial: Trial, interval: int) -> Iterator[str]:
+    rows = list(session.scalars(select(TrialReport).where(TrialReport.trial_id == trial.id).order_by(TrialReport.step)))
+    steps = [row.step for row in rows]
+    if steps != list(range(interval, trial.step + 1, interval)):
+        yield f"{trial.id} at step {trial.step} has reports of {steps}"
+    if any(row.values != {"val/loss": loss_at(trial.number, row.step)} for row in rows):
+        yield f"{trial.id} has other values than without faults"
+    sent = select(OutboxEntry).where(OutboxEntry.trial_id == trial.id).order_by(OutboxEntry.id)
+    entries = list(session.scalars(sent))
+    if sorted(entry.payload["step"] for entry in entries if entry.kind == "metrics") != steps:
+        yield f"the outbox does not have each report of {trial.id} once"
+    kinds = Counter(entry.kind for entry in entries)
+    if (kinds["trial"], kinds["ended"]) != (1, 1):
+        yield f"the outbox has {kinds['trial']} beginnings and {kinds['ended']} ends of {trial.id}"
+
+
+def _events(session: Session, sweep: Sweep) -> Iterator[str]:
+    rows = list(session.scalars(select(Event).where(Event.sweep_id == sweep.id).order_by(Event.seq)))
+    if [row.seq for row in rows] != list(range(1, sweep.event_seq + 1)):
+        yield f"the events of {sweep.id} have gaps"
+    state = "queued"
+    of_trial: dict[str, str] = {}
+    for row in rows[1:]:
+        noun, _, to = row.kind.partition(".")
+        if noun == "sweep" and to in states.SWEEP_MOVES:
+            if row.data["from"] != state or to not in states.SWEEP_MOVES[state]:  # type: ignore[index]
+                yield f"{sweep.id} went from {state} to {to}"
+            state = to
+        if noun == "trial" and to in states.TRIAL_MOVES and row.trial_id:
+            before = of_trial.get(row.trial_id, "waiting")
+            if row.data["from"] != before or to not in states.TRIAL_MOVES[before]:  # type: ignore[index]
+                yield f"{row.trial_id} went from {before} to {to}"
+            of_trial[row.trial_id] = to
+    if state != sweep.state:
+        yield f"the last event of {sweep.id} is {state}, and its state {sweep.state}"
+
+
+def _sweep_end(world: World, sweep: Sweep, of_sweep: list[Trial]) -> Iterator[str]:
+    verbs = [verb for subject, verb in world.verbs if subject == sweep.id]
+    on_trials = {subject for subject, _ in world.verbs if subject.startswith(f"{sweep.id}-")}
+    ended = {"cancel": "cancelled", "stop": "stopped"}
+    expected = ended["cancel"] if "cancel" in verbs else ended["stop"] if "stop" in verbs else None
+    if expected is not None and sweep.state != expected:
+        yield f"{sweep.id} ended as {sweep.state} after an acknowledged {verbs}"
+    if expected is None:
+        result = any(t.state == "succeeded" or (t.state == "pruned" and t.objective is not None) for t in of_sweep)
+        if sweep.state != ("succeeded" if result else "failed"):
+            yield f"{sweep.id} ended as {sweep.state}: {sweep.reason}"
+        if len(of_sweep) != sweep.trial_count:
+            yield f"{sweep.id} ended with {len(of_sweep)} of {sweep.trial_count} trials"
+    for trial in of_sweep:
+        if trial.state not in TRIAL_ENDED:
+            yield f"{sweep.id} ended while {trial.id} is {trial.state}"
+        if trial.state == "cancelled" and trial.id not in on_trials:
+            if expected is None or (expected == "stopped" and trial.started_at is not None):
+                yield f"{trial.id} is cancelled in a sweep that is {sweep.state}, and nobody asked for it"
+        if trial.state == "pruned" and trial.id not in on_trials and row_is_never_pruned(world, sweep.id):
+            yield f"{trial.id} was pruned, and nobody asked for it"
+
+
+def row_is_never_pruned(world: World, sweep_id: str) -> bool:
+    """Return whether a sweep has no pruning rule."""
+    return spec_of(world.sweep_ids[sweep_id]).early_stopping.kind == "none"
+
+
+def _runners(world: World) -> Iterator[str]:
+    for runner in world.living_runners():
+        yield f"the runner of pack {runner.assignment.pack_id} still lives a while after all sweeps have ended"
+    faults = len(world.schedule.faults)
+    for runner in world.runners:
+        if runner.clash is not None:
+            yield f"command number {runner.clash} of pack {runner.assignment.pack_id} was used twice"
+        most = max(runner.deliveries.values(), default=0)
+        if most > 3 + 2 * faults:
+            yield f"a report of pack {runner.assignment.pack_id} was asked for {most} times"

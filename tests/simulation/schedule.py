@@ -1,0 +1,141 @@
+"""A schedule: which sweeps there are, how large the cluster is, and which faults happen at which moments.
+
+It is drawn from a seed, and is a plain value: a shorter one is made by leaving faults out.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from service.api.submission import stored
+from workers.spec.expand import points_of, trial_count
+from workers.spec.parse import parse_sweep
+from workers.spec.sweep import SweepSpec
+
+FAULTS = {
+    "kill controller": 5,
+    "stop controller": 2,
+    "controller away for long": 1,
+    "database error": 3,
+    "kill runner": 3,
+    "end runner in Ray": 1,
+    "stop runner": 1,
+    "silence runner": 1,
+    "kill head": 1,
+    "head away": 1,
+    "late answers": 2,
+    "lost answers": 2,
+    "set clock": 1,
+    "verb on sweep": 4,
+    "verb on trial": 3,
+    "submit": 2,
+}
+"""The kinds of what happens, with how often each is drawn."""
+MOMENTS = 160
+"""Faults happen at one of the first so many points: transactions and calls of Ray, counted over all controllers."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that happens.
+
+    Attributes:
+        moment: The number of the point at which it happens.
+        kind: A key of ``FAULTS``.
+        choice: A number from 0 to 1 from which all that is left open follows: which runner, which verb, how long.
+    """
+
+    moment: int
+    kind: str
+    choice: float
+
+    def __str__(self) -> str:
+        return f"{self.moment}: {self.kind} ({self.choice:.3f})"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What one simulation goes through.
+
+    Attributes:
+        seed: What it was drawn from, and what delays and names are drawn from.
+        cpus: The CPUs of the only node.
+        sweeps: The documents of the sweeps, as positions in ``DOCUMENTS``. Those beyond the first are submitted by
+            faults, or at the end.
+        standby: Whether a second controller waits for the lead from the beginning.
+        poison: Whether a trial of the first sweep ends its process each time.
+        failing: Whether a trial of the first sweep fails for a reason of the user's.
+        faults: What happens, in order of moment.
+    """
+
+    seed: int
+    cpus: float
+    sweeps: tuple[int, ...]
+    standby: bool
+    poison: bool
+    failing: bool
+    faults: tuple[Fault, ...]
+
+    def without(self, fault: Fault) -> Schedule:
+        """Return the schedule without one of its faults."""
+        return replace(self, faults=tuple(other for other in self.faults if other is not fault))
+
+
+def draw(seed: int) -> Schedule:
+    """Return the schedule of a seed."""
+    rng = random.Random(seed)
+    count = rng.choice((0, 1, 1, 2, 2, 3, 4, 6))
+    kinds = rng.choices(list(FAULTS), list(FAULTS.values()), k=count)
+    latest = rng.choice((25, 60, MOMENTS))
+    faults = [Fault(rng.randrange(1, latest), kind, rng.random()) for kind in kinds]
+    return Schedule(
+        seed=seed,
+        cpus=rng.choice((1.0, 1.0, 2.0)),
+        sweeps=tuple(rng.randrange(len(DOCUMENTS)) for _ in range(rng.choice((1, 1, 1, 2, 2, 3)))),
+        standby=rng.random() < 0.3,
+        poison=rng.random() < 0.15,
+        failing=rng.random() < 0.1,
+        faults=tuple(sorted(faults, key=lambda fault: fault.moment)),
+    )
+
+
+def _document(trials: int, pack_size: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "simulated",
+        "task": {"name": "adding", "length": 20},
+        "model": {"hidden_size": 8},
+        "training": {"steps": 8, "report_every": 2, "checkpoint_every": 4},
+        "space": {"model.margin": {"low": 0.01, "high": 0.1}},
+        "search": {"sampler": "random", "trials": trials, "seed": trials},
+        "resources": {"pack_size": pack_size},
+        **changes,
+    }
+
+
+DOCUMENTS = (
+    _document(1, 1),
+    _document(2, 2),
+    _document(3, 1),
+    _document(4, 4),
+    _document(6, 4),
+    _document(4, 2, retries={"infrastructure": 0, "user": 1}),
+    _document(4, 2, early_stopping={"kind": "asha", "reduction": 2, "min_steps": 2}),
+    _document(2, 1, resources={"pack_size": 1, "cpus": 2.0}),
+)
+"""The sweeps that schedules are made of. The last one fits on no node that has a single CPU."""
+
+
+@cache
+def spec_of(position: int) -> SweepSpec:
+    """Return the parsed document at a position of ``DOCUMENTS``."""
+    return parse_sweep(DOCUMENTS[position])
+
+
+@cache
+def row_of(position: int) -> tuple[dict[str, Any], int, list[dict[str, Any]]]:
+    """Return what is stored of a document, the number of its trials, and the points of an undisturbed run."""
+    spec = spec_of(position)
+    return stored(spec), trial_count(spec), [dict(point) for point in points_of(spec)]
