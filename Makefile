@@ -15,7 +15,8 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 fuzz faults check fix paper results bench bench-service bench-load bench-gpu clean setup lock containers
+.PHONY: help demo up test test-fast test-avx2 fuzz faults simulate check fix paper results bench bench-service bench-load bench-tick \
+	bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +44,9 @@ test: $(READY) ## all tests: as many side by side as there are cores, then those
 
 test-fast: $(READY) ## the tests that are not slow: no whole service, no Ray, no long law suites (under two minutes)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
+
+simulate: $(READY) ## schedules of faults through the controller in virtual time (SCHEDULES=10000 SEED=0)
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --schedules $(or $(SCHEDULES),1000) --seed $(or $(SEED),0) $(ARGS)
 
 test-avx2: $(READY) ## what depends on the processor, as on one without AVX-512
 	@case "$$(uname -m)" in \
@@ -85,6 +89,9 @@ bench-service: $(READY) ## P6: a whole sweep through the service and through Ray
 bench-load: $(READY) ## L1-L6: the API over a full database, with up to 1,000 clients (ten minutes for each database)
 	$(BIN)/python -m benchmarks.load --database postgresql --workers 2 $(ARGS)
 	$(BIN)/python -m benchmarks.load --database sqlite --workers 1 $(ARGS)
+
+bench-tick: $(READY) ## T1-T5: a tick of the controller while 400 sweeps wait, and its memory (ten minutes)
+	$(BIN)/python -m benchmarks.tick
 
 bench-gpu: ## G1-G3 on a CUDA device, with torch, triton and numpy alone; without one, the law check in the interpreter
 	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

@@ -1,4 +1,4 @@
-"""Bodies of up to a megabyte, made to cost a server far more than they cost their sender. None is a valid sweep."""
+"""Bodies that are made to cost a server far more than they cost their sender. None is a valid sweep."""
 
 from __future__ import annotations
 
@@ -6,71 +6,71 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-MOST = 990_000
-"""About the largest body that the API reads by default, in bytes."""
+FIELDS = (
+    *("model.hidden_size", "model.margin", "model.reflectors", "model.sigma", "training.lr", "training.steps"),
+    *("training.batch_size", "training.seed", "task.length", "training.weight_decay", "model.layers"),
+)
 
 
 def _sweep(**changes: Any) -> bytes:
     return json.dumps({"task": {"name": "adding"}, "space": {"model.margin": [0.01]}} | changes).encode()
 
 
-def _keys(count: int, prefix: str = "model.f") -> dict[str, Any]:
-    return {f"{prefix}{number}": [1] for number in range(count)}
+def _own(**fields: Any) -> bytes:
+    return _sweep(task={"name": "own_data", "file": "a.csv"} | fields)
 
 
-def _nested(opened: str, closed: str, count: int) -> bytes:
+def _keys(size: int, prefix: str = "model.f") -> dict[str, Any]:
+    return {f"{prefix}{number}": [1] for number in range(size // (len(prefix) + 14))}
+
+
+def _nested(opened: str, closed: str, size: int) -> bytes:
+    count = size // len(opened + closed)
     return b'{"task": {"name": "adding"}, "space": ' + (opened * count + "1" + closed * count).encode() + b"}"
 
 
-BODIES: dict[str, Callable[[], bytes]] = {
-    "40,000 unknown paths of the space": lambda: _sweep(space=_keys(40_000)),
-    "20,000 unknown paths like a field": lambda: _sweep(space=_keys(20_000, "training.learningrate")),
-    "unknown fields at the top": lambda: _sweep(**_keys(60_000)),
-    "unknown fields of the model": lambda: _sweep(model=_keys(60_000)),
-    "unknown fields of the task": lambda: _sweep(task={"name": "adding"} | _keys(60_000)),
-    "one unknown field with a long name": lambda: _sweep(**{"m" * MOST: 1}),
-    "one unknown path with a long name": lambda: _sweep(space={"model." + "m" * MOST: [1]}),
-    "a dimension of 300,000 values": lambda: _sweep(space={"model.margin": list(range(300_000))}),
-    "a dimension of 400,000 equal values": lambda: _sweep(space={"model.margin": [1] * 400_000}),
-    "a dimension of lists": lambda: _sweep(space={"model.margin": [[]] * 200_000}),
-    "eleven dimensions of 9,000 wrong values": lambda: _sweep(
-        space={path: [f"{n}" for n in range(9_000)] for path in FIELDS}
+def _facts(size: int) -> bytes:
+    return _own(facts={f"f{number}": {"length": 0, "x": [1] * 200} for number in range(size // 700)})
+
+
+def _classes(size: int) -> bytes:
+    return _own(facts={"a.csv": {"length": 5, "classes": ["c"] * (size // 5)}})
+
+
+BODIES: dict[str, Callable[[int], bytes]] = {
+    "unknown paths of the space": lambda size: _sweep(space=_keys(size)),
+    "unknown paths like a field": lambda size: _sweep(space=_keys(size, "training.learningrate")),
+    "unknown fields at the top": lambda size: _sweep(**_keys(size)),
+    "unknown fields of the model": lambda size: _sweep(model=_keys(size)),
+    "unknown fields of the task": lambda size: _sweep(task={"name": "adding"} | _keys(size)),
+    "an unknown field with a long name": lambda size: _sweep(**{"m" * size: 1}),
+    "an unknown path with a long name": lambda size: _sweep(space={"model." + "m" * size: [1]}),
+    "a dimension of many values": lambda size: _sweep(space={"model.margin": list(range(size // 8))}),
+    "a dimension of equal values": lambda size: _sweep(space={"model.margin": [1] * (size // 3)}),
+    "a dimension of lists": lambda size: _sweep(space={"model.margin": [[]] * (size // 4)}),
+    "dimensions of wrong values": lambda size: _sweep(
+        space={path: [f"{number}" for number in range(min(9_999, size // 100))] for path in FIELDS}
     ),
-    "eleven dimensions of 10,000 points": lambda: _sweep(
+    "dimensions of too many points": lambda size: _sweep(
         space={path: {"low": 0.1, "high": 0.9, "grid": 10_000} for path in FIELDS}
     ),
-    "a name of a megabyte": lambda: _sweep(name="x" * MOST),
-    "a kind of a megabyte": lambda: _sweep(task={"name": "x" * MOST}),
-    "a metric of a megabyte": lambda: _sweep(objective={"metric": "x" * MOST}),
-    "a number of a million digits": lambda: b'{"task": {"name": "adding"}, "seed": ' + b"9" * MOST + b"}",
-    "a fraction of a million digits": lambda: b'{"task": {"name": "adding"}, "seed": 0.' + b"9" * MOST + b"}",
-    "100,000 numbers of ten digits": lambda: _sweep(training={"lr": [1234567890] * 80_000}),
-    "nested lists": lambda: _nested("[", "]", 400_000),
-    "nested objects": lambda: _nested('{"a":', "}", 150_000),
-    "15,000 lists nested 28 deep": lambda: _sweep(space={"model.margin": [json.loads("[" * 28 + "]" * 28)] * 15_000}),
-    "the same key again and again": lambda: b"{" + b",".join([b'"space": {}'] * 90_000) + b"}",
-    "escapes": lambda: b'{"name": "' + b"\\u0041" * 160_000 + b'"}',
-    "half surrogate pairs": lambda: b'{"name": "' + b"\\ud800" * 160_000 + b'"}',
-    "facts of 1,000 data sets": lambda: _sweep(
-        task={
-            "name": "own_data",
-            "file": "a.csv",
-            "facts": {f"f{n}": {"length": 0, "x": [1] * 200} for n in range(1_000)},
-        }
+    "a long name": lambda size: _sweep(name="x" * size),
+    "a long kind of task": lambda size: _sweep(task={"name": "x" * size}),
+    "a long metric": lambda size: _sweep(objective={"metric": "x" * size}),
+    "a number of many digits": lambda size: b'{"task": {"name": "adding"}, "seed": ' + b"9" * size + b"}",
+    "a fraction of many digits": lambda size: b'{"task": {"name": "adding"}, "seed": 0.' + b"9" * size + b"}",
+    "many numbers": lambda size: _sweep(training={"lr": [1234567890] * (size // 12)}),
+    "nested lists": lambda size: _nested("[", "]", size),
+    "nested objects": lambda size: _nested('{"a":', "}", size),
+    "lists nested 28 deep": lambda size: _sweep(
+        space={"model.margin": [json.loads("[" * 28 + "]" * 28)] * (size // 58)}
     ),
-    "classes without end": lambda: _sweep(
-        task={
-            "name": "own_data",
-            "file": "a.csv",
-            "facts": {"a.csv": {"length": 5, "features": 1, "classes": ["c"] * 240_000}},
-        }
-    ),
-    "columns without end": lambda: _sweep(task={"name": "own_data", "file": "a.csv", "inputs": ["c"] * 240_000}),
-    "no object": lambda: json.dumps(list(range(140_000))).encode(),
+    "one key again and again": lambda size: b"{" + b",".join([b'"space": {}'] * (size // 12)) + b"}",
+    "escapes": lambda size: b'{"name": "' + b"\\u0041" * (size // 6) + b'"}',
+    "halves of surrogate pairs": lambda size: b'{"name": "' + b"\\ud800" * (size // 6) + b'"}',
+    "facts of many data sets": _facts,
+    "many classes": _classes,
+    "many columns": lambda size: _own(inputs=["c"] * (size // 5)),
+    "no object": lambda size: json.dumps(list(range(size // 8))).encode(),
 }
-"""The bodies by what is hostile about them."""
-
-FIELDS = [
-    *("model.hidden_size", "model.margin", "model.reflectors", "model.sigma", "training.lr", "training.steps"),
-    *("training.batch_size", "training.seed", "task.length", "training.weight_decay", "model.layers"),
-]
+"""Functions of the size in bytes, by what is hostile about the body."""

@@ -109,6 +109,10 @@ class ControllerSettings(StoreSettings):
     checkpoint_dir: Path = Field(
         Path("checkpoints"), description="checkpoint store, seen by the controller and all workers"
     )
+    webhooks_file: Path | None = Field(None, description="JSON file of the webhooks, docs/webhooks.md; by default none")
+    checkpoint_bytes: int | None = Field(
+        None, ge=1, description="the most that all checkpoints may take; a sweep that does not fit is refused"
+    )
     tick_seconds: float = Field(0.5, gt=0, description="pause between two rounds of the controller")
     lease_seconds: float = Field(15.0, gt=0, description="a controller silent for this long loses the lead")
     orphan_ttl_seconds: float = Field(600.0, gt=0, description="a runner not polled for this long ends at a checkpoint")

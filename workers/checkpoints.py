@@ -192,6 +192,17 @@ class CheckpointFolder:
                 f"trial to be trained. Use another directory, or remove {self.directory}"
             )
 
+    def _whole_manifest(self, step: int) -> Manifest | None:
+        """Return the manifest of a checkpoint; None if it is incomplete. Raises CheckpointForeign."""
+        try:
+            manifest = read_manifest(self.path(step))
+            self._check_trial(self.path(step), manifest)
+        except CheckpointForeign:
+            raise
+        except CheckpointInvalid:
+            return None
+        return manifest
+
     def _remove_old(self, newest: Manifest) -> None:
         """Remove the checkpoints of steps before ``newest``, complete or not, that are no longer needed.
 
@@ -207,12 +218,9 @@ class CheckpointFolder:
             if pinned and whole == KEPT:
                 continue
             try:
-                found: Manifest | None = read_manifest(self.path(step))
-                self._check_trial(self.path(step), found)
+                found = self._whole_manifest(step)
             except CheckpointForeign:
                 continue
-            except CheckpointInvalid:
-                found = None
             if found is not None and whole < KEPT:
                 whole += 1
                 bests.add(found.best)

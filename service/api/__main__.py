@@ -23,6 +23,7 @@ from service.environment import leave_to_others
 from service.settings import ApiSettings, wrong_settings
 from service.store import migrations
 from service.store.database import Database
+from service.unsafe_start import UnsafeStart, refuse_known_password, refuse_open_mlflow
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -38,7 +39,7 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def main() -> None:
-    """Migrate the database and serve until SIGTERM or SIGINT. A wrong setting ends the process with a message.
+    """Migrate the database and serve until SIGTERM or SIGINT. A wrong or unsafe setting is a message and an exit.
 
     Event streams that are still open after ``GRACE_SECONDS`` are cut; their readers resume at the last event they saw.
     """
@@ -48,8 +49,13 @@ def main() -> None:
     _log_to_stderr()
     try:
         settings = ApiSettings()
+        refuse_known_password(settings.database_url)
+        if settings.mlflow_upstream:
+            refuse_open_mlflow(settings.mlflow_upstream)
     except ValidationError as error:
         sys.exit(wrong_settings(error))
+    except UnsafeStart as error:
+        sys.exit(f"the API does not start: {error}")
     try:
         _migrate(settings.database_url)
     except migrations.UnknownRevision as error:

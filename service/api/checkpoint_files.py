@@ -63,8 +63,13 @@ def _model(checkpoint: TrialCheckpoint) -> Path:
 
 
 def _is_removed(checkpoint: TrialCheckpoint) -> bool:
-    """Return whether a checkpoint is not in the store (STORE/SWEEP/TRIAL/STEP), although this server sees the store."""
+    """Return whether a checkpoint that this server cannot read was removed from the store (STORE/SWEEP/TRIAL/STEP).
+
+    The controller has noticed it, or this server sees the store.
+    """
     path = Path(checkpoint.path)
+    if checkpoint.removed_at is not None:
+        return True
     return path.is_absolute() and path.parent.name == checkpoint.trial_id and path.parents[2].is_dir()
 
 

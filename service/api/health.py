@@ -60,7 +60,7 @@ def _parts(context: Context) -> dict[str, schemas.ComponentView]:
 
     A part that was never seen, or not for ``STALE_SECONDS``, is not healthy. If the database does not answer, nothing
     is known about the other parts, and they are shown as not healthy. If it takes no writes, it is not healthy either.
-    ``checkpoints`` is among the parts while checkpoints cannot be written.
+    ``checkpoint_writes`` is among the parts while checkpoints cannot be written.
     The controller reports on Ray: if Ray's entry is stale, it is the controller that does not work.
     """
     parts = {

@@ -17,7 +17,7 @@ from service.api import dry_run, schemas
 from service.api.times import rfc3339
 from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_MOVES
-from service.store import components, projections, trials
+from service.store import checkpoints, components, projections, trials
 from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
 from workers.spec.sweep import SweepSpec
@@ -41,6 +41,7 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
         "best": trial(best) if best else None,
         "mlflow_url": mlflow_url(settings, run) if run else None,
         "mlflow_lacks": projections.lacks_of_sweep(session, row.id),
+        "checkpoint_bytes": checkpoints.bytes_of_sweeps(session, [row.id]).get(row.id, 0),
         "warnings": _warnings(session, row),
         "spec": row.spec,
     }
@@ -48,7 +49,7 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
 
 def new_sweep(session: Session, row: Sweep) -> dict[str, Any]:
     """Return the ``SweepView`` of a sweep that was stored just now: it has no trials, and MLflow does not know it."""
-    nothing: dict[str, Any] = {"best": None, "mlflow_url": None, "mlflow_lacks": {}}
+    nothing: dict[str, Any] = {"best": None, "mlflow_url": None, "mlflow_lacks": {}, "checkpoint_bytes": 0}
     return _summary(row, {}, 0) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
 
 

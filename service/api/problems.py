@@ -27,13 +27,18 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
 STATUSES = {
+    400: "The request has no usable Host header",
+    401: "A token or a session is needed",
+    403: "The token or the page that the request comes from does not permit it",
     404: "There is no such thing",
     405: "The path has no such method",
     408: "The body was not sent in time",
     409: "Not possible in this state, or an idempotency key with another body",
     413: "The body is too large",
     415: "The body is not declared as JSON",
+    421: "The service does not answer under this name",
     422: "A value is not allowed; ``errors`` names each",
+    429: "Too many requests, sweeps or trials for the owner of the token",
     431: "Path, query and headers are too large",
     500: "The service made a mistake",
     503: "The database does not answer, or too many requests wait; try again after ``Retry-After`` seconds",

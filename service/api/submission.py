@@ -10,11 +10,13 @@ from starlette.requests import Request
 
 from service.api.json_body import JsonBody
 from service.api.problems import Refused
+from service.api.storage_check import refuse_without_space
 from service.store import idempotency, quotas, sweeps
 from service.store.database import Database
 from service.store.sweep_summary import facts_of
 from service.store.tables import Sweep
 from workers.errors import FieldError
+from workers.spec.checkpoint_size import sweep_bytes
 from workers.spec.expand import trial_count
 from workers.spec.sweep import SweepSpec
 
@@ -86,8 +88,9 @@ def submit(database: Database, spec: SweepSpec, body: JsonBody, key: str | None,
     Raises:
         QuotaExceeded: The owner has as many open sweeps or trials, or stored bytes, as they may have.
         KeyReused: The earlier request with this key had another body.
+        Refused: The sweep's checkpoints do not fit into the checkpoint store; the status is 507.
     """
-    document, facts = stored(spec), facts_of(spec)
+    document, facts, needed = stored(spec), facts_of(spec), sweep_bytes(spec)
 
     def attempt() -> tuple[Sweep, bool]:
         with database.write() as session:
@@ -95,7 +98,8 @@ def submit(database: Database, spec: SweepSpec, body: JsonBody, key: str | None,
             if known:
                 return sweeps.get(session, known), False
             quotas.admit(session, owner, trial_count(spec))
-            sweep = sweeps.create(session, spec.name, document, trial_count(spec), facts, owner)
+            refuse_without_space(session, spec, needed)
+            sweep = sweeps.create(session, spec.name, document, trial_count(spec), facts, owner, needed)
             if key:
                 idempotency.keep(session, owner, key, body.hashes[0], sweep.id)
             return sweep, True

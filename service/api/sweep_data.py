@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from service.api import schemas
@@ -12,6 +13,8 @@ from workers.spec.sweep import SweepSpec
 from workers.tasks import Task
 from workers.tasks.dataset_info import DatasetTask
 from workers.tasks.summarise import summarise
+
+log = logging.getLogger(__name__)
 
 MAX_SETS = 20
 
@@ -31,6 +34,9 @@ def summaries_of(sweep_id: str, spec: SweepSpec, data_dir: Path | None) -> schem
             found.append(summarise(task, data_dir))
         except DataMissing as error:
             unreadable.append(schemas.UnreadableData(source=source, problem=str(error)))
+        except Exception:  # a reader may stumble over a file in any way: it is the file that cannot be read
+            log.exception("the data of %r could not be read", source)
+            unreadable.append(schemas.UnreadableData(source=source, problem="it has another form than its name says"))
     if not found:
         problem = f"the server cannot read the data of sweep {sweep_id}: {unreadable[0].problem}"
         raise Refused(404, "Data not readable", problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,21 +11,23 @@ from sqlalchemy.orm import Session
 
 from service.api import cursors, dry_run, presenters, report, schemas, sweep_data
 from service.api.answers import answer
+from service.api.data_reading import one_reader, read_sweep
 from service.api.deps import Ctx, SweepId, Who
 from service.api.json_body import Posted
 from service.api.problems import Refused
+from service.api.storage_check import no_space
 from service.api.strict_query import Known
 from service.api.submission import OneKey, find_by_key, submit
 from service.states import SweepState, SweepVerb, TrialState
 from service.store import components, sweeps, trials
 from service.store.tables import Sweep, Trial
-from workers.spec.parse import parse_sweep
-from workers.tasks.data_folder import folder_of
+from workers.spec.checkpoint_size import sweep_bytes
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 _SWEEP_SCHEMA = {"schema": {"$ref": "#/components/schemas/SweepSpec"}}
 BODY = {"requestBody": {"required": True, "content": {"application/json": _SWEEP_SCHEMA}}}
 """What the OpenAPI schema says about the body of a call that takes a sweep document."""
+PROBLEM: dict[str, Any] = {"model": schemas.Problem, "description": "A problem document"}
 
 
 class Listing(BaseModel):
@@ -54,11 +56,12 @@ def post_sweep(document: Posted, context: Ctx, who: Who, key: OneKey) -> Respons
     """Submit a sweep, and return it without waiting for its trials.
 
     The same body with the same Idempotency-Key again returns the existing sweep; another body is refused with 409.
-    Without the header, every request submits a new sweep.
+    Without the header, every request submits a new sweep. A sweep whose checkpoints do not fit into the checkpoint
+    store is refused with 507.
     """
     row, is_new = find_by_key(context.database, document, key, who.owner), False
     if row is None:
-        spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
+        spec = read_sweep(document.content, context.settings)
         row, is_new = submit(context.database, spec, document, key, who.owner)
     with context.database.read() as session:
         shown = presenters.new_sweep(session, row) if is_new else presenters.sweep(session, row, context.settings)
@@ -69,15 +72,20 @@ def post_sweep(document: Posted, context: Ctx, who: Who, key: OneKey) -> Respons
 def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
     """Check a sweep, and return its number of trials, the sizes of its packs and its warnings. Nothing is stored.
 
-    While the database or Ray does not answer, warnings about resources that no node has are left out.
+    While the database or Ray does not answer, warnings about what the cluster and the checkpoint store do not have are
+    left out.
     """
-    spec = parse_sweep(document.content, folder_of(context.settings.data_dir))
+    spec = read_sweep(document.content, context.settings)
+    needed, full = sweep_bytes(spec), None
     try:
         with context.database.read() as session:
             nodes = components.nodes(session)
+            full = no_space(session, spec, needed)
     except SQLAlchemyError:
         nodes = []
-    return schemas.DryRun(**dry_run.plan(spec, nodes))
+    found = dry_run.plan(spec, nodes)
+    found["warnings"] += [full.as_dict()] if full else []
+    return schemas.DryRun(**found, checkpoint_bytes=needed)
 
 
 @router.get("", response_model=schemas.SweepPage)
@@ -142,7 +150,8 @@ def get_data(sweep_id: SweepId, context: Ctx) -> schemas.SweepData:
     if spec is None:
         detail = f"sweep {sweep_id} was stored by an earlier release, and this one cannot read what its trials learn"
         raise Refused(404, "Data not readable", detail)
-    return sweep_data.summaries_of(sweep_id, spec, context.settings.data_dir)
+    with one_reader():
+        return sweep_data.summaries_of(sweep_id, spec, context.settings.data_dir)
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202, response_model=schemas.SweepView)

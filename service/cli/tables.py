@@ -78,6 +78,8 @@ def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
         console.print(
             f"best:   {metric} = {best['objective']:.6g}  {plain(params(best))}  ({best['id']})", soft_wrap=True
         )
+    if sweep.get("checkpoint_bytes"):
+        console.print(f"disk:   {sweep['checkpoint_bytes'] / 1e6:,.1f} MB of checkpoints")
     console.print(f"page:   {base_url}/#{sweep['id']}", soft_wrap=True)
     for subject, reason in sweep.get("mlflow_lacks", {}).items():
         console.print(f"MLflow lacks a part of {subject}: {reason}", style="yellow", soft_wrap=True, markup=False)

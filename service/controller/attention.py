@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from service.store.sweeps import OpenSweep
 
-MAX_LOOKS = 20
+MAX_LOOKS = 8
 """The largest number of changed or unsettled sweeps that one tick looks at, so that runners are polled in between."""
 RECHECK_SECONDS = 60.0
 """A sweep in which nothing happens is looked at again after this many seconds, for what no event has told."""

@@ -7,16 +7,18 @@ import signal
 import socket
 import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import worker
 from ray._private.state import state
-from ray.core.generated.common_pb2 import ActorDeathCause, ActorDiedErrorContext
-from ray.core.generated.gcs_pb2 import GcsNodeInfo
+from ray.core.generated import common_pb2, gcs_pb2
 from ray.exceptions import RayError
 from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
+from service.controller.runner_logs import last_words
 from service.store.attempts import FailureDomain
 from workers.protocol import Assignment
 from workers.runtime import ray_actor
@@ -25,6 +27,8 @@ IDENTITY = b"spectral-cluster"
 """The key in Ray's key-value store under which the cluster's identity lies."""
 ORDERED_ENDS = ("killed by `ray.kill`", "INTENDED_USER_EXIT")
 """What Ray says of an actor that somebody has killed, or asked to exit."""
+ALIVE = gcs_pb2.GcsNodeInfo.GcsNodeState.ALIVE  # type: ignore[attr-defined]  # generated, without types
+NODE_DIED = common_pb2.ActorDiedErrorContext.Reason.NODE_DIED  # type: ignore[attr-defined]
 ORDERED = "its runner was ended from outside, by an order to Ray"
 PROBE_SECONDS = 3.0
 """How many seconds Ray's head has to accept a TCP connection, and to answer, before it counts as unreachable."""
@@ -36,10 +40,17 @@ class ClusterUnreachable(RuntimeError):
 
 @dataclass(frozen=True)
 class Death:
-    """What was lost with a runner that is dead, and why, in words; they are empty if only Ray's message says it."""
+    """What was lost with a runner that is dead.
+
+    Attributes:
+        domain: What was lost.
+        words: Why; empty if only Ray's message says it.
+        last_words: The last lines that its process wrote to its standard error; empty if this machine has none.
+    """
 
     domain: FailureDomain
     words: str = ""
+    last_words: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,8 @@ class Cluster:
             which has lost its actors, gets a new name. A new head often listens where the old one did, so that only the
             name tells them apart.
 
+        connections: How often a connection was made. What Ray gave through an earlier one is of no use any more.
+
     What Ray answers through a connection to a head that was replaced is wrong: it knows no runner, and some calls abort
     the process. Therefore every method here checks the identity before it believes that something is not there.
     """
@@ -71,6 +84,7 @@ class Cluster:
         self._address, self._namespace = address, namespace
         self._head: tuple[str, int] | None = None
         self.identity = ""
+        self.connections = 0
 
     @property
     def connected(self) -> bool:
@@ -97,12 +111,15 @@ class Cluster:
             ) from error
         finally:
             _restore(handlers)
+        self.connections += 1
         try:
             self._head = _split(ray.get_runtime_context().gcs_address)
             # only the first controller to reach a new head sets its identity
             own = uuid.uuid4().hex.encode()
-            internal_kv_get_gcs_client().internal_kv_put(IDENTITY, own, False, None, timeout=PROBE_SECONDS)
+            _client().internal_kv_put(IDENTITY, own, False, None, timeout=PROBE_SECONDS)
             self.identity = self._read_identity()
+            if not self.identity:
+                raise ClusterUnreachable("it keeps no identity")
         except (ClusterUnreachable, RayError) as error:
             self.close()
             raise ClusterUnreachable(
@@ -133,7 +150,7 @@ class Cluster:
         Ray's client, which stays the one of the cluster that was connected to, is refused by any other cluster.
         """
         try:
-            found = internal_kv_get_gcs_client().internal_kv_get(IDENTITY, None, timeout=PROBE_SECONDS)
+            found = _client().internal_kv_get(IDENTITY, None, timeout=PROBE_SECONDS)
         except RayError as error:
             raise ClusterUnreachable(f"{_replaced(self._head)}: {_line(error)}") from error
         return (found or b"").decode()
@@ -152,11 +169,11 @@ class Cluster:
         self.check()
         try:
             # not ray.nodes(), which ends the process if the head has gone in between
-            infos = internal_kv_get_gcs_client().get_all_node_info(timeout=PROBE_SECONDS).values()
+            infos = _client().get_all_node_info(timeout=PROBE_SECONDS).values()
         except RayError as error:
             self.close()
             raise ClusterUnreachable(f"Ray's head does not answer: {_line(error)}") from error
-        living = [info for info in infos if info.state == GcsNodeInfo.GcsNodeState.ALIVE]
+        living = [info for info in infos if info.state == ALIVE]
         return [
             Node(
                 info.node_manager_hostname,
@@ -200,7 +217,8 @@ class Cluster:
         self.check()
         for actor in state.actor_table(None, actor_state_name="DEAD").values():
             if actor["Name"] == name:
-                return _death(actor["DeathCause"])
+                found = _death(actor["DeathCause"])
+                return replace(found, last_words=last_words(Path(_node().get_logs_dir_path()), actor["Pid"]))
         return Death("process")
 
     def runners(self) -> list[str]:
@@ -220,16 +238,27 @@ class Cluster:
             ) from error
 
 
-def _death(cause: ActorDeathCause) -> Death:
+def _death(cause: Any) -> Death:
+    """Return what Ray's ``ActorDeathCause`` means."""
     if cause.WhichOneof("context") == "oom_context":
         return Death("memory", "its process was ended because its machine was running out of memory")
     died = cause.actor_died_error_context
-    if died.reason == ActorDiedErrorContext.Reason.NODE_DIED:
+    if died.reason == NODE_DIED:
         why = f": {died.node_death_info.reason_message}" if died.node_death_info.reason_message else ""
         return Death("preemption", f"its node was drained or lost{why}")
     if any(words in died.error_message for words in ORDERED_ENDS):
         return Death("preemption", ORDERED)
     return Death("process")
+
+
+def _node() -> Any:
+    """Return Ray's own description of the node on this machine, through which this process is connected."""
+    return worker._global_node
+
+
+def _client() -> Any:
+    """Return Ray's own client of the head, every call of which has a time limit and aborts no process."""
+    return internal_kv_get_gcs_client()  # type: ignore[no-untyped-call]
 
 
 def _replaced(head: tuple[str, int] | None) -> str:

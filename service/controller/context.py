@@ -115,19 +115,20 @@ class ReconcileContext:
         self._resources.pop(sweep_id, None)
         self.new_metrics.discard(sweep_id)
 
-    def mark_lost(self, pack: Pack, domain: FailureDomain, reason: str) -> None:
+    def mark_lost(self, pack: Pack, domain: FailureDomain, reason: str, last_words: str = "") -> None:
         """End a pack whose runner is gone, in a separate transaction, and move its unfinished trials on.
 
         Args:
             pack: The lost pack.
-            domain: What was lost: the runner's ``process`` alone, or the whole ``cluster``.
+            domain: What was lost.
             reason: The error message, which may have many lines.
+            last_words: The last lines that the runner's process wrote to its standard error, if they are known.
 
         Raises:
             LeadLost: If another controller leads by now.
         """
         with self.write() as session:
             spec = self.spec(session, pack.sweep_id)
-            lost_packs.mark_lost(session, packs.get(session, pack.id), domain, reason, spec.retries)
+            lost_packs.mark_lost(session, packs.get(session, pack.id), domain, reason, spec.retries, last_words)
         self.command_log.forget(pack.id)
         self.checkpoint_store.forget(pack.id)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.controller import scheduling
 from service.controller.backoff import Backoff
+from service.controller.checkpoint_keeper import CheckpointKeeper
 from service.controller.cluster import Cluster, ClusterUnreachable, Node
 from service.controller.leadership import EXIT_STATUS, Leadership
 from service.controller.reconciler import Reconciler
@@ -19,6 +20,8 @@ from service.settings import ControllerSettings
 from service.store import components, leases, packs
 from service.store.database import Database, LeadLost, is_unavailable
 from service.tracking.projector import Projector
+from service.webhooks.deliverer import Deliverer
+from service.webhooks.targets import read_targets
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,9 @@ class Controller:
     Args:
         settings: The controller's settings.
         stop: Set by the caller to end ``run``.
+
+    Raises:
+        WrongWebhooks: The file of webhooks that the settings name cannot be used.
     """
 
     def __init__(self, settings: ControllerSettings, stop: threading.Event) -> None:
@@ -45,7 +51,8 @@ class Controller:
         self._cluster = Cluster(settings.ray_address, settings.ray_namespace)
         self._terms, self._ray_errors = Backoff(), Backoff()
         self._connections = Backoff(first=settings.tick_seconds, longest=5.0)
-        self._database_away = Backoff(first=RETRY_SECONDS, longest=10.0)
+        self._database_away = Backoff(first=RETRY_SECONDS, longest=5.0)
+        self._webhooks = read_targets(settings.webhooks_file) if settings.webhooks_file else []
         self._health_at = 0.0
         self._last_message = ""
 
@@ -99,7 +106,11 @@ class Controller:
     def _lead(self, term: int) -> None:
         """Reconcile, and write the outbox to MLflow, until ``stop`` is set. An error ends the term and is raised."""
         projector = Projector(self._database, self._settings, term)
+        deliverer = Deliverer(self._database, self._webhooks, term)
+        deliverer.start()
         projector.start()
+        keeper = CheckpointKeeper(self._database, self._settings, term)
+        keeper.start()
         reconciler = Reconciler(self._database, self._cluster, self._settings, term)
         try:
             while not self._stop.is_set():
@@ -114,6 +125,8 @@ class Controller:
                 self._cluster.close()  # while the lease is held: should this hang, the lease's thread ends the process
             raise
         finally:
+            deliverer.stop()
+            keeper.stop()
             projector.stop()
 
     def _tick(self, reconciler: Reconciler, term: int) -> bool:
@@ -181,9 +194,9 @@ class Controller:
             self._note_ray(session, nodes)
             problem = reconciler.checkpoint_problem
             if problem:
-                components.note(session, "checkpoints", False, problem)
+                components.note(session, "checkpoint_writes", False, problem)
             else:
-                components.remove(session, "checkpoints")
+                components.remove(session, "checkpoint_writes")
         self._health_at = time.monotonic()
 
     def _nodes(self) -> list[Node] | None:

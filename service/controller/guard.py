@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ray.exceptions import RayError
 
@@ -29,8 +29,8 @@ MIN_SECONDS = 20.0
 class _Errors:
     """The errors that an action has raised in a row: how many, and since when on the monotonic clock."""
 
-    count: int = 0
-    since: float = field(default_factory=time.monotonic)
+    count: int
+    since: float
 
 
 class SweepGuard:
@@ -81,7 +81,7 @@ class SweepGuard:
             self._errors.pop((sweep_id, action), None)
 
     def _count(self, sweep_id: str, action: str, error: Exception) -> None:
-        errors = self._errors.setdefault((sweep_id, action), _Errors())
+        errors = self._errors.setdefault((sweep_id, action), _Errors(0, time.monotonic()))
         errors.count += 1
         if errors.count == 1:
             log.error("Sweep %s: unexpected error in %r; trying again", sweep_id, action, exc_info=error)

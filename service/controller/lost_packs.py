@@ -35,7 +35,9 @@ EXITS = {
 """What Ray writes about the end of a worker, in lower case, and what it means."""
 
 
-def mark_lost(session: Session, pack: Pack, domain: FailureDomain, reason: str, retries: RetriesSpec) -> None:
+def mark_lost(
+    session: Session, pack: Pack, domain: FailureDomain, reason: str, retries: RetriesSpec, last_words: str = ""
+) -> None:
     """End a pack whose runner is gone, and decide about each of its unfinished trials.
 
     A trial that is being cancelled becomes cancelled. A trial that has used up its retries fails. Any other waits for
@@ -48,9 +50,11 @@ def mark_lost(session: Session, pack: Pack, domain: FailureDomain, reason: str, 
         reason: The error message, which may have many lines.
         retries: A trial fails if its infrastructure failures, of which being lost alone is one, exceed
             ``retries.infrastructure``, or its preemptions ``retries.preemption``.
+        last_words: The last lines that the runner's process wrote to its standard error, if they are known. They are
+            stored with the attempts, after the error message.
     """
     sweeps.lock(session, pack.sweep_id)
-    log_lines, reason = shortened(reason), one_line(reason)
+    kept, reason = shortened(f"{reason}\n{last_words}"), one_line(reason)
     open_attempts = attempts.open_of_pack(session, pack.id)
     packs.end(pack, reason)
     if open_attempts:
@@ -59,7 +63,7 @@ def mark_lost(session: Session, pack: Pack, domain: FailureDomain, reason: str, 
     alone = len(pack.trial_ids) == 1
     for trial_id, attempt in open_attempts.items():
         trial = trials.get(session, trial_id)
-        attempts.end(attempt, attempts.LOST, domain, reason, log_lines)
+        attempts.end(attempt, attempts.LOST, domain, reason, kept)
         if trial.state not in TRIAL_ENDED:
             trial.infrastructure_failures += domain in ("process", "memory") and alone
             trial.preemptions += domain == "preemption"

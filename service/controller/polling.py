@@ -78,7 +78,7 @@ class RunnerPoller:
             return
         death = self._death(result, pack, name)
         self._context.runners.end(pack.id, name)
-        self._context.mark_lost(pack, death.domain, death.words or result.message)
+        self._context.mark_lost(pack, death.domain, death.words or result.message, death.last_words)
 
     def _death(self, result: PollResult, pack: Pack, name: str) -> Death:
         """Return what was lost with a runner that is dead or given up."""

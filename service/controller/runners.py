@@ -75,9 +75,17 @@ class Runners:
         self._cluster, self._term = cluster, term
         self._handles: dict[str, Any] = {}
         self._requests = RunnerRequests()
+        self._connection = cluster.connections
+
+    def _begin_anew(self) -> None:
+        """Drop the handles and the pending polls of an earlier connection to Ray: they do not work in another one."""
+        if self._connection != self._cluster.connections:
+            self._handles, self._requests = {}, RunnerRequests()
+            self._connection = self._cluster.connections
 
     def start(self, work: Assignment) -> None:
         """Start the runner of a pack, or adopt the living one that has its name already; keep its handle."""
+        self._begin_anew()
         name = runner_name(work.pack_id, work.attempt)
         self._handles[work.pack_id] = self._cluster.start(work, name)
 
@@ -96,6 +104,7 @@ class Runners:
         Raises:
             LeadLost: If a runner obeys a controller with a newer term.
         """
+        self._begin_anew()
         gone = []
         for pack, name in open_packs:
             handle = self._handles.get(pack.id) or self._cluster.find(name)
@@ -119,7 +128,8 @@ class Runners:
 
     def command(self, pack: Pack, command: Command) -> None:
         """Send a command to a pack's runner without waiting. Do nothing if its handle is not known yet."""
-        handle = self._handles.get(pack.id)
+        self._begin_anew()
+        handle = self._handles.get(pack.id) if self._cluster.connected else None
         if handle is not None:
             self._requests.command(pack.id, handle, self._term, command)
 

@@ -16,12 +16,11 @@ from mlflow.cli import cli
 
 from service.mlflow_server import SECRET
 from service.proxies import is_loopback
+from service.unsafe_start import UnsafeStart, refuse_weak_mlflow_secret
 
 MLFLOW_APP = "mlflow.server.fastapi_app:app"
 OUR_APP = "service.mlflow_server.app:app"
 EVERYWHERE = ("0.0.0.0", "::")
-LEAST_LENGTH = 16
-"""A shorter secret could be guessed."""
 
 
 def main() -> None:
@@ -50,8 +49,10 @@ def _require_safe(host: str, secret: str) -> None:
             f"MLflow would listen on {host}, where others can delete runs, without a secret; set {SECRET} to "
             "a long random text, here and for the API and the controller, or listen on 127.0.0.1"
         )
-    if secret and len(secret) < LEAST_LENGTH:
-        sys.exit(f"{SECRET} has {len(secret)} characters; at least {LEAST_LENGTH} are needed, and they must be random")
+    try:
+        refuse_weak_mlflow_secret()
+    except UnsafeStart as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

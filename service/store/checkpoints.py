@@ -8,8 +8,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from service.states import SWEEP_ENDED
-from service.store.tables import Sweep, Trial, TrialCheckpoint
+from service.store.tables import Trial, TrialCheckpoint
 
 _THERE: ColumnElement[bool] = TrialCheckpoint.removed_at.is_(None)
 
@@ -55,25 +54,10 @@ def find(session: Session, trial_id: str, which: Literal["best", "last"]) -> Tri
     return session.scalar(query.order_by(TrialCheckpoint.step.desc()).limit(1))
 
 
-def note_removed(session: Session, trial_id: str, steps: Collection[int], at: float) -> None:
-    """Store that the checkpoints of a trial at some steps are not on the disk any more, unless that is stored."""
-    query = update(TrialCheckpoint).where(TrialCheckpoint.trial_id == trial_id, TrialCheckpoint.step.in_(steps), _THERE)
-    session.execute(query.values(removed_at=at))
-
-
 def note_kept(session: Session, trial_id: str, step: int, kept: Collection[int], at: float) -> None:
     """Store which checkpoints of a trial were on the disk when that of ``step`` was written: those of ``kept``."""
     query = update(TrialCheckpoint).where(TrialCheckpoint.trial_id == trial_id, TrialCheckpoint.step <= step, _THERE)
     session.execute(query.where(TrialCheckpoint.step.not_in(kept)).values(removed_at=at))
-
-
-def note_size(session: Session, trial_id: str, step: int, size: int) -> None:
-    """Store how many bytes a checkpoint takes."""
-    session.execute(
-        update(TrialCheckpoint)
-        .where(TrialCheckpoint.trial_id == trial_id, TrialCheckpoint.step == step)
-        .values(size=size)
-    )
 
 
 def there(session: Session, trial_ids: Sequence[str]) -> dict[str, list[TrialCheckpoint]]:
@@ -95,13 +79,3 @@ def bytes_of_sweeps(session: Session, sweep_ids: Sequence[str]) -> dict[str, int
 def total_bytes(session: Session) -> int:
     """Return how many bytes all checkpoints take."""
     return int(session.scalar(select(func.sum(TrialCheckpoint.size)).where(_THERE)) or 0)
-
-
-def bytes_to_come(session: Session) -> int:
-    """Return about how many bytes the sweeps that have not ended will write beside what they have written."""
-    query = select(Sweep.id, Sweep.checkpoint_bytes).where(
-        Sweep.state.not_in(SWEEP_ENDED), Sweep.checkpoint_bytes.is_not(None)
-    )
-    needed = {sweep_id: int(size or 0) for sweep_id, size in session.execute(query)}
-    used = bytes_of_sweeps(session, list(needed))
-    return sum(max(0, size - used.get(sweep_id, 0)) for sweep_id, size in needed.items())

@@ -16,7 +16,8 @@ def note(session: Session, name: str, healthy: bool, message: str, detail: dict[
 
     Args:
         session: A session in a write transaction.
-        name: The component: ``controller``, ``ray``, ``mlflow``, or ``checkpoints`` while their store has a problem.
+        name: The component: ``controller``, ``ray``, ``mlflow``, ``webhooks``, ``checkpoints`` (the space for them), or
+            ``checkpoint_writes`` while they cannot be written.
         healthy: Whether the component does its work.
         message: One line for a person to read.
         detail: Further facts for programs to read.

@@ -62,6 +62,12 @@ def has_end(session: Session, trial: Trial) -> bool:
     return session.scalar(select(OutboxEntry.id).where(*own, OutboxEntry.kind == "ended").limit(1)) is not None
 
 
+def trials_with_end(session: Session, trial_ids: Sequence[str]) -> set[str]:
+    """Return those of some trials whose end is still here, so that MLflow may not have their checkpoints yet."""
+    query = select(OutboxEntry.trial_id).where(OutboxEntry.trial_id.in_(trial_ids), OutboxEntry.kind == "ended")
+    return {trial_id for trial_id in session.scalars(query) if trial_id is not None}
+
+
 def remove(session: Session, ids: Sequence[int]) -> None:
     """Delete the entries with these ids."""
     session.execute(delete(OutboxEntry).where(OutboxEntry.id.in_(ids)))

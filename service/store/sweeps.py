@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, defer
 
 from service import states
 from service.states import SWEEP_ENDED, SWEEP_OPEN, SweepState, SweepVerb
-from service.store import events, outbox
+from service.store import events, outbox, webhooks
 from service.store.errors import NotFound
 from service.store.sweep_summary import SweepFacts, facts_of
 from service.store.tables import LOCAL_OWNER, Sweep
@@ -37,6 +37,7 @@ def create(
     trial_count: int,
     facts: SweepFacts | None = None,
     owner: str = LOCAL_OWNER,
+    checkpoint_bytes: int | None = None,
 ) -> Sweep:
     """Store and return a new sweep in state queued, with its first event and its outbox entry.
 
@@ -47,6 +48,7 @@ def create(
         trial_count: The number of trials that the sweep will have.
         facts: What follows from the document; None to compute it here, inside of the transaction.
         owner: Who submits it.
+        checkpoint_bytes: About how many bytes its checkpoints will take; None if that is not known.
     """
     facts = facts or facts_of(SweepSpec.model_validate(spec))
     sweep = Sweep(
@@ -56,6 +58,7 @@ def create(
         spec=spec,
         trial_count=trial_count,
         owner=owner,
+        checkpoint_bytes=checkpoint_bytes,
         created_at=time.time(),
         **facts._asdict(),
     )
@@ -116,6 +119,7 @@ def move(session: Session, sweep_id: str, to: SweepState, reason: str | None = N
     if to in SWEEP_ENDED:
         sweep.ended_at = now
         outbox.sweep_ended(session, sweep)
+        webhooks.sweep_ended(session, sweep)
     events.record(session, sweep_id, f"sweep.{to}", {"from": before, "reason": reason})
     return sweep
 

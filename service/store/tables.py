@@ -92,7 +92,10 @@ class Trial(Base):
     """
 
     __tablename__ = "trials"
-    __table_args__ = (Index("uq_trials_number", "sweep_id", "number", unique=True),)
+    __table_args__ = (
+        Index("uq_trials_number", "sweep_id", "number", unique=True),
+        Index("ix_trials_ended", "ended_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(String(48), primary_key=True)
     sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id"))
@@ -267,6 +270,46 @@ class Projection(Base):
     run_id: Mapped[str] = mapped_column(String(64))
     deleted: Mapped[bool] = mapped_column(default=False, server_default=false())
     lacks: Mapped[str | None] = mapped_column(Text)
+
+
+class Webhook(Base):
+    """An HTTP server that is told what has ended. Its address and secret are in the operator's file alone.
+
+    Attributes:
+        events: The kinds of message that it wants.
+    """
+
+    __tablename__ = "webhooks"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    events: Mapped[list[Any]]
+
+
+class WebhookMessage(Base):
+    """A message that a webhook has yet to get. It may be sent more than once, with the same id.
+
+    Attributes:
+        webhook: The name of the webhook.
+        kind: ``sweep.ended`` or ``trial.ended``.
+        trial_id: The trial that has ended; None if it is the sweep.
+        at: When it ended.
+        tries: How often sending it has failed.
+        gave_up: Whether it is not tried again.
+        last_error: Why the last try failed.
+    """
+
+    __tablename__ = "webhook_messages"
+    __table_args__ = (Index("ix_webhook_messages_next", "webhook", "gave_up", "tries", "at"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    webhook: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(20))
+    sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id"))
+    trial_id: Mapped[str | None] = mapped_column(String(48))
+    at: Mapped[float]
+    tries: Mapped[int] = mapped_column(default=0)
+    gave_up: Mapped[bool] = mapped_column(default=False)
+    last_error: Mapped[str | None] = mapped_column(Text)
 
 
 class IdempotencyKey(Base):

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from service import states
 from service.states import TRIAL_ENDED, TrialState
-from service.store import events, outbox, sweeps
+from service.store import events, outbox, sweeps, webhooks
 from service.store.errors import NotFound
 from service.store.tables import Sweep, Trial
 from workers.spec.samplers import Observation
@@ -61,6 +61,25 @@ def create(session: Session, sweep: Sweep, first: int, points: Sequence[Mapping[
     return created
 
 
+def some(session: Session, trial_ids: Sequence[str]) -> list[Trial]:
+    """Return the trials with these ids; those that do not exist are left out."""
+    return list(session.scalars(select(Trial).where(Trial.id.in_(trial_ids)))) if trial_ids else []
+
+
+def ended_after(session: Session, after: tuple[float, str], limit: int) -> list[Trial]:
+    """Return the first trials that have ended after another, in order of (ended_at, id).
+
+    Args:
+        session: A session.
+        after: The (ended_at, id) of the last trial that was returned before; (0, "") for none.
+        limit: The largest number of trials to return.
+    """
+    at, trial_id = after
+    later = or_(Trial.ended_at > at, and_(Trial.ended_at == at, Trial.id > trial_id))
+    query = select(Trial).where(Trial.state.in_(TRIAL_ENDED), later).order_by(Trial.ended_at, Trial.id)
+    return list(session.scalars(query.limit(limit)))
+
+
 def observations(session: Session, sweep_id: str) -> list[Observation]:
     """Return the trials of a sweep by number, each with its parameters, its objective so far and whether it has ended.
 
@@ -103,6 +122,7 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
     if to in TRIAL_ENDED:
         trial.ended_at, trial.wanted = now, None
         outbox.trial_ended(session, trial)
+        webhooks.trial_ended(session, trial)
     data = {"from": before, "number": trial.number, "step": trial.step, "objective": trial.objective, "reason": reason}
     events.record(session, trial.sweep_id, f"trial.{to}", data, trial.id)
     return trial

@@ -59,7 +59,7 @@ class SweepOutcome:
     """A sweep with all that belongs to it.
 
     Attributes:
-        sweeps_of_key: How many sweeps the Idempotency-Key of its submission has made.
+        sweeps_of_key: How many sweeps its submission has made, however often it was sent with its key.
         event_seqs: The numbers of its events in the table.
         parents: Its own runs in MLflow; there should be one.
         runs: The runs of each trial in MLflow, by the trial's number; there should be one.

@@ -16,10 +16,9 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.states import SWEEP_ENDED
-from service.store.tables import Pack, Sweep, Trial
+from service.store.tables import Pack, Trial
 from tests.end_to_end.small_sweep import until
-from tests.faults import outcome, processes
+from tests.faults import outcome, processes, sweep_state
 from tests.faults.documents import Json
 from tests.faults.living_stack import CPUS, LivingStack
 from tests.faults.outcome import SweepOutcome
@@ -58,7 +57,7 @@ def poison(stack: LivingStack) -> SweepOutcome:
     """Run a pack of 32 trials of which one ends its process each time, as by a fault in the code of its GPU."""
     sweep_id = stack.client.submit(POISON)["id"]
     with _poisoning(stack, sweep_id):
-        until(lambda: _state(stack, sweep_id) in SWEEP_ENDED, POISON_SECONDS)
+        until(lambda: sweep_state.has_ended(stack.database, sweep_id), POISON_SECONDS)
     return outcome.of_tables(stack, sweep_id)
 
 
@@ -87,8 +86,3 @@ def _holds_poison(stack: LivingStack, sweep_id: str) -> bool:
         poisoned = session.scalar(select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.number == POISONED))
         packs = session.scalars(select(Pack).where(Pack.sweep_id == sweep_id, Pack.state == "started"))
         return any(poisoned in pack.trial_ids and pack.seen_at is not None for pack in packs)
-
-
-def _state(stack: LivingStack, sweep_id: str) -> str:
-    with stack.database.read() as session:
-        return session.get_one(Sweep, sweep_id).state

@@ -94,11 +94,11 @@ def write(folder: Path, step: int, at: int = 0) -> Path:
 def test_checkpoints_that_are_written_again_are_noticed(tmp_path: Path) -> None:
     watch = CheckpointWatch(tmp_path)
     watch.stop()
-    for step, at in ((20, 1), (40, 2)):
+    for step, at in ((0, 1), (20, 2), (40, 3)):  # one of a trial that is paused before it begins is of step 0
         write(tmp_path, step, at)
         watch.look()
     assert watch.again == []
-    for step, at in ((40, 3), (60, 4)):
+    for step, at in ((40, 4), (60, 5)):
         write(tmp_path, step, at)
         watch.look()
     assert watch.again == [("trial", 40)]

@@ -97,7 +97,7 @@ class CheckpointWatch:
 
     def _note(self, manifest: Path, written_at: int) -> None:
         trial, step = manifest.parent.parent.name, int(manifest.parent.name.removeprefix("step-"))
-        newest, at = self._newest.get(trial, (0, 0))
+        newest, at = self._newest.get(trial, (-1, -1))
         if written_at > at:
             if step <= newest:
                 self.again.append((trial, step))

@@ -1,4 +1,4 @@
-"""The virtual clock: while it is installed, ``time.time`` and ``time.monotonic`` are functions of the simulation alone."""
+"""The virtual clock: while it is installed, ``time.time`` and ``time.monotonic`` depend on the simulation alone."""
 
 from __future__ import annotations
 
@@ -27,11 +27,19 @@ class VirtualClock:
         """Move on to a moment; do nothing if that has passed."""
         self.now = max(self.now, moment)
 
+    def monotonic(self) -> float:
+        """Return the monotonic time."""
+        return self.now
+
+    def wall(self) -> float:
+        """Return the time that the wall clock shows."""
+        return self.now + self.wall_offset
+
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Replace the clocks of the whole process during the block."""
         with (
-            mock.patch.object(time, "time", lambda: self.now + self.wall_offset),
-            mock.patch.object(time, "monotonic", lambda: self.now),
+            mock.patch.object(time, "time", self.wall),
+            mock.patch.object(time, "monotonic", self.monotonic),
         ):
             yield

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 AWAY_SECONDS = 90.0
 """How long a controller is away that its runners miss."""
+CLOCK_SECONDS = 100.0
+"""By how much the wall clock is set forward or back."""
 SILENCE_SECONDS = 200.0
 """How long a runner is stopped that is given up."""
 SLACK = {
@@ -34,7 +36,7 @@ SLACK = {
     "head away": 45.0,
     "late answers": 15.0,
     "lost answers": 10.0,
-    "set clock": 3700.0,
+    "set clock": 140.0,
     "verb on sweep": 25.0,
     "verb on trial": 25.0,
     "submit": 0.0,
@@ -73,7 +75,7 @@ def apply_fault(world: World, fault: Fault, process: Process) -> None:
     elif kind == "lost answers":
         world.to_lose += 1 + int(choice * 3)
     elif kind == "set clock":
-        world.clock.wall_offset += 3600.0 if choice > 0.5 else -3600.0
+        world.clock.wall_offset += CLOCK_SECONDS if choice > 0.5 else -CLOCK_SECONDS
     elif kind == "submit":
         world.submit()
     else:

@@ -6,6 +6,7 @@ It is drawn from a seed, and is a plain value: a shorter one is made by leaving 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -84,18 +85,23 @@ class Schedule:
         return replace(self, faults=tuple(other for other in self.faults if other is not fault))
 
 
-def draw(seed: int) -> Schedule:
-    """Return the schedule of a seed."""
+def draw(seed: int, kinds: Sequence[str] = tuple(FAULTS)) -> Schedule:
+    """Return the schedule of a seed.
+
+    Args:
+        seed: The seed.
+        kinds: The kinds of faults to draw from.
+    """
     rng = random.Random(seed)
-    count = rng.choice((0, 1, 1, 2, 2, 3, 4, 6))
-    kinds = rng.choices(list(FAULTS), list(FAULTS.values()), k=count)
+    count = rng.choice((0, 1, 1, 2, 2, 3, 4, 6) if len(kinds) == len(FAULTS) else (2, 3, 4))
+    drawn = rng.choices(kinds, [FAULTS[kind] for kind in kinds], k=count)
     latest = rng.choice((25, 60, MOMENTS))
-    faults = [Fault(rng.randrange(1, latest), kind, rng.random()) for kind in kinds]
+    faults = [Fault(rng.randrange(1, latest), kind, rng.random()) for kind in drawn]
     return Schedule(
         seed=seed,
         cpus=rng.choice((1.0, 1.0, 2.0)),
-        sweeps=tuple(rng.randrange(len(DOCUMENTS)) for _ in range(rng.choice((1, 1, 1, 2, 2, 3)))),
-        standby=rng.random() < 0.3,
+        sweeps=tuple(rng.randrange(len(DOCUMENTS)) for _ in range(rng.choice((1, 1, 1, 1, 2, 2, 3)))),
+        standby=rng.random() < 0.2,
         poison=rng.random() < 0.15,
         failing=rng.random() < 0.1,
         faults=tuple(sorted(faults, key=lambda fault: fault.moment)),
@@ -107,7 +113,7 @@ def _document(trials: int, pack_size: int, **changes: Any) -> dict[str, Any]:
         "name": "simulated",
         "task": {"name": "adding", "length": 20},
         "model": {"hidden_size": 8},
-        "training": {"steps": 8, "report_every": 2, "checkpoint_every": 4},
+        "training": {"steps": 6, "report_every": 2, "checkpoint_every": 4},
         "space": {"model.margin": {"low": 0.01, "high": 0.1}},
         "search": {"sampler": "random", "trials": trials, "seed": trials},
         "resources": {"pack_size": pack_size},
@@ -119,9 +125,9 @@ DOCUMENTS = (
     _document(1, 1),
     _document(2, 2),
     _document(3, 1),
-    _document(4, 4),
-    _document(6, 4),
-    _document(4, 2, retries={"infrastructure": 0, "user": 1}),
+    _document(3, 3),
+    _document(5, 4),
+    _document(3, 2, retries={"infrastructure": 0, "user": 1}),
     _document(4, 2, early_stopping={"kind": "asha", "reduction": 2, "min_steps": 2}),
     _document(2, 1, resources={"pack_size": 1, "cpus": 2.0}),
 )

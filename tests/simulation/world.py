@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from service.controller import controller, runner_requests
+from service.controller import attention, controller, launching, runner_requests
 from service.controller.leadership import Leadership
 from service.settings import ControllerSettings
 from service.states import IllegalMove
@@ -54,6 +53,7 @@ class World:
         sweep_ids: The acknowledged sweeps in order, each with the position of its document.
         verbs: The acknowledged verbs: the subject and the verb.
         quiet_at: When the last fault was over; None until then.
+        written: Whether a transaction was committed since it was last asked whether all sweeps have ended.
         trace: What happened, for a person to read.
     """
 
@@ -73,6 +73,7 @@ class World:
         self.late_until, self.to_lose = 0.0, 0
         self.current: Process | None = None
         self.violations: list[str] = []
+        self.written = True
         self._due = list(schedule.faults)
         self._moment, self._heads = 0, 1
         self._waiting = list(schedule.sweeps)
@@ -158,7 +159,7 @@ class World:
         """Submit the next sweep of the schedule, if there is one left."""
         if not self._waiting:
             return
-        position = self._waiting.pop(0)
+        position, self.written = self._waiting.pop(0), True
         document, count, _ = row_of(position)
         with self.database.write() as session:
             sweep = sweeps.create(session, "simulated", document, count)
@@ -233,6 +234,9 @@ class World:
 
     def _ended(self) -> bool:
         """Return whether all that was acknowledged has ended. What is left of the schedule is then submitted first."""
+        if not self.written:
+            return False
+        self.written = False
         if self.open_sweeps():
             return False
         if self._waiting:
@@ -277,7 +281,10 @@ class World:
         }
         with ExitStack() as stack:
             stack.enter_context(self.clock.installed())
-            stack.enter_context(mock.patch.multiple(controller, **parts))
+            stack.enter_context(mock.patch.multiple(controller, **parts, HEALTH_SECONDS=30.0, RETRY_SECONDS=3.0))
+            # without the looks that make up for a lost mark, a lost mark is noticed
+            stack.enter_context(mock.patch.object(attention, "RECHECK_SECONDS", float("inf")))
+            stack.enter_context(mock.patch.object(launching, "IDLE_SECONDS", float("inf")))
             stack.enter_context(mock.patch.object(runner_requests, "ray", RayModule(self)))
             stack.enter_context(mock.patch.object(secrets, "token_hex", lambda n: self.rng.randbytes(n).hex()))
             yield
@@ -308,6 +315,7 @@ class SimulatedDatabase(Database):
             if term is not None and (lease is None or lease.term != term):
                 world.violated(f"a write of term {term} is committed after a newer term has begun")
             world.point("before the commit", inside=True)
+        world.written = True
         world.point("after the commit")
 
     def close(self) -> None:
@@ -380,8 +388,3 @@ class _Stop:
         if seconds > 0:
             self._world.sleep_until(self._world.clock.now + seconds)
         return False
-
-
-def locked() -> OperationalError:
-    """Return the error of a transaction that found the database locked for too long."""
-    return OperationalError("BEGIN", None, Exception("database is locked"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from torch import Tensor
 import workers.checkpoints
 import workers.files
 from tests.workers.examples import make_trial
-from workers.checkpoints import MANIFEST, MODEL, OPTIMIZER, Best, CheckpointFolder, MetricsAtStep, read
+from workers.checkpoint_files import MANIFEST, MODEL, OPTIMIZER, Best, MetricsAtStep
+from workers.checkpoints import CheckpointFolder, read
 from workers.errors import CheckpointInvalid
 from workers.models import initial_network, load
 from workers.training.training_state import TrainingState
@@ -76,6 +78,30 @@ def test_the_best_of_the_last_but_one_is_kept_beside_a_newer_best(store: Checkpo
     assert found.manifest.step == 3
     assert found.manifest.best is not None
     assert store.best(found.manifest.best).manifest.step == 1
+
+
+def test_checkpoints_at_multiples_of_keep_every_stay(tmp_path: Path) -> None:
+    store = CheckpointFolder(tmp_path / "trial", SPEC, keep_every=3)
+    for step in range(1, 10):
+        write(store, step)
+    assert steps(store) == [3, 6, 8, 9]
+
+
+def test_a_checkpoint_of_another_trial_is_never_removed(store: CheckpointFolder) -> None:
+    other = CheckpointFolder(store.directory, make_trial(lr=0.5))
+    write(other, 1)
+    for step in (2, 3, 4):
+        write(store, step)
+    assert steps(store) == [1, 3, 4]
+    assert read(other.path(1)).manifest.spec == make_trial(lr=0.5)
+
+
+def test_what_an_interrupted_removal_left_goes_with_the_next_write(store: CheckpointFolder) -> None:
+    write(store, 1)
+    store.path(1).rename(store.directory / ".removed-step-000000001")
+    assert store.newest() is None
+    write(store, 2)
+    assert [path.name for path in store.directory.iterdir()] == ["step-000000002"]
 
 
 @pytest.mark.parametrize("name", [MODEL, OPTIMIZER, MANIFEST])
@@ -226,3 +252,20 @@ def test_a_network_with_the_vocabulary_of_the_release_before_is_loaded_and_not_t
     torch.testing.assert_close(model(ids[:, :2])[..., :5_792], initial_network(spec)(ids[:, :2]))
     with pytest.raises(CheckpointInvalid, match=r"ptb_word had 6,022 tokens; it has 5,792 now"):
         TrainingState.resume(store, spec)
+
+
+def test_every_checkpoint_that_release_0_1_0_left_is_resumed_and_loaded(tmp_path: Path) -> None:
+    with tarfile.open(Path(__file__).parents[1] / "data" / "home_0_1_0.tar.gz") as archive:
+        wanted = [member for member in archive if "/step-" in member.name]
+        archive.extractall(tmp_path, wanted, filter="data")
+    trials = {path.parent.parent for path in tmp_path.rglob(MANIFEST)}
+    assert len(trials) > 2
+    for trial in trials:
+        folders = sorted(trial.iterdir())
+        spec = read(folders[-1]).manifest.spec
+        state = TrainingState.resume(CheckpointFolder(trial, spec), spec)
+        assert folders[-1].name == f"step-{state.step:09d}"
+        assert 0 < state.history[-1].step <= state.step
+        for folder in folders:
+            assert read(folder).manifest.version == 1
+            load(folder)

@@ -15,7 +15,7 @@ WHILE_TRAINING = 2
 """Checkpoints of a trial in training beside those that stay: the last but one, and the one being written."""
 REPORT_BYTES, FILES_BYTES = 800, 8_192
 """Bytes of one report in a manifest, and of what else is in the files besides tensors and reports; both rounded up."""
-PLANNED = 200
+PLANNED = 50
 """The largest number of trials that are built to know their size; that of the others follows from these."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,20 @@ def _validate(document: Any) -> SweepSpec:
 
 def swept_fields(task: Task) -> dict[str, FieldInfo]:
     """Return pydantic's descriptions of the fields that a space can sweep for this task, by dotted path, sorted."""
-    parts: dict[str, type[BaseModel]] = {"model": ModelSpec, "task": type(task), "training": TrainingSpec}
+    parts = _parts(task)
     fixed = {f"task.{field}" for field in ("name", *(task.info_fields if isinstance(task, DatasetTask) else ()))}
     found = {f"{part}.{name}": info for part, spec in parts.items() for name, info in spec.model_fields.items()}
     return {path: found[path] for path in sorted(found) if path not in fixed}
+
+
+def _parts(task: Task) -> dict[str, type[BaseModel]]:
+    return {"model": ModelSpec, "task": type(task), "training": TrainingSpec}
+
+
+@lru_cache(maxsize=512)
+def _checker(part: type[BaseModel], field: str) -> TypeAdapter[Any]:
+    """Return what checks a value of a field. Making one takes a hundred times as long as the check."""
+    return TypeAdapter(part.model_fields[field].rebuild_annotation())
 
 
 def _space_errors(sweep: SweepSpec) -> Iterator[FieldError]:
@@ -105,15 +116,15 @@ def _space_errors(sweep: SweepSpec) -> Iterator[FieldError]:
         if unsuited is not None:
             countable = False
             yield FieldError(f"space.{path}.{unsuited.field}", None, unsuited.problem, unsuited.allowed)
-        yield from _dimension_errors(path, dimension, fields[path])
+        part, _, field = path.partition(".")
+        yield from _dimension_errors(path, dimension, _checker(_parts(sweep.task)[part], field))
     if countable and (count := trial_count(sweep)) > MAX_TRIALS:
         problem = f"the {sweep.search.sampler} has {count:,} points"
         yield FieldError("space", count, problem, f"at most {MAX_TRIALS:,}; use fewer values or sampler random")
 
 
-def _dimension_errors(path: str, dimension: Values | Range, info: FieldInfo) -> Iterator[FieldError]:
+def _dimension_errors(path: str, dimension: Values | Range, checker: TypeAdapter[Any]) -> Iterator[FieldError]:
     """Yield the errors of a dimension's values, or of a range's two ends, each checked alone against its field."""
-    checker: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
     if isinstance(dimension, Values):
         points = [(f"space.{path}.values.{i}", value) for i, value in enumerate(dimension.values)]
     else:

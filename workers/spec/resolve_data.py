@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from workers.spec.search_space import MAX_DIMENSIONS
 from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS, Task
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
+
+log = logging.getLogger(__name__)
 
 OTHER_FILES = ("validation_file", "test_file")
 """Fields of a task that name a file beside that of its data set."""
@@ -72,7 +75,8 @@ def add_dataset_info(sweep: SweepSpec, data_dir: Path | None) -> SweepSpec:
     for source, task in sources.items():
         try:
             facts[source] = task.with_statistics(data_dir).info
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a reader may stumble over a file in any way: it is the file that is refused
+            _note(task, error)
             errors.append(_unreadable(sweep, task, error))
     if errors:
         raise SpecError(errors[:MAX_SHOWN])
@@ -100,7 +104,8 @@ def check_files(sweep: SweepSpec, data_dir: Path | None, given: Collection[str])
             continue
         try:
             size = task.check_data(data_dir)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # as above
+            _note(task, error)
             errors.append(_unreadable(sweep, task, error))
             continue
         if task.carried and size is not None:
@@ -108,6 +113,13 @@ def check_files(sweep: SweepSpec, data_dir: Path | None, given: Collection[str])
     if errors:
         raise SpecError(list({(error.field, error.problem): error for error in errors}.values())[:MAX_SHOWN])
     return streams
+
+
+def _note(task: Task, error: Exception) -> None:
+    """Log an error that no reader is meant to raise, so that the reader can be mended."""
+    if not isinstance(error, OSError | ValueError):
+        name = task.dataset_name if isinstance(task, DatasetTask) else task.name  # type: ignore[attr-defined]
+        log.exception("the data of %r could not be read", name)
 
 
 def _unreadable(sweep: SweepSpec, task: Task, error: Exception) -> FieldError:

@@ -32,10 +32,14 @@ def file_in(data_dir: Path | None, name: str) -> Path:
     """Return the path of the file ``name`` in the data directory, with symbolic links followed.
 
     Raises:
-        DataMissing: If there is no such file, or a link leads out of the data directory.
+        DataMissing: If there is no such file, its links lead in a circle, or a link leads out of the data directory.
     """
     folder = folder_of(data_dir).resolve()
-    path = (folder / name).resolve()
+    try:
+        path = (folder / name).resolve()
+    except (OSError, RuntimeError):  # which of them, depends on the version of Python
+        remedy = "Put the file itself there."
+        raise DataMissing(f"{name} in {folder} is a link that leads back to itself. {remedy}", name) from None
     if not path.is_relative_to(folder):
         remedy = "Put the file itself into it."
         raise DataMissing(f"{name} is a link that leads out of the data directory {folder}. {remedy}", name)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from workers.checkpoints import Best, MetricsAtStep
+from workers.checkpoint_files import Best, MetricsAtStep
 from workers.training import diagnostics
 from workers.training.batches import TaskData
 from workers.training.pack import Readings, TrainingPack

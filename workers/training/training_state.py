@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workers.checkpoints import MODEL, OPTIMIZER, Best, Checkpoint, CheckpointFolder, MetricsAtStep
+from workers.checkpoint_files import MODEL, OPTIMIZER, Best, MetricsAtStep
+from workers.checkpoints import Checkpoint, CheckpointFolder
 from workers.errors import CheckpointForeign, CheckpointInvalid
 from workers.models import SequenceModel, initial_network
 from workers.models.pack_factory import pack

@@ -11,7 +11,7 @@ from service.api.times import Time
 
 
 class ComponentView(Document):
-    """The health of the database, the controller, Ray or MLflow, as last seen."""
+    """The health of the database, the controller, Ray, MLflow or the checkpoint store, as last seen."""
 
     healthy: bool
     """Whether the part works. It is false for a part that has not been seen for 30 seconds."""
@@ -21,7 +21,10 @@ class ComponentView(Document):
     """When the controller last reported on it; null if it never did, or for the database, which the API asks itself."""
     detail: dict[str, Any] = Field(default_factory=dict)
     """Further facts for programs: for ``ray`` the cluster's nodes, for ``mlflow`` the sweeps that cannot be written for
-    the moment (``not_taken``), and what MLflow ``lacks`` of sweeps that run or ended within a day, with the reasons."""
+    the moment (``not_taken``), and what MLflow ``lacks`` of sweeps that run or ended within a day, with the reasons;
+    for ``checkpoints`` what they take (``used_bytes``), what is free on the disk and stays free (``free_bytes``,
+    ``reserve_bytes``), the most that they may take (``limit_bytes``), and what open sweeps need yet
+    (``to_come_bytes``)."""
 
 
 class Queue(Document):
@@ -39,7 +42,8 @@ class ClusterView(Document):
     """The condition of the service's parts, and how much it has to train."""
 
     parts: dict[str, ComponentView]
-    """``database``, ``controller``, ``ray`` and ``mlflow``. Nodes, CPUs and GPUs are in the detail of ``ray``."""
+    """``database``, ``controller``, ``ray``, ``mlflow`` and ``checkpoints``. Nodes, CPUs and GPUs are in the detail of
+    ``ray``."""
     queue: Queue
     """How many trials wait and are being trained."""
 
@@ -50,12 +54,12 @@ class Readiness(Document):
     ready: bool
     """Whether sweeps can run: the database, the controller and Ray are healthy."""
     degraded: bool
-    """Whether any part is not healthy. If ``ready`` is true, it is MLflow, which training does not need. What somebody
-    deleted in MLflow does not count: the message of ``mlflow`` says it."""
+    """Whether any part is not healthy. If ``ready`` is true, it is MLflow, which training does not need, or the disk of
+    the checkpoints is full. What somebody deleted in MLflow does not count: the message of ``mlflow`` says it."""
     waiting_for: list[str]
     """The parts that keep the service from being ready, each with its message; empty if it is ready."""
     parts: dict[str, ComponentView]
-    """``database``, ``controller``, ``ray`` and ``mlflow``."""
+    """``database``, ``controller``, ``ray``, ``mlflow`` and ``checkpoints``; ``checkpoint_writes`` while those fail."""
 
 
 class Liveness(Document):

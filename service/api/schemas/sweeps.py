@@ -22,9 +22,11 @@ class DryRun(Document):
     packs: list[int]
     """The sizes that the packs would have if there were one worker, largest first. A pack is a group of trials that one
     worker trains together."""
+    checkpoint_bytes: int
+    """About how many bytes its checkpoints will take on the disk."""
     warnings: list[Advice]
-    """Values that are accepted but likely to train badly, data whose scores are hard to trust, and resources that no
-    node of the cluster has."""
+    """Values that are accepted but likely to train badly, data whose scores are hard to trust, resources that no node
+    of the cluster has, and checkpoints that do not fit into the checkpoint store, for which a submit is refused."""
 
 
 class Counts(Document):
@@ -105,6 +107,8 @@ class SweepView(SweepSummary):
     mlflow_lacks: dict[str, str]
     """What MLflow lacks of the sweep and its trials, and why, by the id of the sweep or trial: what was deleted there,
     or could not be logged. What only waits to be written is not listed."""
+    checkpoint_bytes: int
+    """How many bytes its checkpoints take on the disk, without the copies in MLflow."""
     warnings: list[Advice]
     """Values that are accepted but likely to train badly, data whose scores are hard to trust, and resources that no
     node of the cluster has."""

@@ -11,11 +11,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
+from sqlalchemy.exc import OperationalError
 
 from service.api import schemas
 from service.api.app import create_app
 from service.settings import ApiSettings
-from service.store import components, trials
+from service.store import components, trials, write_probe
 from service.store.database import Database
 from service.store.tables import Component, Sweep, Trial
 from tests.service.conftest import serving
@@ -56,6 +57,37 @@ def test_a_controller_not_seen_for_long_is_not_healthy(api: httpx.Client, databa
     assert answer.status_code == 503
     (waiting,) = answer.json()["waiting_for"]
     assert waiting.startswith("controller: last seen 10")
+
+
+def test_while_nothing_can_be_written_it_is_not_ready_and_reads_go_on(
+    api: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    see(database, controller=True, ray=True, mlflow=True)
+
+    def full(*_: Any) -> Any:
+        raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr(write_probe, "PROBE_SECONDS", 0.0)
+    assert api.get("/health/ready").status_code == 200
+    with monkeypatch.context() as broken:
+        broken.setattr(Database, "write", full)
+        answers = [api.get("/health/ready") for _ in range(2)]  # the first may still tell what was found before
+        assert answers[-1].status_code == 503
+        assert answers[-1].json()["waiting_for"] == ["database: cannot be written to: database or disk is full"]
+        assert api.get("/v1/sweeps").status_code == 200
+    assert [api.get("/health/ready").status_code for _ in range(2)][-1] == 200
+
+
+def test_a_clock_set_back_makes_no_dead_part_look_alive(
+    api: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    see(database, controller=True, ray=True, mlflow=True)
+    with database.write() as session:
+        row = session.get(Component, "controller")
+        assert row is not None
+        row.at += 3600
+    answer = api.get("/health/ready")
+    assert answer.json()["waiting_for"][0].startswith("controller: last seen 3")
 
 
 def test_without_a_database_live_stays_and_ready_does_not(tmp_path: Any) -> None:

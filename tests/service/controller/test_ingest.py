@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from service.controller import sweep_lifecycle
 from service.controller.ingest import ingest
-from service.store import outbox
+from service.store import checkpoints, outbox
 from service.store.database import Database
 from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialCheckpoint, TrialReport
 from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
@@ -55,6 +55,30 @@ def test_a_poll_that_comes_twice_is_stored_once(database: Database, expanded: An
     with database.read() as session:
         assert session.get_one(Pack, pack.id).last_seq == 3
         assert session.get_one(Pack, pack.id).state == "started"
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_what_a_runner_has_removed_is_known(
+    backend: str, database: Database, expanded: Any, launched: Any, store: Any
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0, 1)
+    one, two = pack.trial_ids
+
+    def written(seq: int, trial: str, step: int, kept: list[int] | None) -> Checkpointed:
+        own = {"path": f"/c/{step}", "best": step == 10, "objective": 0.5}
+        return Checkpointed(seq=seq, trial_id=trial, step=step, size=100 + step, kept=kept, **own)
+
+    store(pack, spec, [written(1, one, 10, [10]), written(2, two, 10, [10]), written(3, one, 20, [10, 20])])
+    store(pack, spec, [written(4, one, 30, [10, 20, 30]), written(5, one, 40, [10, 30, 40])])
+    with database.read() as session:
+        found = checkpoints.there(session, [one, two])
+        assert {trial: [row.step for row in rows] for trial, rows in found.items()} == {one: [10, 30, 40], two: [10]}
+        assert checkpoints.bytes_of_sweeps(session, [sweep.id]) == {sweep.id: 110 + 130 + 140 + 110}
+    # one of an earlier release does not say what it has kept, and one that was written again is there again
+    store(pack, spec, [written(6, one, 20, None)])
+    with database.read() as session:
+        assert [row.step for row in checkpoints.there(session, [one])[one]] == [10, 20, 30, 40]
 
 
 def test_a_step_that_a_later_attempt_repeats_keeps_its_first_metrics(
@@ -124,6 +148,9 @@ def test_the_objective_is_that_of_the_best_checkpoint(
         ("failed", "user", {"user": 1}, "waiting"),
         ("failed", "infrastructure", {"infrastructure": 1}, "waiting"),
         ("failed", "infrastructure", {"infrastructure": 0}, "failed"),
+        ("failed", "storage", {"infrastructure": 0}, "waiting"),
+        ("failed", "memory", {}, "failed"),
+        ("failed", "memory", {"user": 1}, "waiting"),
     ],
 )
 def test_how_a_trial_ends(
@@ -138,6 +165,37 @@ def test_how_a_trial_ends(
         assert (row.state, row.reason) == (state, "because")
         assert (attempt.outcome, attempt.cause) == (outcome, cause)
         assert attempt.ended_at is not None
+
+
+@pytest.mark.parametrize("cause", ["storage", "memory"])
+def test_what_no_trial_of_a_pack_is_to_blame_for_is_charged_to_none(
+    database: Database, expanded: Any, launched: Any, store: Any, cause: Any
+) -> None:
+    sweep, spec = expanded(retries={"infrastructure": 0, "user": 0})
+    pack = launched(sweep, spec, 0, 1)
+    ends: list[Report] = [
+        Ended(seq=seq, trial_id=trial, step=0, outcome="failed", cause=cause, reason="because", log="a\nb")
+        for seq, trial in enumerate(pack.trial_ids, 1)
+    ]
+    store(pack, spec, ends)
+    with database.read() as session:
+        for trial in pack.trial_ids:
+            row, attempt = session.get_one(Trial, trial), session.get_one(Attempt, (trial, 1))
+            assert (row.state, row.user_failures, row.infrastructure_failures) == ("waiting", 0, 0)
+            assert (attempt.outcome, attempt.cause, attempt.log) == ("failed", cause, "a\nb")
+
+
+def test_a_trial_that_fails_in_the_end_names_what_went_wrong_first(
+    database: Database, expanded: Any, launched: Any, store: Any
+) -> None:
+    sweep, spec = expanded(retries={"user": 1})
+    for reason in ("the loss was nan", "the loss was inf"):
+        pack = launched(sweep, spec, 0)
+        (trial,) = pack.trial_ids
+        store(pack, spec, [Ended(seq=1, trial_id=trial, step=0, outcome="failed", cause="user", reason=reason)])
+    with database.read() as session:
+        reason = session.get_one(Trial, trial).reason
+    assert reason == "the loss was inf; attempt 1 was the first to go wrong: the loss was nan"
 
 
 def test_reports_after_a_trials_end_are_dropped(database: Database, expanded: Any, launched: Any, store: Any) -> None:

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from service.controller import leadership
 from service.controller.leadership import Leadership
 from service.store import components, leases
 from service.store.database import Database, LeadLost
@@ -73,6 +74,49 @@ def test_a_leader_that_was_replaced_learns_it_from_its_renewal_thread(database: 
         assert lease is not None
         assert lease.holder == "other"
         assert lease.expires_at > 0
+
+
+class Clock:
+    """Monotonic time that the test sets."""
+
+    now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@BACKENDS
+@pytest.mark.parametrize("ahead", [3600.0, 10 * 365 * 86400.0])
+def test_a_lease_that_nobody_renews_is_taken_though_a_clock_was_set_back(
+    database: Database, backend: str, ahead: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen from the one who waits, the dead leader's lease ends far in the future."""
+    clock = Clock()
+    monkeypatch.setattr(leadership, "time", clock)
+    assert Leadership(database, 15 + ahead).acquire() == 1
+    waiting = Leadership(database, 15)
+    assert waiting.acquire() is None
+    clock.now += 14
+    assert waiting.acquire() is None
+    clock.now += 2
+    assert waiting.acquire() == 2
+
+
+@BACKENDS
+def test_a_lease_that_is_renewed_is_not_taken_whatever_the_clocks_say(
+    database: Database, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(leadership, "time", clock)
+    assert Leadership(database, 3600).acquire() == 1
+    waiting = Leadership(database, 15)
+    for _ in range(10):
+        assert waiting.acquire() is None
+        clock.now += 14
+        with database.write() as session:
+            leases.renew(session, 1, 3600)
+    clock.now += 100  # as if this one had slept: it has seen another lease than that which it finds
+    assert waiting.acquire() is None
 
 
 def test_many_who_try_at_once_get_one_leader(database: Database) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,14 @@ from sqlalchemy import func, select, update
 
 from service.api import presenters
 from service.controller import scheduling, sweep_lifecycle
-from service.controller.cluster import Cluster, ClusterUnreachable
+from service.controller.cluster import Cluster
 from service.controller.reconciler import Reconciler
 from service.settings import ApiSettings, ControllerSettings
-from service.stack import Stack, guard
-from service.stack.child import Child
-from service.stack.processes import managed_processes
 from service.states import SWEEP_ENDED
 from service.store import leases, owners, packs, reports, sweeps
 from service.store.database import Database, LeadLost
 from service.store.tables import Attempt, Pack, Sweep, Trial
+from tests.service.controller.ray_head import connect, ray_head
 
 # Ray leaves sockets and pipes to the garbage collector
 pytestmark = pytest.mark.filterwarnings(
@@ -34,36 +31,14 @@ QUICK = {"training": {"steps": 20, "report_every": 5}, "resources": {"pack_size"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A connection to a Ray head for these tests. It has no token, because Ray reads the token when it is imported."""
-    stack = Stack(tmp_path_factory.mktemp("ray") / "home", 0, 0, cpus=2)
-    stack.home.claim({"url": ""})
-    stack.home.prepare()
-    part = managed_processes(stack.layout)[0]
-    part = replace(part, environment={**part.environment, "RAY_AUTH_MODE": "disabled"})
-    head = Child(part, stack.home.logs / "ray.log", print)
-    head.start()
-    found = Cluster(f"127.0.0.1:{stack.layout.ray_port}", "test")
-    try:
-        _connect(found, head)
-        yield found
-    finally:
-        found.close()
-        head.terminate()
-        head.finish(time.monotonic() + 10)
-        guard.end_all(str(stack.home.path))
-        stack.home.release()
-
-
-def _connect(cluster: Cluster, head: Child) -> None:
-    end = time.monotonic() + 60
-    while not cluster.connected:
+    """A connection to a Ray head for these tests."""
+    with ray_head(tmp_path_factory.mktemp("ray") / "home") as (head, address):
+        found = Cluster(address, "test")
         try:
-            cluster.connect()
-        except ClusterUnreachable:
-            if time.monotonic() > end:
-                print(head.last_words())
-                raise
-            time.sleep(0.1)
+            connect(found, head)
+            yield found
+        finally:
+            found.close()
 
 
 @pytest.fixture
@@ -153,6 +128,55 @@ def test_runners_that_somebody_ends_in_ray_count_as_preempted(
     with database.write() as session:
         sweeps.apply(session, sweep.id, "cancel")
     tick_until(reconciler, lambda: state(database, sweep) == "cancelled")
+
+
+def test_a_connection_that_is_made_again_finds_the_runners_of_the_same_cluster(
+    database: Database, cluster: Cluster, reconciler: Reconciler, expanded: Any
+) -> None:
+    training = {"steps": 100_000, "report_every": 5, "checkpoint_every": 1000}  # it is cancelled in the end
+    sweep, _ = expanded(training=training, resources={"pack_size": 4})
+    tick_until(reconciler, lambda: trains(database, sweep))
+    before = cluster.identity
+    cluster.close()
+    reconciler.tick(0.1)
+    cluster.connect()
+    assert cluster.identity == before
+    reached = steps(database, sweep)
+    tick_until(reconciler, lambda: steps(database, sweep) > reached)
+    assert outcomes(database) == [None] * 4
+    with database.write() as session:
+        sweeps.apply(session, sweep.id, "cancel")
+    tick_until(reconciler, lambda: state(database, sweep) == "cancelled")
+
+
+def steps(database: Database, sweep: Sweep) -> int:
+    """Return how many steps the trials of a sweep have reported, all together."""
+    with database.read() as session:
+        return sum(session.scalars(select(Trial.step).where(Trial.sweep_id == sweep.id)))
+
+
+class RunnerOfAnotherVersion:
+    """A runner whose answers have a field that this version does not know."""
+
+    def poll(self, _after_seq: int, _term: int) -> dict[str, Any]:
+        return {"state": "running", "reports": [], "progress": {}, "mood": "fine"}
+
+
+def test_a_runner_of_another_version_is_replaced_and_ends_no_term(
+    database: Database, cluster: Cluster, reconciler: Reconciler, expanded: Any, launched: Any
+) -> None:
+    sweep, spec = expanded(**(QUICK | {"retries": {"infrastructure": 0, "user": 0}}))
+    pack = launched(sweep, spec, 0, 1)
+    name = f"pack-{pack.id}-a1"
+    other = ray.remote(RunnerOfAnotherVersion)
+    handle = other.options(name=name, namespace="test", lifetime="detached", num_cpus=0).remote()
+    ray.get(handle.poll.remote(0, 1))
+    tick_until(reconciler, lambda: state(database, sweep) == "succeeded")
+    assert cluster.find(name) is None
+    with database.read() as session:
+        first = session.get_one(Attempt, (pack.trial_ids[0], 1))
+        assert (first.outcome, first.cause) == ("lost", "preemption")
+        assert "of another version, whose answers this one cannot read: mood" in str(first.reason)
 
 
 def trains(database: Database, sweep: Sweep) -> bool:

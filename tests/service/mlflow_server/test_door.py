@@ -106,7 +106,8 @@ def test_with_the_secret_it_is_mlflow(closed_mlflow: str) -> None:
     [
         ("0.0.0.0", "", "would listen on 0.0.0.0"),
         ("192.0.2.1", "", "would listen on 192.0.2.1"),
-        ("0.0.0.0", "change-me", "has 9 characters"),
+        ("0.0.0.0", "change-me", "a text that everybody knows"),
+        ("127.0.0.1", "f3a81c", "has 6 characters"),
     ],
 )
 def test_it_refuses_to_start_where_others_could_delete_runs(

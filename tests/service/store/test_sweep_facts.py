@@ -1,4 +1,4 @@
-"""What is stored with a sweep for its views: at its creation, and by the migration for sweeps that were there before."""
+"""What is stored with a sweep for its views: at its creation, and by the migration for sweeps that were there."""
 
 from __future__ import annotations
 

@@ -32,9 +32,14 @@ def alter(path: Path) -> None:
         (remove, "", "manifest.json: it was removed"),
         (remove, "model.safetensors", "model.safetensors: it was removed"),
         (remove, "manifest.json", "manifest.json: it was removed"),
-        (alter, "model.safetensors", "model.safetensors was altered after it was written"),
-        (lambda path: path.write_text("{}"), "manifest.json", "manifest.json was altered after it was written"),
-        (lambda path: path.write_bytes(b"\xff"), "manifest.json", "manifest.json was altered after it was written"),
+        (alter, "model.safetensors", "model.safetensors was altered"),
+        (alter, "manifest.json", "manifest.json was altered"),
+        (lambda path: path.write_text("{}"), "manifest.json", "manifest.json has format version None"),
+        (
+            lambda path: path.write_bytes(b"\xff"),
+            "manifest.json",
+            "manifest.json is not JSON: it is torn or was altered",
+        ),
     ],
 )
 def test_a_trial_without_its_best_checkpoint_has_no_model_and_says_why(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -18,8 +17,14 @@ class GridSampler(Sampler):
 
     @property
     def trial_count(self) -> int:
-        """The product of the dimensions' numbers of points."""
-        return math.prod(_size(dimension) for dimension in self.space.values())
+        """The product of the dimensions' numbers of points.
+
+        Above ``MAX_TRIALS``, which no sweep may have, points that round to the same value may count more than once.
+        """
+        count = 1
+        for dimension in self.space.values():
+            count *= _size(dimension, exactly=count <= MAX_TRIALS)
+        return count
 
     def propose(self, number: int, earlier: Sequence[Observation]) -> Params:
         """Return the point whose position in the grid is ``number``."""
@@ -59,8 +64,10 @@ def grid_values(dimension: Values | Range) -> Sequence[Scalar]:
     return list(dict.fromkeys(points))
 
 
-def _size(dimension: Values | Range) -> int:
+def _size(dimension: Values | Range, *, exactly: bool) -> int:
     """Count the points of one dimension; ``len`` of a range overflows above 2^63."""
     if isinstance(dimension, Range) and dimension.grid is None:
         return int(dimension.high) - int(dimension.low) + 1
+    if isinstance(dimension, Range) and dimension.grid is not None and not exactly:
+        return dimension.grid
     return len(grid_values(dimension))

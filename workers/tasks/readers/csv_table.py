@@ -15,6 +15,8 @@ from workers.tasks.readers.table import Cells, Table
 from workers.tasks.readers.text import read_text
 
 csv.field_size_limit(1_000_000)  # the most characters of a cell; the limit holds for the whole process
+MAX_COLUMNS = 100_000
+"""The most columns of a table; a task cannot name more."""
 FEW_CELLS = 10_000_000
 """A table of up to this many cells may have any number of short rows."""
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -33,6 +35,7 @@ def read_csv(path: Path, file: str) -> Table:
     """
     text = read_text(path, file)
     _check_separator(text, file)
+    _check_width(text, file)
     rows = _rows(text, file)
     names = [name.strip() for name in rows[0]] if rows else []
     if rows and not any(names):
@@ -90,6 +93,15 @@ def _check_separator(text: str, file: str) -> None:
     for separator, words in SEPARATORS.items():
         if separator in outside and "," not in outside:
             raise DataWrong(file, "row 1", Phrase(f"cells between {words}, {first[:100]!r}"), COMMAS)
+
+
+def _check_width(text: str, file: str) -> None:
+    """Raise DataWrong if the first lines have far too many cells, before a list is made of each."""
+    widest = max(line.count(",") for line in text[: 64 * MAX_COLUMNS].splitlines() or [""])
+    if widest >= MAX_COLUMNS:
+        found = Phrase(f"{widest + 1:,} columns or more")
+        expected = f"at most {MAX_COLUMNS:,}; a long series stands in rows of its own, one step in each"
+        raise DataWrong(file, "the table", found, expected)
 
 
 def _check_names(names: list[str], file: str) -> None:

@@ -1,0 +1,85 @@
+"""What runners tell of the checkpoint store holds launching back, is shown, and is over once they can write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.controller import backoff, checkpoint_store
+from service.controller.checkpoint_store import FIRST_PAUSE, FORGET_SECONDS, CheckpointStore
+from workers.protocol import Checkpointed, Ended, Poll
+
+
+class Clock:
+    """A monotonic clock that the test sets."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(backoff, "time", found)
+    monkeypatch.setattr(checkpoint_store, "time", found)
+    return found
+
+
+def poll(*reports: Any, unsaved: str | None = None, state: Any = "running") -> Poll:
+    return Poll(state=state, reports=list(reports), progress={}, unsaved=unsaved)
+
+
+def written(seq: int) -> Checkpointed:
+    return Checkpointed(seq=seq, trial_id="t", step=seq, path="/x", best=False, objective=None)
+
+
+def gave_up(seq: int) -> Ended:
+    return Ended(seq=seq, trial_id="t", step=1, outcome="failed", cause="storage", reason="No space left on device")
+
+
+def test_a_runner_that_trains_on_holds_launching_back_until_it_can_write(clock: Clock) -> None:
+    store = CheckpointStore()
+    store.note("p", poll(unsaved=None))
+    assert (store.may_launch, store.problem) == (True, None)
+    store.note("p", poll(unsaved="Input/output error"))
+    assert not store.may_launch
+    assert store.problem == "checkpoints cannot be written: Input/output error; one pack trains on without them"
+    clock.now += FIRST_PAUSE + 1
+    store.note("p", poll(unsaved="Input/output error"))
+    assert store.may_launch, "another pack may find the store mended"
+    assert store.problem
+    store.note("p", poll(written(1)))
+    assert (store.may_launch, store.problem) == (True, None)
+
+
+def test_each_pack_that_gives_up_makes_the_pause_longer_but_not_those_of_one_pause(clock: Clock) -> None:
+    store = CheckpointStore()
+    for seq in (1, 2, 3):
+        store.note("p", poll(gave_up(seq), state="running"))
+    clock.now += FIRST_PAUSE + 0.1
+    assert store.may_launch
+    store.note("q", poll(gave_up(1)))
+    clock.now += FIRST_PAUSE + 0.1
+    assert not store.may_launch
+    clock.now += FIRST_PAUSE
+    assert store.may_launch
+
+
+def test_the_same_answer_again_is_no_second_failure(clock: Clock) -> None:
+    store, answer = CheckpointStore(), poll(gave_up(1), state="running")
+    store.note("p", answer)
+    clock.now += FIRST_PAUSE + 0.1
+    store.note("p", answer)
+    assert store.may_launch
+
+
+def test_a_pack_that_ended_or_was_lost_complains_no_more(clock: Clock) -> None:
+    store = CheckpointStore()
+    store.note("p", poll(unsaved="full"))
+    store.forget("p")
+    assert "full" in str(store.problem)
+    clock.now += FIRST_PAUSE + FORGET_SECONDS + 1
+    assert store.problem is None

@@ -1,0 +1,274 @@
+"""Mistakes that somebody could make in the controller or the store. The simulation must notice each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.controller import (
+    controller,
+    ingest,
+    launching,
+    lost_packs,
+    placement,
+    runners,
+    scheduling,
+    sweep_lifecycle,
+)
+from service.controller.advancing import SweepAdvancer
+from service.controller.attention import Attention
+from service.controller.context import ReconcileContext
+from service.controller.polling import RunnerPoller
+from service.controller.reconciler import Reconciler
+from service.store import events, open_trials, packs, reports, sweeps, trials
+from service.store.database import Database
+from service.store.tables import Attempt, Event, Sweep, Trial, TrialReport
+
+Mutation = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake, and what brings it to light.
+
+    Attributes:
+        make: Makes the mistake during a block.
+        kinds: The kinds of faults that the schedules for it are drawn from.
+    """
+
+    make: Mutation
+    kinds: tuple[str, ...]
+
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def _mutant(*kinds: str) -> Callable[[Mutation], Mutation]:
+    def keep(make: Mutation) -> Mutation:
+        MUTANTS[make.__name__] = Mutant(make, kinds)
+        return make
+
+    return keep
+
+
+@_mutant("kill controller")
+def marks_a_pack_as_started_before_it_starts_the_runner() -> AbstractContextManager[Any]:
+    def start_runner(self: launching.PackLauncher, pack: Any) -> None:
+        with self._context.write() as session:
+            packs.mark_started(session, pack.id)
+        original(self, pack)
+
+    original = launching.PackLauncher.start_runner
+    return mock.patch.object(launching.PackLauncher, "start_runner", start_runner)
+
+
+@_mutant("stop controller")
+def writes_without_looking_at_the_term() -> AbstractContextManager[Any]:
+    def write(self: Database, term: int | None = None) -> Any:
+        return original(self)
+
+    original = Database.write
+    return mock.patch.object(Database, "write", write)
+
+
+@_mutant("kill controller")
+def names_a_runner_after_the_term() -> AbstractContextManager[Any]:
+    """A successor does not find the runner, and starts another."""
+
+    def start(self: runners.Runners, work: Any) -> None:
+        name = f"{runners.runner_name(work.pack_id, work.attempt)}-{self._term}"
+        self._handles[work.pack_id] = self._cluster.start(work, name)
+
+    return mock.patch.object(runners.Runners, "start", start)
+
+
+@_mutant("submit")
+def forgets_which_reports_it_has() -> AbstractContextManager[Any]:
+    def store(session: Session, pack: Any, *rest: Any) -> Any:
+        found = original(session, pack, *rest)
+        pack.last_seq = 0
+        return found
+
+    original = ingest.ingest
+    return mock.patch.object(ingest, "ingest", store)
+
+
+@_mutant("kill runner", "kill controller")
+def stores_a_step_again_for_each_attempt() -> AbstractContextManager[Any]:
+    def add(session: Session, trial_id: str, points: Any, at: float) -> list[TrialReport]:
+        rows = []
+        for step, values in points:
+            session.merge(TrialReport(trial_id=trial_id, step=step, values=values, at=at))
+            rows.append(TrialReport(trial_id=trial_id, step=step, values=values, at=at))
+        session.flush()
+        return rows
+
+    return mock.patch.object(reports, "add", add)
+
+
+@_mutant("verb on sweep", "verb on trial")
+def notes_what_came_after_a_look_as_seen() -> AbstractContextManager[Any]:
+    def advance(self: Reconciler, sweep: Any) -> None:
+        unsettled = self._advancer.advance(sweep.id)
+        with self._context.read() as session:
+            seq = sweeps.get(session, sweep.id).event_seq
+        self._attention.looked(sweep._replace(event_seq=seq), unsettled=unsettled)
+
+    return mock.patch.object(Reconciler, "_advance", advance)
+
+
+@_mutant("database error")
+def notes_a_look_before_it_acts() -> AbstractContextManager[Any]:
+    def advance(self: Reconciler, sweep: Any) -> None:
+        self._attention.looked(sweep, unsettled=False)
+        self._advancer.advance(sweep.id)
+
+    return mock.patch.object(Reconciler, "_advance", advance)
+
+
+@_mutant("submit")
+def looks_at_each_sweep_once() -> AbstractContextManager[Any]:
+    def choose(self: Attention, open_sweeps: Any) -> list[Any]:
+        return [sweep for sweep in original(self, open_sweeps) if sweep.id not in self._looks]
+
+    original = Attention.choose
+    return mock.patch.object(Attention, "choose", choose)
+
+
+@_mutant("verb on sweep", "lost answers", "kill controller")
+def sends_an_instruction_and_does_not_look_whether_it_is_obeyed() -> AbstractContextManager[Any]:
+    def instruct(self: SweepAdvancer, sweep_id: str) -> bool:
+        original(self, sweep_id)
+        return False
+
+    original = SweepAdvancer._instruct_runners
+    return mock.patch.object(SweepAdvancer, "_instruct_runners", instruct)
+
+
+@_mutant("verb on trial")
+def records_no_event_of_a_verb_on_a_trial() -> AbstractContextManager[Any]:
+    def record(session: Session, sweep_id: str, kind: str, *rest: Any) -> int:
+        return 0 if kind == "trial.wanted" else original(session, sweep_id, kind, *rest)
+
+    original = events.record
+    return mock.patch.object(events, "record", record)
+
+
+@_mutant("kill runner")
+def numbers_events_from_what_it_has_read() -> AbstractContextManager[Any]:
+    def record(session: Session, sweep_id: str, kind: str, data: Any, trial_id: str | None = None) -> int:
+        sweep = session.get_one(Sweep, sweep_id)
+        sweep.event_seq += 1 if kind != "trial.waiting" else 2
+        session.add(Event(sweep_id=sweep_id, seq=sweep.event_seq, kind=kind, trial_id=trial_id, data=data))
+        return sweep.event_seq
+
+    return mock.patch.object(events, "record", record)
+
+
+@_mutant("kill runner")
+def never_makes_a_lost_pack_smaller() -> AbstractContextManager[Any]:
+    return mock.patch.object(placement, "_split", lambda group, size: [group])
+
+
+@_mutant("verb on sweep", "verb on trial")
+def uses_the_numbers_of_commands_again() -> AbstractContextManager[Any]:
+    return mock.patch.object(packs, "reserve_command_numbers", return_value=1)
+
+
+@_mutant("kill runner")
+def charges_every_trial_of_a_lost_pack() -> AbstractContextManager[Any]:
+    def move_on(session: Any, sweep: Any, trial: Any, attempt: Any, charged: Any, *rest: Any) -> None:
+        original(session, sweep, trial, attempt, True, *rest)
+
+    original = lost_packs._move_on
+    return mock.patch.object(lost_packs, "_move_on", move_on)
+
+
+@_mutant("end runner in Ray", "kill head")
+def takes_every_loss_for_a_crash() -> AbstractContextManager[Any]:
+    def mark_lost(self: ReconcileContext, pack: Any, domain: Any, *rest: Any) -> None:
+        original(self, pack, "process", *rest)
+
+    original = ReconcileContext.mark_lost
+    return mock.patch.object(ReconcileContext, "mark_lost", mark_lost)
+
+
+@_mutant("kill head", "head away")
+def does_not_notice_another_cluster() -> AbstractContextManager[Any]:
+    return mock.patch.object(controller.Controller, "_compare_identity")
+
+
+@_mutant("kill runner")
+def moves_only_the_first_trial_of_a_lost_pack() -> AbstractContextManager[Any]:
+    def open_of_pack(session: Session, pack_id: str) -> dict[str, Attempt]:
+        return dict(list(original(session, pack_id).items())[:1])
+
+    original = lost_packs.attempts.open_of_pack
+    return mock.patch.object(lost_packs, "attempts", _Instead(lost_packs.attempts, open_of_pack=open_of_pack))
+
+
+@_mutant("verb on trial", "verb on sweep")
+def launches_what_was_chosen_whatever_has_happened_since() -> AbstractContextManager[Any]:
+    def plan_pack(session: Session, sweep_id: str, trial_ids: Any, spec: Any, term: int) -> Any:
+        chosen = [session.get_one(Trial, trial_id) for trial_id in trial_ids]
+        pack = packs.plan(session, chosen, spec.resources.cpus, spec.resources.gpus, term)
+        for trial in chosen:
+            trials.move(session, trial, "running")
+        return pack
+
+    return mock.patch.object(scheduling, "plan_pack", plan_pack)
+
+
+@_mutant("submit")
+def ends_a_sweep_whose_trials_still_wait() -> AbstractContextManager[Any]:
+    def any_unfinished(session: Session, sweep_id: str) -> bool:
+        query = select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "running")
+        return session.scalar(query.limit(1)) is not None
+
+    return mock.patch.object(open_trials, "any_unfinished", any_unfinished)
+
+
+@_mutant("verb on sweep", "kill runner")
+def cancels_the_lost_trials_of_a_stopping_sweep() -> AbstractContextManager[Any]:
+    lost_trials = sweep_lifecycle.attempts.lost_trials
+    nobody = _Instead(sweep_lifecycle.attempts, lost_trials=lambda session, ids: lost_trials(session, []))
+    return mock.patch.object(sweep_lifecycle, "attempts", nobody)
+
+
+@_mutant("submit")
+def ends_a_pack_in_a_second_transaction() -> AbstractContextManager[Any]:
+    """The reports of a pack's end are stored, and the pack's end is left to a transaction that may never come."""
+
+    @contextmanager
+    def mutated() -> Iterator[None]:
+        def is_worth_storing(self: RunnerPoller, poll: Any, pack: Any) -> bool:
+            return any(report.seq > pack.last_seq for report in poll.reports)
+
+        def end(pack: Any, reason: str | None = None) -> None:
+            if reason is not None:
+                original(pack, reason)
+
+        original = packs.end
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.object(packs, "end", end))
+            stack.enter_context(mock.patch.object(RunnerPoller, "_is_worth_storing", is_worth_storing))
+            yield
+
+    return mutated()
+
+
+class _Instead:
+    """A module with some of its functions replaced, for one module that uses it."""
+
+    def __init__(self, module: Any, **functions: Any) -> None:
+        self._module = module
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
