@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from service.access.administration import limit_owner
 from service.access.rate_limits import RateLimits
 from service.api.submission import stored
+from service.client import ApiError, Client
 from service.store import owners, quotas, sweeps, trials
 from service.store.database import Database
 from service.store.errors import NotFound, QuotaExceeded
@@ -58,6 +59,15 @@ def test_too_many_requests_of_one_owner_are_told_when_to_come_again(
     assert call("GET", "/health/live", first).status_code == 200
     limit_owner(database, "ada", {"requests_per_second": None})
     assert call("GET", "/v1/sweeps", first).status_code in (200, 429)
+
+
+def test_a_client_comes_again_when_it_may(base_url: str, database: Database, new_token: NewToken) -> None:
+    token = new_token("ada")
+    limit_owner(database, "ada", {"requests_per_second": 2})
+    with Client(base_url, token=token, patience=60) as client:
+        assert [list(client.sweeps()) for _ in range(8)] == [[]] * 8
+    with Client(base_url, token=token, patience=0) as client, pytest.raises(ApiError, match="429"):
+        [list(client.sweeps()) for _ in range(1000)]
 
 
 def test_open_sweeps_and_trials_are_bounded_and_an_end_makes_room(
