@@ -5,9 +5,9 @@
     print(client.wait(sweep["id"])["best"])
 
 Sweeps, trials and all other documents are dictionaries as decoded from JSON; the service's page ``/docs`` shows their
-fields. If the service cannot be reached or answers 503, a call is repeated until ``patience`` seconds have passed. That
-is safe: a call that arrives twice has the effect of one. If the answer to ``stop`` or ``cancel`` of a trial was lost,
-however, the repetition may find the trial ended and raise ApiError with status 409.
+fields. If the service cannot be reached or answers 503 or 429, a call is repeated until ``patience`` seconds have
+passed. That is safe: a call that arrives twice has the effect of one. If the answer to ``stop`` or ``cancel`` of a
+trial was lost, however, the repetition may find the trial ended and raise ApiError with status 409.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ Json = dict[str, Any]
 
 ENDS = frozenset({"sweep.succeeded", "sweep.failed", "sweep.stopped", "sweep.cancelled"})
 """The kinds of a sweep's last event: ``sweep.`` and the state in which the sweep has ended."""
+LATER = frozenset({429, 503})
+"""The statuses of calls to repeat: there are too many at once, or the service cannot work for now."""
 SILENCE_SECONDS = 60.0
 """An event stream on which nothing arrives for this long is broken: the server sends something every 15 seconds."""
 
@@ -69,8 +71,8 @@ class Client:
 
     Args:
         base_url: The address of the service, such as ``http://127.0.0.1:8000``.
-        patience: For how many seconds a call is repeated while the server cannot be reached or answers 503; 0 for a
-            single try.
+        patience: For how many seconds a call is repeated while the server cannot be reached, or answers 503 or 429; 0
+            for a single try.
         timeout: For how many seconds a single try waits for the connection, or for the next part of the answer.
         transport: An httpx transport of your own, for instance for certificates. By default a service on this machine
             is reached without a proxy, and one elsewhere by the proxy that the environment names for it.
@@ -242,7 +244,7 @@ class Client:
                     return
             except (httpx.TransportError, ApiError) as error:
                 until = until or time.monotonic() + self.patience
-                if (isinstance(error, ApiError) and error.status != 503) or time.monotonic() > until:
+                if (isinstance(error, ApiError) and error.status not in LATER) or time.monotonic() > until:
                     raise self._final(error) from error
             time.sleep(0.2)
 
@@ -317,7 +319,7 @@ class Client:
                 if response.is_success:
                     return response
                 error: Exception = ApiError(_problem(response, self._through))
-                if response.status_code != 503:
+                if response.status_code not in LATER:
                     raise error
             except httpx.TransportError as broken:
                 error = broken

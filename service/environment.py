@@ -60,10 +60,14 @@ PASS_VARIABLE = "SPECTRAL_PASS_ENV"
 """The variable by which users pass further variables on: their names, with commas or blanks between."""
 
 
+WITHHELD = ("SPECTRAL_TOKEN", "SPECTRAL_TOKEN_FILE")
+"""How the user's own commands are admitted to a service. No process of a stack calls the API, so none gets it."""
+
+
 def chosen(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables that a stack's processes get of an environment, with this machine added to ``no_proxy``."""
     wanted = [*(name for names in PASSED.values() for name in names), *_asked_for(environ)]
-    kept = {name: value for name, value in environ.items() if _is_among(name, wanted)}
+    kept = {name: value for name, value in environ.items() if _is_among(name, wanted) and name not in WITHHELD}
     return kept | no_proxy_on_loopback(environ)
 
 

@@ -86,7 +86,7 @@ def submit(database: Database, spec: SweepSpec, body: JsonBody, key: str | None,
         The row, and whether this call stored it.
 
     Raises:
-        QuotaExceeded: The owner has as many open sweeps or trials as they may have.
+        QuotaExceeded: The owner has as many open sweeps or trials, or stored bytes, as they may have.
         KeyReused: The earlier request with this key had another body.
         Refused: The sweep's checkpoints do not fit into the checkpoint store; the status is 507.
     """

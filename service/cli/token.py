@@ -99,6 +99,7 @@ def limits(
     running_trials: LimitOption = None,
     open_sweeps: LimitOption = None,
     open_trials: LimitOption = None,
+    stored_bytes: LimitOption = None,
     home: StoreOption = None,
 ) -> None:
     """Set how much of the service an owner may have at a time, and print it. Without options it is only printed."""
@@ -111,6 +112,7 @@ def limits(
         "running_trials": running_trials,
         "open_sweeps": open_sweeps,
         "open_trials": open_trials,
+        "stored_bytes": stored_bytes,
     }
     wanted = {name: _limit(name, text) for name, text in given.items() if text is not None}
     with opened(home) as database:
@@ -132,7 +134,7 @@ def _limit(name: str, text: str) -> int | float | None:
     except ValueError:
         value = -1
     smallest = 0.1 if name == "requests_per_second" else 0
-    if not smallest <= value < 2**31:
+    if not smallest <= value < (2**53 if name == "stored_bytes" else 2**31):
         option = name.replace("_", "-")
         raise UserError(f"--{option} is {text!r}; allowed: a number from {smallest}, or default")
     return value  # type: ignore[no-any-return]  # int and float are both numbers here

@@ -25,6 +25,7 @@ class OwnerLimits:
     running_trials: int | None = None
     open_sweeps: int | None = 1_000
     open_trials: int | None = 100_000
+    stored_bytes: int | None = None
 
 
 DEFAULTS = OwnerLimits()

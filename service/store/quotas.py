@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from service.states import SWEEP_ENDED
 from service.store.errors import QuotaExceeded
 from service.store.owners import limits_of
-from service.store.tables import Owner, Sweep, Trial
+from service.store.tables import Owner, Sweep, Trial, TrialCheckpoint
 
 AnyTrial = TypeVar("AnyTrial")
 
@@ -38,6 +38,18 @@ def admit(session: Session, owner: str, trials: int) -> None:
             f"the sweep has {trials:,} trials, and those of {owner} that have not ended have {planned:,}; together at "
             f"most {limits.open_trials:,} are allowed. Submit a smaller sweep, or wait for one to end"
         )
+    stored = 0 if limits.stored_bytes is None else _stored_bytes(session, owner)
+    if limits.stored_bytes is not None and stored >= limits.stored_bytes:
+        raise QuotaExceeded(
+            f"the checkpoints of {owner} take {stored:,} bytes, of {limits.stored_bytes:,} allowed; keep fewer of "
+            "them, or ask an administrator for more"
+        )
+
+
+def _stored_bytes(session: Session, owner: str) -> int:
+    query = select(func.sum(TrialCheckpoint.size)).join(Trial, Trial.id == TrialCheckpoint.trial_id)
+    query = query.join(Sweep, Sweep.id == Trial.sweep_id)
+    return int(session.scalar(query.where(Sweep.owner == owner, TrialCheckpoint.removed_at.is_(None))) or 0)
 
 
 def within(session: Session, sweep_id: str, waiting: Sequence[AnyTrial]) -> list[AnyTrial]:

@@ -370,6 +370,7 @@ class Owner(Base):
         running_trials: How many trials are trained at the same time.
         open_sweeps: How many sweeps may be submitted that have not ended.
         open_trials: How many trials these sweeps may have together.
+        stored_bytes: How many bytes the checkpoints of all their sweeps may take when a sweep is submitted.
     """
 
     __tablename__ = "owners"
@@ -379,6 +380,7 @@ class Owner(Base):
     running_trials: Mapped[int | None]
     open_sweeps: Mapped[int | None]
     open_trials: Mapped[int | None]
+    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[float] = mapped_column(default=time.time)
 
 

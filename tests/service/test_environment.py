@@ -85,6 +85,16 @@ def test_the_processes_get_what_they_need(tmp_path: Path, name: str, monkeypatch
     assert all(part.environment[name] == "given" for part in managed_processes(Stack(tmp_path / "home", 0, 0).layout))
 
 
+@pytest.mark.parametrize("name", ["SPECTRAL_TOKEN", "SPECTRAL_TOKEN_FILE"])
+def test_the_processes_never_get_the_token_of_the_user(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("SPECTRAL_PASS_ENV", "SPECTRAL_*")
+    for part in managed_processes(Stack(tmp_path / "home", 0, 0).layout):
+        assert name not in part.environment
+
+
 def test_the_processes_do_not_go_by_a_proxy_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "example.org")
     for part in managed_processes(Stack(tmp_path / "home", 0, 0).layout):

@@ -8,18 +8,28 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.orm import Session
 
 from service.access.administration import limit_owner
 from service.access.rate_limits import RateLimits
+from service.api.submission import stored
+from service.client import ApiError, Client
 from service.store import owners, quotas, sweeps, trials
 from service.store.database import Database
 from service.store.errors import NotFound, QuotaExceeded
-from service.store.tables import LOCAL_OWNER
+from service.store.tables import LOCAL_OWNER, Sweep, TrialCheckpoint
 from tests.service.access.conftest import NewToken
 from tests.service.api.test_errors import problem
+from workers.spec.expand import trial_count
+from workers.spec.parse import parse_sweep
 
 Call = Callable[..., httpx.Response]
 BACKENDS = ["sqlite", "postgresql"]
+
+
+def stored_sweep(session: Session, document: dict[str, Any], owner: str) -> Sweep:
+    spec = parse_sweep(document)
+    return sweeps.create(session, spec.name, stored(spec), trial_count(spec), owner=owner)
 
 
 def test_a_bucket_refills_with_time_and_never_holds_more_than_two_seconds() -> None:
@@ -51,6 +61,15 @@ def test_too_many_requests_of_one_owner_are_told_when_to_come_again(
     assert call("GET", "/v1/sweeps", first).status_code in (200, 429)
 
 
+def test_a_client_comes_again_when_it_may(base_url: str, database: Database, new_token: NewToken) -> None:
+    token = new_token("ada")
+    limit_owner(database, "ada", {"requests_per_second": 2})
+    with Client(base_url, token=token, patience=60) as client:
+        assert [list(client.sweeps()) for _ in range(8)] == [[]] * 8
+    with Client(base_url, token=token, patience=0) as client, pytest.raises(ApiError, match="429"):
+        [list(client.sweeps()) for _ in range(1000)]
+
+
 def test_open_sweeps_and_trials_are_bounded_and_an_end_makes_room(
     call: Call, database: Database, new_token: NewToken, document: dict[str, Any]
 ) -> None:
@@ -72,7 +91,9 @@ def test_open_sweeps_and_trials_are_bounded_and_an_end_makes_room(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_two_submissions_at_once_do_not_share_the_last_place(backend: str, database: Database) -> None:
+def test_two_submissions_at_once_do_not_share_the_last_place(
+    backend: str, database: Database, document: dict[str, Any]
+) -> None:
     with database.write() as session:
         owners.ensure(session, "ada")
         owners.limit(session, "ada", {"open_sweeps": 3})
@@ -81,7 +102,7 @@ def test_two_submissions_at_once_do_not_share_the_last_place(backend: str, datab
         try:
             with database.write() as session:
                 quotas.admit(session, "ada", 1)
-                sweeps.create(session, "s", {}, 1, "ada")
+                stored_sweep(session, document, "ada")
         except QuotaExceeded:
             return False
         return True
@@ -91,11 +112,13 @@ def test_two_submissions_at_once_do_not_share_the_last_place(backend: str, datab
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_owner_s_running_trials_are_counted_over_all_their_sweeps(backend: str, database: Database) -> None:
+def test_an_owner_s_running_trials_are_counted_over_all_their_sweeps(
+    backend: str, database: Database, document: dict[str, Any]
+) -> None:
     with database.write() as session:
         owners.ensure(session, "ada")
-        own = [sweeps.create(session, "s", {}, 5, "ada") for _ in range(2)]
-        other = sweeps.create(session, "s", {}, 5)
+        own = [stored_sweep(session, document, "ada") for _ in range(2)]
+        other = stored_sweep(session, document, LOCAL_OWNER)
         made = {sweep.id: trials.create(session, sweep, 0, [{}] * 5) for sweep in (*own, other)}
         first, second = (sweep.id for sweep in own)
         assert quotas.within(session, second, made[second]) == made[second], "without a limit all may run"
@@ -115,6 +138,24 @@ def test_an_owner_s_running_trials_are_counted_over_all_their_sweeps(backend: st
         owners.limit(session, "ada", {"running_trials": 4})
         session.flush()
         assert quotas.within(session, first, made[first][3:]) == made[first][3:]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_new_sweep_needs_room_among_the_stored_bytes_of_its_owner(
+    backend: str, database: Database, document: dict[str, Any]
+) -> None:
+    with database.write() as session:
+        owners.ensure(session, "ada")
+        owners.limit(session, "ada", {"stored_bytes": 10**10})
+        for owner, size in (("ada", 6 * 10**9), ("ada", None), ("eve", 10**12)):
+            sweep = stored_sweep(session, document, owner)
+            (trial,) = trials.create(session, sweep, 0, [{}])
+            session.add(TrialCheckpoint(trial_id=trial.id, step=10, path="p", size=size))
+            session.add(TrialCheckpoint(trial_id=trial.id, step=5, path="p", size=10**12, removed_at=1.0))
+        quotas.admit(session, "ada", 1)
+        owners.limit(session, "ada", {"stored_bytes": 6 * 10**9})
+        with pytest.raises(QuotaExceeded, match="take 6,000,000,000 bytes, of 6,000,000,000 allowed"):
+            quotas.admit(session, "ada", 1)
 
 
 def test_who_never_had_a_token_has_no_limits_and_no_row(database: Database) -> None:

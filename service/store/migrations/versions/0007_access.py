@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("running_trials", sa.Integer(), nullable=True),
         sa.Column("open_sweeps", sa.Integer(), nullable=True),
         sa.Column("open_trials", sa.Integer(), nullable=True),
+        sa.Column("stored_bytes", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_owners"),
     )
