@@ -113,8 +113,7 @@ class CheckpointKeeper:
                     log.warning("checkpoints of trial %s cannot be removed; trying again later: %s", trial.id, error)
         if changed:
             with self._database.write(self._term) as session:
-                for row in changed:
-                    session.merge(row)
+                checkpoints.update_rows(session, changed)
         if len(ended) == PAGE:
             self._after = (ended[-1].ended_at or 0.0, ended[-1].id)
             return True

@@ -60,6 +60,12 @@ def note_kept(session: Session, trial_id: str, step: int, kept: Collection[int],
     session.execute(query.where(TrialCheckpoint.step.not_in(kept)).values(removed_at=at))
 
 
+def update_rows(session: Session, changed: Sequence[TrialCheckpoint]) -> None:
+    """Store what was changed in rows that were read in an earlier transaction."""
+    for row in changed:
+        session.merge(row)
+
+
 def there(session: Session, trial_ids: Sequence[str]) -> dict[str, list[TrialCheckpoint]]:
     """Return the checkpoints of some trials that are on the disk, as far as is known, by trial and in order of step."""
     query = select(TrialCheckpoint).where(TrialCheckpoint.trial_id.in_(trial_ids), _THERE)
