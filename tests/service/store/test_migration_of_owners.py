@@ -10,7 +10,7 @@ from service.store import migrations
 from service.store.database import Database
 
 BACKENDS = ["sqlite", "postgresql"]
-REVISION = "0007"
+REVISION = "0006"
 
 
 def before(revision: str) -> str:

@@ -29,14 +29,14 @@ def migrate(database: Database, to: str) -> None:
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_webhooks_come_and_go_and_sweeps_stay(backend: str, empty_url: str) -> None:
     database = Database(empty_url)
-    migrate(database, "0008")
+    migrate(database, "0007")
     with database.engine.execution_options(write=True).begin() as connection:
         connection.execute(text(SWEEP))
         connection.execute(text(MESSAGE))
         connection.execute(text("INSERT INTO webhooks (name, events) VALUES ('chat', '[\"sweep.ended\"]')"))
     migrate(database, "-1")
     assert not {"webhooks", "webhook_messages"} & set(inspect(database.engine).get_table_names())
-    migrate(database, "0008")
+    migrate(database, "0007")
     with database.engine.connect() as connection:
         assert connection.scalar(text("SELECT name FROM sweeps")) == "kept"
         assert connection.scalar(text("SELECT count(*) FROM webhook_messages")) == 0
