@@ -6,11 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-CacheKey = TypeVar("CacheKey", bound=Hashable)
-CacheValue = TypeVar("CacheValue")
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
 
 
-class RecentlyUsed(Generic[CacheKey, CacheValue]):
+class RecentlyUsed(Generic[_Key, _Value]):
     """Keeps the values of the ``size`` keys that were asked for last.
 
     Args:
@@ -19,9 +19,9 @@ class RecentlyUsed(Generic[CacheKey, CacheValue]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._values: OrderedDict[CacheKey, CacheValue] = OrderedDict()
+        self._values: OrderedDict[_Key, _Value] = OrderedDict()
 
-    def get(self, key: CacheKey, make: Callable[[], CacheValue]) -> CacheValue:
+    def get(self, key: _Key, make: Callable[[], _Value]) -> _Value:
         """Return the value of a key. It is made if it is not kept; what ``make`` raises is raised, and not kept."""
         if key in self._values:
             self._values.move_to_end(key)

@@ -96,7 +96,7 @@ def forgets_which_reports_it_has() -> AbstractContextManager[Any]:
     return mock.patch.object(ingest, "ingest", store)
 
 
-@_mutant("kill runner", "kill controller")
+@_mutant("kill runner")
 def stores_a_step_again_for_each_attempt() -> AbstractContextManager[Any]:
     def add(session: Session, trial_id: str, points: Any, at: float) -> list[TrialReport]:
         rows = []
