@@ -15,7 +15,7 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 fuzz faults simulate check fix paper results bench bench-service bench-load bench-tick \
+.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check fix paper results bench bench-service bench-load bench-tick \
 	bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 
@@ -56,6 +56,10 @@ test-avx2: $(READY) ## what depends on the processor, as on one without AVX-512
 
 fuzz: $(READY) ## the readers of data files on wrong and hostile ones (ten minutes each; SECONDS=60 for less)
 	SPECTRAL_FUZZ_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest $(PARALLEL) tests/workers/tasks/test_readers_fuzz.py $(ARGS)
+
+schemathesis: $(READY) ## random calls against the OpenAPI schema of a running service (URL=http://127.0.0.1:8000)
+	$(BIN)/uvx schemathesis run $(or $(URL),http://127.0.0.1:8000)/openapi.json --exclude-path-regex events \
+	--checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance $(ARGS)
 
 faults: $(READY) ## kill, freeze, cut off and fill up a running service: SCHEDULES=20 SEED=0 DATABASE=both ONLY="kill api"
 	$(BIN)/python -m tests.faults --schedules $(or $(SCHEDULES),20) --seed $(or $(SEED),0) --database $(or $(DATABASE),both) \
