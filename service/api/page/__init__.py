@@ -17,14 +17,14 @@ POLICY = {
     "Cache-Control": "no-cache",
 }
 
-KINDS = (".css", ".html", ".js")
-"""The endings of the files that belong to the pages."""
+KINDS = (".css", ".js")
+"""The endings of the files of the pages. The pages themselves have routes, which set their policy."""
 
 router = APIRouter(include_in_schema=False)
 
 
 class PageFiles(StaticFiles):
-    """Serves the pages' own files and nothing else that lies in their folder, such as this module."""
+    """Serves the scripts and styles of the pages and nothing else that lies in their folder, such as this module."""
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
         """Return where a file is, and what is known of it; ``"", None`` if it is none of the pages'."""
