@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from service.controller.cluster import Node
+from service.controller.cluster import Death, Node
 from workers.protocol import Assignment, Ended, Measured, Poll
 
 
@@ -85,6 +85,6 @@ class FakeCluster:
         """End a runner."""
         self._runners.pop(name, None)
 
-    def was_killed(self, name: str) -> bool:
-        """Return False: no runner is killed from outside."""
-        return False
+    def death(self, name: str) -> Death:
+        """Return what was lost with a runner; it is never asked, because none dies."""
+        return Death("process")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RaySystemError, RayTaskError
 
-from service.controller.cluster import ClusterUnreachable, Node
+from service.controller.cluster import ClusterUnreachable, Death, Node
 from tests.simulation.runner import SimulatedRunner
 from workers.protocol import Assignment, StaleTerm
 
@@ -124,6 +124,7 @@ class SimulatedCluster:
         self._world = world
         self._head: Head | None = None
         self.identity = ""
+        self.connections = 0
 
     @property
     def connected(self) -> bool:
@@ -137,6 +138,7 @@ class SimulatedCluster:
             raise ClusterUnreachable("no head")
         self._head = self._world.head
         self.identity = self._head.identity
+        self.connections += 1
 
     def check(self) -> None:
         """Raise ClusterUnreachable, and close the connection, unless it leads to the head that is there now."""
@@ -150,8 +152,9 @@ class SimulatedCluster:
         self._head, self.identity = None, ""
 
     def nodes(self) -> list[Node]:
-        """Return the one node."""
-        return [Node("node", self._world.schedule.cpus, 0.0)] if self._reachable() else []
+        """Return the one node; raise ClusterUnreachable unless the connection is good."""
+        self.check()
+        return [Node("node", self._world.schedule.cpus, 0.0)]
 
     def find(self, name: str) -> Handle | None:
         """Return the handle of a living actor."""
@@ -177,10 +180,12 @@ class SimulatedCluster:
             runner.die("ordered")
         self._world.point("after an actor was ended")
 
-    def was_killed(self, name: str) -> bool:
-        """Return whether an actor was ended by an order."""
+    def death(self, name: str) -> Death:
+        """Return what was lost with an actor that does not live any more."""
+        self.check()
         runner = self._reachable().actors.get(name)
-        return runner is not None and runner.death is not None and runner.death.cause == "ordered"
+        ordered = runner is not None and runner.death is not None and runner.death.cause == "ordered"
+        return Death("preemption", "somebody ended it") if ordered else Death("process")
 
     def runners(self) -> list[str]:
         """Return the names of the living actors."""

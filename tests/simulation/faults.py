@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 AWAY_SECONDS = 90.0
 """How long a controller is away that its runners miss."""
-CLOCK_SECONDS = 100.0
+CLOCK_SECONDS = 3_600.0
 """By how much the wall clock is set forward or back."""
 SILENCE_SECONDS = 200.0
 """How long a runner is stopped that is given up."""

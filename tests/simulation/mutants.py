@@ -131,13 +131,14 @@ def numbers_events_from_what_it_has_read() -> AbstractContextManager[Any]:
 
 @_mutant("kill runner")
 def never_makes_a_lost_pack_smaller() -> AbstractContextManager[Any]:
-    return mock.patch.object(placement, "_split", lambda group, size: [group])
+    return mock.patch.object(placement, "_split", lambda group, histories: [group])
 
 
 @_mutant("kill runner")
 def charges_every_trial_of_a_lost_pack() -> AbstractContextManager[Any]:
-    def move_on(session: Any, sweep: Any, trial: Any, attempt: Any, charged: Any, *rest: Any) -> None:
-        original(session, sweep, trial, attempt, True, *rest)
+    def move_on(session: Any, sweep: Any, trial: Any, *rest: Any) -> None:
+        trial.infrastructure_failures += 1
+        original(session, sweep, trial, *rest)
 
     original = lost_packs._move_on
     return mock.patch.object(lost_packs, "_move_on", move_on)

@@ -286,7 +286,9 @@ class World:
             "Database": lambda _url: SimulatedDatabase(self),
             "Cluster": lambda *settings: SimulatedCluster(self, *settings),
             "Leadership": lambda database, seconds: _SimulatedLeadership(self, database, seconds),
-            "Projector": _NoProjector,
+            "Projector": _NoThread,
+            "CheckpointKeeper": _NoThread,
+            "Deliverer": _NoThread,
         }
         with ExitStack() as stack:
             stack.enter_context(self.clock.installed())
@@ -367,8 +369,8 @@ class _SimulatedLeadership(Leadership):
                 self._release(term)
 
 
-class _NoProjector:
-    """Takes the place of the projector to MLflow, which is no part of this simulation."""
+class _NoThread:
+    """Takes the place of what runs beside the ticks, in threads of its own, and is no part of this simulation."""
 
     def __init__(self, *_arguments: Any) -> None: ...
 

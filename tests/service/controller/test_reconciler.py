@@ -276,7 +276,7 @@ def test_trials_at_their_target_have_succeeded_before_their_last_step(
         assert all("test/loss" in reports.of_trial(session, trial.id)[-1].values for trial in ended)
     assert {(trial.state, trial.step, trial.best_step) for trial in ended} == {("succeeded", 5, 5)}
     assert all("reached training.target 1e+06 at step 5 of 20" in str(trial.reason) for trial in ended)
-    assert (shown.progress.done, shown.progress.total) == (20, 20)
+    assert shown["progress"] == {"done": 20, "total": 20}
 
 
 def test_a_sweep_that_no_node_can_hold_waits_with_a_message_while_others_run(
