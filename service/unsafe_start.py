@@ -16,6 +16,7 @@ KNOWN_SECRETS = frozenset(
 LEAST_LENGTH = 16
 """A token of Ray or MLflow that is shorter could be guessed."""
 MLFLOW_TOKEN = "MLFLOW_TRACKING_TOKEN"
+EVERYWHERE = ("0.0.0.0", "::")
 
 
 class UnsafeStart(RuntimeError):
@@ -73,6 +74,21 @@ def refuse_open_mlflow(upstream: str, environ: Mapping[str, str] = os.environ) -
             f"start it by python -m service.mlflow_server with a long random text in {MLFLOW_TOKEN}, and set that here "
             "and for the controller"
         )
+
+
+def refuse_open_mlflow_server(host: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Raise UnsafeStart if others could reach our MLflow server without a secret, or with one that is known or short.
+
+    Args:
+        host: The address that the server is to listen on.
+        environ: The environment variables.
+    """
+    if not environ.get(MLFLOW_TOKEN) and (host in EVERYWHERE or not is_loopback(host)):
+        raise UnsafeStart(
+            f"MLflow would listen on {host}, where others can delete runs, without a secret; set {MLFLOW_TOKEN} to "
+            "a long random text, here and for the API and the controller, or listen on 127.0.0.1"
+        )
+    refuse_weak_mlflow_secret(environ)
 
 
 def refuse_weak_mlflow_secret(environ: Mapping[str, str] = os.environ) -> None:

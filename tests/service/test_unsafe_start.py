@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from service.unsafe_start import UnsafeStart, refuse_known_password, refuse_open_mlflow, refuse_open_ray
+from service.unsafe_start import (
+    UnsafeStart,
+    refuse_known_password,
+    refuse_open_mlflow,
+    refuse_open_mlflow_server,
+    refuse_open_ray,
+)
 
 RANDOM = "0b9e4a7c61d25f8303aa"
 POSTGRES = "postgresql+psycopg://postgres"
@@ -75,6 +81,25 @@ def test_an_mlflow_elsewhere_that_users_reach_by_signing_in_needs_a_secret() -> 
         refuse_open_mlflow("http://mlflow.example:5000", {})
     refuse_open_mlflow("http://mlflow.example:5000", {"MLFLOW_TRACKING_TOKEN": RANDOM})
     refuse_open_mlflow("http://127.0.0.1:5000", {})
+
+
+@pytest.mark.parametrize(
+    ("host", "secret", "words"),
+    [
+        ("0.0.0.0", "", "would listen on 0.0.0.0"),
+        ("::", "", "would listen on ::"),
+        ("192.0.2.1", "", "would listen on 192.0.2.1"),
+        ("0.0.0.0", "change-me", "a text that everybody knows"),
+        ("127.0.0.1", "f3a81c", "has 6 characters"),
+    ],
+)
+def test_an_mlflow_of_ours_that_others_could_reach_is_refused(host: str, secret: str, words: str) -> None:
+    with pytest.raises(UnsafeStart) as refused:
+        refuse_open_mlflow_server(host, {"MLFLOW_TRACKING_TOKEN": secret})
+    assert words in str(refused.value)
+    assert "MLFLOW_TRACKING_TOKEN" in str(refused.value)
+    refuse_open_mlflow_server("127.0.0.1", {})
+    refuse_open_mlflow_server("0.0.0.0", {"MLFLOW_TRACKING_TOKEN": RANDOM})
 
 
 @pytest.mark.parametrize(("module", "code"), [("service.api", 1), ("service.controller", 2)])

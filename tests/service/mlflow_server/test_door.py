@@ -101,24 +101,11 @@ def test_with_the_secret_it_is_mlflow(closed_mlflow: str) -> None:
     assert [found["name"] for found in answer.json()["experiments"]] == ["Default"]
 
 
-@pytest.mark.parametrize(
-    ("host", "secret", "words"),
-    [
-        ("0.0.0.0", "", "would listen on 0.0.0.0"),
-        ("192.0.2.1", "", "would listen on 192.0.2.1"),
-        ("0.0.0.0", "change-me", "a text that everybody knows"),
-        ("127.0.0.1", "f3a81c", "has 6 characters"),
-    ],
-)
-def test_it_refuses_to_start_where_others_could_delete_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, secret: str, words: str
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", secret)
-    command = [sys.executable, "-W", "ignore", "-m", "service.mlflow_server", f"--host={host}", "--port=0"]
-    command += [f"--backend-store-uri=sqlite:///{tmp_path / 'mlflow.db'}"]
-    if host == "0.0.0.0":
-        command += ["--allowed-hosts=mlflow"]
+def test_it_refuses_to_start_where_others_could_delete_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "")
+    command = [sys.executable, "-W", "ignore", "-m", "service.mlflow_server", "--host=0.0.0.0", "--port=0"]
+    command += [f"--backend-store-uri=sqlite:///{tmp_path / 'mlflow.db'}", "--allowed-hosts=mlflow"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 1
-    assert words in done.stderr
+    assert "would listen on 0.0.0.0" in done.stderr
     assert "MLFLOW_TRACKING_TOKEN" in done.stderr
