@@ -12,8 +12,9 @@ import socket
 from collections.abc import Iterable
 
 from service.access.credentials import Headers
+from service.proxies import is_loopback
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+LOCALHOST = "localhost"
 PORTS = {"http": "80", "https": "443"}
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?")
 _ORIGIN = re.compile(r"(https?)://([^/?#@\s]+)")
@@ -22,7 +23,8 @@ _ORIGIN = re.compile(r"(https?)://([^/?#@\s]+)")
 class AllowedHosts:
     """Decides on the Host header of requests.
 
-    Allowed are this machine's own names, the address that the server listens on, and the names of the setting. A server
+    Allowed are localhost and the loopback addresses in any notation, the address that the server listens on, and the
+    names of the setting. A server
     that listens on every address is also reached by each of them, and by this machine's host name.
 
     Args:
@@ -34,11 +36,13 @@ class AllowedHosts:
         address = _address(bound)
         self._any_address = address is not None and address.is_unspecified
         own = [socket.gethostname()] if self._any_address else []
-        self._names = {name.strip().lower().rstrip(".") for name in (*LOOPBACK_NAMES, bound, *own, *names)}
+        self._names = {name.strip().lower().rstrip(".") for name in (LOCALHOST, bound, *own, *names)}
 
     def admits(self, host: str) -> bool:
         """Return whether a Host header without its port names this service."""
-        return host in self._names or (self._any_address and _address(host) is not None)
+        if host in self._names:
+            return True
+        return (self._any_address and _address(host) is not None) or (_is_numeric(host) and is_loopback(host))
 
 
 def host_of(headers: Headers) -> tuple[str, str] | None:
@@ -68,6 +72,11 @@ def foreign_page(headers: Headers, host: tuple[str, str]) -> str | None:
 def says_where_from(headers: Headers) -> bool:
     """Return whether a browser said from which page it sends the request."""
     return any(name in (b"origin", b"sec-fetch-site") for name, _ in headers)
+
+
+def _is_numeric(host: str) -> bool:
+    """Return whether a host is an address, in any notation such as 127.1, and no name that could be rebound."""
+    return ":" in host or re.fullmatch(r"[0-9.]+|0x[0-9a-f]+", host) is not None
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

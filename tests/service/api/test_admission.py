@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api import admission, bounded_http
-from service.api.admission import Admission, Gate
+from service.api.admission import Admission, Turns
 from service.api.app import create_app
 from service.api.bounded_http import BoundedHttp
 from service.api.problems import Refused
@@ -100,7 +100,7 @@ def test_a_request_that_waits_too_long_gives_its_place_back(monkeypatch: pytest.
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.01)
 
     async def run() -> None:
-        gate = Gate(1, 1)
+        gate = Turns(1, 1)
         await gate.enter()
         for _ in range(5):
             with pytest.raises(Refused, match="try again"):
@@ -119,7 +119,7 @@ def test_live_is_answered_whoever_waits() -> None:
     async def run() -> None:
         inner = Inner()
         application = Admission(inner, 1_000)
-        application._reads = Gate(0, 0)
+        application._reads = Turns(0, 0)
         assert await exchange(application, {})() == [503]
         inner.go.set()
         assert await exchange(application, {"path": "/health/live"})() == [200]

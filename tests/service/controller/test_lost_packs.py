@@ -115,7 +115,8 @@ def next_packs(database: Database, term: int) -> Callable[[Sweep, SweepSpec], li
     def choose(sweep: Sweep, spec: SweepSpec) -> list[list[int]]:
         nodes = [Node("here", cpus=8, gpus=0)]
         with database.write(term) as session:
-            trainable, _ = scheduling.split_trainable(spec, scheduling.trials_to_run(session, sweep.id))
+            waiting = scheduling.trials_to_run(session, sweep.id)
+            trainable, _ = scheduling.split_trainable(waiting, lambda t: plan_trial(spec, t.number, t.params))
             groups = scheduling.next_packs(session, spec, trainable, scheduling.free_capacity(session, nodes))
             return [[trial.number for trial in group] for group in groups]
 

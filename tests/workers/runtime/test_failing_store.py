@@ -175,7 +175,7 @@ def test_checkpoints_that_cannot_be_listed_are_the_fault_of_the_store(
     def failing(*_: Any) -> None:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr("workers.checkpoints.CheckpointFolder.newest", failing)
+    monkeypatch.setattr("workers.checkpoints.CheckpointFolder.newest_first", failing)
     end = ends(to_end(start(make_trial())))["t0"]
     assert (end.outcome, end.cause) == ("failed", "storage")
 

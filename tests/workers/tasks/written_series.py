@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from workers.tasks import Sequences
 from workers.tasks.own_data import OwnData
+from workers.tasks.readers.number import INFINITE
 
 RESERVED = {
     *("series", "step", "target", "time", "timestamp", "date", "datetime", "index"),
@@ -94,7 +95,11 @@ def _is_a_word(text: str) -> bool:
 
 def is_a_name(text: str) -> bool:
     """Return whether a text can be a name: composed letters, no blanks around it and no meaning of its own."""
-    return bool(text) and text == normalize("NFC", text.strip()) and text.lower() not in RESERVED
+    return bool(text) and text == normalize("NFC", text.strip()) and not _has_meaning(text)
+
+
+def _has_meaning(text: str) -> bool:
+    return text.lower() in RESERVED or INFINITE.fullmatch(text) is not None
 
 
 def spellings(name: str) -> list[str]:
