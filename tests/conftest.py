@@ -21,6 +21,7 @@ STARTS_RAY = (
     "end_to_end",
     "faults/test_stack_on_postgresql.py",
     "faults/test_stack_on_sqlite.py",
+    "service/controller/test_cluster.py",
     "service/controller/test_reconciler.py",
     "workers/runtime/test_ray_actor.py",
 )
