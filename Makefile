@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadgroup
+# one more than there are cores: many tests of the service wait for processes and timers
+PARALLEL := --numprocesses $(shell expr $$(nproc) + 1) --maxprocesses 8 --dist loadgroup
 # the tests of what runs on vector instructions, without the backends that do not
 ON_THE_PROCESSOR := tests/spectral/recurrence tests/spectral/test_rnn.py tests/spectral/test_gated.py \
 	tests/spectral/test_pack.py tests/spectral/test_svd.py tests/spectral/test_recurrent_precision.py \
