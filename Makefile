@@ -39,7 +39,7 @@ demo: $(READY) ## start everything, run a real sweep, show its result
 up: $(READY) ## start the service on this machine (data under spectral-home/)
 	$(BIN)/spectral up --home spectral-home
 
-test: $(READY) ## all tests: as many side by side as there are cores, then those that start a whole service
+test: $(READY) ## all tests: several side by side, then those that start a whole service
 	$(BIN)/python -m pytest $(PARALLEL) -m "not starts_ray"
 	$(BIN)/python -m pytest -m starts_ray
 
