@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -105,6 +105,11 @@ KINDS: dict[type[Exception], ProblemKind] = {
     IllegalMove: ProblemKind(409, "Not possible in this state"),
     KeyReused: ProblemKind(409, "Idempotency key reused"),
     QuotaExceeded: ProblemKind(403, "Quota exceeded"),
+    DataError: ProblemKind(
+        422,
+        "Invalid request",
+        "a value is one that the database can neither store nor look for, such as one with a NUL",
+    ),
     OperationalError: _UNAVAILABLE,
     InterfaceError: _UNAVAILABLE,
     PoolTimeout: _UNAVAILABLE,
