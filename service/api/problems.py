@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
 from service.api import security_headers
 from service.states import IllegalMove
@@ -153,7 +154,7 @@ def of(request: Request, error: Exception) -> Response:
 def _unforeseen(request: Request, error: Exception) -> Response:
     """Return the answer to a mistake of the service. It passes no middleware, so it gets its headers here."""
     answer = of(request, error)
-    start = {"type": "http.response.start", "headers": answer.raw_headers}
+    start: Message = {"type": "http.response.start", "headers": answer.raw_headers}
     security_headers.add(start, request.url.path, request.url.scheme == "https")
     answer.raw_headers = start["headers"]
     return answer
