@@ -83,10 +83,12 @@ class ApiSettings(StoreSettings):
     @field_validator("auth")
     @classmethod
     def _not_open_to_strangers(cls, given: str, info: ValidationInfo) -> str:
-        host = info.data.get("host")
-        host = info.data.get("host", "")
-        if given == "none" and host and not is_local_only(host):
-            problem = f"would let everyone who reaches {host} read, submit and cancel sweeps, with SPECTRAL_HOST={host}"
+        host = info.data.get("host")  # an empty one means every address of this machine
+        if given == "none" and host is not None and not is_local_only(host):
+            place = host or "this machine"
+            problem = (
+                f"would let everyone who reaches {place} read, submit and cancel sweeps, with SPECTRAL_HOST={host}"
+            )
             allowed = "auto or tokens; or 127.0.0.1 as SPECTRAL_HOST, behind a proxy of yours that asks for passwords"
             raise PydanticCustomError("unsafe", "{problem}", {"problem": problem, "expected": allowed})
         return given

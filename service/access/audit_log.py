@@ -55,6 +55,8 @@ class AuditLog:
     def note(self, entry: AuditEntry) -> None:
         """Let an entry wait until it is stored."""
         entry.at = time.time()
+        # strangers choose paths; PostgreSQL stores no NUL, and would refuse all that waits together with it, for ever
+        entry.action = entry.action.replace("\0", "\N{REPLACEMENT CHARACTER}")
         with self._lock:
             if len(self._waiting) < MAX_WAITING:
                 self._waiting.append(entry)

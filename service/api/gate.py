@@ -105,13 +105,14 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _visit(self, visit: _Visit, receive: Receive, send: Send) -> None:
-        refused, over = None, False
+        refused, over, begun = None, False, False
 
         async def guarded(message: Message) -> None:
-            nonlocal over
+            nonlocal over, begun
             if over:
                 return
             if message["type"] == "http.response.start":
+                begun = True
                 security_headers.add(message, visit.path, visit.https)
                 self._note(visit, message, refused.reason if refused else None)
             elif message.get("more_body") and not await self._still_admitted(visit):
@@ -124,7 +125,12 @@ class Gate:
             refused = denied
             await denied.answer(visit.scope, receive, guarded)
         else:
-            await self._app(visit.scope, receive, guarded)
+            try:
+                await self._app(visit.scope, receive, guarded)
+            except Exception:
+                if not begun:  # the answer is made outside; a change may have had its effect all the same
+                    self._note(visit, {"type": "http.response.start", "status": 500, "headers": []}, None)
+                raise
 
     async def _admit(self, visit: _Visit) -> Principal | None:
         """Return who makes the request; None on an open route, for a request without a valid token.

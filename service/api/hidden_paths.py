@@ -75,17 +75,18 @@ class HiddenPaths:
         async def hidden(message: Message) -> None:
             nonlocal held, is_text
             if message["type"] == "http.response.start":
-                is_text = Headers(raw=message["headers"]).get("content-type", "").partition(";")[0] in TEXTS
-                if is_text:
-                    held = message  # its Content-Length depends on the body
+                headers = Headers(raw=message["headers"])
+                is_text = headers.get("content-type", "").partition(";")[0] in TEXTS
+                if is_text and "content-length" in headers:
+                    held = message  # its Content-Length depends on the body; a stream has none, and begins at once
                     return
             elif is_text:
                 message = {**message, "body": self._folders.sub(self._name, message.get("body", b""))}
                 if held is not None:
-                    headers = MutableHeaders(scope=held)
-                    del headers["content-length"]
+                    changed = MutableHeaders(scope=held)
+                    del changed["content-length"]
                     if not message.get("more_body"):
-                        headers["content-length"] = str(len(message["body"]))
+                        changed["content-length"] = str(len(message["body"]))
                     await send(held)
                     held = None
             await send(message)

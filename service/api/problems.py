@@ -10,12 +10,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
+from service.api import security_headers
 from service.states import IllegalMove
 from service.store.errors import KeyReused, NotFound, QuotaExceeded
 from workers.errors import FieldError, SpecError
@@ -105,6 +107,11 @@ KINDS: dict[type[Exception], ProblemKind] = {
     IllegalMove: ProblemKind(409, "Not possible in this state"),
     KeyReused: ProblemKind(409, "Idempotency key reused"),
     QuotaExceeded: ProblemKind(403, "Quota exceeded"),
+    DataError: ProblemKind(
+        422,
+        "Invalid request",
+        "a value is one that the database can neither store nor look for, such as one with a NUL",
+    ),
     OperationalError: _UNAVAILABLE,
     InterfaceError: _UNAVAILABLE,
     PoolTimeout: _UNAVAILABLE,
@@ -129,7 +136,7 @@ def problem(
 def install(app: FastAPI) -> None:
     """Make the application answer every exception with a problem document, also those of FastAPI and Starlette."""
     for exception in KINDS:
-        app.add_exception_handler(exception, of)
+        app.add_exception_handler(exception, of if exception is not Exception else _unforeseen)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _framework)
@@ -142,6 +149,15 @@ def of(request: Request, error: Exception) -> Response:
         log.warning("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
     errors = error.errors if isinstance(error, SpecError) else None
     return problem(kind.status, kind.title, kind.detail or _summary(error), errors, _retry(kind.retry))
+
+
+def _unforeseen(request: Request, error: Exception) -> Response:
+    """Return the answer to a mistake of the service. It passes no middleware, so it gets its headers here."""
+    answer = of(request, error)
+    start: Message = {"type": "http.response.start", "headers": answer.raw_headers}
+    security_headers.add(start, request.url.path, request.url.scheme == "https")
+    answer.raw_headers = start["headers"]
+    return answer
 
 
 def _summary(error: Exception) -> str:

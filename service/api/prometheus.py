@@ -98,13 +98,23 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = time.perf_counter()
+        begun, counted = time.perf_counter(), False
+
+        def count(status: int) -> None:
+            nonlocal counted
+            counted = True
+            route = getattr(scope.get("route"), "path", "(none)")
+            self._count.labels(scope["method"], route, status).inc()
+            self._seconds.labels(scope["method"], route).observe(time.perf_counter() - begun)
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "(none)")
-                self._count.labels(scope["method"], route, message["status"]).inc()
-                self._seconds.labels(scope["method"], route).observe(time.perf_counter() - begun)
+                count(message["status"])
             await send(message)
 
-        await self._app(scope, receive, noted)
+        try:
+            await self._app(scope, receive, noted)
+        except Exception:
+            if not counted:
+                count(500)  # the answer to a mistake of the service is made outside
+            raise

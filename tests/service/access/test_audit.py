@@ -146,6 +146,17 @@ def test_what_waits_is_stored_when_the_database_takes_writes_again(database: Dat
         assert [row.action for row in audit.page(session, 10)] == ["GET /later", "GET /kept"]
 
 
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_a_path_with_a_nul_is_answered_and_does_not_keep_the_log_from_being_written(
+    backend: str, call: Call, database: Database, new_token: NewToken
+) -> None:
+    ada = new_token("ada")
+    assert call("GET", "/v1/sweeps/%00").status_code == 401
+    assert call("GET", "/v1/sweeps/%00", ada).status_code in (404, 422), backend
+    assert call("GET", "/v1/later").status_code == 401
+    assert [row.action for row in entries(database, 2)] == ["GET /v1/sweeps/\ufffd", "GET /v1/later"]
+
+
 def test_old_and_too_many_entries_are_removed(database: Database) -> None:
     now = time.time()
     with database.write() as session:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.principal import LOCAL, Principal, mark
 from service.api.hidden_paths import HiddenPaths, folders_of
@@ -99,3 +99,25 @@ def test_the_known_folders_are_those_of_the_settings(tmp_path: Path) -> None:
     assert found[str(tmp_path / "home")] == "SERVER"
     assert found[str(tmp_path / "data")] == "DATA"
     assert found[str(tmp_path / "store")] == "CHECKPOINTS"
+
+
+@pytest.mark.anyio
+async def test_a_stream_begins_before_it_has_something_to_say() -> None:
+    sent: list[Message] = []
+
+    async def quiet_stream(_scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        assert [message["type"] for message in sent] == ["http.response.start"]
+        await send({"type": "http.response.body", "body": b"data: /secret/place/x\n\n"})
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope: Scope = {"type": "http"}
+    mark(scope, Principal("ada", "read", "t", None, None))
+    await HiddenPaths(quiet_stream, {"/secret/place": "SERVER"})(scope, receive, send)
+    assert sent[-1]["body"] == b"data: SERVER/x\n\n"

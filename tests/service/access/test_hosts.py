@@ -148,6 +148,13 @@ def test_no_tokens_on_a_public_address_refuse_to_start(host: str) -> None:
     assert ApiSettings(host=host).requires_tokens
 
 
+def test_an_empty_host_is_every_address_and_needs_tokens() -> None:
+    with pytest.raises(ValidationError) as caught:
+        ApiSettings(host="", auth="none")
+    assert "would let everyone who reaches this machine read" in wrong_settings(caught.value)
+    assert ApiSettings(host="").requires_tokens
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_on_loopback_tokens_are_required_only_if_asked_for(host: str) -> None:
     assert not ApiSettings(host=host).requires_tokens

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -17,9 +18,9 @@ from sqlalchemy.event import listen
 
 from service.api import app as app_module
 from service.settings import ApiSettings
-from service.store import sweeps
+from service.store import audit, sweeps
 from service.store.database import Database
-from service.store.tables import Sweep
+from service.store.tables import AuditEntry, Sweep
 from service.strict_json import MAX_DEPTH, MAX_SHOWN
 from tests.service.conftest import serving
 
@@ -129,6 +130,26 @@ def test_an_internal_error_reveals_nothing_of_the_inside(api: httpx.Client, monk
     problem(answer, 500)
     assert "secret" not in answer.text
     assert "KeyError" not in answer.text
+
+
+def test_an_internal_error_has_the_headers_and_is_counted_and_audited(
+    api: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slip(*_: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(sweeps, "apply", slip)
+    answer = api.post("/v1/sweeps/sw0123456789/pause", headers={"Connection": "close"})  # the server ends it anyhow
+    problem(answer, 500)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert 'route="/v1/sweeps/{sweep_id}/{verb}",status="500"} 1.0' in api.get("/metrics").text
+    until = time.monotonic() + 60
+    rows: Sequence[AuditEntry] = []
+    while not rows and time.monotonic() < until:
+        with database.read() as session:
+            rows = audit.page(session, 10)
+    assert [(row.action, row.status) for row in rows] == [("POST /v1/sweeps/sw0123456789/pause", 500)]
 
 
 def test_a_locked_database_is_unavailable_until_it_is_not(
