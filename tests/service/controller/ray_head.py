@@ -13,18 +13,23 @@ from service.stack import Stack, guard
 from service.stack.child import Child
 from service.stack.processes import managed_processes
 
+LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""The variable by which Ray's processes listen on, and connect to, 127.0.0.1 alone, if it is 0."""
+
 
 @contextmanager
 def ray_head(home: Path) -> Iterator[tuple[Child, str]]:
     """Start a head with two CPUs and give its process and its address; end all of it afterwards.
 
-    It has no token, because Ray reads the token when it is imported.
+    It has no token, and no port that is closed to other machines, because the process that connects to it would have to
+    know of both before it imports Ray.
     """
     stack = Stack(home, 0, 0, cpus=2)
     stack.home.claim({"url": ""})
     stack.home.prepare()
     part = managed_processes(stack.layout)[0]
-    part = replace(part, environment={**part.environment, "RAY_AUTH_MODE": "disabled"})
+    known = {name: value for name, value in part.environment.items() if name != LOOPBACK_ONLY}
+    part = replace(part, environment=known | {"RAY_AUTH_MODE": "disabled"})
     head = Child(part, stack.home.logs / "ray.log", print)
     head.start()
     try:
