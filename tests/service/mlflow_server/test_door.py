@@ -12,6 +12,8 @@ import pytest
 
 from tests.service.mlflow_server.conftest import SHARED_SECRET
 
+pytestmark = pytest.mark.xdist_group("mlflow_server")  # its two servers take long to start
+
 API = "/api/2.0/mlflow"
 AJAX = "/ajax-api/2.0/mlflow"
 

@@ -19,6 +19,8 @@ from tests.service.conftest import serving
 from tests.service.mlflow_server.conftest import SHARED_SECRET
 from tests.service.mlflow_server.upstream import Upstream
 
+pytestmark = pytest.mark.xdist_group("mlflow_server")  # its two servers take long to start
+
 
 @pytest.fixture
 def behind_api(closed_mlflow: str, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
