@@ -11,7 +11,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from service.store import checkpoint_room, checkpoints, components, outbox, swee
 from service.store.checkpoint_room import StoreRoom
 from service.store.database import Database, LeadLost
 from service.store.tables import Trial, TrialCheckpoint
-from workers.checkpoint_files import bytes_in, folder_name, kept_of, remove, remove_leftovers, steps_in
+from workers.checkpoint_files import MANIFEST, bytes_in, folder_name, kept_of, remove, remove_leftovers, steps_in
 from workers.spec.sweep import CheckpointsSpec, SweepSpec
 
 log = logging.getLogger(__name__)
@@ -149,26 +149,36 @@ class CheckpointKeeper:
     def _reduce(self, trial: Trial, rows: Sequence[TrialCheckpoint], spec: CheckpointsSpec) -> list[TrialCheckpoint]:
         """Remove the checkpoints of an ended trial that are not to stay, and return the rows that this changes."""
         folder = self._store / trial.sweep_id / trial.id
+        if folder.is_symlink() or not self._store.is_dir():
+            return []  # somebody has moved the folder elsewhere, or this machine does not see the store
         there: set[int] = set()
-        if folder.is_dir() and not folder.is_symlink():
+        back: list[TrialCheckpoint] = []
+        if folder.is_dir():
             remove_leftovers(folder)
-            kept = kept_of(spec, [row.step for row in rows], trial.best_step)
+            there, noted = set(steps_in(folder)), {row.step for row in rows}
+            back = self._back(trial, folder, there - noted)
+            kept = kept_of(spec, there & (noted | {row.step for row in back}), trial.best_step)
             # one that no row knows is of an attempt that was lost before its report came
-            for step in set(steps_in(folder)) - kept:
+            for step in there - kept:
                 remove(folder / folder_name(step))
             there = set(steps_in(folder))
-        elif not self._store.is_dir():
-            return []  # this machine does not see the store
         changed = []
-        for row in rows:
-            if row.step not in there:
-                row.removed_at = time.time()
-            elif row.size is None:
-                row.size = bytes_in(folder / folder_name(row.step))
-            else:
+        for row in (*rows, *back):
+            removed = row.step not in there
+            if removed == (row.removed_at is not None) and (removed or row.size is not None):
                 continue
+            row.removed_at = time.time() if removed else None
+            row.size = row.size if removed else row.size or bytes_in(folder / folder_name(row.step))
             changed.append(row)
         return changed
+
+    def _back(self, trial: Trial, folder: Path, steps: Collection[int]) -> list[TrialCheckpoint]:
+        """Return the rows of whole checkpoints that were noted as removed, and are there: their disk was away."""
+        whole = [step for step in steps if (folder / folder_name(step) / MANIFEST).is_file()]
+        if not whole:
+            return []
+        with self._database.read() as session:
+            return checkpoints.at_steps(session, trial.id, whole)
 
 
 def _existing(folder: Path) -> Path:

@@ -39,6 +39,12 @@ def of_trial(session: Session, trial_id: str) -> list[TrialCheckpoint]:
     return list(session.scalars(query.order_by(TrialCheckpoint.step)))
 
 
+def at_steps(session: Session, trial_id: str, steps: Collection[int]) -> list[TrialCheckpoint]:
+    """Return the checkpoints of a trial at some steps, also those that were removed; unknown ones are left out."""
+    query = select(TrialCheckpoint).where(TrialCheckpoint.trial_id == trial_id, TrialCheckpoint.step.in_(steps))
+    return list(session.scalars(query))
+
+
 def find(session: Session, trial_id: str, which: Literal["best", "last"]) -> TrialCheckpoint | None:
     """Return the checkpoint of a trial that is wanted; None if there is none.
 

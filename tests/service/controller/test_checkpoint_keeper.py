@@ -43,7 +43,8 @@ class StoredTrial:
     def write(self, step: int) -> Path:
         path = self.folder / folder_name(step)
         path.mkdir(parents=True)
-        (path / "model.safetensors").write_bytes(bytes(100 + step))
+        (path / "model.safetensors").write_bytes(bytes(98 + step))
+        (path / "manifest.json").write_text("{}")
         return path
 
     def end(self, *, told: bool = True) -> None:
@@ -152,6 +153,7 @@ def test_a_folder_that_is_a_link_to_elsewhere_is_left_alone(
     trial.end()
     keeper.collect()
     assert steps_in(tmp_path / "elsewhere") == list(STEPS)
+    assert list(trial.known) == list(STEPS)
 
 
 def test_a_removal_that_was_interrupted_is_ended_by_the_next_controller(
@@ -191,6 +193,44 @@ def test_checkpoints_removed_by_hand_are_noticed_and_a_missing_store_is_not_take
     keeper._after = (0.0, "")
     keeper.collect()
     assert trial.known == {}
+
+
+def test_checkpoints_whose_disk_was_away_for_a_while_stay_and_are_known_again(
+    stored: Store, keeper: CheckpointKeeper, tmp_path: Path
+) -> None:
+    trial = stored()
+    trial.end()
+    (tmp_path / "store").rename(tmp_path / "disk")
+    (tmp_path / "store").mkdir()  # the empty folder on which the disk is mounted
+    keeper.collect()
+    (tmp_path / "store").rmdir()
+    (tmp_path / "disk").rename(tmp_path / "store")
+    keeper._after = (0.0, "")
+    keeper.collect()
+    assert trial.steps == [20, 40]
+    assert trial.known == {20: 120, 40: 140}
+
+
+def test_the_last_checkpoint_that_is_left_stays_if_a_later_one_was_removed_by_hand(
+    stored: Store, keeper: CheckpointKeeper
+) -> None:
+    trial = stored(checkpoints={"keep": ["last"]})
+    trial.end()
+    shutil.rmtree(trial.folder / folder_name(40))
+    keeper.collect()
+    assert trial.steps == [30]
+
+
+def test_half_a_checkpoint_does_not_take_the_place_of_the_last_whole_one(
+    stored: Store, keeper: CheckpointKeeper, database: Database
+) -> None:
+    trial = stored()
+    with database.write() as session:  # written and removed by one attempt, and not quite again by the next
+        checkpoints.note_kept(session, trial.id, 40, [10, 20, 30], 1.0)
+    (trial.folder / folder_name(40) / "manifest.json").unlink()
+    trial.end()
+    keeper.collect()
+    assert trial.steps == [20, 30]
 
 
 def test_a_controller_that_lost_the_lead_stores_nothing(
