@@ -101,26 +101,30 @@ class Projector:
     def _drain_repeatedly(self) -> None:
         pause = PAUSE_SECONDS
         while not self._stop.wait(0.0):
-            more = False
+            more, failed = False, True
             try:
-                more = self.drain()
-                pause = PAUSE_SECONDS
+                more = self._drain_or_note()
+                failed = self._health.is_down
             except LeadLost:
                 return  # the controller's own loop logs it
-            except MlflowUnreachable as error:
-                self._health.set_down(str(error))
-                pause = next_pause(pause)
             except SQLAlchemyError as error:
                 log.warning("the outbox cannot be read; trying again: %s", str(error).splitlines()[0])
-                pause = next_pause(pause)
             except Exception:
                 log.exception("unexpected error while writing to MLflow; trying again")
-                pause = next_pause(pause)
-            if self._health.is_down:
+            pause = next_pause(pause) if failed else PAUSE_SECONDS
+            if failed:
                 self._stop.wait(pause)
             elif not more:
                 self._woken.wait(PAUSE_SECONDS)
             self._woken.clear()
+
+    def _drain_or_note(self) -> bool:
+        """Drain the outbox, or note in the database that MLflow does not answer. Raises what ``drain`` raises else."""
+        try:
+            return self.drain()
+        except MlflowUnreachable as error:
+            self._health.set_down(str(error))
+            return False
 
     def drain(self) -> bool:
         """Write up to ``LIMIT`` entries of the outbox to MLflow.
