@@ -9,7 +9,6 @@ This module needs only pydantic: it imports neither torch nor safetensors.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workers.errors import CheckpointInvalid
+from workers.errors import CheckpointInvalid, TooManyReports
 from workers.spec.sweep import CheckpointsSpec
 from workers.spec.trial import TrialSpec
 from workers.wording import first_problem
@@ -126,13 +125,13 @@ def encoded(manifest: Manifest) -> bytes:
     """Return the content of a manifest's file.
 
     Raises:
-        OSError: It would be larger than ``MANIFEST_BYTES``, so that nobody could read it.
+        TooManyReports: It would be larger than ``MANIFEST_BYTES``, so that nobody could read it.
     """
     content = manifest.model_dump_json(indent=1).encode().removeprefix(b"{\n")
     content = b'{"digest": "%s",\n' % hashlib.sha256(content).hexdigest().encode() + content
     if len(content) > MANIFEST_BYTES:
         problem = f"the metrics of {len(manifest.history):,} reports do not fit into a checkpoint"
-        raise OSError(errno.EFBIG, f"{problem}; raise training.report_every")
+        raise TooManyReports(f"{problem}; raise training.report_every")
     return content
 
 

@@ -25,6 +25,7 @@ renamed before it is deleted, so a checkpoint is there as a whole or not at all.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import re
@@ -53,7 +54,7 @@ from workers.checkpoint_files import (
     step_of,
     steps_in,
 )
-from workers.errors import CheckpointForeign, CheckpointInvalid
+from workers.errors import CheckpointForeign, CheckpointInvalid, store_problem
 from workers.files import sync_folder, write_whole
 from workers.spec.trial import TrialSpec
 
@@ -152,9 +153,11 @@ class CheckpointFolder:
         Raises:
             CheckpointForeign: No checkpoint is yielded, and there is one of another trial, which training would
                 remove.
-            OSError: The folder of the checkpoints cannot be listed.
+            OSError: The folder of the checkpoints cannot be listed; or no checkpoint is yielded, and there is one that
+                a failing store does not give. Training from the beginning would replace it.
         """
         foreign: CheckpointForeign | None = None
+        failing: CheckpointInvalid | None = None
         found = False
         for step in reversed(self.steps()):
             try:
@@ -162,11 +165,14 @@ class CheckpointFolder:
             except CheckpointInvalid as error:
                 log.warning("skipping a checkpoint: %s", error)
                 foreign = foreign or (error if isinstance(error, CheckpointForeign) else None)
+                failing = failing or (error if store_problem(error) else None)
                 continue
             found = True
             yield checkpoint
         if foreign and not found:
             raise foreign
+        if failing and not found:
+            raise OSError(errno.EIO, str(failing)) from failing
 
     def best(self, best: Best) -> Checkpoint:
         """Return the checkpoint at the step of ``best``, with its model and without the optimiser's tensors.

@@ -71,6 +71,10 @@ class CheckpointForeign(CheckpointInvalid):
     """A checkpoint is whole, and it is another trial's, or another release's with which this trial cannot go on."""
 
 
+class TooManyReports(ValueError):
+    """The metrics of a trial do not fit into a checkpoint; the user has to ask for fewer reports."""
+
+
 class OtherSweep(ValueError):
     """The directory for a sweep's results already holds the results of another sweep."""
 

@@ -99,5 +99,8 @@ class SweepGuard:
                 context.runners.end(pack_id, name)
         with context.write() as session:
             sweep_lifecycle.fail(session, sweep_id, reason)
+        for pack_id, _ in running:
+            context.command_log.forget(pack_id)
+            context.checkpoint_store.forget(pack_id)
         for key in [key for key in self._errors if key[0] == sweep_id]:
             del self._errors[key]

@@ -266,9 +266,16 @@ class PackRun:
                 best=best,
                 objective=objective,
                 size=bytes_in(path),
-                kept=self._folders[trial_id].steps(),
+                kept=self._kept(trial_id),
             )
         )
+
+    def _kept(self, trial_id: str) -> list[int] | None:
+        """Return the steps of a trial's checkpoints on disk; None if its folder cannot be listed at this moment."""
+        try:
+            return self._folders[trial_id].steps()
+        except OSError:
+            return None
 
     def _end(
         self,

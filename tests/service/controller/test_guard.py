@@ -16,12 +16,13 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InternalEr
 
 from service.controller import guard as guard_module
 from service.controller.cluster import Cluster, ClusterUnreachable
-from service.controller.context import ReconcileContext
+from service.controller.context import InvalidDocument, ReconcileContext
 from service.controller.guard import MAX_CONSECUTIVE_ERRORS, MIN_SECONDS, SweepGuard
 from service.settings import ControllerSettings
 from service.store import sweeps
 from service.store.database import Database, LeadLost, is_unavailable
 from service.store.tables import Sweep
+from workers.protocol import Poll
 
 
 class Clock:
@@ -156,3 +157,14 @@ def test_a_sweep_fails_by_tries_and_by_time(context: ReconcileContext, expanded:
 def state(context: ReconcileContext, sweep: Sweep) -> str:
     with context.read() as session:
         return sweeps.get(session, sweep.id).state
+
+
+def test_of_the_packs_of_a_sweep_that_fails_nothing_is_kept(
+    context: ReconcileContext, expanded: Any, launched: Any
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0)
+    context.checkpoint_store.note(pack.id, Poll(state="running", reports=[], progress={}, unsaved="it is full"))
+    assert "trains on" in str(context.checkpoint_store.problem)
+    SweepGuard(context).run(sweep.id, "launch", raising(InvalidDocument("it is not valid")))
+    assert "trains on" not in str(context.checkpoint_store.problem)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load, save
 
 from tests.workers.examples import make_assignment, make_trial
-from workers.checkpoint_files import MANIFEST, MODEL, OPTIMIZER, FileRecord, encoded, read_manifest, remove
+from workers.checkpoint_files import MANIFEST, MODEL, OPTIMIZER, FileRecord, encoded, read_manifest, remove, step_of
 from workers.checkpoints import CheckpointFolder
-from workers.protocol import Ended, Measured, Report
+from workers.protocol import Checkpointed, Ended, Measured, Report
 from workers.training.pack_run import PackRun
 from workers.training.training_state import TrainingState
 
@@ -287,3 +289,27 @@ def test_every_byte_of_a_manifest_counts(folder: Path) -> None:
         found = store.newest()
         assert found is not None
         assert found.manifest.step == 40, content[place - 20 : place + 20]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE])
+def test_a_store_that_gives_no_checkpoint_is_waited_for_and_nothing_is_trained_again(
+    at_60: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    folder = tmp_path / "trials"
+    shutil.copytree(at_60, folder)
+    opening, failing = Path.open, {40, 60}
+
+    def failing_open(path: Path, *args: Any, **options: Any) -> Any:
+        if path.name == MANIFEST and path.parent.parent.name == "t0" and step_of(path.parent) in failing:
+            raise OSError(code, os.strerror(code))
+        return opening(path, *args, **options)
+
+    with monkeypatch.context() as store:
+        store.setattr(Path, "open", failing_open)
+        (end,) = [r for r in run(folder) if isinstance(r, Ended) and r.trial_id == "t0"]
+    assert (end.outcome, end.cause) == ("failed", "storage")
+    assert CheckpointFolder(folder / "t0", SPEC).steps()[-2:] == [40, 60]
+    failing.remove(40)
+    monkeypatch.setattr(Path, "open", failing_open)
+    first = next(r for r in run(folder, until=60) if isinstance(r, Checkpointed) and r.trial_id == "t0" and r.step > 20)
+    assert first.step == 40, "of a single bad checkpoint the one before takes the place"

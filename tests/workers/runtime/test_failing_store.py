@@ -14,7 +14,7 @@ import pytest
 
 from tests.workers.examples import make_assignment, make_trial
 from tests.workers.runtime.test_train_pack import Watched, ends, metrics, poll, start, to_end, until
-from workers.checkpoints import read
+from workers.checkpoints import CheckpointFolder, read
 from workers.files import write_whole
 from workers.protocol import Checkpointed, Report
 from workers.runtime.train_pack import cause_of
@@ -178,6 +178,34 @@ def test_checkpoints_that_cannot_be_listed_are_the_fault_of_the_store(
     monkeypatch.setattr("workers.checkpoints.CheckpointFolder.newest_first", failing)
     end = ends(to_end(start(make_trial())))["t0"]
     assert (end.outcome, end.cause) == ("failed", "storage")
+
+
+def test_a_folder_that_cannot_be_listed_for_a_moment_ends_no_trial(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing, calls = CheckpointFolder.steps, []
+
+    def failing_once(folder: CheckpointFolder) -> list[int]:
+        calls.append(folder)
+        if len(calls) == 3:  # after the trial was resumed and its first checkpoint written
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return listing(folder)
+
+    monkeypatch.setattr(CheckpointFolder, "steps", failing_once)
+    reports = to_end(start(make_trial(**SPEC)))
+    assert ends(reports)["t0"].outcome == "succeeded"
+    kept = [report.kept for report in reports if isinstance(report, Checkpointed)]
+    assert kept[0] is None
+    assert None not in kept[1:]
+
+
+def test_more_reports_than_a_checkpoint_holds_are_the_fault_of_the_user(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.checkpoint_files.MANIFEST_BYTES", 5_000)
+    end = ends(to_end(start(make_trial(**SPEC))))["t0"]
+    assert (end.outcome, end.cause) == ("failed", "user")
+    assert "raise training.report_every" in str(end.reason)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.ESTALE])
