@@ -31,17 +31,19 @@ class _Round:
 
     Attributes:
         capacity: The capacity that is left after the packs planned so far.
+        spent: The ids of the sweeps whose owners may run no further trial now. They need not be asked.
         full: Whether the last sweep has trials that could run but were put in no pack.
     """
 
     capacity: Capacity
+    spent: set[str]
     full: bool = False
 
 
 class PackLauncher:
     """Stores packs of waiting trials in the database while the cluster has room, and starts a runner for each.
 
-    It keeps, for each sweep without a trial to run, its last event at that time, so that it need not ask in each tick.
+    It keeps, for each sweep without a trial to run, its last event at that time, and until when it need not ask again.
     """
 
     def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
@@ -78,23 +80,28 @@ class PackLauncher:
         if not self._context.checkpoint_store.may_launch:
             return
         with self._context.read() as session:
-            round_ = _Round(scheduling.free_capacity(session, self._context.cluster.nodes()))
+            capacity = scheduling.free_capacity(session, self._context.cluster.nodes())
+            round_ = _Round(capacity, quotas.spent(session))
         for sweep in open_sweeps:
             # with no CPU left, no sweep needs to be asked what it wants
             if round_.full or round_.capacity.cpus <= 0:
                 break
-            if sweep.state not in NEVER_LAUNCH and not self._was_idle(sweep):
+            if sweep.state not in NEVER_LAUNCH and sweep.id not in round_.spent and not self._is_idle(sweep):
                 self._guard.run(sweep.id, "launch", partial(self._launch_sweep, sweep, round_))
         self.start_planned()
 
     def forget(self, sweep_id: str) -> None:
         """Drop what is kept of a sweep that has ended."""
         self._idle.pop(sweep_id, None)
+        self._pauses.forget(sweep_id)
 
-    def _was_idle(self, sweep: OpenSweep) -> bool:
+    def _is_idle(self, sweep: OpenSweep) -> bool:
         """Return whether the sweep had no trial to run a short time ago, and nothing has happened in it since."""
-        event_seq, at = self._idle.get(sweep.id, (None, 0.0))
-        return event_seq == sweep.event_seq and time.monotonic() - at < IDLE_SECONDS
+        event_seq, until = self._idle.get(sweep.id, (None, 0.0))
+        return event_seq == sweep.event_seq and time.monotonic() < until
+
+    def _mark_idle(self, sweep: OpenSweep, seconds: float = IDLE_SECONDS) -> None:
+        self._idle[sweep.id] = (sweep.event_seq, time.monotonic() + min(seconds, IDLE_SECONDS))
 
     def _launch_sweep(self, sweep: OpenSweep, round_: _Round) -> None:
         context = self._context
@@ -105,9 +112,13 @@ class PackLauncher:
                 return
             ready = scheduling.trials_to_run(session, sweep.id)
             if not ready:
-                self._idle[sweep.id] = (sweep.event_seq, time.monotonic())
+                self._mark_idle(sweep)
                 return
-            waiting = quotas.within(session, sweep.id, self._without_pauses(session, ready))
+            allowed, pause = self._without_pauses(session, ready)
+            if not allowed:
+                self._mark_idle(sweep, pause)
+                return
+            waiting = quotas.within(session, sweep.id, allowed)
             if not waiting:
                 return
             # where there is no room, one trial that could run is enough to know that the sweep waits for room
@@ -124,13 +135,22 @@ class PackLauncher:
             with context.write() as session:
                 scheduling.plan_pack(session, sweep.id, [trial.id for trial in group], spec, context.term)
             round_.capacity = round_.capacity.minus(needs)
+        if groups:
+            with context.read() as session:
+                round_.spent = quotas.spent(session)
         round_.full = len(trainable) > sum(len(group) for group in groups)
 
-    def _without_pauses(self, session: Session, waiting: Sequence[Trial]) -> list[Trial]:
-        """Return the trials that need not wait any longer after attempts that went wrong.
+    def _without_pauses(self, session: Session, waiting: Sequence[Trial]) -> tuple[list[Trial], float]:
+        """Return the trials that need not wait any longer after attempts that went wrong, and the shortest other pause.
 
-        Those that were in one pack wait for one another, so that they can be in one again.
+        Those that were in one pack wait for one another, so that they can be in one again; and they come first, so that
+        a limit on the trials of an owner does not divide them.
         """
         histories = attempts.histories(session, [trial.id for trial in waiting])
-        wait = {history[-1].pack_id for history in histories.values() if not self._pauses.is_over(history)}
-        return [trial for trial in waiting if trial.id not in histories or histories[trial.id][-1].pack_id not in wait]
+        pauses = {history[-1].pack_id: 0.0 for history in histories.values()}
+        for history in histories.values():
+            pack_id = history[-1].pack_id
+            pauses[pack_id] = max(pauses[pack_id], self._pauses.left(history))
+        ready = [t for t in waiting if t.id not in histories or not pauses[histories[t.id][-1].pack_id]]
+        ready.sort(key=lambda trial: trial.id not in histories)
+        return ready, min((left for left in pauses.values() if left), default=0.0)

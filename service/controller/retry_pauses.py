@@ -25,21 +25,29 @@ class RetryPauses:
     def __init__(self) -> None:
         self._since: dict[str, tuple[int, float]] = {}
 
-    def is_over(self, history: Sequence[Attempt]) -> bool:
-        """Return whether the pause of a waiting trial is over.
+    def left(self, history: Sequence[Attempt]) -> float:
+        """Return how many seconds are left of the pause of a waiting trial; 0 if it is over.
 
         Args:
             history: All attempts of the trial, in their order; empty if it has had none.
         """
         seconds = pause_after(history)
         if not seconds:
-            return True
+            return 0.0
         last, now = history[-1], time.monotonic()
         number, since = self._since.get(last.trial_id, (0, now))
         if number != last.number:
             since = now
         self._since[last.trial_id] = last.number, since
-        return now - since >= seconds
+        return max(0.0, seconds - (now - since))
+
+    def is_over(self, history: Sequence[Attempt]) -> bool:
+        """Return whether the pause of a waiting trial is over; ``history`` is as for ``left``."""
+        return self.left(history) <= 0
+
+    def forget(self, sweep_id: str) -> None:
+        """Drop what is kept of the trials of a sweep that has ended."""
+        self._since = {name: kept for name, kept in self._since.items() if not name.startswith(f"{sweep_id}-")}
 
 
 def pause_after(history: Sequence[Attempt]) -> float:

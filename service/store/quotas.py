@@ -52,6 +52,20 @@ def _stored_bytes(session: Session, owner: str) -> int:
     return int(session.scalar(query.where(Sweep.owner == owner, TrialCheckpoint.removed_at.is_(None))) or 0)
 
 
+def spent(session: Session) -> set[str]:
+    """Return the ids of the open sweeps whose owners may run no further trial beside those that run."""
+    query = select(Owner.name, Owner.running_trials).where(Owner.running_trials.is_not(None))
+    limits = {name: int(most or 0) for name, most in session.execute(query)}
+    if not limits:
+        return set()
+    mine = select(Sweep.owner, func.count()).select_from(Trial).join(Sweep, Sweep.id == Trial.sweep_id)
+    mine = mine.where(Trial.state == "running", Sweep.owner.in_(limits)).group_by(Sweep.owner)
+    running = dict(session.execute(mine).all())
+    full = [name for name, most in limits.items() if running.get(name, 0) >= most]
+    sweeps = select(Sweep.id).where(Sweep.owner.in_(full), Sweep.state.not_in(SWEEP_ENDED))
+    return set(session.scalars(sweeps)) if full else set()
+
+
 def within(session: Session, sweep_id: str, waiting: Sequence[AnyTrial]) -> list[AnyTrial]:
     """Return the first of a sweep's waiting trials, as many as its owner may run beside those that run already."""
     query = select(Owner.name, Owner.running_trials).join(Sweep, Sweep.owner == Owner.name)

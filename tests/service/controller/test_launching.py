@@ -1,0 +1,148 @@
+"""Which sweeps a round of launching asks for trials, and what it launches of them. Ray always obeys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from service.controller import launching, lost_packs, retry_pauses, scheduling
+from service.controller.cluster import Cluster, Node
+from service.controller.context import ReconcileContext
+from service.controller.guard import SweepGuard
+from service.controller.launching import PackLauncher
+from service.settings import ControllerSettings
+from service.store import attempts, owners, packs, sweeps, trials
+from service.store.database import Database
+from service.store.tables import Pack, Sweep
+from workers.spec.sweep import RetriesSpec, SweepSpec
+
+Expanded = Callable[..., tuple[Sweep, SweepSpec]]
+RETRIES = RetriesSpec()
+
+
+class ObedientCluster(Cluster):
+    """A cluster of one node with 8 CPUs, on which every runner starts."""
+
+    def nodes(self) -> list[Node]:
+        return [Node("here", cpus=8, gpus=0)]
+
+    def start(self, *_: Any) -> Any:
+        return object()
+
+
+class Clock:
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Launches:
+    """Rounds of launching, each of which tells which sweeps it has asked for trials."""
+
+    def __init__(self, database: Database, url: str, term: int, clock: Clock, asked: list[str]) -> None:
+        settings = ControllerSettings(database_url=url)
+        context = ReconcileContext(database, ObedientCluster("127.0.0.1:1", "test"), settings, term)
+        self.launcher = PackLauncher(context, SweepGuard(context))
+        self._database, self._clock, self._asked = database, clock, asked
+
+    def __call__(self, seconds: float = 0.5) -> list[str]:
+        self._clock.now += seconds
+        self._asked.clear()
+        with self._database.read() as session:
+            open_sweeps = sweeps.open_sweeps(session)
+        self.launcher.launch(open_sweeps)
+        return sorted(self._asked)
+
+
+@pytest.fixture
+def launch(database: Database, url: str, term: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launches]:
+    clock, asked = Clock(), []
+    asking = scheduling.trials_to_run
+
+    def note(session: Any, sweep_id: str) -> Any:
+        asked.append(sweep_id)
+        return asking(session, sweep_id)
+
+    monkeypatch.setattr(scheduling, "trials_to_run", note)
+    monkeypatch.setattr(launching, "time", clock)
+    monkeypatch.setattr(retry_pauses, "time", clock)
+    return Launches(database, url, term, clock, asked)
+
+
+def open_packs(database: Database) -> list[Pack]:
+    with database.read() as session:
+        return packs.open_packs(session)
+
+
+def lose(database: Database, term: int, pack: Pack) -> None:
+    with database.write(term) as session:
+        lost_packs.mark_lost(session, packs.get(session, pack.id), "process", "it crashed", RETRIES)
+
+
+def test_sweeps_whose_owner_has_reached_a_limit_are_not_asked_until_a_trial_ends(
+    database: Database, term: int, expanded: Expanded, launch: Launches
+) -> None:
+    found = [expanded(resources={"pack_size": 2})[0] for _ in range(3)]
+    with database.write(term) as session:
+        owners.ensure(session, "ada")
+        owners.limit(session, "ada", {"running_trials": 2})
+        for sweep in found:
+            sweeps.get(session, sweep.id).owner = "ada"
+    assert launch() == [found[0].id], "once the first has launched two, nobody of the same owner is asked"
+    assert launch() == []
+    (pack,) = open_packs(database)
+    with database.write(term) as session:
+        for attempt in attempts.open_of_pack(session, pack.id).values():
+            attempts.end(attempt, "succeeded", None, None)
+            trials.move(session, trials.get(session, attempt.trial_id), "succeeded")
+        packs.end(packs.get(session, pack.id))
+    assert launch() == [found[0].id]
+    assert len(open_packs(database)) == 1
+
+
+def test_a_sweep_whose_trials_all_pause_is_asked_again_when_the_first_pause_is_over(
+    database: Database, term: int, expanded: Expanded, launch: Launches
+) -> None:
+    sweep, _ = expanded(resources={"pack_size": 2})
+    with database.read() as session:
+        number = sweeps.get(session, sweep.id).trial_count
+    with database.write(term) as session:
+        for other in range(2, number):
+            trials.move(session, trials.get(session, trials.id_of(sweep.id, other)), "failed")
+    for _ in range(2):
+        assert launch() == [sweep.id]
+        lose(database, term, open_packs(database)[0])
+    assert launch() == [sweep.id], "the pause after the second loss begins"
+    assert launch(retry_pauses.LOST_PAUSE / 3) == []
+    assert launch(retry_pauses.LOST_PAUSE / 3) == []
+    assert launch(retry_pauses.LOST_PAUSE / 2) == [sweep.id]
+    assert len(open_packs(database)) == 2, "the pack was halved"
+
+
+def test_a_lost_pack_is_tried_again_as_it_was_also_below_a_limit_of_its_owner(
+    database: Database, term: int, expanded: Expanded, launched: Any, launch: Launches
+) -> None:
+    sweep, spec = expanded(resources={"pack_size": 2})
+    with database.write(term) as session:
+        owners.ensure(session, "ada")
+        sweeps.get(session, sweep.id).owner = "ada"
+        owners.limit(session, "ada", {"running_trials": 2})
+    lost = launched(sweep, spec, 1, 3)
+    lose(database, term, lost)
+    launch()
+    assert [pack.trial_ids for pack in open_packs(database)] == [lost.trial_ids]
+
+
+def test_what_is_kept_of_pauses_is_dropped_with_the_sweep(
+    database: Database, term: int, expanded: Expanded, launched: Any, launch: Launches
+) -> None:
+    sweep, spec = expanded()
+    for _ in range(2):
+        lose(database, term, launched(sweep, spec, 0))
+    launch()
+    assert launch.launcher._pauses._since
+    launch.launcher.forget(sweep.id)
+    assert not launch.launcher._pauses._since
