@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.settings import ControllerSettings
-from service.store import checkpoint_room, checkpoints, components, outbox, sweeps, trials
+from service.store import checkpoint_room, checkpoints, components, outbox, projections, sweeps, trials
 from service.store.checkpoint_room import StoreRoom
 from service.store.database import Database, LeadLost
 from service.store.tables import Trial, TrialCheckpoint
@@ -97,8 +97,10 @@ class CheckpointKeeper:
         with self._database.read() as session:
             ended = trials.ended_after(session, self._after, PAGE)
             again = trials.some(session, list(self._waiting)[:PAGE])
-            unsent = outbox.trials_with_end(session, [trial.id for trial in (*again, *ended)])
-            rows = checkpoints.there(session, [trial.id for trial in (*again, *ended)])
+            ids = [trial.id for trial in (*again, *ended)]
+            # MLflow may lack a model because its files could not be read for a while
+            unsent = outbox.trials_with_end(session, ids) | projections.incomplete(session, ids)
+            rows = checkpoints.there(session, ids)
             specs = {trial.sweep_id: self._spec(session, trial.sweep_id) for trial in (*again, *ended)}
         changed: list[TrialCheckpoint] = []
         for trial in (*again, *ended):

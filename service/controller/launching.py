@@ -59,9 +59,14 @@ class PackLauncher:
             self._guard.run(pack.sweep_id, f"start {pack.id}", partial(self.start_runner, pack))
 
     def start_runner(self, pack: Pack) -> None:
-        """Start the runner of a pack, or adopt a living one with its name, then store the pack as started."""
+        """Start the runner of a pack, or adopt a living one with its name, then store the pack as started.
+
+        Nothing is done if the pack has ended since it was read, because its sweep was failed.
+        """
         context = self._context
         with context.read() as session:
+            if packs.get(session, pack.id).state == "ended":
+                return
             work = assignment(session, pack, context.spec(session, pack.sweep_id), context.settings, context.term)
         context.runners.start(work)
         with context.write() as session:

@@ -60,6 +60,8 @@ class RunnerPoller:
         context = self._context
         with context.write() as session:
             spec, row = context.spec(session, pack.sweep_id), packs.get(session, pack.id)
+            if row.state == "ended":  # since it was read, because its sweep was failed
+                return
             if ingest.ingest(session, row, poll, objective(spec), spec.retries):
                 context.new_metrics.add(pack.sweep_id)
             ended = poll.state == "ended" and not attempts.open_of_pack(session, pack.id)

@@ -107,6 +107,12 @@ def lacking(session: Session, since: float) -> dict[str, str]:
     return {subject_id: lacks for subject_id, lacks in found.items() if subject_id.partition("-")[0] in shown}
 
 
+def incomplete(session: Session, subject_ids: Sequence[str]) -> set[str]:
+    """Return those of some sweeps and trials of which MLflow lacks something although nobody has deleted their runs."""
+    found = (Projection.subject_id.in_(subject_ids), Projection.lacks.is_not(None), ~Projection.deleted)
+    return set(session.scalars(select(Projection.subject_id).where(*found)))
+
+
 def lacks_of_sweep(session: Session, sweep_id: str) -> dict[str, str]:
     """Return what MLflow lacks of a sweep and of its trials, by the id of the sweep or trial, the sweep first."""
     query = select(Projection).where(_of(sweep_id), Projection.lacks.is_not(None))

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from service.controller import checkpoint_keeper
 from service.controller.checkpoint_keeper import CheckpointKeeper
 from service.settings import ControllerSettings
-from service.store import checkpoint_room, checkpoints, leases, outbox, sweeps, trials
+from service.store import checkpoint_room, checkpoints, leases, outbox, projections, sweeps, trials
 from service.store.database import Database, LeadLost
 from service.store.tables import Sweep, Trial, TrialCheckpoint
 from workers.checkpoint_files import folder_name, steps_in
@@ -122,6 +122,23 @@ def test_nothing_is_removed_before_mlflow_has_its_copies(stored: Store, keeper: 
     keeper.collect()
     assert trial.steps == list(STEPS)
     trial.tell()
+    keeper.collect()
+    assert trial.steps == []
+
+
+def test_nothing_is_removed_of_what_mlflow_could_not_be_given(
+    stored: Store, keeper: CheckpointKeeper, database: Database
+) -> None:
+    """The store was away when the trial's end was told to MLflow."""
+    trial = stored(checkpoints={"keep": []})
+    trial.end()
+    with database.write() as session:
+        projections.put(session, trial.id, "1", "run")
+        projections.note_lack(session, trial.id, "its model was not logged")
+    keeper.collect()
+    assert trial.steps == list(STEPS)
+    with database.write() as session:
+        projections.note_lack(session, trial.id, None)
     keeper.collect()
     assert trial.steps == []
 

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from service.controller import launching, lost_packs, retry_pauses, scheduling
+from service.controller import launching, lost_packs, retry_pauses, scheduling, sweep_lifecycle
 from service.controller.cluster import Cluster, Node
-from service.controller.context import ReconcileContext
+from service.controller.context import InvalidDocument, ReconcileContext
 from service.controller.guard import SweepGuard
 from service.controller.launching import PackLauncher
+from service.controller.polling import RunnerPoller
+from service.controller.runner_requests import PollResult
 from service.settings import ControllerSettings
 from service.store import attempts, owners, packs, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Pack, Sweep
+from workers.protocol import Poll
 from workers.spec.sweep import RetriesSpec, SweepSpec
 
 Expanded = Callable[..., tuple[Sweep, SweepSpec]]
@@ -28,7 +31,7 @@ class ObedientCluster(Cluster):
     def nodes(self) -> list[Node]:
         return [Node("here", cpus=8, gpus=0)]
 
-    def start(self, *_: Any) -> Any:
+    def start(self, assignment: Any, _name: str) -> Any:
         return object()
 
 
@@ -146,3 +149,37 @@ def test_what_is_kept_of_pauses_is_dropped_with_the_sweep(
     assert launch.launcher._pauses._since
     launch.launcher.forget(sweep.id)
     assert not launch.launcher._pauses._since
+
+
+def test_no_runner_is_started_for_a_sweep_that_has_just_failed(
+    database: Database, term: int, expanded: Expanded, launched: Any, launch: Launches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, spec = expanded()
+    first, second = launched(sweep, spec, 0), launched(sweep, spec, 1)
+    started: list[str] = []
+
+    def start(_self: Cluster, work: Any, _name: str) -> Any:
+        started.append(work.pack_id)
+        if work.pack_id == first.id:
+            raise InvalidDocument("it is not valid")
+        return object()
+
+    monkeypatch.setattr(ObedientCluster, "start", start)
+    launch.launcher.start_planned()
+    assert started == [first.id]
+    assert not open_packs(database)
+    launch.launcher.start_runner(second)
+    assert not open_packs(database)
+
+
+def test_an_answer_does_not_bring_back_a_pack_whose_sweep_has_failed(
+    database: Database, term: int, expanded: Expanded, launched: Any, launch: Launches
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0)
+    context = launch.launcher._context
+    with database.write(term) as session:
+        sweep_lifecycle.fail(session, sweep.id, "it cannot go on")
+    answer = Poll(state="running", reports=[], progress={})
+    RunnerPoller(context, SweepGuard(context))._handle(PollResult(pack.id, answer), pack, "its-runner")
+    assert not open_packs(database)
