@@ -47,6 +47,9 @@ class StoreSettings(BaseSettings):
         "http://127.0.0.1:5000", description="the MLflow UI as a browser reaches it; used in links"
     )
     data_dir: Path | None = Field(None, description="folder of task data (mnist/ and others) on the workers")
+    checkpoint_dir: Path = Field(
+        Path("checkpoints"), description="checkpoint store, seen by the controller and all workers"
+    )
 
 
 class ApiSettings(StoreSettings):
@@ -108,9 +111,6 @@ class ControllerSettings(StoreSettings):
         "auto", pattern=ADDRESS, description="address of the Ray cluster's GCS, host:port, or auto"
     )
     ray_namespace: str = Field("spectral", description="Ray namespace of the pack runners")
-    checkpoint_dir: Path = Field(
-        Path("checkpoints"), description="checkpoint store, seen by the controller and all workers"
-    )
     webhooks_file: Path | None = Field(None, description="JSON file of the webhooks, docs/webhooks.md; by default none")
     checkpoint_bytes: int | None = Field(
         None, ge=1, description="the most that all checkpoints may take; a sweep that does not fit is refused"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -73,9 +72,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
     if mlflow:
         app.mount(mlflow_proxy.PATH, mlflow, name="mlflow")
-    folders = folders_of(settings, os.environ.get("SPECTRAL_CHECKPOINT_DIR"))
     # the last is the outermost: who may ask is looked up in the database, which only admitted requests may do
-    app.add_middleware(HiddenPaths, folders=folders)
+    app.add_middleware(HiddenPaths, folders=folders_of(settings))
     app.add_middleware(Gate, settings=settings, database=database, audit=audit)
     app.add_middleware(admission.Admission, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(prometheus.RequestMetrics, registry=own)

@@ -24,20 +24,18 @@ SHORTEST = 4
 """A shorter path, such as that of the root folder, is not replaced."""
 
 
-def folders_of(settings: ApiSettings, checkpoints: str | None) -> dict[str, str]:
+def folders_of(settings: ApiSettings) -> dict[str, str]:
     """Return the folders of the server with the names that stand for them in answers.
 
     Args:
-        settings: Where the data is, and the database.
-        checkpoints: The checkpoint store, if this process knows it.
+        settings: Where the data, the checkpoints and the database are.
     """
     kind, _, file = settings.database_url.partition(":///")
     found = {str(Path(folder).expanduser()): "SERVER" for folder in (Path.cwd(), Path.home(), tempfile.gettempdir())}
     found |= dict.fromkeys((sys.prefix, sys.base_prefix, str(Path(__file__).parents[2])), "PYTHON")
     if kind == "sqlite" and file:
         found[str(Path(file).resolve().parent)] = "SERVER"
-    if checkpoints:
-        found[str(Path(checkpoints).expanduser().absolute())] = "CHECKPOINTS"
+    found[str(settings.checkpoint_dir.expanduser().absolute())] = "CHECKPOINTS"
     if settings.data_dir is not None:
         found[str(settings.data_dir.expanduser().absolute())] = "DATA"
     return found

@@ -104,14 +104,16 @@ class Controller:
         return RETRY_SECONDS
 
     def _lead(self, term: int) -> None:
-        """Reconcile, and write the outbox to MLflow, until ``stop`` is set. An error ends the term and is raised."""
+        """Reconcile until ``stop`` is set. An error ends the term and is raised.
+
+        Threads beside it write to MLflow, call the webhooks and look after the checkpoint store.
+        """
         projector = Projector(self._database, self._settings, term)
         deliverer = Deliverer(self._database, self._webhooks, term)
-        deliverer.start()
-        projector.start()
         keeper = CheckpointKeeper(self._database, self._settings, term)
-        keeper.start()
         reconciler = Reconciler(self._database, self._cluster, self._settings, term)
+        for thread in (projector, deliverer, keeper):
+            thread.start()
         try:
             while not self._stop.is_set():
                 started = time.monotonic()
@@ -125,9 +127,8 @@ class Controller:
                 self._cluster.close()  # while the lease is held: should this hang, the lease's thread ends the process
             raise
         finally:
-            deliverer.stop()
-            keeper.stop()
-            projector.stop()
+            for thread in (deliverer, keeper, projector):
+                thread.stop()
 
     def _tick(self, reconciler: Reconciler, term: int) -> bool:
         """Do one tick, and note the health. Return whether MLflow should be written to at once.

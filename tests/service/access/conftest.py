@@ -11,7 +11,6 @@ from service.access.administration import create_token
 from service.access.principal import TokenScope
 from service.settings import ApiSettings
 from service.store.database import Database
-from tests.service.conftest import serving
 
 NewToken = Callable[..., str]
 
@@ -19,12 +18,6 @@ NewToken = Callable[..., str]
 @pytest.fixture
 def settings(url: str) -> ApiSettings:
     return ApiSettings(database_url=url, auth="tokens", event_poll_seconds=0.01)
-
-
-@pytest.fixture
-def base_url(settings: ApiSettings) -> Iterator[str]:
-    with serving(settings) as address:
-        yield address
 
 
 @pytest.fixture

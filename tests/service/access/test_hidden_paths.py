@@ -94,8 +94,9 @@ async def test_lengths_are_right_and_only_text_is_changed() -> None:
 
 
 def test_the_known_folders_are_those_of_the_settings(tmp_path: Path) -> None:
-    settings = ApiSettings(database_url=f"sqlite:///{tmp_path}/home/spectral.db", data_dir=tmp_path / "data")
-    found = folders_of(settings, str(tmp_path / "store"))
+    url = f"sqlite:///{tmp_path}/home/spectral.db"
+    settings = ApiSettings(database_url=url, data_dir=tmp_path / "data", checkpoint_dir=tmp_path / "store")
+    found = folders_of(settings)
     assert found[str(tmp_path / "home")] == "SERVER"
     assert found[str(tmp_path / "data")] == "DATA"
     assert found[str(tmp_path / "store")] == "CHECKPOINTS"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.controller import scheduling, sweep_lifecycle
+from service.controller import backoff, checkpoint_store, scheduling, sweep_lifecycle
 from service.store import leases
 from service.store.database import Database
 from service.store.tables import Pack, Sweep, Trial
@@ -16,6 +16,23 @@ from workers.spec.sweep import SweepSpec
 
 Expanded = Callable[..., tuple[Sweep, SweepSpec]]
 Launched = Callable[..., Pack]
+
+
+class Clock:
+    """A monotonic clock that the test sets."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(backoff, "time", found)
+    monkeypatch.setattr(checkpoint_store, "time", found)
+    return found
 
 
 @pytest.fixture

@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
-from service.controller import backoff
 from service.controller.backoff import Backoff
-
-
-class Clock:
-    """A monotonic clock that the test sets."""
-
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(backoff, "time", found)
-    return found
+from tests.service.controller.conftest import Clock
 
 
 def test_pauses_double_up_to_the_longest(clock: Clock) -> None:

@@ -4,28 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from service.controller import backoff, checkpoint_store
 from service.controller.checkpoint_store import FIRST_PAUSE, FORGET_SECONDS, CheckpointStore
+from tests.service.controller.conftest import Clock
 from workers.protocol import Checkpointed, Ended, Poll
-
-
-class Clock:
-    """A monotonic clock that the test sets."""
-
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(backoff, "time", found)
-    monkeypatch.setattr(checkpoint_store, "time", found)
-    return found
 
 
 def poll(*reports: Any, unsaved: str | None = None, state: Any = "running") -> Poll:
