@@ -1,8 +1,8 @@
 """The backend ``triton_dense``: W formed, and the recurrence on a GPU in one kernel launch for each direction of time.
 
 It is for transitions that are not of low rank, where the two skinny products of ``triton`` cost more than one product
-with W. The kernels are in triton_dense_kernels.py. What they keep on the chip, and how fast they are, is in README.md in
-this folder. Every sum is in the dtype of W, with neither TF32 nor half precision.
+with W. The kernels are in triton_dense_kernels.py. What they keep on the chip, and how fast they are, is in README.md
+in this folder. Every sum is in the dtype of W, with neither TF32 nor half precision.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ def layer(
     A loss that reads the last state alone has no gradient of all states, and none is made or read.
 
     Args:
-        x: The input, shape (T, B, I); or z, shape (T, B, n), without ``weight``. All tensors have a leading K in a pack.
+        x: The input, shape (T, B, I); or z, shape (T, B, n), without ``weight``. With a leading K in a pack, as all.
         weight: M, shape (n, I), or None.
         bias: b, shape (n,), or None.
         h0: The state before the first step, shape (B, n).
@@ -250,5 +250,5 @@ def _launch(
 
 @functools.cache
 def _processors(device: torch.device) -> int:
-    """Return the number of multiprocessors; 1 where Triton's interpreter runs, so that small problems take every path."""
+    """Return the number of multiprocessors; 1 for the interpreter, so that small problems take every path."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1

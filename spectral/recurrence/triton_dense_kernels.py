@@ -1,15 +1,17 @@
 # mypy: ignore-errors
+# ruff: noqa: RUF005, SIM108
 # (Triton's language is not typed Python, and its package is optional; triton_dense.py imports this file if it is
-# installed)
+# installed. It knows neither starred tuples nor conditional expressions of tensors.)
 """The recurrence with W formed as one GPU kernel for each direction of time; see README.md in this folder.
 
 A program owns ROWS batch rows of one trial and runs through all time steps. Rows do not depend on each other, so
 programs never wait for one another.
 
-W is cut into tiles of PART units by BLOCK columns. The tiles of the first HELD columns blocks stay in registers for the
+W is cut into tiles of PART units by BLOCK columns. The tiles of the first HELD column blocks stay in registers for the
 whole sequence; the others are read at every step, from L1 or L2. A thread holds some columns of some units, so that a
 product sums in registers first and then over the few threads that share a unit. The new state reaches all threads
-through ``exchange``, a small array in memory that stays in L1: it has two buffers, so that one barrier a step is enough.
+through ``exchange``, a small array in memory that stays in L1. It has two buffers, so that one barrier a step is
+enough.
 
 Units beyond n are padded: their rows and columns of W are zero, and their state is kept at exactly zero.
 """
@@ -86,7 +88,16 @@ def product(
 
 @triton.jit
 def load_step(
-    array, first, batch, n, more, units, ROWS: tl.constexpr, PART: tl.constexpr, PARTS: tl.constexpr, NUMBER: tl.constexpr
+    array,
+    first,
+    batch,
+    n,
+    more,
+    units,
+    ROWS: tl.constexpr,
+    PART: tl.constexpr,
+    PARTS: tl.constexpr,
+    NUMBER: tl.constexpr,
 ):
     """Return the rows of one step of an array (B, n) in parts, 0 where there is nothing or ``more`` is false."""
     parts = ()
