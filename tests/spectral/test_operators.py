@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from spectral.operators import NAMESPACE, Operator
-from spectral.recurrence import dense, native, torch_loop, triton
+from spectral.recurrence import dense, native, torch_loop, triton, triton_dense
 from spectral.transition import FACTORS, FACTORS_BACKWARD
 from tests.spectral.agreement import NO_TRITON
 
@@ -57,6 +57,15 @@ CASES = {
         triton.BACKWARD,
         [(T, B, N), (T, B, N), (T, B, R), (B, N), (N,), (N, R), (N, R), *PHI, True, True],
     ),
+    "triton_dense": (triton_dense.FORWARD, [(T, B, N), (B, N), (N, N), (N,), *PHI]),
+    "triton_dense_backward": (
+        triton_dense.BACKWARD,
+        [(T, B, N), (B, N), (T, B, N), (B, N), (N, N), *PHI, True, True],
+    ),
+    "triton_dense_backward, last state": (
+        triton_dense.BACKWARD,
+        [None, (B, N), (T, B, N), (B, N), (N, N), "tanh", 0.01, True, False],
+    ),
 }
 
 
@@ -96,7 +105,7 @@ def test_torch_accepts_the_operator(name, lead, dtype, layout):
     assert set(found.values()) == {"SUCCESS"}
 
 
-WITHOUT_DERIVATIVE = [native.BACKWARD, torch_loop.BACKWARD, triton.BACKWARD]
+WITHOUT_DERIVATIVE = [native.BACKWARD, torch_loop.BACKWARD, triton.BACKWARD, triton_dense.BACKWARD]
 """Operators whose derivative is refused."""
 
 
