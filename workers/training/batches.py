@@ -156,9 +156,7 @@ class TaskData:
             return StreamOrder(seed, size, batch_size, self._task.sequence_length)
         return ShuffledOrder(seed, size, batch_size)
 
-    def batch(
-        self, orders: Sequence[Order], seeds: Sequence[int], steps: Sequence[int], batch_size: int
-    ) -> Batch:
+    def batch(self, orders: Sequence[Order], seeds: Sequence[int], steps: Sequence[int], batch_size: int) -> Batch:
         """Return the batches of K trials, each at its own step.
 
         Args:
@@ -168,8 +166,7 @@ class TaskData:
             batch_size: The number of sequences of each trial.
         """
         parts = [
-            self.parts(order, seed, step, 1, batch_size)
-            for order, seed, step in zip(orders, seeds, steps, strict=True)
+            self.parts(order, seed, step, 1, batch_size) for order, seed, step in zip(orders, seeds, steps, strict=True)
         ]
         return self.assemble({name: self._to_device(torch.cat([own[name] for own in parts])) for name in parts[0]})
 

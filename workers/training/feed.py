@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -64,7 +64,8 @@ class BatchFeed:
         ]
         self.block = {name: torch.empty_like(host, device=device) for name, host in self._host[0].items()}
         self.at = torch.zeros(1, dtype=torch.int64, device=device)
-        self._copied = [torch.cuda.Event(blocking=True) if pinned else None for _ in self._host]
+        event = partial(torch.cuda.Event, blocking=True)
+        self._copied = [event() if pinned else None for _ in self._host]
         self._turn, self._left = 0, 0
         self._pending = self._prepare()
 

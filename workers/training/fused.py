@@ -145,7 +145,7 @@ class FusedUpdate:
 
 
 def _flattened(named: Tensors) -> Tensor:
-    """Move tensors into one array, and return it. Parameters become views of it, other tensors are replaced by views."""
+    """Move tensors into one array, and return it: parameters become views of it, other tensors are replaced."""
     starts, size = _starts(named)
     like = next(iter(named.values()))
     flat = like.detach().new_zeros(size)
@@ -174,9 +174,7 @@ def _chunks(named: Tensors) -> Tensor:
     gradient = 0
     for number, (p, start) in enumerate(zip(named.values(), _starts(named)[0], strict=True)):
         own = p[0].numel()
-        rows += [
-            (start + at, gradient + at, own, min(CHUNK, own - at), number) for at in range(0, own, CHUNK)
-        ]
+        rows += [(start + at, gradient + at, own, min(CHUNK, own - at), number) for at in range(0, own, CHUNK)]
         gradient += p.numel()
     return torch.tensor(rows, dtype=torch.int64)
 

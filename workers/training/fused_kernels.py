@@ -58,10 +58,9 @@ def cross_entropy(
     total = tl.sum(power, 1)
     is_target = column[None, :] == target[:, None]
     loss = tl.log(total) - tl.sum(tl.where(is_target, x, 0.0), 1)
+    share = 1.0 / (rows * 1.0)
     if COUNTED:
         share = 1.0 / tl.maximum(tl.load(counts + trial), 1).to(tl.float32)
-    else:
-        share = 1.0 / (rows * 1.0)
     part = tl.sum(tl.where(valid, loss, 0.0), 0) * share
     tl.store(losses + trial * tl.num_programs(0) + tl.program_id(0), part)
     slope = tl.div_rn(power, total[:, None] + 0.0 * power) - tl.where(is_target, 1.0, 0.0)
@@ -69,9 +68,7 @@ def cross_entropy(
 
 
 @triton.jit
-def squared_error(
-    outputs, targets, counts, losses, slopes, size, COUNTED: tl.constexpr, BLOCK: tl.constexpr
-):
+def squared_error(outputs, targets, counts, losses, slopes, size, COUNTED: tl.constexpr, BLOCK: tl.constexpr):
     """Compute parts of a trial's mean squared error, and its gradient; the grid is (blocks, trials).
 
     Outputs, targets and ``slopes`` have shape (K, size), ``losses`` (K, blocks). The mean is over all numbers, or with

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from workers.errors import is_out_of_memory
 from workers.models import pack, stack, unstack_trial
 from workers.models.packed_model import Tensors
 from workers.models.recurrent import last_state_of
@@ -140,6 +141,11 @@ class TrainingPack:
         """Whether all rows are as a whole number of steps left them: no exception has stopped one in its update."""
         return self._whole
 
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replayed as a CUDA graph now."""
+        return self._graph.captured
+
     def release(self) -> None:
         """Free the memory that only steps need. The next steps take it again."""
         self._graph.release()
@@ -262,8 +268,16 @@ class TrainingPack:
 
     def evaluate(self, split: Split) -> list[dict[str, float]]:
         """Return the task's metrics of every row over a held-out set."""
+        held_out, found = self._data.validation if split == "validation" else self._data.test, None
         with self._precision():
-            found = scores(self._task, self._model, self._data.validation if split == "validation" else self._data.test)
+            try:
+                found = scores(self._task, self._model, held_out)
+            except Exception as error:
+                if not (is_out_of_memory(error) and self._graph.captured):
+                    raise
+            if found is None:
+                self.release()  # what the graphs of steps hold may be enough
+                found = scores(self._task, self._model, held_out)
         names, rows = list(found), torch.stack(list(found.values()), 1).tolist()
         return [dict(zip(names, row, strict=True)) for row in rows]
 

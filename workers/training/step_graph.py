@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -40,7 +41,7 @@ class StepGraph:
         self._wanted = wanted and device.type == "cuda"
         self._warm = 0
         self._graphs: dict[bool, torch.cuda.CUDAGraph] = {}
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None
 
     @property
     def captured(self) -> bool:
@@ -113,7 +114,7 @@ class StepGraph:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         torch.cuda.synchronize(self._device)
         torch.cuda.empty_cache()  # what the eager steps have left is not available to a graph
-        stream = torch.cuda.Stream(self._device)
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         torch.cuda.set_stream(stream)
         try:
             # Other threads may go on with CUDA: those that prepare batches, and those of other packs.
