@@ -201,7 +201,7 @@ def checks() -> list[tuple[str, Callable[[], None]]]:
 
 
 def main(names: Sequence[str]) -> int:
-    """Run the checks whose names are, or begin with the words of, one of ``names``, or all, and return how many failed."""
+    """Run the checks that begin with the words of one of ``names``, or all of them, and return how many failed."""
     torch.backends.cudnn.allow_tf32 = False
     failed = 0
     for name, check in checks():
