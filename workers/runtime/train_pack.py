@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.errors import NoGpu, store_problem
+from workers.errors import NoGpu, is_out_of_memory, store_problem
 from workers.protocol import Assignment, Cause, Ended, Report
 from workers.runtime.failure_log import failure_log
 
@@ -138,6 +138,6 @@ def cause_of(error: BaseException) -> tuple[Cause, str]:
     text = traceback.format_exception_only(error)[-1].strip()
     if isinstance(error, NoGpu):
         return "infrastructure", str(error)
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
+    if is_out_of_memory(error):
         return "memory", f"out of memory; a smaller resources.pack_size, batch_size or hidden_size needs less ({text})"
     return "storage" if store_problem(error) else "user", text
