@@ -42,10 +42,19 @@ LayerFunction = Callable[
 ]
 """(x, M, b, h0, matrix, activation, offset) -> all states and the last one. Without M, x is M x + b already."""
 
-LAYERS: dict[str, LayerFunction] = {"native": native.layer, "native_dense": native.layer_dense, "cudnn": cudnn.layer}
+LAYERS: dict[str, LayerFunction] = {
+    "native": native.layer,
+    "native_dense": native.layer_dense,
+    "triton": triton.layer,
+    "cudnn": cudnn.layer,
+}
 """Backends that form M x + b themselves, and that return the last state as a result beside all states."""
 
-LAST_STATES: dict[str, Callable[..., Tensor]] = {"native": native.last, "native_dense": native.last_dense}
+LAST_STATES: dict[str, Callable[..., Tensor]] = {
+    "native": native.last,
+    "native_dense": native.last_dense,
+    "triton": triton.last,
+}
 """Backends that can compute the last state without keeping any other. They compute no gradients then."""
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {"cudnn": cudnn.ACTIVATIONS}
