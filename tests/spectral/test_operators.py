@@ -15,6 +15,7 @@ PHI = ("modrelu", 0.01)
 STATES = {"z": (T, B, N), "h0": (B, N)}
 FACTORED = {"sigma": (N,), "a": (N, R), "c": (N, R)}
 SAVED = [(N, M1), (M1, M1), (N, M2), (M2, M2), (M1, N), (M2, N), (M1, M2)]
+TRITON = [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,)]
 
 CASES = {
     "factors": (FACTORS, [(N,), (N, M1), (N, M2)]),
@@ -52,10 +53,11 @@ CASES = {
     ),
     "dense": (dense.FORWARD, [(T, B, N), (B, N), (N, N), (N,), *PHI]),
     "dense_backward": (dense.BACKWARD, [(T, B, N), (T, B, N), (B, N), (N, N), *PHI, True, True]),
-    "triton": (triton.FORWARD, [(T, B, N), (B, N), (N,), (N, R), (N, R), (N,), *PHI]),
+    "triton": (triton.FORWARD, [*TRITON, (N,), *PHI]),
+    "triton_last": (triton.LAST, [*TRITON, (N,), *PHI]),
     "triton_backward": (
         triton.BACKWARD,
-        [(T, B, N), (T, B, N), (T, B, R), (B, N), (N,), (N, R), (N, R), *PHI, True, True],
+        [(T, B, N), (B, N), *TRITON, (T, B, N), (T, B, R), *PHI, True, True, True, True],
     ),
     "triton_dense": (triton_dense.FORWARD, [(T, B, N), (B, N), (N, N), (N,), *PHI]),
     "triton_dense_backward": (
