@@ -30,6 +30,10 @@ REGISTERS_FOR_W = 160
 """32-bit registers of a thread that may hold entries of W, of the 255 that a thread can have."""
 
 
+UNROLLED_TILES = 64
+"""Tiles of W up to which a step has no loop over them, so that all can be read at once."""
+
+
 class DensePlan(NamedTuple):
     """How rows of a batch and entries of W are divided among programs and threads."""
 
@@ -280,6 +284,7 @@ def _launch(
     packed = w.new_empty(trials, blocks, width, cut.block)
     exchange = w.new_empty(trials, groups, 2, cut.rows, width)
     sizes = {"BLOCK": cut.block, "BLOCKS": blocks, "PART": cut.part, "PARTS": parts}
+    unrolled = blocks if blocks * parts <= UNROLLED_TILES else max(1, cut.held)
     with torch.cuda.device(like.device) if like.device.type == "cuda" else contextlib.nullcontext():
         kernels.pack[(blocks * parts, trials)](w.contiguous(), packed, n, BACK=name == "backward", **sizes)
         getattr(kernels, name)[(groups, trials)](
@@ -292,6 +297,7 @@ def _launch(
             n,
             ROWS=cut.rows,
             HELD=cut.held,
+            UNROLLED=unrolled,
             WIDTH=width,
             ACTIVATION=activation.name,
             SLOPE=activation.slope,

@@ -48,6 +48,29 @@ def tiles_of(packed, at, BLOCK: tl.constexpr, HELD: tl.constexpr, PART: tl.const
 
 
 @triton.jit
+def read_block(packed, at, BLOCK: tl.constexpr, PART: tl.constexpr, PARTS: tl.constexpr):
+    """Return the tiles of one column block, read from memory."""
+    tiles = ()
+    for p in tl.static_range(PARTS):
+        tiles = tiles + (tl.load(packed + p * PART * BLOCK + at),)
+    return tiles
+
+
+@triton.jit
+def add_block(sums, tiles, vectors, columns, ROWS: tl.constexpr, PARTS: tl.constexpr, WIDTH: tl.constexpr):
+    """Return the sums with the products of one column block added; the sums are empty before the first block."""
+    added = ()
+    for row in tl.static_range(ROWS):
+        vector = tl.load(vectors + row * WIDTH + columns)[None, :]
+        for p in tl.static_range(PARTS):
+            if len(sums) == 0:
+                added = added + (tiles[p] * vector,)
+            else:
+                added = added + (sums[row * PARTS + p] + tiles[p] * vector,)
+    return added
+
+
+@triton.jit
 def product(
     packed,
     held,
@@ -58,28 +81,22 @@ def product(
     BLOCK: tl.constexpr,
     BLOCKS: tl.constexpr,
     HELD: tl.constexpr,
+    UNROLLED: tl.constexpr,
     PART: tl.constexpr,
     PARTS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
     """Return W times each of the ROWS vectors in memory, as parts of PART units: row 0's parts, row 1's and so on."""
     sums = ()
-    for k in tl.static_range(BLOCKS):
+    for k in tl.static_range(UNROLLED):
         if k < HELD:
             tiles = held[k * PARTS : (k + 1) * PARTS]
         else:
-            tiles = ()
-            for p in tl.static_range(PARTS):
-                tiles = tiles + (tl.load(packed + (k * PARTS + p) * PART * BLOCK + at),)
-        added = ()
-        for row in tl.static_range(ROWS):
-            vector = tl.load(vectors + row * WIDTH + k * BLOCK + columns)[None, :]
-            for p in tl.static_range(PARTS):
-                if k == 0:
-                    added = added + (tiles[p] * vector,)
-                else:
-                    added = added + (sums[row * PARTS + p] + tiles[p] * vector,)
-        sums = added
+            tiles = read_block(packed + k * PARTS * PART * BLOCK, at, BLOCK, PART, PARTS)
+        sums = add_block(sums, tiles, vectors + k * BLOCK, columns, ROWS, PARTS, WIDTH)
+    for k in range(UNROLLED, BLOCKS):
+        tiles = read_block(packed + k * PARTS * PART * BLOCK, at, BLOCK, PART, PARTS)
+        sums = add_block(sums, tiles, vectors + k * BLOCK, columns, ROWS, PARTS, WIDTH)
     totals = ()
     for i in tl.static_range(ROWS * PARTS):
         totals = totals + (tl.sum(sums[i], 1),)
@@ -206,6 +223,7 @@ def forward(
     BLOCK: tl.constexpr,
     BLOCKS: tl.constexpr,
     HELD: tl.constexpr,
+    UNROLLED: tl.constexpr,
     PART: tl.constexpr,
     PARTS: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -250,7 +268,7 @@ def forward(
         # Loaded a step ahead, so that it has the time of a step to arrive.
         ahead = load_input(x, first, batch, n, t + 1 < steps, units, ROWS, FEATURES, PART, PARTS, NUMBER)
         before, after = exchange + (t % 2) * ROWS * WIDTH, exchange + ((t + 1) % 2) * ROWS * WIDTH
-        sums = product(packed, held, before, tile, columns, ROWS, BLOCK, BLOCKS, HELD, PART, PARTS, WIDTH)
+        sums = product(packed, held, before, tile, columns, ROWS, BLOCK, BLOCKS, HELD, UNROLLED, PART, PARTS, WIDTH)
         for row in tl.static_range(ROWS):
             for p in tl.static_range(PARTS):
                 at = p * PART + spread
@@ -301,6 +319,7 @@ def backward(
     BLOCK: tl.constexpr,
     BLOCKS: tl.constexpr,
     HELD: tl.constexpr,
+    UNROLLED: tl.constexpr,
     PART: tl.constexpr,
     PARTS: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -373,7 +392,7 @@ def backward(
         tl.debug_barrier()
         if FEATURES > 0:
             added = add_step(added, passed_on, features, ROWS, FEATURES, PARTS)
-        through = product(packed, held, passed, tile, columns, ROWS, BLOCK, BLOCKS, HELD, PART, PARTS, WIDTH)
+        through = product(packed, held, passed, tile, columns, ROWS, BLOCK, BLOCKS, HELD, UNROLLED, PART, PARTS, WIDTH)
         if HAS_GRAD:
             both = ()
             for i in tl.static_range(ROWS * PARTS):

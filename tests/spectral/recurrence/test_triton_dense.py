@@ -19,11 +19,13 @@ CUTS = {
 }
 
 
+@pytest.mark.parametrize("unrolled", [64, 0], ids=["unrolled", "in a loop"])
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("lead", [(), (2,)], ids=["alone", "K=2"])
-@pytest.mark.parametrize("name", ["tanh", "leaky_relu", "modrelu"])
-def test_every_cut_agrees_with_the_reference(name, cut, lead, monkeypatch):
+@pytest.mark.parametrize("name", ["tanh", "modrelu"])
+def test_every_cut_agrees_with_the_reference(name, cut, lead, unrolled, monkeypatch):
     monkeypatch.setattr(triton_dense, "plan", lambda *sizes: CUTS[cut])
+    monkeypatch.setattr(triton_dense, "UNROLLED_TILES", unrolled)
     n, steps, batch = 19, 3, 3
     matrix = transition(n, 3, 4, lead=lead)
     z, h0 = draw(*lead, steps, batch, n, seed=5).requires_grad_(), draw(*lead, batch, n, seed=6).requires_grad_()
