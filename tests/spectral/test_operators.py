@@ -59,14 +59,15 @@ CASES = {
         triton.BACKWARD,
         [(T, B, N), (B, N), *TRITON, (T, B, N), (T, B, R), *PHI, True, True, True, True],
     ),
-    "triton_dense": (triton_dense.FORWARD, [(T, B, N), (B, N), (N, N), (N,), *PHI]),
+    "triton_dense": (triton_dense.FORWARD, [(T, B, FEATURES), (B, N), (N, N), (N, FEATURES), (N,), (N,), *PHI]),
+    "triton_dense, from z": (triton_dense.FORWARD, [(T, B, N), (B, N), (N, N), None, None, None, "tanh", 0.01]),
     "triton_dense_backward": (
         triton_dense.BACKWARD,
-        [(T, B, N), (B, N), (T, B, N), (B, N), (N, N), *PHI, True, True],
+        [(T, B, N), (B, N), (T, B, N), (B, N), (N, N), (T, B, FEATURES), *PHI, True, True, True, True],
     ),
     "triton_dense_backward, last state": (
         triton_dense.BACKWARD,
-        [None, (B, N), (T, B, N), (B, N), (N, N), "tanh", 0.01, True, False],
+        [None, (B, N), (T, B, N), (B, N), (N, N), None, "tanh", 0.01, True, True, False, False],
     ),
 }
 
