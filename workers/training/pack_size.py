@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,16 +47,19 @@ class Capacity:
 
     Attributes:
         best: The number of trials with the most steps a second of all trials together, among those that were tried.
-        limited: Whether more trials than ``best`` at once were slower or did not fit. If not, ``best`` was the largest
-            that was tried.
+        rising: Whether ``best`` was the largest number that was tried, so that a larger one may be better.
         fixed: Bytes that a pack needs beside those of its trials.
         each: Bytes that one more trial needs.
     """
 
     best: int
-    limited: bool
+    rising: bool
     fixed: int
     each: int
+
+    def fitting(self, memory: int) -> int:
+        """Return how many trials fit into so many bytes."""
+        return int((SHARE * memory - self.fixed) // max(1, self.each))
 
 
 def trials_at_once(states: Sequence[TrainingState], data: TaskData, device: torch.device) -> int:
@@ -76,11 +79,11 @@ def trials_at_once(states: Sequence[TrainingState], data: TaskData, device: torc
     # Trials differ in their reflectors alone, and a pack is padded to the largest set.
     hardest = max(states, key=lambda state: sum(p.numel() for p in state.model.values()))
     found = _known(hardest.spec, device)
-    if found is None or (count > found.best and not found.limited):
+    if found is None or (found.rising and min(count, found.fitting(_memory(device))) >= 2 * found.best):
         found = _measured(hardest, count, data, device)
         _keep(hardest.spec, device, found)
-    fitting = int((SHARE * _memory(device) - found.fixed) // max(1, found.each))
-    size = max(1, min(count, found.best, fitting))
+    fitting = found.fitting(_memory(device))
+    size = max(1, min(count, fitting if found.rising else min(fitting, found.best)))
     size = math.ceil(count / math.ceil(count / size))
     if size < count:
         log.info("of %d trials, %d are trained at once", count, size)
@@ -89,26 +92,22 @@ def trials_at_once(states: Sequence[TrainingState], data: TaskData, device: torc
 
 def _measured(state: TrainingState, count: int, data: TaskData, device: torch.device) -> Capacity:
     """Time packs of more and more copies of one trial, up to ``count``."""
-    best, rate, limited, memory, fixed, each = 1, 0.0, False, {}, 0, 0
-    sizes = [2**i for i in range(count.bit_length()) if 2**i < count] + [count]
-    for size in sizes:
-        if each and fixed + size * each > SHARE * _memory(device):
-            limited = True
-            break
+    found, rate, memory = Capacity(1, True, 0, 0), 0.0, {}
+    for size in [*(2**i for i in range(count.bit_length()) if 2**i < count), count]:
+        if found.each and size > found.fitting(_memory(device)):
+            break  # more may pay, as far as they fit
         measured = _time_and_memory(state, size, data, device)
         if measured is None:
-            limited = True
-            break
+            return replace(found, rising=False)
         seconds, memory[size] = measured
         if len(memory) > 1:
             before = list(memory)[-2]
             each = max(1, (memory[size] - memory[before]) // (size - before))
-            fixed = max(0, memory[size] - size * each)
+            found = replace(found, each=each, fixed=max(0, memory[size] - size * each))
         if size / seconds < GAIN * rate:
-            limited = True
-            break
-        best, rate = size, size / seconds
-    return Capacity(best, limited, fixed, each)
+            return replace(found, rising=False)
+        found, rate = replace(found, best=size), size / seconds
+    return found
 
 
 def _time_and_memory(state: TrainingState, size: int, data: TaskData, device: torch.device) -> tuple[float, int] | None:
