@@ -106,6 +106,8 @@ def _open(assignment: Assignment, emit: Emit) -> PackRun:
 
     if assignment.gpus and not torch.cuda.is_available():
         raise NoGpu(f"the pack needs {assignment.gpus:g} GPU, but torch finds none on this node")
+    if 0 < assignment.gpus < 1:
+        torch.cuda.set_per_process_memory_fraction(assignment.gpus)  # the rest is for other packs on this GPU
     torch.set_num_threads(max(1, int(assignment.cpus)))
     data_dir = None if assignment.data_dir is None else Path(assignment.data_dir)
     device = "cuda" if assignment.gpus else "cpu"

@@ -51,8 +51,7 @@ def cross_entropy(
     valid = target != MASKED
     places = (trial * rows + row)[:, None] * classes + column[None, :]
     both = here[:, None] & (column < classes)[None, :]
-    x = tl.load(outputs + places, mask=both, other=-float("inf"))
-    x = tl.where(here[:, None], x, 0.0)
+    x = tl.load(outputs + places, mask=both, other=-1e38)
     x = x - tl.max(x, 1)[:, None]
     power = tl.exp(x)
     total = tl.sum(power, 1)

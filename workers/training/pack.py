@@ -108,8 +108,9 @@ class TrainingPack:
         self._task, self._training = self._specs[0].task, self._specs[0].training
         self._data, self._device = data, device
         options = options or StepOptions.of(device, self._training)
-        networks = [state.network().to(device) for state in states]
-        self._model = pack(networks)
+        networks = {id(state): state.network().to(device) for state in states}  # a state may be there several times
+        self._model = pack([networks[id(state)] for state in states])
+        del networks
         self._done = [state.step for state in states]
         method = OPTIMIZERS[self._training.optimizer]
         self._optimizer = method(
