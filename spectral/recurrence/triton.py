@@ -96,6 +96,13 @@ def last(
     return end
 
 
+def plans(h0: Tensor, a: Tensor) -> Plans:
+    """Return how the kernels divide the work for h0 (B, n) and A (n, r), each with a leading K in a pack."""
+    rows = math.prod(h0.shape[:-1])
+    shape = Shape(h0.shape[-1], a.shape[-1], rows, 64 if a.dtype == torch.float64 else 32)
+    return by_table(shape, processors_of(h0.device))
+
+
 def _run(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return all states (T, B, n), the last state (B, n), and h C at every step (T, B, r), in the dtype of x.
 
@@ -108,7 +115,7 @@ def _run(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """
     results = _fake(*arguments)
     states, end, skinny = results
-    plan = _plans(arguments[1], arguments[3]).forward
+    plan = plans(arguments[1], arguments[3]).forward
     triton_launch.forward(arguments[:8], states, end, skinny, Activation(*arguments[8:]), plan)
     return results
 
@@ -153,13 +160,13 @@ def _run_backward(grad: Tensor | None, grad_last: Tensor | None, *arguments: Any
     x, h0, sigma, a, c, weight, _, states, skinny = (triton_launch.contiguous(tensor) for tensor in arguments[:9])
     name, slope, need_matrix, need_weight, need_bias, need_offset = arguments[9:]
     delta, q, grad_h0 = torch.empty_like(states), torch.empty_like(skinny), torch.empty_like(h0)
-    plans = _plans(h0, a)
+    cut = plans(h0, a)
     given, results = (states, h0, sigma, a, c), (delta, q, grad_h0)
-    triton_launch.backward(grad, grad_last, given, results, Activation(name, slope), plans.backward)
+    triton_launch.backward(grad, grad_last, given, results, Activation(name, slope), cut.backward)
     features = weight.shape[-1] if need_weight else 0
     sums = triton_sums.empty(h0, sigma, a.shape[-1], features, need_matrix, need_bias, need_offset)
     start = h0.to(states.dtype)
-    triton_sums.fill(sums, delta, states, start, skinny, q, x if need_weight else None, plans.sums)
+    triton_sums.fill(sums, delta, states, start, skinny, q, x if need_weight else None, cut.sums)
     return delta, grad_h0, *sums
 
 
@@ -175,7 +182,7 @@ def _run_last(*arguments: Any) -> Tensor:
     """Return the last state alone; arguments as for ``_run``. No array of the size of all states is made."""
     x, h0 = arguments[:2]
     end = x.new_empty(h0.shape)
-    plan = _plans(arguments[1], arguments[3]).forward
+    plan = plans(arguments[1], arguments[3]).forward
     triton_launch.forward(arguments[:8], None, end, None, Activation(*arguments[8:]), plan)
     return end
 
@@ -210,10 +217,3 @@ LAST = Operator(
     fake=lambda *arguments: arguments[0].new_empty(arguments[1].shape),
     plain=lambda *arguments: FORWARD(*arguments)[1],
 )
-
-
-def _plans(h0: Tensor, a: Tensor) -> Plans:
-    """Return how the kernels divide the work for h0 (B, n) and A (n, r), each with a leading K in a pack."""
-    rows = math.prod(h0.shape[:-1])
-    shape = Shape(h0.shape[-1], a.shape[-1], rows, 64 if a.dtype == torch.float64 else 32)
-    return by_table(shape, processors_of(h0.device))

@@ -102,13 +102,14 @@ def partial_sums(
             sum_c = add_product(sum_c, before, p, PRECISION, DOT)
             sum_sigma += d.to(NUMBER) * before.to(NUMBER)
         if OFFSET:
-            h = tl.load(here + at, mask=mask, other=0.0)
-            sum_offset += tl.where(h > 0, d, tl.where(h < 0, -d, d * h)).to(NUMBER)
+            h = tl.load(here + at, mask=mask, other=0.0).to(NUMBER)
+            g = d.to(NUMBER)
+            sum_offset += tl.where(h > 0, g, tl.where(h < 0, -g, g * h))
         if COLUMNS > 0:
             at_x = row[:, None] * features + columns[None, :]
             v = tl.load(x + at_x, mask=inside[:, None] & (columns < features)[None, :], other=0.0)
-            v = tl.where((columns == features)[None, :], 1.0, v)
-            sum_x = add_product(sum_x, d, v.to(d.dtype), PRECISION, DOT)
+            v = tl.where((columns == features)[None, :], 1.0, v.to(NUMBER))
+            sum_x = add_product(sum_x, d, v, PRECISION, DOT)
     if COLUMNS > 0:
         wide = columns[None, :]
         tl.store(partial + units[:, None] * features + wide, sum_x, mask=there[:, None] & (wide < features))
