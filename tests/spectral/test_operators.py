@@ -6,7 +6,9 @@ from torch import Tensor
 
 from spectral.operators import NAMESPACE, Operator
 from spectral.recurrence import dense, native, torch_loop, triton, triton_dense
-from spectral.transition import FACTORS, FACTORS_BACKWARD
+from spectral.singular_values import ON_GPU as MAP
+from spectral.singular_values import ON_GPU_BACKWARD as MAP_BACKWARD
+from spectral.transition import FACTORS, FACTORS_BACKWARD, ON_GPU, ON_GPU_BACKWARD
 from tests.spectral.agreement import NO_TRITON
 
 T, B, N, FEATURES, M1, M2 = 4, 3, 5, 2, 2, 1
@@ -20,6 +22,12 @@ TRITON = [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,)]
 CASES = {
     "factors": (FACTORS, [(N,), (N, M1), (N, M2)]),
     "factors_backward": (FACTORS_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), *SAVED]),
+    "triton_factors": (ON_GPU, [(N,), (N, M1), (N, M2)]),
+    "triton_factors_backward": (ON_GPU_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), (7, 16, 16)]),
+    "triton_singular_map": (MAP, [(N,), *[(1,)] * 6, "sigmoid"]),
+    "triton_singular_map, clip": (MAP, [(N,), *[(1,)] * 6, "clip"]),
+    "triton_singular_map_backward": (MAP_BACKWARD, [(N,), (N,), *[(1,)] * 3, "sigmoid"]),
+    "triton_singular_map_backward, clip": (MAP_BACKWARD, [(N,), (N,), *[(1,)] * 3, "clip"]),
     "native": (native.FORWARD, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *PHI]),
     "native, dense": (native.FORWARD, [(T, B, N), (B, N), None, (N, N), None, None, None, None, "tanh", 0.01]),
     "native_backward": (
