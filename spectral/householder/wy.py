@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from spectral.autocast import computing_dtype, without_autocast
+from spectral.cpu import transition as cpu
 from spectral.householder import reference
 
 
@@ -76,11 +77,19 @@ def normalize_reflectors_(raw: Tensor) -> None:
         raw: Raw reflectors, shape (..., n, m), of any finite length. Entries above the diagonal count in the lengths,
             although they are ignored elsewhere; the modules of this package keep them at zero.
     """
+    if type(raw) in (Tensor, torch.nn.Parameter) and _runs_on_cpu(raw):
+        cpu.normalize_(raw)
+        return
     columns = raw.to(computing_dtype(raw.dtype))
     columns.div_(_largest(columns))
     columns.div_(torch.linalg.vector_norm(columns, dim=-2, keepdim=True).clamp_min_(1.0))
     if columns is not raw:
         raw.copy_(columns)
+
+
+def _runs_on_cpu(raw: Tensor) -> bool:
+    """Return whether compiled code scales the columns, in an order that does not depend on how many there are."""
+    return not torch.compiler.is_compiling() and raw.is_contiguous() and cpu.runs(raw)
 
 
 def orthogonality_error(raw: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ BACKENDS: dict[str, Backend] = {
     "dense": dense.run,
     "native": native.run,
     "native_dense": native.run_dense,
+    "native_mixed": native.run_mixed,
     "triton": triton.run,
     "cudnn": cudnn.run,
 }
@@ -29,6 +30,7 @@ FORMS: dict[str, Callable[[Matrix], Matrix]] = {
     "dense": dense_matrix,
     "native": factors,
     "native_dense": dense_matrix,
+    "native_mixed": factors,
     "triton": factors,
     "cudnn": dense_matrix,
 }
@@ -42,10 +44,19 @@ LayerFunction = Callable[
 ]
 """(x, M, b, h0, matrix, activation, offset) -> all states and the last one. Without M, x is M x + b already."""
 
-LAYERS: dict[str, LayerFunction] = {"native": native.layer, "native_dense": native.layer_dense, "cudnn": cudnn.layer}
+LAYERS: dict[str, LayerFunction] = {
+    "native": native.layer,
+    "native_dense": native.layer_dense,
+    "native_mixed": native.layer_mixed,
+    "cudnn": cudnn.layer,
+}
 """Backends that form M x + b themselves, and that return the last state as a result beside all states."""
 
-LAST_STATES: dict[str, Callable[..., Tensor]] = {"native": native.last, "native_dense": native.last_dense}
+LAST_STATES: dict[str, Callable[..., Tensor]] = {
+    "native": native.last,
+    "native_dense": native.last_dense,
+    "native_mixed": native.last_mixed,
+}
 """Backends that can compute the last state without keeping any other. They compute no gradients then."""
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {"cudnn": cudnn.ACTIVATIONS}
