@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import gpu_sharing, machine, peers, results
+from benchmarks.gpu_compile import Job, compile_kernels
 from benchmarks.gpu_timing import both_ways, faster, interleave, kernels_of
 from benchmarks.results import Row, row
 from benchmarks.shapes import Shape
@@ -68,6 +69,7 @@ def main() -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     device = torch.device("cuda")
     header = machine.describe("triton", "numpy") | {"precision": "float32, TF32 off for both sides"}
+    compile_kernels(_jobs(options.only, quick=options.quick))
     require_laws({name: shapes[:1] for name, shapes in LAWS.items()} if options.quick else LAWS, device)
     rows: list[Row] = []
     if "G1" in options.only:
@@ -94,6 +96,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results")
     parser.add_argument("--write", type=Path, help="put the results, and those of gpu_trainer, into this document")
     return parser.parse_args()
+
+
+def _jobs(sections: Sequence[str], *, quick: bool) -> list[Job]:
+    """Return what has to be compiled for the sections."""
+    shapes = (*QUICK,) if quick else tuple(dict.fromkeys((*G1, *G2, G3)))
+    jobs = [(at, 0, reads) for at in shapes for reads in ("last", "all")]
+    return jobs + [(_short(G3, quick=quick), trials, "last") for trials in PACKS if "G3" in sections]
+
+
+def _short(at: Shape, *, quick: bool) -> Shape:
+    return at._replace(T=20) if quick else at
 
 
 def require_laws(shapes: Mapping[str, Sequence[Shape]], device: torch.device) -> None:
@@ -209,7 +222,7 @@ def _literal(net: SpectralRNN, x: torch.Tensor) -> float:
 
 def packed(rounds: int, device: torch.device, *, quick: bool) -> list[Row]:
     """Run G3: a step with Adam of trials in a pack, one after another, and in processes that share the GPU."""
-    at, rows = (G3._replace(T=20), []) if quick else (G3, [])
+    at, rows = _short(G3, quick=quick), []
     ours: list[float] = []
     for trials, bound in PACKS.items():
         steps = both_ways({"pack": gpu_sharing.pack(at, trials, device)})
@@ -257,7 +270,7 @@ def by_kernel(device: torch.device, *, quick: bool) -> list[Row]:
             if name != "cuDNN" or at.n <= 256:  # above, cuDNN launches thousands of kernels
                 rows += _kernels(str(at), name, peers.training_step(layer, x, reads="last"))
     for trials in PACKS:
-        at = G3._replace(T=20) if quick else G3
+        at = _short(G3, quick=quick)
         rows += _kernels(_pack(at, trials), "pack with Adam", gpu_sharing.pack(at, trials, device))
         torch.cuda.empty_cache()
     return rows
