@@ -8,36 +8,39 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from benchmarks import gpu_sharing, peers
 from benchmarks.shapes import Shape
 
-Job = tuple[Shape, int, str]
-"""A shape; the trials of a pack with Adam, or 0 for a training step of one net; and what the loss of that step reads."""
 
-
-def compile_kernels(jobs: Sequence[Job]) -> None:
-    """Run every job once, in as many processes as there are cores, up to 8. A job that fails will fail again later."""
+def run(jobs: Sequence[Callable[[], object]]) -> None:
+    """Call every job once, in as many processes as there are cores, up to 8. A job that fails will fail again later."""
     with multiprocessing.get_context("spawn").Pool(min(8, os.cpu_count() or 1, len(jobs))) as pool:
         pool.map(_run, jobs, chunksize=1)
 
 
-def _run(job: Job) -> None:
-    at, trials, reads = job
-    device = torch.device("cuda")
+def _run(job: Callable[[], object]) -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        if trials:
-            gpu_sharing.pack(at, trials, device)()
-        else:
-            layer, x = peers.spectral(at.net(device=device)), at.input().to(device)
-            peers.training_step(layer, x, reads=reads)()
-            with torch.no_grad():
-                layer.run(x)
+        job()
         torch.cuda.synchronize()
     except Exception as error:
-        print(f"  {at} could not be compiled beforehand: {str(error).splitlines()[-1][:200]}", flush=True)
+        print(f"  a kernel could not be compiled beforehand: {error!r}"[:300], flush=True)
     torch.cuda.empty_cache()
+
+
+def step(at: Shape, reads: str) -> None:
+    """Take a training step, and run forward without gradients."""
+    device = torch.device("cuda")
+    layer, x = peers.spectral(at.net(device=device)), at.input().to(device)
+    peers.training_step(layer, x, reads=reads)()
+    with torch.no_grad():
+        layer.run(x)
+
+
+def packed_step(at: Shape, trials: int) -> None:
+    """Take a step with Adam of a pack."""
+    gpu_sharing.pack(at, trials, torch.device("cuda"))()
