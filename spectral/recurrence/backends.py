@@ -47,12 +47,17 @@ LayerFunction = Callable[
 LAYERS: dict[str, LayerFunction] = {
     "native": native.layer,
     "native_dense": native.layer_dense,
+    "triton": triton.layer,
     "triton_dense": triton_dense.layer,
     "cudnn": cudnn.layer,
 }
 """Backends that form M x + b themselves, and that return the last state as a result beside all states."""
 
-LAST_STATES: dict[str, Callable[..., Tensor]] = {"native": native.last, "native_dense": native.last_dense}
+LAST_STATES: dict[str, Callable[..., Tensor]] = {
+    "native": native.last,
+    "native_dense": native.last_dense,
+    "triton": triton.last,
+}
 """Backends that can compute the last state without keeping any other. They compute no gradients then."""
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {"cudnn": cudnn.ACTIVATIONS}
