@@ -34,7 +34,10 @@ LARGE_SHARE, SMALL_SHARE = 160, 16
 
 
 DEPTH = 4
-"""Steps that the input, or the states and gradients in backward, are read ahead; an even number."""
+"""Steps that the input, or the states and gradients in backward, are read ahead; an even number.
+
+With more than one row a step takes longer, and its code is longer; there it is two steps.
+"""
 
 UNROLLED_TILES = 64
 """Tiles of W up to which a step has no loop over them, so that all can be read at once."""
@@ -310,7 +313,7 @@ def _launch(
             HELD=cut.held,
             UNROLLED=unrolled,
             WIDTH=width,
-            DEPTH=DEPTH if steps >= 4 * DEPTH else 2,
+            DEPTH=DEPTH if cut.rows == 1 and steps >= 4 * DEPTH else 2,
             ACTIVATION=activation.name,
             SLOPE=activation.slope,
             NUMBER=number,
