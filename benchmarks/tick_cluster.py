@@ -63,7 +63,7 @@ class FakeCluster:
         done: Whether its runners end all of their trials at once.
     """
 
-    connected = True
+    connected, connections = True, 1
 
     def __init__(self, cpus: float, done: bool) -> None:
         self._node, self._done = Node("node", cpus, 0.0), done

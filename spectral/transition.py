@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from spectral.autocast import without_autocast
+from spectral.gpu import device as gpu
+from spectral.gpu import factors as kernels
 from spectral.householder import reference, wy
-from spectral.operators import Operator
+from spectral.operators import Operator, absent
 
 
 class Transition(NamedTuple):
@@ -58,7 +60,8 @@ def factors(matrix: Matrix) -> Factors:
     """Return W as a diagonal plus a matrix of rank r = m1 + m2, which is exact.
 
     U = I - Yu Zu and V^T = I - Yv Zv with Zu = Tu Yu^T and Zv = Tv^T Yv^T, so that A = [-Yu, Yu (Zu S Yv) - S Yv] and
-    C = [S Zu^T, Zv^T]. Autocast has no effect. Cost: O(n r^2), with one triangular solve for each side.
+    C = [S Zu^T, Zv^T]. Autocast has no effect. Cost: O(n r^2), with one triangular solve for each side. On a GPU with
+    triton it is one kernel launch, and one more backward (``spectral.gpu``).
 
     Args:
         matrix: A Transition. Factors are returned as they are. A tensor W is refused with AssertionError.
@@ -67,8 +70,17 @@ def factors(matrix: Matrix) -> Factors:
         return matrix
     assert isinstance(matrix, Transition), "factors cannot be computed from W alone"
     sigma, u, v = matrix
+    operator = ON_GPU if _runs_on_gpu(sigma, u, v) else FACTORS
     with without_autocast(sigma.device):
-        return Factors(sigma, *FACTORS(sigma, u, v)[:2])
+        return Factors(sigma, *operator(sigma, u, v)[:2])
+
+
+def _runs_on_gpu(sigma: Tensor, u: Tensor, v: Tensor) -> bool:
+    """Return whether a Triton kernel forms the factors."""
+    if not gpu.runs(sigma.device, sigma.dtype):
+        return False
+    alike = sigma.dtype == u.dtype == v.dtype and sigma.shape == u.shape[:-1] == v.shape[:-1]
+    return alike and kernels.fits(sigma.shape[-1], u.shape[-1], v.shape[-1])
 
 
 def _plain_factors(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
@@ -160,6 +172,40 @@ FACTORS_BACKWARD = Operator(
     "Tensor yv, Tensor rv, Tensor zu, Tensor zv, Tensor inner) -> (Tensor, Tensor, Tensor)",
     _run_factors_backward,
     (2, 2, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2),
+    plain=_plain_factors_backward,
+)
+
+
+def _plain_on_gpu(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return A and C by torch's own operators, and nothing of what a kernel keeps."""
+    a, c, *_ = _plain_factors(sigma, u, v)
+    return a, c, absent(u)
+
+
+def _gradient_on_gpu(ctx: Any, grad_a: Tensor | None, grad_c: Tensor | None) -> tuple[Any, ...]:
+    if grad_a is None and grad_c is None:
+        return None, None, None
+    gradients: tuple[Tensor, ...] = ON_GPU_BACKWARD(grad_a, grad_c, *ctx.saved_tensors)
+    return gradients
+
+
+ON_GPU = Operator(
+    "triton_factors(Tensor sigma, Tensor u, Tensor v) -> (Tensor a, Tensor c, Tensor small)",
+    kernels.run,
+    (1, 2, 2),
+    fake=kernels.fake,
+    setup=_keep_factors,
+    backward=_gradient_on_gpu,
+    kept=1,
+    plain=_plain_on_gpu,
+)
+"""``FACTORS`` as one kernel."""
+ON_GPU_BACKWARD = Operator(
+    "triton_factors_backward(Tensor? grad_a, Tensor? grad_c, Tensor sigma, Tensor u, Tensor v, Tensor small) "
+    "-> (Tensor, Tensor, Tensor)",
+    kernels.run_backward,
+    (2, 2, 1, 2, 2, 3),
+    fake=kernels.fake_backward,
     plain=_plain_factors_backward,
 )
 

@@ -71,6 +71,7 @@ def main() -> None:
             "service.api.__main__:application",
             factory=True,
             http="service.api.bounded_http:BoundedHttp",
+            loop="service.api.shared_socket:SharingLoop" if several else "auto",
             ws="none",
             host=settings.host,
             port=settings.port,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from spectral.recurrence import cudnn, dense, native, reference, torch_loop, triton
+from spectral.recurrence import cudnn, dense, native, reference, torch_loop, triton, triton_dense
 from spectral.recurrence.activation import NAMES, Activation
 from spectral.transition import Factors, Matrix, Transition, factors
 from spectral.transition import dense as dense_matrix
@@ -20,6 +20,7 @@ BACKENDS: dict[str, Backend] = {
     "native": native.run,
     "native_dense": native.run_dense,
     "triton": triton.run,
+    "triton_dense": triton_dense.run,
     "cudnn": cudnn.run,
 }
 """Every backend by its name. A new backend joins here; the law suite in tests/spectral takes its names from here."""
@@ -30,6 +31,7 @@ FORMS: dict[str, Callable[[Matrix], Matrix]] = {
     "native": factors,
     "native_dense": dense_matrix,
     "triton": factors,
+    "triton_dense": dense_matrix,
     "cudnn": dense_matrix,
 }
 """The form of the transition that a backend takes; a backend that is not listed takes the transition itself.
@@ -42,10 +44,20 @@ LayerFunction = Callable[
 ]
 """(x, M, b, h0, matrix, activation, offset) -> all states and the last one. Without M, x is M x + b already."""
 
-LAYERS: dict[str, LayerFunction] = {"native": native.layer, "native_dense": native.layer_dense, "cudnn": cudnn.layer}
+LAYERS: dict[str, LayerFunction] = {
+    "native": native.layer,
+    "native_dense": native.layer_dense,
+    "triton": triton.layer,
+    "triton_dense": triton_dense.layer,
+    "cudnn": cudnn.layer,
+}
 """Backends that form M x + b themselves, and that return the last state as a result beside all states."""
 
-LAST_STATES: dict[str, Callable[..., Tensor]] = {"native": native.last, "native_dense": native.last_dense}
+LAST_STATES: dict[str, Callable[..., Tensor]] = {
+    "native": native.last,
+    "native_dense": native.last_dense,
+    "triton": triton.last,
+}
 """Backends that can compute the last state without keeping any other. They compute no gradients then."""
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {"cudnn": cudnn.ACTIVATIONS}

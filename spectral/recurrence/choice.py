@@ -110,7 +110,7 @@ def _check_runs(name: str, device: torch.device, dtype: torch.dtype, activation:
         )
     elif name == "cudnn" and vmapped:
         reason = "is torch's own RNN, which torch.vmap cannot transform"
-    elif name == "triton":
+    elif name.startswith("triton"):
         reason = triton.refusal(device, dtype)
     elif activation.name not in activations_of(name):
         reason = f"supports only {', '.join(activations_of(name))}; found {activation.name!r}"

@@ -122,12 +122,13 @@ class PreparedLayers(NamedTuple):
         if weight is not None and not _takes_input(name, x):
             linear = torch.nn.functional.linear if x.dim() == 3 else packed_linear.linear
             x, weight, bias = linear(x, weight, bias), None, None
+        # The GPU kernel stores its states in the dtype of its input.
+        x = x.to(torch.bfloat16) if self.bfloat16 and name == "triton" else x
         if name in LAST_STATES and not keep_states:
             last = LAST_STATES[name](x, weight, bias, h0, matrix, self.activation, offset)
             return last, last
         if name in LAYERS:
             return LAYERS[name](x, weight, bias, h0, matrix, self.activation, offset)
-        x = x.to(torch.bfloat16) if self.bfloat16 and name == "triton" else x
         states = BACKENDS[name](x, h0, matrix, self.activation, offset)
         return states, states[..., -1, :, :]
 

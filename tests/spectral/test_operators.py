@@ -5,8 +5,10 @@ import torch
 from torch import Tensor
 
 from spectral.operators import NAMESPACE, Operator
-from spectral.recurrence import dense, native, torch_loop, triton
-from spectral.transition import FACTORS, FACTORS_BACKWARD
+from spectral.recurrence import dense, native, torch_loop, triton, triton_dense
+from spectral.singular_values import ON_GPU as MAP
+from spectral.singular_values import ON_GPU_BACKWARD as MAP_BACKWARD
+from spectral.transition import FACTORS, FACTORS_BACKWARD, ON_GPU, ON_GPU_BACKWARD
 from tests.spectral.agreement import NO_TRITON
 
 T, B, N, FEATURES, M1, M2 = 4, 3, 5, 2, 2, 1
@@ -15,10 +17,17 @@ PHI = ("modrelu", 0.01)
 STATES = {"z": (T, B, N), "h0": (B, N)}
 FACTORED = {"sigma": (N,), "a": (N, R), "c": (N, R)}
 SAVED = [(N, M1), (M1, M1), (N, M2), (M2, M2), (M1, N), (M2, N), (M1, M2)]
+TRITON = [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,)]
 
 CASES = {
     "factors": (FACTORS, [(N,), (N, M1), (N, M2)]),
     "factors_backward": (FACTORS_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), *SAVED]),
+    "triton_factors": (ON_GPU, [(N,), (N, M1), (N, M2)]),
+    "triton_factors_backward": (ON_GPU_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), (7, 16, 16)]),
+    "triton_singular_map": (MAP, [(N,), *[(1,)] * 6, "sigmoid"]),
+    "triton_singular_map, clip": (MAP, [(N,), *[(1,)] * 6, "clip"]),
+    "triton_singular_map_backward": (MAP_BACKWARD, [(N,), (N,), *[(1,)] * 3, "sigmoid"]),
+    "triton_singular_map_backward, clip": (MAP_BACKWARD, [(N,), (N,), *[(1,)] * 3, "clip"]),
     "native": (native.FORWARD, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *PHI]),
     "native, dense": (native.FORWARD, [(T, B, N), (B, N), None, (N, N), None, None, None, None, "tanh", 0.01]),
     "native_backward": (
@@ -52,10 +61,21 @@ CASES = {
     ),
     "dense": (dense.FORWARD, [(T, B, N), (B, N), (N, N), (N,), *PHI]),
     "dense_backward": (dense.BACKWARD, [(T, B, N), (T, B, N), (B, N), (N, N), *PHI, True, True]),
-    "triton": (triton.FORWARD, [(T, B, N), (B, N), (N,), (N, R), (N, R), (N,), *PHI]),
+    "triton": (triton.FORWARD, [*TRITON, (N,), *PHI]),
+    "triton_last": (triton.LAST, [*TRITON, (N,), *PHI]),
     "triton_backward": (
         triton.BACKWARD,
-        [(T, B, N), (T, B, N), (T, B, R), (B, N), (N,), (N, R), (N, R), *PHI, True, True],
+        [(T, B, N), (B, N), *TRITON, (T, B, N), (T, B, R), *PHI, True, True, True, True],
+    ),
+    "triton_dense": (triton_dense.FORWARD, [(T, B, FEATURES), (B, N), (N, N), (N, FEATURES), (N,), (N,), *PHI]),
+    "triton_dense, from z": (triton_dense.FORWARD, [(T, B, N), (B, N), (N, N), None, None, None, "tanh", 0.01]),
+    "triton_dense_backward": (
+        triton_dense.BACKWARD,
+        [(T, B, N), (B, N), (T, B, N), (B, N), (N, N), (T, B, FEATURES), *PHI, True, True, True, True],
+    ),
+    "triton_dense_backward, last state": (
+        triton_dense.BACKWARD,
+        [None, (B, N), (T, B, N), (B, N), (N, N), None, "tanh", 0.01, True, True, False, False],
     ),
 }
 
@@ -96,7 +116,7 @@ def test_torch_accepts_the_operator(name, lead, dtype, layout):
     assert set(found.values()) == {"SUCCESS"}
 
 
-WITHOUT_DERIVATIVE = [native.BACKWARD, torch_loop.BACKWARD, triton.BACKWARD]
+WITHOUT_DERIVATIVE = [native.BACKWARD, torch_loop.BACKWARD, triton.BACKWARD, triton_dense.BACKWARD]
 """Operators whose derivative is refused."""
 
 

@@ -1,0 +1,105 @@
+"""How the Triton kernels of the recurrence divide their work among programs."""
+
+from typing import NamedTuple
+
+RESIDENT = 1 << 15
+"""Entries of A up to which a program of one row reads A and C once for the whole sequence.
+
+In float32, 2^14 entries stay in registers, half of those of a multiprocessor. At 2^15 the compiler keeps about 50 of a
+thread's 128 numbers in its stack, that is in the L1 cache.
+"""
+
+READ_AGAIN = 1 << 13
+"""Entries of A, and as many of C, that stay on the chip above RESIDENT.
+
+The others are read from L1 or L2 at every step, so many at a time.
+"""
+
+SHORTEST_RANGE = 512
+"""The fewest rows of a trial that one program of the sums adds up, if the trial has as many."""
+
+
+SMALLEST_SIDE = 16
+"""The smallest side of a matrix product that every version of Triton takes, but for the side of 8 rows."""
+
+
+class Plan(NamedTuple):
+    """How the batch rows and the columns of A and C are divided among the programs of one direction."""
+
+    rows: int
+    """Batch rows of a program: 1, or those of a tile."""
+    warps: int
+    """Warps of a program; in a tile, also the number of blocks into which the units are cut."""
+    held: int
+    """Columns of A and C that stay on the chip; the others are read so many at a time. All of them in a tile."""
+
+
+class SumPlan(NamedTuple):
+    """How the sums over all steps and rows are divided."""
+
+    tile: int
+    """Rows that are read at a time."""
+    block: int
+    """Units of a program."""
+    warps: int
+    """Warps of a program."""
+    stages: int
+    """Tiles that are on their way at a time."""
+
+
+class Plans(NamedTuple):
+    """The plans of one training step. They decide the order of every sum, hence the bits of the results."""
+
+    forward: Plan
+    backward: Plan
+    sums: SumPlan
+
+
+class Shape(NamedTuple):
+    """What a plan depends on."""
+
+    size: int
+    """The hidden size n."""
+    rank: int
+    """r, the number of columns of A and C."""
+    rows: int
+    """K B, the batch rows of all trials."""
+    bits: int
+    """Bits of a number in which the kernels add."""
+
+
+def by_table(shape: Shape, processors: int) -> Plans:
+    """Return plans that are good on an H100.
+
+    Args:
+        shape: What is to be computed.
+        processors: The number of multiprocessors of the device.
+    """
+    n, r = power_of_two(shape.size), power_of_two(shape.rank)
+    held = r if n * r <= RESIDENT else min(r, max(1, READ_AGAIN // n))
+    # about 32 entries of A and as many of C for each thread
+    alone = Plan(1, min(16, max(1, n * r // 1024)), held)
+    block = min(128, max(16, n))
+    return Plans(alone, alone, SumPlan(32 if shape.bits == 32 else 16, block, 4, 3 if shape.bits == 32 else 1))
+
+
+def ranges(rows: int, size: int, block: int, processors: int) -> tuple[int, int]:
+    """Return into how many ranges the rows of one trial are cut, and how many rows a range has.
+
+    It does not depend on the number of trials, so that a trial has the same bits in any company.
+
+    Args:
+        rows: T B, the rows of a trial.
+        size: The hidden size n.
+        block: Units of a program.
+        processors: The number of multiprocessors of the device.
+    """
+    blocks = -(-size // block)
+    parts = max(1, min(-(-processors // blocks), rows // SHORTEST_RANGE))
+    span = -(-rows // parts)
+    return -(-rows // span), span
+
+
+def power_of_two(size: int) -> int:
+    """Return the smallest power of two that is at least ``size``."""
+    return 1 << max(size - 1, 0).bit_length()
