@@ -132,7 +132,9 @@ class PackedModel(ABC):
 
     def top(self, state: Tensor) -> Tensor:
         """Return the h of the top layer, shape (K, B, H), of a state of shape (K, L, B, S)."""
-        return state[:, -1, :, : self.hidden_size]
+        # A view of a single layer, whose gradient is one too; that of a selected layer is a new array of zeros.
+        layer = state.squeeze(1) if self.layers == 1 else state[:, -1]
+        return layer if self.state_size == self.hidden_size else layer[..., : self.hidden_size]
 
     def _embedded(self, inputs: Tensor) -> Tensor:
         """Return the vectors of token ids (K, B, T), shape (K, B, T, E); other inputs are returned unchanged."""

@@ -54,7 +54,9 @@ KINDS: dict[str, tuple[dict[str, Any], bool]] = {
 
 def specs_of(name: str, count: int = 3, **further: Any) -> list[TrialSpec]:
     fields = {"hidden_size": 16, "steps": 12, "report_every": 5, "batch_size": 8} | KINDS[name][0] | further
-    return [make_trial(i, **({"seed": i, "lr": 0.003 * (i + 1)} | fields)) for i in range(count)]
+    dtype = fields.pop("dtype", "float32")  # a sweep may ask for bfloat16 only with a GPU among its resources
+    specs = [make_trial(i, **({"seed": i, "lr": 0.003 * (i + 1)} | fields)) for i in range(count)]
+    return [s.model_copy(update={"training": s.training.model_copy(update={"dtype": dtype})}) for s in specs]
 
 
 def data_of(spec: TrialSpec, device: torch.device = CUDA) -> TaskData:
