@@ -168,7 +168,7 @@ def check_memory() -> None:
     release()
     total, torch_bytes = torch.cuda.get_device_properties(0).total_memory, torch.cuda.memory_reserved()
     one = 64 * 2_000 * 64 * 4
-    torch.cuda.set_per_process_memory_fraction((torch_bytes + 14 * one + 2**28) / total)
+    torch.cuda.set_per_process_memory_fraction((torch_bytes + 10 * one + 2**28) / total)
     try:
         trainer = trainer_of(specs)
         found = run(trainer)
