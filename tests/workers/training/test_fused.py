@@ -69,6 +69,7 @@ def started(optimizer: str, **fields: Any) -> list[TrainingState]:
     return [TrainingState.start(spec) for spec in specs_of(optimizer, **fields)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "shape"), [*zip(OWN, SHAPES, strict=True), ("adam", SHAPES[-1])], ids=str)
 def test_a_fused_step_is_the_step_of_torchs_operators(optimizer: str, shape: dict[str, Any]) -> None:
     states, by_torch = started(optimizer, **shape), StepOptions(False, False, False)
