@@ -65,9 +65,10 @@ def data_of(spec: TrialSpec, device: torch.device = CUDA) -> TaskData:
         return TaskData(spec.task, Path(folder), device, getattr(torch, spec.training.parameter_dtype))
 
 
-def trainer_of(specs: Sequence[TrialSpec], **changes: Any) -> Trainer:
+def trainer_of(specs: Sequence[TrialSpec], data: TaskData | None = None, **changes: Any) -> Trainer:
     options = StepOptions.of(CUDA, specs[0].training)._replace(**changes)
-    return Trainer([TrainingState.start(spec) for spec in specs], data_of(specs[0]), CUDA, options=options)
+    states = [TrainingState.start(spec) for spec in specs]
+    return Trainer(states, data_of(specs[0]) if data is None else data, CUDA, options=options)
 
 
 def run(trainer: Trainer, ended_early: Sequence[int] = ()) -> tuple[list[Any], list[TrainingState]]:
@@ -105,6 +106,21 @@ def check_graph(name: str) -> None:
         assert graph._pack.captured, "the steps were not captured"
     assert_same(found[1], expected[1])
     assert found[0] == expected[0], [pair for pair in zip(found[0], expected[0], strict=True) if pair[0] != pair[1]][:2]
+
+
+def check_lengths() -> None:
+    """Sequences of unequal lengths are captured too."""
+    specs = specs_of("adam")
+    data, generator = data_of(specs[0]), torch.Generator().manual_seed(0)
+    for name in ("_train", "validation", "test"):
+        whole = getattr(data, name)
+        lengths = torch.randint(1, whole.inputs.shape[1] + 1, (len(whole.inputs),), generator=generator)
+        setattr(data, name, whole._replace(lengths=lengths.to(CUDA)))
+    expected, graph = run(trainer_of(specs, data, graph=False)), trainer_of(specs, data)
+    found = run(graph)
+    assert graph._pack.captured, "the steps were not captured"
+    assert_same(found[1], expected[1])
+    assert found[0] == expected[0]
 
 
 def check_compaction(name: str) -> None:
@@ -199,7 +215,7 @@ def checks() -> list[tuple[str, Callable[[], None]]]:
         ("fed", check_fed, ["adding", "adam", "text", "adamw"]),
     ]
     found = [(f"{family} {name}", partial(check, name)) for family, check, names in families for name in names]
-    return [*found, ("memory", check_memory)]
+    return [*found, ("lengths", check_lengths), ("memory", check_memory)]
 
 
 def main(names: Sequence[str]) -> int:
