@@ -18,7 +18,7 @@ def check_lengths(lengths: Tensor, steps: int, lead: tuple[int, ...], batch: tup
     """Return ``lengths`` as int64 if they fit the input, and raise otherwise.
 
     The values are not checked where they cannot be read: while torch compiles or exports, on the meta device, and on a
-    GPU while a CUDA graph is captured or where ``torch.cuda.set_sync_debug_mode`` makes waiting for the device an error.
+    GPU while a CUDA graph is captured or where ``torch.cuda.set_sync_debug_mode`` makes waiting for it an error.
 
     Args:
         lengths: How many steps of each sequence count. Shape ``batch``, also in a pack, where it then holds for every
