@@ -278,17 +278,6 @@ def _call(back: bool, arrays: list[Any], activation: str, slope: float, most: in
     x, h0, sigma, a, weight = arrays[0], arrays[1], arrays[2], arrays[3], arrays[5]
     trials, steps, batch = x.shape[0] if x.dim() == 4 else 1, x.shape[-3], x.shape[-2]
     rank, inputs = 0 if sigma is None else a.shape[-1], -1 if weight is None else weight.shape[-1]
-    sizes = (
-        trials,
-        steps,
-        batch,
-        h0.shape[-1],
-        rank,
-        inputs,
-        most,
-        NAMES.index(activation),
-        threads.count(),
-        int(back),
-    )
+    sizes = (trials, steps, batch, h0.shape[-1], rank, inputs, most, NAMES.index(activation), threads.count(), int(back))
     built = library.required(h0.dtype)
     built.spectral_run(library.integers(*sizes), ctypes.c_double(slope), library.pointers(arrays))
