@@ -119,6 +119,10 @@ class PackedModel(ABC):
     def read_out(self, read: Tensor) -> Tensor:
         """Return the head's outputs, shape (K, ..., O), for its input ``read``, shape (K, ..., H)."""
         weight, bias = self.parameters["head.weight"], self.parameters["head.bias"]
+        swapped = read.transpose(1, 2) if read.dim() == 4 and read.device.type == "cuda" else None
+        if swapped is not None and swapped.is_contiguous() and not read.is_contiguous():
+            # States that lie time before batch are read so: putting them into order would copy them all, twice.
+            return self.read_out(swapped).transpose(1, 2)
         if weight.shape[1] > 1:
             return linear(read, weight, bias)
         # For a single output the library chooses an algorithm, and so the rounding, by K. A plain sum does not.
