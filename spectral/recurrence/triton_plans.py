@@ -23,6 +23,10 @@ SMALLEST_SIDE = 16
 """The smallest side of a matrix product that every version of Triton takes, but for the side of 8 rows."""
 
 
+TILES = (8, 16)
+"""Batch rows of a tile: the short side of its matrix products."""
+
+
 class Plan(NamedTuple):
     """How the batch rows and the columns of A and C are divided among the programs of one direction."""
 
@@ -62,10 +66,43 @@ class Shape(NamedTuple):
     """The hidden size n."""
     rank: int
     """r, the number of columns of A and C."""
-    rows: int
-    """K B, the batch rows of all trials."""
+    trials: int
+    """K."""
+    batch: int
+    """B, the batch rows of a trial."""
     bits: int
-    """Bits of a number in which the kernels add."""
+    """Bits of a number in which the kernels add: 32 or 64."""
+
+
+def bucket(shape: Shape) -> Shape:
+    """Return the shape with every size rounded up to a power of two; shapes of one bucket have the same plans."""
+    size, rank, trials, batch, bits = shape
+    return Shape(power_of_two(size), power_of_two(rank), power_of_two(trials), power_of_two(batch), bits)
+
+
+def candidates(shape: Shape) -> list[Plan]:
+    """Return plans that may be the fastest for one direction.
+
+    Args:
+        shape: A shape as ``bucket`` returns it.
+    """
+    n, r = shape.size, shape.rank
+    whole = _alone(n, r)
+    rows = [Plan(1, warps, whole.held) for warps in _near(whole.warps)]
+    if n * r > RESIDENT // 2:
+        rows += [Plan(1, 16, held) for held in (r, r // 2, r // 4) if held]
+    if shape.bits != 32:
+        return rows
+    blocks = [warps for warps in (1, 2, 4, 8, 16) if n // warps >= SMALLEST_SIDE and 2 <= n * r // warps // 256 <= 16]
+    return rows + [Plan(tile, warps, r) for tile in TILES for warps in blocks]
+
+
+def sum_candidates(shape: Shape) -> list[SumPlan]:
+    """Return plans that may be the fastest for the sums; the argument as in ``candidates``."""
+    if shape.bits != 32:
+        return []
+    shapes = [(16, 64, 4), (32, 64, 4), (16, 128, 8), (32, 128, 8)]
+    return [SumPlan(tile, block, warps, 3) for tile, block, warps in shapes if block <= max(64, shape.size)]
 
 
 def by_table(shape: Shape, processors: int) -> Plans:
@@ -76,11 +113,21 @@ def by_table(shape: Shape, processors: int) -> Plans:
         processors: The number of multiprocessors of the device.
     """
     n, r = power_of_two(shape.size), power_of_two(shape.rank)
+    alone = _alone(n, r)
+    sums = SumPlan(16, min(64, max(SMALLEST_SIDE, n)), 4, 3 if shape.bits == 32 else 1)
+    return Plans(alone, alone, sums)
+
+
+def _alone(n: int, r: int) -> Plan:
+    """Return a plan for rows by themselves, for n and r that are powers of two."""
     held = r if n * r <= RESIDENT else min(r, max(1, READ_AGAIN // n))
     # about 32 entries of A and as many of C for each thread
-    alone = Plan(1, min(16, max(1, n * r // 1024)), held)
-    block = min(128, max(16, n))
-    return Plans(alone, alone, SumPlan(32 if shape.bits == 32 else 16, block, 4, 3 if shape.bits == 32 else 1))
+    return Plan(1, min(16, max(1, n * r // 1024)), held)
+
+
+def _near(warps: int) -> list[int]:
+    """Return numbers of warps near one that may be better."""
+    return [number for number in (warps // 2, warps, 2 * warps) if 1 <= number <= 16]
 
 
 def ranges(rows: int, size: int, block: int, processors: int) -> tuple[int, int]:
