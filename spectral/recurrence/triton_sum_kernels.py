@@ -72,7 +72,7 @@ def partial_sums(
 
     Reads delta and states (K, T B, n), h0 (K, B, n), skinny = h_{t-1} C and q = delta A (K, T B, r), x (K, T B, I).
     Writes (K, ranges, length): the gradients of M (n, I), b (n), the offset (n), sigma (n), a and c (n, r), one after
-    another, as far as they are wanted. COLUMNS is 0 if that of M is not, else I, which is 1 or padded to a power of two.
+    another, as far as they are wanted. COLUMNS is 0 if that of M is not, else I: 1, or padded to a power of two.
     """
     part, block, trial = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2).to(tl.int64)
     begin = part * span

@@ -90,7 +90,7 @@ def fill(
             part.zero_()
         return
     rows = steps * batch
-    parts, span = ranges(rows, n, plan.block, processors_of(delta.device))
+    parts, span = ranges(rows, n, plan, processors_of(delta.device))
     partial = sums.sigma.new_empty(trials, parts, length)
     kernels = importlib.import_module("spectral.recurrence.triton_sum_kernels")
     wanted = {"MATRIX": matrix, "OFFSET": offset, "BIAS": bias}

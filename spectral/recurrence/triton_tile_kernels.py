@@ -121,7 +121,7 @@ def forward(
     h = tl.load(h0 + (trial * batch + first) * n + at, mask=here, other=0.0).to(NUMBER)
     last += (trial * batch + first) * n
     begin = trial * steps * batch + first
-    states += begin * n
+    states += (begin - batch) * n
     skinny += begin * r
     if FEATURES == 0:
         x += begin * n
@@ -158,15 +158,20 @@ def forward(
             x_next = tl.load(x + row, mask=exists & (t + 1 < steps), other=0.0)
         else:
             x_next = tl.load(x + at_x, mask=here_x & (t + 1 < steps), other=0.0)
-        q = tl.sum(product(c_held, h, PRECISION, DOT), 0)
+        part = product(c_held, h, PRECISION, DOT)
+        # What is stored moves between threads first. It does so while tensor cores are at work.
+        if KEEP:
+            tl.store(states + at, h.to(states.dtype.element_ty), mask=here & (t > 0))
+            states += batch * n
+        q = tl.sum(part, 0)
         z += diagonal * h
-        z += product(a_held, in_all_groups(q, GROUPS), PRECISION, DOT)
-        h = phi(z, moved, ACTIVATION, SLOPE)
+        part = product(a_held, in_all_groups(q, GROUPS), PRECISION, DOT)
         if KEEP:
             tl.store(skinny + at_r, q.to(skinny.dtype.element_ty), mask=here_r)
-            tl.store(states + at, h.to(states.dtype.element_ty), mask=here)
-            states += batch * n
             skinny += batch * r
+        h = phi(z + part, moved, ACTIVATION, SLOPE)
+    if KEEP:
+        tl.store(states + at, h.to(states.dtype.element_ty), mask=here)
     tl.store(last + at, h.to(last.dtype.element_ty), mask=here)
 
 
@@ -236,13 +241,16 @@ def backward(
             grad -= step
             given = tl.load(grad + at, mask=here & more, other=0.0)
         d = descend(carried, h, ACTIVATION, SLOPE)
-        q = tl.sum(product(a_held, d, PRECISION, DOT), 0)
+        part = product(a_held, d, PRECISION, DOT)
+        # What is stored moves between threads first. It does so while tensor cores are at work.
+        tl.store(delta + at, d.to(delta.dtype.element_ty), mask=here)
+        q = tl.sum(part, 0)
         carried = diagonal * d
         if GRAD:
             carried += given.to(NUMBER)
-        carried += product(c_held, in_all_groups(q, GROUPS), PRECISION, DOT)
-        tl.store(delta + at, d.to(delta.dtype.element_ty), mask=here)
+        part = product(c_held, in_all_groups(q, GROUPS), PRECISION, DOT)
         tl.store(q_all + at_r, q.to(q_all.dtype.element_ty), mask=here_r)
+        carried += part
         delta -= step
         q_all -= batch * r
         h = before

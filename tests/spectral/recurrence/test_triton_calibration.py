@@ -179,10 +179,24 @@ def test_candidates_fit_the_hardware():
 
 
 def test_ranges_cover_the_rows_whatever_the_number_of_trials():
+    plan = SumPlan(16, 64, 4, 3)
     for rows, size, processors in [(1, 1, 1), (100352, 128, 132), (25088, 1024, 132), (511, 64, 132), (5, 7, 132)]:
-        parts, span = ranges(rows, size, 64, processors)
+        parts, span = ranges(rows, size, plan, processors)
         assert (parts - 1) * span < rows <= parts * span
-        assert parts <= processors
+        assert span % plan.tile == 0
+        assert parts <= processors * plan.share
+
+
+def test_the_table_follows_what_was_measured_on_an_h100():
+    def rows(*shape):
+        return [plan.rows for plan in by_table(Shape(*shape, 32), 132)[:2]]
+
+    assert rows(128, 32, 1, 128) == rows(128, 32, 16, 32) == rows(512, 32, 64, 32) == [1, 1]
+    assert rows(128, 32, 32, 32) == rows(256, 32, 32, 32) == [8, 8]
+    assert rows(128, 64, 64, 32) == [1, 1], "A and C in three-pass TF32 would not stay in registers"
+    assert by_table(Shape(128, 32, 32, 32, 64), 132).forward.rows == 1, "tiles multiply in float32"
+    assert by_table(Shape(1024, 64, 1, 128, 32), 132).forward == Plan(1, 16, 8)
+    assert by_table(Shape(1, 1, 1, 1, 32), 132).backward == Plan(1, 1, 1)
 
 
 def test_bucket_rounds_up():
