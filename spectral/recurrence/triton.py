@@ -161,7 +161,7 @@ def _run_backward(grad: Tensor | None, grad_last: Tensor | None, *arguments: Any
     name, slope, need_matrix, need_weight, need_bias, need_offset = arguments[9:]
     delta, q, grad_h0 = torch.empty_like(states), torch.empty_like(skinny), torch.empty_like(h0)
     cut = plans(h0, a)
-    given, results = (states, h0, sigma, a, c), (delta, q, grad_h0)
+    given, results = (states, sigma, a, c), (delta, q, grad_h0)
     triton_launch.backward(grad, grad_last, given, results, Activation(name, slope), cut.backward)
     features = weight.shape[-1] if need_weight else 0
     sums = triton_sums.empty(h0, sigma, a.shape[-1], features, need_matrix, need_bias, need_offset)

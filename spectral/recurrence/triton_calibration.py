@@ -167,7 +167,7 @@ class _Problem:
 
     def backward(self, plan: Plan) -> None:
         """Run backward."""
-        given = (self.states, self.h0, self.sigma, self.a, self.c)
+        given = (self.states, self.sigma, self.a, self.c)
         triton_launch.backward(None, self.end, given, (self.delta, self.q, self.h0), Activation("relu"), plan)
 
     def sums(self, plan: SumPlan) -> None:
