@@ -29,7 +29,7 @@ class Plan(NamedTuple):
 def plan(m1: int, m2: int) -> Plan:
     """Return how the kernels divide the work for m1 and m2 reflectors."""
     width = padded(m1, m2)
-    return Plan(width, 64, 4, 8 if width == 16 else 16)
+    return Plan(width, 64, 4, 8) if width == 16 else Plan(width, 32, 2, 8)
 
 
 def padded(m1: int, m2: int) -> int:
@@ -105,5 +105,5 @@ def _launch(name: str, tensors: list[Tensor], sigma: Tensor, u: Tensor, v: Tenso
     steps = -(-n // cut.rows)
     own = cut.rows * -(-steps // most)
     options = {"M": cut.width, "ROWS": cut.rows, "SPLIT": cut.split, "num_warps": cut.warps, **constants}
-    grid = (-(-n // own), trials)
+    grid = (trials, -(-n // own))
     gpu.launch(f"factors_kernels.{name}", grid, sigma, [*tensors, n, m1, m2, own], **options)
