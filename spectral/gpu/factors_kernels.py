@@ -98,9 +98,9 @@ def inverse(upper, diagonal_inverse, M: tl.constexpr, LEVELS: tl.constexpr):
     """
     i, j = tl.arange(0, M)[None, :, None], tl.arange(0, M)[None, None, :]
     t = diagonal_inverse
-    for level in tl.static_range(LEVELS):
-        size = 1 << level
-        between = ((i // size) % 2 == 0) & (j // size == i // size + 1)
+    for level in range(LEVELS):
+        row, column = i >> level, j >> level
+        between = (row % 2 == 0) & (column == row + 1)
         t -= product(product(t, tl.where(between, upper, 0.0)), t)
     return t
 
