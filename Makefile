@@ -28,7 +28,7 @@ $(READY): pyproject.toml requirements.lock deploy/dependencies.py
 	@echo "Installing the packages of requirements.lock into $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python deploy/dependencies.py install
-	@$(BIN)/python -c "from spectral.recurrence.native_library import build_all; build_all()"
+	@$(BIN)/python -c "from spectral.cpu.library import build_all; build_all()"
 	@touch $@
 
 setup: $(READY) ## create .venv with the pinned packages

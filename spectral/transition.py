@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from spectral.autocast import without_autocast
+from spectral.cpu import transition as cpu
 from spectral.gpu import device as gpu
 from spectral.gpu import factors as kernels
 from spectral.householder import reference, wy
@@ -70,7 +71,11 @@ def factors(matrix: Matrix) -> Factors:
         return matrix
     assert isinstance(matrix, Transition), "factors cannot be computed from W alone"
     sigma, u, v = matrix
-    operator = ON_GPU if _runs_on_gpu(sigma, u, v) else FACTORS
+    operator = FACTORS
+    if _runs_on_cpu(sigma, u, v):
+        operator = ON_CPU
+    elif _runs_on_gpu(sigma, u, v):
+        operator = ON_GPU
     with without_autocast(sigma.device):
         return Factors(sigma, *operator(sigma, u, v)[:2])
 
@@ -81,6 +86,11 @@ def _runs_on_gpu(sigma: Tensor, u: Tensor, v: Tensor) -> bool:
         return False
     alike = sigma.dtype == u.dtype == v.dtype and sigma.shape == u.shape[:-1] == v.shape[:-1]
     return alike and kernels.fits(sigma.shape[-1], u.shape[-1], v.shape[-1])
+
+
+def _runs_on_cpu(*tensors: Tensor) -> bool:
+    """Return whether compiled code takes the tensors. A compiler or exporter is given torch's operators instead."""
+    return not torch.compiler.is_compiling() and cpu.runs(*tensors)
 
 
 def _plain_factors(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
@@ -176,8 +186,8 @@ FACTORS_BACKWARD = Operator(
 )
 
 
-def _plain_on_gpu(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return A and C by torch's own operators, and nothing of what a kernel keeps."""
+def _plain_of_kernels(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return A and C by torch's own operators, and nothing of what compiled code or a kernel keeps."""
     a, c, *_ = _plain_factors(sigma, u, v)
     return a, c, absent(u)
 
@@ -197,7 +207,7 @@ ON_GPU = Operator(
     setup=_keep_factors,
     backward=_gradient_on_gpu,
     kept=1,
-    plain=_plain_on_gpu,
+    plain=_plain_of_kernels,
 )
 """``FACTORS`` as one kernel."""
 ON_GPU_BACKWARD = Operator(
@@ -210,13 +220,80 @@ ON_GPU_BACKWARD = Operator(
 )
 
 
+def _gradient_on_cpu(ctx: Any, grad_a: Tensor | None, grad_c: Tensor | None) -> tuple[Any, ...]:
+    if grad_a is None and grad_c is None:
+        return None, None, None
+    gradients: tuple[Tensor, ...] = ON_CPU_BACKWARD(grad_a, grad_c, *ctx.saved_tensors)
+    return gradients
+
+
+def _keep_matrix(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _matrix_gradient(ctx: Any, grad: Tensor | None) -> tuple[Any, ...]:
+    if grad is None:
+        return None, None, None
+    gradients: tuple[Tensor, ...] = MATRIX_BACKWARD(grad, *ctx.saved_tensors)
+    return gradients
+
+
+def _plain_matrix_backward(grad: Tensor, sigma: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return grad.diagonal(dim1=-2, dim2=-1), grad @ c, grad.mT @ a
+
+
+ON_CPU = Operator(
+    "native_factors(Tensor sigma, Tensor u, Tensor v) -> (Tensor a, Tensor c, Tensor saved)",
+    cpu.run,
+    (1, 2, 2),
+    fake=cpu.fake,
+    setup=_keep_factors,
+    backward=_gradient_on_cpu,
+    kept=1,
+    plain=_plain_of_kernels,
+)
+"""``FACTORS`` in compiled code, each trial from its own reflectors alone."""
+ON_CPU_BACKWARD = Operator(
+    "native_factors_backward(Tensor? grad_a, Tensor? grad_c, Tensor sigma, Tensor u, Tensor v, Tensor saved) "
+    "-> (Tensor, Tensor, Tensor)",
+    cpu.run_backward,
+    (2, 2, 1, 2, 2, 1),
+    fake=cpu.fake_backward,
+    plain=_plain_factors_backward,
+)
+MATRIX = Operator(
+    "native_matrix(Tensor sigma, Tensor a, Tensor c) -> Tensor",
+    cpu.run_matrix,
+    (1, 2, 2),
+    fake=cpu.fake_matrix,
+    setup=_keep_matrix,
+    backward=_matrix_gradient,
+    plain=lambda sigma, a, c: _plain_matrix(sigma, a, c),
+)
+"""W from its factors in compiled code, each trial from its own columns alone."""
+MATRIX_BACKWARD = Operator(
+    "native_matrix_backward(Tensor grad, Tensor sigma, Tensor a, Tensor c) -> (Tensor, Tensor, Tensor)",
+    cpu.run_matrix_backward,
+    (2, 1, 2, 2),
+    fake=cpu.fake_matrix_backward,
+    plain=_plain_matrix_backward,
+)
+
+
 def dense(matrix: Matrix) -> Tensor:
     """Return W as a tensor, shape (..., n, n). Cost: 2 n^2 r flop, or none if ``matrix`` is a tensor already."""
     if isinstance(matrix, Tensor):
         return matrix
     sigma, a, c = factors(matrix)
     with without_autocast(sigma.device):
-        return a @ c.mT + torch.diag_embed(sigma)
+        if _runs_on_cpu(sigma, a, c):
+            w: Tensor = MATRIX(sigma, a, c)
+            return w
+        return _plain_matrix(sigma, a, c)
+
+
+def _plain_matrix(sigma: Tensor, a: Tensor, c: Tensor) -> Tensor:
+    return a @ c.mT + torch.diag_embed(sigma)
 
 
 def dense_literal(transition: Transition) -> Tensor:

@@ -25,7 +25,7 @@ ENTRY = "workers.models"
 PACKAGES = ("workers", "spectral")
 PREFIX = "_spectral_rnn_model_"
 DIGEST_LENGTH = 12
-DATA_SUFFIXES = (".cpp",)
+DATA_SUFFIXES = (".cpp", ".h")
 """The suffixes of the data files that are packed with the modules in the same folder, which read them."""
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 """The name of the distribution of each module that has another name itself."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from spectral.autocast import computing_dtype, without_autocast
+from spectral.cpu import transition as cpu
 from spectral.gpu import columns as kernels
 from spectral.householder import reference
 from spectral.operators import is_plain_eager
@@ -93,6 +94,8 @@ def normalize_all_reflectors_(raws: Iterable[Tensor]) -> None:
     for raw in raws:
         if not torch.compiler.is_compiling() and kernels.normalizes(raw) and is_plain_eager([raw]):
             together.setdefault((raw.device, raw.dtype), []).append(raw)
+        elif type(raw) in (Tensor, torch.nn.Parameter) and _runs_on_cpu(raw):
+            cpu.normalize_(raw)
         else:
             _normalize(raw)
     for alike in together.values():
@@ -105,6 +108,11 @@ def _normalize(raw: Tensor) -> None:
     columns.div_(torch.linalg.vector_norm(columns, dim=-2, keepdim=True).clamp_min_(1.0))
     if columns is not raw:
         raw.copy_(columns)
+
+
+def _runs_on_cpu(raw: Tensor) -> bool:
+    """Return whether compiled code scales the columns, in an order that does not depend on how many there are."""
+    return not torch.compiler.is_compiling() and raw.is_contiguous() and cpu.runs(raw)
 
 
 def orthogonality_error(raw: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ BACKENDS: dict[str, Backend] = {
     "dense": dense.run,
     "native": native.run,
     "native_dense": native.run_dense,
+    "native_mixed": native.run_mixed,
     "triton": triton.run,
     "triton_dense": triton_dense.run,
     "cudnn": cudnn.run,
@@ -30,6 +31,7 @@ FORMS: dict[str, Callable[[Matrix], Matrix]] = {
     "dense": dense_matrix,
     "native": factors,
     "native_dense": dense_matrix,
+    "native_mixed": factors,
     "triton": factors,
     "triton_dense": dense_matrix,
     "cudnn": dense_matrix,
@@ -49,6 +51,7 @@ LAYERS: dict[str, LayerFunction] = {
     "native_dense": native.layer_dense,
     "triton": triton.layer,
     "triton_dense": triton_dense.layer,
+    "native_mixed": native.layer_mixed,
     "cudnn": cudnn.layer,
 }
 """Backends that form M x + b themselves, and that return the last state as a result beside all states."""
@@ -57,6 +60,7 @@ LAST_STATES: dict[str, Callable[..., Tensor]] = {
     "native": native.last,
     "native_dense": native.last_dense,
     "triton": triton.last,
+    "native_mixed": native.last_mixed,
 }
 """Backends that can compute the last state without keeping any other. They compute no gradients then."""
 

@@ -35,15 +35,20 @@ def choose(size: int, rank: int, *, native: bool = False) -> str:
     """Return the backend that 'auto' chooses on the CPU and on every other device but CUDA ones.
 
     A factored step takes 12 n r flop for each row, a dense one 6 n^2. Measurements decide between them for small n, and
-    for the loop in torch, whose skinny products run below the speed of square ones.
+    for the loop in torch, whose skinny products run below the speed of square ones. ``native_mixed`` is ``native_dense``
+    for a trial of that rank. In a pack it is ``native`` for trials of lower rank, so that each has the form that it has
+    alone.
 
     Args:
         size: The hidden size n.
         rank: r = m1 + m2, the number of reflectors on both sides.
         native: Whether the compiled loop can run.
     """
+    if native and size >= SMALLEST_FACTORED["native"]:
+        # A trial of a pack has a rank of its own, which may be lower.
+        return "native" if 2 * rank <= size else "native_mixed"
     if native:
-        return "native" if size >= SMALLEST_FACTORED["native"] and 2 * rank <= size else "native_dense"
+        return "native_dense"
     return "torch_loop" if size >= SMALLEST_FACTORED["torch_loop"] and 4 * rank <= size else "dense"
 
 

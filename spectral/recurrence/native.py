@@ -1,7 +1,7 @@
-"""The backends ``native`` and ``native_dense``: the recurrence in C++ on the CPU, one call for the whole sequence.
+"""The backends ``native``, ``native_dense`` and ``native_mixed``: the recurrence in C++ on the CPU, one call for the whole sequence.
 
 The library is compiled on first use; see README.md in this folder. ``run`` takes W = diag(sigma) + A C^T, ``run_dense``
-takes W itself. ``layer`` and ``layer_dense`` take the input x, M and b in place of z = M x + b, so that neither z nor
+takes W itself, and ``run_mixed`` takes factors and forms W for trials that cost less with it. ``layer`` and ``layer_dense`` take the input x, M and b in place of z = M x + b, so that neither z nor
 its gradient is ever stored.
 """
 
@@ -12,23 +12,18 @@ import torch
 from torch import Tensor
 
 from spectral.operators import Operator, absent, present
-from spectral.recurrence import buffer_pool, native_library
+from spectral.cpu import library, threads
+from spectral.recurrence import buffer_pool
 from spectral.recurrence.activation import NAMES, Activation
-from spectral.transition import Factors, Matrix, factors
+from spectral.transition import Matrix, factors
 from spectral.transition import dense as dense_transition
 
 
-def available(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether these backends can run: on the CPU, in float32 or float64, with a library that can be built.
+available = library.available
+"""(device, dtype) -> whether these backends can run."""
 
-    The first call for a dtype on the CPU loads the library, and compiles it if it is missing.
-    """
-    return device.type == "cpu" and dtype in native_library.SCALARS and native_library.library(dtype) is not None
-
-
-# What torch.compiler.assume_constant_result does: the compiler calls the function and does not look into it. Calling
-# that here would import the whole compiler, which takes seconds.
-available._dynamo_marked_constant = True  # type: ignore[attr-defined]
+ALL = 2**62
+"""As ``most`` below: no trial has more columns."""
 
 
 def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
@@ -37,6 +32,14 @@ def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: T
     Shapes are those of ``reference.run``. Cost: 12 n r B T flop for forward, backward and the gradients of W.
     """
     return layer(z, None, None, h0, matrix, activation, offset)[0]
+
+
+def run_mixed(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
+    """Return all states as ``run`` does, each trial computed in the form that costs it less: factors, or W.
+
+    Shapes are those of ``reference.run``. A trial costs what it costs alone, and its bits are the same.
+    """
+    return layer_mixed(z, None, None, h0, matrix, activation, offset)[0]
 
 
 def run_dense(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
@@ -68,7 +71,22 @@ def layer(
         activation: The nonlinearity phi.
         offset: The offset of modReLU, shape (n,).
     """
-    states, end, *_ = FORWARD(x, h0, *_factors(matrix), weight, bias, offset, activation.name, activation.slope)
+    states, end, *_ = FORWARD(x, h0, *factors(matrix), weight, bias, offset, activation.name, activation.slope, ALL)
+    return states, end
+
+
+def layer_mixed(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    h0: Tensor,
+    matrix: Matrix,
+    activation: Activation,
+    offset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return all states and the last state of a layer as ``layer`` does, each trial in the form that costs it less."""
+    most = h0.shape[-1] // 2
+    states, end, *_ = FORWARD(x, h0, *factors(matrix), weight, bias, offset, activation.name, activation.slope, most)
     return states, end
 
 
@@ -83,7 +101,7 @@ def layer_dense(
 ) -> tuple[Tensor, Tensor]:
     """Return all states and the last state of a layer as ``layer`` does, with W formed."""
     w = dense_transition(matrix)
-    states, end, *_ = FORWARD(x, h0, None, w, None, weight, bias, offset, activation.name, activation.slope)
+    states, end, *_ = FORWARD(x, h0, None, w, None, weight, bias, offset, activation.name, activation.slope, ALL)
     return states, end
 
 
@@ -97,7 +115,22 @@ def last(
     offset: Tensor | None = None,
 ) -> Tensor:
     """Return the last state of a layer without keeping any other; arguments as in ``layer``."""
-    end: Tensor = LAST(x, h0, *_factors(matrix), weight, bias, offset, activation.name, activation.slope)
+    end: Tensor = LAST(x, h0, *factors(matrix), weight, bias, offset, activation.name, activation.slope, ALL)
+    return end
+
+
+def last_mixed(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    h0: Tensor,
+    matrix: Matrix,
+    activation: Activation,
+    offset: Tensor | None = None,
+) -> Tensor:
+    """Return the last state of a layer as ``last`` does, each trial in the form that costs it less."""
+    most = h0.shape[-1] // 2
+    end: Tensor = LAST(x, h0, *factors(matrix), weight, bias, offset, activation.name, activation.slope, most)
     return end
 
 
@@ -112,128 +145,94 @@ def last_dense(
 ) -> Tensor:
     """Return the last state of a layer as ``last`` does, with W formed."""
     w = dense_transition(matrix)
-    end: Tensor = LAST(x, h0, None, w, None, weight, bias, offset, activation.name, activation.slope)
+    end: Tensor = LAST(x, h0, None, w, None, weight, bias, offset, activation.name, activation.slope, ALL)
     return end
-
-
-def _factors(matrix: Matrix) -> Factors:
-    """Return the factors, with one zero column if there are no reflectors: rank 0 means dense to the library."""
-    sigma, a, c = factors(matrix)
-    if a.shape[-1]:
-        return Factors(sigma, a, c)
-    column = sigma.new_zeros(*sigma.shape, 1)
-    return Factors(sigma, column, column)
 
 
 def _run(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return all states (T, B, n), the last state (B, n), and h C at every step (T, B, r), absent without sigma.
 
-    The arguments are x, h0, sigma, a, c, weight, bias and offset, in the order of Problem in native.cpp, and the name
-    and slope of the nonlinearity. x is the input (T, B, I), or z (T, B, n) without ``weight``; h0 (B, n); sigma (n), a
-    and c (n, r), or a = W (n, n) with sigma and c None; modReLU's offset (n); all of them with a leading K in a pack.
+    The arguments are x, h0, sigma, a, c, weight, bias and offset, in the order of Problem in recurrence.h; the name and
+    slope of the nonlinearity; and ``most``: a trial with more columns than this is computed with its W. x is the input
+    (T, B, I), or z (T, B, n) without ``weight``; h0 (B, n); sigma (n), a and c (n, r), or a = W (n, n) with sigma and c
+    None; modReLU's offset (n); all of them with a leading K in a pack. h C has min(r, most) columns, at least one.
 
     The last state is a result of its own, so that a loss that reads only it needs no gradient array of the size of all
     states.
     """
-    inputs, activation, slope = [_contiguous(tensor) for tensor in arguments[:8]], *arguments[8:]
-    x, h0, sigma, a = inputs[:4]
+    inputs = [_contiguous(tensor) for tensor in arguments[:8]]
+    x, h0 = inputs[:2]
     states = buffer_pool.empty((*x.shape[:-1], h0.shape[-1]), x)
-    skinny = absent(x) if sigma is None else buffer_pool.empty((*x.shape[:-1], a.shape[-1]), x)
+    width = _skinny(arguments)
+    skinny = buffer_pool.empty((*x.shape[:-1], width), x) if width else absent(x)
     end = torch.empty_like(h0)
-    _call(False, [*inputs, None, None, states, present(skinny), None, end, *[None] * 4], activation, slope)
+    _call(False, [*inputs, None, None, states, present(skinny), None, end, *[None] * 6], *arguments[8:])
     return states, end, skinny
 
 
+def _skinny(arguments: Any) -> int:
+    """Return how many columns h C has, at least one: those of the largest trial that is not computed with its W.
+
+    0 if W is given.
+    """
+    return 0 if arguments[2] is None else max(1, min(arguments[3].shape[-1], arguments[10]))
+
+
 def _fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    x, h0, sigma, a = arguments[:4]
-    states, end = x.new_empty(*x.shape[:-1], h0.shape[-1]), h0.new_empty(h0.shape)
-    return states, end, absent(x) if sigma is None else x.new_empty(*x.shape[:-1], a.shape[-1])
+    x, h0 = arguments[:2]
+    states, end, width = x.new_empty(*x.shape[:-1], h0.shape[-1]), h0.new_empty(h0.shape), _skinny(arguments)
+    return states, end, x.new_empty(*x.shape[:-1], width) if width else absent(x)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     states, _, skinny = output
     ctx.save_for_backward(*inputs[:8], states, skinny)
-    ctx.activation, ctx.slope = inputs[8:]
+    ctx.options = inputs[8:]
 
 
 def _backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
     """Return the gradients of all arguments of ``_run``."""
     if grad is None and grad_last is None:
-        return (None,) * 10
+        return (None,) * 11
     saved = ctx.saved_tensors
-    weight, bias, core = saved[5], saved[6], saved[3].shape[-1]
+    weight = saved[5]
     with_delta = weight is None or ctx.needs_input_grad[0]
-    results = BACKWARD(grad, grad_last, *saved, ctx.activation, ctx.slope, with_delta)
-    delta, grad_h0, grad_sigma, out, grad_c, grad_offset = results
+    delta, grad_h0, *others = BACKWARD(grad, grad_last, *saved, *ctx.options, with_delta)
     grad_x = present(delta)
     if weight is not None and grad_x is not None:
         grad_x = grad_x @ weight.unsqueeze(-3)
-    return (
-        grad_x,
-        grad_h0,
-        present(grad_sigma),
-        # Rows of ``out``: first the gradient of A or W, then those of M, and that of b in the last one.
-        out.narrow(-2, 0, core).mT,
-        None if saved[4] is None else grad_c,
-        None if weight is None else out.narrow(-2, core, out.shape[-2] - core - 1).mT,
-        None if bias is None else out.select(-2, -1).clone(),  # a view would keep the whole of ``out``
-        present(grad_offset),
-        None,
-        None,
-    )
+    gradients = (None if given is None else own for given, own in zip(saved[2:8], others, strict=True))
+    return grad_x, grad_h0, *gradients, None, None, None
 
 
 def _run_backward(grad: Tensor | None, grad_last: Tensor | None, *arguments: Any) -> tuple[Tensor, ...]:
-    """Return dL/dz, absent unless asked for; the gradients of h0, sigma, [A or W, M, b]^T, C and the offset.
+    """Return dL/dz, absent unless asked for; the gradients of h0, sigma, A or W, C, M, b and the offset, absent for None.
 
     Args:
         grad: The gradient of all states, or None.
         grad_last: The gradient of the last state, or None.
-        arguments: The inputs of ``_run``, its first and its third result, the nonlinearity's name and slope, and
-            whether dL/dz is wanted.
+        arguments: The inputs of ``_run``, its first and its third result, the nonlinearity's name and slope, ``most``,
+            and whether dL/dz is wanted.
     """
     *inputs, states, skinny = (_contiguous(tensor) for tensor in arguments[:10])
-    x, h0, sigma, a, _, weight, _, offset = inputs
-    n, core, features = h0.shape[-1], a.shape[-1], 0 if weight is None else weight.shape[-1] + 1
-    # The library writes one sum for each slice of the batch; they are added below in one order, so that the result does
-    # not depend on the number of threads.
-    sums = (*h0.shape[:-2], native_library.slices(h0.dtype, h0.shape[-2]))
-    delta = buffer_pool.empty(states.shape, states) if arguments[12] else None
-    grad_h0 = torch.empty_like(h0)
-    grad_sigma = None if sigma is None else x.new_empty(*sums, n)
-    grad_in = None if sigma is None else x.new_empty(*sums, core, n)
-    grad_out = x.new_empty(*sums, core + features, n)
-    grad_offset = None if offset is None else x.new_empty(*sums, n)
+    delta = buffer_pool.empty(states.shape, states) if arguments[13] else None
+    own = [None if tensor is None else torch.empty_like(tensor) for tensor in inputs[1:]]
     given = (*inputs, _contiguous(grad), _contiguous(grad_last), states, present(skinny))
-    _call(True, [*given, delta, grad_h0, grad_sigma, grad_out, grad_in, grad_offset], *arguments[10:12])
-    return (
-        absent(x) if delta is None else delta,
-        grad_h0,
-        absent(x) if grad_sigma is None else grad_sigma.sum(-2),
-        grad_out.sum(-3),
-        absent(x) if grad_in is None else grad_in.sum(-3).mT,
-        absent(x) if grad_offset is None else grad_offset.sum(-2),
-    )
+    _call(True, [*given, delta, *own], *arguments[10:13])
+    return tuple(absent(states) if result is None else result for result in (delta, *own))
 
 
 def _fake_backward(grad: Tensor | None, grad_last: Tensor | None, *arguments: Any) -> tuple[Tensor, ...]:
-    x, h0, sigma, a, c, weight, _, offset, states, _ = arguments[:10]
-    lead, n, core, features = h0.shape[:-2], h0.shape[-1], a.shape[-1], 0 if weight is None else weight.shape[-1] + 1
-    return (
-        states.new_empty(states.shape) if arguments[12] else absent(x),
-        h0.new_empty(h0.shape),
-        absent(x) if sigma is None else sigma.new_empty(sigma.shape),
-        x.new_empty(*lead, core + features, n),
-        absent(x) if c is None else c.new_empty(*lead, core, n).mT,
-        absent(x) if offset is None else offset.new_empty(offset.shape),
-    )
+    inputs, states = arguments[1:8], arguments[8]
+    own = (absent(states) if tensor is None else tensor.new_empty(tensor.shape) for tensor in inputs)
+    return states.new_empty(states.shape) if arguments[13] else absent(states), *own
 
 
 def _run_last(*arguments: Any) -> Tensor:
     """Return the last state alone; arguments as for ``_run``. No array of the size of all states is made."""
-    inputs, activation, slope = [_contiguous(tensor) for tensor in arguments[:8]], *arguments[8:]
+    inputs = [_contiguous(tensor) for tensor in arguments[:8]]
     end = torch.empty_like(inputs[1])
-    _call(False, [*inputs, *[None] * 5, end, *[None] * 4], activation, slope)
+    _call(False, [*inputs, *[None] * 5, end, *[None] * 6], *arguments[8:])
     return end
 
 
@@ -242,9 +241,9 @@ _DIMS = (3, 2, 1, 2, 2, 2, 1, 1)
 _REFUSAL = "It is compiled code with a backward pass written by hand. "
 
 FORWARD = Operator(
-    f"native({_INPUTS}, str activation, float slope) -> (Tensor states, Tensor last, Tensor skinny)",
+    f"native({_INPUTS}, str activation, float slope, int most) -> (Tensor states, Tensor last, Tensor skinny)",
     _run,
-    (*_DIMS, 0, 0),
+    (*_DIMS, 0, 0, 0),
     fake=_fake,
     setup=_keep,
     backward=_backward,
@@ -253,16 +252,17 @@ FORWARD = Operator(
 )
 BACKWARD = Operator(
     f"native_backward(Tensor? grad, Tensor? grad_last, {_INPUTS}, Tensor states, Tensor skinny, str activation, "
-    "float slope, bool with_delta) -> (Tensor delta, Tensor h0, Tensor sigma, Tensor out, Tensor c, Tensor offset)",
+    "float slope, int most, bool with_delta) -> (Tensor delta, Tensor h0, Tensor sigma, Tensor a, Tensor c, "
+    "Tensor weight, Tensor bias, Tensor offset)",
     _run_backward,
-    (3, 2, *_DIMS, 3, 3, 0, 0, 0),
+    (3, 2, *_DIMS, 3, 3, 0, 0, 0, 0),
     fake=_fake_backward,
     refusal=_REFUSAL + "For second derivatives use backend='dense' or 'reference', without checkpoint_every",
 )
 LAST = Operator(
-    f"native_last({_INPUTS}, str activation, float slope) -> Tensor",
+    f"native_last({_INPUTS}, str activation, float slope, int most) -> Tensor",
     _run_last,
-    (*_DIMS, 0, 0),
+    (*_DIMS, 0, 0, 0),
     fake=lambda *arguments: arguments[1].new_empty(arguments[1].shape),
     plain=lambda *arguments: FORWARD(*arguments)[1],
 )
@@ -273,16 +273,11 @@ def _contiguous(x: Any) -> Any:
     return None if x is None else x.contiguous()
 
 
-def _call(back: bool, arrays: list[Any], activation: str, slope: float) -> None:
-    """Run forward or backward over time; ``arrays`` are in the order of Problem in native.cpp, None for null."""
-    library = native_library.library(arrays[1].dtype)
-    if library is None:
-        raise RuntimeError("the native backend could not be built on this machine; use backend='auto'")
+def _call(back: bool, arrays: list[Any], activation: str, slope: float, most: int) -> None:
+    """Run forward or backward over time; ``arrays`` are in the order of Problem in recurrence.h, None for null."""
     x, h0, sigma, a, weight = arrays[0], arrays[1], arrays[2], arrays[3], arrays[5]
     trials, steps, batch = x.shape[0] if x.dim() == 4 else 1, x.shape[-3], x.shape[-2]
     rank, inputs = 0 if sigma is None else a.shape[-1], -1 if weight is None else weight.shape[-1]
-    threads, phi = torch.get_num_threads(), NAMES.index(activation)
-    sizes = (trials, steps, batch, h0.shape[-1], rank, inputs, phi, threads, int(back))
-    size = (ctypes.c_int64 * len(sizes))(*sizes)
-    pointers = (ctypes.c_void_p * len(arrays))(*(None if array is None else array.data_ptr() for array in arrays))
-    library.spectral_run(size, ctypes.c_double(slope), pointers)
+    sizes = (trials, steps, batch, h0.shape[-1], rank, inputs, most, NAMES.index(activation), threads.count(), int(back))
+    built = library.required(h0.dtype)
+    built.spectral_run(library.integers(*sizes), ctypes.c_double(slope), library.pointers(arrays))

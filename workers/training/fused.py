@@ -103,10 +103,11 @@ class FusedUpdate:
         optimizer: The optimiser whose numbers are used and whose state is updated.
         model: The pack whose parameters are updated.
         records: What is recorded at each step.
+        place: The counter of the feed (``BatchFeed.at``), which a step moves on.
     """
 
-    def __init__(self, optimizer: PackedOptimizer, model: PackedModel, records: Records) -> None:
-        self._optimizer, self._model, self._records = optimizer, model, records
+    def __init__(self, optimizer: PackedOptimizer, model: PackedModel, records: Records, place: Tensor) -> None:
+        self._optimizer, self._model, self._records, self._place = optimizer, model, records, place
         named = model.parameters
         self._flat = _flattened(named)
         self._state = []
@@ -135,8 +136,9 @@ class FusedUpdate:
         torch.cat([g.reshape(-1) for g in gradients.values()], out=self._gradients)
         chunks, trials = len(self._chunks), len(self._parts)
         _launch("squares", (chunks, trials), [self._gradients, self._chunks, self._parts], BLOCK=CHUNK)
-        numbers = [self._parts, chunks, losses, losses.shape[1], self._reals, self._wholes, self._optimizer.steps]
-        _launch("prepare", (trials,), [*numbers, *self._records, self._scalars], BLOCK=256)
+        numbers = [self._parts, chunks, losses, losses.shape[1], self._reals, self._wholes, self._place]
+        kept = [self._optimizer.steps, *self._records, self._scalars]
+        _launch("prepare", (trials,), [*numbers, *kept], BLOCK=256)
         state = [self._state[0], self._state[-1]]
         tables = [self._chunks, self._scalars, self._rates, self._decays, self._numbers]
         options = {"EPS": EPS, "METHOD": self._optimizer.METHOD, "DECOUPLED": self._optimizer.DECOUPLED, "BLOCK": CHUNK}

@@ -113,7 +113,7 @@ def total(parts, size, BLOCK: tl.constexpr):
 
 @triton.jit
 def prepare(
-    parts, chunks, losses, loss_parts, reals, wholes, steps, loss_sum, bad_step, bad_loss, bad_norm, scalars,
+    parts, chunks, losses, loss_parts, reals, wholes, place, steps, loss_sum, bad_step, bad_loss, bad_norm, scalars,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Compute what the update of a trial needs, and keep its records; the grid is (trials).
@@ -121,7 +121,7 @@ def prepare(
     ``reals`` (K, 6) has the limit of the norm, log beta1 and log beta2 of Adam, 1 for a cosine schedule, its steps,
     and the logarithm of a fall. ``wholes`` (K, 3) has the steps of the warm-up, and the falls of the rate and the steps
     in which they happen. ``scalars`` (K, 4) gets the factors of the gradient and of the rates, and Adam's 1 - beta1^t
-    and sqrt(1 - beta2^t).
+    and sqrt(1 - beta2^t). ``place`` is the counter of the feed, which the program of the first trial moves on.
     """
     trial = tl.program_id(0).to(tl.int64)
     norm = tl.sqrt(total(parts + trial * chunks, chunks, BLOCK)).to(tl.float32)
@@ -141,6 +141,7 @@ def prepare(
     factor = factor * tl.where(rising < 1.0, rising, 1.0)
     now = step + 1
     tl.store(steps + trial, now)
+    tl.store(place, tl.load(place) + 1, mask=trial == 0)
     first = 1.0 - tl.exp(tl.load(reals + trial * 6 + 1) * now.to(tl.float64))
     second = 1.0 - tl.exp(tl.load(reals + trial * 6 + 2) * now.to(tl.float64))
     tl.store(scalars + trial * 4, clip.to(tl.float64))

@@ -70,7 +70,8 @@ class StepOptions(NamedTuple):
 
     Attributes:
         fed: Batches come through a ``BatchFeed``, which needs no work of the host at a step, and not one by one.
-        fused: The loss, its gradient, clipping and the optimiser are a few kernels of Triton, in float32.
+        fused: Batches, the loss and its gradient, clipping and the optimiser are a few kernels of Triton, in float32;
+            only where batches come through a ``BatchFeed``.
         graph: The step is captured as a CUDA graph.
     """
 
@@ -133,7 +134,9 @@ class TrainingPack:
             *torch.zeros(2, rows, dtype=torch.float64, device=device).unbind(),
         )
         self._h0_norm, self._hT_norm = torch.zeros(2, rows, dtype=torch.float64, device=device).unbind()
-        self._fused = fused.FusedUpdate(self._optimizer, self._model, self._records) if options.fused else None
+        self._fused = None
+        if options.fused and self._feed is not None:
+            self._fused = fused.FusedUpdate(self._optimizer, self._model, self._records, self._feed.at)
         self._graph = StepGraph(device, wanted=options.graph and self._feed is not None)
         self._whole = True
 
@@ -194,10 +197,10 @@ class TrainingPack:
             norm = self._optimizer.step(gradients)
             self._model.after_step()
             self._record(found.loss.double(), norm.double())
+            if self._feed is not None:
+                self._feed.advance()
         else:
             self._fused.step(gradients, found.loss)
-        if self._feed is not None:
-            self._feed.advance()
         self._whole = True
 
     def _gradients(self, batch: Batch, *, probe: bool) -> Gradients:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ import torch
 from workers.errors import is_out_of_memory
 
 log = logging.getLogger(__name__)
+
+PACE = 16
+"""The host is at most twice so many steps ahead of the device."""
 
 Step = Callable[[bool], None]
 """A training step. Its argument says whether the step is probed."""
@@ -39,7 +43,9 @@ class StepGraph:
     def __init__(self, device: torch.device, *, wanted: bool) -> None:
         self._device = device
         self._wanted = wanted and device.type == "cuda"
-        self._warm = 0
+        self._done = 0
+        event = partial(torch.cuda.Event, blocking=True)
+        self._events = [event(), event()] if device.type == "cuda" else []
         self._graphs: dict[bool, torch.cuda.CUDAGraph] = {}
         self._pool: Any = None
 
@@ -56,10 +62,13 @@ class StepGraph:
             rehearse: Does what a probed step does before it changes anything; see ``_check``.
             probe: Whether the step is probed.
         """
-        if not self._wanted:
-            step(probe)
-        elif self._warm == 0:
-            self._warm = 1
+        if self._events and self._done % PACE == 0:
+            # The host would be ready with thousands of steps at once, and could not stop in between.
+            event = self._events[self._done // PACE % 2]
+            event.synchronize()
+            event.record()
+        self._done += 1
+        if not self._wanted or self._done == 1:
             step(probe)
         elif self._graphs.get(probe) is not None or self._capture(step, rehearse, probe):
             self._graphs[probe].replay()

@@ -170,7 +170,7 @@ def test_the_packed_code_needs_only_the_requirements_that_it_names(package: Mode
 
 def test_no_packed_module_imports_a_package_of_our_public_names(package: ModelPackage) -> None:
     archive = zipfile.ZipFile(io.BytesIO(package.archive))
-    assert f"{package.name}/spectral/recurrence/native.cpp" in archive.namelist()
+    assert f"{package.name}/spectral/cpu/native.cpp" in archive.namelist()
     sources = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
     assert len(sources) > 50
     for name, source in sources.items():

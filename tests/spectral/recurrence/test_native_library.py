@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from spectral.errors import OptionError
-from spectral.recurrence import native, native_library
+from spectral.cpu import library as native_library
+from spectral.recurrence import native
 
 
 def test_without_a_compiler_the_library_is_absent_and_says_so_once(caplog, monkeypatch):

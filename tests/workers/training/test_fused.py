@@ -69,7 +69,8 @@ def started(optimizer: str, **fields: Any) -> list[TrainingState]:
     return [TrainingState.start(spec) for spec in specs_of(optimizer, **fields)]
 
 
-@pytest.mark.parametrize(("optimizer", "shape"), zip([*OWN, "adam"], [*SHAPES, SHAPES[-1]], strict=True), ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize(("optimizer", "shape"), [*zip(OWN, SHAPES, strict=True), ("adam", SHAPES[-1])], ids=str)
 def test_a_fused_step_is_the_step_of_torchs_operators(optimizer: str, shape: dict[str, Any]) -> None:
     states, by_torch = started(optimizer, **shape), StepOptions(False, False, False)
     exact, plain = trained([in_float64(state) for state in states], by_torch), trained(states, by_torch)

@@ -10,15 +10,19 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from spectral.errors import OptionError
 
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("native.cpp")
+HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
 FLAGS = ("-std=c++17", "-O2", "-shared", "-fPIC", "-pthread")
 SCALARS = {torch.float32: "float", torch.float64: "double"}
 
@@ -67,8 +71,46 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
             getattr(error, "stderr", None) or error,
         )
         return None
-    built.spectral_slices.restype = ctypes.c_int64
     return built
+
+
+def available(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether the library can run: on the CPU, in float32 or float64, if it can be built.
+
+    The first call for a dtype on the CPU loads the library, and compiles it if it is missing.
+    """
+    return device.type == "cpu" and dtype in SCALARS and library(dtype) is not None
+
+
+# What torch.compiler.assume_constant_result does: the compiler calls the function and does not look into it. Calling
+# that here would import the whole compiler, which takes seconds.
+available._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def required(dtype: torch.dtype) -> ctypes.CDLL:
+    """Return the library. Raises RuntimeError if it could not be built."""
+    built = library(dtype)
+    if built is None:
+        raise RuntimeError("the native library could not be built on this machine; use backend='auto'")
+    return built
+
+
+def integers(*values: int) -> Any:
+    """Return values as the library takes them, an array of int64."""
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+def pointers(arrays: Iterable[Tensor | None]) -> Any:
+    """Return the addresses of contiguous tensors as the library takes them, null for None."""
+    found = [None if array is None else array.data_ptr() for array in arrays]
+    return (ctypes.c_void_p * len(found))(*found)
+
+
+def tile(dtype: torch.dtype) -> dict[str, int]:
+    """Return the tile of a product, ``rows`` and ``vectors``, and how many numbers a vector has."""
+    found = integers(0, 0, 0)
+    required(dtype).spectral_tile(found)
+    return dict(zip(("rows", "vectors", "width"), found, strict=True))
 
 
 def chosen_instruction_set() -> str:
@@ -81,12 +123,6 @@ def chosen_instruction_set() -> str:
     if name not in INSTRUCTION_SETS:
         raise OptionError(f"SPECTRAL_NATIVE_ISA must be one of {', '.join(INSTRUCTION_SETS)}; found {name!r}")
     return name
-
-
-def slices(dtype: torch.dtype, batch: int) -> int:
-    """Return how many slices the library cuts ``batch`` rows into; 0 if there is no library."""
-    built = library(dtype)
-    return 0 if built is None else int(built.spectral_slices(ctypes.c_int64(batch)))
 
 
 def build_all() -> None:
@@ -114,7 +150,8 @@ def _key(compiler: str, instruction_set: str) -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     processor = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
     flags = " ".join((*FLAGS, *INSTRUCTION_SETS[instruction_set]))
-    parts = (SOURCE.read_text(), version, flags, platform.machine(), processor)
+    sources = "".join(path.read_text() for path in (SOURCE, *HEADERS))
+    parts = (sources, version, flags, platform.machine(), processor)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
