@@ -97,10 +97,11 @@ def test_a_loss_of_the_last_state_alone_makes_no_gradient_of_all_states(monkeypa
 def test_the_cut_follows_from_size_and_device():
     assert plan(170, 128, 132) == DensePlan(1, 16, 64, 11, 8)
     assert (plan(170, 128, 132).blocks(170), plan(170, 128, 132).parts(170)) == (11, 3)
-    assert plan(256, 128, 132).held == 10, "the rest of W is read at every step"
-    assert plan(256, 128, 132, 8).held == 5, "a number of float64 takes two registers"
+    assert plan(256, 128, 132).held == 8, "the rest of W is read at every step"
+    assert plan(256, 128, 132, 8).held == 4, "a number of float64 takes two registers"
     assert plan(64, 128, 132).warps == 4
-    assert [plan(128, rows, 132).rows for rows in (1, 264, 265, 10_000)] == [1, 1, 2, 4]
+    assert [plan(128, rows, 132).rows for rows in (1, 264, 265, 10_000)] == [1, 1, 2, 2]
+    assert plan(64, 10_000, 132).rows == 4
     assert plan(512, 128, 132) == DensePlan(2, 16, 128, 1, 16)
 
 
