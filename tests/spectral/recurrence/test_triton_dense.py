@@ -105,6 +105,16 @@ def test_the_cut_follows_from_size_and_device():
     assert plan(512, 128, 132) == DensePlan(2, 16, 128, 1, 16)
 
 
+def test_a_row_has_the_same_bits_however_many_share_its_program(monkeypatch):
+    z, h0, matrix = draw(4, 5, 19).requires_grad_(), draw(5, 19, seed=1), transition(19, 2, 2)
+    found = []
+    for cut in (DensePlan(1, 16, 32, 2, 4), DensePlan(2, 16, 32, 2, 4), DensePlan(4, 16, 32, 0, 4)):
+        monkeypatch.setattr(triton_dense, "plan", lambda *sizes, cut=cut: cut)
+        states = recurrence(z, h0, matrix, Activation("tanh"), backend="triton_dense")
+        found.append([states, *gradients(states, [z])])
+    assert all(torch.equal(one, other) for others in found[1:] for one, other in zip(found[0], others, strict=True))
+
+
 @pytest.mark.parametrize("size", [1, 15, 64, 65, 100, 128, 129, 170, 200, 256, 257, 512])
 @pytest.mark.parametrize("rows", [1, 100, 1000])
 def test_the_units_cover_all_columns(size, rows):
