@@ -145,8 +145,8 @@ def dense_recurrence(
 ) -> Tensor:
     """Return all states of h_t = phi(z_t + W h_{t-1}) for a matrix W that is given as a tensor.
 
-    The compiled loop runs where it can, on a GPU the kernel for a given W, else a loop in torch. Computes in the dtype of
-    the matrix, also under autocast.
+    The compiled loop runs where it can, on a GPU the kernel for a given W, else a loop in torch. Computes in the dtype
+    of the matrix, also under autocast.
 
     Args:
         z: The summed inputs M x_t + b, shape (T, B, n), or (K, T, B, n) in a pack; T >= 1.
