@@ -21,7 +21,7 @@ Measured; for ``native`` with AVX-512, with AVX2 and with SSE2, where the sizes 
 """
 
 
-FACTORED_ON_A_GPU = ((64, 16), (128, 32), (256, 32), (1024, 64))
+FACTORED_ON_A_GPU = ((64, 16), (192, 32), (1024, 64))
 """Hidden sizes, and the largest rank up to each for which ``triton`` was the fastest; measured on an H100."""
 
 
@@ -35,9 +35,9 @@ def choose(size: int, rank: int, *, native: bool = False) -> str:
     """Return the backend that 'auto' chooses on the CPU and on every other device but CUDA ones.
 
     A factored step takes 12 n r flop for each row, a dense one 6 n^2. Measurements decide between them for small n, and
-    for the loop in torch, whose skinny products run below the speed of square ones. ``native_mixed`` is ``native_dense``
-    for a trial of that rank. In a pack it is ``native`` for trials of lower rank, so that each has the form that it has
-    alone.
+    for the loop in torch, whose skinny products run below the speed of square ones. ``native_mixed`` is
+    ``native_dense`` for a trial of that rank. In a pack it is ``native`` for trials of lower rank, so that each has the
+    form that it has alone.
 
     Args:
         size: The hidden size n.
@@ -69,6 +69,23 @@ def choose_on_gpu(size: int, rank: int, activation: str, *, can_triton: bool, pa
     if can_triton and size <= (triton_dense.LARGEST_PACKED if pack else triton_dense.LARGEST_ALONE):
         return "triton_dense"
     return "cudnn" if activation in cudnn.ACTIVATIONS and not pack else "dense"
+
+
+def choose_dense(size: int, device: torch.device, dtype: torch.dtype, *, pack: bool) -> str:
+    """Return the backend for a matrix W that is given as a tensor.
+
+    Args:
+        size: The hidden size n.
+        device: The device of all tensors.
+        dtype: The dtype of W.
+        pack: Whether there is a trial axis.
+    """
+    if native.available(device, dtype):
+        return "native_dense"
+    largest = triton_dense.LARGEST_PACKED if pack else triton_dense.LARGEST_ALONE
+    if device.type == "cuda" and size <= largest and not in_forward_mode() and triton.refusal(device, dtype) is None:
+        return "triton_dense"
+    return "dense"
 
 
 def largest_factored_rank(size: int) -> int:

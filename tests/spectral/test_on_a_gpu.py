@@ -47,7 +47,7 @@ for (n, m1, m2, steps, batch), lead, dtype, phi in itertools.product(sizes, *opt
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_backend_agrees_on_a_gpu():
     environment = {**os.environ, "TRITON_INTERPRET": "0"}
     done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, env=environment)
