@@ -91,6 +91,9 @@ class TrainingPack:
 
     All that changes from step to step is in tensors that stay in one place, so that a step can be captured as a graph.
 
+    Attributes:
+        options: How the step is run.
+
     Args:
         states: The trials in the order of the rows.
         data: The data of their task.
@@ -108,7 +111,7 @@ class TrainingPack:
         self._specs = [state.spec for state in states]
         self._task, self._training = self._specs[0].task, self._specs[0].training
         self._data, self._device = data, device
-        options = options or StepOptions.of(device, self._training)
+        self.options = options = options or StepOptions.of(device, self._training)
         networks = {id(state): state.network().to(device) for state in states}  # a state may be there several times
         self._model = pack([networks[id(state)] for state in states])
         del networks
