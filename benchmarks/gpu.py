@@ -13,17 +13,18 @@ import argparse
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from benchmarks import gpu_sharing, machine, peers, results
+from benchmarks import gpu_compile, gpu_laws, gpu_sharing, machine, peers, results
+from benchmarks.gpu_laws import LAWS, TINY, require_laws
 from benchmarks.gpu_timing import both_ways, faster, interleave, kernels_of
 from benchmarks.results import Row, row
 from benchmarks.shapes import Shape
-from spectral import Activation, SpectralRNN, recurrence
+from spectral import SpectralRNN
 from spectral.recurrence.choice import choose_on_gpu
-from spectral.transition import Transition
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 G1 = {
@@ -43,12 +44,6 @@ G3 = Shape(128, 16, 784, 32)
 PACKS = {32: 3.2, 128: 10.0}
 """Trials of G3, with the most milliseconds for a step of all of them."""
 TRIALS, PROCESSES, OVER_ONE_BY_ONE, OVER_PROCESSES = 32, 4, 12.0, 3.0
-LAWS = {
-    "triton": (Shape(128, 16, 50, 8), Shape(256, 16, 50, 8), Shape(512, 16, 50, 8), Shape(1024, 16, 10, 8)),
-    "triton_dense": (Shape(170, 42, 20, 8), Shape(256, 64, 20, 8), Shape(128, 64, 20, 8), Shape(37, 5, 30, 3)),
-}
-"""Shapes at which each of our GPU backends is compared with the reference before anything is timed."""
-TINY = (Shape(16, 2, 5, 3), Shape(24, 3, 4, 2))
 QUICK = (Shape(128, 16, 20, 128), Shape(170, 42, 20, 128))
 SHOWN_KERNELS = 8
 SECTIONS = ("G1", "G2", "G3", "profile")
@@ -68,7 +63,9 @@ def main() -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     device = torch.device("cuda")
     header = machine.describe("triton", "numpy") | {"precision": "float32, TF32 off for both sides"}
-    require_laws({name: shapes[:1] for name, shapes in LAWS.items()} if options.quick else LAWS, device)
+    laws = {name: shapes[:1] for name, shapes in LAWS.items()} if options.quick else LAWS
+    gpu_compile.run(_jobs(laws, options.only, quick=options.quick))
+    require_laws(laws, device)
     rows: list[Row] = []
     if "G1" in options.only:
         rows += against_cudnn(options.rounds, device, quick=options.quick)
@@ -96,36 +93,24 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def require_laws(shapes: Mapping[str, Sequence[Shape]], device: torch.device) -> None:
-    """Compare states and gradients with the float64 reference, alone and in a pack of two; exit if they differ.
+def _jobs(laws: Mapping[str, Sequence[Shape]], sections: Sequence[str], *, quick: bool) -> list[Callable[[], object]]:
+    """Return a call for each kernel that will have to be compiled."""
+    device = torch.device("cuda")
+    shapes = QUICK if quick else tuple(dict.fromkeys((*G1, *G2, G3)))
+    jobs: list[Callable[[], object]] = [
+        partial(gpu_laws.error, at, lead, backend, device)
+        for backend, several in laws.items()
+        for at in several
+        for lead in gpu_laws.LEADS
+    ]
+    jobs += [partial(gpu_compile.step, at, reads) for at in shapes for reads in ("last", "all")]
+    if "G3" in sections:
+        jobs += [partial(gpu_compile.packed_step, _short(G3, quick=quick), trials) for trials in PACKS]
+    return jobs
 
-    The activation is tanh: one flipped sign of a relu would change a gradient more than rounding does.
-    """
-    for backend, at in ((backend, at) for backend, several in shapes.items() for at in several):
-        for lead in ((), (2,)):
-            worst = _error(at, lead, backend, device)
-            if not worst < 2e-4:
-                raise SystemExit(f"{backend} and the reference differ by {worst:.2g} at {at}, so nothing is timed.")
-            print(f"  law: {backend} {at}{' pack of 2' if lead else ''}: {worst:.1e}", flush=True)
 
-
-def _error(at: Shape, lead: tuple[int, ...], backend: str, device: torch.device) -> float:
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*lead, *shape, dtype=torch.float64, generator=generator).to(device)
-
-    sigma, u, v = 1 + 0.01 * draw(at.n), draw(at.n, at.m), draw(at.n, at.m)
-    z, h0, seen = 0.1 * draw(at.T, at.B, at.n), draw(at.B, at.n), draw(at.T, at.B, at.n)
-
-    def run(dtype: torch.dtype, backend: str) -> list[torch.Tensor]:
-        leaves = [t.to(dtype).detach().requires_grad_() for t in (z, h0, sigma, u, v)]
-        states = recurrence(leaves[0], leaves[1], Transition(*leaves[2:]), Activation("tanh"), backend=backend)
-        return [states.detach(), *torch.autograd.grad(states, leaves, seen.to(dtype))]
-
-    expected = "dense" if at.m > 16 else "reference"  # the reference takes a step for each reflector
-    pairs = zip(run(torch.float32, backend), run(torch.float64, expected), strict=True)
-    return max(float((a.double() - b).norm() / b.norm()) for a, b in pairs)
+def _short(at: Shape, *, quick: bool) -> Shape:
+    return at._replace(T=20) if quick else at
 
 
 def _backend(at: Shape, trials: int = 1) -> str:
@@ -209,7 +194,7 @@ def _literal(net: SpectralRNN, x: torch.Tensor) -> float:
 
 def packed(rounds: int, device: torch.device, *, quick: bool) -> list[Row]:
     """Run G3: a step with Adam of trials in a pack, one after another, and in processes that share the GPU."""
-    at, rows = (G3._replace(T=20), []) if quick else (G3, [])
+    at, rows = _short(G3, quick=quick), []
     ours: list[float] = []
     for trials, bound in PACKS.items():
         steps = both_ways({"pack": gpu_sharing.pack(at, trials, device)})
@@ -257,7 +242,7 @@ def by_kernel(device: torch.device, *, quick: bool) -> list[Row]:
             if name != "cuDNN" or at.n <= 256:  # above, cuDNN launches thousands of kernels
                 rows += _kernels(str(at), name, peers.training_step(layer, x, reads="last"))
     for trials in PACKS:
-        at = G3._replace(T=20) if quick else G3
+        at = _short(G3, quick=quick)
         rows += _kernels(_pack(at, trials), "pack with Adam", gpu_sharing.pack(at, trials, device))
         torch.cuda.empty_cache()
     return rows

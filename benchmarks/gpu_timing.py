@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import gc
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-Step = Callable[[], object]
+from benchmarks.timing import Contender
+
 PROFILED_STEPS = 3
 
 
-def interleave(contenders: Mapping[str, Step], rounds: int, calls: int = 3) -> dict[str, list[float]]:
+def interleave(contenders: Mapping[str, Contender], rounds: int, calls: int = 3) -> dict[str, list[float]]:
     """Return samples of milliseconds per call by CUDA events; contenders take turns after two warm-up calls each."""
     for contender in contenders.values():
         contender()
@@ -37,7 +38,7 @@ def interleave(contenders: Mapping[str, Step], rounds: int, calls: int = 3) -> d
     return samples
 
 
-def captured(step: Step) -> Step:
+def captured(step: Contender) -> Contender:
     """Return a function that replays ``step``, captured as a CUDA graph after two calls on a side stream."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
@@ -48,16 +49,16 @@ def captured(step: Step) -> Step:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    replay: Step = graph.replay
+    replay: Contender = graph.replay
     return replay
 
 
-def both_ways(steps: Mapping[str, Step]) -> dict[str, Step]:
+def both_ways(steps: Mapping[str, Contender]) -> dict[str, Contender]:
     """Return every step twice: as ``NAME, eager`` and as ``NAME, graph``."""
     return {f"{name}, {way}": made for name, step in steps.items() for way, made in _ways(step)}
 
 
-def _ways(step: Step) -> list[tuple[str, Step]]:
+def _ways(step: Contender) -> list[tuple[str, Contender]]:
     return [("eager", step), ("graph", captured(step))]
 
 
@@ -76,7 +77,7 @@ class KernelTime(NamedTuple):
     milliseconds: float
 
 
-def kernels_of(step: Step) -> list[KernelTime]:
+def kernels_of(step: Contender) -> list[KernelTime]:
     """Return the kernels of one eager step, those with the most time first; copies and fills count as kernels too."""
     step()
     torch.cuda.synchronize()

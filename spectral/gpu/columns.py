@@ -52,7 +52,7 @@ def _launch(name: str, tensors: list[Tensor], raw: Tensor, band: Tensor, kind: s
     if not raw.numel():
         return
     block = min(BLOCK, gpu.power_of_two(size))
-    grid = (-(-size // block), raw.numel() // size)
+    grid = (raw.numel() // size, -(-size // block))
     gpu.launch(f"columns_kernels.{name}", grid, raw, [*tensors, size, int(band.numel() > 1)], KIND=kind, BLOCK=block)
 
 

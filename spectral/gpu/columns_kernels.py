@@ -51,9 +51,9 @@ def singular_map(
 ):
     """Map raw singular values (rows, size) into their bands; ``step`` is 0 if all rows have one band, else 1.
 
-    The grid is (blocks, rows). The formulas are those of ``spectral.singular_values``.
+    The grid is (rows, blocks). The formulas are those of ``spectral.singular_values``.
     """
-    at, row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1).to(tl.int64)
+    row, at = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     here, band = at < size, row * step
     p = tl.load(raw + row * size + at, mask=here, other=0.0)
     if KIND == "sigmoid":
@@ -72,7 +72,7 @@ def singular_map(
 @triton.jit
 def singular_map_backward(grad, raw, low, high, width, grad_raw, size, step, KIND: tl.constexpr, BLOCK: tl.constexpr):
     """Form the gradient of raw singular values from that of the mapped ones; arguments as above."""
-    at, row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1).to(tl.int64)
+    row, at = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     here, band = at < size, row * step
     p = tl.load(raw + row * size + at, mask=here, other=0.0)
     g = tl.load(grad + row * size + at, mask=here, other=0.0)

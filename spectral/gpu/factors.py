@@ -24,12 +24,14 @@ class Plan(NamedTuple):
     """Parts of them that are summed side by side."""
     warps: int
     """Warps of a program."""
+    stages: int
+    """How many blocks of rows are on their way from memory at a time; more take longer to compile."""
 
 
 def plan(m1: int, m2: int) -> Plan:
     """Return how the kernels divide the work for m1 and m2 reflectors."""
     width = padded(m1, m2)
-    return Plan(width, 64, 4, 8 if width == 16 else 16)
+    return Plan(width, 32, 2, 4 if width == 16 else 8, 3)
 
 
 def padded(m1: int, m2: int) -> int:
@@ -104,6 +106,7 @@ def _launch(name: str, tensors: list[Tensor], sigma: Tensor, u: Tensor, v: Tenso
     most = max(1, gpu.processors(sigma.device) // trials)
     steps = -(-n // cut.rows)
     own = cut.rows * -(-steps // most)
-    options = {"M": cut.width, "ROWS": cut.rows, "SPLIT": cut.split, "num_warps": cut.warps, **constants}
-    grid = (-(-n // own), trials)
-    gpu.launch(f"factors_kernels.{name}", grid, sigma, [*tensors, n, m1, m2, own], **options)
+    sizes = {"M": cut.width, "ROWS": cut.rows, "SPLIT": cut.split, **constants}
+    options = {"num_warps": cut.warps, "num_stages": cut.stages}
+    grid = (trials, -(-n // own))
+    gpu.launch(f"factors_kernels.{name}", grid, sigma, [*tensors, n, m1, m2, own], **sizes, **options)

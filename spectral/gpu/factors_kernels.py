@@ -98,9 +98,9 @@ def inverse(upper, diagonal_inverse, M: tl.constexpr, LEVELS: tl.constexpr):
     """
     i, j = tl.arange(0, M)[None, :, None], tl.arange(0, M)[None, None, :]
     t = diagonal_inverse
-    for level in tl.static_range(LEVELS):
-        size = 1 << level
-        between = ((i // size) % 2 == 0) & (j // size == i // size + 1)
+    for level in range(LEVELS):
+        row, column = i >> level, j >> level
+        between = (row % 2 == 0) & (column == row + 1)
         t -= product(product(t, tl.where(between, upper, 0.0)), t)
     return t
 
@@ -122,13 +122,13 @@ def factors(
     ROWS: tl.constexpr,
     SPLIT: tl.constexpr,
 ):
-    """Form A and C (n, m1 + m2) of each trial from sigma (n), u (n, m1), v (n, m2); the grid is (blocks, trials).
+    """Form A and C (n, m1 + m2) of each trial from sigma (n), u (n, m1), v (n, m2); the grid is (trials, blocks).
 
     A program writes ``own`` rows of A and C. The first one also writes ``small`` (7, M, M), for the backward pass: Tu,
     Tv, Yu^T Yu, Yv^T Yv, Yu^T S Yv, Tu Yu^T S Yv, and four vectors in the first rows of the last: the largest entries
     of u, the lengths of u after division by them, and both of v.
     """
-    block, trial = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    trial, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     r = m1 + m2
     sigma += trial * n
     u += trial * n * m1
@@ -214,9 +214,9 @@ def factors_backward(
 ):
     """Form the gradients of sigma, u and v from those of A and C and from what ``factors`` has kept in ``small``.
 
-    The grid is (blocks, trials), and a program writes ``own`` rows.
+    The grid is (trials, blocks), and a program writes ``own`` rows.
     """
-    block, trial = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    trial, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     r = m1 + m2
     grad_a += trial * n * r
     grad_c += trial * n * r

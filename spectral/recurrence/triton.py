@@ -10,7 +10,6 @@ of one, whose error is that of float32; "medium" uses one TF32 product. Under au
 stored as bfloat16, while sigma, A, C, the carried state and every sum stay in float32.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -19,8 +18,9 @@ from torch import Tensor
 from spectral.operators import Operator, present
 from spectral.recurrence import triton_launch, triton_sums
 from spectral.recurrence.activation import Activation
-from spectral.recurrence.triton_device import installed, interpreted, processors_of
-from spectral.recurrence.triton_plans import Plans, Shape, by_table
+from spectral.recurrence.triton_calibration import plans_for
+from spectral.recurrence.triton_device import installed, interpreted
+from spectral.recurrence.triton_plans import Plans, Shape
 from spectral.transition import Matrix, factors
 
 LARGEST_SIZE, LARGEST_RANK = 1024, 64
@@ -98,9 +98,9 @@ def last(
 
 def plans(h0: Tensor, a: Tensor) -> Plans:
     """Return how the kernels divide the work for h0 (B, n) and A (n, r), each with a leading K in a pack."""
-    rows = math.prod(h0.shape[:-1])
-    shape = Shape(h0.shape[-1], a.shape[-1], rows, 64 if a.dtype == torch.float64 else 32)
-    return by_table(shape, processors_of(h0.device))
+    trials = h0.shape[0] if h0.dim() == 3 else 1
+    bits = 64 if a.dtype == torch.float64 else 32
+    return plans_for(Shape(h0.shape[-1], a.shape[-1], trials, h0.shape[-2], bits), h0.device)
 
 
 def _run(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -161,7 +161,7 @@ def _run_backward(grad: Tensor | None, grad_last: Tensor | None, *arguments: Any
     name, slope, need_matrix, need_weight, need_bias, need_offset = arguments[9:]
     delta, q, grad_h0 = torch.empty_like(states), torch.empty_like(skinny), torch.empty_like(h0)
     cut = plans(h0, a)
-    given, results = (states, h0, sigma, a, c), (delta, q, grad_h0)
+    given, results = (states, sigma, a, c), (delta, q, grad_h0)
     triton_launch.backward(grad, grad_last, given, results, Activation(name, slope), cut.backward)
     features = weight.shape[-1] if need_weight else 0
     sums = triton_sums.empty(h0, sigma, a.shape[-1], features, need_matrix, need_bias, need_offset)
@@ -180,8 +180,7 @@ def _fake_backward(grad: Tensor | None, grad_last: Tensor | None, *arguments: An
 
 def _run_last(*arguments: Any) -> Tensor:
     """Return the last state alone; arguments as for ``_run``. No array of the size of all states is made."""
-    x, h0 = arguments[:2]
-    end = x.new_empty(h0.shape)
+    end: Tensor = arguments[0].new_empty(arguments[1].shape)
     plan = plans(arguments[1], arguments[3]).forward
     triton_launch.forward(arguments[:8], None, end, None, Activation(*arguments[8:]), plan)
     return end

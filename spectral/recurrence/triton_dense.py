@@ -20,15 +20,24 @@ from spectral.recurrence.reductions import product_over_rows, rows, sum_of_signe
 from spectral.transition import Matrix
 from spectral.transition import dense as dense_transition
 
-LARGEST_SIZE = 256
-"""The largest n for which ``backend="auto"`` chooses this backend."""
+LARGEST_PACKED, LARGEST_ALONE = 256, 512
+"""The largest n for which ``backend="auto"`` chooses this backend in a pack, and without a trial axis.
+
+Above 256 every program reads most of W from L2 at every step. One trial is still faster so than one product a step.
+"""
 
 WIDEST_INPUT = 4
 """Features of x up to which the kernels form M x + b and the gradients of M and b; above, products beforehand do."""
 
-REGISTERS_FOR_W = 160
-"""32-bit registers of a thread that may hold entries of W, of the 255 that a thread can have."""
+LARGE_SHARE, SMALL_SHARE = 160, 16
+"""32-bit registers of a thread that may hold entries of W, if a thread can have 255 of them or 128."""
 
+
+DEPTH = 4
+"""Steps that the input, or the states and gradients in backward, are read ahead; an even number.
+
+With more than one row a step takes longer, and its code is longer; there it is two steps.
+"""
 
 UNROLLED_TILES = 64
 """Tiles of W up to which a step has no loop over them, so that all can be read at once."""
@@ -66,12 +75,17 @@ def plan(size: int, rows: int, processors: int, bytes_of_a_number: int = 4) -> D
         processors: The number of multiprocessors of the device.
         bytes_of_a_number: 4 for float32, 8 for float64.
     """
-    warps, block = (8, 16) if size > 64 else (4, 16)
-    part = warps * 32 * 4 // block
-    each = 1 if rows <= processors else 2 if rows <= 4 * processors else 4
-    parts, blocks = -(-size // part), -(-size // block)
-    registers = parts * 4 * (bytes_of_a_number // 4)  # of a thread, for one column block
-    return DensePlan(each, block, part, max(0, min(blocks, REGISTERS_FOR_W // registers)), warps)
+    block, numbers = 16, bytes_of_a_number // 4  # a number of float64 takes two registers
+    if size > LARGEST_PACKED:
+        each, warps, registers = 2, 16, SMALL_SHARE
+    elif size > 128:
+        each, warps, registers = 2 if size <= 192 and rows > 2 * processors else 1, 8, LARGE_SHARE
+    else:
+        warps, registers = 4 if size <= 64 or rows > processors else 8, LARGE_SHARE
+        each = min(4, max(1, -(-rows // (2 * processors))))
+    part = warps * 128 // block
+    held = registers // (-(-size // part) * 4 * numbers)
+    return DensePlan(each, block, part, min(-(-size // block), held), warps)
 
 
 def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
@@ -299,6 +313,7 @@ def _launch(
             HELD=cut.held,
             UNROLLED=unrolled,
             WIDTH=width,
+            DEPTH=DEPTH if cut.rows == 1 and steps >= 4 * DEPTH else 2,
             ACTIVATION=activation.name,
             SLOPE=activation.slope,
             NUMBER=number,

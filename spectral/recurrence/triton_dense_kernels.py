@@ -228,6 +228,7 @@ def forward(
     PARTS: tl.constexpr,
     WIDTH: tl.constexpr,
     FEATURES: tl.constexpr,
+    DEPTH: tl.constexpr,
     ACTIVATION: tl.constexpr,
     SLOPE: tl.constexpr,
     NUMBER: tl.constexpr,
@@ -247,6 +248,7 @@ def forward(
     step = batch * n
     x_step = batch * FEATURES if FEATURES > 0 else step
     x += trial * steps * x_step
+    COUNT: tl.constexpr = ROWS * (FEATURES if FEATURES > 0 else PARTS)
     states += trial * steps * step
     held = tiles_of(packed, tile, BLOCK, HELD, PART, PARTS)
     if ACTIVATION == "modrelu":
@@ -258,31 +260,48 @@ def forward(
         for p in tl.static_range(PARTS):
             tl.store(exchange + row * WIDTH + p * PART + spread, start[row * PARTS + p][:, None], mask=single)
     tl.debug_barrier()
-    ahead = load_input(x, first, batch, n, True, units, ROWS, FEATURES, PART, PARTS, NUMBER)
-    for t in range(steps):
-        if FEATURES > 0:
-            given = project(weights, ahead, ROWS, FEATURES, PARTS)
-        else:
-            given = ahead
-        x += x_step
-        # Loaded a step ahead, so that it has the time of a step to arrive.
-        ahead = load_input(x, first, batch, n, t + 1 < steps, units, ROWS, FEATURES, PART, PARTS, NUMBER)
-        before, after = exchange + (t % 2) * ROWS * WIDTH, exchange + ((t + 1) % 2) * ROWS * WIDTH
-        sums = product(packed, held, before, tile, columns, ROWS, BLOCK, BLOCKS, HELD, UNROLLED, PART, PARTS, WIDTH)
-        for row in tl.static_range(ROWS):
-            for p in tl.static_range(PARTS):
-                at = p * PART + spread
-                h = given[row * PARTS + p] + sums[row * PARTS + p]
-                if ACTIVATION == "modrelu":
-                    h = phi(h, moved[p], ACTIVATION, SLOPE)
-                else:
-                    h = phi(h, h, ACTIVATION, SLOPE)
-                h = tl.where(p * PART + units < n, h, 0.0)[:, None]
-                tl.store(after + row * WIDTH + at, h, mask=single)
-                here = single & (at < n) & (first + row < batch)
-                tl.store(states + (first + row) * n + at, h.to(states.dtype.element_ty), mask=here)
-        states += step
-        tl.debug_barrier()
+    waiting = ()
+    for u in tl.static_range(DEPTH):
+        waiting = waiting + load_input(
+            x + u * x_step, first, batch, n, u < steps, units, ROWS, FEATURES, PART, PARTS, NUMBER
+        )
+    for begin in range(0, steps, DEPTH):
+        later = ()
+        x += DEPTH * x_step
+        for u in tl.static_range(DEPTH):
+            given = waiting[u * COUNT : (u + 1) * COUNT]
+            if FEATURES > 0:
+                given = project(weights, given, ROWS, FEATURES, PARTS)
+            before, after = exchange + (u % 2) * ROWS * WIDTH, exchange + ((u + 1) % 2) * ROWS * WIDTH
+            sums = product(packed, held, before, tile, columns, ROWS, BLOCK, BLOCKS, HELD, UNROLLED, PART, PARTS, WIDTH)
+            for row in tl.static_range(ROWS):
+                for p in tl.static_range(PARTS):
+                    at = p * PART + spread
+                    h = given[row * PARTS + p] + sums[row * PARTS + p]
+                    if ACTIVATION == "modrelu":
+                        h = phi(h, moved[p], ACTIVATION, SLOPE)
+                    else:
+                        h = phi(h, h, ACTIVATION, SLOPE)
+                    h = tl.where(p * PART + units < n, h, 0.0)[:, None]
+                    tl.store(after + row * WIDTH + at, h, mask=single)
+                    here = single & (at < n) & (first + row < batch) & (begin + u < steps)
+                    tl.store(states + (first + row) * n + at, h.to(states.dtype.element_ty), mask=here)
+            states += step
+            # Loaded only now, so that the numbers can go where those of this step were: a copy would wait for them.
+            later = later + load_input(
+                x + u * x_step, first, batch, n, begin + u + DEPTH < steps, units, ROWS, FEATURES, PART, PARTS, NUMBER
+            )
+            tl.debug_barrier()
+        waiting = later
+
+
+@triton.jit
+def zeros(COUNT: tl.constexpr, PART: tl.constexpr, NUMBER: tl.constexpr):
+    """Return so many parts of zeros."""
+    parts = ()
+    for _ in tl.static_range(COUNT):
+        parts = parts + (tl.zeros((PART,), NUMBER),)
+    return parts
 
 
 @triton.jit
@@ -324,6 +343,7 @@ def backward(
     PARTS: tl.constexpr,
     WIDTH: tl.constexpr,
     FEATURES: tl.constexpr,
+    DEPTH: tl.constexpr,
     ACTIVATION: tl.constexpr,
     SLOPE: tl.constexpr,
     NUMBER: tl.constexpr,
@@ -349,58 +369,63 @@ def backward(
     delta += final
     if HAS_GRAD:
         grad += final
-    x += (trial * steps + steps - 1) * batch * FEATURES
+    x_step = batch * FEATURES
+    x += (trial * steps + steps - 1) * x_step
     held = tiles_of(packed, tile, BLOCK, HELD, PART, PARTS)
-    h = load_step(states, first, batch, n, True, units, ROWS, PART, PARTS, NUMBER)
-    if HAS_GRAD:
-        carried = load_step(grad, first, batch, n, True, units, ROWS, PART, PARTS, NUMBER)
-        if HAS_LAST:
-            last = load_step(grad_last + trial * step, first, batch, n, True, units, ROWS, PART, PARTS, NUMBER)
-            both = ()
-            for i in tl.static_range(ROWS * PARTS):
-                both = both + (carried[i] + last[i],)
-            carried = both
-    else:
+    if HAS_LAST:
         carried = load_step(grad_last + trial * step, first, batch, n, True, units, ROWS, PART, PARTS, NUMBER)
+    else:
+        carried = zeros(ROWS * PARTS, PART, NUMBER)
     if FEATURES > 0:
-        added = ()
-        for _ in tl.static_range((1 + FEATURES) * PARTS):
-            added = added + (tl.zeros((PART,), NUMBER),)
-    for back in range(steps):
-        more = back + 1 < steps
-        states -= step
-        # Loaded before the product, so that they have its time to arrive.
-        before = load_step(states, first, batch, n, more, units, ROWS, PART, PARTS, NUMBER)
+        added = zeros((1 + FEATURES) * PARTS, PART, NUMBER)
+    # What a step needs, DEPTH steps ahead, in the order of time backward.
+    waiting_h, waiting_g, waiting_x = (), (), ()
+    for u in tl.static_range(DEPTH):
+        more = u < steps
+        waiting_h = waiting_h + load_step(states - u * step, first, batch, n, more, units, ROWS, PART, PARTS, NUMBER)
         if HAS_GRAD:
-            grad -= step
-            given = load_step(grad, first, batch, n, more, units, ROWS, PART, PARTS, NUMBER)
-        if FEATURES > 0:
-            features = load_features(x, first, batch, True, ROWS, FEATURES, NUMBER)
-            x -= batch * FEATURES
-        passed = exchange + (back % 2) * ROWS * WIDTH
-        passed_on = ()
-        for row in tl.static_range(ROWS):
-            for p in tl.static_range(PARTS):
-                at = p * PART + spread
-                d = descend(carried[row * PARTS + p], h[row * PARTS + p], ACTIVATION, SLOPE)
-                d = tl.where(p * PART + units < n, d, 0.0)
-                passed_on = passed_on + (d,)
-                tl.store(passed + row * WIDTH + at, d[:, None], mask=single)
-                here = single & (at < n) & (first + row < batch)
-                tl.store(delta + (first + row) * n + at, d[:, None].to(delta.dtype.element_ty), mask=here)
-        delta -= step
-        tl.debug_barrier()
-        if FEATURES > 0:
-            added = add_step(added, passed_on, features, ROWS, FEATURES, PARTS)
-        through = product(packed, held, passed, tile, columns, ROWS, BLOCK, BLOCKS, HELD, UNROLLED, PART, PARTS, WIDTH)
+            waiting_g = waiting_g + load_step(grad - u * step, first, batch, n, more, units, ROWS, PART, PARTS, NUMBER)
+        waiting_x = waiting_x + load_features(x - u * x_step, first, batch, more, ROWS, FEATURES, NUMBER)
+    for begin in range(0, steps, DEPTH):
+        states -= DEPTH * step
+        x -= DEPTH * x_step
         if HAS_GRAD:
+            grad -= DEPTH * step
+        later_h, later_g, later_x = (), (), ()
+        for u in tl.static_range(DEPTH):
+            here_now, more = begin + u < steps, begin + u + DEPTH < steps
+            passed = exchange + (u % 2) * ROWS * WIDTH
+            passed_on = ()
+            for row in tl.static_range(ROWS):
+                for p in tl.static_range(PARTS):
+                    at = p * PART + spread
+                    d = carried[row * PARTS + p]
+                    if HAS_GRAD:
+                        d += waiting_g[(u * ROWS + row) * PARTS + p]
+                    d = descend(d, waiting_h[(u * ROWS + row) * PARTS + p], ACTIVATION, SLOPE)
+                    d = tl.where((p * PART + units < n) & here_now, d, 0.0)
+                    passed_on = passed_on + (d,)
+                    tl.store(passed + row * WIDTH + at, d[:, None], mask=single)
+                    here = single & (at < n) & (first + row < batch) & here_now
+                    tl.store(delta + (first + row) * n + at, d[:, None].to(delta.dtype.element_ty), mask=here)
+            delta -= step
+            if FEATURES > 0:
+                features = waiting_x[u * ROWS * FEATURES : (u + 1) * ROWS * FEATURES]
+                added = add_step(added, passed_on, features, ROWS, FEATURES, PARTS)
+            # Loaded only now, so that the numbers can go where those of this step were: a copy would wait for them.
+            later_h = later_h + load_step(states - u * step, first, batch, n, more, units, ROWS, PART, PARTS, NUMBER)
+            if HAS_GRAD:
+                later_g = later_g + load_step(grad - u * step, first, batch, n, more, units, ROWS, PART, PARTS, NUMBER)
+            later_x = later_x + load_features(x - u * x_step, first, batch, more, ROWS, FEATURES, NUMBER)
+            tl.debug_barrier()
+            through = product(
+                packed, held, passed, tile, columns, ROWS, BLOCK, BLOCKS, HELD, UNROLLED, PART, PARTS, WIDTH
+            )
             both = ()
             for i in tl.static_range(ROWS * PARTS):
-                both = both + (given[i] + through[i],)
+                both = both + (tl.where(here_now, through[i], carried[i]),)
             carried = both
-        else:
-            carried = through
-        h = before
+        waiting_h, waiting_g, waiting_x = later_h, later_g, later_x
     for row in tl.static_range(ROWS):
         for p in tl.static_range(PARTS):
             at = p * PART + spread

@@ -109,35 +109,41 @@ def forward(
     if FEATURES == 0:
         x += first * n
         step = batch * n
-        x_next = tl.load(x + units, mask=here, other=0.0)
+        x_now = tl.load(x + units, mask=here, other=0.0)
+        x_next = tl.load(x + step + units, mask=here & (steps > 1), other=0.0)
     elif FEATURES == 1:
         x += first
         step = batch
         gain = tl.load(weight + trial * n + units, mask=here, other=0.0).to(NUMBER)
-        x_next = tl.load(x)
+        x_now = tl.load(x)
+        x_next = tl.load(x + step, mask=steps > 1, other=0.0)
     else:
         x += first * features
         step = batch * features
         inputs = tl.arange(0, FEATURES)
         gains = columns_of(weight + trial * n * features, units, inputs, n, features).to(NUMBER)
-        x_next = tl.load(x + inputs, mask=inputs < features, other=0.0)
+        x_now = tl.load(x + inputs, mask=inputs < features, other=0.0)
+        x_next = tl.load(x + step + inputs, mask=(inputs < features) & (steps > 1), other=0.0)
+    x += step
     for t in range(steps):
-        # Nothing in z waits for the step before; x is loaded a step ahead, so that it has a step's time to arrive.
+        # Nothing in z waits for the step before. x is loaded two steps ahead: a step is shorter than the way to memory.
         if FEATURES == 0:
-            z = x_next.to(NUMBER)
+            z = x_now.to(NUMBER)
             if BIAS:
                 z += start
         elif FEATURES == 1:
-            z = gain * x_next.to(NUMBER) + start
+            z = gain * x_now.to(NUMBER) + start
         else:
-            z = tl.sum(gains * x_next.to(NUMBER)[None, :], 1) + start
+            z = tl.sum(gains * x_now.to(NUMBER)[None, :], 1) + start
         x += step
+        x_now = x_next
+        more = t + 2 < steps
         if FEATURES == 0:
-            x_next = tl.load(x + units, mask=here & (t + 1 < steps), other=0.0)
+            x_next = tl.load(x + units, mask=here & more, other=0.0)
         elif FEATURES == 1:
-            x_next = tl.load(x, mask=t + 1 < steps, other=0.0)
+            x_next = tl.load(x, mask=more, other=0.0)
         else:
-            x_next = tl.load(x + inputs, mask=(inputs < features) & (t + 1 < steps), other=0.0)
+            x_next = tl.load(x + inputs, mask=(inputs < features) & more, other=0.0)
         z += diagonal * h
         q = tl.sum(h[:, None] * c_held, 0)
         if KEEP:
@@ -163,7 +169,6 @@ def backward(
     grad,
     grad_last,
     states,
-    h0,
     sigma,
     a,
     c,
@@ -186,7 +191,7 @@ def backward(
 ):
     """Run backward through time; the grid is (B, K).
 
-    Reads what forward does and wrote, grad (K, T, B, n) if GRAD, and grad_last (K, B, n), the gradient of the last
+    Reads the states, sigma, a and c as forward does, grad (K, T, B, n) if GRAD, and grad_last (K, B, n), the gradient of the last
     state, if GRAD_LAST. Writes delta (K, T, B, n), q = delta A (K, T, B, r) and grad_h0 (K, B, n).
     """
     row, trial = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
@@ -209,18 +214,25 @@ def backward(
         carried = tl.load(grad + units, mask=here, other=0.0).to(NUMBER)
     if GRAD_LAST:
         carried += tl.load(grad_last + own, mask=here, other=0.0).to(NUMBER)
+    # States and their gradients are loaded two steps ahead: a step is shorter than the way to memory.
+    states -= step
+    before = tl.load(states + units, mask=here & (steps > 1), other=0.0)
+    if GRAD:
+        grad -= step
+        given = tl.load(grad + units, mask=here & (steps > 1), other=0.0)
     for back in range(steps):
-        more = back + 1 < steps
+        more = back + 2 < steps
         states -= step
-        before = tl.load(states + units, mask=here & more, other=0.0).to(NUMBER)
+        earlier = tl.load(states + units, mask=here & more, other=0.0)
         if GRAD:
             grad -= step
-            given = tl.load(grad + units, mask=here & more, other=0.0)
+            given_earlier = tl.load(grad + units, mask=here & more, other=0.0)
         d = descend(carried, h, ACTIVATION, SLOPE)
         tl.store(delta + units, d.to(delta.dtype.element_ty), mask=here)
         carried = diagonal * d
         if GRAD:
             carried += given.to(NUMBER)
+            given = given_earlier
         q = tl.sum(d[:, None] * a_held, 0)
         tl.store(q_all + held, q.to(q_all.dtype.element_ty), mask=held < r)
         carried += tl.sum(q[None, :] * c_held, 1)
@@ -232,5 +244,6 @@ def backward(
             carried += tl.sum(q[None, :] * c_part, 1)
         delta -= step
         q_all -= batch * r
-        h = before
+        h = before.to(NUMBER)
+        before = earlier
     tl.store(grad_h0 + own, carried.to(grad_h0.dtype.element_ty), mask=here)

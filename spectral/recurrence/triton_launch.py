@@ -51,12 +51,12 @@ def backward(
     Args:
         grad: The gradient of all states, (T, B, n), or None.
         grad_last: The gradient of the last state, (B, n), or None.
-        given: The states (T, B, n), h0, sigma, a and c, all contiguous.
+        given: The states (T, B, n), sigma, a and c, all contiguous.
         results: The arrays to be filled: delta (T, B, n), q = delta A (T, B, r), and the gradient of h0 (B, n).
         activation: The nonlinearity.
         plan: How the work is divided.
     """
-    states, _, sigma, a, _ = given
+    states, sigma, a, _ = given
     arrays = [states if array is None else contiguous(array) for array in (grad, grad_last)]
     sizes = (states.shape[-3], states.shape[-2], states.shape[-1], a.shape[-1])
     flags = {"GRAD": grad is not None, "GRAD_LAST": grad_last is not None}

@@ -15,12 +15,26 @@ READ_AGAIN = 1 << 13
 The others are read from L1 or L2 at every step, so many at a time.
 """
 
-SHORTEST_RANGE = 512
+SHORTEST_RANGE = 256
 """The fewest rows of a trial that one program of the sums adds up, if the trial has as many."""
+
+ROUND = 64
+"""Rows to a multiple of which a range is rounded up: whole tiles."""
 
 
 SMALLEST_SIDE = 16
 """The smallest side of a matrix product that every version of Triton takes, but for the side of 8 rows."""
+
+
+TILES = (8, 16)
+"""Batch rows of a tile: the short side of its matrix products."""
+
+
+TILES_FROM = 5 * 128 * 32
+"""Batch rows for each multiprocessor, times the entries of A, from which tiles are faster than rows by themselves.
+
+Programs of tiles take as long for one tile as for one on every multiprocessor; rows take turns.
+"""
 
 
 class Plan(NamedTuple):
@@ -45,6 +59,8 @@ class SumPlan(NamedTuple):
     """Warps of a program."""
     stages: int
     """Tiles that are on their way at a time."""
+    share: int = 2
+    """Programs for each multiprocessor, if there is one trial."""
 
 
 class Plans(NamedTuple):
@@ -62,10 +78,43 @@ class Shape(NamedTuple):
     """The hidden size n."""
     rank: int
     """r, the number of columns of A and C."""
-    rows: int
-    """K B, the batch rows of all trials."""
+    trials: int
+    """K."""
+    batch: int
+    """B, the batch rows of a trial."""
     bits: int
-    """Bits of a number in which the kernels add."""
+    """Bits of a number in which the kernels add: 32 or 64."""
+
+
+def bucket(shape: Shape) -> Shape:
+    """Return the shape with every size rounded up to a power of two; shapes of one bucket have the same plans."""
+    size, rank, trials, batch, bits = shape
+    return Shape(power_of_two(size), power_of_two(rank), power_of_two(trials), power_of_two(batch), bits)
+
+
+def candidates(shape: Shape) -> list[Plan]:
+    """Return plans that may be the fastest for one direction.
+
+    Args:
+        shape: A shape as ``bucket`` returns it.
+    """
+    n, r = shape.size, shape.rank
+    whole = _alone(n, r, 32)
+    rows = [Plan(1, warps, whole.held) for warps in _near(whole.warps)]
+    if n * r > RESIDENT // 2:
+        rows += [Plan(1, 16, held) for held in (r, r // 2, r // 4) if held]
+    if shape.bits != 32:
+        return rows
+    blocks = [warps for warps in (1, 2, 4, 8, 16) if n // warps >= SMALLEST_SIDE and 2 <= n * r // warps // 256 <= 16]
+    return rows + [Plan(tile, warps, r) for tile in TILES for warps in blocks]
+
+
+def sum_candidates(shape: Shape) -> list[SumPlan]:
+    """Return plans that may be the fastest for the sums; the argument as in ``candidates``."""
+    if shape.bits != 32:
+        return []
+    shapes = [(16, 64, 2), (16, 128, 4), (32, 64, 4), (32, 128, 8)]
+    return [SumPlan(tile, block, warps, 3) for tile, block, warps in shapes if block <= max(64, shape.size)]
 
 
 def by_table(shape: Shape, processors: int) -> Plans:
@@ -76,14 +125,39 @@ def by_table(shape: Shape, processors: int) -> Plans:
         processors: The number of multiprocessors of the device.
     """
     n, r = power_of_two(shape.size), power_of_two(shape.rank)
+    rows = shape.trials * shape.batch
+    few = SumPlan(16, min(128, max(SMALLEST_SIDE, n)), 4 if n > 32 else 2, 3)
+    if shape.bits != 32:
+        alone = _alone(n, r, 32)
+        return Plans(alone, alone, few._replace(block=min(64, few.block), stages=1))
+    if 2 * SMALLEST_SIDE <= n <= 256 and r <= 32 and rows * r * min(n, 128) > TILES_FROM * processors:
+        tile = Plan(8, max(2, n // 32), r)
+        return Plans(tile, tile, few)
+    # A thread of few warps has more to add by itself, and a step fewer sums to move between warps. Backward keeps more
+    # numbers in registers beside A and C.
+    forward = _alone(n, r, 64 if n >= 256 or rows > processors else 32)
+    backward = _alone(n, r, 64 if n >= 512 else 32)
+    return Plans(forward, backward, few)
+
+
+def _alone(n: int, r: int, entries: int) -> Plan:
+    """Return a plan for rows by themselves.
+
+    Args:
+        n: The hidden size, a power of two.
+        r: The rank, a power of two.
+        entries: Entries of A, and as many of C, for each thread.
+    """
     held = r if n * r <= RESIDENT else min(r, max(1, READ_AGAIN // n))
-    # about 32 entries of A and as many of C for each thread
-    alone = Plan(1, min(16, max(1, n * r // 1024)), held)
-    block = min(128, max(16, n))
-    return Plans(alone, alone, SumPlan(32 if shape.bits == 32 else 16, block, 4, 3 if shape.bits == 32 else 1))
+    return Plan(1, min(16, max(1, n * r // (32 * entries))), held)
 
 
-def ranges(rows: int, size: int, block: int, processors: int) -> tuple[int, int]:
+def _near(warps: int) -> list[int]:
+    """Return numbers of warps near one that may be better."""
+    return [number for number in (warps // 2, warps, 2 * warps) if 1 <= number <= 16]
+
+
+def ranges(rows: int, size: int, plan: SumPlan, processors: int) -> tuple[int, int]:
     """Return into how many ranges the rows of one trial are cut, and how many rows a range has.
 
     It does not depend on the number of trials, so that a trial has the same bits in any company.
@@ -91,12 +165,12 @@ def ranges(rows: int, size: int, block: int, processors: int) -> tuple[int, int]
     Args:
         rows: T B, the rows of a trial.
         size: The hidden size n.
-        block: Units of a program.
+        plan: How the sums are divided.
         processors: The number of multiprocessors of the device.
     """
-    blocks = -(-size // block)
-    parts = max(1, min(-(-processors // blocks), rows // SHORTEST_RANGE))
-    span = -(-rows // parts)
+    blocks = -(-size // plan.block)
+    parts = max(1, min(processors * plan.share // blocks, rows // SHORTEST_RANGE))
+    span = -(-rows // (parts * ROUND)) * ROUND
     return -(-rows // span), span
 
 

@@ -12,17 +12,31 @@ import triton.language as tl
 
 
 @triton.jit
+def split(x):
+    """Return float32 numbers as the sum of two that TF32 products read whole."""
+    high = ((x.to(tl.uint32, bitcast=True) + 4096) & 0xFFFFE000).to(tl.float32, bitcast=True)
+    return high, x - high
+
+
+@triton.jit
 def add_product(total, left, right, PRECISION: tl.constexpr, DOT: tl.constexpr):
-    """Return total + left^T right for left (TILE, N) and right (TILE, R)."""
-    # Tensor cores cut the sums that they carry off, they do not round them. So each tile starts from zero and is added
+    """Return total + left^T right for left (TILE, R) and right (TILE, N)."""
+    # Tensor cores cut off the sums that they carry, they do not round them. So each tile starts from zero and is added
     # outside. The limit keeps the compiler from joining the two again; for float32 it has no other effect.
-    own = tl.dot(
-        tl.trans(left).to(DOT),
-        right.to(DOT),
-        input_precision=PRECISION,
-        max_num_imprecise_acc=left.shape[0],
-        out_dtype=total.dtype,
-    )
+    if PRECISION == "tf32x3" and right.dtype == tl.float32:
+        left_high, left_low = split(tl.trans(left))
+        right_high, right_low = split(right)
+        own = tl.dot(left_low, right_high, input_precision="tf32", max_num_imprecise_acc=1)
+        own = tl.dot(left_high, right_low, own, input_precision="tf32", max_num_imprecise_acc=1)
+        own = tl.dot(left_high, right_high, own, input_precision="tf32", max_num_imprecise_acc=1)
+    else:
+        own = tl.dot(
+            tl.trans(left).to(DOT),
+            right.to(DOT),
+            input_precision=PRECISION,
+            max_num_imprecise_acc=1,
+            out_dtype=total.dtype,
+        )
     return total + own
 
 
@@ -58,7 +72,7 @@ def partial_sums(
 
     Reads delta and states (K, T B, n), h0 (K, B, n), skinny = h_{t-1} C and q = delta A (K, T B, r), x (K, T B, I).
     Writes (K, ranges, length): the gradients of M (n, I), b (n), the offset (n), sigma (n), a and c (n, r), one after
-    another, as far as they are wanted. COLUMNS is 0 if neither M nor b is, else I + 1 padded to a power of two.
+    another, as far as they are wanted. COLUMNS is 0 if that of M is not, else I: 1, or padded to a power of two.
     """
     part, block, trial = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2).to(tl.int64)
     begin = part * span
@@ -78,13 +92,13 @@ def partial_sums(
     x += base * features
     until_later = batch - begin
     end = tl.minimum(rows - begin, span).to(tl.int32)
-    sum_a = tl.zeros((N, R), NUMBER)
-    sum_c = tl.zeros((N, R), NUMBER)
+    sum_a = tl.zeros((R, N), NUMBER)
+    sum_c = tl.zeros((R, N), NUMBER)
     sum_sigma = tl.zeros((TILE, N), NUMBER)
     sum_offset = tl.zeros((TILE, N), NUMBER)
-    if COLUMNS > 0:
-        columns = tl.arange(0, COLUMNS)
-        sum_x = tl.zeros((N, COLUMNS), NUMBER)
+    sum_bias = tl.zeros((TILE, N), NUMBER)
+    columns = tl.arange(0, COLUMNS if COLUMNS else 1)
+    sum_x = tl.zeros((COLUMNS if COLUMNS > 1 else TILE, N), NUMBER)
     for start in tl.range(0, end, TILE, num_stages=STAGES):
         row = start + local
         inside = row < end
@@ -98,33 +112,39 @@ def partial_sums(
             mask_r = inside[:, None] & (ranks < r)[None, :]
             s = tl.load(skinny + at_r, mask=mask_r, other=0.0)
             p = tl.load(q + at_r, mask=mask_r, other=0.0)
-            sum_a = add_product(sum_a, d, s, PRECISION, DOT)
-            sum_c = add_product(sum_c, before, p, PRECISION, DOT)
+            sum_a = add_product(sum_a, s, d, PRECISION, DOT)
+            sum_c = add_product(sum_c, p, before, PRECISION, DOT)
             sum_sigma += d.to(NUMBER) * before.to(NUMBER)
         if OFFSET:
             h = tl.load(here + at, mask=mask, other=0.0).to(NUMBER)
             g = d.to(NUMBER)
             sum_offset += tl.where(h > 0, g, tl.where(h < 0, -g, g * h))
-        if COLUMNS > 0:
-            at_x = row[:, None] * features + columns[None, :]
-            v = tl.load(x + at_x, mask=inside[:, None] & (columns < features)[None, :], other=0.0)
-            v = tl.where((columns == features)[None, :], 1.0, v.to(NUMBER))
-            sum_x = add_product(sum_x, d, v, PRECISION, DOT)
-    if COLUMNS > 0:
-        wide = columns[None, :]
-        tl.store(partial + units[:, None] * features + wide, sum_x, mask=there[:, None] & (wide < features))
-        partial += n * features
         if BIAS:
-            tl.store(partial + units[:, None] + wide * 0, sum_x, mask=there[:, None] & (wide == features))
-            partial += n
+            sum_bias += d.to(NUMBER)
+        if COLUMNS == 1:
+            sum_x += d.to(NUMBER) * tl.load(x + row, mask=inside, other=0.0).to(NUMBER)[:, None]
+        elif COLUMNS > 1:
+            mask_x = inside[:, None] & (columns < features)[None, :]
+            v = tl.load(x + row[:, None] * features + columns[None, :], mask=mask_x, other=0.0)
+            sum_x = add_product(sum_x, v, d, PRECISION, DOT)
+    if COLUMNS == 1:
+        tl.store(partial + units, tl.sum(sum_x, 0), mask=there)
+    elif COLUMNS > 1:
+        at_x, mask_x = units[None, :] * features + columns[:, None], there[None, :] & (columns < features)[:, None]
+        tl.store(partial + at_x, sum_x, mask=mask_x)
+    if COLUMNS > 0:
+        partial += n * features
+    if BIAS:
+        tl.store(partial + units, tl.sum(sum_bias, 0), mask=there)
+        partial += n
     if OFFSET:
         tl.store(partial + units, tl.sum(sum_offset, 0), mask=there)
         partial += n
     if MATRIX:
         tl.store(partial + units, tl.sum(sum_sigma, 0), mask=there)
         partial += n
-        at_m = units[:, None] * r + ranks[None, :]
-        mask_m = there[:, None] & (ranks < r)[None, :]
+        at_m = units[None, :] * r + ranks[:, None]
+        mask_m = there[None, :] & (ranks < r)[:, None]
         tl.store(partial + at_m, sum_a, mask=mask_m)
         tl.store(partial + n * r + at_m, sum_c, mask=mask_m)
 
@@ -169,9 +189,9 @@ def add_partials(
     if COLUMNS > 0:
         tl.store(weight + trial * n * features + at, total, mask=(at >= 0) & (at < n * features))
         at -= n * features
-        if BIAS:
-            tl.store(bias + trial * n + at, total, mask=(at >= 0) & (at < n))
-            at -= n
+    if BIAS:
+        tl.store(bias + trial * n + at, total, mask=(at >= 0) & (at < n))
+        at -= n
     if OFFSET:
         tl.store(offset + trial * n + at, total, mask=(at >= 0) & (at < n))
         at -= n

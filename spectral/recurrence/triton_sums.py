@@ -90,11 +90,11 @@ def fill(
             part.zero_()
         return
     rows = steps * batch
-    parts, span = ranges(rows, n, plan.block, processors_of(delta.device))
+    parts, span = ranges(rows, n, plan, processors_of(delta.device))
     partial = sums.sigma.new_empty(trials, parts, length)
     kernels = importlib.import_module("spectral.recurrence.triton_sum_kernels")
     wanted = {"MATRIX": matrix, "OFFSET": offset, "BIAS": bias}
-    columns = max(SMALLEST_SIDE, power_of_two(features + 1)) if features or bias else 0
+    columns = features if features < 2 else max(SMALLEST_SIDE, power_of_two(features))
     with device_of(delta):
         kernels.partial_sums[(parts, -(-n // plan.block), trials)](
             *(delta, states, h0, skinny, q, delta if x is None else x, partial),

@@ -121,17 +121,19 @@ def forward(
     h = tl.load(h0 + (trial * batch + first) * n + at, mask=here, other=0.0).to(NUMBER)
     last += (trial * batch + first) * n
     begin = trial * steps * batch + first
-    states += begin * n
+    states += (begin - batch) * n
     skinny += begin * r
     if FEATURES == 0:
         x += begin * n
         step = batch * n
-        x_next = tl.load(x + at, mask=here, other=0.0)
+        x_now = tl.load(x + at, mask=here, other=0.0)
+        x_next = tl.load(x + step + at, mask=here & (steps > 1), other=0.0)
     elif FEATURES == 1:
         x += begin
         step = batch
         gain = of_units(weight + trial * n, units, n, True, NUMBER)
-        x_next = tl.load(x + row, mask=exists, other=0.0)
+        x_now = tl.load(x + row, mask=exists, other=0.0)
+        x_next = tl.load(x + step + row, mask=exists & (steps > 1), other=0.0)
     else:
         x += begin * features
         step = batch * features
@@ -142,31 +144,40 @@ def forward(
         ).to(DOT)
         at_x = row[None, :] * features + inputs[:, None]
         here_x = (inputs[:, None] < features) & exists[None, :]
-        x_next = tl.load(x + at_x, mask=here_x, other=0.0)
+        x_now = tl.load(x + at_x, mask=here_x, other=0.0)
+        x_next = tl.load(x + step + at_x, mask=here_x & (steps > 1), other=0.0)
+    x += step
     for t in range(steps):
-        # Nothing in z waits for the step before; x is loaded a step ahead, so that it has a step's time to arrive.
+        # Nothing in z waits for the step before. x is loaded two steps ahead: a step is shorter than the way to memory.
         if FEATURES == 0:
-            z = x_next.to(NUMBER) + start
+            z = x_now.to(NUMBER) + start
         elif FEATURES == 1:
-            z = gain * x_next.to(NUMBER)[None, None, :] + start
+            z = gain * x_now.to(NUMBER)[None, None, :] + start
         else:
-            z = product(gains, in_all_groups(x_next.to(NUMBER), GROUPS), PRECISION, DOT) + start
+            z = product(gains, in_all_groups(x_now.to(NUMBER), GROUPS), PRECISION, DOT) + start
         x += step
+        x_now = x_next
+        more = t + 2 < steps
         if FEATURES == 0:
-            x_next = tl.load(x + at, mask=here & (t + 1 < steps), other=0.0)
+            x_next = tl.load(x + at, mask=here & more, other=0.0)
         elif FEATURES == 1:
-            x_next = tl.load(x + row, mask=exists & (t + 1 < steps), other=0.0)
+            x_next = tl.load(x + row, mask=exists & more, other=0.0)
         else:
-            x_next = tl.load(x + at_x, mask=here_x & (t + 1 < steps), other=0.0)
-        q = tl.sum(product(c_held, h, PRECISION, DOT), 0)
+            x_next = tl.load(x + at_x, mask=here_x & more, other=0.0)
+        part = product(c_held, h, PRECISION, DOT)
+        # What is stored moves between threads first. It does so while tensor cores are at work.
+        if KEEP:
+            tl.store(states + at, h.to(states.dtype.element_ty), mask=here & (t > 0))
+            states += batch * n
+        q = tl.sum(part, 0)
         z += diagonal * h
-        z += product(a_held, in_all_groups(q, GROUPS), PRECISION, DOT)
-        h = phi(z, moved, ACTIVATION, SLOPE)
+        part = product(a_held, in_all_groups(q, GROUPS), PRECISION, DOT)
         if KEEP:
             tl.store(skinny + at_r, q.to(skinny.dtype.element_ty), mask=here_r)
-            tl.store(states + at, h.to(states.dtype.element_ty), mask=here)
-            states += batch * n
             skinny += batch * r
+        h = phi(z + part, moved, ACTIVATION, SLOPE)
+    if KEEP:
+        tl.store(states + at, h.to(states.dtype.element_ty), mask=here)
     tl.store(last + at, h.to(last.dtype.element_ty), mask=here)
 
 
@@ -175,7 +186,6 @@ def backward(
     grad,
     grad_last,
     states,
-    h0,
     sigma,
     a,
     c,
@@ -228,22 +238,33 @@ def backward(
         carried = tl.load(grad + at, mask=here, other=0.0).to(NUMBER)
     if GRAD_LAST:
         carried += tl.load(grad_last + own, mask=here, other=0.0).to(NUMBER)
+    # States and their gradients are loaded two steps ahead: a step is shorter than the way to memory.
+    states -= step
+    before = tl.load(states + at, mask=here & (steps > 1), other=0.0)
+    if GRAD:
+        grad -= step
+        given = tl.load(grad + at, mask=here & (steps > 1), other=0.0)
     for back in range(steps):
-        more = back + 1 < steps
+        more = back + 2 < steps
         states -= step
-        before = tl.load(states + at, mask=here & more, other=0.0).to(NUMBER)
+        earlier = tl.load(states + at, mask=here & more, other=0.0)
         if GRAD:
             grad -= step
-            given = tl.load(grad + at, mask=here & more, other=0.0)
+            given_earlier = tl.load(grad + at, mask=here & more, other=0.0)
         d = descend(carried, h, ACTIVATION, SLOPE)
-        q = tl.sum(product(a_held, d, PRECISION, DOT), 0)
+        part = product(a_held, d, PRECISION, DOT)
+        # What is stored moves between threads first. It does so while tensor cores are at work.
+        tl.store(delta + at, d.to(delta.dtype.element_ty), mask=here)
+        q = tl.sum(part, 0)
         carried = diagonal * d
         if GRAD:
             carried += given.to(NUMBER)
-        carried += product(c_held, in_all_groups(q, GROUPS), PRECISION, DOT)
-        tl.store(delta + at, d.to(delta.dtype.element_ty), mask=here)
+            given = given_earlier
+        part = product(c_held, in_all_groups(q, GROUPS), PRECISION, DOT)
         tl.store(q_all + at_r, q.to(q_all.dtype.element_ty), mask=here_r)
+        carried += part
         delta -= step
         q_all -= batch * r
-        h = before
+        h = before.to(NUMBER)
+        before = earlier
     tl.store(grad_h0 + own, carried.to(grad_h0.dtype.element_ty), mask=here)

@@ -40,6 +40,17 @@ def test_every_cut_agrees_with_the_reference(name, cut, lead, unrolled, monkeypa
         assert_near(f, e, size)
 
 
+@pytest.mark.parametrize("steps", [16, 19])
+def test_many_steps_are_read_ahead(steps):
+    z, h0, matrix = draw(steps, 2, 5).requires_grad_(), draw(2, 5, seed=1).requires_grad_(), transition(5, 1, 2)
+    found, expected = (recurrence(z, h0, matrix, Activation("tanh"), backend=by) for by in ("triton_dense", "dense"))
+    assert_near(found, expected, steps * 2 * 5)
+    leaves = [z, h0, *matrix]
+    for f, e in zip(gradients(found, leaves), gradients(expected, leaves), strict=True):
+        assert_near(f, e, steps * 2 * 5)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
 def test_relu_at_infinity_and_nan_is_torchs():
     z = torch.tensor([-torch.inf, torch.inf, torch.nan, -1.0], dtype=F64).view(1, 1, 4)
     matrix = Transition(torch.zeros(4, dtype=F64), torch.zeros(4, 1, dtype=F64), torch.zeros(4, 1, dtype=F64))
@@ -89,7 +100,17 @@ def test_the_cut_follows_from_size_and_device():
     assert plan(256, 128, 132).held == 10, "the rest of W is read at every step"
     assert plan(256, 128, 132, 8).held == 5, "a number of float64 takes two registers"
     assert plan(64, 128, 132).warps == 4
-    assert [plan(128, rows, 132).rows for rows in (1, 132, 133, 528, 529)] == [1, 1, 2, 2, 4]
+    assert [plan(128, rows, 132).rows for rows in (1, 264, 265, 10_000)] == [1, 1, 2, 4]
+    assert plan(512, 128, 132) == DensePlan(2, 16, 128, 1, 16)
+
+
+@pytest.mark.parametrize("size", [1, 15, 64, 65, 100, 128, 129, 170, 200, 256, 257, 512])
+@pytest.mark.parametrize("rows", [1, 100, 1000])
+def test_the_units_cover_all_columns(size, rows):
+    """A vector has as many places as there are units, and every column of W is read from one of them."""
+    cut = plan(size, rows, 132)
+    assert cut.parts(size) * cut.part >= cut.blocks(size) * cut.block >= size
+    assert cut.part == cut.warps * 32 * 4 // cut.block
 
 
 @pytest.mark.parametrize("cut", ["a row, one block of two in registers", "two rows"])
