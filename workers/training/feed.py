@@ -11,12 +11,12 @@ out, and a trial would see other data on a GPU than on a CPU.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 
 import torch
-from torch import Tensor
 
 from workers.training.batches import Batch, TaskData
 
@@ -34,8 +34,8 @@ class BatchFeed:
 
     Attributes:
         at: How many steps of the block on the device are done: the place of the next one in it, int64 of shape (1,).
-        block: What the host contributed to the block's steps, by name, each of shape (S, K, ...). Inputs that are
-            numbers lie as (S, K, T, B, I), the order in which recurrent networks read them.
+        block: What the host contributed to the block's steps, by name, each of shape (S, K, ...).
+        rows: The place of each sequence in a block, as if its first three axes were one; int64 of shape (S, K, B).
 
     Args:
         data: The data of the task.
@@ -53,17 +53,17 @@ class BatchFeed:
         self._orders = [data.order(seed, batch_size) for seed in seeds]
         pinned = device.type == "cuda"
         like = data.parts(self._orders[0], self._seeds[0], self._next[0], 1, batch_size)
-        self._swapped = {name for name, part in like.items() if name == "inputs" and part.dim() == 4}
-        single = {name: _swap(part) if name in self._swapped else part for name, part in like.items()}
-        size = len(self._seeds) * sum(part.numel() * part.element_size() for part in single.values())
+        size = len(self._seeds) * sum(part.numel() * part.element_size() for part in like.values())
         self._size = max(1, min(MOST_STEPS, BLOCK_BYTES // size))
-        shapes = {name: (self._size, len(self._seeds), *part.shape[1:]) for name, part in single.items()}
+        shapes = {name: (self._size, len(self._seeds), *part.shape[1:]) for name, part in like.items()}
         self._host = [
             {name: torch.empty(shape, dtype=like[name].dtype, pin_memory=pinned) for name, shape in shapes.items()}
             for _ in range(2)
         ]
         self.block = {name: torch.empty_like(host, device=device) for name, host in self._host[0].items()}
         self.at = torch.zeros(1, dtype=torch.int64, device=device)
+        rows = (self._size, len(self._seeds), batch_size)
+        self.rows = torch.arange(math.prod(rows), device=device).view(rows)
         event = partial(torch.cuda.Event, blocking=True)
         self._copied = [event() if pinned else None for _ in self._host]
         self._turn, self._left = 0, 0
@@ -86,10 +86,7 @@ class BatchFeed:
 
     def batch(self) -> Batch:
         """Return the batches of the step, by torch's operators."""
-        parts = {name: block.index_select(0, self.at)[0] for name, block in self.block.items()}
-        return self._data.assemble(
-            {name: part.transpose(1, 2) if name in self._swapped else part for name, part in parts.items()}
-        )
+        return self._data.assemble({name: block.index_select(0, self.at)[0] for name, block in self.block.items()})
 
     def advance(self) -> None:
         """Move on to the next step of the block."""
@@ -108,12 +105,7 @@ class BatchFeed:
         parts = self._data.parts(self._orders[k], self._seeds[k], step, self._size, self._batch_size)
         for name, part in parts.items():
             host = self._host[turn][name].numpy()  # numpy copies in this thread alone, and without Python's lock
-            host[:, k] = (_swap(part) if name in self._swapped else part).numpy()
-
-
-def _swap(part: Tensor) -> Tensor:
-    """Return (S, B, T, I) as a view (S, T, B, I)."""
-    return part.transpose(1, 2)
+            host[:, k] = part.numpy()
 
 
 @cache

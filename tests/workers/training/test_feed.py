@@ -55,13 +55,10 @@ def test_blocks_have_the_batches_of_their_steps(task: Task, block: int, monkeypa
 
 
 def test_numbers_lie_in_the_order_in_which_networks_read_them() -> None:
-    found = BatchFeed(data_of(Adding(length=6)), SEEDS, STEPS, SIZE, CPU)
-    found.load()
-    assert found.batch().inputs.transpose(1, 2).is_contiguous()
-    data = data_of(Drawn())
-    drawn = BatchFeed(data, SEEDS, STEPS, SIZE, CPU)
-    drawn.load()
-    assert fused.batch(drawn, data).inputs.transpose(1, 2).is_contiguous()
+    for data in (data_of(Adding(length=6)), data_of(Drawn())):
+        found = BatchFeed(data, SEEDS, STEPS, SIZE, CPU)
+        found.load()
+        assert fused.batch(found, data).inputs.transpose(1, 2).is_contiguous()
 
 
 def test_an_error_of_the_thread_in_the_background_is_raised() -> None:

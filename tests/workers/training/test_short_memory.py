@@ -149,7 +149,7 @@ class Timed:
 
     def size(self, count: int) -> int:
         states = [TrainingState.start(SPECS[0])] * count
-        return trials_at_once(states, None, torch.device("cuda"))  # type: ignore[arg-type]
+        return trials_at_once(states, None, torch.device("cuda", 0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
