@@ -40,7 +40,7 @@ def installed() -> bool:
 def batch(feed: BatchFeed, data: TaskData) -> Batch:
     """Return the batches of a step, as ``BatchFeed.batch`` does; one launch for each of inputs, targets and lengths."""
     train, order = data.train, feed.block.get("index")
-    if "resets" in feed.block:
+    if feed.draws is not None or "resets" in feed.block:
         return feed.batch()
     if train is None or order is None:
         train, order = Batch(*(_in_rows(feed.block.get(name)) for name in Batch._fields)), feed.rows

@@ -16,6 +16,7 @@ from workers.spec.training import TrainingSpec
 from workers.tasks import Split
 from workers.training import fused
 from workers.training.batches import Batch, TaskData
+from workers.training.device_draws import draws_of
 from workers.training.diagnostics import LastStep, measure
 from workers.training.feed import BatchFeed
 from workers.training.metrics import losses, scores
@@ -126,7 +127,8 @@ class TrainingPack:
         self._fill(self._best, [state.best_model or state.model for state in states])
         self._seeds, size = [spec.training.seed for spec in self._specs], self._training.batch_size
         self._orders = [data.order(seed, size) for seed in self._seeds]
-        self._feed = BatchFeed(data, self._seeds, self._done, size, device) if options.fed else None
+        draws = draws_of(self._task, size, device) if options.fused else None
+        self._feed = BatchFeed(data, self._seeds, self._done, size, device, draws) if options.fed else None
         self._carried = self._stack_carried(states) if self._task.carried else None
         self._zeros = self._model.zeros(size)
         self._top = self._model.top(self._zeros).clone()
