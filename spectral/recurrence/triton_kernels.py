@@ -191,8 +191,8 @@ def backward(
 ):
     """Run backward through time; the grid is (B, K).
 
-    Reads the states, sigma, a and c as forward does, grad (K, T, B, n) if GRAD, and grad_last (K, B, n), the gradient of the last
-    state, if GRAD_LAST. Writes delta (K, T, B, n), q = delta A (K, T, B, r) and grad_h0 (K, B, n).
+    Reads the states, sigma, a and c as forward does, grad (K, T, B, n) if GRAD, and grad_last (K, B, n), the gradient
+    of the last state, if GRAD_LAST. Writes delta (K, T, B, n), q = delta A (K, T, B, r) and grad_h0 (K, B, n).
     """
     row, trial = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     units, ranks, held = tl.arange(0, N), tl.arange(0, CHUNK), tl.arange(0, HELD)
