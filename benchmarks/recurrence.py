@@ -15,8 +15,10 @@ import torch
 
 from benchmarks import growth, laws, machine, memory, peers, results, timing
 from benchmarks.results import Row, row
-from benchmarks.shapes import P1, P3, P5, QUICK, Shape
+from benchmarks.shapes import ALL_STATES, P1, P3, P5, QUICK, Shape
 from spectral import SpectralRNN, Transition
+from spectral.cpu import library
+from spectral.recurrence import native
 from spectral.transition import factors
 
 PARTS = ("P1", "P3", "P5", "growth")
@@ -72,10 +74,13 @@ def _options() -> argparse.Namespace:
 def steps(table: Mapping[Shape, float], rounds: int, backend: str) -> list[Row]:
     """Return the rows of P1, for every peer, and of P2, over all shapes."""
     rows, over_literal = [], []
+    peak = library.peak(torch.float32) if native.available(torch.device("cpu"), torch.float32) else 0.0
     for at, bound in table.items():
         for reads in READS:
             samples = _time(at, reads, rounds, backend)
-            rows += _against(at, reads, samples, bound, backend)
+            rows += _against(at, reads, samples, bound if reads == "last" else ALL_STATES * bound, backend)
+            if reads == "last" and peak:
+                rows.append(_floor(at, samples, peak))
             over_literal.append(1 / timing.ratio(samples["ours"], samples["literal"]))
         rows.append(_two_threads(at, rounds, backend))
         over_rnn = next(line.ratio for line in rows if line.id == "P1" and line.shape == str(at))
@@ -110,6 +115,14 @@ def _against(at: Shape, reads: str, samples: timing.Samples, bound: float, backe
         id = "P1" if counts and reads == "last" else "P1-all" if counts else "P1-peers"
         rows.append(row(id, str(at), ours, peer, ratio, method, at_most=bound if counts else None))
     return rows
+
+
+def _floor(at: Shape, samples: timing.Samples, peak: float) -> Row:
+    """Return our step over its floor: the time that its multiply-adds take at the rate of multiply-adds alone."""
+    ours, floor = 1e3 * timing.median(samples["ours"]), 1e3 * at.operations() / peak
+    of_peer = floor / (1e3 * timing.median(samples["nn.RNN"]))
+    method = f"CPU ms a step; its arithmetic at {peak / 1e9:.0f} Gflop/s, which is {of_peer:.3g} of nn.RNN"
+    return row("P1-floor", str(at), ours, floor, ours / floor, method)
 
 
 def _two_threads(at: Shape, rounds: int, backend: str) -> Row:

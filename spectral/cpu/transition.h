@@ -160,6 +160,7 @@ template <class T> struct Transition {
   }
 
   void forward() const {
+    std::fill_n(saved, saved_size(n, m1, m2), T(0));  // not all of it is written where columns are left out
     T* at = saved;
     Side<T> left(u, n, m1, at), right(v, n, m2, at);
     T *inner = at, *diagonal = inner + left.m * right.ms;  // inner = Zu S Yv, (left.m, right.m)

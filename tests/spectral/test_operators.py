@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from spectral.cpu import transition as cpu
 from spectral.operators import NAMESPACE, Operator
 from spectral.recurrence import dense, native, torch_loop, triton
-from spectral.transition import FACTORS, FACTORS_BACKWARD
+from spectral.transition import FACTORS, FACTORS_BACKWARD, MATRIX, MATRIX_BACKWARD, ON_CPU, ON_CPU_BACKWARD
 from tests.spectral.agreement import NO_TRITON
 
 T, B, N, FEATURES, M1, M2 = 4, 3, 5, 2, 2, 1
@@ -16,11 +17,18 @@ STATES = {"z": (T, B, N), "h0": (B, N)}
 FACTORED = {"sigma": (N,), "a": (N, R), "c": (N, R)}
 SAVED = [(N, M1), (M1, M1), (N, M2), (M2, M2), (M1, N), (M2, N), (M1, M2)]
 
+NATIVE = (*PHI, native.ALL)
+KEPT = cpu.saved_size(torch.empty(N, M1), torch.empty(N, M2))
+
 CASES = {
     "factors": (FACTORS, [(N,), (N, M1), (N, M2)]),
     "factors_backward": (FACTORS_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), *SAVED]),
-    "native": (native.FORWARD, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *PHI]),
-    "native, dense": (native.FORWARD, [(T, B, N), (B, N), None, (N, N), None, None, None, None, "tanh", 0.01]),
+    "native_factors": (ON_CPU, [(N,), (N, M1), (N, M2)]),
+    "native_factors_backward": (ON_CPU_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), (KEPT,)]),
+    "native_matrix": (MATRIX, [(N,), (N, R), (N, R)]),
+    "native_matrix_backward": (MATRIX_BACKWARD, [(N, N), (N,), (N, R), (N, R)]),
+    "native": (native.FORWARD, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *NATIVE]),
+    "native, dense": (native.FORWARD, [(T, B, N), (B, N), None, (N, N), None, None, None, None, "tanh", 0.01, 0]),
     "native_backward": (
         native.BACKWARD,
         [
@@ -36,15 +44,15 @@ CASES = {
             (N,),
             (T, B, N),
             (T, B, R),
-            *PHI,
+            *NATIVE,
             True,
         ],
     ),
     "native_backward, dense": (
         native.BACKWARD,
-        [(T, B, N), None, (T, B, N), (B, N), None, (N, N), *[None] * 4, (T, B, N), "absent", "tanh", 0.01, True],
+        [(T, B, N), None, (T, B, N), (B, N), None, (N, N), *[None] * 4, (T, B, N), "absent", "tanh", 0.01, 0, True],
     ),
-    "native_last": (native.LAST, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *PHI]),
+    "native_last": (native.LAST, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *NATIVE]),
     "torch_loop": (torch_loop.FORWARD, [(T, B, N), (B, N), (N,), (N, R), (N, R), (N,), *PHI]),
     "torch_loop_backward": (
         torch_loop.BACKWARD,
@@ -105,7 +113,7 @@ def test_every_operator_is_tested():
     assert {operator.name for operator, _ in CASES.values()} >= registered
 
 
-@pytest.mark.parametrize("name", ["native", "dense", "torch_loop", "factors"])
+@pytest.mark.parametrize("name", ["native", "dense", "torch_loop", "factors", "native_factors", "native_matrix"])
 def test_the_registered_operator_and_the_call_agree_with_their_gradients(name):
     """In plain eager code a call does not go through the registered operator, which exported programs use."""
     operator, given = CASES[name]
