@@ -2,9 +2,9 @@
 
 python -m benchmarks.check [--figures docs/benchmarks-avx512.json] [--rounds 5]
 
-It ends with status 1 if a ratio is worse than the committed one by more than 15 %, twice in a row. Ratios to nn.RNN, which
-is measured in turns with our layer, depend little on what else the machine does. They do depend on the kind of processor,
-so the figures are those of one instruction set, and should be measured anew on another machine.
+It ends with status 1 if a ratio is worse than the committed one by more than 15 %, twice in a row. Ratios to nn.RNN,
+which is measured in turns with our layer, depend little on what else the machine does. They do depend on the kind of
+processor, so the figures are those of one instruction set, and should be measured anew on another machine.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def main() -> None:
         again = {at: bound for at, bound in wanted.items() if any(line.shape == str(at) for line in slower)}
         slower = _slower(again, committed, options.rounds)
     if slower:
-        raise SystemExit("\n".join(["Slower than the committed figures:", *(_sentence(line, committed) for line in slower)]))
+        raise SystemExit(
+            "\n".join(["Slower than the committed figures:", *(_sentence(line, committed) for line in slower)])
+        )
     print(f"No ratio is worse than {path.name} says by more than {ALLOWED - 1:.0%}.")
 
 
@@ -86,7 +88,9 @@ def _figures() -> Path:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.check", description=__doc__)
-    parser.add_argument("--figures", type=Path, help="the committed figures; those of this instruction set if not given")
+    parser.add_argument(
+        "--figures", type=Path, help="the committed figures; those of this instruction set if not given"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="samples of each contender")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, for figures that were measured with them")
     return parser.parse_args()

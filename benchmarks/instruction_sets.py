@@ -2,9 +2,9 @@
 
 python -m benchmarks.instruction_sets [--write docs] [--rounds 7] [--only avx2]
 
-With AVX2 alone means that our compiled code, torch and its libraries (oneDNN, MKL) are all held to AVX2, so that nn.RNN is
-slower too. ``--write docs`` copies the figures to docs/benchmarks-avx512.json and docs/benchmarks-avx2.json, with which
-``make bench-check`` compares, and puts their tables into docs/benchmarks.md.
+With AVX2 alone means that our compiled code, torch and its libraries (oneDNN, MKL) are all held to AVX2, so that nn.RNN
+is slower too. ``--write docs`` copies the figures to docs/benchmarks-avx512.json and docs/benchmarks-avx2.json, with
+which ``make bench-check`` compares, and puts their tables into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to show that everything runs")
     parser.add_argument("--rounds", type=int, default=7, help="samples of each contender")
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), help="these instruction sets alone")
-    parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results, one folder for each set")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build"), help="folder of the results, one folder for each set"
+    )
     parser.add_argument("--write", type=Path, help="the folder of the documents to write to")
     return parser.parse_args()
 

@@ -1,7 +1,7 @@
 """The factors of the transition, W itself, and the gradients of both, in compiled code; see transition.h.
 
-A trial's bits are the same alone and in every pack, whatever its company: its zero columns are left out, and sums run in
-an order that its own sizes decide.
+A trial's bits are the same alone and in every pack, whatever its company: its zero columns are left out, and sums run
+in an order that its own sizes decide.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from spectral.cpu import library, threads
 
 
 def runs(*tensors: Tensor) -> bool:
-    """Return whether compiled code takes these tensors: on the CPU, all float32 or all float64, and the library built."""
+    """Return whether compiled code takes these tensors: all on the CPU and in float32, or all in float64."""
     first = tensors[0]
     if first.device.type != "cpu" or any(tensor.dtype != first.dtype for tensor in tensors):
         return False

@@ -31,9 +31,9 @@ def choose(size: int, rank: int, *, native: bool = False) -> str:
     """Return the backend that 'auto' chooses on the CPU and on every other device but CUDA ones.
 
     A factored step takes 12 n r flop for each row, a dense one 6 n^2. Measurements decide between them for small n, and
-    for the loop in torch, whose skinny products run below the speed of square ones. ``native_mixed`` is ``native_dense``
-    for a trial of that rank. In a pack it is ``native`` for trials of lower rank, so that each has the form that it has
-    alone.
+    for the loop in torch, whose skinny products run below the speed of square ones. ``native_mixed`` is
+    ``native_dense`` for a trial of that rank. In a pack it is ``native`` for trials of lower rank, so that each has the
+    form that it has alone.
 
     Args:
         size: The hidden size n.

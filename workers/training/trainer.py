@@ -78,10 +78,10 @@ class Trainer:
     On a CPU a trial has the same results bit for bit alone and in every pack, at every number of threads, and after any
     other trial has left. Its transition is formed from its own reflectors, although smaller sets are padded with zeros,
     and every sum runs in an order that its own sizes decide. torch's own operators run on one thread, the compiled code
-    on as many as torch has. This needs the compiled code (``spectral.cpu``), the dtypes float32 or float64, and the same
-    machine and versions. In mixed precision, without a compiler and on a GPU, numbers differ by rounding from pack to
-    pack, and training may amplify the difference. The values of the others never count anywhere: one that becomes NaN
-    changes no bit of them.
+    on as many as torch has. This needs the compiled code (``spectral.cpu``), the dtypes float32 or float64, and the
+    same machine and versions. In mixed precision, without a compiler and on a GPU, numbers differ by rounding from pack
+    to pack, and training may amplify the difference. The values of the others never count anywhere: one that becomes
+    NaN changes no bit of them.
 
     A trial that ends is ignored from then on. When half of the pack has ended, the others move to a smaller pack.
 

@@ -18,14 +18,14 @@ from workers.training.trainer import Trainer, TrainerEvent
 pytestmark = pytest.mark.skipif(
     not library.available(torch.device("cpu"), torch.float32), reason="needs the compiled code, and so a compiler"
 )
-EXAMPLES = settings(max_examples=12, deadline=None)
+EXAMPLES = settings(max_examples=6, deadline=None)
 
 
 @st.composite
 def companies(draw: st.DrawFn, kind: str) -> list[dict[str, Any]]:
-    """Draw what may differ between the trials of one pack of a kind: 1 to 5 trials."""
+    """Draw what may differ between the trials of one pack of a kind: 2 to 4 trials."""
     members = []
-    for seed in range(draw(st.integers(1, 5))):
+    for seed in range(draw(st.integers(2, 4))):
         own: dict[str, Any] = {
             "seed": seed,
             "lr": draw(st.sampled_from([0.003, 0.01, 0.05])),
@@ -43,13 +43,13 @@ def companies(draw: st.DrawFn, kind: str) -> list[dict[str, Any]]:
 def shared(draw: st.DrawFn) -> dict[str, Any]:
     """Draw what the trials of a pack have in common."""
     fields: dict[str, Any] = {
-        "hidden_size": draw(st.sampled_from([12, 33, 50])),  # the compiled loop uses factors from 48 units on
+        "hidden_size": draw(st.sampled_from([13, 50])),  # the compiled loop uses factors from 48 units on
         "optimizer": draw(st.sampled_from(["adam", "adamw", "rmsprop", "sgd"])),
         "weight_decay": draw(st.sampled_from([0.0, 0.01])),
         "batch_size": draw(st.integers(1, 13)),
-        "steps": 6,
+        "steps": 4,
         "report_every": 2,
-        "diagnose_every": 2,
+        "diagnose_every": 4,
     }
     if draw(st.booleans()):  # many classes, read at every step, and token ids in place of numbers
         fields["task"] = {"name": "copy", "length": 2}
@@ -81,7 +81,7 @@ def test_a_trial_is_the_same_bits_in_any_pack(kind: str, data: st.DataObject) ->
         fields.pop("task", None)
     specs = [trial(kind, **fields, **own) for own in data.draw(companies(kind))]
     threads = data.draw(st.sampled_from([1, 2, 3]))
-    losses = {i: data.draw(st.integers(0, 3)) for i in range(len(specs)) if data.draw(st.booleans())}
+    losses = {i: data.draw(st.integers(0, 1)) for i in range(len(specs)) if data.draw(st.booleans())}
     together = trainer(specs)
     found = run(together, threads, losses)
     for i, spec in enumerate(specs):
