@@ -22,6 +22,7 @@ from spectral.recurrence import native
 from spectral.transition import factors
 
 PARTS = ("P1", "P3", "P5", "growth")
+LOSS = "loss alone"
 READS = {"last": "last state", "all": "all states"}
 """What the loss of a training step reads."""
 
@@ -79,8 +80,8 @@ def steps(table: Mapping[Shape, float], rounds: int, backend: str) -> list[Row]:
         for reads in READS:
             samples = _time(at, reads, rounds, backend)
             rows += _against(at, reads, samples, bound if reads == "last" else ALL_STATES * bound, backend)
-            if reads == "last" and peak:
-                rows.append(_floor(at, samples, peak))
+            if peak:
+                rows.append(_floor(at, reads, samples, peak))
             over_literal.append(1 / timing.ratio(samples["ours"], samples["literal"]))
         rows.append(_two_threads(at, rounds, backend))
         over_rnn = next(line.ratio for line in rows if line.id == "P1" and line.shape == str(at))
@@ -97,8 +98,21 @@ def _time(at: Shape, reads: str, rounds: int, backend: str) -> timing.Samples:
     layers = peers.contenders(net, backend)
     laws.require_agreement(layers, peers.spectral(net, "reference"))
     contenders = {name: peers.training_step(layer, x, reads=reads) for name, layer in layers.items()}
+    if reads == "all":
+        contenders[LOSS] = _loss_alone(at)
     with timing.threads(1):
         return timing.interleave(contenders, rounds)
+
+
+def _loss_alone(at: Shape) -> timing.Contender:
+    """Return a function that computes the loss on all states, and its gradient, of states that are there already."""
+    states = torch.rand(at.T, at.B, at.n, generator=torch.Generator().manual_seed(2)).requires_grad_()
+
+    def loss() -> None:
+        states.grad = None
+        states.square().mean().backward()  # type: ignore[no-untyped-call]
+
+    return loss
 
 
 def _against(at: Shape, reads: str, samples: timing.Samples, bound: float, backend: str) -> list[Row]:
@@ -106,7 +120,7 @@ def _against(at: Shape, reads: str, samples: timing.Samples, bound: float, backe
     used = at.backend() if backend == "auto" else backend
     rows = []
     for name in samples:
-        if name == "ours":
+        if name in ("ours", LOSS):
             continue
         ours, peer = 1e3 * timing.median(samples["ours"]), 1e3 * timing.median(samples[name])
         ratio = timing.ratio(samples["ours"], samples[name])
@@ -117,12 +131,15 @@ def _against(at: Shape, reads: str, samples: timing.Samples, bound: float, backe
     return rows
 
 
-def _floor(at: Shape, samples: timing.Samples, peak: float) -> Row:
-    """Return our step over its floor: the time that its multiply-adds take at the rate of multiply-adds alone."""
+def _floor(at: Shape, reads: str, samples: timing.Samples, peak: float) -> Row:
+    """Return our step over its floor: its multiply-adds at the rate of multiply-adds alone, and torch's loss."""
     ours, floor = 1e3 * timing.median(samples["ours"]), 1e3 * at.operations() / peak
+    method = f"CPU ms a step, {READS[reads]}; its arithmetic at {peak / 1e9:.0f} Gflop/s"
+    if LOSS in samples:
+        loss = 1e3 * timing.median(samples[LOSS])
+        floor, method = floor + loss, f"{method}, and {loss:.3g} ms for the loss and its gradient in torch"
     of_peer = floor / (1e3 * timing.median(samples["nn.RNN"]))
-    method = f"CPU ms a step; its arithmetic at {peak / 1e9:.0f} Gflop/s, which is {of_peer:.3g} of nn.RNN"
-    return row("P1-floor", str(at), ours, floor, ours / floor, method)
+    return row("P1-floor", str(at), ours, floor, ours / floor, f"{method}; {of_peer:.3g} of nn.RNN")
 
 
 def _two_threads(at: Shape, rounds: int, backend: str) -> Row:

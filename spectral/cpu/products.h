@@ -22,8 +22,13 @@ template <class T> struct Panels {
     T* to = data.data();
     for (int64_t start = 0, columns; start < width; start += columns) {
       columns = block_of((width - start) / WIDTH<T>) * WIDTH<T>;
-      for (int64_t i = 0; i < k; i++)
-        for (int64_t j = start; j < start + columns; j++) *to++ = j < n ? source[i * stride_k + j * stride_j] : T(0);
+      const int64_t own = std::min(columns, n - start);  // the rest is padding
+      const T* row = source + start * stride_j;
+      for (int64_t i = 0; i < k; i++, row += stride_k, to += columns) {
+        if (stride_j == 1) std::copy_n(row, own, to);
+        else for (int64_t j = 0; j < own; j++) to[j] = row[j * stride_j];
+        std::fill(to + own, to + columns, T(0));
+      }
     }
   }
 };

@@ -39,7 +39,7 @@ def run(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def saved_size(u: Tensor, v: Tensor) -> int:
     """Return how many numbers ``run`` keeps for the gradient of one trial; as ``saved_size`` in transition.h."""
     n, m1, m2 = u.shape[-2], u.shape[-1], v.shape[-1]
-    long = _padded(n)
+    long = _padded(n) | 16
     return sum(m * (2 * long + _padded(m) + 2) for m in (m1, m2)) + m1 * _padded(m2) + long
 
 
