@@ -34,13 +34,13 @@ _NO_TRIALS = dict.fromkeys(TRIAL_MOVES, 0)
 def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]:
     """Return a ``SweepView``. While the sweep has not ended, its warnings say which resources no node has."""
     best = trials.best(session, row.id, direction(row))
-    run = projections.get(session, row.id)
+    run, lacks = projections.of_view(session, row.id)
     tally = trials.tally(session, [row.id])[row.id]
     over = trials.planned_steps_of_ended(session, [row.id]).get(row.id, 0) if row.steps_vary else 0
     return _summary(row, tally, over) | {
         "best": trial(best) if best else None,
         "mlflow_url": mlflow_url(settings, run) if run else None,
-        "mlflow_lacks": projections.lacks_of_sweep(session, row.id),
+        "mlflow_lacks": lacks,
         "checkpoint_bytes": checkpoints.bytes_of_sweeps(session, [row.id]).get(row.id, 0),
         "warnings": _warnings(session, row),
         "spec": row.spec,

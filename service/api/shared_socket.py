@@ -17,7 +17,7 @@ class SharingLoop(asyncio.SelectorEventLoop):
     that connects at once, and keep them, while the others had nothing to do.
     """
 
-    async def create_server(  # type: ignore[override]  # asyncio's has two overloads, and this passes both on
+    async def create_server(
         self, *args: Any, sock: socket.socket | None = None, backlog: int = 100, **options: Any
     ) -> asyncio.Server:
         """Start a server as asyncio does. ``backlog`` connections wait in the kernel, as they do elsewhere."""

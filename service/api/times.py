@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 
+@lru_cache(maxsize=8192)  # lists show the same times again and again
 def rfc3339(seconds: float) -> str:
     """Return seconds since 1970 as ``2026-11-26T11:04:05.123Z``, rounded to milliseconds."""
     moment = datetime.fromtimestamp(round(seconds, 3), UTC)

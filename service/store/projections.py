@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.states import SWEEP_ENDED
@@ -113,10 +113,15 @@ def incomplete(session: Session, subject_ids: Sequence[str]) -> set[str]:
     return set(session.scalars(select(Projection.subject_id).where(*found)))
 
 
-def lacks_of_sweep(session: Session, sweep_id: str) -> dict[str, str]:
-    """Return what MLflow lacks of a sweep and of its trials, by the id of the sweep or trial, the sweep first."""
-    query = select(Projection).where(_of(sweep_id), Projection.lacks.is_not(None))
-    return {row.subject_id: row.lacks or "" for row in session.scalars(query.order_by(Projection.subject_id))}
+def of_view(session: Session, sweep_id: str) -> tuple[Projection | None, dict[str, str]]:
+    """Return the run of a sweep, None if there is none, and what MLflow lacks of the sweep and of its trials.
+
+    What it lacks is by the id of the sweep or trial, the sweep first.
+    """
+    of_trials = and_(Projection.subject_id.startswith(f"{sweep_id}-"), Projection.lacks.is_not(None))
+    query = select(Projection).where(or_(Projection.subject_id == sweep_id, of_trials))
+    found = {row.subject_id: row for row in session.scalars(query.order_by(Projection.subject_id))}
+    return found.get(sweep_id), {subject: row.lacks for subject, row in found.items() if row.lacks is not None}
 
 
 def _of(sweep_id: str) -> ColumnElement[bool]:
