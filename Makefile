@@ -104,9 +104,12 @@ bench-load: $(READY) ## L1-L6: the API over a full database, with up to 1,000 cl
 bench-tick: $(READY) ## T1-T5: a tick of the controller while 400 sweeps wait, and its memory (ten minutes)
 	$(BIN)/python -m benchmarks.tick
 
-bench-gpu: ## G1-G3 on a CUDA device, with torch, triton and numpy alone; without one, the law check in the interpreter
-	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
-	then $(PYTHON) -m benchmarks.gpu; else TRITON_INTERPRET=1 $(PYTHON) -m benchmarks.gpu; fi
+bench-gpu: ## G1-G4 on a CUDA device (G1-G3 with torch, triton and numpy alone); without one, the law check in the interpreter
+	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		if $(PYTHON) -c 'import pydantic' 2> /dev/null; then $(PYTHON) -m benchmarks.gpu_trainer || exit 1; \
+		else echo "G4 is left out: it needs the extra [train]"; fi; \
+		$(PYTHON) -m benchmarks.gpu $(ARGS); \
+	else TRITON_INTERPRET=1 $(PYTHON) -m benchmarks.gpu; fi
 
 lock: $(READY) ## requirements.lock again from pyproject.toml (newest versions: ARGS=--upgrade)
 	$(BIN)/python deploy/dependencies.py lock $(ARGS)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
+from benchmarks.gpu_timing import captured
 from benchmarks.shapes import Shape
 from spectral import SpectralRNN
 from study.machine import ROOT
@@ -29,8 +30,17 @@ def pack(at: Shape, trials: int, device: torch.device) -> Callable[[], None]:
 def one_by_one(at: Shape, trials: int, device: torch.device) -> Callable[[], None]:
     """Return a function that takes one training step of each trial, one after another."""
     x = at.input().to(device)
-    steps = [_step(at.net(device=device), x) for _ in range(trials)]
+    return _in_turn([_step(at.net(device=device), x) for _ in range(trials)])
 
+
+def torch_one_by_one(at: Shape, trials: int, device: torch.device, *, graph: bool) -> Callable[[], None]:
+    """Return the same for torch.nn.RNN in place of our layer; ``graph`` captures the step of each trial."""
+    x = at.input().to(device)
+    steps = [_step(at.net(device=device).to_rnn(), x) for _ in range(trials)]
+    return _in_turn([captured(step) for step in steps] if graph else steps)
+
+
+def _in_turn(steps: Sequence[Callable[[], object]]) -> Callable[[], None]:
     def run() -> None:
         for step in steps:
             step()
@@ -38,8 +48,9 @@ def one_by_one(at: Shape, trials: int, device: torch.device) -> Callable[[], Non
     return run
 
 
-def _step(net: SpectralRNN, x: torch.Tensor) -> Callable[[], None]:
-    adam = torch.optim.Adam(net.parameters(), LR, fused=True)
+def _step(net: torch.nn.Module, x: torch.Tensor) -> Callable[[], None]:
+    # ``capturable`` keeps the number of the step on the device, which a CUDA graph needs.
+    adam = torch.optim.Adam(net.parameters(), LR, fused=True, capturable=True)
 
     def step() -> None:
         adam.zero_grad()

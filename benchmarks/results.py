@@ -119,15 +119,19 @@ def load_header(path: Path) -> dict[str, str]:
     return found
 
 
-def write_section(document: Path, name: str, path: Path, note: str = "") -> None:
-    """Replace the section ``name`` of a document, between its marks, by the header and the rows saved at ``path``."""
+def write_section(document: Path, name: str, path: Path, note: str = "", others: Sequence[Path] = ()) -> None:
+    """Replace the section ``name`` of a document, between its marks, by the header and the rows saved at ``path``.
+
+    Rows in the files ``others`` follow, as far as these exist; their headers are not shown.
+    """
     text = document.read_text()
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     if begin not in text or end not in text:
         raise SystemExit(f"{document} has no section {begin} ... {end}")
     head, rest = text.split(begin, 1)
     tail = rest.split(end, 1)[1]
-    body = "\n".join(filter(None, [_header_lines(load_header(path)), note, _markdown(load(path))]))
+    rows = [line for file in (path, *others) if file.exists() for line in load(file)]
+    body = "\n".join(filter(None, [_header_lines(load_header(path)), note, _markdown(rows)]))
     document.write_text(f"{head}{begin}\n\n{body}\n\n{end}{tail}")
 
 

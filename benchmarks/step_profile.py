@@ -109,7 +109,8 @@ def _parts(pack: TrainingPack) -> list[tuple[Any, str, str | Callable[..., str]]
     return [
         (pack, "step", "step, the rest"),
         (pack._data, "batch", "batches"),
-        (pack._model, "forward", "forward, the rest"),
+        (pack._model, "_read", "forward, the rest"),
+        (pack._model, "read_out", "readout"),
         (pack_module, "losses", "loss"),
         (torch.autograd, "grad", "autograd, the rest"),
         (pack._optimizer, "step", "Adam and clipping"),

@@ -84,7 +84,7 @@ class Operator:
             if self.plain is not None and in_forward_mode():
                 return self.plain(*args)
             return self._transformed.apply(*args)  # type: ignore[attr-defined]
-        if torch._C._is_tracing() or not _is_plain_eager(args):  # tracing by torch.jit.trace
+        if torch._C._is_tracing() or not is_plain_eager(args):  # tracing by torch.jit.trace
             return self.overload(*args)
         # The same as the registered operator with less overhead, which counts where a step takes a millisecond.
         if torch.is_grad_enabled() and _any_requires_grad(args):
@@ -93,7 +93,7 @@ class Operator:
 
     def _run_below(self, *args: Any) -> Any:
         """Return the results without a gradient and without transforms."""
-        return self.run(*args) if _is_plain_eager(args) else self.overload(*args)
+        return self.run(*args) if is_plain_eager(args) else self.overload(*args)
 
     def _compiled(self, *args: Any) -> Any:
         """Call the registered operator, or let the compiler see and fuse the steps that ``run`` consists of."""
@@ -235,7 +235,7 @@ def _any_requires_grad(args: Sequence[Any]) -> bool:
     return False
 
 
-def _is_plain_eager(args: Sequence[Any]) -> bool:
+def is_plain_eager(args: Sequence[Any]) -> bool:
     """Return whether all tensors have values and no behaviour of their own, and nothing else watches what is called."""
     if torch._C._len_torch_dispatch_stack():
         return False

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spectral import init, singular_values, state
 from spectral.autocast import computing_dtype
 from spectral.errors import OptionError, PackError, ShapeError
-from spectral.householder import normalize_reflectors_
+from spectral.householder.wy import normalize_all_reflectors_
 from spectral.pretrained import PretrainedModule
 from spectral.roles import ParameterRole, direct_parameter_role
 from spectral.singular_values import Band
@@ -164,8 +164,7 @@ class PackableModule(PretrainedModule):
         No matrix of the module changes. The loss does not depend on the lengths, so an optimiser lets them grow, and
         the growing lengths make its steps smaller.
         """
-        for raw in self.reflector_parameters():
-            normalize_reflectors_(raw)
+        normalize_all_reflectors_(self.reflector_parameters())
 
     def _parameters_of(self, role: ParameterRole) -> Iterator[nn.Parameter]:
         """Return the parameters of one role that this module holds itself, not in a submodule."""

@@ -286,11 +286,11 @@ class SpectralRNN(RecurrentModule):
                 outputs.append(output)
                 last_states.append(last)
             if top and not keep_states:
-                return None, torch.cat(last_states, -3)
+                return None, _joined(last_states)
             x = sequences.masked(torch.cat(outputs, -1) if self.bidirectional else outputs[0], valid)
             if self._uses_dropout and not top:
                 x = nn.functional.dropout(x, self.dropout, self.training)
-        return x, torch.cat(last_states, -3)
+        return x, _joined(last_states)
 
     def _run_direction(
         self, x: Tensor, h0: Tensor, layer: int, reverse: bool, lengths: Tensor | None, keep_states: bool
@@ -355,3 +355,8 @@ class SpectralRNN(RecurrentModule):
     def _uses_dropout(self) -> bool:
         """Whether dropout is applied between layers: in training mode, with dropout > 0 and two layers or more."""
         return self.training and self.dropout > 0 and self.num_layers > 1
+
+
+def _joined(last_states: list[Tensor]) -> Tensor:
+    """Return the last states of all layers and directions as one tensor; a single one is not copied again."""
+    return last_states[0] if len(last_states) == 1 else torch.cat(last_states, -3)

@@ -10,11 +10,15 @@ from torch.nn.utils.rnn import PackedSequence
 
 from spectral.errors import RangeError, ShapeError
 
+SYNC_IS_AN_ERROR = 2
+"""What ``torch.cuda.get_sync_debug_mode`` returns in its mode "error"."""
+
 
 def check_lengths(lengths: Tensor, steps: int, lead: tuple[int, ...], batch: tuple[int, ...]) -> Tensor:
     """Return ``lengths`` as int64 if they fit the input, and raise otherwise.
 
-    The values are not checked where they cannot be read: while torch compiles or exports, and on the meta device.
+    The values are not checked where they cannot be read: while torch compiles or exports, on the meta device, and on a
+    GPU while a CUDA graph is captured or where ``torch.cuda.set_sync_debug_mode`` makes waiting for it an error.
 
     Args:
         lengths: How many steps of each sequence count. Shape ``batch``, also in a pack, where it then holds for every
@@ -33,13 +37,17 @@ def check_lengths(lengths: Tensor, steps: int, lead: tuple[int, ...], batch: tup
         raise ShapeError(f"lengths must be a tensor of shape {batch}{either}; found {found}")
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise RangeError(f"lengths must be integers, such as torch.int64; found {lengths.dtype}")
-    readable = not (torch.compiler.is_compiling() or lengths.is_meta)
+    readable = not (torch.compiler.is_compiling() or lengths.is_meta or (lengths.is_cuda and _host_may_not_wait()))
     if readable and lengths.numel() and not (int(lengths.min()) >= 1 and int(lengths.max()) <= steps):
         raise RangeError(
             f"lengths must lie in [1, {steps}], the number of steps of the input; "
             f"found {int(lengths.min())} to {int(lengths.max())}"
         )
     return lengths.to(torch.int64)
+
+
+def _host_may_not_wait() -> bool:
+    return torch.cuda.is_current_stream_capturing() or torch.cuda.get_sync_debug_mode() == SYNC_IS_AN_ERROR
 
 
 def mask(lengths: Tensor, steps: int) -> Tensor:

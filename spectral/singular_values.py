@@ -13,6 +13,9 @@ from torch import Tensor
 
 from spectral.autocast import HALVES
 from spectral.errors import BandError, OptionError, RangeError
+from spectral.gpu import columns
+from spectral.gpu import device as gpu
+from spectral.operators import Operator
 
 Spectrum = Literal["sigmoid", "clip", "penalty", "fixed"]
 SPECTRA: tuple[str, ...] = get_args(Spectrum)
@@ -157,6 +160,9 @@ def map_into(kind: str, raw: Tensor | None, band: Band, size: int) -> Tensor:
     """Return the singular values of ``singular_map``, for a band that is made already."""
     if raw is None:
         return band.sigma.repeat_interleave(size, -1)  # not the band's own memory
+    if kind in BANDED and _runs_on_gpu(raw, band):
+        values: Tensor = ON_GPU(raw, band.sigma, band.low, band.high, band.width, band.start, band.share, kind)
+        return values
     if kind == "sigmoid":
         return _sigmoid(raw, band)
     if kind == "clip":
@@ -180,6 +186,58 @@ def _sigmoid(raw: Tensor, band: Band) -> Tensor:
         return values
     # Around a centre of 0, the distance from the edge has not the relative accuracy of small singular values.
     return torch.where(band.centred_at_zero & (raw.abs() < 1), band.high * torch.tanh(raw / 2), values)
+
+
+def _runs_on_gpu(raw: Tensor, band: Band) -> bool:
+    """Return whether a Triton kernel maps raw values. A compiler or exporter is given torch's operators instead."""
+    if torch.compiler.is_compiling() or not gpu.runs(raw.device, raw.dtype) or band.centred_at_zero is not None:
+        return False
+    alike = band.low.dtype == raw.dtype and band.low.shape[:-1] == raw.shape[:-1]
+    return alike and not (band.sigma.requires_grad or band.width.requires_grad)
+
+
+def _plain_on_gpu(raw: Tensor, *band_and_kind: Any) -> Tensor:
+    """Return by torch's own operators what ``columns.singular_map`` returns."""
+    centre, low, high, width, start, share, kind = band_and_kind
+    band = Band(centre, low, high, width, torch.ones_like(centre), start, share, None)
+    return _sigmoid(raw, band) if kind == "sigmoid" else _clip(raw, low, high)
+
+
+def _keep_for_gradient(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    raw, _, low, high, width, _, _, ctx.kind = inputs
+    ctx.save_for_backward(raw, low, high, width)
+
+
+def _gradient_on_gpu(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
+    return None if grad is None else ON_GPU_BACKWARD(grad, *ctx.saved_tensors, ctx.kind), *(None,) * 7
+
+
+def _plain_backward(grad: Tensor, raw: Tensor, low: Tensor, high: Tensor, width: Tensor, kind: str) -> Tensor:
+    """Return by torch's own operators what ``columns.singular_map_backward`` returns."""
+    if kind == "clip":
+        return _Clip.passed_on(grad, raw, low, high)
+    exponential = torch.exp(-raw.abs())
+    return grad * width * (exponential / (1 + exponential)) / (1 + exponential)
+
+
+ON_GPU = Operator(
+    "triton_singular_map(Tensor raw, Tensor centre, Tensor low, Tensor high, Tensor width, Tensor start, Tensor share, "
+    "str kind) -> Tensor",
+    columns.singular_map,
+    (1, 1, 1, 1, 1, 1, 1, 0),
+    fake=lambda raw, *_: raw.new_empty(raw.shape),
+    setup=_keep_for_gradient,
+    backward=_gradient_on_gpu,
+    plain=_plain_on_gpu,
+)
+"""The maps ``sigmoid`` and ``clip`` as one kernel."""
+ON_GPU_BACKWARD = Operator(
+    "triton_singular_map_backward(Tensor grad, Tensor raw, Tensor low, Tensor high, Tensor width, str kind) -> Tensor",
+    columns.singular_map_backward,
+    (1, 1, 1, 1, 1, 0),
+    fake=lambda grad, raw, *_: raw.new_empty(raw.shape),
+    plain=_plain_backward,
+)
 
 
 def inverse_singular_map(
@@ -278,9 +336,12 @@ class _Clip(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        raw, low, high = ctx.saved_tensors
+        return _Clip.passed_on(grad, *ctx.saved_tensors), None, None
+
+    @staticmethod
+    def passed_on(grad: Tensor, raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
         leaves_further = ((raw > high) & (grad < 0)) | ((raw < low) & (grad > 0))
-        return grad.masked_fill(leaves_further, 0.0), None, None
+        return grad.masked_fill(leaves_further, 0.0)
 
 
 class _ClipWithTangent(_Clip):

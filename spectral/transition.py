@@ -7,6 +7,8 @@ from torch import Tensor
 
 from spectral.autocast import without_autocast
 from spectral.cpu import transition as cpu
+from spectral.gpu import device as gpu
+from spectral.gpu import factors as kernels
 from spectral.householder import reference, wy
 from spectral.operators import Operator, absent
 
@@ -59,7 +61,8 @@ def factors(matrix: Matrix) -> Factors:
     """Return W as a diagonal plus a matrix of rank r = m1 + m2, which is exact.
 
     U = I - Yu Zu and V^T = I - Yv Zv with Zu = Tu Yu^T and Zv = Tv^T Yv^T, so that A = [-Yu, Yu (Zu S Yv) - S Yv] and
-    C = [S Zu^T, Zv^T]. Autocast has no effect. Cost: O(n r^2), with one triangular solve for each side.
+    C = [S Zu^T, Zv^T]. Autocast has no effect. Cost: O(n r^2), with one triangular solve for each side. On a GPU with
+    triton it is one kernel launch, and one more backward (``spectral.gpu``).
 
     Args:
         matrix: A Transition. Factors are returned as they are. A tensor W is refused with AssertionError.
@@ -68,9 +71,21 @@ def factors(matrix: Matrix) -> Factors:
         return matrix
     assert isinstance(matrix, Transition), "factors cannot be computed from W alone"
     sigma, u, v = matrix
-    operator = ON_CPU if _runs_on_cpu(sigma, u, v) else FACTORS
+    operator = FACTORS
+    if _runs_on_cpu(sigma, u, v):
+        operator = ON_CPU
+    elif _runs_on_gpu(sigma, u, v):
+        operator = ON_GPU
     with without_autocast(sigma.device):
         return Factors(sigma, *operator(sigma, u, v)[:2])
+
+
+def _runs_on_gpu(sigma: Tensor, u: Tensor, v: Tensor) -> bool:
+    """Return whether a Triton kernel forms the factors."""
+    if not gpu.runs(sigma.device, sigma.dtype):
+        return False
+    alike = sigma.dtype == u.dtype == v.dtype and sigma.shape == u.shape[:-1] == v.shape[:-1]
+    return alike and kernels.fits(sigma.shape[-1], u.shape[-1], v.shape[-1])
 
 
 def _runs_on_cpu(*tensors: Tensor) -> bool:
@@ -171,10 +186,38 @@ FACTORS_BACKWARD = Operator(
 )
 
 
-def _plain_on_cpu(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return A and C by torch's own operators, and nothing of what compiled code keeps."""
+def _plain_of_kernels(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return A and C by torch's own operators, and nothing of what compiled code or a kernel keeps."""
     a, c, *_ = _plain_factors(sigma, u, v)
     return a, c, absent(u)
+
+
+def _gradient_on_gpu(ctx: Any, grad_a: Tensor | None, grad_c: Tensor | None) -> tuple[Any, ...]:
+    if grad_a is None and grad_c is None:
+        return None, None, None
+    gradients: tuple[Tensor, ...] = ON_GPU_BACKWARD(grad_a, grad_c, *ctx.saved_tensors)
+    return gradients
+
+
+ON_GPU = Operator(
+    "triton_factors(Tensor sigma, Tensor u, Tensor v) -> (Tensor a, Tensor c, Tensor small)",
+    kernels.run,
+    (1, 2, 2),
+    fake=kernels.fake,
+    setup=_keep_factors,
+    backward=_gradient_on_gpu,
+    kept=1,
+    plain=_plain_of_kernels,
+)
+"""``FACTORS`` as one kernel."""
+ON_GPU_BACKWARD = Operator(
+    "triton_factors_backward(Tensor? grad_a, Tensor? grad_c, Tensor sigma, Tensor u, Tensor v, Tensor small) "
+    "-> (Tensor, Tensor, Tensor)",
+    kernels.run_backward,
+    (2, 2, 1, 2, 2, 3),
+    fake=kernels.fake_backward,
+    plain=_plain_factors_backward,
+)
 
 
 def _gradient_on_cpu(ctx: Any, grad_a: Tensor | None, grad_c: Tensor | None) -> tuple[Any, ...]:
@@ -207,7 +250,7 @@ ON_CPU = Operator(
     setup=_keep_factors,
     backward=_gradient_on_cpu,
     kept=1,
-    plain=_plain_on_cpu,
+    plain=_plain_of_kernels,
 )
 """``FACTORS`` in compiled code, each trial from its own reflectors alone."""
 ON_CPU_BACKWARD = Operator(

@@ -83,6 +83,17 @@ class NoGpu(RuntimeError):
     """A GPU was requested, but torch finds none that it can use on this node."""
 
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "cudaerrormemoryallocation")
+"""What errors for lack of memory say, in small letters: those of torch, of the system, of cuBLAS and cuDNN, of CUDA."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory was short: that of the machine, or that of a GPU, also for cuBLAS or cuDNN."""
+    text = str(error).lower()
+    short = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return short or any(said in text for said in OUT_OF_MEMORY)
+
+
 STORE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENXIO})
 """Codes of the errors of a file store that is full, read-only, failing or gone, whatever is done with it."""
 

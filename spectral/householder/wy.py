@@ -8,6 +8,7 @@ Factors are formed in float32 or float64, with autocast off and from reflectors 
 no triangular solver in half precision. Products with vectors are in the dtype that autocast chooses.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from spectral.autocast import computing_dtype, without_autocast
 from spectral.cpu import transition as cpu
+from spectral.gpu import columns as kernels
 from spectral.householder import reference
+from spectral.operators import is_plain_eager
 
 
 class WY(NamedTuple):
@@ -77,9 +80,29 @@ def normalize_reflectors_(raw: Tensor) -> None:
         raw: Raw reflectors, shape (..., n, m), of any finite length. Entries above the diagonal count in the lengths,
             although they are ignored elsewhere; the modules of this package keep them at zero.
     """
-    if type(raw) in (Tensor, torch.nn.Parameter) and _runs_on_cpu(raw):
-        cpu.normalize_(raw)
-        return
+    normalize_all_reflectors_([raw])
+
+
+@torch.no_grad()
+def normalize_all_reflectors_(raws: Iterable[Tensor]) -> None:
+    """Do what ``normalize_reflectors_`` does with several tensors; on a GPU with triton in one launch for all of them.
+
+    Args:
+        raws: Raw reflectors, each of shape (..., n, m).
+    """
+    together: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for raw in raws:
+        if not torch.compiler.is_compiling() and kernels.normalizes(raw) and is_plain_eager([raw]):
+            together.setdefault((raw.device, raw.dtype), []).append(raw)
+        elif type(raw) in (Tensor, torch.nn.Parameter) and _runs_on_cpu(raw):
+            cpu.normalize_(raw)
+        else:
+            _normalize(raw)
+    for alike in together.values():
+        kernels.normalize_(alike)
+
+
+def _normalize(raw: Tensor) -> None:
     columns = raw.to(computing_dtype(raw.dtype))
     columns.div_(_largest(columns))
     columns.div_(torch.linalg.vector_norm(columns, dim=-2, keepdim=True).clamp_min_(1.0))

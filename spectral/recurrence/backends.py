@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from spectral.recurrence import cudnn, dense, native, reference, torch_loop, triton
+from spectral.recurrence import cudnn, dense, native, reference, torch_loop, triton, triton_dense
 from spectral.recurrence.activation import NAMES, Activation
 from spectral.transition import Factors, Matrix, Transition, factors
 from spectral.transition import dense as dense_matrix
@@ -21,6 +21,7 @@ BACKENDS: dict[str, Backend] = {
     "native_dense": native.run_dense,
     "native_mixed": native.run_mixed,
     "triton": triton.run,
+    "triton_dense": triton_dense.run,
     "cudnn": cudnn.run,
 }
 """Every backend by its name. A new backend joins here; the law suite in tests/spectral takes its names from here."""
@@ -32,6 +33,7 @@ FORMS: dict[str, Callable[[Matrix], Matrix]] = {
     "native_dense": dense_matrix,
     "native_mixed": factors,
     "triton": factors,
+    "triton_dense": dense_matrix,
     "cudnn": dense_matrix,
 }
 """The form of the transition that a backend takes; a backend that is not listed takes the transition itself.
@@ -47,6 +49,8 @@ LayerFunction = Callable[
 LAYERS: dict[str, LayerFunction] = {
     "native": native.layer,
     "native_dense": native.layer_dense,
+    "triton": triton.layer,
+    "triton_dense": triton_dense.layer,
     "native_mixed": native.layer_mixed,
     "cudnn": cudnn.layer,
 }
@@ -55,6 +59,7 @@ LAYERS: dict[str, LayerFunction] = {
 LAST_STATES: dict[str, Callable[..., Tensor]] = {
     "native": native.last,
     "native_dense": native.last_dense,
+    "triton": triton.last,
     "native_mixed": native.last_mixed,
 }
 """Backends that can compute the last state without keeping any other. They compute no gradients then."""

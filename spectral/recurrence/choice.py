@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spectral.errors import OptionError
 from spectral.operators import in_forward_mode, is_batched
-from spectral.recurrence import cudnn, native, triton
+from spectral.recurrence import cudnn, native, triton, triton_dense
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.backends import BACKENDS, Cell, activations_of
 from spectral.transition import Transition
@@ -19,6 +19,10 @@ SMALLEST_FACTORED = {"native": 48, "torch_loop": 128}
 
 Measured; for ``native`` with AVX-512, with AVX2 and with SSE2, where the sizes at which both cost the same are alike.
 """
+
+
+FACTORED_ON_A_GPU = ((64, 16), (128, 32), (256, 32), (1024, 64))
+"""Hidden sizes, and the largest rank up to each for which ``triton`` was the fastest; measured on an H100."""
 
 
 def check_backend(name: str) -> None:
@@ -51,21 +55,25 @@ def choose(size: int, rank: int, *, native: bool = False) -> str:
 def choose_on_gpu(size: int, rank: int, activation: str, *, can_triton: bool, pack: bool = False) -> str:
     """Return the backend that 'auto' chooses on a CUDA device.
 
-    It is ``triton`` where that can run and W is of low rank, else ``cudnn`` for tanh and relu outside a pack, else
-    ``dense``.
-
-    The rule counts flop and what fits on the chip. It has not been measured on a GPU yet.
+    The rule was measured on an H100; README.md in this folder has the figures.
 
     Args:
         size: The hidden size n.
         rank: r = m1 + m2, the number of reflectors on both sides.
         activation: The name of the nonlinearity.
-        can_triton: Whether ``triton`` can run on the device.
+        can_triton: Whether ``triton`` and ``triton_dense`` can run on the device.
         pack: Whether there is a trial axis; ``cudnn`` would run the trials one after another.
     """
-    if can_triton and 2 * rank <= size and triton.fits(size, rank):
+    if can_triton and rank <= largest_factored_rank(size):
         return "triton"
+    if can_triton and size <= (triton_dense.LARGEST_PACKED if pack else triton_dense.LARGEST_ALONE):
+        return "triton_dense"
     return "cudnn" if activation in cudnn.ACTIVATIONS and not pack else "dense"
+
+
+def largest_factored_rank(size: int) -> int:
+    """Return the largest rank for which ``triton`` was the fastest for n = ``size``, or -1 if it never was."""
+    return next((rank for largest, rank in FACTORED_ON_A_GPU if size <= largest), -1)
 
 
 def resolve(backend: str, x: Tensor, cell: Cell, activation: Activation) -> str:
@@ -115,7 +123,7 @@ def _check_runs(name: str, device: torch.device, dtype: torch.dtype, activation:
         )
     elif name == "cudnn" and vmapped:
         reason = "is torch's own RNN, which torch.vmap cannot transform"
-    elif name == "triton":
+    elif name.startswith("triton"):
         reason = triton.refusal(device, dtype)
     elif activation.name not in activations_of(name):
         reason = f"supports only {', '.join(activations_of(name))}; found {activation.name!r}"

@@ -16,7 +16,7 @@ from spectral.recurrence.shapes import check_checkpoint_every, check_stack
 from spectral.transition import Transition
 
 WIDEST_INPUT = 32
-"""Features a step up to which the compiled loop forms M x itself; for more, one large product beforehand is faster."""
+"""Features a step up to which the compiled loops form M x themselves; for more, one product beforehand is faster."""
 
 
 def stack(
@@ -121,13 +121,16 @@ class PreparedLayers(NamedTuple):
             x = x.to(weight.dtype)
         if weight is not None and not _takes_input(name, x):
             linear = torch.nn.functional.linear if x.dim() == 3 else packed_linear.linear
-            x, weight, bias = linear(x, weight, bias), None, None
+            # The GPU kernel adds b itself: its gradient is then one of the sums that the backward pass forms anyway.
+            own = bias if name == "triton" else None
+            x, weight, bias = linear(x, weight, bias if own is None else None), None, own
+        # The GPU kernel stores its states in the dtype of its input.
+        x = x.to(torch.bfloat16) if self.bfloat16 and name == "triton" else x
         if name in LAST_STATES and not keep_states:
             last = LAST_STATES[name](x, weight, bias, h0, matrix, self.activation, offset)
             return last, last
         if name in LAYERS:
             return LAYERS[name](x, weight, bias, h0, matrix, self.activation, offset)
-        x = x.to(torch.bfloat16) if self.bfloat16 and name == "triton" else x
         states = BACKENDS[name](x, h0, matrix, self.activation, offset)
         return states, states[..., -1, :, :]
 

@@ -1,72 +1,30 @@
 """The backend ``triton``: the factored recurrence on a GPU, one kernel launch for each direction of time.
 
-The kernels are in triton_kernels.py. What they keep on the chip is in README.md in this folder. The package triton is
-imported on first use.
+The kernels are in triton_kernels.py (row by row) and triton_tile_kernels.py (tiles of rows), the sums over all steps in
+triton_sums.py, and what decides between them in triton_plans.py. What they keep on the chip is in README.md in this
+folder. The package triton is imported on first use.
 
-Products in float32 follow ``torch.get_float32_matmul_precision()``. "highest", torch's default, is plain float32.
-"high" uses three TF32 products in place of one, with an error near that of float32. "medium" uses one TF32 product.
-This concerns only tiles of 16 rows: a single row is always summed in float32. Under autocast to bfloat16, z and the
-states are stored as bfloat16, while sigma, A, C, the carried state and every sum stay in float32.
+A row by itself is summed in plain float32. Tiles and the sums over all steps multiply as
+``torch.get_float32_matmul_precision()`` says: "highest", torch's default, and "high" use three TF32 products in place
+of one, whose error is that of float32; "medium" uses one TF32 product. Under autocast to bfloat16, x and the states are
+stored as bfloat16, while sigma, A, C, the carried state and every sum stay in float32.
 """
 
-import contextlib
-import functools
-import importlib
-import importlib.util
-import os
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from spectral.operators import Operator, absent, present
+from spectral.operators import Operator, present
+from spectral.recurrence import triton_launch, triton_sums
 from spectral.recurrence.activation import Activation
-from spectral.recurrence.reductions import product_over_rows, rows, sum_of_signed
+from spectral.recurrence.triton_calibration import plans_for
+from spectral.recurrence.triton_device import installed, interpreted
+from spectral.recurrence.triton_plans import Plans, Shape
 from spectral.transition import Matrix, factors
-
-RESIDENT = 1 << 15
-"""Entries of A up to which A and C are read once for the whole sequence.
-
-In float32, 2^14 entries stay in registers, half of those of a multiprocessor. At 2^15 the compiler keeps about 50 of a
-thread's 128 numbers in its stack, that is in the L1 cache.
-"""
-
-READ_AGAIN = 1 << 13
-"""Entries of A, and as many of C, that stay on the chip above RESIDENT.
-
-The others are read from L1 or L2 at every step, so many at a time.
-"""
 
 LARGEST_SIZE, LARGEST_RANK = 1024, 64
 """The largest n and r for which ``backend="auto"`` chooses this backend."""
-
-ROWS_IN_A_TILE = 16
-"""Rows of a matrix product: the smallest number that tensor cores take."""
-
-TILE_BYTES = 20
-"""The most bytes of shared memory that a tile takes for each entry of A, in float32, TF32 or three-pass TF32.
-
-It was read off compiled kernels.
-"""
-
-SINGLE_ROWS = 4
-"""Rows for each multiprocessor up to which every row is a separate program.
-
-A step of a single row is the shortest one, as long as there are few programs.
-"""
-
-PRECISIONS = {"highest": "ieee", "high": "tf32x3", "medium": "tf32"}
-
-
-@functools.cache
-def installed() -> bool:
-    """Return whether the package triton is installed."""
-    return importlib.util.find_spec("triton") is not None
-
-
-def _interpreted() -> bool:
-    """Return whether Triton's interpreter runs the kernels, on any device."""
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
 def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -76,7 +34,7 @@ def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
     """
     if not installed():
         return "needs the package triton, which is not installed"
-    if device.type != "cuda" and not _interpreted():
+    if device.type != "cuda" and not interpreted():
         return f"needs a CUDA device; found {device}. On other devices it runs, slowly, only under TRITON_INTERPRET=1"
     if dtype not in (torch.float32, torch.float64):
         return f"needs parameters in float32 or float64; found {dtype}. For bfloat16 states use autocast"
@@ -91,125 +49,151 @@ def fits(size: int, rank: int) -> bool:
     return size <= LARGEST_SIZE and rank <= LARGEST_RANK
 
 
-class TilePlan(NamedTuple):
-    """How the batch rows and the columns of A and C are divided among the programs of a Triton kernel."""
-
-    rows: int
-    """Batch rows of a program."""
-    n: int
-    """The hidden size, padded to a power of two."""
-    r: int
-    """The rank, padded to a power of two."""
-    held: int
-    """Columns of A and C that stay on the chip."""
-    chunk: int
-    """How many of the other columns are read at a time."""
-    warps: int
-    """Warps of a program."""
-
-
-def plan(size: int, rank: int, rows: int, processors: int, shared: int) -> TilePlan:
-    """Return how the kernels divide a recurrence among programs: rows of a program, columns on the chip, warps.
-
-    Args:
-        size: The hidden size n.
-        rank: r, the number of columns of A and C.
-        rows: K B, the batch rows of all trials.
-        processors: The number of multiprocessors of the device.
-        shared: Bytes of shared memory that a program can have.
-    """
-    n, r = _power_of_two(size), _power_of_two(rank)
-    tile_n, tile_r = max(16, n), max(16, r)
-    if rows > SINGLE_ROWS * processors and TILE_BYTES * tile_n * tile_r <= shared:
-        return TilePlan(ROWS_IN_A_TILE, tile_n, tile_r, tile_r, tile_r, 8 if tile_n * tile_r > 2048 else 4)
-    held = r if n * r <= RESIDENT else min(r, max(1, READ_AGAIN // n))
-    # about 32 entries of A and as many of C for each thread
-    return TilePlan(1, n, r, held, held, min(16, max(1, n * r // 1024)))
-
-
 def run(z: Tensor, h0: Tensor, matrix: Matrix, activation: Activation, offset: Tensor | None = None) -> Tensor:
     """Return all states of h_t = phi(z_t + sigma h_{t-1} + A (C^T h_{t-1})).
 
     Shapes are those of ``reference.run``. Cost: 12 n r B T flop for forward, backward and the gradients of W.
     """
-    states: Tensor = FORWARD(z, h0, *factors(matrix), offset, activation.name, activation.slope)[0]
-    return states
+    return layer(z, None, None, h0, matrix, activation, offset)[0]
 
 
-def _run(
-    z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, c: Tensor, offset: Tensor | None, name: str, slope: float
-) -> tuple[Tensor, Tensor]:
-    """Return the states, in the shape and the dtype of z, and h C at every step, (T, B, r).
-
-    z (T, B, n), h0 (B, n), sigma (n), a and c (n, r), modReLU's offset (n); all of them with a leading K in a pack. z
-    may have another dtype than the others.
-    """
-    states, skinny = z.new_empty(z.shape), z.new_empty(*z.shape[:-1], a.shape[-1])
-    # A kernel without an offset does not read it, but it needs a valid address for it.
-    inputs = [z, h0, sigma if offset is None else offset, sigma, a, c]
-    _launch("forward", inputs, [states, skinny], Activation(name, slope))
-    return states, skinny
-
-
-def _fake(z: Tensor, h0: Tensor, sigma: Tensor, a: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return z.new_empty(z.shape), z.new_empty(*z.shape[:-1], a.shape[-1])
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    _, h0, sigma, a, c, offset, *ctx.activation = inputs
-    ctx.has_offset = offset is not None
-    ctx.save_for_backward(*output, h0, sigma, a, c)
-
-
-def _backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Return the gradients of all arguments of ``_run``."""
-    if grad is None:
-        return (None,) * 8
-    needs = (any(ctx.needs_input_grad[2:5]), ctx.has_offset)
-    results = BACKWARD(grad, *ctx.saved_tensors, *ctx.activation, *needs)
-    return *(present(result) for result in results), None, None
-
-
-def _run_backward(
-    grad: Tensor,
-    states: Tensor,
-    skinny: Tensor,
+def layer(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
     h0: Tensor,
-    sigma: Tensor,
-    a: Tensor,
-    c: Tensor,
-    name: str,
-    slope: float,
-    need_matrix: bool,
-    need_offset: bool,
-) -> tuple[Tensor, ...]:
-    """Return the gradients of z, h0, sigma, a, c and the offset; the last four are absent unless they are needed."""
-    delta, q = states.new_empty(states.shape), skinny.new_empty(skinny.shape)
-    grad_h0, sums = h0.new_empty(h0.shape), sigma.new_empty(h0.shape)
-    _launch("backward", [grad, states, h0, sigma, a, c], [delta, q, grad_h0, sums], Activation(name, slope))
-    grad_offset = sum_of_signed(delta.to(sigma.dtype), states) if need_offset else absent(sigma)
-    if not need_matrix:
-        return delta, grad_h0, absent(sigma), absent(sigma), absent(sigma), grad_offset
+    matrix: Matrix,
+    activation: Activation,
+    offset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return all states and the last state of a layer.
+
+    Args:
+        x: The input, shape (T, B, I); or z, shape (T, B, n), without ``weight``. The states have its dtype. All tensors
+            have a leading K in a pack.
+        weight: M, shape (n, I), or None.
+        bias: b, shape (n,), or None.
+        h0: The state before the first step, shape (B, n).
+        matrix: W as a transition or as factors.
+        activation: The nonlinearity phi.
+        offset: The offset of modReLU, shape (n,).
+    """
+    states, end, *_ = FORWARD(x, h0, *factors(matrix), weight, bias, offset, activation.name, activation.slope)
+    return states, end
+
+
+def last(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    h0: Tensor,
+    matrix: Matrix,
+    activation: Activation,
+    offset: Tensor | None = None,
+) -> Tensor:
+    """Return the last state of a layer without keeping any other; arguments as in ``layer``."""
+    end: Tensor = LAST(x, h0, *factors(matrix), weight, bias, offset, activation.name, activation.slope)
+    return end
+
+
+def plans(h0: Tensor, a: Tensor) -> Plans:
+    """Return how the kernels divide the work for h0 (B, n) and A (n, r), each with a leading K in a pack."""
+    trials = h0.shape[0] if h0.dim() == 3 else 1
+    bits = 64 if a.dtype == torch.float64 else 32
+    return plans_for(Shape(h0.shape[-1], a.shape[-1], trials, h0.shape[-2], bits), h0.device)
+
+
+def _run(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all states (T, B, n), the last state (B, n), and h C at every step (T, B, r), in the dtype of x.
+
+    The arguments are x, h0, sigma, a, c, weight, bias and offset, and the name and slope of the nonlinearity. x is the
+    input (T, B, I), or z (T, B, n) without ``weight``; h0 (B, n); sigma (n), a and c (n, r); M (n, I), b (n) and
+    modReLU's offset (n); all of them with a leading K in a pack.
+
+    The last state is a result of its own, so that a loss that reads only it needs no gradient array of the size of all
+    states.
+    """
+    results = _fake(*arguments)
+    states, end, skinny = results
+    plan = plans(arguments[1], arguments[3]).forward
+    triton_launch.forward(arguments[:8], states, end, skinny, Activation(*arguments[8:]), plan)
+    return results
+
+
+def _fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    x, h0, _, a = arguments[:4]
+    lead, n = x.shape[:-1], h0.shape[-1]
+    return x.new_empty(*lead, n), x.new_empty(h0.shape), x.new_empty(*lead, a.shape[-1])
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    states, _, skinny = output
+    ctx.save_for_backward(*inputs[:7], states, skinny)
+    ctx.has_offset = inputs[7] is not None
+    ctx.activation = inputs[8:]
+
+
+def _backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Return the gradients of all arguments of ``_run``."""
+    if grad is None and grad_last is None:
+        return (None,) * 10
+    saved, needs = ctx.saved_tensors, ctx.needs_input_grad
+    weight, bias = saved[5:7]
+    wanted = (any(needs[2:5]), weight is not None and needs[5], bias is not None and needs[6], ctx.has_offset)
+    results = BACKWARD(grad, grad_last, *saved, *ctx.activation, *wanted)
+    delta, *others = results
+    grad_x = delta if needs[0] else None
+    if weight is not None and needs[0]:
+        grad_x = (delta.to(weight.dtype) @ weight.unsqueeze(-3)).to(delta.dtype)
+    return grad_x, *(present(result) for result in others), None, None
+
+
+def _run_backward(grad: Tensor | None, grad_last: Tensor | None, *arguments: Any) -> tuple[Tensor, ...]:
+    """Return dL/dz and the gradients of h0, sigma, a, c, M, b and the offset; those after h0 absent unless wanted.
+
+    Args:
+        grad: The gradient of all states, or None.
+        grad_last: The gradient of the last state, or None.
+        arguments: x, h0, sigma, a, c, weight, bias, states and skinny of ``_run``, the nonlinearity's name and slope,
+            and whether the gradients of W (sigma, a and c), M, b and the offset are wanted.
+    """
+    x, h0, sigma, a, c, weight, _, states, skinny = (triton_launch.contiguous(tensor) for tensor in arguments[:9])
+    name, slope, need_matrix, need_weight, need_bias, need_offset = arguments[9:]
+    delta, q, grad_h0 = torch.empty_like(states), torch.empty_like(skinny), torch.empty_like(h0)
+    cut = plans(h0, a)
+    given, results = (states, sigma, a, c), (delta, q, grad_h0)
+    triton_launch.backward(grad, grad_last, given, results, Activation(name, slope), cut.backward)
+    features = weight.shape[-1] if need_weight else 0
+    sums = triton_sums.empty(h0, sigma, a.shape[-1], features, need_matrix, need_bias, need_offset)
     start = h0.to(states.dtype)
-    grad_a = rows(delta).mT @ rows(skinny)
-    grad_c = product_over_rows(start, q[..., 0, :, :], rows(states[..., :-1, :, :]), rows(q[..., 1:, :, :]))
-    return delta, grad_h0, sums.sum(-2), grad_a.to(a.dtype), grad_c.to(c.dtype), grad_offset
+    triton_sums.fill(sums, delta, states, start, skinny, q, x if need_weight else None, cut.sums)
+    return delta, grad_h0, *sums
 
 
-def _fake_backward(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    states, _, h0, sigma, a, c, _, _, need_matrix, need_offset = arguments
-    matrix = [x.new_empty(x.shape) if need_matrix else absent(x) for x in (sigma, a, c)]
-    offset = sigma.new_empty(sigma.shape) if need_offset else absent(sigma)
-    return states.new_empty(states.shape), h0.new_empty(h0.shape), *matrix, offset
+def _fake_backward(grad: Tensor | None, grad_last: Tensor | None, *arguments: Any) -> tuple[Tensor, ...]:
+    _, h0, sigma, a, _, weight, _, states, _ = arguments[:9]
+    need_matrix, need_weight, need_bias, need_offset = arguments[11:]
+    features = weight.shape[-1] if need_weight else 0
+    sums = triton_sums.empty(h0, sigma, a.shape[-1], features, need_matrix, need_bias, need_offset)
+    return states.new_empty(states.shape), h0.new_empty(h0.shape), *sums
 
 
+def _run_last(*arguments: Any) -> Tensor:
+    """Return the last state alone; arguments as for ``_run``. No array of the size of all states is made."""
+    end: Tensor = arguments[0].new_empty(arguments[1].shape)
+    plan = plans(arguments[1], arguments[3]).forward
+    triton_launch.forward(arguments[:8], None, end, None, Activation(*arguments[8:]), plan)
+    return end
+
+
+_INPUTS = "Tensor x, Tensor h0, Tensor sigma, Tensor a, Tensor c, Tensor? weight, Tensor? bias"
+_DIMS = (3, 2, 1, 2, 2, 2, 1)
 _REFUSAL = "It is a kernel with a backward pass written by hand. "
 
 FORWARD = Operator(
-    "triton(Tensor z, Tensor h0, Tensor sigma, Tensor a, Tensor c, Tensor? offset, str activation, float slope) "
-    "-> (Tensor states, Tensor skinny)",
+    f"triton({_INPUTS}, Tensor? offset, str activation, float slope) -> (Tensor states, Tensor last, Tensor skinny)",
     _run,
-    (3, 2, 1, 2, 2, 1, 0, 0),
+    (*_DIMS, 1, 0, 0),
     fake=_fake,
     setup=_keep,
     backward=_backward,
@@ -217,61 +201,18 @@ FORWARD = Operator(
     refusal=_REFUSAL + "Use backend='dense' or 'reference'",
 )
 BACKWARD = Operator(
-    "triton_backward(Tensor grad, Tensor states, Tensor skinny, Tensor h0, Tensor sigma, Tensor a, Tensor c, "
-    "str activation, float slope, bool need_matrix, bool need_offset) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"triton_backward(Tensor? grad, Tensor? grad_last, {_INPUTS}, Tensor states, Tensor skinny, str activation, "
+    "float slope, bool need_matrix, bool need_weight, bool need_bias, bool need_offset) "
+    "-> (Tensor delta, Tensor h0, Tensor sigma, Tensor a, Tensor c, Tensor weight, Tensor bias, Tensor offset)",
     _run_backward,
-    (3, 3, 3, 2, 1, 2, 2, 0, 0, 0, 0),
+    (3, 2, *_DIMS, 3, 3, 0, 0, 0, 0, 0, 0),
     fake=_fake_backward,
     refusal=_REFUSAL + "For second derivatives use backend='dense' or 'reference', without checkpoint_every",
 )
-
-
-def _launch(name: str, inputs: list[Tensor], outputs: list[Tensor], activation: Activation) -> None:
-    """Run one kernel over the whole sequence.
-
-    Args:
-        name: ``forward`` or ``backward``.
-        inputs: The kernel's inputs: first an array in the shape of the states, last sigma, a and c.
-        outputs: The arrays that the kernel fills.
-        activation: The nonlinearity.
-    """
-    like, (sigma, a, c) = inputs[0], inputs[-3:]
-    *lead, steps, batch, n = like.shape
-    trials, r = lead[0] if lead else 1, a.shape[-1]
-    if batch == 0 or trials == 0:
-        return
-    tiles = plan(n, r, trials * batch, *_device(like.device))
-    padding = (0, tiles.r - r, 0, tiles.n - n)
-    arrays = [x.contiguous() for x in (*inputs[:-2], *(torch.nn.functional.pad(x, padding) for x in (a, c)))]
-    kernels = importlib.import_module("spectral.recurrence.triton_kernels")
-    language = kernels.tl
-    number = language.float64 if sigma.dtype == torch.float64 else language.float32
-    # Triton's interpreter multiplies the bits of bfloat16 as if they were integers, so products stay in float32 there.
-    bfloat16_products = like.dtype == torch.bfloat16 and not _interpreted()
-    sizes = {"ROWS": tiles.rows, "N": tiles.n, "R": tiles.r, "HELD": tiles.held, "CHUNK": tiles.chunk}
-    options = {
-        "ACTIVATION": activation.name,
-        "SLOPE": activation.slope,
-        "NUMBER": number,
-        "PRECISION": PRECISIONS[torch.get_float32_matmul_precision()],
-        "DOT": language.bfloat16 if bfloat16_products else number,
-    }
-    with torch.cuda.device(like.device) if like.device.type == "cuda" else contextlib.nullcontext():
-        kernel = getattr(kernels, name)[(-(-batch // tiles.rows), trials)]
-        kernel(*arrays, *outputs, steps, batch, n, r, num_warps=tiles.warps, **sizes, **options)
-
-
-def _power_of_two(size: int) -> int:
-    """Return the smallest power of two that is at least ``size``."""
-    return 1 << max(size - 1, 0).bit_length()
-
-
-@functools.cache
-def _device(device: torch.device) -> tuple[int, int]:
-    """Return the number of multiprocessors, and the bytes of shared memory that a program can have."""
-    if device.type != "cuda":  # interpreted: a device as small as possible, so that small problems take every path
-        return 1, 1 << 17
-    properties = torch.cuda.get_device_properties(device)
-    shared: int = getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)
-    return properties.multi_processor_count, shared
+LAST = Operator(
+    f"triton_last({_INPUTS}, Tensor? offset, str activation, float slope) -> Tensor",
+    _run_last,
+    (*_DIMS, 1, 0, 0),
+    fake=lambda *arguments: arguments[0].new_empty(arguments[1].shape),
+    plain=lambda *arguments: FORWARD(*arguments)[1],
+)

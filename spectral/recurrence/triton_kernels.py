@@ -1,55 +1,16 @@
 # mypy: ignore-errors
 # (Triton's language is not typed Python, and its package is optional; triton.py imports this file if it is installed)
-"""The factored recurrence as one GPU kernel for each direction; see README.md in this folder.
+"""The factored recurrence on a GPU, row by row: one kernel for each direction; see README.md in this folder.
 
-A program owns ROWS batch rows of one trial and runs through all time steps. Rows do not depend on each other, so
-programs never wait for one another. sigma and the first HELD columns of A and C are loaded once; the others are read at
-every step from L1 or L2, CHUNK at a time.
-
-With ROWS = 1 both products are sums of elementwise products over (N, R) arrays of one layout, so that a step moves only
-the two sums between threads. With ROWS >= 16 they are matrix products. A and C are padded with zeros to (N, R), where N
-and R are powers of two. Padded units stay exactly zero because phi(0) = 0.
+A program owns one batch row of one trial and runs through all time steps. Rows do not depend on each other, so programs
+never wait for one another. sigma and the first HELD columns of A and C are loaded once; the others are read at every
+step from L1 or L2, CHUNK at a time. Both products are sums of elementwise products over (N, R) arrays of one layout, so
+that a step moves only the two sums between threads. N and R are powers of two, and what lies beyond n and r is zero.
+Padded units stay exactly zero because phi(0) = 0.
 """
 
 import triton
 import triton.language as tl
-
-
-@triton.jit
-def into_rank(x, m, ROWS: tl.constexpr, PRECISION: tl.constexpr, DOT: tl.constexpr):
-    """Return the product (ROWS, N) x (N, R) -> (ROWS, R), without the row axis if ROWS is 1."""
-    if ROWS == 1:
-        return tl.sum(x[:, None] * m, 0)
-    else:
-        return tl.dot(x.to(DOT), m.to(DOT), input_precision=PRECISION, out_dtype=m.dtype)
-
-
-@triton.jit
-def out_of_rank(q, m, ROWS: tl.constexpr, PRECISION: tl.constexpr, DOT: tl.constexpr):
-    """Return the product (ROWS, R) x (N, R)^T -> (ROWS, N), without the row axis if ROWS is 1."""
-    if ROWS == 1:
-        return tl.sum(q[None, :] * m, 1)
-    else:
-        return tl.dot(q.to(DOT), tl.trans(m).to(DOT), input_precision=PRECISION, out_dtype=m.dtype)
-
-
-@triton.jit
-def places(first, columns, width, batch, ROWS: tl.constexpr):
-    """Return offsets in a (B, width) array of one step, and a mask of those that exist."""
-    if ROWS == 1:
-        return first * width + columns, columns < width
-    else:
-        rows = first + tl.arange(0, ROWS)
-        return rows[:, None] * width + columns[None, :], (rows[:, None] < batch) & (columns[None, :] < width)
-
-
-@triton.jit
-def over_rows(x, ROWS: tl.constexpr):
-    """Return a vector (N) in a shape that broadcasts over (ROWS, N)."""
-    if ROWS == 1:
-        return x
-    else:
-        return x[None, :]
 
 
 @triton.jit
@@ -87,145 +48,202 @@ def descend(g, h, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
 
 
 @triton.jit
+def columns_of(matrix, units, columns, n, width):
+    """Load some columns of a matrix (n, width) as an array (N, columns), with zeros beyond n and width."""
+    there = (units[:, None] < n) & (columns[None, :] < width)
+    return tl.load(matrix + units[:, None] * width + columns[None, :], mask=there, other=0.0)
+
+
+@triton.jit
 def forward(
-    z,
+    x,
     h0,
-    offset,
     sigma,
     a,
     c,
+    weight,
+    bias,
+    offset,
     states,
+    last,
     skinny,
     steps,
     batch,
     n,
     r,
-    ROWS: tl.constexpr,
+    features,
     N: tl.constexpr,
     R: tl.constexpr,
     HELD: tl.constexpr,
     CHUNK: tl.constexpr,
+    FEATURES: tl.constexpr,
+    BIAS: tl.constexpr,
+    KEEP: tl.constexpr,
     ACTIVATION: tl.constexpr,
     SLOPE: tl.constexpr,
-    PRECISION: tl.constexpr,
     NUMBER: tl.constexpr,
-    DOT: tl.constexpr,
 ):
-    """Run forward through time; the grid is (row tiles, trials).
+    """Run forward through time; the grid is (B, K).
 
-    Reads z (K, T, B, n), h0 (K, B, n), the offset of modReLU and sigma (K, n), a and c (K, N, R). Writes the states
-    (K, T, B, n) and skinny = h C (K, T, B, r).
+    Reads x (K, T, B, I), h0 (K, B, n), sigma, b and the offset of modReLU (K, n), a and c (K, n, r), and M (K, n, I).
+    FEATURES is I, padded to a power of two, or 0 if x is z, of shape (K, T, B, n). Without BIAS b is not read. Writes
+    the states (K, T, B, n) and skinny = h C (K, T, B, r), unless KEEP is false, and the last state (K, B, n).
     """
-    first, trial = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1).to(tl.int64)
+    row, trial = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     units, ranks, held = tl.arange(0, N), tl.arange(0, CHUNK), tl.arange(0, HELD)
-    at, here = places(first, units, n, batch, ROWS)
-    matrix = trial * N * R + units[:, None] * R + ranks[None, :]
-    diagonal = over_rows(tl.load(sigma + trial * n + units, mask=units < n, other=0.0).to(NUMBER), ROWS)
+    here = units < n
+    diagonal = tl.load(sigma + trial * n + units, mask=here, other=0.0).to(NUMBER)
     moved = diagonal
     if ACTIVATION == "modrelu":
-        moved = over_rows(tl.load(offset + trial * n + units, mask=units < n, other=0.0).to(NUMBER), ROWS)
-    h = tl.load(h0 + trial * batch * n + at, mask=here, other=0.0).to(NUMBER)
-    kept = trial * N * R + units[:, None] * R + held[None, :]
-    a_held, c_held = tl.load(a + kept).to(NUMBER), tl.load(c + kept).to(NUMBER)
-    step, step_r = batch * n, batch * r
-    z += trial * steps * step
-    states += trial * steps * step
-    skinny += trial * steps * step_r
-    z_next = tl.load(z + at, mask=here, other=0.0)
+        moved = tl.load(offset + trial * n + units, mask=here, other=0.0).to(NUMBER)
+    start = diagonal * 0
+    if BIAS:
+        start = tl.load(bias + trial * n + units, mask=here, other=0.0).to(NUMBER)
+    h = tl.load(h0 + (trial * batch + row) * n + units, mask=here, other=0.0).to(NUMBER)
+    a += trial * n * r
+    c += trial * n * r
+    a_held, c_held = columns_of(a, units, held, n, r).to(NUMBER), columns_of(c, units, held, n, r).to(NUMBER)
+    first = trial * steps * batch + row
+    states += first * n
+    skinny += first * r
+    if FEATURES == 0:
+        x += first * n
+        step = batch * n
+        x_now = tl.load(x + units, mask=here, other=0.0)
+        x_next = tl.load(x + step + units, mask=here & (steps > 1), other=0.0)
+    elif FEATURES == 1:
+        x += first
+        step = batch
+        gain = tl.load(weight + trial * n + units, mask=here, other=0.0).to(NUMBER)
+        x_now = tl.load(x)
+        x_next = tl.load(x + step, mask=steps > 1, other=0.0)
+    else:
+        x += first * features
+        step = batch * features
+        inputs = tl.arange(0, FEATURES)
+        gains = columns_of(weight + trial * n * features, units, inputs, n, features).to(NUMBER)
+        x_now = tl.load(x + inputs, mask=inputs < features, other=0.0)
+        x_next = tl.load(x + step + inputs, mask=(inputs < features) & (steps > 1), other=0.0)
+    x += step
     for t in range(steps):
-        x = z_next.to(NUMBER) + diagonal * h
-        z += step
-        # Loaded a step ahead, so that it has the time of a step to arrive.
-        z_next = tl.load(z + at, mask=here & (t + 1 < steps), other=0.0)
-        at_r, here_r = places(first, held, r, batch, ROWS)
-        q = into_rank(h, c_held, ROWS, PRECISION, DOT)
-        tl.store(skinny + at_r, q.to(skinny.dtype.element_ty), mask=here_r)
-        x += out_of_rank(q, a_held, ROWS, PRECISION, DOT)
-        for start in tl.static_range(HELD, R, CHUNK):
-            at_r, here_r = places(first, start + ranks, r, batch, ROWS)
-            a_part, c_part = tl.load(a + matrix + start).to(NUMBER), tl.load(c + matrix + start).to(NUMBER)
-            q = into_rank(h, c_part, ROWS, PRECISION, DOT)
-            tl.store(skinny + at_r, q.to(skinny.dtype.element_ty), mask=here_r)
-            x += out_of_rank(q, a_part, ROWS, PRECISION, DOT)
-        h = phi(x, moved, ACTIVATION, SLOPE)
-        tl.store(states + at, h.to(states.dtype.element_ty), mask=here)
-        states += step
-        skinny += step_r
+        # Nothing in z waits for the step before. x is loaded two steps ahead: a step is shorter than the way to memory.
+        if FEATURES == 0:
+            z = x_now.to(NUMBER)
+            if BIAS:
+                z += start
+        elif FEATURES == 1:
+            z = gain * x_now.to(NUMBER) + start
+        else:
+            z = tl.sum(gains * x_now.to(NUMBER)[None, :], 1) + start
+        x += step
+        x_now = x_next
+        more = t + 2 < steps
+        if FEATURES == 0:
+            x_next = tl.load(x + units, mask=here & more, other=0.0)
+        elif FEATURES == 1:
+            x_next = tl.load(x, mask=more, other=0.0)
+        else:
+            x_next = tl.load(x + inputs, mask=(inputs < features) & more, other=0.0)
+        z += diagonal * h
+        q = tl.sum(h[:, None] * c_held, 0)
+        if KEEP:
+            tl.store(skinny + held, q.to(skinny.dtype.element_ty), mask=held < r)
+        z += tl.sum(q[None, :] * a_held, 1)
+        for begin in tl.static_range(HELD, R, CHUNK):
+            a_part = columns_of(a, units, begin + ranks, n, r).to(NUMBER)
+            c_part = columns_of(c, units, begin + ranks, n, r).to(NUMBER)
+            q = tl.sum(h[:, None] * c_part, 0)
+            if KEEP:
+                tl.store(skinny + begin + ranks, q.to(skinny.dtype.element_ty), mask=begin + ranks < r)
+            z += tl.sum(q[None, :] * a_part, 1)
+        h = phi(z, moved, ACTIVATION, SLOPE)
+        if KEEP:
+            tl.store(states + units, h.to(states.dtype.element_ty), mask=here)
+            states += batch * n
+            skinny += batch * r
+    tl.store(last + (trial * batch + row) * n + units, h.to(last.dtype.element_ty), mask=here)
 
 
 @triton.jit
 def backward(
     grad,
+    grad_last,
     states,
-    h0,
     sigma,
     a,
     c,
     delta,
     q_all,
     grad_h0,
-    grad_sigma,
     steps,
     batch,
     n,
     r,
-    ROWS: tl.constexpr,
     N: tl.constexpr,
     R: tl.constexpr,
     HELD: tl.constexpr,
     CHUNK: tl.constexpr,
+    GRAD: tl.constexpr,
+    GRAD_LAST: tl.constexpr,
     ACTIVATION: tl.constexpr,
     SLOPE: tl.constexpr,
-    PRECISION: tl.constexpr,
     NUMBER: tl.constexpr,
-    DOT: tl.constexpr,
 ):
-    """Run backward through time; the grid is (row tiles, trials).
+    """Run backward through time; the grid is (B, K).
 
-    Reads what forward does, and grad (K, T, B, n). Writes delta (K, T, B, n), q = delta A (K, T, B, r), grad_h0
-    (K, B, n), and grad_sigma (K, B, n): the sum over time of delta_t h_{t-1}, before it is summed over the batch.
+    Reads the states, sigma, a and c as forward does, grad (K, T, B, n) if GRAD, and grad_last (K, B, n), the gradient of the last
+    state, if GRAD_LAST. Writes delta (K, T, B, n), q = delta A (K, T, B, r) and grad_h0 (K, B, n).
     """
-    first, trial = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1).to(tl.int64)
+    row, trial = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     units, ranks, held = tl.arange(0, N), tl.arange(0, CHUNK), tl.arange(0, HELD)
-    at, here = places(first, units, n, batch, ROWS)
-    matrix = trial * N * R + units[:, None] * R + ranks[None, :]
-    diagonal = over_rows(tl.load(sigma + trial * n + units, mask=units < n, other=0.0).to(NUMBER), ROWS)
-    kept = trial * N * R + units[:, None] * R + held[None, :]
-    a_held, c_held = tl.load(a + kept).to(NUMBER), tl.load(c + kept).to(NUMBER)
-    step, step_r = batch * n, batch * r
-    ahead = (trial * steps + steps - 1) * step
-    grad += ahead
-    states += ahead
-    delta += ahead
-    q_all += (trial * steps + steps - 1) * step_r
-    own = trial * step + at
-    start_h = tl.load(h0 + own, mask=here, other=0.0).to(NUMBER)
-    h = tl.load(states + at, mask=here, other=0.0).to(NUMBER)
-    carried = tl.load(grad + at, mask=here, other=0.0).to(NUMBER)
-    total = h * 0
-    for back in range(steps):
-        more = back + 1 < steps
-        states -= step
+    here = units < n
+    diagonal = tl.load(sigma + trial * n + units, mask=here, other=0.0).to(NUMBER)
+    a += trial * n * r
+    c += trial * n * r
+    a_held, c_held = columns_of(a, units, held, n, r).to(NUMBER), columns_of(c, units, held, n, r).to(NUMBER)
+    final = (trial * steps + steps - 1) * batch + row
+    grad += final * n
+    states += final * n
+    delta += final * n
+    q_all += final * r
+    step = batch * n
+    own = (trial * batch + row) * n + units
+    h = tl.load(states + units, mask=here, other=0.0).to(NUMBER)
+    carried = h * 0
+    if GRAD:
+        carried = tl.load(grad + units, mask=here, other=0.0).to(NUMBER)
+    if GRAD_LAST:
+        carried += tl.load(grad_last + own, mask=here, other=0.0).to(NUMBER)
+    # States and their gradients are loaded two steps ahead: a step is shorter than the way to memory.
+    states -= step
+    before = tl.load(states + units, mask=here & (steps > 1), other=0.0)
+    if GRAD:
         grad -= step
-        before = tl.load(states + at, mask=here & more, other=0.0).to(NUMBER)
-        given = tl.load(grad + at, mask=here & more, other=0.0)
-        before = tl.where(more, before, start_h)
+        given = tl.load(grad + units, mask=here & (steps > 1), other=0.0)
+    for back in range(steps):
+        more = back + 2 < steps
+        states -= step
+        earlier = tl.load(states + units, mask=here & more, other=0.0)
+        if GRAD:
+            grad -= step
+            given_earlier = tl.load(grad + units, mask=here & more, other=0.0)
         d = descend(carried, h, ACTIVATION, SLOPE)
-        total += d * before
-        tl.store(delta + at, d.to(delta.dtype.element_ty), mask=here)
-        carried = given.to(NUMBER) + diagonal * d
-        at_r, here_r = places(first, held, r, batch, ROWS)
-        q = into_rank(d, a_held, ROWS, PRECISION, DOT)
-        tl.store(q_all + at_r, q.to(q_all.dtype.element_ty), mask=here_r)
-        carried += out_of_rank(q, c_held, ROWS, PRECISION, DOT)
-        for start in tl.static_range(HELD, R, CHUNK):
-            at_r, here_r = places(first, start + ranks, r, batch, ROWS)
-            a_part, c_part = tl.load(a + matrix + start).to(NUMBER), tl.load(c + matrix + start).to(NUMBER)
-            q = into_rank(d, a_part, ROWS, PRECISION, DOT)
-            tl.store(q_all + at_r, q.to(q_all.dtype.element_ty), mask=here_r)
-            carried += out_of_rank(q, c_part, ROWS, PRECISION, DOT)
+        tl.store(delta + units, d.to(delta.dtype.element_ty), mask=here)
+        carried = diagonal * d
+        if GRAD:
+            carried += given.to(NUMBER)
+            given = given_earlier
+        q = tl.sum(d[:, None] * a_held, 0)
+        tl.store(q_all + held, q.to(q_all.dtype.element_ty), mask=held < r)
+        carried += tl.sum(q[None, :] * c_held, 1)
+        for begin in tl.static_range(HELD, R, CHUNK):
+            a_part = columns_of(a, units, begin + ranks, n, r).to(NUMBER)
+            c_part = columns_of(c, units, begin + ranks, n, r).to(NUMBER)
+            q = tl.sum(d[:, None] * a_part, 0)
+            tl.store(q_all + begin + ranks, q.to(q_all.dtype.element_ty), mask=begin + ranks < r)
+            carried += tl.sum(q[None, :] * c_part, 1)
         delta -= step
-        q_all -= step_r
-        h = before
+        q_all -= batch * r
+        h = before.to(NUMBER)
+        before = earlier
     tl.store(grad_h0 + own, carried.to(grad_h0.dtype.element_ty), mask=here)
-    tl.store(grad_sigma + own, total, mask=here)

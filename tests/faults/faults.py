@@ -11,7 +11,8 @@ from functools import partial
 from typing import NamedTuple
 
 import psutil
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from tests.end_to_end.small_sweep import until
 from tests.faults import processes
@@ -128,8 +129,8 @@ def _cut_database(stack: LivingStack, chance: random.Random) -> Undo:
 
 
 def _hold_database(least: float, most: float, stack: LivingStack, chance: random.Random) -> Undo:
-    """Keep a transaction open that every other writer waits for."""
-    connection = stack.database.engine.execution_options(write=True).connect()
+    """Keep a transaction open that every other writer waits for, as soon as the database can be reached."""
+    connection = _connection(stack)
     if stack.kind == "postgresql":
         connection.execute(text("LOCK TABLE sweeps, trials, packs IN EXCLUSIVE MODE"))
     else:
@@ -140,6 +141,18 @@ def _hold_database(least: float, most: float, stack: LivingStack, chance: random
         connection.close()
 
     return Undo(chance.uniform(least, most), release)
+
+
+def _connection(stack: LivingStack) -> Connection:
+    """Connect to the database; wait for it if another fault has ended its server."""
+    engine, patience = stack.database.engine.execution_options(write=True), time.monotonic() + FIND_SECONDS
+    while True:
+        try:
+            return engine.connect()
+        except OperationalError:
+            if time.monotonic() > patience:
+                raise NothingToHit("the database") from None
+            time.sleep(0.2)
 
 
 def _kill_in_an_open_ask(stack: LivingStack, chance: random.Random) -> None:

@@ -24,7 +24,7 @@ trial_axis = pytest.mark.parametrize("lead", [(), (1,), (3,)], ids=["alone", "K=
 
 def named(backend: str, *others: str) -> Any:
     """Return a test parameter that is skipped if the backend's package is not installed."""
-    return pytest.param(backend, *others, marks=[NO_TRITON] if backend == "triton" else [])
+    return pytest.param(backend, *others, marks=[NO_TRITON] if backend.startswith("triton") else [])
 
 
 def activations(backend: str) -> tuple[str, ...]:

@@ -63,3 +63,13 @@ def test_torchs_tools_run_through_the_operators_on_a_gpu():
     command = [sys.executable, "-W", "ignore", "-m", "tests.spectral.tools_on_a_gpu"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+@pytest.mark.timeout(600)
+def test_the_kernels_of_the_transition_agree_on_a_gpu():
+    environment = {**os.environ, "TRITON_INTERPRET": "0"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.spectral.transition_on_a_gpu"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -6,8 +6,19 @@ from torch import Tensor
 
 from spectral.cpu import transition as cpu
 from spectral.operators import NAMESPACE, Operator
-from spectral.recurrence import dense, native, torch_loop, triton
-from spectral.transition import FACTORS, FACTORS_BACKWARD, MATRIX, MATRIX_BACKWARD, ON_CPU, ON_CPU_BACKWARD
+from spectral.recurrence import dense, native, torch_loop, triton, triton_dense
+from spectral.singular_values import ON_GPU as MAP
+from spectral.singular_values import ON_GPU_BACKWARD as MAP_BACKWARD
+from spectral.transition import (
+    FACTORS,
+    FACTORS_BACKWARD,
+    MATRIX,
+    MATRIX_BACKWARD,
+    ON_CPU,
+    ON_CPU_BACKWARD,
+    ON_GPU,
+    ON_GPU_BACKWARD,
+)
 from tests.spectral.agreement import NO_TRITON
 
 T, B, N, FEATURES, M1, M2 = 4, 3, 5, 2, 2, 1
@@ -16,6 +27,7 @@ PHI = ("modrelu", 0.01)
 STATES = {"z": (T, B, N), "h0": (B, N)}
 FACTORED = {"sigma": (N,), "a": (N, R), "c": (N, R)}
 SAVED = [(N, M1), (M1, M1), (N, M2), (M2, M2), (M1, N), (M2, N), (M1, M2)]
+TRITON = [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,)]
 
 NATIVE = (*PHI, native.ALL)
 KEPT = cpu.saved_size(torch.empty(N, M1), torch.empty(N, M2))
@@ -23,6 +35,12 @@ KEPT = cpu.saved_size(torch.empty(N, M1), torch.empty(N, M2))
 CASES = {
     "factors": (FACTORS, [(N,), (N, M1), (N, M2)]),
     "factors_backward": (FACTORS_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), *SAVED]),
+    "triton_factors": (ON_GPU, [(N,), (N, M1), (N, M2)]),
+    "triton_factors_backward": (ON_GPU_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), (7, 16, 16)]),
+    "triton_singular_map": (MAP, [(N,), *[(1,)] * 6, "sigmoid"]),
+    "triton_singular_map, clip": (MAP, [(N,), *[(1,)] * 6, "clip"]),
+    "triton_singular_map_backward": (MAP_BACKWARD, [(N,), (N,), *[(1,)] * 3, "sigmoid"]),
+    "triton_singular_map_backward, clip": (MAP_BACKWARD, [(N,), (N,), *[(1,)] * 3, "clip"]),
     "native_factors": (ON_CPU, [(N,), (N, M1), (N, M2)]),
     "native_factors_backward": (ON_CPU_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), (KEPT,)]),
     "native_matrix": (MATRIX, [(N,), (N, R), (N, R)]),
@@ -60,10 +78,21 @@ CASES = {
     ),
     "dense": (dense.FORWARD, [(T, B, N), (B, N), (N, N), (N,), *PHI]),
     "dense_backward": (dense.BACKWARD, [(T, B, N), (T, B, N), (B, N), (N, N), *PHI, True, True]),
-    "triton": (triton.FORWARD, [(T, B, N), (B, N), (N,), (N, R), (N, R), (N,), *PHI]),
+    "triton": (triton.FORWARD, [*TRITON, (N,), *PHI]),
+    "triton_last": (triton.LAST, [*TRITON, (N,), *PHI]),
     "triton_backward": (
         triton.BACKWARD,
-        [(T, B, N), (T, B, N), (T, B, R), (B, N), (N,), (N, R), (N, R), *PHI, True, True],
+        [(T, B, N), (B, N), *TRITON, (T, B, N), (T, B, R), *PHI, True, True, True, True],
+    ),
+    "triton_dense": (triton_dense.FORWARD, [(T, B, FEATURES), (B, N), (N, N), (N, FEATURES), (N,), (N,), *PHI]),
+    "triton_dense, from z": (triton_dense.FORWARD, [(T, B, N), (B, N), (N, N), None, None, None, "tanh", 0.01]),
+    "triton_dense_backward": (
+        triton_dense.BACKWARD,
+        [(T, B, N), (B, N), (T, B, N), (B, N), (N, N), (T, B, FEATURES), *PHI, True, True, True, True],
+    ),
+    "triton_dense_backward, last state": (
+        triton_dense.BACKWARD,
+        [None, (B, N), (T, B, N), (B, N), (N, N), None, "tanh", 0.01, True, True, False, False],
     ),
 }
 
@@ -104,7 +133,7 @@ def test_torch_accepts_the_operator(name, lead, dtype, layout):
     assert set(found.values()) == {"SUCCESS"}
 
 
-WITHOUT_DERIVATIVE = [native.BACKWARD, torch_loop.BACKWARD, triton.BACKWARD]
+WITHOUT_DERIVATIVE = [native.BACKWARD, torch_loop.BACKWARD, triton.BACKWARD, triton_dense.BACKWARD]
 """Operators whose derivative is refused."""
 
 

@@ -13,7 +13,9 @@ from tests.spectral.agreement import draw, generator, named
 
 T, B, FEATURES, N = 6, 4, 3, 8
 LENGTHS = torch.tensor([6, 2, 5, 1])
-BACKENDS_OF_ONE_GRAPH = [named(name) for name in ("auto", "native", "native_dense", "torch_loop", "dense", "triton")]
+BACKENDS_OF_ONE_GRAPH = [
+    named(name) for name in ("auto", "native", "native_dense", "torch_loop", "dense", "triton", "triton_dense")
+]
 """Backends whose recurrence is one node; ``reference`` and ``cudnn`` on a CPU unroll all steps."""
 
 
@@ -198,7 +200,7 @@ def test_second_derivatives_by_torch_func():
     assert_same(found, expected)
 
 
-@pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop", named("triton")])
+@pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop", named("triton"), named("triton_dense")])
 def test_derivatives_in_forward_mode_are_refused_by_name(backend):
     x = draw(T, B, FEATURES)
     with pytest.raises(NotImplementedError, match=r"no derivative in forward mode.*backend='dense'"):

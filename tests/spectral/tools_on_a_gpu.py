@@ -29,7 +29,8 @@ def rnn(backend: str = "auto", **options) -> SpectralRNN:
 
 MODULES = {
     **{
-        f"rnn {backend}": lambda backend=backend: rnn(backend) for backend in ("triton", "torch_loop", "dense", "cudnn")
+        f"rnn {backend}": lambda backend=backend: rnn(backend)
+        for backend in ("triton", "triton_dense", "torch_loop", "dense", "cudnn")
     },
     "rnn, both directions": lambda: rnn(bidirectional=True),
     "rnn, segments": lambda: rnn(checkpoint_every=9),
@@ -129,7 +130,7 @@ def main() -> int:
         *((check_compiled, kind, "reduce-overhead") for kind in MODULES),
         *((check_exported, kind) for kind in MODULES),
         *((check_cuda_graph, kind) for kind in MODULES),
-        *((check_transforms, backend) for backend in ("auto", "triton", "torch_loop", "dense")),
+        *((check_transforms, backend) for backend in ("auto", "triton", "triton_dense", "torch_loop", "dense")),
         *((check_half, kind, dtype) for kind in MODULES for dtype in (torch.bfloat16, torch.float16)),
     ]
     failed = 0

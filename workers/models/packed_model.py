@@ -119,6 +119,10 @@ class PackedModel(ABC):
     def read_out(self, read: Tensor) -> Tensor:
         """Return the head's outputs, shape (K, ..., O), for its input ``read``, shape (K, ..., H)."""
         weight, bias = self.parameters["head.weight"], self.parameters["head.bias"]
+        swapped = read.transpose(1, 2) if read.dim() == 4 and read.device.type == "cuda" else None
+        if swapped is not None and swapped.is_contiguous() and not read.is_contiguous():
+            # States that lie time before batch are read so: putting them into order would copy them all, twice.
+            return self.read_out(swapped).transpose(1, 2)
         if weight.shape[1] > 1:
             return linear(read, weight, bias)
         # For a single output the library chooses an algorithm, and so the rounding, by K. A plain sum does not.
@@ -132,7 +136,9 @@ class PackedModel(ABC):
 
     def top(self, state: Tensor) -> Tensor:
         """Return the h of the top layer, shape (K, B, H), of a state of shape (K, L, B, S)."""
-        return state[:, -1, :, : self.hidden_size]
+        # A view of a single layer, whose gradient is one too; that of a selected layer is a new array of zeros.
+        layer = state.squeeze(1) if self.layers == 1 else state[:, -1]
+        return layer if self.state_size == self.hidden_size else layer[..., : self.hidden_size]
 
     def _embedded(self, inputs: Tensor) -> Tensor:
         """Return the vectors of token ids (K, B, T), shape (K, B, T, E); other inputs are returned unchanged."""

@@ -16,20 +16,18 @@ SMALL = 2**18
 """A trial is small if one optimiser step has at most this many numbers in its states (T x B x n). Its arithmetic then
 costs less than the overhead that packing saves; measured."""
 
-LARGEST_ON_GPU = 64
-"""A single small net leaves a GPU waiting for kernel launches, so packing is nearly free until the pack fills it."""
-
-GPU_STATES = 8 * 2**30
-"""Bytes of states that a pack may keep on a whole GPU for its backward pass: half the memory of the smaller GPUs in
-use."""
+MOST_ON_GPU = 256
+"""The most trials that one worker with a GPU is given at a time. How many of them it trains at once is measured on the
+GPU itself (workers.training.pack_size), which nobody else can know; the others wait there for their places. The bound
+is for what is lost with a process."""
 
 
 def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers: int, gpus: float) -> list[list[int]]:
     """Divide trials into packs, each of one shape key.
 
     With ``pack_size`` "auto", the trials of a shape are spread evenly over the workers, and a pack has at most
-    ``LARGEST_ON_GPU`` trials, and only as many as keep their states in ``gpus`` times ``GPU_STATES``. On CPUs it has at
-    most ``LARGEST_ON_CPU`` trials, or ``LARGEST_SMALL_ON_CPU`` small ones. If trials of a shape differ in their numbers
+    ``MOST_ON_GPU`` trials on a GPU. On CPUs it has at most ``LARGEST_ON_CPU`` trials, or ``LARGEST_SMALL_ON_CPU``
+    small ones. If trials of a shape differ in their numbers
     of reflectors, their packs get about the same amount of work, because a sweep waits for the last of them.
 
     Args:
@@ -61,9 +59,8 @@ def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers:
 def _automatic_size(trial: TrialSpec, count: int, workers: int, gpus: float) -> int:
     """Return the largest size of a pack when ``count`` trials with the shape of ``trial`` are divided automatically."""
     states = trial.depth * trial.training.batch_size * trial.model.hidden_size
-    fitting = max(1, int(gpus * GPU_STATES) // max(1, trial.step_bytes))
     on_cpu = LARGEST_SMALL_ON_CPU if states <= SMALL else LARGEST_ON_CPU
-    largest = min(LARGEST_ON_GPU, fitting) if gpus else on_cpu
+    largest = MOST_ON_GPU if gpus else on_cpu
     rounds = math.ceil(count / (workers * largest))
     return max(1, math.ceil(count / (workers * rounds)))
 

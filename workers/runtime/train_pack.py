@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.errors import NoGpu, store_problem
+from workers.errors import NoGpu, is_out_of_memory, store_problem
 from workers.protocol import Assignment, Cause, Ended, Report
 from workers.runtime.failure_log import failure_log
 
@@ -106,6 +106,8 @@ def _open(assignment: Assignment, emit: Emit) -> PackRun:
 
     if assignment.gpus and not torch.cuda.is_available():
         raise NoGpu(f"the pack needs {assignment.gpus:g} GPU, but torch finds none on this node")
+    if 0 < assignment.gpus < 1:
+        torch.cuda.set_per_process_memory_fraction(assignment.gpus)  # the rest is for other packs on this GPU
     torch.set_num_threads(max(1, int(assignment.cpus)))
     data_dir = None if assignment.data_dir is None else Path(assignment.data_dir)
     device = "cuda" if assignment.gpus else "cpu"
@@ -138,6 +140,6 @@ def cause_of(error: BaseException) -> tuple[Cause, str]:
     text = traceback.format_exception_only(error)[-1].strip()
     if isinstance(error, NoGpu):
         return "infrastructure", str(error)
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
+    if is_out_of_memory(error):
         return "memory", f"out of memory; a smaller resources.pack_size, batch_size or hidden_size needs less ({text})"
     return "storage" if store_problem(error) else "user", text

@@ -6,9 +6,9 @@ generator, and a trial gets the same batches by itself, in any pack and after an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +50,12 @@ class ShuffledOrder:
         self._seed, self._size, self._batch_size = seed, size, batch_size
         self._epoch, self._shuffled = -1, np.empty(0, dtype=np.int64)
 
-    def indices(self, step: int) -> npt.NDArray[np.int64]:
-        """Return the positions of the examples of batch ``step``, counted from 0; shape (B,)."""
-        start, stop = step * self._batch_size, (step + 1) * self._batch_size
+    def indices(self, step: int, count: int = 1) -> npt.NDArray[np.int64]:
+        """Return the positions of the examples of ``count`` batches from batch ``step`` on; shape (count * B,).
+
+        Batches are counted from 0.
+        """
+        start, stop = step * self._batch_size, (step + count) * self._batch_size
         parts = []
         while start < stop:
             epoch, offset = divmod(start, self._size)
@@ -88,8 +91,14 @@ class StreamOrder:
             )
         self._spare = size - (batch_size - 1) * self._stride - self._batches * length
 
-    def indices(self, step: int) -> npt.NDArray[np.int64]:
-        """Return the position in the stream at which each row of batch ``step`` begins, counted from 0; shape (B,)."""
+    def indices(self, step: int, count: int = 1) -> npt.NDArray[np.int64]:
+        """Return the positions in the stream at which the rows of ``count`` batches from batch ``step`` on begin.
+
+        Batches are counted from 0. The shape is (count * B,).
+        """
+        return np.concatenate([self._starts(at) for at in range(step, step + count)])
+
+    def _starts(self, step: int) -> npt.NDArray[np.int64]:
         epoch, batch = divmod(step, self._batches)
         offset = np.random.default_rng([OFFSET_STREAM, self._seed, epoch]).integers(0, self._spare + 1)
         starts: npt.NDArray[np.int64] = offset + self._rows * self._stride + batch * self._length
@@ -98,6 +107,10 @@ class StreamOrder:
     def starts_pass(self, step: int) -> bool:
         """Return whether batch ``step`` is the first of a pass."""
         return step % self._batches == 0
+
+
+Order = ShuffledOrder | StreamOrder
+"""The order in which a trial goes through the training set."""
 
 
 class TaskData:
@@ -130,7 +143,7 @@ class TaskData:
             return None
         return self._train.inputs.shape[1] if self._task.carried else len(self._train.inputs)
 
-    def order(self, seed: int, batch_size: int) -> ShuffledOrder | StreamOrder:
+    def order(self, seed: int, batch_size: int) -> Order:
         """Return the order in which a trial with this seed goes through the training set.
 
         If the task draws new sequences at every step, ``batch`` does not use the order.
@@ -143,9 +156,7 @@ class TaskData:
             return StreamOrder(seed, size, batch_size, self._task.sequence_length)
         return ShuffledOrder(seed, size, batch_size)
 
-    def batch(
-        self, orders: Sequence[ShuffledOrder | StreamOrder], seeds: Sequence[int], steps: Sequence[int], batch_size: int
-    ) -> Batch:
+    def batch(self, orders: Sequence[Order], seeds: Sequence[int], steps: Sequence[int], batch_size: int) -> Batch:
         """Return the batches of K trials, each at its own step.
 
         Args:
@@ -154,18 +165,54 @@ class TaskData:
             steps: The optimiser steps that each trial has done; 0 for its first batch.
             batch_size: The number of sequences of each trial.
         """
+        parts = [
+            self.parts(order, seed, step, 1, batch_size) for order, seed, step in zip(orders, seeds, steps, strict=True)
+        ]
+        return self.assemble({name: self._to_device(torch.cat([own[name] for own in parts])) for name in parts[0]})
+
+    def parts(self, order: Order, seed: int, step: int, count: int, batch_size: int) -> dict[str, Tensor]:
+        """Return what the host contributes to ``count`` successive batches of one trial, by name, on the CPU.
+
+        These are the positions of the examples in the training set, or newly drawn sequences. The first axis has
+        size ``count``. ``assemble`` makes batches of them.
+
+        Args:
+            order: The trial's order, from ``order``.
+            seed: The trial's seed.
+            step: The number of the first batch, from 0.
+            count: The number of batches.
+            batch_size: The number of sequences of a batch.
+        """
+        if self._train is not None:
+            found = {"index": torch.from_numpy(order.indices(step, count)).view(count, -1)}
+            if isinstance(order, StreamOrder):
+                found["resets"] = torch.tensor([order.starts_pass(at) for at in range(step, step + count)])
+            return found
+        drawn = [self._draw(seed, at, batch_size) for at in range(step, step + count)]
+        lengths = [each.lengths for each in drawn if each.lengths is not None]
+        found = {
+            "inputs": self._converted(_stack([each.inputs for each in drawn])),
+            "targets": self._converted(_stack([each.targets for each in drawn])),
+        }
+        return found | ({"lengths": torch.from_numpy(_stack(lengths))} if lengths else {})
+
+    def assemble(self, parts: Mapping[str, Tensor]) -> Batch:
+        """Return the batches of K trials from their ``parts``, stacked on the device with K as the first axis."""
         if self._train is None:
-            return _stack([self._draw(seed, step, batch_size) for seed, step in zip(seeds, steps, strict=True)])
-        found = np.stack([order.indices(step) for order, step in zip(orders, steps, strict=True)])
-        index, (inputs, targets, lengths, _) = self._to_device(torch.from_numpy(found)), self._train
+            return Batch(parts["inputs"], parts["targets"], parts.get("lengths"))
+        index, (inputs, targets, lengths, _) = parts["index"], self._train
         if not self._task.carried:
             return Batch(inputs[index], targets[index], None if lengths is None else lengths[index])
-        resets = [isinstance(o, StreamOrder) and o.starts_pass(step) for o, step in zip(orders, steps, strict=True)]
         span = index.unsqueeze(-1) + torch.arange(self._task.sequence_length, device=self._device)
-        return Batch(inputs[0, span], targets[0, span], None, self._to_device(torch.tensor(resets)))
+        return Batch(inputs[0, span], targets[0, span], None, parts["resets"])
 
-    def _draw(self, seed: int, step: int, count: int) -> Batch:
-        return self._tensors(self._task.fresh(np.random.default_rng([FRESH_STREAM, seed, step]), count))
+    @property
+    def train(self) -> Batch | None:
+        """The training set on the device, without the axis K; None if the task draws new sequences at every step."""
+        return self._train
+
+    def _draw(self, seed: int, step: int, count: int) -> Sequences:
+        return self._task.fresh(np.random.default_rng([FRESH_STREAM, seed, step]), count)
 
     def _tensors(self, sequences: Sequences) -> Batch:
         lengths = sequences.lengths
@@ -177,7 +224,10 @@ class TaskData:
 
     def _tensor(self, array: npt.NDArray[np.float32] | npt.NDArray[np.int64]) -> Tensor:
         """Return an array on the device: real numbers in the dtype of the trials, classes and token ids as they are."""
-        tensor = self._to_device(torch.from_numpy(np.ascontiguousarray(array)))
+        return self._to_device(self._converted(array))
+
+    def _converted(self, array: npt.NDArray[np.float32] | npt.NDArray[np.int64]) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
         return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
 
     def _to_device(self, tensor: Tensor) -> Tensor:
@@ -187,10 +237,5 @@ class TaskData:
         return tensor.pin_memory().to(self._device, non_blocking=True)
 
 
-def _stack(drawn: Sequence[Batch]) -> Batch:
-    lengths = [batch.lengths for batch in drawn if batch.lengths is not None]
-    return Batch(
-        torch.stack([batch.inputs for batch in drawn]),
-        torch.stack([batch.targets for batch in drawn]),
-        torch.stack(lengths) if lengths else None,
-    )
+def _stack(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)

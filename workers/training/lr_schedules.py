@@ -98,6 +98,22 @@ class PackedSchedule:
             factor = factor * rising
         return factor
 
+    def constants(self) -> tuple[Tensor, Tensor]:
+        """Return the numbers of the formula for every trial, as the kernel ``fused_kernels.prepare`` reads them.
+
+        Returns:
+            Float64 of shape (K, 3): 1 for a cosine and 0 for another schedule, the steps of the cosine, and the
+            logarithm of a fall. And int64 of shape (K, 3): the steps of the warm-up, and a and b of (a * steps) // b
+            falls.
+        """
+        zero = torch.zeros_like(self._span)
+        whole = torch.zeros_like(self._cosine, dtype=torch.int64)
+        warmup = whole if self._warmup is None else self._warmup
+        if self._log_fall is None:
+            return torch.stack([self._cosine.double(), self._span, zero], 1), torch.stack([warmup, whole, whole + 1], 1)
+        reals = torch.stack([self._cosine.double(), self._span, self._log_fall], 1)
+        return reals, torch.stack([warmup, self._falls, self._period], 1)
+
 
 def _falls_per_steps(spec: TrialSpec, train_size: int | None) -> tuple[int, int]:
     """Return (a, b) such that the rate has fallen (a * steps) // b times after ``steps`` optimiser steps.

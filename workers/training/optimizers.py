@@ -32,6 +32,8 @@ class PackedOptimizer(ABC):
 
     Attributes:
         steps: The optimiser steps that each trial has done, int64 of shape (K,).
+        schedule: The factors of the learning rates.
+        limits: The largest norm of each trial's gradient, shape (K,); None if no trial has one.
         state: The tensors that the optimiser keeps from step to step, by kind and parameter, in the parameters' shapes.
             They are zeros at first. Checkpoints store them under these names.
 
@@ -45,6 +47,8 @@ class PackedOptimizer(ABC):
 
     STATE: ClassVar[tuple[str, ...]]
     """The kinds of tensors in ``state``."""
+    METHOD: ClassVar[str]
+    """The formula of an update, as the kernels of fused_kernels.py name it."""
     DECOUPLED: ClassVar[bool] = False
     """Whether weight decay shrinks the parameters directly, and is not added to the gradient."""
 
@@ -63,14 +67,28 @@ class PackedOptimizer(ABC):
         self.steps = torch.tensor(list(steps), dtype=torch.int64, device=like.device)
         self.state = {kind: {name: torch.zeros_like(p) for name, p in parameters.items()} for kind in self.STATE}
         self._rates = {name: like.new_tensor([full_rate(roles[name], spec) for spec in specs]) for name in parameters}
-        self._schedule = PackedSchedule(specs, train_size, like.device)
+        self.schedule = PackedSchedule(specs, train_size, like.device)
         decayed = any(training.weight_decay for training in trainings)
         self._decayed = {name for name in parameters if decayed and decays(roles[name])}
         self._decay = self._per_trial(trainings, lambda t: t.weight_decay)
         limits = [t.clip_norm for t in trainings]
         clipped = any(limit is not None for limit in limits)
-        self._limit = like.new_tensor([torch.inf if n is None else n for n in limits]) if clipped else None
+        self.limits = like.new_tensor([torch.inf if n is None else n for n in limits]) if clipped else None
         self._prepare(trainings)
+
+    @abstractmethod
+    def numbers(self) -> Tensor:
+        """Return the two numbers of each trial that the formula of an update needs, shape (K, 2)."""
+
+    def log_betas(self) -> Tensor:
+        """Return the logarithms of Adam's betas, float64 of shape (K, 2); those of 0 for other methods."""
+        return torch.full((len(self.steps), 2), -torch.inf, dtype=torch.float64, device=self._like.device)
+
+    def rates(self) -> tuple[Tensor, Tensor]:
+        """Return the full learning rate, float64, and the weight decay of each parameter and trial, shape (P, K)."""
+        none = torch.zeros_like(self._decay)
+        decays = [self._decay if name in self._decayed else none for name in self._parameters]
+        return torch.stack(list(self._rates.values())).double(), torch.stack(decays)
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor]) -> Tensor:
@@ -84,8 +102,8 @@ class PackedOptimizer(ABC):
         """
         norm = norms(list(gradients.values()))
         # As torch's clip_grad_norm_ does it.
-        scale = None if self._limit is None else (self._limit / (norm + 1e-6)).clamp(max=1.0)
-        factor = self._schedule(self.steps)
+        scale = None if self.limits is None else (self.limits / (norm + 1e-6)).clamp(max=1.0)
+        factor = self.schedule(self.steps)
         self.steps += 1
         self._begin()
         for name, p in self._parameters.items():
@@ -126,12 +144,21 @@ class PackedAdam(PackedOptimizer):
     """Adam (Kingma and Ba 2015). Weight decay is added to the gradient."""
 
     STATE = ("exp_avg", "exp_avg_sq")
+    METHOD = "adam"
 
     def _prepare(self, trainings: Sequence[TrainingSpec]) -> None:
         betas = [(_or_default(t.beta1, BETA1), _or_default(t.beta2, BETA2)) for t in trainings]
         self._weight1, self._weight2 = (self._like.new_tensor([1 - pair[i] for pair in betas]) for i in (0, 1))
         logs = torch.tensor(betas, dtype=torch.float64).log().to(self._like.device)
         self._log1, self._log2 = logs[:, 0].contiguous(), logs[:, 1].contiguous()
+
+    def numbers(self) -> Tensor:
+        """Return 1 - beta1 and 1 - beta2."""
+        return torch.stack([self._weight1, self._weight2], 1)
+
+    def log_betas(self) -> Tensor:
+        """Return log beta1 and log beta2."""
+        return torch.stack([self._log1, self._log2], 1)
 
     def _begin(self) -> None:
         # exp instead of pow: pow rounds differently at different places of a vector, so bits would depend on K.
@@ -157,10 +184,15 @@ class PackedRMSprop(PackedOptimizer):
     """RMSprop (Hinton 2012), not centred. As in torch, momentum is applied to the scaled gradient."""
 
     STATE = ("square_avg", "momentum_buffer")
+    METHOD = "rmsprop"
 
     def _prepare(self, trainings: Sequence[TrainingSpec]) -> None:
         self._weight = self._per_trial(trainings, lambda t: 1 - _or_default(t.alpha, ALPHA))
         self._momentum = self._per_trial(trainings, lambda t: _or_default(t.momentum, 0.0))
+
+    def numbers(self) -> Tensor:
+        """Return 1 - alpha and the momentum."""
+        return torch.stack([self._weight, self._momentum], 1)
 
     def _update(self, name: str, p: Tensor, g: Tensor, rates: Tensor) -> None:
         v, buffer = self.state["square_avg"][name], self.state["momentum_buffer"][name]
@@ -173,9 +205,14 @@ class PackedSGD(PackedOptimizer):
     """Gradient descent with momentum as in torch: without dampening and without Nesterov's variant."""
 
     STATE = ("momentum_buffer",)
+    METHOD = "sgd"
 
     def _prepare(self, trainings: Sequence[TrainingSpec]) -> None:
         self._momentum = self._per_trial(trainings, lambda t: _or_default(t.momentum, MOMENTUM))
+
+    def numbers(self) -> Tensor:
+        """Return the momentum, twice."""
+        return torch.stack([self._momentum, self._momentum], 1)
 
     def _update(self, name: str, p: Tensor, g: Tensor, rates: Tensor) -> None:
         buffer = self.state["momentum_buffer"][name]

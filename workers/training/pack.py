@@ -8,14 +8,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from workers.errors import is_out_of_memory
 from workers.models import pack, stack, unstack_trial
 from workers.models.packed_model import Tensors
 from workers.models.recurrent import last_state_of
+from workers.spec.training import TrainingSpec
 from workers.tasks import Split
+from workers.training import fused
 from workers.training.batches import Batch, TaskData
 from workers.training.diagnostics import LastStep, measure
+from workers.training.feed import BatchFeed
 from workers.training.metrics import losses, scores
 from workers.training.optimizers import OPTIMIZERS
+from workers.training.records import Records
+from workers.training.step_graph import StepGraph
 from workers.training.training_state import TrainingState
 
 
@@ -43,21 +49,69 @@ class Readings(NamedTuple):
     spectrum_distance: float | None
 
 
+class Gradients(NamedTuple):
+    """What a step computes before it changes anything.
+
+    Attributes:
+        parameters: The gradient of each parameter, in the order of the model's.
+        loss: The loss of each trial, shape (K,), or parts of it, which add up to it, shape (K, ...).
+        carried: The state after the last step, shape (K, L, B, S).
+        state: The gradients of h_0 and of what the head reads; None if the step is not probed.
+    """
+
+    parameters: tuple[Tensor, ...]
+    loss: Tensor
+    carried: Tensor
+    state: tuple[Tensor, Tensor] | None
+
+
+class StepOptions(NamedTuple):
+    """How the step of a pack is run. Every way computes the same.
+
+    Attributes:
+        fed: Batches come through a ``BatchFeed``, which needs no work of the host at a step, and not one by one.
+        fused: Batches, the loss and its gradient, clipping and the optimiser are a few kernels of Triton, in float32;
+            only where batches come through a ``BatchFeed``.
+        graph: The step is captured as a CUDA graph.
+    """
+
+    fed: bool
+    fused: bool
+    graph: bool
+
+    @classmethod
+    def of(cls, device: torch.device, training: TrainingSpec) -> StepOptions:
+        """Return the fastest way on a device."""
+        on_gpu = device.type == "cuda"
+        return cls(on_gpu, on_gpu and training.parameter_dtype == "float32" and fused.installed(), on_gpu)
+
+
 class TrainingPack:
     """Trains and measures K trials of one shape key together, as K rows of one set of tensors.
+
+    All that changes from step to step is in tensors that stay in one place, so that a step can be captured as a graph.
 
     Args:
         states: The trials in the order of the rows.
         data: The data of their task.
         device: The device on which they are trained.
+        options: How the step is run; by default the fastest way on the device.
     """
 
-    def __init__(self, states: Sequence[TrainingState], data: TaskData, device: torch.device) -> None:
+    def __init__(
+        self,
+        states: Sequence[TrainingState],
+        data: TaskData,
+        device: torch.device,
+        options: StepOptions | None = None,
+    ) -> None:
         self._specs = [state.spec for state in states]
         self._task, self._training = self._specs[0].task, self._specs[0].training
         self._data, self._device = data, device
-        networks = [state.network().to(device) for state in states]
-        self._model = pack(networks)
+        options = options or StepOptions.of(device, self._training)
+        networks = {id(state): state.network().to(device) for state in states}  # a state may be there several times
+        self._model = pack([networks[id(state)] for state in states])
+        del networks
         self._done = [state.step for state in states]
         method = OPTIMIZERS[self._training.optimizer]
         self._optimizer = method(
@@ -67,15 +121,38 @@ class TrainingPack:
             self._fill(stacked, [state.optimizer[kind] for state in states])
         self._best = {name: p.detach().clone() for name, p in self._model.parameters.items()}
         self._fill(self._best, [state.best_model or state.model for state in states])
-        self._seeds = [spec.training.seed for spec in self._specs]
-        self._orders = [data.order(seed, self._training.batch_size) for seed in self._seeds]
+        self._seeds, size = [spec.training.seed for spec in self._specs], self._training.batch_size
+        self._orders = [data.order(seed, size) for seed in self._seeds]
+        self._feed = BatchFeed(data, self._seeds, self._done, size, device) if options.fed else None
         self._carried = self._stack_carried(states) if self._task.carried else None
-        self._loss_sum = torch.stack([state.loss_sum for state in states]).to(device)
+        self._zeros = self._model.zeros(size)
+        self._top = self._model.top(self._zeros).clone()
         rows = len(states)
-        self._bad_step = torch.zeros(rows, dtype=torch.int64, device=device)
-        self._top = self._model.top(self._model.zeros(1))
-        zeros = torch.zeros(rows, dtype=torch.float64, device=device)
-        self._bad_loss, self._bad_norm, self._h0_norm, self._hT_norm = zeros, zeros, zeros, zeros
+        self._records = Records(
+            torch.stack([state.loss_sum for state in states]).to(device),
+            torch.zeros(rows, dtype=torch.int64, device=device),
+            *torch.zeros(2, rows, dtype=torch.float64, device=device).unbind(),
+        )
+        self._h0_norm, self._hT_norm = torch.zeros(2, rows, dtype=torch.float64, device=device).unbind()
+        self._fused = None
+        if options.fused and self._feed is not None:
+            self._fused = fused.FusedUpdate(self._optimizer, self._model, self._records, self._feed.at)
+        self._graph = StepGraph(device, wanted=options.graph and self._feed is not None)
+        self._whole = True
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows are as a whole number of steps left them: no exception has stopped one in its update."""
+        return self._whole
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replayed as a CUDA graph now."""
+        return self._graph.captured
+
+    def release(self) -> None:
+        """Free the memory that only steps need. The next steps take it again."""
+        self._graph.release()
 
     def _fill(self, stacked: Tensors, trials: Sequence[Tensors]) -> None:
         """Copy the tensors of single trials, padded where they have fewer reflectors, into the rows of stacked ones."""
@@ -96,26 +173,64 @@ class TrainingPack:
         Args:
             probe: Also record |dL/dh_0|, |dL/dh_T| and the top layer's final states of this step.
         """
-        batch = self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
+        if self._feed is not None:
+            self._feed.load()
+        self._graph.run(self._step, lambda: self._gradients(self._batch(), probe=True), probe=probe)
         self._done = [done + 1 for done in self._done]
+
+    def _batch(self) -> Batch:
+        if self._feed is None:
+            return self._data.batch(self._orders, self._seeds, self._done, self._training.batch_size)
+        return self._feed.batch() if self._fused is None else fused.batch(self._feed, self._data)
+
+    def _step(self, probe: bool) -> None:
+        """Do a step, for which all work is on the device."""
+        batch = self._batch()
+        found = self._gradients(batch, probe=probe)
+        self._whole = False
+        if found.state is not None:
+            self._keep_probe(batch, found)
+        if self._carried is not None:
+            self._carried.copy_(found.carried)
+        gradients = dict(zip(self._model.parameters, found.parameters, strict=True))
+        if self._fused is None:
+            norm = self._optimizer.step(gradients)
+            self._model.after_step()
+            self._record(found.loss.double(), norm.double())
+            if self._feed is not None:
+                self._feed.advance()
+        else:
+            self._fused.step(gradients, found.loss)
+        self._whole = True
+
+    def _gradients(self, batch: Batch, *, probe: bool) -> Gradients:
+        """Compute a step as far as it changes nothing."""
         parameters = self._model.parameters
         h0 = self._first_states(batch).requires_grad_(probe)
         with self._precision():
             read, state = self._model.read(batch.inputs, h0, batch.lengths, every=self._task.readout == "every")
-            loss = losses(self._task, self._model.read_out(read).to(h0.dtype), batch.targets)
-        if self._carried is not None:
-            self._carried = state.detach()
+            outputs = self._model.read_out(read).to(h0.dtype)
         # The trials share no parameter, so the gradient of the sum is the gradient of each trial's own loss.
         wanted = [*parameters.values(), *([h0, read] if probe else [])]
-        found = torch.autograd.grad(loss.sum(), wanted)
-        if probe:
-            self._top = self._model.top(state).detach()
-            first, last = found[-2][..., : self._model.hidden_size], found[-1]
-            last = last_state_of(last, batch.lengths) if read.dim() == 4 else last
-            self._h0_norm, self._hT_norm = (g.flatten(1).double().square().sum(1).sqrt() for g in (first, last))
-        norm = self._optimizer.step(dict(zip(parameters, found, strict=False)))
-        self._model.after_step()
-        self._record(loss.detach().double(), norm.double())
+        if self._fused is None:
+            with self._precision():
+                loss = losses(self._task, outputs, batch.targets)
+            found = torch.autograd.grad(loss.sum(), wanted)
+        else:
+            loss, slope = fused.loss_and_gradient(self._task, outputs.detach(), batch.targets)
+            found = torch.autograd.grad(outputs, wanted, slope)
+        own = found[: len(parameters)]
+        return Gradients(own, loss.detach(), state.detach(), (found[-2], found[-1]) if probe else None)
+
+    def _keep_probe(self, batch: Batch, found: Gradients) -> None:
+        """Record what a probed step measures."""
+        assert found.state is not None
+        self._top.copy_(self._model.top(found.carried))
+        first, last = found.state
+        first = first[..., : self._model.hidden_size]
+        last = last_state_of(last, batch.lengths) if last.dim() == 4 else last
+        for norm, gradient in ((self._h0_norm, first), (self._hT_norm, last)):
+            norm.copy_(gradient.flatten(1).double().square().sum(1).sqrt())
 
     def _first_states(self, batch: Batch) -> Tensor:
         """Return h_0 of a batch, shape (K, L, B, S).
@@ -124,7 +239,7 @@ class TrainingPack:
         zeros if the task does not carry its state.
         """
         if self._carried is None:
-            return self._model.zeros(self._training.batch_size)
+            return self._zeros.detach()
         if batch.resets is None:
             return self._carried.detach()
         return self._carried.masked_fill(batch.resets.view(-1, 1, 1, 1), 0.0)
@@ -135,15 +250,15 @@ class TrainingPack:
 
     def _record(self, loss: Tensor, norm: Tensor) -> None:
         """Add the losses to their sums, and record the first step of each row that was not finite."""
-        self._loss_sum += loss
-        new = ~(loss.isfinite() & norm.isfinite()) & (self._bad_step == 0)
-        self._bad_step = torch.where(new, self._optimizer.steps, self._bad_step)
-        self._bad_loss = torch.where(new, loss, self._bad_loss)
-        self._bad_norm = torch.where(new, norm, self._bad_norm)
+        records = self._records
+        records.loss_sum.add_(loss)
+        new = ~(loss.isfinite() & norm.isfinite()) & (records.bad_step == 0)
+        for kept, now in zip(records[1:], (self._optimizer.steps, loss, norm), strict=True):
+            kept.copy_(torch.where(new, now, kept))
 
     def readings(self) -> list[Readings]:
         """Return the ``Readings`` of every row. This waits for the device, once."""
-        columns = [self._loss_sum, self._bad_step.double(), self._bad_loss, self._bad_norm]
+        columns = [tensor.double() for tensor in self._records]
         columns += [self._h0_norm, self._hT_norm]
         spectrum = self._model.spectrum_distance()
         if spectrum is not None:
@@ -153,12 +268,20 @@ class TrainingPack:
 
     def clear_loss(self, row: int) -> None:
         """Begin a new report interval of a row: set the sum of its losses to zero."""
-        self._loss_sum[row] = 0
+        self._records.loss_sum[row] = 0
 
     def evaluate(self, split: Split) -> list[dict[str, float]]:
         """Return the task's metrics of every row over a held-out set."""
+        held_out, found = self._data.validation if split == "validation" else self._data.test, None
         with self._precision():
-            found = scores(self._task, self._model, self._data.validation if split == "validation" else self._data.test)
+            try:
+                found = scores(self._task, self._model, held_out)
+            except Exception as error:
+                if not (is_out_of_memory(error) and self._graph.captured):
+                    raise
+            if found is None:
+                self.release()  # what the graphs of steps hold may be enough
+                found = scores(self._task, self._model, held_out)
         names, rows = list(found), torch.stack(list(found.values()), 1).tolist()
         return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -198,7 +321,7 @@ class TrainingPack:
         """
         like = state.model
         state.step = self._done[row]
-        state.loss_sum = self._loss_sum[row].detach().cpu().clone()
+        state.loss_sum = self._records.loss_sum[row].detach().cpu().clone()
         state.model = self._row(self._model.parameters, row, like)
         state.optimizer = {kind: self._row(stacked, row, like) for kind, stacked in self._optimizer.state.items()}
         state.best_model = self._row(self._best, row, like) if state.best else None

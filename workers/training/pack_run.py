@@ -19,6 +19,7 @@ from workers.protocol import AssignedTrial, Cause, Checkpointed, Ended, Measured
 from workers.tasks.readers.errors import DataWrong
 from workers.training.batches import TaskData
 from workers.training.checkpoint_writer import CheckpointWriter, DueCheckpoint, WrittenCheckpoint
+from workers.training.pack_size import trials_at_once
 from workers.training.trainer import Failed, Finished, Reported, Trainer, TrainerEvent
 from workers.training.training_state import TrainingState
 
@@ -121,7 +122,8 @@ class PackRun:
                 self._end(trial_id, "failed", cause, reason)
             return
         self._trained_ids = list(states)
-        self._trainer = Trainer(list(states.values()), data, self._device)
+        largest = trials_at_once(list(states.values()), data, self._device)
+        self._trainer = Trainer(list(states.values()), data, self._device, largest=largest)
         for trial_id, state in states.items():
             self._repeat_reports(trial_id, state)
 

@@ -9,6 +9,7 @@ once, when a report is due.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,10 +19,13 @@ import torch
 
 from spectral.cpu.threads import torch_on_one_thread
 from workers.checkpoint_files import Best, MetricsAtStep
+from workers.errors import is_out_of_memory
 from workers.training import diagnostics
 from workers.training.batches import TaskData
-from workers.training.pack import Readings, TrainingPack
+from workers.training.pack import Readings, StepOptions, TrainingPack
 from workers.training.training_state import TrainingState
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,10 @@ class Trainer:
 
     A trial that ends is ignored from then on. When half of the pack has ended, the others move to a smaller pack.
 
+    A pack has at most ``largest`` trials, or on a GPU, if its memory does not hold so many, half, and half of that: no
+    step is lost. The trials for which there is no place wait, and take those of trials that have ended. That changes no
+    number of a trial but by rounding, as another pack does.
+
     The last report of a trial is the first one that meets ``training.target``, or else the one after all steps. It has
     the metrics over the test set too, with the parameters of the best checkpoint by the objective.
 
@@ -92,14 +100,27 @@ class Trainer:
         states: The trials, which are numbered from 0 in this order.
         data: The data of their task.
         device: The device on which they are trained.
+        largest: The most trials that are trained at once; None for all of them.
+        options: How steps are run; by default the fastest way on the device.
     """
 
-    def __init__(self, states: Sequence[TrainingState], data: TaskData, device: torch.device) -> None:
-        self._states, self._data, self._device = list(states), data, device
+    def __init__(
+        self,
+        states: Sequence[TrainingState],
+        data: TaskData,
+        device: torch.device,
+        *,
+        largest: int | None = None,
+        options: StepOptions | None = None,
+    ) -> None:
+        self._states, self._data, self._device, self._options = list(states), data, device, options
+        self._largest = largest or len(states)
         self._training = states[0].spec.training
         self._live = [i for i, state in enumerate(states) if not self._is_done(i)]
         self._clocks = [_Clock(0, 0.0, _trained_seconds(state.history)) for state in states]
         self._rows: dict[int, int] = {}
+        self._pack: TrainingPack
+        self._uncounted = 0
         self._compact()
 
     @property
@@ -116,7 +137,7 @@ class Trainer:
 
         The tensors of a trial that has failed are older than its step: those when its state was last taken.
         """
-        if trial in self._live:
+        if trial in self._live and trial in self._rows:
             self._pack.store(self._rows[trial], self._states[trial])
         return self._states[trial]
 
@@ -138,36 +159,73 @@ class Trainer:
         """
         if not self._live:
             return []
-        if 2 * len(self._live) <= len(self._rows):
+        if 2 * len(self._packed) <= len(self._rows):
             self._compact()
-        started = time.perf_counter()
-        done = self._steps(min(self._steps_to_report(i) for i in self._live), should_stop)
+        started, short = time.perf_counter(), ""
+        try:
+            self._steps(min(self._steps_to_report(i) for i in self._packed), should_stop)
+        except Exception as error:
+            if not (is_out_of_memory(error) and self._pack.whole and len(self._packed) > 1):
+                raise
+            short = str(error).partition("\n")[0]
+        if short:
+            # Not inside the clause above, because the exception keeps the tensors of the step that it stopped.
+            return self._divide(short, started)
         # Reading the numbers waits for the device, so it belongs to the time of the steps.
         readings = self._pack.readings()
-        elapsed = time.perf_counter() - started
-        for trial in self._live:
-            self._states[trial].step += done
-            clock = self._clocks[trial]
-            clock.steps, clock.seconds, clock.total = clock.steps + done, clock.seconds + elapsed, clock.total + elapsed
+        self._count(time.perf_counter() - started)
         events = self._fail_nonfinite(readings)
-        events += self._report([i for i in self._live if self._is_due(i)], readings)
-        for trial in [i for i in self._live if self._is_done(i)]:
+        events += self._report([i for i in self._packed if self._is_due(i)], readings)
+        for trial in [i for i in self._packed if self._is_done(i)]:
             events.append(Finished(trial, self.step_of(trial), self._states[trial].early_end))
             self.end(trial)
         return events
 
-    def _steps(self, count: int, should_stop: Callable[[], bool]) -> int:
-        """Do ``count`` optimiser steps, or fewer if ``should_stop`` is true after one. Return how many were done."""
-        for done in range(1, count + 1):
-            self._pack.step(probe=done == count)
+    @property
+    def _packed(self) -> list[int]:
+        """The trials that are in the pack and have not ended."""
+        return [i for i in self._live if i in self._rows]
+
+    def _steps(self, count: int, should_stop: Callable[[], bool]) -> None:
+        """Do ``count`` optimiser steps, or fewer if ``should_stop`` is true after one."""
+        self._uncounted = 0
+        for left in range(count - 1, -1, -1):
+            self._pack.step(probe=left == 0)
+            self._uncounted += 1
             if should_stop():
-                return done
-        return count
+                return
+
+    def _count(self, seconds: float) -> None:
+        """Count the steps that ``_steps`` has done, and the time that they took."""
+        done, self._uncounted = self._uncounted, 0
+        for trial in self._packed:
+            self._states[trial].step += done
+            clock = self._clocks[trial]
+            clock.steps, clock.seconds, clock.total = clock.steps + done, clock.seconds + seconds, clock.total + seconds
+
+    def _divide(self, problem: str, started: float) -> list[TrainerEvent]:
+        """Go on with half of the pack after a step for which memory was too short; the other half waits.
+
+        Args:
+            problem: What the step said.
+            started: When the first of the steps began.
+
+        Returns:
+            The failures of trials in the steps before.
+        """
+        self._pack.release()
+        self._largest = len(self._packed) // 2
+        log.warning("memory is short, so trials are trained %d at a time from here on: %s", self._largest, problem)
+        readings = self._pack.readings()
+        self._count(time.perf_counter() - started)
+        events = self._fail_nonfinite(readings)
+        self._compact()
+        return events
 
     def _fail_nonfinite(self, readings: list[Readings]) -> list[TrainerEvent]:
         """Fail the trials whose loss or gradient was not finite in any step since the last report."""
         events: list[TrainerEvent] = []
-        for trial in self.live:
+        for trial in self._packed:
             found = readings[self._rows[trial]]
             if found.bad_step:
                 bad_loss = not math.isfinite(found.bad_loss)
@@ -188,7 +246,7 @@ class Trainer:
         test = self._pack.evaluate_best() if ending else []
         diagnosed = {i for i in due if i in ending or diagnostics.is_due(self._states[i].spec, self.step_of(i))}
         diagnoses = self._pack.diagnose() if diagnosed else []
-        for trial in self._live:
+        for trial in self._packed:
             self._clocks[trial].total += time.perf_counter() - started
         events: list[TrainerEvent] = []
         for trial in due:
@@ -260,11 +318,17 @@ class Trainer:
             self._live.remove(trial)
 
     def _compact(self) -> None:
-        """Move the remaining trials to a new pack that holds only them."""
-        states = [self.state(i) if i in self._rows else self._states[i] for i in self._live]
-        self._rows = {trial: row for row, trial in enumerate(self._live)}
-        if states:
-            self._pack = TrainingPack(states, self._data, self._device)
+        """Move the remaining trials, as many as there is place for, to a new pack that holds only them."""
+        for trial in self._packed:
+            self.state(trial)
+        # Those in training go on, the others follow in their order.
+        chosen = sorted((self._packed + [i for i in self._live if i not in self._rows])[: self._largest])
+        if self._rows:
+            self._pack.release()
+            del self._pack  # its memory is free before the new one needs any
+        self._rows = {trial: row for row, trial in enumerate(chosen)}
+        if chosen:
+            self._pack = TrainingPack([self._states[i] for i in chosen], self._data, self._device, self._options)
 
     def _is_done(self, trial: int) -> bool:
         return self._states[trial].done

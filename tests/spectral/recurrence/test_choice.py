@@ -19,14 +19,30 @@ def test_the_rule_on_the_cpu(native):
     assert choose(32, 4, native=native) == dense
 
 
-def test_the_rule_on_a_gpu():
-    assert choose_on_gpu(512, 32, "relu", can_triton=True) == "triton"
-    assert choose_on_gpu(512, 32, "relu", can_triton=True, pack=True) == "triton"
-    assert choose_on_gpu(512, 32, "relu", can_triton=False) == "cudnn"
-    assert choose_on_gpu(64, 64, "tanh", can_triton=True) == "cudnn"
-    assert choose_on_gpu(64, 64, "tanh", can_triton=True, pack=True) == "dense"
-    assert choose_on_gpu(64, 64, "leaky_relu", can_triton=True) == "dense"
+@pytest.mark.parametrize("pack", [False, True])
+def test_the_rule_on_a_gpu(pack):
+    assert choose_on_gpu(512, 32, "relu", can_triton=True, pack=pack) == "triton"
+    assert choose_on_gpu(1024, 64, "modrelu", can_triton=True, pack=pack) == "triton"
+    assert choose_on_gpu(128, 32, "tanh", can_triton=True, pack=pack) == "triton"
+    assert choose_on_gpu(64, 64, "tanh", can_triton=True, pack=pack) == "triton_dense"
+    assert choose_on_gpu(170, 84, "relu", can_triton=True, pack=pack) == "triton_dense"
+    assert choose_on_gpu(256, 256, "modrelu", can_triton=True, pack=pack) == "triton_dense"
+
+
+def test_the_rule_on_a_gpu_for_what_no_kernel_of_ours_is_fastest_at():
+    assert choose_on_gpu(512, 256, "relu", can_triton=True) == "triton_dense"
+    assert choose_on_gpu(512, 256, "relu", can_triton=True, pack=True) == "dense"
     assert choose_on_gpu(4096, 32, "relu", can_triton=True) == "cudnn"
+    assert choose_on_gpu(4096, 32, "relu", can_triton=True, pack=True) == "dense"
+    assert choose_on_gpu(4096, 32, "leaky_relu", can_triton=True) == "dense"
+    assert choose_on_gpu(512, 32, "relu", can_triton=False) == "cudnn"
+    assert choose_on_gpu(512, 32, "modrelu", can_triton=False) == "dense"
+
+
+def test_more_reflectors_never_bring_the_factored_form_back():
+    for size in (1, 33, 64, 100, 128, 170, 256, 512, 1000, 1024, 2000):
+        names = [choose_on_gpu(size, rank, "relu", can_triton=True) for rank in range(2 * size)]
+        assert "triton" not in names[names.count("triton") :]
 
 
 @pytest.mark.parametrize("built", [True, False])

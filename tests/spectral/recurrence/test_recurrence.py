@@ -214,7 +214,7 @@ def test_only_some_gradients_are_wanted(backend):
         assert_near(f, e, 100)
 
 
-@pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop", named("triton")])
+@pytest.mark.parametrize("backend", ["native", "native_dense", "torch_loop", named("triton"), named("triton_dense")])
 def test_a_second_derivative_is_refused_by_name(backend):
     """Asking for it is no error before it is taken; it is never silently incomplete."""
     z, h0 = inputs((), 3, 2, 4)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import workers.training.pack_run
 from tests.workers.examples import make_assignment, make_trial
@@ -265,6 +266,14 @@ def test_mixed_precision_without_a_gpu_is_a_user_failure(start: Callable[..., Wa
             "out of memory; a smaller resources.pack_size",
         ),
         (MemoryError(), "memory", "out of memory; a smaller resources.pack_size"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "memory", "a smaller resources.pack_size"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "memory",
+            "CUBLAS",
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "memory", "a smaller resources.pack_size"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "user", "illegal memory access"),
         (SystemExit(3), "user", "SystemExit: 3"),
     ],
 )
