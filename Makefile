@@ -91,7 +91,7 @@ bench: $(READY) ## P1-P5, P7: the recurrence and packs against torch.nn.RNN and 
 bench-cpu: $(READY) ## P1-P5 on AVX-512 and with AVX2 alone, into docs/ (half an hour; a machine that does nothing else)
 	$(BIN)/python -m benchmarks.instruction_sets --write docs $(ARGS)
 
-bench-check: $(READY) ## fails if P1 is slower than the committed figures by more than 15 % (ten minutes)
+bench-check: $(READY) ## fails if P1 is slower than the committed figures by more than 15 % (two minutes)
 	$(BIN)/python -m benchmarks.check $(ARGS)
 
 bench-service: $(READY) ## P6: a whole sweep through the service and through Ray Tune (half an hour)

@@ -66,7 +66,7 @@ def worse(found: Sequence[Row], committed: Mapping[tuple[str, str], Row], allowe
 
 
 def _slower(table: Mapping[Shape, float], committed: Mapping[tuple[str, str], Row], rounds: int) -> list[Row]:
-    return worse(steps(table, rounds, "auto"), committed)
+    return worse(steps(table, rounds, "auto", only_rnn=True), committed)
 
 
 def _sentence(line: Row, committed: Mapping[tuple[str, str], Row]) -> str:

@@ -72,30 +72,41 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def steps(table: Mapping[Shape, float], rounds: int, backend: str) -> list[Row]:
-    """Return the rows of P1, for every peer, and of P2, over all shapes."""
+def steps(table: Mapping[Shape, float], rounds: int, backend: str, *, only_rnn: bool = False) -> list[Row]:
+    """Return the rows of P1, for every peer, and of P2, over all shapes.
+
+    With ``only_rnn`` they are those against nn.RNN on one thread, which take a tenth of the time.
+    """
     rows, over_literal = [], []
     peak = library.peak(torch.float32) if native.available(torch.device("cpu"), torch.float32) else 0.0
     for at, bound in table.items():
         for reads in READS:
-            samples = _time(at, reads, rounds, backend)
+            samples = _time(at, reads, rounds, backend, only_rnn=only_rnn)
             rows += _against(at, reads, samples, bound if reads == "last" else ALL_STATES * bound, backend)
             if peak:
                 rows.append(_floor(at, reads, samples, peak))
-            over_literal.append(1 / timing.ratio(samples["ours"], samples["literal"]))
-        rows.append(_two_threads(at, rounds, backend))
+            if not only_rnn:
+                over_literal.append(1 / timing.ratio(samples["ours"], samples["literal"]))
         over_rnn = next(line.ratio for line in rows if line.id == "P1" and line.shape == str(at))
+        if only_rnn:
+            print(f"  {at}: {over_rnn:.3g} of nn.RNN", flush=True)
+            continue
+        rows.append(_two_threads(at, rounds, backend))
         print(f"  {at}: {over_rnn:.3g} of nn.RNN, {over_literal[-2]:.3g} times the literal method", flush=True)
+    if only_rnn:
+        return rows
     method = f"literal over ours, geometric mean of {len(table)} shapes with both losses"
     mean = timing.geometric_mean(over_literal)
     worst = f"; from {min(over_literal):.3g} to {max(over_literal):.3g}"
     return [*rows, row("P2", "all of P1", None, None, mean, method + worst, at_least=35)]
 
 
-def _time(at: Shape, reads: str, rounds: int, backend: str) -> timing.Samples:
+def _time(at: Shape, reads: str, rounds: int, backend: str, *, only_rnn: bool) -> timing.Samples:
     torch.manual_seed(0)
     net, x = at.net(backend), at.input()
     layers = peers.contenders(net, backend)
+    if only_rnn:
+        layers = {name: layers[name] for name in ("ours", "nn.RNN")}
     laws.require_agreement(layers, peers.spectral(net, "reference"))
     contenders = {name: peers.training_step(layer, x, reads=reads) for name, layer in layers.items()}
     if reads == "all":
