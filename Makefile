@@ -16,7 +16,7 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check fix paper results bench bench-service bench-load bench-tick \
+.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick \
 	bench-gpu clean setup lock containers
 .DEFAULT_GOAL := help
 
@@ -87,6 +87,12 @@ bench: $(READY) ## P1-P5, P7: the recurrence and packs against torch.nn.RNN and 
 	$(BIN)/python -m benchmarks.recurrence
 	$(BIN)/python -m benchmarks.packs --trust --profile
 	$(BIN)/python -m benchmarks.step
+
+bench-cpu: $(READY) ## P1-P5 on AVX-512 and with AVX2 alone, into docs/ (half an hour; a machine that does nothing else)
+	$(BIN)/python -m benchmarks.instruction_sets --write docs $(ARGS)
+
+bench-check: $(READY) ## fails if P1 is slower than the committed figures by more than 15 % (two minutes)
+	$(BIN)/python -m benchmarks.check $(ARGS)
 
 bench-service: $(READY) ## P6: a whole sweep through the service and through Ray Tune (half an hour)
 	$(BIN)/python -m benchmarks.service

@@ -8,6 +8,7 @@ import platform
 
 import torch
 
+from spectral.cpu import library
 from study.machine import commit, memory, processor, version
 
 SOURCES = ("spectral", "workers", "service", "benchmarks")
@@ -24,6 +25,12 @@ def describe(*packages: str) -> dict[str, str]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
     }
+    if library.available(torch.device("cpu"), torch.float32):
+        tile, peak = library.tile(torch.float32), library.peak(torch.float32) / 1e9
+        found["compiled code"] = (
+            f"{library.instruction_set()}, tile of {tile['rows']} rows x {tile['vectors']} vectors of {tile['width']} "
+            f"numbers; multiply-adds alone: {peak:.0f} Gflop/s on one core"
+        )
     if torch.cuda.is_available():
         major, minor = torch.cuda.get_device_capability()
         found["gpu"] = f"{torch.cuda.get_device_name()} (sm_{major}{minor})"

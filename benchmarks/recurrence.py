@@ -15,11 +15,14 @@ import torch
 
 from benchmarks import growth, laws, machine, memory, peers, results, timing
 from benchmarks.results import Row, row
-from benchmarks.shapes import P1, P3, P5, QUICK, Shape
+from benchmarks.shapes import ALL_STATES, P1, P3, P5, QUICK, Shape
 from spectral import SpectralRNN, Transition
+from spectral.cpu import library
+from spectral.recurrence import native
 from spectral.transition import factors
 
 PARTS = ("P1", "P3", "P5", "growth")
+LOSS = "loss alone"
 READS = {"last": "last state", "all": "all states"}
 """What the loss of a training step reads."""
 
@@ -69,31 +72,58 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def steps(table: Mapping[Shape, float], rounds: int, backend: str) -> list[Row]:
-    """Return the rows of P1, for every peer, and of P2, over all shapes."""
+def steps(table: Mapping[Shape, float], rounds: int, backend: str, *, only_rnn: bool = False) -> list[Row]:
+    """Return the rows of P1, for every peer, and of P2, over all shapes.
+
+    With ``only_rnn`` they are those against nn.RNN on one thread, which take a tenth of the time.
+    """
     rows, over_literal = [], []
+    peak = library.peak(torch.float32) if native.available(torch.device("cpu"), torch.float32) else 0.0
     for at, bound in table.items():
         for reads in READS:
-            samples = _time(at, reads, rounds, backend)
-            rows += _against(at, reads, samples, bound, backend)
-            over_literal.append(1 / timing.ratio(samples["ours"], samples["literal"]))
-        rows.append(_two_threads(at, rounds, backend))
+            samples = _time(at, reads, rounds, backend, only_rnn=only_rnn)
+            rows += _against(at, reads, samples, bound if reads == "last" else ALL_STATES * bound, backend)
+            if peak:
+                rows.append(_floor(at, reads, samples, peak))
+            if not only_rnn:
+                over_literal.append(1 / timing.ratio(samples["ours"], samples["literal"]))
         over_rnn = next(line.ratio for line in rows if line.id == "P1" and line.shape == str(at))
+        if only_rnn:
+            print(f"  {at}: {over_rnn:.3g} of nn.RNN", flush=True)
+            continue
+        rows.append(_two_threads(at, rounds, backend))
         print(f"  {at}: {over_rnn:.3g} of nn.RNN, {over_literal[-2]:.3g} times the literal method", flush=True)
+    if only_rnn:
+        return rows
     method = f"literal over ours, geometric mean of {len(table)} shapes with both losses"
     mean = timing.geometric_mean(over_literal)
     worst = f"; from {min(over_literal):.3g} to {max(over_literal):.3g}"
     return [*rows, row("P2", "all of P1", None, None, mean, method + worst, at_least=35)]
 
 
-def _time(at: Shape, reads: str, rounds: int, backend: str) -> timing.Samples:
+def _time(at: Shape, reads: str, rounds: int, backend: str, *, only_rnn: bool) -> timing.Samples:
     torch.manual_seed(0)
     net, x = at.net(backend), at.input()
     layers = peers.contenders(net, backend)
+    if only_rnn:
+        layers = {name: layers[name] for name in ("ours", "nn.RNN")}
     laws.require_agreement(layers, peers.spectral(net, "reference"))
     contenders = {name: peers.training_step(layer, x, reads=reads) for name, layer in layers.items()}
+    if reads == "all":
+        contenders[LOSS] = _loss_alone(at)
     with timing.threads(1):
         return timing.interleave(contenders, rounds)
+
+
+def _loss_alone(at: Shape) -> timing.Contender:
+    """Return a function that computes the loss on all states, and its gradient, of states that are there already."""
+    states = torch.rand(at.T, at.B, at.n, generator=torch.Generator().manual_seed(2)).requires_grad_()
+
+    def loss() -> None:
+        states.grad = None
+        states.square().mean().backward()  # type: ignore[no-untyped-call]
+
+    return loss
 
 
 def _against(at: Shape, reads: str, samples: timing.Samples, bound: float, backend: str) -> list[Row]:
@@ -101,7 +131,7 @@ def _against(at: Shape, reads: str, samples: timing.Samples, bound: float, backe
     used = at.backend() if backend == "auto" else backend
     rows = []
     for name in samples:
-        if name == "ours":
+        if name in ("ours", LOSS):
             continue
         ours, peer = 1e3 * timing.median(samples["ours"]), 1e3 * timing.median(samples[name])
         ratio = timing.ratio(samples["ours"], samples[name])
@@ -110,6 +140,17 @@ def _against(at: Shape, reads: str, samples: timing.Samples, bound: float, backe
         id = "P1" if counts and reads == "last" else "P1-all" if counts else "P1-peers"
         rows.append(row(id, str(at), ours, peer, ratio, method, at_most=bound if counts else None))
     return rows
+
+
+def _floor(at: Shape, reads: str, samples: timing.Samples, peak: float) -> Row:
+    """Return our step over its floor: its multiply-adds at the rate of multiply-adds alone, and torch's loss."""
+    ours, floor = 1e3 * timing.median(samples["ours"]), 1e3 * at.operations() / peak
+    method = f"CPU ms a step, {READS[reads]}; its arithmetic at {peak / 1e9:.0f} Gflop/s"
+    if LOSS in samples:
+        loss = 1e3 * timing.median(samples[LOSS])
+        floor, method = floor + loss, f"{method}, and {loss:.3g} ms for the loss and its gradient in torch"
+    of_peer = floor / (1e3 * timing.median(samples["nn.RNN"]))
+    return row("P1-floor", str(at), ours, floor, ours / floor, f"{method}; {of_peer:.3g} of nn.RNN")
 
 
 def _two_threads(at: Shape, rounds: int, backend: str) -> Row:

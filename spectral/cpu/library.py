@@ -71,6 +71,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
             getattr(error, "stderr", None) or error,
         )
         return None
+    built.spectral_peak.restype = ctypes.c_double
     return built
 
 
@@ -111,6 +112,22 @@ def tile(dtype: torch.dtype) -> dict[str, int]:
     found = integers(0, 0, 0)
     required(dtype).spectral_tile(found)
     return dict(zip(("rows", "vectors", "width"), found, strict=True))
+
+
+def peak(dtype: torch.dtype, rounds: int = 20) -> float:
+    """Return the operations a second of multiply-adds in registers alone on one core, the best of some rounds.
+
+    It is what no loop of products can exceed. 0 if it is not known for this kind of processor.
+    """
+    return float(required(dtype).spectral_peak(ctypes.c_int64(rounds)))
+
+
+def instruction_set() -> str:
+    """Return the instruction set that the library uses, by the bytes of its vectors and the kind of processor."""
+    size = 4 * tile(torch.float32)["width"]
+    if platform.machine() in ("x86_64", "AMD64"):
+        return {64: "AVX-512", 32: "AVX2", 16: "SSE2"}[size]
+    return "NEON" if platform.machine() in ("aarch64", "arm64") else f"vectors of {size} bytes"
 
 
 def chosen_instruction_set() -> str:

@@ -8,9 +8,51 @@ constexpr int64_t WORTH_A_THREAD = 1 << 21;
 
 static int64_t useful(int64_t threads, int64_t operations) { return std::min(threads, 1 + operations / WORTH_A_THREAD); }
 
+// Keep sums in registers across iterations, and the compiler from adding them up beforehand.
+#if defined(__x86_64__) && defined(__AVX512F__)
+#define IN_REGISTER(x) "+v"(x)
+#elif defined(__x86_64__)
+#define IN_REGISTER(x) "+x"(x)
+#elif defined(__aarch64__)
+#define IN_REGISTER(x) "+w"(x)
+#endif
+
+// The operations a second of multiply-adds in registers and nothing else: twelve independent sums, enough for two units
+// with a latency of four cycles. 0 on other processors.
+static double multiply_adds_alone() {
+#if defined(IN_REGISTER)
+  constexpr int64_t COUNT = 2000000;
+  Vec<T> a = {}, b = {}, c = {}, d = {}, e = {}, f = {}, g = {}, h = {}, i = {}, j = {}, k = {}, l = {};
+  Vec<T> x = Vec<T>{} + T(0.5), y = Vec<T>{} + T(0.25);
+  auto seconds = [] {  // of this thread alone, whatever else runs
+    timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
+  };
+  const double started = seconds();
+  for (int64_t n = 0; n < COUNT; n++) {
+    a += x * y, b += x * y, c += x * y, d += x * y, e += x * y, f += x * y;
+    g += x * y, h += x * y, i += x * y, j += x * y, k += x * y, l += x * y;
+    asm volatile("" : IN_REGISTER(a), IN_REGISTER(b), IN_REGISTER(c), IN_REGISTER(d), IN_REGISTER(e), IN_REGISTER(f),
+                 IN_REGISTER(g), IN_REGISTER(h), IN_REGISTER(i), IN_REGISTER(j), IN_REGISTER(k), IN_REGISTER(l));
+    asm volatile("" : IN_REGISTER(x), IN_REGISTER(y));  // the product is formed anew
+  }
+  return 2.0 * 12 * WIDTH<T> * COUNT / (seconds() - started);
+#else
+  return 0;
+#endif
+}
+
 extern "C" {
+// Operations a second, the best of `rounds`.
+double spectral_peak(int64_t rounds) {
+  double best = 0;
+  for (int64_t round = 0; round < rounds; round++) best = std::max(best, multiply_adds_alone());
+  return best;
+}
+
 // The tile of a product and the numbers of a vector, for a description of the machine.
-void spectral_tile(int64_t* to) { to[0] = ROWS, to[1] = VECS, to[2] = WIDTH<T>; }
+void spectral_tile(int64_t* to) { to[0] = TILE, to[1] = VECS, to[2] = WIDTH<T>; }
 
 // size: trials, steps, batch, n, rank, inputs, most, activation, threads, back. at: the arrays, in the order of Problem.
 void spectral_run(const int64_t* size, double slope, void** at) {

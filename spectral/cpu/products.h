@@ -22,8 +22,13 @@ template <class T> struct Panels {
     T* to = data.data();
     for (int64_t start = 0, columns; start < width; start += columns) {
       columns = block_of((width - start) / WIDTH<T>) * WIDTH<T>;
-      for (int64_t i = 0; i < k; i++)
-        for (int64_t j = start; j < start + columns; j++) *to++ = j < n ? source[i * stride_k + j * stride_j] : T(0);
+      const int64_t own = std::min(columns, n - start);  // the rest is padding
+      const T* row = source + start * stride_j;
+      for (int64_t i = 0; i < k; i++, row += stride_k, to += columns) {
+        if (stride_j == 1) std::copy_n(row, own, to);
+        else for (int64_t j = 0; j < own; j++) to[j] = row[j * stride_j];
+        std::fill(to + own, to + columns, T(0));
+      }
     }
   }
 };
@@ -31,7 +36,7 @@ template <class T> struct Panels {
 #define INLINE inline __attribute__((always_inline))
 #define INLINE_LAMBDA __attribute__((always_inline))
 
-// sums (R rows, V vectors) += x (R rows, K; row stride xs) times one panel. It is not inlined, so that the sums stay in
+// sums (R rows, V vectors) = x (R rows, K; row stride xs) times one panel. It is not inlined, so that the sums stay in
 // registers whatever code surrounds the call. Rows are addressed from every third one, since one pointer for each row
 // would not fit in registers beside the loop's other variables.
 template <class T, int R, int V>
@@ -41,7 +46,7 @@ __attribute__((noinline)) void multiply(const T* x, int64_t xs, const T* panel, 
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) acc[r][v] = sums[r * V + v];
+    for (int v = 0; v < V; v++) acc[r][v] = Vec<T>{};
 #pragma GCC unroll 4
   for (int g = 0; g < (R + 2) / 3; g++) base[g] = x + 3 * g * xs;
   for (int64_t i = 0; i < k; i++, panel += V * WIDTH<T>) {
@@ -67,19 +72,15 @@ __attribute__((noinline)) void multiply(const T* x, int64_t xs, const T* panel, 
 }
 
 // One panel of a product: calls out(row, column, value) for every vector of init(row, column) + x M. The callbacks let a
-// product start from what is already known of a step, and finish with the nonlinearity, without an array in between.
+// product add what is already known of a step, and finish with the nonlinearity, without an array in between.
 template <class T, int R, int V, class Init, class Out>
 INLINE void block(const T* x, int64_t xs, const T* panel, int64_t k, int64_t column, const Init& init, const Out& out) {
   Vec<T> acc[R * V];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; v++) acc[r * V + v] = init(r, column + v * WIDTH<T>);
   multiply<T, R, V>(x, xs, panel, k, acc);
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) out(r, column + v * WIDTH<T>, acc[r * V + v]);
+    for (int v = 0; v < V; v++) out(r, column + v * WIDTH<T>, init(r, column + v * WIDTH<T>) + acc[r * V + v]);
 }
 
 // All panels of a product.
@@ -88,9 +89,15 @@ INLINE void product(const T* x, int64_t xs, const Panels<T>& m, const Init& init
   const T* panel = m.data.data();
   for (int64_t column = 0, vectors; column < m.width; column += vectors * WIDTH<T>, panel += m.k * vectors * WIDTH<T>) {
     vectors = block_of((m.width - column) / WIDTH<T>);
-    if (vectors == VECS) block<T, R, VECS>(x, xs, panel, m.k, column, init, out);
-    else if (vectors == 2) block<T, R, 2>(x, xs, panel, m.k, column, init, out);
-    else block<T, R, 1>(x, xs, panel, m.k, column, init, out);
+    constexpr int S = R < TILE ? R : TILE;
+#pragma GCC unroll 1
+    for (int first = 0; first < R; first += S) {
+      auto from = [&](int r, int64_t j) INLINE_LAMBDA { return init(first + r, j); };
+      auto to = [&](int r, int64_t j, Vec<T> value) INLINE_LAMBDA { out(first + r, j, value); };
+      if (vectors == VECS) block<T, S, VECS>(x + first * xs, xs, panel, m.k, column, from, to);
+      else if (vectors == 2) block<T, S, 2>(x + first * xs, xs, panel, m.k, column, from, to);
+      else block<T, S, 1>(x + first * xs, xs, panel, m.k, column, from, to);
+    }
   }
 }
 
@@ -132,12 +139,12 @@ __attribute__((noinline)) void outer_block(const T* x, int64_t xs, const T* y, i
     for (int v = 0; v < V; v++) store(g + k * gs + v * WIDTH<T>, acc[k][v]);
 }
 
-// One column block of an outer product: all K rows of g, in blocks of ROWS, 4, 2 and 1 of them.
+// One column block of an outer product: all K rows of g, in blocks of TILE, 4, 2 and 1 of them.
 template <class T, int V>
 void outer_panel(const T* x, int64_t xs, int64_t k, const T* y, int64_t ys, int64_t rows, T* g, int64_t gs) {
   int64_t i = 0;
-  for (; i + ROWS <= k; i += ROWS) outer_block<T, ROWS, V>(x + i, xs, y, ys, rows, g + i * gs, gs);
-  if (ROWS > 4 && i + 4 <= k) outer_block<T, 4, V>(x + i, xs, y, ys, rows, g + i * gs, gs), i += 4;
+  for (; i + TILE <= k; i += TILE) outer_block<T, TILE, V>(x + i, xs, y, ys, rows, g + i * gs, gs);
+  if (TILE > 4 && i + 4 <= k) outer_block<T, 4, V>(x + i, xs, y, ys, rows, g + i * gs, gs), i += 4;
   for (; i + 2 <= k; i += 2) outer_block<T, 2, V>(x + i, xs, y, ys, rows, g + i * gs, gs);
   if (i < k) outer_block<T, 1, V>(x + i, xs, y, ys, rows, g + i * gs, gs);
 }

@@ -9,7 +9,7 @@ _set: int | None = None
 
 
 def count() -> int:
-    """Return the number of threads of the compiled code: that of torch, or inside ``torch_on_one_thread`` that before."""
+    """Return the threads of the compiled code: as many as torch has, or had before ``torch_on_one_thread``."""
     return torch.get_num_threads() if _set is None else _set
 
 
@@ -17,8 +17,8 @@ def count() -> int:
 def torch_on_one_thread() -> Iterator[None]:
     """Run torch's operators on one thread inside a ``with`` block, and the compiled code on as many as torch had.
 
-    The compiled code has the same bits at every number of threads. torch's operators do not: where a sum or the end of a
-    vector loop falls depends on it.
+    The compiled code has the same bits at every number of threads. torch's operators do not: where a sum or the end of
+    a vector loop falls depends on it.
     """
     global _set
     before, outer = torch.get_num_threads(), _set

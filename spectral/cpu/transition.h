@@ -12,7 +12,10 @@
 
 namespace {
 
-constexpr int64_t ALIGNED = 16;  // rows of n numbers are that many numbers apart, rounded up; every WIDTH divides it
+constexpr int64_t ALIGNED = 16;  // the lengths of rows are rounded up to it; every WIDTH divides it
+
+// How far rows of n numbers are apart: an odd number of ALIGNED, since with powers of two they would share cache sets.
+inline int64_t apart(int64_t n) { return padded(n, ALIGNED) | ALIGNED; }
 
 // An array whose numbers are not set, unlike those of std::vector.
 template <class T> std::unique_ptr<T[]> array_of(int64_t size) { return std::unique_ptr<T[]>(new T[size]); }
@@ -85,12 +88,12 @@ template <class T> struct Side {
   T *y, *z, *r, *largest, *length;  // y, z (m, n): unit columns, Z; r (m, m): T^-1; the scales of the columns (m)
 
   Side(const T* raw, int64_t n, int64_t columns, T*& at)
-      : n(n), columns(columns), live(live_reflectors(raw, n, columns)), m(live.size()), ns(padded(n, ALIGNED)), ms(padded(m, ALIGNED)) {
+      : n(n), columns(columns), live(live_reflectors(raw, n, columns)), m(live.size()), ns(apart(n)), ms(padded(m, ALIGNED)) {
     y = at, z = y + m * ns, r = z + m * ns, largest = r + m * ms, length = largest + m;
     at = length + m;
   }
 
-  static int64_t size(int64_t n, int64_t m) { return m * (2 * padded(n, ALIGNED) + padded(m, ALIGNED) + 2); }
+  static int64_t size(int64_t n, int64_t m) { return m * (2 * apart(n) + padded(m, ALIGNED) + 2); }
 
   // Form the unit columns and T^-1 = striu(Y^T Y) + diag(|y|^2 / 2).
   void form(const T* raw) {
@@ -156,10 +159,11 @@ template <class T> struct Transition {
   T *grad_sigma, *grad_u, *grad_v;
 
   static int64_t saved_size(int64_t n, int64_t m1, int64_t m2) {
-    return Side<T>::size(n, m1) + Side<T>::size(n, m2) + m1 * padded(m2, ALIGNED) + padded(n, ALIGNED);
+    return Side<T>::size(n, m1) + Side<T>::size(n, m2) + m1 * padded(m2, ALIGNED) + apart(n);
   }
 
   void forward() const {
+    std::fill_n(saved, saved_size(n, m1, m2), T(0));  // not all of it is written where columns are left out
     T* at = saved;
     Side<T> left(u, n, m1, at), right(v, n, m2, at);
     T *inner = at, *diagonal = inner + left.m * right.ms;  // inner = Zu S Yv, (left.m, right.m)

@@ -1,7 +1,7 @@
 """The factors of the transition, W itself, and the gradients of both, in compiled code; see transition.h.
 
-A trial's bits are the same alone and in every pack, whatever its company: its zero columns are left out, and sums run in
-an order that its own sizes decide.
+A trial's bits are the same alone and in every pack, whatever its company: its zero columns are left out, and sums run
+in an order that its own sizes decide.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from spectral.cpu import library, threads
 
 
 def runs(*tensors: Tensor) -> bool:
-    """Return whether compiled code takes these tensors: on the CPU, all float32 or all float64, and the library built."""
+    """Return whether compiled code takes these tensors: all on the CPU and in float32, or all in float64."""
     first = tensors[0]
     if first.device.type != "cpu" or any(tensor.dtype != first.dtype for tensor in tensors):
         return False
@@ -39,7 +39,7 @@ def run(sigma: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def saved_size(u: Tensor, v: Tensor) -> int:
     """Return how many numbers ``run`` keeps for the gradient of one trial; as ``saved_size`` in transition.h."""
     n, m1, m2 = u.shape[-2], u.shape[-1], v.shape[-1]
-    long = _padded(n)
+    long = _padded(n) | 16
     return sum(m * (2 * long + _padded(m) + 2) for m in (m1, m2)) + m1 * _padded(m2) + long
 
 

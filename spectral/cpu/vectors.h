@@ -10,7 +10,7 @@
 
 namespace {
 
-// The width of a vector, and the tile of a product: ROWS x VECS accumulators, VECS vectors of the panel and one factor must
+// The width of a vector, and the tile of a product: TILE x VECS accumulators, VECS vectors of the panel and one factor must
 // fit in the vector registers.
 //
 //   instruction set        registers   tile    accumulators + panel + factor
@@ -20,16 +20,19 @@ namespace {
 //   AVX without FMA        16 x 32 B   4 x 2    8 + 2 + 1, and one for the product before it is added
 //   SSE2, others           16 x 16 B   4 x 2    8 + 2 + 1, likewise
 #if defined(__AVX512F__)
-constexpr int BYTES = 64, ROWS = 8, VECS = 3;
+constexpr int BYTES = 64, TILE = 8, VECS = 3;
 #elif defined(__AVX__) && defined(__FMA__)
-constexpr int BYTES = 32, ROWS = 4, VECS = 3;
+constexpr int BYTES = 32, TILE = 4, VECS = 3;
 #elif defined(__AVX__)
-constexpr int BYTES = 32, ROWS = 4, VECS = 2;
+constexpr int BYTES = 32, TILE = 4, VECS = 2;
 #elif defined(__aarch64__)
-constexpr int BYTES = 16, ROWS = 8, VECS = 3;
+constexpr int BYTES = 16, TILE = 8, VECS = 3;
 #else
-constexpr int BYTES = 16, ROWS = 4, VECS = 2;
+constexpr int BYTES = 16, TILE = 4, VECS = 2;
 #endif
+// The rows of a slice, a power of two of at least one tile. Each panel of a product is read from the second cache once for
+// all of them.
+constexpr int ROWS = 8;
 
 enum Activation { TANH, RELU, LEAKY_RELU, IDENTITY, MODRELU };
 

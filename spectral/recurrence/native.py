@@ -1,8 +1,8 @@
-"""The backends ``native``, ``native_dense`` and ``native_mixed``: the recurrence in C++ on the CPU, one call for the whole sequence.
+"""The backends ``native``, ``native_dense`` and ``native_mixed``: the recurrence in C++ on the CPU, in one call.
 
 The library is compiled on first use; see README.md in this folder. ``run`` takes W = diag(sigma) + A C^T, ``run_dense``
-takes W itself, and ``run_mixed`` takes factors and forms W for trials that cost less with it. ``layer`` and ``layer_dense`` take the input x, M and b in place of z = M x + b, so that neither z nor
-its gradient is ever stored.
+takes W itself, and ``run_mixed`` takes factors and forms W for the trials that cost less with it. ``layer`` and its kin
+take the input x, M and b in place of z = M x + b, so that neither z nor its gradient is ever stored.
 """
 
 import ctypes
@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spectral.operators import Operator, absent, present
 from spectral.cpu import library, threads
+from spectral.operators import Operator, absent, present
 from spectral.recurrence import buffer_pool
 from spectral.recurrence.activation import NAMES, Activation
 from spectral.transition import Matrix, factors
 from spectral.transition import dense as dense_transition
-
 
 available = library.available
 """(device, dtype) -> whether these backends can run."""
@@ -206,7 +205,7 @@ def _backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[
 
 
 def _run_backward(grad: Tensor | None, grad_last: Tensor | None, *arguments: Any) -> tuple[Tensor, ...]:
-    """Return dL/dz, absent unless asked for; the gradients of h0, sigma, A or W, C, M, b and the offset, absent for None.
+    """Return dL/dz, absent unless asked for; the gradients of h0, sigma, A or W, C, M, b, offset, absent for None.
 
     Args:
         grad: The gradient of all states, or None.
@@ -278,6 +277,17 @@ def _call(back: bool, arrays: list[Any], activation: str, slope: float, most: in
     x, h0, sigma, a, weight = arrays[0], arrays[1], arrays[2], arrays[3], arrays[5]
     trials, steps, batch = x.shape[0] if x.dim() == 4 else 1, x.shape[-3], x.shape[-2]
     rank, inputs = 0 if sigma is None else a.shape[-1], -1 if weight is None else weight.shape[-1]
-    sizes = (trials, steps, batch, h0.shape[-1], rank, inputs, most, NAMES.index(activation), threads.count(), int(back))
+    sizes = (
+        trials,
+        steps,
+        batch,
+        h0.shape[-1],
+        rank,
+        inputs,
+        most,
+        NAMES.index(activation),
+        threads.count(),
+        int(back),
+    )
     built = library.required(h0.dtype)
     built.spectral_run(library.integers(*sizes), ctypes.c_double(slope), library.pointers(arrays))

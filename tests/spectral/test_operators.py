@@ -4,11 +4,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from spectral.cpu import transition as cpu
 from spectral.operators import NAMESPACE, Operator
 from spectral.recurrence import dense, native, torch_loop, triton, triton_dense
 from spectral.singular_values import ON_GPU as MAP
 from spectral.singular_values import ON_GPU_BACKWARD as MAP_BACKWARD
-from spectral.transition import FACTORS, FACTORS_BACKWARD, ON_GPU, ON_GPU_BACKWARD
+from spectral.transition import (
+    FACTORS,
+    FACTORS_BACKWARD,
+    MATRIX,
+    MATRIX_BACKWARD,
+    ON_CPU,
+    ON_CPU_BACKWARD,
+    ON_GPU,
+    ON_GPU_BACKWARD,
+)
 from tests.spectral.agreement import NO_TRITON
 
 T, B, N, FEATURES, M1, M2 = 4, 3, 5, 2, 2, 1
@@ -19,6 +29,9 @@ FACTORED = {"sigma": (N,), "a": (N, R), "c": (N, R)}
 SAVED = [(N, M1), (M1, M1), (N, M2), (M2, M2), (M1, N), (M2, N), (M1, M2)]
 TRITON = [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,)]
 
+NATIVE = (*PHI, native.ALL)
+KEPT = cpu.saved_size(torch.empty(N, M1), torch.empty(N, M2))
+
 CASES = {
     "factors": (FACTORS, [(N,), (N, M1), (N, M2)]),
     "factors_backward": (FACTORS_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), *SAVED]),
@@ -28,8 +41,12 @@ CASES = {
     "triton_singular_map, clip": (MAP, [(N,), *[(1,)] * 6, "clip"]),
     "triton_singular_map_backward": (MAP_BACKWARD, [(N,), (N,), *[(1,)] * 3, "sigmoid"]),
     "triton_singular_map_backward, clip": (MAP_BACKWARD, [(N,), (N,), *[(1,)] * 3, "clip"]),
-    "native": (native.FORWARD, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *PHI]),
-    "native, dense": (native.FORWARD, [(T, B, N), (B, N), None, (N, N), None, None, None, None, "tanh", 0.01]),
+    "native_factors": (ON_CPU, [(N,), (N, M1), (N, M2)]),
+    "native_factors_backward": (ON_CPU_BACKWARD, [(N, R), (N, R), (N,), (N, M1), (N, M2), (KEPT,)]),
+    "native_matrix": (MATRIX, [(N,), (N, R), (N, R)]),
+    "native_matrix_backward": (MATRIX_BACKWARD, [(N, N), (N,), (N, R), (N, R)]),
+    "native": (native.FORWARD, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *NATIVE]),
+    "native, dense": (native.FORWARD, [(T, B, N), (B, N), None, (N, N), None, None, None, None, "tanh", 0.01, 0]),
     "native_backward": (
         native.BACKWARD,
         [
@@ -45,15 +62,15 @@ CASES = {
             (N,),
             (T, B, N),
             (T, B, R),
-            *PHI,
+            *NATIVE,
             True,
         ],
     ),
     "native_backward, dense": (
         native.BACKWARD,
-        [(T, B, N), None, (T, B, N), (B, N), None, (N, N), *[None] * 4, (T, B, N), "absent", "tanh", 0.01, True],
+        [(T, B, N), None, (T, B, N), (B, N), None, (N, N), *[None] * 4, (T, B, N), "absent", "tanh", 0.01, 0, True],
     ),
-    "native_last": (native.LAST, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *PHI]),
+    "native_last": (native.LAST, [(T, B, FEATURES), (B, N), (N,), (N, R), (N, R), (N, FEATURES), (N,), (N,), *NATIVE]),
     "torch_loop": (torch_loop.FORWARD, [(T, B, N), (B, N), (N,), (N, R), (N, R), (N,), *PHI]),
     "torch_loop_backward": (
         torch_loop.BACKWARD,
@@ -125,7 +142,7 @@ def test_every_operator_is_tested():
     assert {operator.name for operator, _ in CASES.values()} >= registered
 
 
-@pytest.mark.parametrize("name", ["native", "dense", "torch_loop", "factors"])
+@pytest.mark.parametrize("name", ["native", "dense", "torch_loop", "factors", "native_factors", "native_matrix"])
 def test_the_registered_operator_and_the_call_agree_with_their_gradients(name):
     """In plain eager code a call does not go through the registered operator, which exported programs use."""
     operator, given = CASES[name]

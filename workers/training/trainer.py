@@ -1,6 +1,7 @@
 """The trainer of a pack of trials: ``advance`` trains to the next report and returns what happened.
 
-On a CPU every number but the times is a function of the trials' specs and of the number of threads.
+On a CPU every number of a trial but the times is a function of its own spec alone: not of its pack, of what else trains
+in it, of trials that leave it, or of the number of threads.
 
 Between two reports the host never waits for the device: sums and failures are collected in tensors there, and are read
 once, when a report is due.
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
+from spectral.cpu.threads import torch_on_one_thread
 from workers.checkpoint_files import Best, MetricsAtStep
 from workers.errors import is_out_of_memory
 from workers.training import diagnostics
@@ -77,10 +79,13 @@ class _Clock:
 class Trainer:
     """Trains trials of one shape key together, each from the step of its own state on.
 
-    On a CPU a trial has the same results bit for bit in every pack in which no trial has more reflectors than it has.
-    Beside a larger set of reflectors its own is padded, which changes the order of sums: the results differ by rounding
-    at first, and training may amplify the difference. They do not depend on the values of the other trials: one that
-    becomes NaN changes no bit of the others.
+    On a CPU a trial has the same results bit for bit alone and in every pack, at every number of threads, and after any
+    other trial has left. Its transition is formed from its own reflectors, although smaller sets are padded with zeros,
+    and every sum runs in an order that its own sizes decide. torch's own operators run on one thread, the compiled code
+    on as many as torch has. This needs the compiled code (``spectral.cpu``), the dtypes float32 or float64, and the
+    same machine and versions. In mixed precision, without a compiler and on a GPU, numbers differ by rounding from pack
+    to pack, and training may amplify the difference. The values of the others never count anywhere: one that becomes
+    NaN changes no bit of them.
 
     A trial that ends is ignored from then on. When half of the pack has ended, the others move to a smaller pack.
 
@@ -141,6 +146,7 @@ class Trainer:
         self.state(trial)
         self._remove(trial)
 
+    @torch_on_one_thread()
     def advance(self, should_stop: Callable[[], bool] = lambda: False) -> list[TrainerEvent]:
         """Train until the next report of any trial is due.
 

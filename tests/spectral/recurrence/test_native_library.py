@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from spectral.errors import OptionError
 from spectral.cpu import library as native_library
+from spectral.errors import OptionError
 from spectral.recurrence import native
 
 
