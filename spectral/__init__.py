@@ -7,6 +7,8 @@ ICML 2018.
 """
 
 from spectral import compat
+from spectral.cpu.threads import torch_on_one_thread
+from spectral.cpu.transition import sums_of_squares
 from spectral.errors import (
     ArgumentTypeError,
     BandError,
@@ -77,4 +79,6 @@ __all__ = [
     "singular_map",
     "spectral_svd",
     "stack_trials",
+    "sums_of_squares",
+    "torch_on_one_thread",
 ]

@@ -14,8 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from spectral import ParameterRole
-from spectral.cpu import transition as cpu
+from spectral import ParameterRole, sums_of_squares
 from workers.spec.training import TrainingSpec
 from workers.spec.trial import TrialSpec
 from workers.training.lr_schedules import PackedSchedule, decays, full_rate
@@ -237,12 +236,7 @@ def norms(gradients: Sequence[Tensor]) -> Tensor:
     Args:
         gradients: The gradients of the parameters, each of shape (K, ...).
     """
-    if not cpu.runs(*gradients):
-        return torch.stack([g.flatten(1).square().sum(1) for g in gradients], 1).sum(1).sqrt()
-    total = cpu.squares(gradients[0])
-    for gradient in gradients[1:]:
-        total += cpu.squares(gradient)
-    return total.sqrt().to(gradients[0].dtype)
+    return sums_of_squares(gradients).sqrt().to(gradients[0].dtype)
 
 
 def expand_to(values: Tensor, tensor: Tensor) -> Tensor:

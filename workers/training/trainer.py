@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from spectral.cpu.threads import torch_on_one_thread
+from spectral import torch_on_one_thread
 from workers.checkpoint_files import Best, MetricsAtStep
 from workers.errors import is_out_of_memory
 from workers.training import diagnostics
