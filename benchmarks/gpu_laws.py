@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from benchmarks.shapes import Shape
-from spectral import Activation, recurrence
+from spectral import Activation, layer
 from spectral.transition import Transition
 
 LEADS: tuple[tuple[int, ...], ...] = ((), (2,))
@@ -34,10 +34,10 @@ def require_laws(shapes: Mapping[str, Sequence[Shape]], device: torch.device) ->
 
 
 def error(at: Shape, lead: tuple[int, ...], backend: str, device: torch.device) -> float:
-    """Return the largest relative error, by norm, of the states and the gradients of z, h0, sigma, u and v.
+    """Return the largest relative error, by norm, of the states and the gradients of M, b, h0, sigma, u and v.
 
     Args:
-        at: The sizes.
+        at: The sizes; the input has one feature.
         lead: () or (K,), the trial axis.
         backend: What is compared, in float32, with the reference in float64.
         device: The device.
@@ -48,12 +48,16 @@ def error(at: Shape, lead: tuple[int, ...], backend: str, device: torch.device) 
         return torch.randn(*lead, *shape, dtype=torch.float64, generator=generator).to(device)
 
     sigma, u, v = 1 + 0.01 * draw(at.n), draw(at.n, at.m), draw(at.n, at.m)
-    z, h0, seen = 0.1 * draw(at.T, at.B, at.n), draw(at.B, at.n), draw(at.T, at.B, at.n)
+    x, weight, bias, h0 = draw(at.T, at.B, 1), 0.1 * draw(at.n, 1), 0.1 * draw(at.n), draw(at.B, at.n)
+    seen, seen_last = draw(at.T, at.B, at.n), draw(at.B, at.n)
 
     def run(dtype: torch.dtype, backend: str) -> list[torch.Tensor]:
-        leaves = [t.to(dtype).detach().requires_grad_() for t in (z, h0, sigma, u, v)]
-        states = recurrence(leaves[0], leaves[1], Transition(*leaves[2:]), Activation("tanh"), backend=backend)
-        return [states.detach(), *torch.autograd.grad(states, leaves, seen.to(dtype))]
+        leaves = [t.to(dtype).detach().requires_grad_() for t in (weight, bias, h0, sigma, u, v)]
+        states, last = layer(x.to(dtype), *leaves[:3], Transition(*leaves[3:]), Activation("tanh"), backend=backend)
+        return [
+            states.detach(),
+            *torch.autograd.grad([states, last], leaves, [seen.to(dtype), seen_last.to(dtype)]),
+        ]
 
     expected = "dense" if at.m > 16 else "reference"  # the reference takes a step for each reflector
     pairs = zip(run(torch.float32, backend), run(torch.float64, expected), strict=True)

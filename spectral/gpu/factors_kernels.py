@@ -47,14 +47,20 @@ def entries(matrix, rows, columns, n, start, m, width):
 
 
 @triton.jit
-def largest_of(raw, n, m, ROWS: tl.constexpr, M: tl.constexpr):
-    """Return the largest absolute value of each column, shape (M); infinity for a zero column."""
-    rows, columns = tl.arange(0, ROWS)[:, None], tl.arange(0, M)[None, :]
-    most = tl.abs(trapezoid(raw, rows, columns, n, m))
-    for first in range(ROWS, n, ROWS):
-        most = tl.maximum(most, tl.abs(trapezoid(raw, first + rows, columns, n, m)))
-    largest = tl.max(most, 0)
-    return tl.where(largest == 0, float("inf"), largest)
+def largest_of(u, v, n, m1, m2, M: tl.constexpr):
+    """Return the largest absolute value of each column of u and of v, two vectors (M); infinity for zero columns.
+
+    As many rows are read at a time as a program can hold, since this pass waits for the memory alone.
+    """
+    SCAN: tl.constexpr = 4096 // M
+    rows, columns = tl.arange(0, SCAN)[:, None], tl.arange(0, M)[None, :]
+    most_u = tl.zeros((SCAN, M), u.dtype.element_ty)
+    most_v = most_u
+    for first in range(0, n, SCAN):
+        most_u = tl.maximum(most_u, tl.abs(trapezoid(u, first + rows, columns, n, m1)))
+        most_v = tl.maximum(most_v, tl.abs(trapezoid(v, first + rows, columns, n, m2)))
+    largest_u, largest_v = tl.max(most_u, 0), tl.max(most_v, 0)
+    return tl.where(largest_u == 0, float("inf"), largest_u), tl.where(largest_v == 0, float("inf"), largest_v)
 
 
 @triton.jit
@@ -126,7 +132,7 @@ def factors(
 
     A program writes ``own`` rows of A and C. The first one also writes ``small`` (7, M, M), for the backward pass: Tu,
     Tv, Yu^T Yu, Yv^T Yv, Yu^T S Yv, Tu Yu^T S Yv, and four vectors in the first rows of the last: the largest entries
-    of u, the lengths of u after division by them, and both of v.
+    of u, one over the lengths of its columns after division by them, and both of v.
     """
     trial, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     r = m1 + m2
@@ -137,7 +143,7 @@ def factors(
     c += trial * n * r
     i, j = tl.arange(0, M)[:, None], tl.arange(0, M)[None, :]
     columns = tl.arange(0, M)
-    largest_u, largest_v = largest_of(u, n, m1, ROWS, M), largest_of(v, n, m2, ROWS, M)
+    largest_u, largest_v = largest_of(u, v, n, m1, m2, M)
 
     sum_u = tl.zeros((SPLIT, M, M), u.dtype.element_ty)
     sum_v, sum_uv = sum_u, sum_u
@@ -154,6 +160,7 @@ def factors(
 
     square_u, square_v = diagonal(gram_u, i, j, 0), diagonal(gram_v, i, j, 0)
     length_u, length_v = length_of(square_u), length_of(square_v)
+    scale_u, scale_v = 1 / length_u, 1 / length_v
     down_u, down_v = length_of(diagonal(gram_u, i, j, 1))[:, None], length_of(diagonal(gram_v, i, j, 1))[:, None]
     gram_u = gram_u / down_u / length_u[None, :]
     gram_v = gram_v / down_v / length_v[None, :]
@@ -175,15 +182,15 @@ def factors(
         lengths = small + 6 * M * M + columns
         tl.store(small + 6 * M * M + here, tl.zeros((M, M), gram_u.dtype), mask=i > 3)
         tl.store(lengths, largest_u)
-        tl.store(lengths + M, length_u)
+        tl.store(lengths + M, scale_u)
         tl.store(lengths + 2 * M, largest_v)
-        tl.store(lengths + 3 * M, length_v)
+        tl.store(lengths + 3 * M, scale_v)
 
     tu_transposed = tl.trans(tu)
     for first in range(block * own, min(n, block * own + own), ROWS):
         rows = first + tl.arange(0, ROWS)[:, None]
-        yu = trapezoid(u, rows, j, n, m1) / largest_u[None, :] / length_u[None, :]
-        yv = trapezoid(v, rows, j, n, m2) / largest_v[None, :] / length_v[None, :]
+        yu = trapezoid(u, rows, j, n, m1) / largest_u[None, :] * scale_u[None, :]
+        yv = trapezoid(v, rows, j, n, m2) / largest_v[None, :] * scale_v[None, :]
         s = tl.load(sigma + rows, mask=rows < n, other=0.0)
         at_u, at_v = rows * r + j, rows * r + m1 + j
         here_u, here_v = (rows < n) & (j < m1), (rows < n) & (j < m2)
@@ -230,8 +237,8 @@ def factors_backward(
     i, j = tl.arange(0, M)[:, None], tl.arange(0, M)[None, :]
     here, columns = i * M + j, tl.arange(0, M)
     lengths = small + 6 * M * M + columns
-    largest_u, length_u = tl.load(lengths), tl.load(lengths + M)
-    largest_v, length_v = tl.load(lengths + 2 * M), tl.load(lengths + 3 * M)
+    largest_u, scale_u = tl.load(lengths), tl.load(lengths + M)
+    largest_v, scale_v = tl.load(lengths + 2 * M), tl.load(lengths + 3 * M)
 
     sum_inner = tl.zeros((SPLIT, M, M), u.dtype.element_ty)
     sum_tu, sum_tv = sum_inner, sum_inner
@@ -239,8 +246,8 @@ def factors_backward(
     along_v = along_u
     for first in range(0, n, ROWS):
         rows, wide = split_rows(first, ROWS, SPLIT), columns[None, None, :]
-        yu = trapezoid(u, rows, wide, n, m1) / largest_u[None, None, :] / length_u[None, None, :]
-        yv = trapezoid(v, rows, wide, n, m2) / largest_v[None, None, :] / length_v[None, None, :]
+        yu = trapezoid(u, rows, wide, n, m1) / largest_u[None, None, :] * scale_u[None, None, :]
+        yv = trapezoid(v, rows, wide, n, m2) / largest_v[None, None, :] * scale_v[None, None, :]
         s = tl.load(sigma + rows, mask=rows < n, other=0.0)
         ga1, ga2 = entries(grad_a, rows, wide, n, 0, m1, r), entries(grad_a, rows, wide, n, m1, m2, r)
         gc1, gc2 = entries(grad_c, rows, wide, n, 0, m1, r), entries(grad_c, rows, wide, n, m1, m2, r)
@@ -271,8 +278,8 @@ def factors_backward(
     inner_transposed, g_uv_transposed = tl.trans(inner), tl.trans(g_uv)
     for first in range(block * own, min(n, block * own + own), ROWS):
         rows = first + tl.arange(0, ROWS)[:, None]
-        yu = trapezoid(u, rows, j, n, m1) / largest_u[None, :] / length_u[None, :]
-        yv = trapezoid(v, rows, j, n, m2) / largest_v[None, :] / length_v[None, :]
+        yu = trapezoid(u, rows, j, n, m1) / largest_u[None, :] * scale_u[None, :]
+        yv = trapezoid(v, rows, j, n, m2) / largest_v[None, :] * scale_v[None, :]
         s = tl.load(sigma + rows, mask=rows < n, other=0.0)
         ga1, ga2 = entries(grad_a, rows, j, n, 0, m1, r), entries(grad_a, rows, j, n, m1, m2, r)
         gc1, gc2 = entries(grad_c, rows, j, n, 0, m1, r), entries(grad_c, rows, j, n, m1, m2, r)
@@ -284,7 +291,7 @@ def factors_backward(
         tl.store(grad_sigma + last, g_sigma, mask=last < n)
         # The last column of a full set is a sign: it has no gradient.
         free = (rows >= j) & (j < n - 1)
-        g_u = (g_yu - yu * along_u_all[None, :]) / length_u[None, :] / largest_u[None, :]
-        g_v = (g_yv - yv * along_v_all[None, :]) / length_v[None, :] / largest_v[None, :]
+        g_u = (g_yu - yu * along_u_all[None, :]) * scale_u[None, :] / largest_u[None, :]
+        g_v = (g_yv - yv * along_v_all[None, :]) * scale_v[None, :] / largest_v[None, :]
         tl.store(grad_u + rows * m1 + j, tl.where(free, g_u, 0.0), mask=(rows < n) & (j < m1))
         tl.store(grad_v + rows * m2 + j, tl.where(free, g_v, 0.0), mask=(rows < n) & (j < m2))

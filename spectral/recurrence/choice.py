@@ -21,7 +21,7 @@ Measured; for ``native`` with AVX-512, with AVX2 and with SSE2, where the sizes 
 """
 
 
-FACTORED_ON_A_GPU = ((64, 16), (128, 32), (256, 32), (1024, 64))
+FACTORED_ON_A_GPU = ((64, 16), (192, 32), (1024, 64))
 """Hidden sizes, and the largest rank up to each for which ``triton`` was the fastest; measured on an H100."""
 
 
@@ -69,6 +69,23 @@ def choose_on_gpu(size: int, rank: int, activation: str, *, can_triton: bool, pa
     if can_triton and size <= (triton_dense.LARGEST_PACKED if pack else triton_dense.LARGEST_ALONE):
         return "triton_dense"
     return "cudnn" if activation in cudnn.ACTIVATIONS and not pack else "dense"
+
+
+def choose_dense(size: int, device: torch.device, dtype: torch.dtype, *, pack: bool) -> str:
+    """Return the backend for a matrix W that is given as a tensor.
+
+    Args:
+        size: The hidden size n.
+        device: The device of all tensors.
+        dtype: The dtype of W.
+        pack: Whether there is a trial axis.
+    """
+    if native.available(device, dtype):
+        return "native_dense"
+    largest = triton_dense.LARGEST_PACKED if pack else triton_dense.LARGEST_ALONE
+    if device.type == "cuda" and size <= largest and not in_forward_mode() and triton.refusal(device, dtype) is None:
+        return "triton_dense"
+    return "dense"
 
 
 def largest_factored_rank(size: int) -> int:

@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from spectral.autocast import without_autocast
-from spectral.recurrence import native
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.backends import BACKENDS, Cell
+from spectral.recurrence.choice import choose_dense
 from spectral.recurrence.shapes import check_matrix, check_offset
 from spectral.recurrence.stack import stack
 from spectral.sequences import check_lengths
@@ -145,7 +145,8 @@ def dense_recurrence(
 ) -> Tensor:
     """Return all states of h_t = phi(z_t + W h_{t-1}) for a matrix W that is given as a tensor.
 
-    The compiled loop runs where it can, else a loop in torch. Computes in the dtype of the matrix, also under autocast.
+    The compiled loop runs where it can, on a GPU the kernel for a given W, else a loop in torch. Computes in the dtype
+    of the matrix, also under autocast.
 
     Args:
         z: The summed inputs M x_t + b, shape (T, B, n), or (K, T, B, n) in a pack; T >= 1.
@@ -163,7 +164,7 @@ def dense_recurrence(
     """
     check_matrix(z, h0, matrix)
     check_offset(offset, tuple(matrix.shape[:-1]), activation)
-    name = "native_dense" if native.available(z.device, matrix.dtype) else "dense"
+    name = choose_dense(matrix.shape[-1], z.device, matrix.dtype, pack=matrix.dim() == 3)
     z, h0 = z.to(matrix.dtype), h0.to(matrix.dtype).contiguous()
     offset = None if offset is None else offset.to(matrix.dtype)
     with without_autocast(z.device):

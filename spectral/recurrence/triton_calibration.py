@@ -45,8 +45,8 @@ MOST_SHAPES = 512
 MARGIN = 0.95
 """A plan takes the place of the table's only if it takes at most this part of its time, since times vary."""
 
-ELEMENTS = 1 << 24
-"""Numbers in the states of the problem that is measured."""
+ELEMENTS, STEPS = 1 << 25, 512
+"""The most numbers in the states of the problem that is measured, and its most steps."""
 
 MEASURED_BY_HAND = ((9, 0),)
 """Compute capabilities of the devices on which the table was measured."""
@@ -103,29 +103,36 @@ def measure(shape: Shape, device: torch.device, table: Plans) -> Plans:
     start = time.monotonic()
     problem = _Problem(shape, device)
     forward, backward = (
-        _fastest(run, candidates(shape), own)
+        _fastest(run, candidates(shape), own, problem.busy)
         for run, own in ((problem.forward, table.forward), (problem.backward, table.backward))
     )
-    sums = _fastest(problem.sums, sum_candidates(shape), table.sums)
+    sums = _fastest(problem.sums, sum_candidates(shape), table.sums, problem.busy)
     log.info("measured plans for %s on %s in %.1f s", shape, device, time.monotonic() - start)
     return Plans(forward, backward, sums)
 
 
-def _fastest(run: Callable[[Any], None], others: list[Any], own: Any) -> Any:
+def _fastest(run: Callable[[Any], None], others: list[Any], own: Any, busy: Callable[[], None]) -> Any:
     """Return the candidate that takes the least time, or ``own`` if none is faster by more than the margin."""
-    times = {plan: _milliseconds(run, plan) for plan in dict.fromkeys([own, *others])}
+    times = {plan: _milliseconds(run, plan, busy) for plan in dict.fromkeys([own, *others])}
     best = min(times, key=lambda plan: times[plan])
     return best if times[best] < MARGIN * times[own] else own
 
 
-def _milliseconds(run: Callable[[Any], None], plan: Any) -> float:
-    """Return the shortest of five runs; infinity if the kernel cannot be compiled or started."""
+def _milliseconds(run: Callable[[Any], None], plan: Any, busy: Callable[[], None]) -> float:
+    """Return the shortest of five runs; infinity if the kernel cannot be compiled or started.
+
+    Args:
+        run: Starts the kernels of a plan.
+        plan: The plan.
+        busy: Keeps the device busy for longer than a start takes, so that the time between two events holds no wait.
+    """
     try:
         run(plan)
         torch.cuda.synchronize()
         times: list[float] = []
         for _ in range(5):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            busy()
             start.record()
             run(plan)
             end.record()
@@ -147,7 +154,7 @@ class _Problem:
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
         n, r, trials, batch = shape.size, shape.rank, shape.trials, shape.batch
-        steps = max(8, min(64, ELEMENTS // (trials * batch * n)))
+        steps = max(8, min(STEPS, ELEMENTS // (trials * batch * n)))
 
         def make(*sizes: int) -> Tensor:
             return torch.full((trials, *sizes), 0.01, dtype=torch.float64 if shape.bits == 64 else torch.float32).to(
@@ -159,6 +166,11 @@ class _Problem:
         self.skinny, self.q = make(steps, batch, r), make(steps, batch, r)
         self.delta, self.end = make(steps, batch, n), make(batch, n)
         self.results = triton_sums.empty(self.h0, self.sigma, r, 1, True, True, False)
+
+    def busy(self) -> None:
+        """Write arrays for some tenths of a millisecond."""
+        for _ in range(8):
+            self.delta.zero_()
 
     def forward(self, plan: Plan) -> None:
         """Run forward."""

@@ -29,15 +29,14 @@ Above 256 every program reads most of W from L2 at every step. One trial is stil
 WIDEST_INPUT = 4
 """Features of x up to which the kernels form M x + b and the gradients of M and b; above, products beforehand do."""
 
-LARGE_SHARE, SMALL_SHARE = 160, 16
-"""32-bit registers of a thread that may hold entries of W, if a thread can have 255 of them or 128."""
+DEEP, SHALLOW = 4, 2
+"""Steps that the input, or the states and gradients in backward, are read ahead; even numbers.
 
-
-DEPTH = 4
-"""Steps that the input, or the states and gradients in backward, are read ahead; an even number.
-
-With more than one row a step takes longer, and its code is longer; there it is two steps.
+Steps are short enough to need the larger number only with one row and n up to LARGEST_DEEP. The body of the loop has as
+many steps, and for larger programs the compiler takes minutes over four of them.
 """
+
+LARGEST_DEEP = 128
 
 UNROLLED_TILES = 64
 """Tiles of W up to which a step has no loop over them, so that all can be read at once."""
@@ -69,6 +68,9 @@ class DensePlan(NamedTuple):
 def plan(size: int, rows: int, processors: int, bytes_of_a_number: int = 4) -> DensePlan:
     """Return how the kernels divide a recurrence.
 
+    More rows for a program mean fewer rounds of programs, but more registers. What a thread may hold of W leaves room
+    for sums and for what is on its way, of 255 registers, or 128 with 16 warps.
+
     Args:
         size: The hidden size n.
         rows: K B, the batch rows of all trials.
@@ -77,12 +79,14 @@ def plan(size: int, rows: int, processors: int, bytes_of_a_number: int = 4) -> D
     """
     block, numbers = 16, bytes_of_a_number // 4  # a number of float64 takes two registers
     if size > LARGEST_PACKED:
-        each, warps, registers = 2, 16, SMALL_SHARE
+        each, warps, registers = 2, 16, 16
+    elif size > 192:
+        each, warps, registers = 1, 8, 128
     elif size > 128:
-        each, warps, registers = 2 if size <= 192 and rows > 2 * processors else 1, 8, LARGE_SHARE
+        each, warps, registers = 2 if rows > 2 * processors else 1, 8, 160
     else:
-        warps, registers = 4 if size <= 64 or rows > processors else 8, LARGE_SHARE
-        each = min(4, max(1, -(-rows // (2 * processors))))
+        warps, registers = 4 if size <= 64 or rows > processors else 8, 160
+        each = min(4 if size <= 64 else 2, max(1, -(-rows // (2 * processors))))
     part = warps * 128 // block
     held = registers // (-(-size // part) * 4 * numbers)
     return DensePlan(each, block, part, min(-(-size // block), held), warps)
@@ -313,7 +317,7 @@ def _launch(
             HELD=cut.held,
             UNROLLED=unrolled,
             WIDTH=width,
-            DEPTH=DEPTH if cut.rows == 1 and steps >= 4 * DEPTH else 2,
+            DEPTH=DEEP if cut.rows == 1 and n <= LARGEST_DEEP and steps >= 4 * DEEP else SHALLOW,
             ACTIVATION=activation.name,
             SLOPE=activation.slope,
             NUMBER=number,

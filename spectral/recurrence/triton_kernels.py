@@ -55,6 +55,17 @@ def columns_of(matrix, units, columns, n, width):
 
 
 @triton.jit
+def input_of(x, units, inputs, n, features, there, FEATURES: tl.constexpr):
+    """Load z (N) of one step and row, or x: a number if there is one feature, else a vector (FEATURES)."""
+    if FEATURES == 0:
+        return tl.load(x + units, mask=(units < n) & there, other=0.0)
+    elif FEATURES == 1:
+        return tl.load(x, mask=there, other=0.0)
+    else:
+        return tl.load(x + inputs, mask=(inputs < features) & there, other=0.0)
+
+
+@triton.jit
 def forward(
     x,
     h0,
@@ -79,6 +90,7 @@ def forward(
     FEATURES: tl.constexpr,
     BIAS: tl.constexpr,
     KEEP: tl.constexpr,
+    AHEAD: tl.constexpr,
     ACTIVATION: tl.constexpr,
     SLOPE: tl.constexpr,
     NUMBER: tl.constexpr,
@@ -106,27 +118,19 @@ def forward(
     first = trial * steps * batch + row
     states += first * n
     skinny += first * r
-    if FEATURES == 0:
-        x += first * n
-        step = batch * n
-        x_now = tl.load(x + units, mask=here, other=0.0)
-        x_next = tl.load(x + step + units, mask=here & (steps > 1), other=0.0)
-    elif FEATURES == 1:
-        x += first
-        step = batch
+    inputs = tl.arange(0, FEATURES if FEATURES > 1 else 1)
+    width = n if FEATURES == 0 else features
+    x += first * width
+    if FEATURES == 1:
         gain = tl.load(weight + trial * n + units, mask=here, other=0.0).to(NUMBER)
-        x_now = tl.load(x)
-        x_next = tl.load(x + step, mask=steps > 1, other=0.0)
-    else:
-        x += first * features
-        step = batch * features
-        inputs = tl.arange(0, FEATURES)
+    elif FEATURES > 1:
         gains = columns_of(weight + trial * n * features, units, inputs, n, features).to(NUMBER)
-        x_now = tl.load(x + inputs, mask=inputs < features, other=0.0)
-        x_next = tl.load(x + step + inputs, mask=(inputs < features) & (steps > 1), other=0.0)
-    x += step
+    # x is loaded AHEAD steps ahead. A step of a small net is shorter than the way to memory.
+    x_now = input_of(x, units, inputs, n, features, steps > 0, FEATURES)
+    if AHEAD == 2:
+        x += batch * width
+        x_next = input_of(x, units, inputs, n, features, steps > 1, FEATURES)
     for t in range(steps):
-        # Nothing in z waits for the step before. x is loaded two steps ahead: a step is shorter than the way to memory.
         if FEATURES == 0:
             z = x_now.to(NUMBER)
             if BIAS:
@@ -135,15 +139,12 @@ def forward(
             z = gain * x_now.to(NUMBER) + start
         else:
             z = tl.sum(gains * x_now.to(NUMBER)[None, :], 1) + start
-        x += step
-        x_now = x_next
-        more = t + 2 < steps
-        if FEATURES == 0:
-            x_next = tl.load(x + units, mask=here & more, other=0.0)
-        elif FEATURES == 1:
-            x_next = tl.load(x, mask=more, other=0.0)
+        x += batch * width
+        if AHEAD == 2:
+            x_now = x_next
+            x_next = input_of(x, units, inputs, n, features, t + 2 < steps, FEATURES)
         else:
-            x_next = tl.load(x + inputs, mask=(inputs < features) & more, other=0.0)
+            x_now = input_of(x, units, inputs, n, features, t + 1 < steps, FEATURES)
         z += diagonal * h
         q = tl.sum(h[:, None] * c_held, 0)
         if KEEP:
@@ -185,14 +186,15 @@ def backward(
     CHUNK: tl.constexpr,
     GRAD: tl.constexpr,
     GRAD_LAST: tl.constexpr,
+    AHEAD: tl.constexpr,
     ACTIVATION: tl.constexpr,
     SLOPE: tl.constexpr,
     NUMBER: tl.constexpr,
 ):
     """Run backward through time; the grid is (B, K).
 
-    Reads the states, sigma, a and c as forward does, grad (K, T, B, n) if GRAD, and grad_last (K, B, n), the gradient of the last
-    state, if GRAD_LAST. Writes delta (K, T, B, n), q = delta A (K, T, B, r) and grad_h0 (K, B, n).
+    Reads the states, sigma, a and c as forward does, grad (K, T, B, n) if GRAD, and grad_last (K, B, n), the gradient
+    of the last state, if GRAD_LAST. Writes delta (K, T, B, n), q = delta A (K, T, B, r) and grad_h0 (K, B, n).
     """
     row, trial = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     units, ranks, held = tl.arange(0, N), tl.arange(0, CHUNK), tl.arange(0, HELD)
@@ -214,25 +216,31 @@ def backward(
         carried = tl.load(grad + units, mask=here, other=0.0).to(NUMBER)
     if GRAD_LAST:
         carried += tl.load(grad_last + own, mask=here, other=0.0).to(NUMBER)
-    # States and their gradients are loaded two steps ahead: a step is shorter than the way to memory.
-    states -= step
-    before = tl.load(states + units, mask=here & (steps > 1), other=0.0)
-    if GRAD:
-        grad -= step
-        given = tl.load(grad + units, mask=here & (steps > 1), other=0.0)
+    # States and their gradients are loaded AHEAD steps ahead. A step of a small net is shorter than the way to memory.
+    if AHEAD == 2:
+        states -= step
+        before = tl.load(states + units, mask=here & (steps > 1), other=0.0)
+        if GRAD:
+            grad -= step
+            given = tl.load(grad + units, mask=here & (steps > 1), other=0.0)
     for back in range(steps):
-        more = back + 2 < steps
+        more = back + AHEAD < steps
         states -= step
         earlier = tl.load(states + units, mask=here & more, other=0.0)
         if GRAD:
             grad -= step
             given_earlier = tl.load(grad + units, mask=here & more, other=0.0)
+        if AHEAD == 1:
+            before = earlier
+            if GRAD:
+                given = given_earlier
         d = descend(carried, h, ACTIVATION, SLOPE)
         tl.store(delta + units, d.to(delta.dtype.element_ty), mask=here)
         carried = diagonal * d
         if GRAD:
             carried += given.to(NUMBER)
-            given = given_earlier
+            if AHEAD == 2:
+                given = given_earlier
         q = tl.sum(d[:, None] * a_held, 0)
         tl.store(q_all + held, q.to(q_all.dtype.element_ty), mask=held < r)
         carried += tl.sum(q[None, :] * c_held, 1)
@@ -245,5 +253,6 @@ def backward(
         delta -= step
         q_all -= batch * r
         h = before.to(NUMBER)
-        before = earlier
+        if AHEAD == 2:
+            before = earlier
     tl.store(grad_h0 + own, carried.to(grad_h0.dtype.element_ty), mask=here)

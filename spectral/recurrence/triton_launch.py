@@ -9,6 +9,9 @@ from spectral.recurrence.activation import Activation
 from spectral.recurrence.triton_device import device_of, products
 from spectral.recurrence.triton_plans import SMALLEST_SIDE, Plan, power_of_two
 
+SHORT_STEP = 1 << 13
+"""Entries of A up to which a program of one row loads what it reads two steps ahead, not one."""
+
 
 def forward(
     inputs: tuple[Tensor | None, ...],
@@ -96,7 +99,9 @@ def _launch(
     options = products(sigma.dtype).options(arrays[0].dtype)
     if plan.rows == 1:
         file = "triton_kernels"
-        options = {"N": n, "R": r, "HELD": plan.held, "CHUNK": plan.held, "NUMBER": options["NUMBER"]}
+        ahead = 2 if n * r <= SHORT_STEP else 1
+        number = options["NUMBER"]
+        options = {"N": n, "R": r, "HELD": plan.held, "CHUNK": plan.held, "AHEAD": ahead, "NUMBER": number}
     else:
         file = "triton_tile_kernels"
         n, r = max(plan.warps * SMALLEST_SIDE, n), max(SMALLEST_SIDE, r)

@@ -30,8 +30,8 @@ TILES = (8, 16)
 """Batch rows of a tile: the short side of its matrix products."""
 
 
-TILES_FROM = 5 * 128 * 32
-"""Batch rows for each multiprocessor, times the entries of A, from which tiles are faster than rows by themselves.
+TILES_FROM, SMALL_TILES_FROM = 160, 220
+"""Batch rows for each multiprocessor, times r, from which tiles are faster than rows; for n >= 128, and for smaller n.
 
 Programs of tiles take as long for one tile as for one on every multiprocessor; rows take turns.
 """
@@ -103,10 +103,9 @@ def candidates(shape: Shape) -> list[Plan]:
     rows = [Plan(1, warps, whole.held) for warps in _near(whole.warps)]
     if n * r > RESIDENT // 2:
         rows += [Plan(1, 16, held) for held in (r, r // 2, r // 4) if held]
-    if shape.bits != 32:
-        return rows
-    blocks = [warps for warps in (1, 2, 4, 8, 16) if n // warps >= SMALLEST_SIDE and 2 <= n * r // warps // 256 <= 16]
-    return rows + [Plan(tile, warps, r) for tile in TILES for warps in blocks]
+    if shape.bits == 32 and 2 * SMALLEST_SIDE <= n <= 512 and r <= 64:
+        rows += [Plan(tile, max(2, n // 32), r) for tile in TILES]
+    return rows
 
 
 def sum_candidates(shape: Shape) -> list[SumPlan]:
@@ -126,18 +125,22 @@ def by_table(shape: Shape, processors: int) -> Plans:
     """
     n, r = power_of_two(shape.size), power_of_two(shape.rank)
     rows = shape.trials * shape.batch
-    few = SumPlan(16, min(128, max(SMALLEST_SIDE, n)), 4 if n > 32 else 2, 3)
     if shape.bits != 32:
         alone = _alone(n, r, 32)
-        return Plans(alone, alone, few._replace(block=min(64, few.block), stages=1))
-    if 2 * SMALLEST_SIDE <= n <= 256 and r <= 32 and rows * r * min(n, 128) > TILES_FROM * processors:
+        return Plans(alone, alone, SumPlan(16, min(64, max(SMALLEST_SIDE, n)), 4, 1))
+    if n <= 64:
+        sums = SumPlan(32, max(SMALLEST_SIDE, n), 2, 3)
+    else:
+        sums = SumPlan(16, 128, 4, 3) if r <= 32 else SumPlan(16, 32, 2, 3)
+    tiles_from = TILES_FROM if n >= 128 else SMALL_TILES_FROM
+    if 2 * SMALLEST_SIDE <= n <= 256 and r <= 32 and rows * r > tiles_from * processors:
         tile = Plan(8, max(2, n // 32), r)
-        return Plans(tile, tile, few)
-    # A thread of few warps has more to add by itself, and a step fewer sums to move between warps. Backward keeps more
-    # numbers in registers beside A and C.
-    forward = _alone(n, r, 64 if n >= 256 or rows > processors else 32)
-    backward = _alone(n, r, 64 if n >= 512 else 32)
-    return Plans(forward, backward, few)
+        return Plans(tile, tile, sums)
+    # With fewer warps a thread adds more by itself, and less moves between warps. For r = 32 and small n, more warps
+    # were faster.
+    forward = _alone(n, r, 32 if r == 32 and n <= 128 and rows <= processors else 64)
+    backward = _alone(n, r, 32 if r == 32 and n <= 256 else 64)
+    return Plans(forward, backward, sums)
 
 
 def _alone(n: int, r: int, entries: int) -> Plan:

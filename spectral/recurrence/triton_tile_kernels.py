@@ -121,19 +121,17 @@ def forward(
     h = tl.load(h0 + (trial * batch + first) * n + at, mask=here, other=0.0).to(NUMBER)
     last += (trial * batch + first) * n
     begin = trial * steps * batch + first
-    states += (begin - batch) * n
+    states += begin * n
     skinny += begin * r
     if FEATURES == 0:
         x += begin * n
         step = batch * n
-        x_now = tl.load(x + at, mask=here, other=0.0)
-        x_next = tl.load(x + step + at, mask=here & (steps > 1), other=0.0)
+        x_next = tl.load(x + at, mask=here, other=0.0)
     elif FEATURES == 1:
         x += begin
         step = batch
         gain = of_units(weight + trial * n, units, n, True, NUMBER)
-        x_now = tl.load(x + row, mask=exists, other=0.0)
-        x_next = tl.load(x + step + row, mask=exists & (steps > 1), other=0.0)
+        x_next = tl.load(x + row, mask=exists, other=0.0)
     else:
         x += begin * features
         step = batch * features
@@ -144,40 +142,32 @@ def forward(
         ).to(DOT)
         at_x = row[None, :] * features + inputs[:, None]
         here_x = (inputs[:, None] < features) & exists[None, :]
-        x_now = tl.load(x + at_x, mask=here_x, other=0.0)
-        x_next = tl.load(x + step + at_x, mask=here_x & (steps > 1), other=0.0)
-    x += step
+        x_next = tl.load(x + at_x, mask=here_x, other=0.0)
     for t in range(steps):
-        # Nothing in z waits for the step before. x is loaded two steps ahead: a step is shorter than the way to memory.
+        # Nothing in z waits for the step before; x is loaded a step ahead, so that it has a step's time to arrive.
         if FEATURES == 0:
-            z = x_now.to(NUMBER) + start
+            z = x_next.to(NUMBER) + start
         elif FEATURES == 1:
-            z = gain * x_now.to(NUMBER)[None, None, :] + start
+            z = gain * x_next.to(NUMBER)[None, None, :] + start
         else:
-            z = product(gains, in_all_groups(x_now.to(NUMBER), GROUPS), PRECISION, DOT) + start
+            z = product(gains, in_all_groups(x_next.to(NUMBER), GROUPS), PRECISION, DOT) + start
         x += step
-        x_now = x_next
-        more = t + 2 < steps
+        more = t + 1 < steps
         if FEATURES == 0:
             x_next = tl.load(x + at, mask=here & more, other=0.0)
         elif FEATURES == 1:
             x_next = tl.load(x + row, mask=exists & more, other=0.0)
         else:
             x_next = tl.load(x + at_x, mask=here_x & more, other=0.0)
-        part = product(c_held, h, PRECISION, DOT)
-        # What is stored moves between threads first. It does so while tensor cores are at work.
-        if KEEP:
-            tl.store(states + at, h.to(states.dtype.element_ty), mask=here & (t > 0))
-            states += batch * n
-        q = tl.sum(part, 0)
+        q = tl.sum(product(c_held, h, PRECISION, DOT), 0)
         z += diagonal * h
-        part = product(a_held, in_all_groups(q, GROUPS), PRECISION, DOT)
+        z += product(a_held, in_all_groups(q, GROUPS), PRECISION, DOT)
+        h = phi(z, moved, ACTIVATION, SLOPE)
         if KEEP:
             tl.store(skinny + at_r, q.to(skinny.dtype.element_ty), mask=here_r)
+            tl.store(states + at, h.to(states.dtype.element_ty), mask=here)
+            states += batch * n
             skinny += batch * r
-        h = phi(z + part, moved, ACTIVATION, SLOPE)
-    if KEEP:
-        tl.store(states + at, h.to(states.dtype.element_ty), mask=here)
     tl.store(last + at, h.to(last.dtype.element_ty), mask=here)
 
 
@@ -238,19 +228,13 @@ def backward(
         carried = tl.load(grad + at, mask=here, other=0.0).to(NUMBER)
     if GRAD_LAST:
         carried += tl.load(grad_last + own, mask=here, other=0.0).to(NUMBER)
-    # States and their gradients are loaded two steps ahead: a step is shorter than the way to memory.
-    states -= step
-    before = tl.load(states + at, mask=here & (steps > 1), other=0.0)
-    if GRAD:
-        grad -= step
-        given = tl.load(grad + at, mask=here & (steps > 1), other=0.0)
     for back in range(steps):
-        more = back + 2 < steps
+        more = back + 1 < steps
         states -= step
-        earlier = tl.load(states + at, mask=here & more, other=0.0)
+        before = tl.load(states + at, mask=here & more, other=0.0)
         if GRAD:
             grad -= step
-            given_earlier = tl.load(grad + at, mask=here & more, other=0.0)
+            given = tl.load(grad + at, mask=here & more, other=0.0)
         d = descend(carried, h, ACTIVATION, SLOPE)
         part = product(a_held, d, PRECISION, DOT)
         # What is stored moves between threads first. It does so while tensor cores are at work.
@@ -259,12 +243,10 @@ def backward(
         carried = diagonal * d
         if GRAD:
             carried += given.to(NUMBER)
-            given = given_earlier
         part = product(c_held, in_all_groups(q, GROUPS), PRECISION, DOT)
         tl.store(q_all + at_r, q.to(q_all.dtype.element_ty), mask=here_r)
         carried += part
         delta -= step
         q_all -= batch * r
         h = before.to(NUMBER)
-        before = earlier
     tl.store(grad_h0 + own, carried.to(grad_h0.dtype.element_ty), mask=here)

@@ -44,10 +44,71 @@ for (n, m1, m2, steps, batch), lead, dtype, phi in itertools.product(sizes, *opt
         print(name, n, m1 + m2, steps, batch, lead, dtype, phi, f"{error:.1e}", "" if error <= bound else "TOO FAR")
 """
 
+PLANS = """
+import torch
+from spectral import Activation, Transition, layer
+from spectral.recurrence import triton
+from spectral.recurrence.triton_plans import Plan, Plans, SumPlan
+
+def draw(*shape, seed):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+def run(tensors, backend, last_only):
+    x, *leaves = [t.detach().requires_grad_(i > 0) for i, t in enumerate(tensors)]
+    weight, bias, h0, *matrix = leaves
+    states, last = layer(x, weight, bias, h0, Transition(*matrix), Activation("tanh"), backend=backend)
+    loss = last.square().sum() + (0 if last_only else (states * weight.sum()).sum())
+    return [states, last, *torch.autograd.grad(loss, leaves)]
+
+rows = [Plan(1, 1, 32), Plan(1, 4, 32), Plan(1, 4, 8), Plan(8, 4, 32), Plan(8, 8, 32), Plan(16, 4, 32)]
+sums = [SumPlan(16, 128, 4, 3), SumPlan(32, 64, 2, 3), SumPlan(16, 32, 2, 3)]
+for number, plan in enumerate(rows):
+    triton.plans = lambda *sizes: Plans(plan, plan, sums[number % 3])
+    for lead, features, steps, last_only in [((), 1, 20, True), ((3,), 5, 7, False), ((2,), 20, 1, True)]:
+        given = [draw(*lead, steps, 19, features, seed=1), draw(*lead, 100, features, seed=2), draw(*lead, 100, seed=3),
+                 draw(*lead, 19, 100, seed=4), 1 + 0.1 * torch.tanh(draw(*lead, 100, seed=5)),
+                 draw(*lead, 100, 10, seed=6), draw(*lead, 100, 12, seed=7)]
+        expected = run(given, "torch_loop", last_only)
+        found = run([t.to("cuda", torch.float32) for t in given], "triton", last_only)
+        error = max(float((f.cpu().double() - e).norm() / e.norm()) for f, e in zip(found, expected))
+        print(plan, lead, features, steps, last_only, f"{error:.1e}", "" if error <= 1e-5 else "TOO FAR")
+"""
+
+MEASURED = """
+import os
+import torch
+os.environ["SPECTRAL_GPU_PLANS"] = "measure"
+from spectral.recurrence.triton_calibration import plans_for
+from spectral.recurrence.triton_plans import Shape
+print(plans_for(Shape(64, 16, 4, 32, 32), torch.device("cuda", 0)))
+"""
+
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
 @pytest.mark.timeout(600)
+def test_every_plan_agrees_on_a_gpu():
+    environment = {**os.environ, "TRITON_INTERPRET": "0"}
+    done = subprocess.run([sys.executable, "-c", PLANS], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "TOO FAR" not in done.stdout, done.stdout
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+@pytest.mark.timeout(600)
+def test_measured_plans_are_the_same_in_the_next_process(tmp_path):
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "SPECTRAL_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", MEASURED]
+    first, second = (subprocess.run(command, capture_output=True, text=True, env=environment) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert list(tmp_path.glob("gpu-plans-*.json"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+@pytest.mark.timeout(1200)
 def test_every_backend_agrees_on_a_gpu():
     environment = {**os.environ, "TRITON_INTERPRET": "0"}
     done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, env=environment)

@@ -212,7 +212,7 @@ class TaskData:
         return self._train
 
     def _draw(self, seed: int, step: int, count: int) -> Sequences:
-        return self._task.fresh(np.random.default_rng([FRESH_STREAM, seed, step]), count)
+        return self._task.fresh(fresh_generator(seed, step), count)
 
     def _tensors(self, sequences: Sequences) -> Batch:
         lengths = sequences.lengths
@@ -235,6 +235,11 @@ class TaskData:
         if self._device.type == "cpu":
             return tensor
         return tensor.pin_memory().to(self._device, non_blocking=True)
+
+
+def fresh_generator(seed: int, step: int) -> np.random.Generator:
+    """Return the generator with which a task draws the new sequences of a step."""
+    return np.random.default_rng([FRESH_STREAM, seed, step])
 
 
 def _stack(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:

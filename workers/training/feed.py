@@ -4,13 +4,12 @@ What the host contributes to a batch, the positions of examples in the training 
 prepared for several steps at once by a thread in the background, in pinned memory, and copied to the device in one
 piece. A step then needs no work of the host at all: it finds its part by a counter on the device.
 
-Newly drawn sequences (adding, copy) come from numpy's generators, as on a CPU. They are not made on the device: the
-order in which numpy draws them, with rejections, cannot be divided among threads of a GPU, so other numbers would come
-out, and a trial would see other data on a GPU than on a CPU.
+The host draws new sequences with numpy, as on a CPU, unless the device can make the same ones (device_draws.py).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
@@ -18,7 +17,8 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from workers.training.batches import Batch, TaskData
+from workers.training.batches import Batch, TaskData, fresh_generator
+from workers.training.device_draws import DeviceDraws
 
 MOST_STEPS = 256
 """The most steps that are prepared at once."""
@@ -34,8 +34,9 @@ class BatchFeed:
 
     Attributes:
         at: How many steps of the block on the device are done: the place of the next one in it, int64 of shape (1,).
-        block: What the host contributed to the block's steps, by name, each of shape (S, K, ...). Inputs that are
-            numbers lie as (S, K, T, B, I), the order in which recurrent networks read them.
+        block: What the host contributed to the block's steps, by name, each of shape (S, K, ...).
+        draws: The argument of this name.
+        rows: The place of each sequence in a block, as if its first three axes were one; int64 of shape (S, K, B).
 
     Args:
         data: The data of the task.
@@ -43,27 +44,35 @@ class BatchFeed:
         steps: The optimiser steps that each trial has done.
         batch_size: The number of sequences of each trial.
         device: The device of the trials.
+        draws: What makes new sequences on the device; None if the host draws them, or if there are none.
     """
 
     def __init__(
-        self, data: TaskData, seeds: Sequence[int], steps: Sequence[int], batch_size: int, device: torch.device
+        self,
+        data: TaskData,
+        seeds: Sequence[int],
+        steps: Sequence[int],
+        batch_size: int,
+        device: torch.device,
+        draws: DeviceDraws | None = None,
     ) -> None:
+        self.draws = draws
         self._data, self._seeds, self._next, self._batch_size = data, list(seeds), list(steps), batch_size
         # Its own orders: they remember a pass, and those of others are used by another thread.
         self._orders = [data.order(seed, batch_size) for seed in seeds]
         pinned = device.type == "cuda"
-        like = data.parts(self._orders[0], self._seeds[0], self._next[0], 1, batch_size)
-        self._swapped = {name for name, part in like.items() if name == "inputs" and part.dim() == 4}
-        single = {name: _swap(part) if name in self._swapped else part for name, part in like.items()}
-        size = len(self._seeds) * sum(part.numel() * part.element_size() for part in single.values())
+        like = self._parts(0, self._next[0], 1)
+        size = len(self._seeds) * sum(part.numel() * part.element_size() for part in like.values())
         self._size = max(1, min(MOST_STEPS, BLOCK_BYTES // size))
-        shapes = {name: (self._size, len(self._seeds), *part.shape[1:]) for name, part in single.items()}
+        shapes = {name: (self._size, len(self._seeds), *part.shape[1:]) for name, part in like.items()}
         self._host = [
             {name: torch.empty(shape, dtype=like[name].dtype, pin_memory=pinned) for name, shape in shapes.items()}
             for _ in range(2)
         ]
         self.block = {name: torch.empty_like(host, device=device) for name, host in self._host[0].items()}
         self.at = torch.zeros(1, dtype=torch.int64, device=device)
+        rows = (self._size, len(self._seeds), batch_size)
+        self.rows = torch.arange(math.prod(rows), device=device).view(rows)
         event = partial(torch.cuda.Event, blocking=True)
         self._copied = [event() if pinned else None for _ in self._host]
         self._turn, self._left = 0, 0
@@ -85,11 +94,10 @@ class BatchFeed:
         self._left -= 1
 
     def batch(self) -> Batch:
-        """Return the batches of the step, by torch's operators."""
-        parts = {name: block.index_select(0, self.at)[0] for name, block in self.block.items()}
-        return self._data.assemble(
-            {name: part.transpose(1, 2) if name in self._swapped else part for name, part in parts.items()}
-        )
+        """Return the batches of the step: those that ``draws`` makes, and others by torch's operators."""
+        if self.draws is not None:
+            return self.draws.batch(self.block, self.at)
+        return self._data.assemble({name: block.index_select(0, self.at)[0] for name, block in self.block.items()})
 
     def advance(self) -> None:
         """Move on to the next step of the block."""
@@ -104,16 +112,16 @@ class BatchFeed:
         pool = _threads(max(1, torch.get_num_threads()))
         return [pool.submit(self._fill, turn, k, step) for k, step in enumerate(steps)]
 
+    def _parts(self, k: int, step: int, count: int) -> dict[str, Tensor]:
+        """Return what the host contributes to ``count`` batches of trial k from batch ``step`` on."""
+        if self.draws is not None:
+            return self.draws.parts([fresh_generator(self._seeds[k], at) for at in range(step, step + count)])
+        return self._data.parts(self._orders[k], self._seeds[k], step, count, self._batch_size)
+
     def _fill(self, turn: int, k: int, step: int) -> None:
-        parts = self._data.parts(self._orders[k], self._seeds[k], step, self._size, self._batch_size)
-        for name, part in parts.items():
+        for name, part in self._parts(k, step, self._size).items():
             host = self._host[turn][name].numpy()  # numpy copies in this thread alone, and without Python's lock
-            host[:, k] = (_swap(part) if name in self._swapped else part).numpy()
-
-
-def _swap(part: Tensor) -> Tensor:
-    """Return (S, B, T, I) as a view (S, T, B, I)."""
-    return part.transpose(1, 2)
+            host[:, k] = part.numpy()
 
 
 @cache

@@ -40,11 +40,18 @@ def installed() -> bool:
 def batch(feed: BatchFeed, data: TaskData) -> Batch:
     """Return the batches of a step, as ``BatchFeed.batch`` does; one launch for each of inputs, targets and lengths."""
     train, order = data.train, feed.block.get("index")
-    if train is None or order is None or "resets" in feed.block:
+    if feed.draws is not None or "resets" in feed.block:
         return feed.batch()
+    if train is None or order is None:
+        train, order = Batch(*(_in_rows(feed.block.get(name)) for name in Batch._fields)), feed.rows
     inputs = _gathered(train.inputs, order, feed.at, swap=train.inputs.dim() == 3)
     lengths = None if train.lengths is None else _gathered(train.lengths, order, feed.at)
     return Batch(inputs, _gathered(train.targets, order, feed.at), lengths)
+
+
+def _in_rows(block: Tensor | None) -> Any:
+    """Return what has the shape (S, K, B, ...) as (S K B, ...)."""
+    return None if block is None else block.flatten(0, 2)
 
 
 def _gathered(data: Tensor, order: Tensor, at: Tensor, *, swap: bool = False) -> Tensor:

@@ -16,6 +16,7 @@ from workers.spec.training import TrainingSpec
 from workers.tasks import Split
 from workers.training import fused
 from workers.training.batches import Batch, TaskData
+from workers.training.device_draws import draws_of
 from workers.training.diagnostics import LastStep, measure
 from workers.training.feed import BatchFeed
 from workers.training.metrics import losses, scores
@@ -91,6 +92,9 @@ class TrainingPack:
 
     All that changes from step to step is in tensors that stay in one place, so that a step can be captured as a graph.
 
+    Attributes:
+        options: How the step is run.
+
     Args:
         states: The trials in the order of the rows.
         data: The data of their task.
@@ -108,7 +112,7 @@ class TrainingPack:
         self._specs = [state.spec for state in states]
         self._task, self._training = self._specs[0].task, self._specs[0].training
         self._data, self._device = data, device
-        options = options or StepOptions.of(device, self._training)
+        self.options = options = options or StepOptions.of(device, self._training)
         networks = {id(state): state.network().to(device) for state in states}  # a state may be there several times
         self._model = pack([networks[id(state)] for state in states])
         del networks
@@ -123,7 +127,8 @@ class TrainingPack:
         self._fill(self._best, [state.best_model or state.model for state in states])
         self._seeds, size = [spec.training.seed for spec in self._specs], self._training.batch_size
         self._orders = [data.order(seed, size) for seed in self._seeds]
-        self._feed = BatchFeed(data, self._seeds, self._done, size, device) if options.fed else None
+        draws = draws_of(self._task, size, device) if options.fused else None
+        self._feed = BatchFeed(data, self._seeds, self._done, size, device, draws) if options.fed else None
         self._carried = self._stack_carried(states) if self._task.carried else None
         self._zeros = self._model.zeros(size)
         self._top = self._model.top(self._zeros).clone()

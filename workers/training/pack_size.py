@@ -138,7 +138,7 @@ def _memory(device: torch.device) -> int:
     """Return the bytes that this process can have on a device: what is free, and what it holds and does not use."""
     free, total = torch.cuda.mem_get_info(device)
     held, used = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
-    allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total) - held
+    allowed = int(torch.cuda.get_per_process_memory_fraction() * total) - held
     return max(0, min(free, allowed)) + held - used
 
 

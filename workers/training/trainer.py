@@ -165,7 +165,8 @@ class Trainer:
         try:
             self._steps(min(self._steps_to_report(i) for i in self._packed), should_stop)
         except Exception as error:
-            if not (is_out_of_memory(error) and self._pack.whole and len(self._packed) > 1):
+            dividable = len(self._packed) > 1 or self._pack.options.graph
+            if not (is_out_of_memory(error) and self._pack.whole and dividable):
                 raise
             short = str(error).partition("\n")[0]
         if short:
@@ -206,6 +207,8 @@ class Trainer:
     def _divide(self, problem: str, started: float) -> list[TrainerEvent]:
         """Go on with half of the pack after a step for which memory was too short; the other half waits.
 
+        A single trial goes on without a graph, whose memory serves nothing else.
+
         Args:
             problem: What the step said.
             started: When the first of the steps began.
@@ -214,7 +217,10 @@ class Trainer:
             The failures of trials in the steps before.
         """
         self._pack.release()
-        self._largest = len(self._packed) // 2
+        if len(self._packed) > 1:
+            self._largest = len(self._packed) // 2
+        else:
+            self._options = self._pack.options._replace(graph=False)
         log.warning("memory is short, so trials are trained %d at a time from here on: %s", self._largest, problem)
         readings = self._pack.readings()
         self._count(time.perf_counter() - started)

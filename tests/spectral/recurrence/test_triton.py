@@ -5,7 +5,7 @@ import torch
 
 from spectral import Activation, SpectralRNN, Transition, last_state, layer, recurrence
 from spectral.errors import OptionError
-from spectral.recurrence import triton
+from spectral.recurrence import triton, triton_launch
 from spectral.recurrence.triton_plans import Plan, Plans, SumPlan
 from tests.spectral.agreement import (
     NO_TRITON,
@@ -31,7 +31,11 @@ cuts = pytest.mark.parametrize("cut", CUTS)
 
 
 def use(monkeypatch, cut: str, sums: SumPlan = SUMS) -> None:
-    """Let the kernels divide every problem in one of the ways above."""
+    """Let the kernels divide every problem in one of the ways above.
+
+    Where columns are read again, what a step reads is loaded one step ahead, elsewhere two.
+    """
+    monkeypatch.setattr(triton_launch, "SHORT_STEP", 0 if "again" in cut else 1 << 13)
     monkeypatch.setattr(triton, "plans", lambda *sizes: Plans(CUTS[cut], CUTS[cut], sums))
 
 
@@ -110,9 +114,9 @@ def test_float32_in_every_cut_is_near_float64(cut, monkeypatch):
 @NO_TRITON
 @cuts
 def test_a_trial_has_the_same_bits_in_any_company(cut, monkeypatch):
-    """Alone, among others, among more, and beside one that has a NaN."""
+    """Alone, among others, and beside one that has a NaN."""
     use(monkeypatch, cut)
-    n, steps, batch, most = 19, 3, 9, 4
+    n, steps, batch, most = 19, 3, CUTS[cut].rows + 1, 3
     drawn = [(most, steps, batch, 2), (most, n, 2), (most, n), (most, batch, n), (most, n)]
     x, *rest = (draw(*shape, seed=i).float() for i, shape in enumerate(drawn))
     *rest, b = rest
@@ -126,12 +130,11 @@ def test_a_trial_has_the_same_bits_in_any_company(cut, monkeypatch):
         return [states, *torch.autograd.grad(states.sum() + last.square().sum(), leaves)]
 
     broken = x.clone()
-    broken[1, 1, 2, 0] = torch.nan
-    alone, several, all_of_them, beside_nan = run(1, x), run(3, x), run(most, x), run(3, broken)
-    assert beside_nan[0][1].isnan().any()
-    for one, three, four, hurt in zip(alone, several, all_of_them, beside_nan, strict=True):
+    broken[1, 1, 0, 0] = torch.nan
+    alone, together, beside_nan = run(1, x), run(most, x), run(most, broken)
+    assert all(result[1].isnan().any() for result in beside_nan)
+    for one, three, hurt in zip(alone, together, beside_nan, strict=True):
         assert torch.equal(one[0], three[0])
-        assert torch.equal(three, four[:3])
         assert torch.equal(three[[0, 2]], hurt[[0, 2]])
 
 

@@ -40,7 +40,7 @@ def pretend(monkeypatch, fastest: Plans) -> list[object]:
     """Let the kernels of ``fastest`` take half the time of others, and return a list of what is timed."""
     timed: list[object] = []
 
-    def time(run, plan):
+    def time(run, plan, busy):
         timed.append(plan)
         return 0.5 if plan in fastest else 1.0
 
@@ -74,7 +74,7 @@ def test_measured_plans_are_kept_in_the_process_and_in_a_file(monkeypatch, value
 
 def test_a_plan_that_is_hardly_faster_does_not_take_the_place_of_the_tables(monkeypatch):
     pretend(monkeypatch, OTHER)
-    monkeypatch.setattr(calibration, "_milliseconds", lambda run, plan: 0.97 if plan in OTHER else 1.0)
+    monkeypatch.setattr(calibration, "_milliseconds", lambda run, plan, busy: 0.97 if plan in OTHER else 1.0)
     monkeypatch.setenv("SPECTRAL_GPU_PLANS", "measure")
     assert calibration.plans_for(SHAPE, CPU) == TABLE
 
@@ -146,7 +146,7 @@ def test_a_kernel_that_cannot_run_is_never_chosen():
     def run(plan):
         raise RuntimeError("out of resources")
 
-    assert calibration._milliseconds(run, TABLE.forward) == float("inf")
+    assert calibration._milliseconds(run, TABLE.forward, lambda: None) == float("inf")
 
 
 @NO_TRITON
@@ -196,6 +196,9 @@ def test_the_table_follows_what_was_measured_on_an_h100():
     assert rows(128, 64, 64, 32) == [1, 1], "A and C in three-pass TF32 would not stay in registers"
     assert by_table(Shape(128, 32, 32, 32, 64), 132).forward.rows == 1, "tiles multiply in float32"
     assert by_table(Shape(1024, 64, 1, 128, 32), 132).forward == Plan(1, 16, 8)
+    assert [plan.warps for plan in by_table(Shape(128, 32, 1, 128, 32), 132)[:2]] == [4, 4]
+    assert [plan.warps for plan in by_table(Shape(128, 32, 16, 32, 32), 132)[:2]] == [2, 4]
+    assert [plan.warps for plan in by_table(Shape(256, 32, 1, 128, 32), 132)[:2]] == [4, 8]
     assert by_table(Shape(1, 1, 1, 1, 32), 132).backward == Plan(1, 1, 1)
 
 

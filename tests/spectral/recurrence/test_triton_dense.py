@@ -97,11 +97,22 @@ def test_a_loss_of_the_last_state_alone_makes_no_gradient_of_all_states(monkeypa
 def test_the_cut_follows_from_size_and_device():
     assert plan(170, 128, 132) == DensePlan(1, 16, 64, 11, 8)
     assert (plan(170, 128, 132).blocks(170), plan(170, 128, 132).parts(170)) == (11, 3)
-    assert plan(256, 128, 132).held == 10, "the rest of W is read at every step"
-    assert plan(256, 128, 132, 8).held == 5, "a number of float64 takes two registers"
+    assert plan(256, 128, 132).held == 8, "the rest of W is read at every step"
+    assert plan(256, 128, 132, 8).held == 4, "a number of float64 takes two registers"
     assert plan(64, 128, 132).warps == 4
-    assert [plan(128, rows, 132).rows for rows in (1, 264, 265, 10_000)] == [1, 1, 2, 4]
+    assert [plan(128, rows, 132).rows for rows in (1, 264, 265, 10_000)] == [1, 1, 2, 2]
+    assert plan(64, 10_000, 132).rows == 4
     assert plan(512, 128, 132) == DensePlan(2, 16, 128, 1, 16)
+
+
+def test_a_row_has_the_same_bits_however_many_share_its_program(monkeypatch):
+    z, h0, matrix = draw(4, 5, 19).requires_grad_(), draw(5, 19, seed=1), transition(19, 2, 2)
+    found = []
+    for cut in (DensePlan(1, 16, 32, 2, 4), DensePlan(2, 16, 32, 2, 4), DensePlan(4, 16, 32, 0, 4)):
+        monkeypatch.setattr(triton_dense, "plan", lambda *sizes, cut=cut: cut)
+        states = recurrence(z, h0, matrix, Activation("tanh"), backend="triton_dense")
+        found.append([states, *gradients(states, [z])])
+    assert all(torch.equal(one, other) for others in found[1:] for one, other in zip(found[0], others, strict=True))
 
 
 @pytest.mark.parametrize("size", [1, 15, 64, 65, 100, 128, 129, 170, 200, 256, 257, 512])

@@ -9,9 +9,10 @@ from tests.workers.training.test_metrics import Drawn, DrawnValues, Letters, dat
 from workers.tasks import Task
 from workers.tasks.adding import Adding
 from workers.tasks.copy_memory import Copy
+from workers.training import device_draws, fused
 from workers.training import feed as feed_module
-from workers.training import fused
 from workers.training.batches import Batch, TaskData
+from workers.training.device_draws import draws_of
 from workers.training.feed import BatchFeed
 
 CPU = torch.device("cpu")
@@ -54,14 +55,37 @@ def test_blocks_have_the_batches_of_their_steps(task: Task, block: int, monkeypa
     assert places == {name: tensor.data_ptr() for name, tensor in found.block.items()}
 
 
+@pytest.mark.parametrize("size", [1, 5, 16])
+@pytest.mark.parametrize("task", [Adding(length=7), Adding(length=40), Copy(length=1), Copy(length=30)], ids=str)
+def test_the_device_draws_what_the_task_draws(task: Task, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "MOST_STEPS", 3)
+    data = TaskData(task, None, CPU, torch.float32)
+    draws = draws_of(task, size, CPU)
+    assert draws is not None
+    found = BatchFeed(data, SEEDS, STEPS, size, CPU, draws)
+    orders = [data.order(seed, size) for seed in SEEDS]
+    for done in range(5):
+        found.load()
+        batch = fused.batch(found, data)
+        assert_same(batch, data.batch(orders, SEEDS, [step + done for step in STEPS], size))
+        assert batch.inputs.transpose(1, 2).is_contiguous()
+        found.advance()
+
+
+def test_the_host_draws_what_the_device_would_draw_otherwise(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(device_draws, "MULTIPLIER", device_draws.MULTIPLIER + 2)
+    assert draws_of(Adding(length=40), 8, CPU) is None
+    assert "a GPU would draw others" in caplog.text
+    assert draws_of(Drawn(), 8, CPU) is None
+
+
 def test_numbers_lie_in_the_order_in_which_networks_read_them() -> None:
-    found = BatchFeed(data_of(Adding(length=6)), SEEDS, STEPS, SIZE, CPU)
-    found.load()
-    assert found.batch().inputs.transpose(1, 2).is_contiguous()
-    data = data_of(Drawn())
-    drawn = BatchFeed(data, SEEDS, STEPS, SIZE, CPU)
-    drawn.load()
-    assert fused.batch(drawn, data).inputs.transpose(1, 2).is_contiguous()
+    for data in (data_of(Adding(length=6)), data_of(Drawn())):
+        found = BatchFeed(data, SEEDS, STEPS, SIZE, CPU)
+        found.load()
+        assert fused.batch(found, data).inputs.transpose(1, 2).is_contiguous()
 
 
 def test_an_error_of_the_thread_in_the_background_is_raised() -> None:

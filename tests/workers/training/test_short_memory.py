@@ -12,7 +12,7 @@ from tests.workers.examples import make_trial
 from tests.workers.training.runs import CPU, assert_same_bits, run, trainer, values
 from workers.training import pack_size
 from workers.training.batches import TaskData
-from workers.training.pack import TrainingPack
+from workers.training.pack import StepOptions, TrainingPack
 from workers.training.pack_size import trials_at_once
 from workers.training.step_graph import StepGraph
 from workers.training.trainer import Trainer
@@ -79,6 +79,22 @@ def test_a_trial_that_does_not_fit_by_itself_fails(monkeypatch: pytest.MonkeyPat
         run(trainer(SPECS))
 
 
+def test_a_trial_that_does_not_fit_with_a_graph_goes_on_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = values(run(trainer(SPECS[:1])), 0)
+    gradients = TrainingPack._gradients
+
+    def short(self: TrainingPack, *arguments: Any, **named: Any) -> Any:
+        if self.options.graph and max(self._done) >= 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return gradients(self, *arguments, **named)
+
+    monkeypatch.setattr(TrainingPack, "_gradients", short)
+    data = TaskData(SPECS[0].task, None, CPU, torch.float32)
+    found = Trainer([TrainingState.start(SPECS[0])], data, CPU, options=StepOptions(True, False, True))
+    assert values(run(found), 0) == expected
+    assert not found._pack.options.graph
+
+
 def test_a_step_that_was_stopped_halfway_is_not_continued(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = short_of(2, monkeypatch, late=True)
     with pytest.raises(torch.OutOfMemoryError):
@@ -133,7 +149,7 @@ class Timed:
 
     def size(self, count: int) -> int:
         states = [TrainingState.start(SPECS[0])] * count
-        return trials_at_once(states, None, torch.device("cuda"))  # type: ignore[arg-type]
+        return trials_at_once(states, None, torch.device("cuda", 0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
