@@ -8,7 +8,6 @@ ICML 2018.
 
 from spectral import compat
 from spectral.cpu.threads import torch_on_one_thread
-from spectral.cpu.transition import sums_of_squares
 from spectral.errors import (
     ArgumentTypeError,
     BandError,
@@ -37,7 +36,7 @@ from spectral.rnn import SpectralRNN
 from spectral.roles import ParameterRole, parameter_roles
 from spectral.scan import ScannedStep
 from spectral.singular_values import singular_map
-from spectral.stacking import stack_trials
+from spectral.stacking import norms_of_trials, stack_trials
 from spectral.svd import SVD
 from spectral.transition import Transition
 
@@ -72,6 +71,7 @@ __all__ = [
     "last_state",
     "layer",
     "normalize_reflectors_",
+    "norms_of_trials",
     "parameter_roles",
     "parametrize",
     "recurrence",
@@ -79,6 +79,5 @@ __all__ = [
     "singular_map",
     "spectral_svd",
     "stack_trials",
-    "sums_of_squares",
     "torch_on_one_thread",
 ]

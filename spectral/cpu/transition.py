@@ -5,7 +5,6 @@ in an order that its own sizes decide.
 """
 
 import ctypes
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -135,17 +134,3 @@ def squares(x: Tensor) -> Tensor:
     size = library.integers(trials, rows, columns)
     library.required(x.dtype).spectral_squares(size, ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(sums.data_ptr()))
     return sums
-
-
-def sums_of_squares(tensors: Sequence[Tensor]) -> Tensor:
-    """Return the sum of all squares of each trial, shape (K,), of tensors of shape (K, ...).
-
-    It is in float64 where compiled code runs, and further zero columns then change no bit of it. Elsewhere it is in the
-    dtype of the tensors.
-    """
-    if not runs(*tensors):
-        return torch.stack([tensor.flatten(1).square().sum(1) for tensor in tensors], 1).sum(1)
-    total = squares(tensors[0])
-    for tensor in tensors[1:]:
-        total += squares(tensor)
-    return total

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from spectral import ParameterRole, sums_of_squares
+from spectral import ParameterRole, norms_of_trials
 from workers.spec.training import TrainingSpec
 from workers.spec.trial import TrialSpec
 from workers.training.lr_schedules import PackedSchedule, decays, full_rate
@@ -99,7 +99,7 @@ class PackedOptimizer(ABC):
         Returns:
             The norm of each trial's whole gradient before clipping, shape (K,).
         """
-        norm = norms(list(gradients.values()))
+        norm = norms_of_trials(list(gradients.values()))
         # As torch's clip_grad_norm_ does it.
         scale = None if self.limits is None else (self.limits / (norm + 1e-6)).clamp(max=1.0)
         factor = self.schedule(self.steps)
@@ -226,17 +226,6 @@ OPTIMIZERS: dict[str, type[PackedOptimizer]] = {
     "sgd": PackedSGD,
 }
 """The optimisers by their name in a sweep."""
-
-
-def norms(gradients: Sequence[Tensor]) -> Tensor:
-    """Return the norm of each trial's whole gradient, shape (K,).
-
-    On a CPU the bits of a trial's norm are the same in every pack: further zero columns of reflectors change nothing.
-
-    Args:
-        gradients: The gradients of the parameters, each of shape (K, ...).
-    """
-    return sums_of_squares(gradients).sqrt().to(gradients[0].dtype)
 
 
 def expand_to(values: Tensor, tensor: Tensor) -> Tensor:
