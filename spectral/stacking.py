@@ -1,10 +1,11 @@
-"""Stacking the tensors of K trials along a new first axis."""
+"""The tensors of K trials along a first axis: stacking them, and their norms."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from spectral.cpu import transition as cpu
 from spectral.errors import PackError
 
 
@@ -37,6 +38,26 @@ def stack_trials(tensors: Sequence[Tensor]) -> Tensor:
         )
     width = max(t.shape[-1] if t.dim() else 0 for t in tensors)
     return torch.stack([nn.functional.pad(t, (0, width - t.shape[-1])) if t.dim() else t for t in tensors])
+
+
+def norms_of_trials(tensors: Sequence[Tensor]) -> Tensor:
+    """Return for each trial the norm of all its numbers in some tensors, such as that of its whole gradient.
+
+    On a CPU, with the compiled code, the bits of a trial's norm are the same in every pack: further zero columns of
+    reflectors change nothing.
+
+    Args:
+        tensors: At least one tensor, each of shape (K, ...).
+
+    Returns:
+        The norms, shape (K,).
+    """
+    if not cpu.runs(*tensors):
+        return torch.stack([tensor.flatten(1).square().sum(1) for tensor in tensors], 1).sum(1).sqrt()
+    total = cpu.squares(tensors[0])
+    for tensor in tensors[1:]:
+        total += cpu.squares(tensor)
+    return total.sqrt().to(tensors[0].dtype)
 
 
 def check_trial(k: int, trials: int | None) -> None:

@@ -13,7 +13,7 @@ SMALL_MATRICES = 7
 """How many (M, M) matrices forward keeps for backward."""
 
 
-class Plan(NamedTuple):
+class FactorsPlan(NamedTuple):
     """How a kernel divides the rows of a trial; nothing in it but the number of blocks depends on other trials."""
 
     width: int
@@ -28,10 +28,10 @@ class Plan(NamedTuple):
     """How many blocks of rows are on their way from memory at a time; more take longer to compile."""
 
 
-def plan(m1: int, m2: int) -> Plan:
+def plan(m1: int, m2: int) -> FactorsPlan:
     """Return how the kernels divide the work for m1 and m2 reflectors."""
     width = padded(m1, m2)
-    return Plan(width, 32, 2, 4 if width == 16 else 8, 3)
+    return FactorsPlan(width, 32, 2, 4 if width == 16 else 8, 3)
 
 
 def padded(m1: int, m2: int) -> int:

@@ -20,7 +20,7 @@ from spectral.recurrence import triton_launch, triton_sums
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.triton_calibration import plans_for
 from spectral.recurrence.triton_device import installed, interpreted
-from spectral.recurrence.triton_plans import Plans, Shape
+from spectral.recurrence.triton_plans import Plans, PlanShape
 from spectral.transition import Matrix, factors
 
 LARGEST_SIZE, LARGEST_RANK = 1024, 64
@@ -100,7 +100,7 @@ def plans(h0: Tensor, a: Tensor) -> Plans:
     """Return how the kernels divide the work for h0 (B, n) and A (n, r), each with a leading K in a pack."""
     trials = h0.shape[0] if h0.dim() == 3 else 1
     bits = 64 if a.dtype == torch.float64 else 32
-    return plans_for(Shape(h0.shape[-1], a.shape[-1], trials, h0.shape[-2], bits), h0.device)
+    return plans_for(PlanShape(h0.shape[-1], a.shape[-1], trials, h0.shape[-2], bits), h0.device)
 
 
 def _run(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -35,7 +35,16 @@ from spectral.errors import OptionError
 from spectral.recurrence import triton_launch, triton_sums
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.triton_device import processors_of
-from spectral.recurrence.triton_plans import Plan, Plans, Shape, SumPlan, bucket, by_table, candidates, sum_candidates
+from spectral.recurrence.triton_plans import (
+    Plan,
+    Plans,
+    PlanShape,
+    SumPlan,
+    bucket,
+    by_table,
+    candidates,
+    sum_candidates,
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +60,10 @@ ELEMENTS, STEPS = 1 << 25, 512
 MEASURED_BY_HAND = ((9, 0),)
 """Compute capabilities of the devices on which the table was measured."""
 
-_plans: dict[tuple[torch.device, Shape], Plans] = {}
+_plans: dict[tuple[torch.device, PlanShape], Plans] = {}
 
 
-def plans_for(shape: Shape, device: torch.device) -> Plans:
+def plans_for(shape: PlanShape, device: torch.device) -> Plans:
     """Return how the kernels divide a problem of this shape on a device; the same for the whole process.
 
     Raises:
@@ -73,7 +82,7 @@ def forget() -> None:
     _plans.clear()
 
 
-def _find(shape: Shape, device: torch.device) -> Plans:
+def _find(shape: PlanShape, device: torch.device) -> Plans:
     """Return the plans for a shape that this process has not met."""
     table = by_table(shape, processors_of(device))
     source = os.environ.get("SPECTRAL_GPU_PLANS") or "auto"
@@ -98,7 +107,7 @@ def _is_unknown(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) not in MEASURED_BY_HAND
 
 
-def measure(shape: Shape, device: torch.device, table: Plans) -> Plans:
+def measure(shape: PlanShape, device: torch.device, table: Plans) -> Plans:
     """Return the fastest plans, each candidate compiled and timed on a short problem; the table's if none is faster."""
     start = time.monotonic()
     problem = _Problem(shape, device)
@@ -152,7 +161,7 @@ class _Problem:
         device: The device.
     """
 
-    def __init__(self, shape: Shape, device: torch.device) -> None:
+    def __init__(self, shape: PlanShape, device: torch.device) -> None:
         n, r, trials, batch = shape.size, shape.rank, shape.trials, shape.batch
         steps = max(8, min(STEPS, ELEMENTS // (trials * batch * n)))
 
@@ -187,26 +196,26 @@ class _Problem:
         triton_sums.fill(self.results, self.delta, self.states, self.h0, self.skinny, self.q, self.x, plan)
 
 
-def read(path: Path) -> dict[Shape, Plans]:
+def read(path: Path) -> dict[PlanShape, Plans]:
     """Return the plans in a file; none if it is missing, or is no such file."""
     try:
         entries = json.loads(path.read_text())
         return {
-            Shape(*shape): Plans(Plan(*forward), Plan(*backward), SumPlan(*sums))
+            PlanShape(*shape): Plans(Plan(*forward), Plan(*backward), SumPlan(*sums))
             for shape, (forward, backward, sums) in entries
         }
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def write(path: Path, plans: dict[Shape, Plans]) -> None:
+def write(path: Path, plans: dict[PlanShape, Plans]) -> None:
     """Write plans to a file, at once for whoever reads it."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
         json.dump(list(plans.items()), file)
     os.replace(file.name, path)
 
 
-def _keep(path: Path, shape: Shape, plans: Plans) -> Plans:
+def _keep(path: Path, shape: PlanShape, plans: Plans) -> Plans:
     """Add plans to a file, and return them, or those that another process has added meanwhile."""
     try:
         with path.with_suffix(".lock").open("w") as lock:
@@ -221,7 +230,7 @@ def _keep(path: Path, shape: Shape, plans: Plans) -> Plans:
         return plans
 
 
-def _pinned(path: Path) -> dict[Shape, Plans]:
+def _pinned(path: Path) -> dict[PlanShape, Plans]:
     """Return the plans in a file that the user names."""
     found = read(path)
     if not found:

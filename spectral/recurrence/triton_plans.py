@@ -71,7 +71,7 @@ class Plans(NamedTuple):
     sums: SumPlan
 
 
-class Shape(NamedTuple):
+class PlanShape(NamedTuple):
     """What a plan depends on."""
 
     size: int
@@ -86,13 +86,13 @@ class Shape(NamedTuple):
     """Bits of a number in which the kernels add: 32 or 64."""
 
 
-def bucket(shape: Shape) -> Shape:
+def bucket(shape: PlanShape) -> PlanShape:
     """Return the shape with every size rounded up to a power of two; shapes of one bucket have the same plans."""
     size, rank, trials, batch, bits = shape
-    return Shape(power_of_two(size), power_of_two(rank), power_of_two(trials), power_of_two(batch), bits)
+    return PlanShape(power_of_two(size), power_of_two(rank), power_of_two(trials), power_of_two(batch), bits)
 
 
-def candidates(shape: Shape) -> list[Plan]:
+def candidates(shape: PlanShape) -> list[Plan]:
     """Return plans that may be the fastest for one direction.
 
     Args:
@@ -108,7 +108,7 @@ def candidates(shape: Shape) -> list[Plan]:
     return rows
 
 
-def sum_candidates(shape: Shape) -> list[SumPlan]:
+def sum_candidates(shape: PlanShape) -> list[SumPlan]:
     """Return plans that may be the fastest for the sums; the argument as in ``candidates``."""
     if shape.bits != 32:
         return []
@@ -116,7 +116,7 @@ def sum_candidates(shape: Shape) -> list[SumPlan]:
     return [SumPlan(tile, block, warps, 3) for tile, block, warps in shapes if block <= max(64, shape.size)]
 
 
-def by_table(shape: Shape, processors: int) -> Plans:
+def by_table(shape: PlanShape, processors: int) -> Plans:
     """Return plans that are good on an H100.
 
     Args:

@@ -79,8 +79,8 @@ import os
 import torch
 os.environ["SPECTRAL_GPU_PLANS"] = "measure"
 from spectral.recurrence.triton_calibration import plans_for
-from spectral.recurrence.triton_plans import Shape
-print(plans_for(Shape(64, 16, 4, 32, 32), torch.device("cuda", 0)))
+from spectral.recurrence.triton_plans import PlanShape
+print(plans_for(PlanShape(64, 16, 4, 32, 32), torch.device("cuda", 0)))
 """
 
 

@@ -21,7 +21,7 @@ from workers.tasks import MASKED, Task
 from workers.training.batches import Batch, TaskData
 from workers.training.feed import BatchFeed
 from workers.training.optimizers import EPS, PackedOptimizer
-from workers.training.records import Records
+from workers.training.records import StepRecords
 
 CHUNK = 1024
 """Numbers that a program of the optimiser's kernels updates."""
@@ -113,7 +113,7 @@ class FusedUpdate:
         place: The counter of the feed (``BatchFeed.at``), which a step moves on.
     """
 
-    def __init__(self, optimizer: PackedOptimizer, model: PackedModel, records: Records, place: Tensor) -> None:
+    def __init__(self, optimizer: PackedOptimizer, model: PackedModel, records: StepRecords, place: Tensor) -> None:
         self._optimizer, self._model, self._records, self._place = optimizer, model, records, place
         named = model.parameters
         self._flat = _flattened(named)

@@ -21,7 +21,7 @@ from workers.training.diagnostics import LastStep, measure
 from workers.training.feed import BatchFeed
 from workers.training.metrics import losses, scores
 from workers.training.optimizers import OPTIMIZERS
-from workers.training.records import Records
+from workers.training.records import StepRecords
 from workers.training.step_graph import StepGraph
 from workers.training.training_state import TrainingState
 
@@ -50,7 +50,7 @@ class Readings(NamedTuple):
     spectrum_distance: float | None
 
 
-class Gradients(NamedTuple):
+class StepGradients(NamedTuple):
     """What a step computes before it changes anything.
 
     Attributes:
@@ -133,7 +133,7 @@ class TrainingPack:
         self._zeros = self._model.zeros(size)
         self._top = self._model.top(self._zeros).clone()
         rows = len(states)
-        self._records = Records(
+        self._records = StepRecords(
             torch.stack([state.loss_sum for state in states]).to(device),
             torch.zeros(rows, dtype=torch.int64, device=device),
             *torch.zeros(2, rows, dtype=torch.float64, device=device).unbind(),
@@ -208,7 +208,7 @@ class TrainingPack:
             self._fused.step(gradients, found.loss)
         self._whole = True
 
-    def _gradients(self, batch: Batch, *, probe: bool) -> Gradients:
+    def _gradients(self, batch: Batch, *, probe: bool) -> StepGradients:
         """Compute a step as far as it changes nothing."""
         parameters = self._model.parameters
         h0 = self._first_states(batch).requires_grad_(probe)
@@ -225,9 +225,9 @@ class TrainingPack:
             loss, slope = fused.loss_and_gradient(self._task, outputs.detach(), batch.targets)
             found = torch.autograd.grad(outputs, wanted, slope)
         own = found[: len(parameters)]
-        return Gradients(own, loss.detach(), state.detach(), (found[-2], found[-1]) if probe else None)
+        return StepGradients(own, loss.detach(), state.detach(), (found[-2], found[-1]) if probe else None)
 
-    def _keep_probe(self, batch: Batch, found: Gradients) -> None:
+    def _keep_probe(self, batch: Batch, found: StepGradients) -> None:
         """Record what a probed step measures."""
         assert found.state is not None
         self._top.copy_(self._model.top(found.carried))

@@ -42,7 +42,7 @@ SECONDS = 0.03
 
 
 @dataclass(frozen=True)
-class Capacity:
+class GpuCapacity:
     """What was measured of packs of some shape.
 
     Attributes:
@@ -90,9 +90,9 @@ def trials_at_once(states: Sequence[TrainingState], data: TaskData, device: torc
     return size
 
 
-def _measured(state: TrainingState, count: int, data: TaskData, device: torch.device) -> Capacity:
+def _measured(state: TrainingState, count: int, data: TaskData, device: torch.device) -> GpuCapacity:
     """Time packs of more and more copies of one trial, up to ``count``."""
-    found, rate, memory = Capacity(1, True, 0, 0), 0.0, {}
+    found, rate, memory = GpuCapacity(1, True, 0, 0), 0.0, {}
     for size in [*(2**i for i in range(count.bit_length()) if 2**i < count), count]:
         if found.each and size > found.fitting(_memory(device)):
             break  # more may pay, as far as they fit
@@ -151,14 +151,14 @@ def _file(spec: TrialSpec, device: torch.device) -> Path:
     return user_cache_path("spectral") / "pack_sizes" / f"{digest}.json"
 
 
-def _known(spec: TrialSpec, device: torch.device) -> Capacity | None:
+def _known(spec: TrialSpec, device: torch.device) -> GpuCapacity | None:
     try:
-        return Capacity(**json.loads(_file(spec, device).read_bytes()))
+        return GpuCapacity(**json.loads(_file(spec, device).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _keep(spec: TrialSpec, device: torch.device, found: Capacity) -> None:
+def _keep(spec: TrialSpec, device: torch.device, found: GpuCapacity) -> None:
     path = _file(spec, device)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Records(NamedTuple):
+class StepRecords(NamedTuple):
     """Sums and failures of the K trials of a pack, each of shape (K,). Steps change them in place.
 
     Attributes:

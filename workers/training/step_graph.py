@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 PACE = 16
 """The host is at most twice so many steps ahead of the device."""
 
-Step = Callable[[bool], None]
+TrainingStep = Callable[[bool], None]
 """A training step. Its argument says whether the step is probed."""
 
 
@@ -54,7 +54,7 @@ class StepGraph:
         """Whether steps are replayed now."""
         return bool(self._graphs)
 
-    def run(self, step: Step, rehearse: Callable[[], object], *, probe: bool) -> None:
+    def run(self, step: TrainingStep, rehearse: Callable[[], object], *, probe: bool) -> None:
         """Do a step.
 
         Args:
@@ -83,7 +83,7 @@ class StepGraph:
             graph.reset()
         self._graphs, self._pool = {}, None
 
-    def _capture(self, step: Step, rehearse: Callable[[], object], probe: bool) -> bool:
+    def _capture(self, step: TrainingStep, rehearse: Callable[[], object], probe: bool) -> bool:
         """Capture a step, and return whether that succeeded; if not, say why and capture no more."""
         try:
             if not self._graphs:
@@ -118,7 +118,7 @@ class StepGraph:
         finally:
             torch.cuda.set_sync_debug_mode(mode)
 
-    def _captured(self, step: Step, probe: bool) -> torch.cuda.CUDAGraph:
+    def _captured(self, step: TrainingStep, probe: bool) -> torch.cuda.CUDAGraph:
         graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         torch.cuda.synchronize(self._device)

@@ -11,7 +11,7 @@ from spectral.recurrence.triton_plans import (
     TILES,
     Plan,
     Plans,
-    Shape,
+    PlanShape,
     SumPlan,
     bucket,
     by_table,
@@ -22,7 +22,7 @@ from spectral.recurrence.triton_plans import (
 from tests.spectral.agreement import NO_TRITON
 
 CPU = torch.device("cpu")
-SHAPE = Shape(128, 32, 32, 32, 32)
+SHAPE = PlanShape(128, 32, 32, 32, 32)
 TABLE = by_table(SHAPE, 1)
 OTHER = Plans(Plan(8, 4, 32), Plan(8, 4, 32), SumPlan(32, 128, 8, 3))
 
@@ -153,7 +153,7 @@ def test_a_kernel_that_cannot_run_is_never_chosen():
 def test_every_candidate_runs_on_the_problem_that_is_timed(monkeypatch):
     """Under the interpreter, without a clock."""
     monkeypatch.setattr(calibration, "ELEMENTS", 1)
-    shape = Shape(32, 8, 2, 2, 32)
+    shape = PlanShape(32, 8, 2, 2, 32)
     problem = calibration._Problem(shape, CPU)
     found = []
     for plan in [by_table(shape, 1).forward, *candidates(shape)[-2:]]:
@@ -171,11 +171,11 @@ def test_candidates_fit_the_hardware():
     """At most 16 warps, sides of products that Triton takes, and constants that a thread's registers can hold."""
     for n in (1, 16, 32, 128, 256, 512, 1024):
         for r in (1, 2, 8, 32, 64):
-            for plan in candidates(Shape(n, r, 1, 128, 32)):
+            for plan in candidates(PlanShape(n, r, 1, 128, 32)):
                 assert 1 <= plan.warps <= 16
                 assert plan.rows == 1 or (plan.rows in TILES and n // plan.warps >= 16 and plan.held == r)
                 assert r % plan.held == 0
-            assert all(plan.rows == 1 for plan in candidates(Shape(n, r, 1, 128, 64)))
+            assert all(plan.rows == 1 for plan in candidates(PlanShape(n, r, 1, 128, 64)))
 
 
 def test_ranges_cover_the_rows_whatever_the_number_of_trials():
@@ -189,19 +189,19 @@ def test_ranges_cover_the_rows_whatever_the_number_of_trials():
 
 def test_the_table_follows_what_was_measured_on_an_h100():
     def rows(*shape):
-        return [plan.rows for plan in by_table(Shape(*shape, 32), 132)[:2]]
+        return [plan.rows for plan in by_table(PlanShape(*shape, 32), 132)[:2]]
 
     assert rows(128, 32, 1, 128) == rows(128, 32, 16, 32) == rows(512, 32, 64, 32) == [1, 1]
     assert rows(128, 32, 32, 32) == rows(256, 32, 32, 32) == [8, 8]
     assert rows(128, 64, 64, 32) == [1, 1], "A and C in three-pass TF32 would not stay in registers"
-    assert by_table(Shape(128, 32, 32, 32, 64), 132).forward.rows == 1, "tiles multiply in float32"
-    assert by_table(Shape(1024, 64, 1, 128, 32), 132).forward == Plan(1, 16, 8)
-    assert [plan.warps for plan in by_table(Shape(128, 32, 1, 128, 32), 132)[:2]] == [4, 4]
-    assert [plan.warps for plan in by_table(Shape(128, 32, 16, 32, 32), 132)[:2]] == [2, 4]
-    assert [plan.warps for plan in by_table(Shape(256, 32, 1, 128, 32), 132)[:2]] == [4, 8]
-    assert by_table(Shape(1, 1, 1, 1, 32), 132).backward == Plan(1, 1, 1)
+    assert by_table(PlanShape(128, 32, 32, 32, 64), 132).forward.rows == 1, "tiles multiply in float32"
+    assert by_table(PlanShape(1024, 64, 1, 128, 32), 132).forward == Plan(1, 16, 8)
+    assert [plan.warps for plan in by_table(PlanShape(128, 32, 1, 128, 32), 132)[:2]] == [4, 4]
+    assert [plan.warps for plan in by_table(PlanShape(128, 32, 16, 32, 32), 132)[:2]] == [2, 4]
+    assert [plan.warps for plan in by_table(PlanShape(256, 32, 1, 128, 32), 132)[:2]] == [4, 8]
+    assert by_table(PlanShape(1, 1, 1, 1, 32), 132).backward == Plan(1, 1, 1)
 
 
 def test_bucket_rounds_up():
-    assert bucket(Shape(100, 20, 3, 33, 32)) == Shape(128, 32, 4, 64, 32)
+    assert bucket(PlanShape(100, 20, 3, 33, 32)) == PlanShape(128, 32, 4, 64, 32)
     assert bucket(SHAPE) == SHAPE
