@@ -42,6 +42,11 @@ def processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
 
 
+def device_of(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which kernels start on the device of the tensor."""
+    return torch.cuda.device(tensor.device) if tensor.device.type == "cuda" else contextlib.nullcontext()
+
+
 def launch(name: str, grid: tuple[int, ...], like: Tensor, arguments: Sequence[Any], **options: Any) -> None:
     """Start a kernel on the device of a tensor.
 
@@ -53,7 +58,7 @@ def launch(name: str, grid: tuple[int, ...], like: Tensor, arguments: Sequence[A
         options: Its compile-time constants and the number of warps.
     """
     kernel = _kernel(name)
-    with torch.cuda.device(like.device) if like.device.type == "cuda" else contextlib.nullcontext():
+    with device_of(like):
         kernel[grid](*arguments, **options)
 
 

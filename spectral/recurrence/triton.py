@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spectral.gpu.device import installed
 from spectral.operators import Operator, present
 from spectral.recurrence import triton_launch, triton_sums
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.triton_calibration import plans_for
-from spectral.recurrence.triton_device import installed, interpreted
+from spectral.recurrence.triton_device import interpreted
 from spectral.recurrence.triton_plans import Plans, PlanShape
 from spectral.transition import Matrix, factors
 

@@ -5,8 +5,6 @@ with W. The kernels are in triton_dense_kernels.py. What they keep on the chip, 
 in this folder. Every sum is in the dtype of W, with neither TF32 nor half precision.
 """
 
-import contextlib
-import functools
 import importlib
 from typing import Any, NamedTuple
 
@@ -14,9 +12,11 @@ import torch
 from torch import Tensor
 
 from spectral import packed_linear
+from spectral.gpu.device import device_of
 from spectral.operators import Operator, absent, present
 from spectral.recurrence.activation import Activation
 from spectral.recurrence.reductions import product_over_rows, rows, sum_of_signed
+from spectral.recurrence.triton_device import processors_of
 from spectral.transition import Matrix
 from spectral.transition import dense as dense_transition
 
@@ -220,7 +220,7 @@ def _run_backward(
 
 def _gradient_of_w(delta: Tensor, states: Tensor, h0: Tensor) -> Tensor:
     """Return the sum over steps and rows of delta_t^T h_{t-1}, shape (n, n)."""
-    if delta.dim() == 4 and delta.shape[0] * (-(-delta.shape[-1] // 64)) ** 2 < _processors(delta.device):
+    if delta.dim() == 4 and delta.shape[0] * (-(-delta.shape[-1] // 64)) ** 2 < processors_of(delta.device):
         # A batched product cuts only the result into blocks, each of which then walks all rows alone, while a product
         # of two matrices divides the rows among blocks too.
         return torch.stack([_gradient_of_w(*trial) for trial in zip(delta, states, h0, strict=True)])
@@ -303,7 +303,7 @@ def _launch(
     exchange = w.new_empty(trials, groups, 2, cut.rows, width)
     sizes = {"BLOCK": cut.block, "BLOCKS": blocks, "PART": cut.part, "PARTS": parts}
     unrolled = blocks if blocks * parts <= UNROLLED_TILES else max(1, cut.held)
-    with torch.cuda.device(like.device) if like.device.type == "cuda" else contextlib.nullcontext():
+    with device_of(like):
         kernels.pack[(blocks * parts, trials)](w.contiguous(), packed, n, BACK=name == "backward", **sizes)
         getattr(kernels, name)[(groups, trials)](
             *(x.contiguous() for x in inputs),
@@ -330,15 +330,9 @@ def _launch(
 def _plan(states: Tensor) -> DensePlan:
     """Return the plan for states of shape (T, B, n), or (K, T, B, n)."""
     trials, batch, n = states.shape[:-3].numel(), *states.shape[-2:]
-    return plan(n, trials * batch, _processors(states.device), states.element_size())
+    return plan(n, trials * batch, processors_of(states.device), states.element_size())
 
 
 def _groups(states: Tensor) -> int:
     """Return how many programs run the rows of one trial."""
     return -(-states.shape[-2] // _plan(states).rows)
-
-
-@functools.cache
-def _processors(device: torch.device) -> int:
-    """Return the number of multiprocessors; 1 for the interpreter, so that small problems take every path."""
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1

@@ -1,23 +1,14 @@
 """What Triton runs on, and how it multiplies. The package triton is imported on first use."""
 
-import contextlib
 import functools
 import importlib
-import importlib.util
 import os
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 PRECISIONS = {"highest": "tf32x3", "high": "tf32x3", "medium": "tf32"}
 """Triton's name for what ``torch.get_float32_matmul_precision()`` asks for; see ``Products``."""
-
-
-@functools.cache
-def installed() -> bool:
-    """Return whether the package triton is installed."""
-    return importlib.util.find_spec("triton") is not None
 
 
 def interpreted() -> bool:
@@ -29,11 +20,6 @@ def interpreted() -> bool:
 def processors_of(device: torch.device) -> int:
     """Return the number of multiprocessors; 1 under the interpreter, so that small problems take every path."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-
-
-def device_of(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which kernels start on the device of the tensor."""
-    return torch.cuda.device(tensor.device) if tensor.device.type == "cuda" else contextlib.nullcontext()
 
 
 class Products(NamedTuple):

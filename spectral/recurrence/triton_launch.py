@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
+from spectral.gpu.device import device_of, power_of_two
 from spectral.recurrence.activation import Activation
-from spectral.recurrence.triton_device import device_of, products
-from spectral.recurrence.triton_plans import SMALLEST_SIDE, Plan, power_of_two
+from spectral.recurrence.triton_device import products
+from spectral.recurrence.triton_plans import SMALLEST_SIDE, Plan
 
 SHORT_STEP = 1 << 13
 """Entries of A up to which a program of one row loads what it reads two steps ahead, not one."""

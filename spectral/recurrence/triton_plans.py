@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from spectral.gpu.device import power_of_two
+
 RESIDENT = 1 << 15
 """Entries of A up to which a program of one row reads A and C once for the whole sequence.
 
@@ -175,8 +177,3 @@ def ranges(rows: int, size: int, plan: SumPlan, processors: int) -> tuple[int, i
     parts = max(1, min(processors * plan.share // blocks, rows // SHORTEST_RANGE))
     span = -(-rows // (parts * ROUND)) * ROUND
     return -(-rows // span), span
-
-
-def power_of_two(size: int) -> int:
-    """Return the smallest power of two that is at least ``size``."""
-    return 1 << max(size - 1, 0).bit_length()

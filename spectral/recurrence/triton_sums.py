@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from spectral.gpu.device import device_of, power_of_two
 from spectral.operators import absent, present
-from spectral.recurrence.triton_device import device_of, processors_of, products
-from spectral.recurrence.triton_plans import SMALLEST_SIDE, SumPlan, power_of_two, ranges
+from spectral.recurrence.triton_device import processors_of, products
+from spectral.recurrence.triton_plans import SMALLEST_SIDE, SumPlan, ranges
 
 
 class Sums(NamedTuple):
