@@ -72,10 +72,10 @@ def factors(matrix: Matrix) -> Factors:
     assert isinstance(matrix, Transition), "factors cannot be computed from W alone"
     sigma, u, v = matrix
     operator = FACTORS
-    if _runs_on_cpu(sigma, u, v):
-        operator = ON_CPU
-    elif _runs_on_gpu(sigma, u, v):
+    if _runs_on_gpu(sigma, u, v):
         operator = ON_GPU
+    elif _runs_on_cpu(sigma, u, v):
+        operator = ON_CPU
     with without_autocast(sigma.device):
         return Factors(sigma, *operator(sigma, u, v)[:2])
 

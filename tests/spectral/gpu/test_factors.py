@@ -137,6 +137,7 @@ def test_on_a_gpu_the_transition_is_one_launch_each_way(monkeypatch):
 
 def test_sizes_beyond_the_kernels_take_torchs_operators(monkeypatch):
     monkeypatch.setattr(device, "runs", lambda *_: True)
+    monkeypatch.setattr(module, "_runs_on_cpu", lambda *_: False)
     assert factors.fits(1024, 32, 32)
     assert not factors.fits(100, 33, 1)
     assert not factors.fits(4, 0, 0)

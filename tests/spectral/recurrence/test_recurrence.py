@@ -291,6 +291,8 @@ def test_gradcheck_of_the_hand_written_backwards(name, lead):
     ],
 )
 def test_layer_agrees_with_the_reference(backend, lead, name, loss_reads, n, m1, m2, steps, batch, features):
+    if backend.startswith("triton"):
+        batch = min(batch, 5)  # an interpreter runs one row after another
     x, h0 = draw(*lead, steps, batch, features), draw(*lead, batch, n, seed=1).requires_grad_()
     weight, bias = draw(*lead, n, features, seed=2).requires_grad_(), draw(*lead, n, seed=3).requires_grad_()
     matrix, b = transition(n, m1, m2, lead=lead), offset(name, n, lead=lead)
