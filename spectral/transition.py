@@ -62,7 +62,8 @@ def factors(matrix: Matrix) -> Factors:
 
     U = I - Yu Zu and V^T = I - Yv Zv with Zu = Tu Yu^T and Zv = Tv^T Yv^T, so that A = [-Yu, Yu (Zu S Yv) - S Yv] and
     C = [S Zu^T, Zv^T]. Autocast has no effect. Cost: O(n r^2), with one triangular solve for each side. On a GPU with
-    triton it is one kernel launch, and one more backward (``spectral.gpu``).
+    triton it is one kernel launch, and one more backward (``spectral.gpu``); on a CPU with a compiler, compiled code
+    (``spectral.cpu``).
 
     Args:
         matrix: A Transition. Factors are returned as they are. A tensor W is refused with AssertionError.
