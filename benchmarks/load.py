@@ -194,6 +194,7 @@ def _latencies(server: Server, calls: Calls, bare: dict[int, CrowdRecord], optio
         for name, kind in calls.kinds.items():
             if options.kinds and name not in options.kinds:
                 continue
+            uvloop.run(crowd(server.port, clients, kind(), options.seconds / 8))  # as a server that has run for a while
             cpu = server.cpu()
             seen = uvloop.run(crowd(server.port, clients, kind(), options.seconds))
             bound = SUBMIT_MS if name == "submit" else READ_MS

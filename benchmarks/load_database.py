@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
 from service.api.submission import stored
@@ -77,6 +77,9 @@ def fill(database: Database, filling: Filling, seed: int = 0) -> list[str]:
             ids.append(_add(rows, spec, number, filling, numbers))
         with database.write() as session:
             _store(session, rows)
+    if database.url.get_backend_name() == "postgresql":
+        with database.write() as session:
+            session.execute(text("ANALYZE"))  # as its autovacuum does within a minute; before, it reads whole tables
     return ids
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -93,7 +94,9 @@ def application() -> FastAPI:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
-    return create_app(ApiSettings())
+    app = create_app(ApiSettings())
+    gc.freeze()  # what was imported stays for ever: the collector need not go through it again
+    return app
 
 
 def _end_with(parent: int) -> None:

@@ -16,8 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api import security_headers
 from service.api.problems import Refused, busy, refusal
 
-READERS, WRITERS = 12, 4
-"""How many requests of either kind one process works on at once; each may hold a thread and a connection."""
+READERS, WRITERS = 3, 2
+"""How many requests of either kind one process works on at once; each may hold a thread and a connection.
+
+More would not be faster: Python runs one thread at a time, and threads that take turns cost time of their own.
+"""
 MAX_WAITING_READS, MAX_WAITING_WRITES = 200, 60
 """How many more of either kind may wait for their turn in one process."""
 WAIT_SECONDS = 5.0

@@ -3,27 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-ACCEPTED_AT_ONCE = 1
-"""How many connections a process accepts before it does anything else."""
+import uvloop
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 0.001
+"""How long a process that has accepted a connection leaves the next one to the others."""
+TROUBLE_SECONDS = 1.0
+"""How long a process waits after it could not accept a connection, for example because it has too many files open."""
 
 
-class SharingLoop(asyncio.SelectorEventLoop):
-    """An event loop that accepts ``ACCEPTED_AT_ONCE`` connections at a time.
+class SharingServer(asyncio.AbstractServer):
+    """Accepts the connections of a listening socket one at a time, with a pause after each.
 
-    Other loops accept all connections that wait. The process that wakes up first would then get nearly all of a crowd
-    that connects at once, and keep them, while the others had nothing to do.
+    Args:
+        loop: The loop that runs the connections.
+        protocol: Makes the protocol of a connection.
+        listening: The listening socket; the server closes it in the end.
     """
 
-    async def create_server(
-        self, *args: Any, sock: socket.socket | None = None, backlog: int = 100, **options: Any
-    ) -> asyncio.Server:
-        """Start a server as asyncio does. ``backlog`` connections wait in the kernel, as they do elsewhere."""
-        if sock is None:
-            return await super().create_server(*args, backlog=backlog, **options)
-        # asyncio takes one number for both, the length of the queue and how many it accepts at a time
-        server = await super().create_server(*args, sock=sock, backlog=ACCEPTED_AT_ONCE, **options)
-        sock.listen(backlog)
-        return server
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol], listening: socket.socket
+    ) -> None:
+        self._loop, self._protocol, self._listening = loop, protocol, listening
+        self._task = loop.create_task(self._accept_all())
+
+    def close(self) -> None:
+        """Accept no more connections; those that are open stay open."""
+        self._task.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait until no more connections are accepted."""
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _accept_all(self) -> None:
+        with self._listening:
+            while True:
+                try:
+                    connection, _ = await self._loop.sock_accept(self._listening)
+                    await self._loop.connect_accepted_socket(self._protocol, connection)
+                except OSError as error:
+                    log.warning("cannot accept a connection, trying again: %s", error)
+                    await asyncio.sleep(TROUBLE_SECONDS)
+                await asyncio.sleep(PAUSE_SECONDS)
+
+
+class SharingLoop(uvloop.Loop):
+    """uvloop's event loop, with servers that leave each other a share of the connections.
+
+    Its own servers accept all connections that wait. The process that wakes up first would then get nearly all of a
+    crowd that connects at once, and keep them, while the others had nothing to do.
+    """
+
+    async def create_server(self, *args: Any, sock: socket.socket | None = None, **options: Any) -> Any:
+        """Start a server as uvloop does; one for a given socket (without TLS) is a ``SharingServer``."""
+        if sock is None or options.get("ssl") is not None:
+            return await super().create_server(*args, sock=sock, **options)
+        (protocol,) = args
+        sock.listen(options.get("backlog", 100))
+        listening = sock.dup()
+        listening.setblocking(False)
+        return SharingServer(self, protocol, listening)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ARRAY, ColumnElement, Select, String, and_, any_, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from service import states
@@ -212,10 +212,21 @@ def tally(session: Session, sweep_ids: Sequence[str]) -> dict[str, dict[str, tup
     """
     query = select(Trial.sweep_id, Trial.state, func.count(), func.coalesce(func.sum(Trial.step), 0))
     found: dict[str, dict[str, tuple[int, int]]] = {sweep_id: {} for sweep_id in sweep_ids}
-    rows = session.execute(query.where(Trial.sweep_id.in_(sweep_ids)).group_by(Trial.sweep_id, Trial.state))
+    rows = session.execute(query.where(_of_sweeps(session, sweep_ids)).group_by(Trial.sweep_id, Trial.state))
     for sweep_id, state, count, steps in rows:
         found[sweep_id][state] = (count, int(steps))
     return found
+
+
+def _of_sweeps(session: Session, sweep_ids: Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition that a trial belongs to one of these sweeps.
+
+    PostgreSQL takes the ids as one array: a parameter for each would make a statement of its own for every number of
+    ids, which SQLAlchemy and psycopg would write and parse anew at every call.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        return Trial.sweep_id == any_(literal(list(sweep_ids), ARRAY(String)))
+    return Trial.sweep_id.in_(sweep_ids)
 
 
 def planned_steps_of_ended(session: Session, sweep_ids: Sequence[str]) -> dict[str, int]:
