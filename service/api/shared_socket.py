@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -19,8 +20,10 @@ TROUBLE_SECONDS = 1.0
 """How long a process waits after it could not accept a connection, for example because it has too many files open."""
 
 
-class SharingServer(asyncio.AbstractServer):
+class SharingServer:
     """Accepts the connections of a listening socket one at a time, with a pause after each.
+
+    While its loop is too busy for that, it accepts several at a time, so that no connection waits long.
 
     Args:
         loop: The loop that runs the connections.
@@ -44,15 +47,28 @@ class SharingServer(asyncio.AbstractServer):
             await self._task
 
     async def _accept_all(self) -> None:
+        due = 1
         with self._listening:
             while True:
                 try:
-                    connection, _ = await self._loop.sock_accept(self._listening)
-                    await self._loop.connect_accepted_socket(self._protocol, connection)
+                    first, _ = await self._loop.sock_accept(self._listening)
+                    begun = time.monotonic()
+                    accepted = [first, *self._waiting(due - 1)]
+                    await asyncio.gather(*(self._loop.connect_accepted_socket(self._protocol, one) for one in accepted))
+                    await asyncio.sleep(PAUSE_SECONDS)
                 except OSError as error:
                     log.warning("cannot accept a connection, trying again: %s", error)
                     await asyncio.sleep(TROUBLE_SECONDS)
-                await asyncio.sleep(PAUSE_SECONDS)
+                    due = 1
+                else:
+                    # a loop with much to do comes back late, and then accepts what it would have accepted meanwhile
+                    due = max(1, int((time.monotonic() - begun) / PAUSE_SECONDS))
+
+    def _waiting(self, most: int) -> Iterator[socket.socket]:
+        """Accept up to this many of the connections that wait by now."""
+        with suppress(BlockingIOError):
+            for _ in range(most):
+                yield self._listening.accept()[0]
 
 
 class SharingLoop(uvloop.Loop):
