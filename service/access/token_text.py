@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 import string
+from urllib.parse import quote, unquote
 
 ID_LETTERS = string.digits + string.ascii_lowercase
 SECRET_LETTERS = string.digits + string.ascii_letters
@@ -14,7 +15,7 @@ SECRET_LENGTH = 43
 """So many of 62 letters are 256 bits."""
 FORM = re.compile(r"srs_[0-9a-z]{10}_[0-9A-Za-z]{43}")
 """The whole text of a token."""
-_SECRET = re.compile(r"(srs_[0-9a-z]{10}_)[0-9A-Za-z]+")
+_SECRET, _DOTS = re.compile(r"(srs_[0-9a-z]{10}_)[0-9A-Za-z]+"), r"\1..."
 
 
 def new_token() -> tuple[str, str]:
@@ -30,8 +31,11 @@ def digest(secret: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text with the secrets of all tokens in it replaced by dots."""
-    return _SECRET.sub(r"\1...", text)
+    """Return a text with the secrets of all tokens in it replaced by dots, also where an address has them encoded."""
+    clean = _SECRET.sub(_DOTS, text)
+    if "%" in clean and _SECRET.search(decoded := unquote(clean)):
+        return quote(_SECRET.sub(_DOTS, decoded), safe=string.punctuation + " ")  # a line stays one line
+    return clean
 
 
 class SecretFilter(logging.Filter):

@@ -217,3 +217,7 @@ def test_an_event_stream_ends_when_its_token_is_revoked(
 def test_secrets_are_taken_out_of_texts() -> None:
     _, token = new_token()
     assert without_secrets(f"GET /x?a={token}&b=1") == f"GET /x?a=srs_{id_of(token)}_...&b=1"
+    encoded = "".join(f"%{ord(letter):02X}" for letter in token)
+    assert without_secrets(f"GET /x?a={encoded}%0A&b=1") == f"GET /x?a=srs_{id_of(token)}_...%0A&b=1"
+    assert without_secrets(f"GET /x?a={token.replace('_', '%5f')}") == f"GET /x?a=srs_{id_of(token)}_..."
+    assert without_secrets("GET /x?a=100%25%0A") == "GET /x?a=100%25%0A"
