@@ -103,9 +103,13 @@ def test_digits_are_split_without_overlap() -> None:
     rows = [row.tobytes() for found in sets if found for row in found.inputs]
     from sklearn.datasets import load_digits
 
-    original = {row.tobytes() for row in (load_digits().data / 16).astype(np.float32)}
+    original = load_digits()
+    pixels = (original.data / 16).astype(np.float32)
     assert len(rows) == 1797
-    assert set(rows) == original
+    assert set(rows) == {row.tobytes() for row in pixels}
+    classes = {row.tobytes(): label for row, label in zip(pixels, original.target, strict=True)}
+    labels = [label for found in sets if found for label in found.targets]
+    assert labels == [classes[row] for row in rows]
     assert all(found.inputs.min() == 0 and found.inputs.max() == 1 for found in sets if found)
 
 
