@@ -78,7 +78,7 @@ def main() -> None:
     """Run the benchmark and save its results."""
     options = _options()
     header = machine.describe("numpy") | {"torch threads": "1"}
-    # gradients of nn.RNN vanish in numbers that most processors take a hundred times longer for; no user would accept it
+    # else the gradients of nn.RNN vanish in numbers that processors take a hundred times longer for
     torch.set_flush_denormal(True)
     if not options.trust:
         laws.require_law_suite({"native", "native_dense"})

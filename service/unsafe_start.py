@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy import URL, make_url
 
 from service.proxies import is_loopback
 
@@ -25,15 +28,31 @@ class UnsafeStart(RuntimeError):
 
 def refuse_known_password(database_url: str, environ: Mapping[str, str] = os.environ) -> None:
     """Raise UnsafeStart if the database is on another machine, and its password is one that everybody knows."""
-    address = urlsplit(database_url)
-    if address.scheme == "sqlite" or not address.hostname or is_loopback(address.hostname):
-        return
-    password = unquote(address.password) if address.password is not None else environ.get("PGPASSWORD")
-    if password is not None and _is_known(password):
+    url = make_url(database_url)
+    elsewhere = [] if url.get_backend_name() == "sqlite" else _other_machines(url, environ)
+    given = _values(url, "password") or ([url.password] if url.password is not None else [])
+    password = str(given[-1]) if given else environ.get("PGPASSWORD")
+    if elsewhere and password is not None and _is_known(password):
         raise UnsafeStart(
-            f"the password for PostgreSQL at {address.hostname} is one that everybody knows; set another one there "
+            f"the password for PostgreSQL at {elsewhere[0]} is one that everybody knows; set another one there "
             "(ALTER USER ... PASSWORD), and in SPECTRAL_DATABASE_URL"
         )
+
+
+def _other_machines(url: URL, environ: Mapping[str, str]) -> list[str]:
+    """Return the hosts that PostgreSQL's client might connect to, of all that it may be told in, but this machine."""
+    named = [*_values(url, "hostaddr"), *_values(url, "host"), url.host or ""]
+    if not any(named):
+        named.append(environ.get("PGHOST", ""))
+    named.append(environ.get("PGHOSTADDR", ""))
+    hosts = [host.rpartition(":")[0] if host.count(":") == 1 else host for text in named for host in text.split(",")]
+    return [host for host in hosts if host and not host.startswith(("/", "@")) and not is_loopback(host)]
+
+
+def _values(url: URL, name: str) -> list[str]:
+    """Return what the query of an address gives for a name."""
+    found = url.query.get(name, ())
+    return [found] if isinstance(found, str) else list(found)
 
 
 def refuse_open_ray(ray_address: str, environ: Mapping[str, str] = os.environ) -> None:
@@ -53,11 +72,16 @@ def refuse_open_ray(ray_address: str, environ: Mapping[str, str] = os.environ) -
         return
     if "RAY_AUTH_TOKEN" in environ:
         _refuse_weak("RAY_AUTH_TOKEN", environ["RAY_AUTH_TOKEN"])
-    path = environ.get("RAY_AUTH_TOKEN_PATH")
-    if path and os.path.exists(path) and os.stat(path).st_mode & 0o077:
+    named = environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    if not path.is_file():
+        return
+    if path.stat().st_mode & 0o077:
         raise UnsafeStart(
             f"RAY_AUTH_TOKEN_PATH: other users may read {path}; write a new token to it, and run: chmod 600 {path}"
         )
+    if "RAY_AUTH_TOKEN" not in environ:
+        _refuse_weak(f"the token of Ray in {path}", path.read_text(errors="replace").strip())
 
 
 def refuse_open_mlflow(upstream: str, environ: Mapping[str, str] = os.environ) -> None:

@@ -28,7 +28,7 @@ from spectral.init import rotation_angles
 from spectral.linear import SpectralLinear
 from spectral.lstm import SpectralLSTM
 from spectral.pack import Slot
-from spectral.packed_linear import PackedLinear
+from spectral.packed_linear import PackedLinear, linear_of_trials
 from spectral.parametrization import parametrize, spectral_svd
 from spectral.pretrained import from_pretrained
 from spectral.recurrence import BACKENDS, Activation, dense_recurrence, last_state, layer, recurrence
@@ -70,6 +70,7 @@ __all__ = [
     "from_pretrained",
     "last_state",
     "layer",
+    "linear_of_trials",
     "normalize_reflectors_",
     "norms_of_trials",
     "parameter_roles",

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from spectral.errors import PackError, ShapeError
 from spectral.stacking import check_trial, stack_trials
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def linear_of_trials(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return x W^T + b for each trial.
 
     Args:
@@ -22,8 +23,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         Shape (K, ..., O).
     """
     rows = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)
+    outputs, inputs = weight.shape[-2:]
+    if rows.device.type == "cpu" and (inputs == 1 or outputs == 1):
+        # torch multiplies matrices with one row or column by other code for one trial than for several, with other
+        # rounding. A second row or column of zeros changes no sum, and is multiplied alike for any number of trials.
+        rows, weight = pad(rows, (0, int(inputs == 1))), pad(weight, (0, int(inputs == 1), 0, int(outputs == 1)))
+        bias = None if bias is None else pad(bias, (0, int(outputs == 1)))
     out = torch.bmm(rows, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
-    return out.view(*x.shape[:-1], weight.shape[-2])
+    return out[..., :outputs].reshape(*x.shape[:-1], outputs)
 
 
 class PackedLinear(nn.Module):
@@ -72,7 +79,7 @@ class PackedLinear(nn.Module):
         """
         if x.dim() < 2 or x.shape[0] != self.trials or x.shape[-1] != self.in_features:
             raise ShapeError(f"x must have shape ({self.trials}, ..., {self.in_features}); found {tuple(x.shape)}")
-        return linear(x, self.weight, self.bias)
+        return linear_of_trials(x, self.weight, self.bias)
 
     @classmethod
     def pack(cls, layers: Sequence[nn.Linear]) -> "PackedLinear":

@@ -42,7 +42,12 @@ class SecretFilter(logging.Filter):
     """Replaces the secrets of tokens in log records, such as those of a web server that logs addresses."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record if it has a secret; it is always logged."""
+        """Rewrite the record if it has a secret; it is always logged.
+
+        Arguments stay apart from the message, since the formatter of a web server's records needs them.
+        """
+        if isinstance(record.args, tuple):
+            record.args = tuple(without_secrets(part) if isinstance(part, str) else part for part in record.args)
         text = record.getMessage()
         if (clean := without_secrets(text)) != text:
             record.msg, record.args = clean, None

@@ -21,6 +21,8 @@ READERS, WRITERS = 3, 2
 
 More would not be faster: Python runs one thread at a time, and threads that take turns cost time of their own.
 """
+MLFLOW_REQUESTS, MAX_WAITING_FOR_MLFLOW = 12, 60
+"""How many requests to MLflow one process hands on at once, apart from the others: MLflow may be slow, or hang."""
 MAX_WAITING_READS, MAX_WAITING_WRITES = 200, 60
 """How many more of either kind may wait for their turn in one process."""
 WAIT_SECONDS = 5.0
@@ -70,7 +72,7 @@ class Turns:
 
 
 class Admission:
-    """ASGI middleware that admits requests in two rows, one for reads and one for what may write.
+    """ASGI middleware that admits requests in three rows: for reads, for what may write, and for MLflow.
 
     A body is received whole before its request is counted, so that slow senders keep nobody out. A request gives its
     place back when its answer begins, so that an open event stream takes none.
@@ -80,6 +82,7 @@ class Admission:
         self._app, self._most = app, max_body_bytes
         self._reads = Turns(READERS, MAX_WAITING_READS)
         self._writes = Turns(WRITERS, MAX_WAITING_WRITES)
+        self._mlflow = Turns(MLFLOW_REQUESTS, MAX_WAITING_FOR_MLFLOW)
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,8 +99,7 @@ class Admission:
             await refusal(error)(scope, receive, partial(_secured, scope, send))
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reads = scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"].startswith(MLFLOW)
-        turns = self._reads if reads else self._writes
+        turns = self._turns(scope)
         await turns.enter()
         inside = True
 
@@ -113,6 +115,11 @@ class Admission:
         finally:
             if inside:
                 turns.leave()
+
+    def _turns(self, scope: Scope) -> Turns:
+        if scope["path"].startswith(MLFLOW):
+            return self._mlflow
+        return self._reads if scope["method"] in ("GET", "HEAD", "OPTIONS") else self._writes
 
     @contextmanager
     def _received(self) -> Iterator[list[Message]]:

@@ -68,7 +68,10 @@ class MlflowProxy:
 
     async def _answer(self, request: Request) -> Response:
         # as it came: a decoded path would not tell a slash from one that is a part of a file's name
-        path = bytes(request.scope["raw_path"]).decode("ascii", "replace").removeprefix(PATH)
+        raw = bytes(request.scope["raw_path"]).decode("ascii", "replace")
+        if not raw.startswith(f"{PATH}/"):  # an encoded slash; what follows it would become a part of MLflow's address
+            return problem(404, "Not found", f"addresses of MLflow begin with {PATH}/, its slash not encoded")
+        path = raw.removeprefix(PATH)
         try:
             self._http = self._http or async_http_client(self._server, timeout=SECONDS, connections=MOST_CONNECTIONS)
             reply = await self._http.send(self._handed_on(request, path), stream=True)

@@ -53,10 +53,9 @@ class SharingServer:
                 try:
                     first, _ = await self._loop.sock_accept(self._listening)
                     begun = time.monotonic()
-                    accepted = [first, *self._waiting(due - 1)]
-                    await asyncio.gather(*(self._loop.connect_accepted_socket(self._protocol, one) for one in accepted))
+                    await asyncio.gather(*(self._serve(one) for one in (first, *self._waiting(due - 1))))
                     await asyncio.sleep(PAUSE_SECONDS)
-                except OSError as error:
+                except Exception as error:  # whatever it is, the next connections must be accepted
                     log.warning("cannot accept a connection, trying again: %s", error)
                     await asyncio.sleep(TROUBLE_SECONDS)
                     due = 1
@@ -64,9 +63,16 @@ class SharingServer:
                     # a loop with much to do comes back late, and then accepts what it would have accepted meanwhile
                     due = max(1, int((time.monotonic() - begun) / PAUSE_SECONDS))
 
+    async def _serve(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._protocol, connection)
+        except OSError as error:
+            log.warning("a connection was lost while it was accepted: %s", error)
+            connection.close()
+
     def _waiting(self, most: int) -> Iterator[socket.socket]:
-        """Accept up to this many of the connections that wait by now."""
-        with suppress(BlockingIOError):
+        """Accept up to this many of the connections that wait by now, fewer if accepting fails."""
+        with suppress(OSError):
             for _ in range(most):
                 yield self._listening.accept()[0]
 

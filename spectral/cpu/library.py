@@ -64,7 +64,12 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
         path = _folder() / f"native-{SCALARS[dtype]}-{_key(compiler, instruction_set)}.so"
         if not path.exists():
             _build(compiler, SCALARS[dtype], instruction_set, path)
-        built = ctypes.CDLL(str(path))
+        try:
+            built = ctypes.CDLL(str(path))
+        except OSError:  # the file is damaged, by a full disk for example
+            path.unlink()
+            _build(compiler, SCALARS[dtype], instruction_set, path)
+            built = ctypes.CDLL(str(path))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: the user has no home folder
         log.warning(
             "native.cpp could not be built (%s); the recurrence runs in PyTorch instead, which is several times slower",

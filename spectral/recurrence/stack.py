@@ -120,7 +120,7 @@ class PreparedLayers(NamedTuple):
         if weight is not None:  # the layer below may have stored its states in bfloat16
             x = x.to(weight.dtype)
         if weight is not None and not _takes_input(name, x):
-            linear = torch.nn.functional.linear if x.dim() == 3 else packed_linear.linear
+            linear = torch.nn.functional.linear if x.dim() == 3 else packed_linear.linear_of_trials
             # The GPU kernel adds b itself: its gradient is then one of the sums that the backward pass forms anyway.
             own = bias if name == "triton" else None
             x, weight, bias = linear(x, weight, bias if own is None else None), None, own

@@ -123,7 +123,7 @@ def layer(
         offset: The offset of modReLU, shape (n,).
     """
     if weight is not None and x.shape[-1] > WIDEST_INPUT:
-        x = (torch.nn.functional.linear if x.dim() == 3 else packed_linear.linear)(x, weight, bias)
+        x = (torch.nn.functional.linear if x.dim() == 3 else packed_linear.linear_of_trials)(x, weight, bias)
         weight, bias = None, None
     w = dense_transition(matrix)
     states, last = FORWARD(x, h0, w, weight, bias, offset, activation.name, activation.slope)

@@ -33,6 +33,26 @@ def test_it_may_also_be_in_the_variable_of_postgresql() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "environ"),
+    [
+        (f"{POSTGRES}:spectral@/spectral?host=db.example", {}),
+        (f"{POSTGRES}:spectral@127.0.0.1/spectral?host=db.example", {}),
+        (f"{POSTGRES}:spectral@localhost/spectral?hostaddr=192.0.2.1", {}),
+        (f"{POSTGRES}:spectral@/spectral?host=127.0.0.1,db.example", {}),
+        (f"{POSTGRES}:spectral@/spectral?host=127.0.0.1:5432&host=db.example:5432", {}),
+        (f"{POSTGRES}@db.example/spectral?password=postgres", {}),
+        (f"{POSTGRES}:spectral@/spectral", {"PGHOST": "db.example"}),
+        (f"{POSTGRES}:spectral@/spectral", {"PGHOSTADDR": "192.0.2.1"}),
+    ],
+)
+def test_the_machine_and_the_password_may_be_anywhere_that_postgresqls_client_looks(
+    url: str, environ: dict[str, str]
+) -> None:
+    with pytest.raises(UnsafeStart, match=r"(db\.example|192\.0\.2\.1) is one that everybody knows"):
+        refuse_known_password(url, environ)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "sqlite:///spectral.db",
@@ -73,6 +93,23 @@ def test_a_file_with_a_token_that_others_can_read_is_refused(tmp_path: Path) -> 
     with pytest.raises(UnsafeStart, match=r"other users may read .*chmod 600"):
         refuse_open_ray("127.0.0.1:6379", environ)
     file.chmod(0o600)
+    refuse_open_ray("127.0.0.1:6379", environ)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_file_with_a_token_that_is_known_or_short_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / ".ray" / "auth_token"  # where Ray looks if no file is named
+    file.parent.mkdir()
+    environ = {"RAY_AUTH_MODE": "token"} | ({"RAY_AUTH_TOKEN_PATH": str(file)} if named else {})
+    for text, words in (("ray\n", "everybody knows"), ("f3a81c", "6 characters")):
+        file.write_text(text)
+        file.chmod(0o600)
+        with pytest.raises(UnsafeStart, match=words):
+            refuse_open_ray("127.0.0.1:6379", environ)
+    file.write_text(f"{RANDOM}\n")
     refuse_open_ray("127.0.0.1:6379", environ)
 
 

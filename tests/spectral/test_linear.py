@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from spectral import SVD, SpectralLinear
+from spectral import SVD, SpectralLinear, linear_of_trials, torch_on_one_thread
 from spectral.errors import BandError, OptionError, PackError, ShapeError
 from tests.spectral.agreement import assert_near, draw, generator, gradients
 
@@ -203,3 +203,23 @@ def test_a_parameter_can_be_assigned_as_the_weight():
         "svd.singular",
         "bias",
     }
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 48])
+@pytest.mark.parametrize("inputs", [1, 3, 48])
+@pytest.mark.parametrize("rows", [1, 13, 1000])
+def test_the_layer_of_a_trial_has_the_same_bits_in_any_pack(rows, inputs, outputs):
+    """torch's own product has not, if it has one input or one output."""
+    x, weight, bias = draw(3, rows, inputs), draw(3, outputs, inputs, seed=1), draw(3, outputs, seed=2)
+    towards = draw(3, rows, outputs, seed=3).float()
+    with torch_on_one_thread():
+        parts = [tensor.float().requires_grad_() for tensor in (x, weight, bias)]
+        together = linear_of_trials(*parts)
+        found = [together, *torch.autograd.grad(together, parts, towards)]
+        for k in range(3):
+            own = [part.detach()[k : k + 1].requires_grad_() for part in parts]
+            alone = linear_of_trials(*own)
+            for seen, wanted in zip(found, [alone, *torch.autograd.grad(alone, own, towards[k : k + 1])], strict=True):
+                assert torch.equal(seen[k : k + 1], wanted)
+    wanted = torch.einsum("kri,koi->kro", x, weight) + bias.unsqueeze(1)
+    torch.testing.assert_close(together.double(), wanted, rtol=1e-5, atol=1e-5)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from spectral import linear_of_trials
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -19,6 +20,4 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     if weight.dim() == 2:
         return nn.functional.linear(x, weight, bias)
-    # One batched product for the whole pack. Rows keep their bits whatever K is, as a loop over trials would.
-    rows = torch.baddbmm(bias.unsqueeze(1), x.flatten(1, -2), weight.mT)
-    return rows.view(*x.shape[:-1], weight.shape[1])
+    return linear_of_trials(x, weight, bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import update
+from uvicorn.logging import AccessFormatter
 
 from service.access.administration import revoke_token
 from service.access.credentials import COOKIE
-from service.access.token_text import FORM, digest, new_token, without_secrets
+from service.access.token_text import FORM, SecretFilter, digest, new_token, without_secrets
 from service.api import gate
 from service.client import ApiError, Client
 from service.store import tokens
@@ -221,3 +223,15 @@ def test_secrets_are_taken_out_of_texts() -> None:
     assert without_secrets(f"GET /x?a={encoded}%0A&b=1") == f"GET /x?a=srs_{id_of(token)}_...%0A&b=1"
     assert without_secrets(f"GET /x?a={token.replace('_', '%5f')}") == f"GET /x?a=srs_{id_of(token)}_..."
     assert without_secrets("GET /x?a=100%25%0A") == "GET /x?a=100%25%0A"
+
+
+def test_the_log_of_the_web_server_shows_an_address_without_its_secret() -> None:
+    _, token = new_token()
+    record = logging.LogRecord(
+        *("uvicorn.access", logging.INFO, "", 0, '%s - "%s %s HTTP/%s" %d'),
+        ("127.0.0.1:5", "GET", f"/x?token={token}", "1.1", 401),
+        None,
+    )
+    assert SecretFilter().filter(record)
+    shown = AccessFormatter("%(client_addr)s %(request_line)s %(status_code)s", use_colors=False).format(record)
+    assert shown == f"127.0.0.1:5 GET /x?token=srs_{id_of(token)}_... HTTP/1.1 401 Unauthorized"

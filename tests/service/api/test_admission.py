@@ -96,6 +96,27 @@ def test_as_many_as_fit_are_let_in_and_the_rest_is_refused_at_once(method: str, 
     asyncio.run(run())
 
 
+def test_calls_that_wait_for_mlflow_keep_no_others_out() -> None:
+    async def run() -> None:
+        inner = Inner()
+        application = Admission(inner, 1_000)
+        to_mlflow = admission.MLFLOW_REQUESTS + admission.MAX_WAITING_FOR_MLFLOW
+        calls = [
+            asyncio.create_task(exchange(application, {"path": "/mlflow/x", "method": method})())
+            for method in ("GET", "POST") * (to_mlflow // 2)
+        ]
+        while inner.inside < admission.MLFLOW_REQUESTS:
+            await asyncio.sleep(0)
+        assert await exchange(application, {"path": "/mlflow/x"})() == [503]
+        others = [asyncio.create_task(exchange(application, {"method": method})()) for method in ("GET", "POST")]
+        while inner.inside < admission.MLFLOW_REQUESTS + 2:
+            await asyncio.sleep(0)
+        inner.go.set()
+        assert await asyncio.gather(*others, *calls) == [[200]] * (2 + to_mlflow)
+
+    asyncio.run(run())
+
+
 def test_a_request_that_waits_too_long_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.01)
 

@@ -101,6 +101,16 @@ def test_whatever_is_in_a_file_it_runs_no_script_as_our_page(before_upstream: tu
     assert answer.headers["content-type"] == "text/html"
 
 
+@pytest.mark.parametrize("path", ["/mlflow%2F@127.0.0.1:9/x", "/mlflow%2f.example/x", "/mlflow%2F%2Fx"])
+def test_an_address_cannot_name_another_server_than_mlflow(
+    before_upstream: tuple[httpx.Client, Upstream], path: str
+) -> None:
+    http, upstream = before_upstream
+    api = http.base_url.copy_with(raw_path=path.encode())
+    assert http.request("GET", api).status_code == 404
+    assert upstream.requests == []
+
+
 def test_a_redirect_stays_below_the_path(before_upstream: tuple[httpx.Client, Upstream]) -> None:
     http, upstream = before_upstream
     assert http.get("/redirect").headers["location"] == "/mlflow/there"

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,22 @@ def test_without_a_compiler_the_library_is_absent_and_says_so_once(caplog, monke
     with caplog.at_level(logging.WARNING, logger=native_library.log.name):
         assert native_library.library.__wrapped__(torch.float32) is None
     assert caplog.text.count("no C++ compiler found") == 1
+
+
+@pytest.mark.skipif(not native.available(torch.device("cpu"), torch.float32), reason="needs a C++ compiler")
+def test_a_library_whose_file_is_damaged_is_built_again(monkeypatch, tmp_path):
+    good = Path(native_library.required(torch.float32)._name).read_bytes()
+    built = []
+
+    def build(compiler, scalar, instruction_set, path):
+        built.append(path)
+        path.write_bytes(b"" if len(built) == 1 else good)
+
+    monkeypatch.setenv("SPECTRAL_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(native_library, "_build", build)
+    assert native_library.library.__wrapped__(torch.float32) is not None
+    assert len(built) == 2
+    assert built[0].read_bytes() == good
 
 
 @pytest.mark.parametrize(("value", "expected"), [(None, "native"), ("", "native"), ("avx2", "avx2")])
