@@ -31,6 +31,8 @@ def main() -> None:
     """Measure, compare, and exit the program with a list of what is slower."""
     options = _options()
     path = options.figures or _figures()
+    if not path.exists():
+        raise SystemExit(f"{path} does not exist; make bench-cpu measures and writes the figures of this machine")
     committed = {key(line): line for line in results.load(path) if line.id in CHECKED}
     header = machine.describe("numpy")
     for name, value in header.items():
@@ -80,10 +82,7 @@ def _figures() -> Path:
     found = library.instruction_set()
     if found not in FIGURES:
         raise SystemExit(f"there are no committed figures for {found}; name a file with --figures")
-    path = ROOT / "docs" / FIGURES[found]
-    if not path.exists():
-        raise SystemExit(f"{path} does not exist; make bench-cpu measures and writes it")
-    return path
+    return ROOT / "docs" / FIGURES[found]
 
 
 def _options() -> argparse.Namespace:
