@@ -6,9 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
-
-from sqlalchemy import URL, make_url
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from service.proxies import is_loopback
 
@@ -28,10 +26,11 @@ class UnsafeStart(RuntimeError):
 
 def refuse_known_password(database_url: str, environ: Mapping[str, str] = os.environ) -> None:
     """Raise UnsafeStart if the database is on another machine, and its password is one that everybody knows."""
-    url = make_url(database_url)
-    elsewhere = [] if url.get_backend_name() == "sqlite" else _other_machines(url, environ)
-    given = _values(url, "password") or ([url.password] if url.password is not None else [])
-    password = str(given[-1]) if given else environ.get("PGPASSWORD")
+    address = urlsplit(database_url)
+    query = parse_qs(address.query, keep_blank_values=True)
+    elsewhere = [] if address.scheme == "sqlite" else _other_machines(address.hostname or "", query, environ)
+    own = environ.get("PGPASSWORD") if address.password is None else unquote(address.password)
+    password = query.get("password", [own])[-1]
     if elsewhere and password is not None and _is_known(password):
         raise UnsafeStart(
             f"the password for PostgreSQL at {elsewhere[0]} is one that everybody knows; set another one there "
@@ -39,20 +38,14 @@ def refuse_known_password(database_url: str, environ: Mapping[str, str] = os.env
         )
 
 
-def _other_machines(url: URL, environ: Mapping[str, str]) -> list[str]:
-    """Return the hosts that PostgreSQL's client might connect to, of all that it may be told in, but this machine."""
-    named = [*_values(url, "hostaddr"), *_values(url, "host"), url.host or ""]
+def _other_machines(host: str, query: Mapping[str, list[str]], environ: Mapping[str, str]) -> list[str]:
+    """Return the hosts but this machine that PostgreSQL's client might connect to, wherever it is told of them."""
+    named = [*query.get("hostaddr", []), *query.get("host", []), host]
     if not any(named):
         named.append(environ.get("PGHOST", ""))
     named.append(environ.get("PGHOSTADDR", ""))
-    hosts = [host.rpartition(":")[0] if host.count(":") == 1 else host for text in named for host in text.split(",")]
-    return [host for host in hosts if host and not host.startswith(("/", "@")) and not is_loopback(host)]
-
-
-def _values(url: URL, name: str) -> list[str]:
-    """Return what the query of an address gives for a name."""
-    found = url.query.get(name, ())
-    return [found] if isinstance(found, str) else list(found)
+    hosts = [one.rpartition(":")[0] if one.count(":") == 1 else one for text in named for one in text.split(",")]
+    return [one for one in hosts if one and not one.startswith(("/", "@")) and not is_loopback(one)]
 
 
 def refuse_open_ray(ray_address: str, environ: Mapping[str, str] = os.environ) -> None:
