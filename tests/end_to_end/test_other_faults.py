@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import psutil
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from service.client import Client
 from service.stack import Stack
@@ -22,6 +24,21 @@ def execute(stack: Stack, statement: str) -> int:
         changed: int = connection.execute(text(statement)).rowcount
     engine.dispose()
     return changed
+
+
+def freeze(stack: Stack, pid: int, statement: str) -> int:
+    """Stop a process, execute a statement, and return how many rows it has changed.
+
+    A process that was stopped while it wrote holds the database. Then it goes on, and is stopped again.
+    """
+    for _ in range(20):
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            return execute(stack, statement)
+        except OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.3)
+    raise AssertionError("the process is always in a write transaction")
 
 
 def ended(client: Client, sweep_id: str) -> str:
@@ -49,10 +66,9 @@ def test_a_head_that_was_replaced_between_two_looks_is_noticed_by_its_identity(
     controller, head = stack.pid("controller"), gcs(stack)
     assert controller is not None
     assert head is not None
-    os.kill(controller, signal.SIGSTOP)
+    # as after a death between plan and start
+    assert freeze(stack, controller, "UPDATE packs SET state = 'planned' WHERE state = 'started'")
     try:
-        # as after a death between plan and start
-        assert execute(stack, "UPDATE packs SET state = 'planned' WHERE state = 'started'")
         head.kill()
         until(lambda: (new := gcs(stack)) is not None and new.pid != head.pid, 120)
         until(lambda: answers(stack), 120)
