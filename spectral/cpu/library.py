@@ -67,7 +67,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
         try:
             built = ctypes.CDLL(str(path))
         except OSError:  # the file is damaged, by a full disk for example
-            path.unlink()
+            path.unlink(missing_ok=True)  # another process may mend it at the same time
             _build(compiler, SCALARS[dtype], instruction_set, path)
             built = ctypes.CDLL(str(path))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: the user has no home folder
