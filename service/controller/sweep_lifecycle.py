@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from service.states import SWEEP_ENDED, SweepState
 from service.store import attempts, open_trials, packs, sweeps, trials
 from service.store.tables import Sweep, Trial
-from workers.spec.expand import next_points
+from workers.spec.extension import next_points
 from workers.spec.sweep import SweepSpec
 
 

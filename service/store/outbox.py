@@ -50,6 +50,18 @@ def trial_ended(session: Session, trial: Trial) -> None:
     _add(session, trial.sweep_id, "ended", _end_of(trial), trial.id)
 
 
+def sweep_reopened(session: Session, sweep: Sweep) -> None:
+    """Replace the entry with a sweep's end, if it is still here, by one that makes MLflow show its run as running."""
+    _drop_end(session, sweep.id, None)
+    _add(session, sweep.id, "reopened", {})
+
+
+def trial_reopened(session: Session, trial: Trial) -> None:
+    """Replace the entry with a trial's end, if it is still here, by one that makes MLflow show its run as running."""
+    _drop_end(session, trial.sweep_id, trial.id)
+    _add(session, trial.sweep_id, "reopened", {}, trial.id)
+
+
 def oldest(session: Session, limit: int, skip: Sequence[str] = ()) -> list[OutboxEntry]:
     """Return the first ``limit`` entries in order of id, without those of the sweeps whose ids are in ``skip``."""
     query = select(OutboxEntry).order_by(OutboxEntry.id).limit(limit)
@@ -145,6 +157,12 @@ def _refill_trial(session: Session, trial: Trial) -> None:
         checkpoint_written(session, trial.sweep_id, checkpoint)
     if trial.state in TRIAL_ENDED:
         trial_ended(session, trial)
+
+
+def _drop_end(session: Session, sweep_id: str, trial_id: str | None) -> None:
+    of_subject = OutboxEntry.trial_id.is_(None) if trial_id is None else OutboxEntry.trial_id == trial_id
+    ends = (OutboxEntry.sweep_id == sweep_id, of_subject, OutboxEntry.kind == "ended")
+    session.execute(delete(OutboxEntry).where(*ends))
 
 
 def _end_of(subject: Sweep | Trial) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sqlalchemy import ARRAY, ColumnElement, Select, String, and_, any_, func, l
 from sqlalchemy.orm import Session
 
 from service import states
-from service.states import TRIAL_ENDED, TrialState
+from service.states import DELETING, TRIAL_ENDED, TrialState
 from service.store import events, outbox, sweeps, webhooks
 from service.store.errors import NotFound
 from service.store.tables import Sweep, Trial
@@ -80,6 +80,12 @@ def ended_after(session: Session, after: tuple[float, str], limit: int) -> list[
     return list(session.scalars(query.limit(limit)))
 
 
+def has_same_end(session: Session, trial: Trial) -> bool:
+    """Return whether a trial that was read earlier, when it had ended, has not been run again or deleted since."""
+    query = select(Trial.ended_at).where(Trial.id == trial.id, Trial.state.in_(TRIAL_ENDED))
+    return trial.ended_at is not None and session.scalar(query) == trial.ended_at
+
+
 def observations(session: Session, sweep_id: str) -> list[Observation]:
     """Return the trials of a sweep by number, each with its parameters, its objective so far and whether it has ended.
 
@@ -96,19 +102,23 @@ def count(session: Session, sweep_id: str) -> int:
 
 
 def get(session: Session, trial_id: str) -> Trial:
-    """Return the trial; raise NotFound if there is none with this id, or if this cannot be the id of a trial."""
+    """Return the trial; raise NotFound if there is none with this id, or if this cannot be the id of a trial.
+
+    A trial whose sweep is being deleted is not there any more.
+    """
     trial = session.get(Trial, trial_id) if _ID.fullmatch(trial_id) else None
-    if trial is None:
+    if trial is None or trial.state == DELETING:
         raise NotFound("trial", trial_id)
     return trial
 
 
 def move(session: Session, trial: Trial, to: TrialState, reason: str | None = None) -> Trial:
-    """Move a trial to another state, and store its times, an event and, if the trial ends, an outbox entry.
+    """Move a trial to another state, and store its times, an event and, if it ends or is reopened, an outbox entry.
 
     ``reason`` replaces the reason of the state before, also if it is None. A trial that ends loses its ``wanted`` verb.
 
-    Only the controller moves trials. The state of ``trial`` in the session is therefore the current one.
+    Only the controller moves trials that have not ended. The state of ``trial`` in the session is therefore the current
+    one, unless it has ended: then the caller has locked the sweep before it read the trial.
 
     Raises:
         states.IllegalMove: If the trial's state does not permit the move.
@@ -119,6 +129,10 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
     trial.reason = reason
     if to == "running" and trial.started_at is None:
         trial.started_at = now
+    if before in TRIAL_ENDED:
+        trial.ended_at = None
+        outbox.trial_reopened(session, trial)
+        webhooks.withdraw(session, trial.sweep_id, trial.id)
     if to in TRIAL_ENDED:
         trial.ended_at, trial.wanted = now, None
         outbox.trial_ended(session, trial)
@@ -238,7 +252,7 @@ def planned_steps_of_ended(session: Session, sweep_ids: Sequence[str]) -> dict[s
 
 def counts(session: Session) -> dict[str, int]:
     """Return the number of trials in each state, over all sweeps; a state without trials is left out."""
-    rows = session.execute(select(Trial.state, func.count()).group_by(Trial.state))
+    rows = session.execute(select(Trial.state, func.count()).where(Trial.state != DELETING).group_by(Trial.state))
     return dict(rows.all())
 
 

@@ -288,6 +288,7 @@ class World:
             "Leadership": lambda database, seconds: _SimulatedLeadership(self, database, seconds),
             "Projector": _NoThread,
             "CheckpointKeeper": _NoThread,
+            "SweepRemover": _NoThread,
             "Deliverer": _NoThread,
         }
         with ExitStack() as stack:
