@@ -92,7 +92,8 @@ def extend_sweep(sweep_id: SweepId, document: Posted, context: Ctx, who: Who, ke
 
     ``{"trials": 8}`` adds trials to a sweep whose sampler takes a number of them, and
     ``{"space": {"model.margin": [0.3]}}`` adds new values to dimensions of a grid. The trials that exist keep their
-    numbers, points and results, and no point of a grid is trained twice. The status is 409 while the sweep is stopping or being cancelled.
+    numbers, points and results, and no point of a grid is trained twice. The status is 409 while the sweep is stopping
+    or being cancelled.
     """
     body = JsonBody({"extend": sweep_id, "by": document.content})
     with context.database.read() as session:

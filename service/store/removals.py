@@ -118,7 +118,7 @@ def note_files_gone(session: Session, sweep_id: str) -> None:
 
 def note_runs_gone(session: Session, sweep_id: str) -> None:
     """Store that MLflow has none of the runs of a deleted sweep but those that the model registry needs."""
-    projections.remove_all(session, sweep_id)  # what was stored by whoever wrote to MLflow at the moment of the deletion
+    projections.remove_all(session, sweep_id)  # one may have been stored at the moment of the deletion
     _note(session, sweep_id, runs_at=time.time())
 
 
