@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, inspect, select, text, update
 
+from service.controller import sweep_remover
 from service.controller.checkpoint_keeper import CheckpointKeeper
 from service.controller.sweep_remover import SweepRemover
 from service.settings import ControllerSettings
@@ -22,6 +26,20 @@ New = Callable[[], str]
 
 class Killed(BaseException):
     """The process dies here."""
+
+
+def dying(call: Callable[..., Any], left: Iterator[int]) -> Callable[..., Any]:
+    """Return a function that dies before or after a call as soon as ``left`` has counted down to zero."""
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        if next(left) <= 0:
+            raise Killed
+        result = call(*arguments, **named)
+        if next(left) <= 0:
+            raise Killed
+        return result
+
+    return wrapped
 
 
 @pytest.fixture
@@ -151,40 +169,18 @@ def test_a_removal_that_is_killed_at_any_moment_is_ended_by_the_next_controller(
     gone, kept = ended(), ended()
     before = rows_of(database, kept)
     delete(database, gone)
-    deaths = 0
-    while True:
-        deaths += 1
-        left = deaths
-
-        def step(left_now: list[int]) -> None:
-            left_now[0] -= 1
-            if left_now[0] <= 0:
-                raise Killed
-
-        counter = [left]
-
-        def dying(call: Callable[..., Any], *, counter: list[int] = counter) -> Callable[..., Any]:
-            def wrapped(*arguments: Any, **named: Any) -> Any:
-                step(counter)
-                result = call(*arguments, **named)
-                step(counter)
-                return result
-
-            return wrapped
-
+    for deaths in range(1, 60):
+        left = itertools.count(deaths, -1)
         with monkeypatch.context() as dies:
             for name in ("delete_rows", "note_files_gone", "finish"):
-                dies.setattr(removals, name, dying(getattr(removals, name)))
-            dies.setattr("service.controller.sweep_remover.shutil.rmtree", dying(__import__("shutil").rmtree))
+                dies.setattr(removals, name, dying(getattr(removals, name), left))
+            dies.setattr(sweep_remover.shutil, "rmtree", dying(shutil.rmtree, left))
             with database.write() as session:
                 term = leases.acquire(session, f"controller {deaths}", 0)
             assert term is not None
-            try:
+            with suppress(Killed):
                 SweepRemover(database, settings, term).remove()
-            except Killed:
-                assert deaths < 60
-                continue
-        break
+                break
     assert deaths > 4
     assert rows_of(database, gone) == {}
     assert rows_of(database, kept) == before
