@@ -284,6 +284,8 @@ class Client:
                         continue
                     yield event
                     after = event["seq"]
+                    if event["kind"] in ENDS and self._has_ended(sweep_id, after):
+                        return
                 if self._has_ended(sweep_id, after):
                     return
             except (httpx.TransportError, ApiError) as error:

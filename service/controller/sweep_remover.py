@@ -122,9 +122,12 @@ class SweepRemover:
                 more = removals.delete_rows(session, sweep_id)
 
     def _remove_files(self, removed: RemovedSweep) -> None:
-        """Remove the folders of a deleted sweep, and note it if none is left, as far as this machine sees them."""
-        folders = {self._store / removed.id, *map(Path, removed.folders)}
-        gone = [self._try_to_remove(folder, removed.id) for folder in sorted(folders)]
+        """Remove the folders of a deleted sweep, and note it if none is left.
+
+        A store that is away is waited for. One that the settings named before, and that is gone, is not.
+        """
+        before = {folder for folder in map(Path, removed.folders) if folder.parent.is_dir()}
+        gone = [self._try_to_remove(folder, removed.id) for folder in sorted(before | {self._store / removed.id})]
         if all(gone):
             with self._database.write(self._term) as session:
                 removals.note_files_gone(session, removed.id)

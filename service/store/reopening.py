@@ -107,7 +107,8 @@ def _reopen(session: Session, sweep: Sweep, verb: AfterEnd, count: int | None = 
     ended = sweep.state in SWEEP_ENDED
     planned = trials_to_be(session, sweep)
     count = planned if count is None else count
-    quotas.admit(session, sweep.owner, count if ended else count - planned, new_sweeps=int(ended))
+    if ended or count > planned:
+        quotas.admit(session, sweep.owner, count if ended else count - planned, new_sweeps=int(ended))
     if planned < sweep.trial_count:
         # trials that were never created are not created now
         sweep.planned_steps = _steps_of(session, sweep, planned)

@@ -207,7 +207,7 @@ def ends_a_pack_in_a_second_transaction() -> AbstractContextManager[Any]:
 
 @_mutant("rerun or extend")
 def keeps_the_document_of_a_sweep_that_was_extended() -> AbstractContextManager[Any]:
-    return mock.patch.object(sweeps, "trial_count", lambda session, sweep_id: 0)
+    return mock.patch.object(sweeps, "trial_count", return_value=0)
 
 
 @_mutant("rerun or extend")
