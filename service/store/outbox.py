@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from service.states import SWEEP_ENDED, TRIAL_ENDED
@@ -52,14 +52,15 @@ def trial_ended(session: Session, trial: Trial) -> None:
 
 def sweep_reopened(session: Session, sweep: Sweep) -> None:
     """Replace the entry with a sweep's end, if it is still here, by one that makes MLflow show its run as running."""
-    _drop_end(session, sweep.id, None)
+    _drop_ends(session, sweep.id, OutboxEntry.trial_id.is_(None))
     _add(session, sweep.id, "reopened", {})
 
 
-def trial_reopened(session: Session, trial: Trial) -> None:
-    """Replace the entry with a trial's end, if it is still here, by one that makes MLflow show its run as running."""
-    _drop_end(session, trial.sweep_id, trial.id)
-    _add(session, trial.sweep_id, "reopened", {}, trial.id)
+def trials_reopened(session: Session, sweep_id: str, trial_ids: Sequence[str]) -> None:
+    """Replace the entries with the ends of trials that are still here by some that make MLflow show runs as running."""
+    _drop_ends(session, sweep_id, OutboxEntry.trial_id.in_(trial_ids))
+    for trial_id in trial_ids:
+        _add(session, sweep_id, "reopened", {}, trial_id)
 
 
 def oldest(session: Session, limit: int, skip: Sequence[str] = ()) -> list[OutboxEntry]:
@@ -159,9 +160,8 @@ def _refill_trial(session: Session, trial: Trial) -> None:
         trial_ended(session, trial)
 
 
-def _drop_end(session: Session, sweep_id: str, trial_id: str | None) -> None:
-    of_subject = OutboxEntry.trial_id.is_(None) if trial_id is None else OutboxEntry.trial_id == trial_id
-    ends = (OutboxEntry.sweep_id == sweep_id, of_subject, OutboxEntry.kind == "ended")
+def _drop_ends(session: Session, sweep_id: str, of_subjects: ColumnElement[bool]) -> None:
+    ends = (OutboxEntry.sweep_id == sweep_id, of_subjects, OutboxEntry.kind == "ended")
     session.execute(delete(OutboxEntry).where(*ends))
 
 

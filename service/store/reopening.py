@@ -129,4 +129,4 @@ def _run_again(session: Session, failed: Sequence[Trial]) -> None:
     for trial in failed:
         trial.user_failures = trial.infrastructure_failures = trial.preemptions = 0
         trial.attempts_before = numbers.get(trial.id, 0)
-        trials.move(session, trial, "waiting", AGAIN)
+    trials.reopen(session, failed[0].sweep_id, failed, AGAIN)

@@ -113,12 +113,12 @@ def get(session: Session, trial_id: str) -> Trial:
 
 
 def move(session: Session, trial: Trial, to: TrialState, reason: str | None = None) -> Trial:
-    """Move a trial to another state, and store its times, an event and, if it ends or is reopened, an outbox entry.
+    """Move a trial to another state, and store its times, an event and, if the trial ends, an outbox entry.
 
     ``reason`` replaces the reason of the state before, also if it is None. A trial that ends loses its ``wanted`` verb.
+    One that has ended is moved by ``reopen``.
 
-    Only the controller moves trials that have not ended. The state of ``trial`` in the session is therefore the current
-    one, unless it has ended: then the caller has locked the sweep before it read the trial.
+    Only the controller moves trials. The state of ``trial`` in the session is therefore the current one.
 
     Raises:
         states.IllegalMove: If the trial's state does not permit the move.
@@ -126,20 +126,48 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
     sweeps.lock(session, trial.sweep_id)
     before, now = trial.state, time.time()
     trial.state = states.move_trial(before, to)  # type: ignore[arg-type]  # a column is plain text
+    assert before not in TRIAL_ENDED, "reopen moves trials that have ended"
     trial.reason = reason
     if to == "running" and trial.started_at is None:
         trial.started_at = now
-    if before in TRIAL_ENDED:
-        trial.ended_at = None
-        outbox.trial_reopened(session, trial)
-        webhooks.withdraw(session, trial.sweep_id, trial.id)
     if to in TRIAL_ENDED:
         trial.ended_at, trial.wanted = now, None
         outbox.trial_ended(session, trial)
         webhooks.trial_ended(session, trial)
-    data = {"from": before, "number": trial.number, "step": trial.step, "objective": trial.objective, "reason": reason}
-    events.record(session, trial.sweep_id, f"trial.{to}", data, trial.id)
+    events.record(session, trial.sweep_id, f"trial.{to}", _moved(trial, before), trial.id)
     return trial
+
+
+def reopen(session: Session, sweep_id: str, ended: Sequence[Trial], reason: str) -> None:
+    """Let trials of a sweep wait again that have ended, at least one, with events and outbox entries.
+
+    The number of statements does not grow with the number of trials. The messages about the ends of the trials are
+    withdrawn from the webhooks that have not got them yet.
+
+    Args:
+        session: A session in a write transaction, in which the sweep was locked before the trials were read.
+        sweep_id: The sweep.
+        ended: The trials.
+        reason: Why they wait.
+
+    Raises:
+        states.IllegalMove: If the state of one of them does not permit it.
+    """
+    before = {trial.id: trial.state for trial in ended}
+    for trial in ended:
+        trial.state = states.move_trial(trial.state, "waiting")  # type: ignore[arg-type]  # a column is plain text
+        trial.reason, trial.ended_at = reason, None
+    ids = list(before)
+    outbox.trials_reopened(session, sweep_id, ids)
+    webhooks.withdraw(session, sweep_id, ids)
+    moved = {trial.id: _moved(trial, before[trial.id]) for trial in ended}
+    events.record_all(session, sweep_id, "trial.waiting", moved)
+
+
+def _moved(trial: Trial, before: str) -> dict[str, Any]:
+    """Return the facts of the event of a trial that has been moved from the state ``before``."""
+    number, step, objective = trial.number, trial.step, trial.objective
+    return {"from": before, "number": number, "step": step, "objective": objective, "reason": trial.reason}
 
 
 def want(session: Session, trial_id: str, verb: TrialVerb) -> Trial:

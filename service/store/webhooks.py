@@ -8,7 +8,7 @@ the same at every try, because what has ended does not change. If it is run agai
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import delete, func, select, update
@@ -46,9 +46,9 @@ def trial_ended(session: Session, trial: Trial) -> None:
     _add(session, TRIAL_ENDED, trial.sweep_id, trial.id, trial.ended_at)
 
 
-def withdraw(session: Session, sweep_id: str, trial_id: str | None = None) -> None:
-    """Delete the messages about the end of a sweep, or of one trial, that are yet to be sent: it goes on."""
-    about = WebhookMessage.trial_id.is_(None) if trial_id is None else WebhookMessage.trial_id == trial_id
+def withdraw(session: Session, sweep_id: str, trial_ids: Sequence[str] | None = None) -> None:
+    """Delete the messages that are yet to be sent about the ends of some trials, or of the sweep itself for None."""
+    about = WebhookMessage.trial_id.is_(None) if trial_ids is None else WebhookMessage.trial_id.in_(trial_ids)
     session.execute(delete(WebhookMessage).where(WebhookMessage.sweep_id == sweep_id, about))
 
 

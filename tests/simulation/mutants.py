@@ -212,7 +212,7 @@ def keeps_the_document_of_a_sweep_that_was_extended() -> AbstractContextManager[
 
 @_mutant("rerun or extend")
 def leaves_the_first_end_of_a_trial_in_the_outbox() -> AbstractContextManager[Any]:
-    return mock.patch.object(outbox, "_drop_end")
+    return mock.patch.object(outbox, "_drop_ends")
 
 
 @_mutant("submit")
