@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 SweepState = Literal[
     "queued", "running", "paused", "stopping", "cancelling", "succeeded", "failed", "stopped", "cancelled"
 ]
 TrialState = Literal["waiting", "running", "succeeded", "pruned", "failed", "cancelled"]
+SWEEP_STATES: tuple[SweepState, ...] = get_args(SweepState)
+TRIAL_STATES: tuple[TrialState, ...] = get_args(TrialState)
 Deleting = Literal["deleting"]
 StoredSweepState = SweepState | Deleting
 StoredTrialState = TrialState | Deleting
@@ -17,17 +19,17 @@ SweepVerb = Literal["pause", "resume", "stop", "cancel"]
 AfterEnd = Literal["rerun", "extend", "delete"]
 """What can be done with a sweep that has ended."""
 
-_REOPENED: frozenset[StoredSweepState] = frozenset({"running", DELETING})
+_AFTER_END: frozenset[StoredSweepState] = frozenset({"running", DELETING})
 SWEEP_MOVES: dict[StoredSweepState, frozenset[StoredSweepState]] = {
     "queued": frozenset({"running", "paused", "stopping", "cancelling", "failed"}),
     "running": frozenset({"paused", "stopping", "cancelling", "succeeded", "failed"}),
     "paused": frozenset({"queued", "running", "stopping", "cancelling"}),
     "stopping": frozenset({"stopped", "cancelling"}),
     "cancelling": frozenset({"cancelled"}),
-    "succeeded": _REOPENED,
-    "failed": _REOPENED,
-    "stopped": _REOPENED,
-    "cancelled": _REOPENED,
+    "succeeded": _AFTER_END,
+    "failed": _AFTER_END,
+    "stopped": _AFTER_END,
+    "cancelled": _AFTER_END,
     "deleting": frozenset(),
 }
 
@@ -42,7 +44,7 @@ TRIAL_MOVES: dict[StoredTrialState, frozenset[StoredTrialState]] = {
 }
 
 SWEEP_ENDED: frozenset[StoredSweepState] = frozenset({"succeeded", "failed", "stopped", "cancelled"})
-SWEEP_OPEN = frozenset(SWEEP_MOVES) - SWEEP_ENDED - {DELETING}
+SWEEP_OPEN = frozenset(state for state in SWEEP_MOVES if state not in SWEEP_ENDED and state != DELETING)
 TRIAL_ENDED: frozenset[StoredTrialState] = frozenset({"succeeded", "pruned", "failed", "cancelled"})
 
 _AGAIN: dict[StoredSweepState, StoredSweepState] = {
@@ -73,7 +75,7 @@ _VERBS: dict[SweepVerb | AfterEnd, dict[StoredSweepState, StoredSweepState]] = {
         "cancelled": "cancelled",
     },
     "rerun": _AGAIN,
-    "extend": {"queued": "queued"} | _AGAIN,
+    "extend": {"queued": "queued", **_AGAIN},
     "delete": {
         "succeeded": DELETING,
         "failed": DELETING,
