@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, inspect, select, text, update
+from sqlalchemy import func, select, text, update
 
 from service.controller import sweep_remover
 from service.controller.checkpoint_keeper import CheckpointKeeper
 from service.controller.sweep_remover import SweepRemover
 from service.settings import ControllerSettings
-from service.store import checkpoints, leases, outbox, projections, removals, reports, trials
+from service.store import checkpoints, leases, projections, removals, reports, trials
 from service.store.database import Database, LeadLost
-from service.store.tables import Attempt, Base, Event, Pack, RemovedSweep, Sweep, Trial, TrialCheckpoint, TrialReport
+from service.store.tables import Base, Pack, RemovedSweep, Sweep, TrialCheckpoint
 
 BACKENDS = ["sqlite", "postgresql"]
 New = Callable[[], str]
@@ -181,6 +181,8 @@ def test_a_removal_that_is_killed_at_any_moment_is_ended_by_the_next_controller(
             with suppress(Killed):
                 SweepRemover(database, settings, term).remove()
                 break
+    else:
+        raise AssertionError("it is never done")
     assert deaths > 4
     assert rows_of(database, gone) == {}
     assert rows_of(database, kept) == before
@@ -296,12 +298,7 @@ def test_the_keeper_leaves_deleted_sweeps_alone(
     keeper = CheckpointKeeper(database, settings, term)
     keeper.collect()  # MLflow does not have them yet, so they wait
     delete(database, id)
-    with database.write() as session:
-        session.execute(update(Trial).values(best_step=None))
     keeper.collect()
     assert len(list((store / id).iterdir())) == 4
-    assert len(inspect(database.engine).get_table_names()) > 10
     with database.read() as session:
-        for table in (Event, TrialReport, Attempt):
-            assert session.scalar(select(func.count()).select_from(table))
-        assert outbox.size(session) == 0
+        assert session.scalar(select(func.count()).select_from(TrialCheckpoint)) == 4
