@@ -106,6 +106,7 @@ class CheckpointKeeper:
             unsent = outbox.trials_with_end(session, ids) | projections.incomplete(session, ids)
             rows = checkpoints.there(session, ids)
             specs = {trial.sweep_id: self._spec(session, trial.sweep_id) for trial in (*again, *ended)}
+        changed: list[tuple[Trial, list[TrialCheckpoint]]] = []
         for trial_id in looked_up:  # some were run again, or deleted
             self._waiting.pop(trial_id, None)
         for trial in (*again, *ended):
@@ -114,9 +115,11 @@ class CheckpointKeeper:
                 self._waiting[trial.id] = None  # at the end, so that each one gets its turn
             elif spec is not None:
                 try:
-                    self._store_changes(trial, self._reduce(trial, rows.get(trial.id, []), spec))
+                    changed.append((trial, self._reduce(trial, rows.get(trial.id, []), spec)))
                 except OSError as error:
                     log.warning("checkpoints of trial %s cannot be removed; trying again later: %s", trial.id, error)
+        if any(of_trial for _, of_trial in changed):
+            self._store_changes(changed)
         if len(ended) == PAGE:
             self._after = (ended[-1].ended_at or 0.0, ended[-1].id)
             return True
@@ -152,13 +155,12 @@ class CheckpointKeeper:
                 self._kept[sweep_id] = None
         return self._kept[sweep_id]
 
-    def _store_changes(self, trial: Trial, changed: Sequence[TrialCheckpoint]) -> None:
-        """Store what has changed in the rows of a trial, unless its runner writes them again since."""
-        if not changed:
-            return
+    def _store_changes(self, changed: Sequence[tuple[Trial, Sequence[TrialCheckpoint]]]) -> None:
+        """Store what has changed in the rows of trials, but not of those that have been run again or deleted since."""
         with self._database.write(self._term) as session:
-            if trials.has_same_end(session, trial):
-                checkpoints.update_rows(session, changed)
+            for trial, rows in changed:
+                if rows and trials.has_same_end(session, trial):
+                    checkpoints.update_rows(session, rows)
 
     def _has_same_end(self, trial: Trial) -> bool:
         with self._database.read() as session:

@@ -95,8 +95,9 @@ def delete_rows(session: Session, sweep_id: str) -> bool:
     """
     ids = list(session.scalars(select(Trial.id).where(Trial.sweep_id == sweep_id).limit(TRIALS)))
     if ids:
-        for table in (TrialReport, TrialCheckpoint, Attempt):
-            session.execute(delete(table).where(table.trial_id.in_(ids)))
+        session.execute(delete(TrialReport).where(TrialReport.trial_id.in_(ids)))
+        session.execute(delete(TrialCheckpoint).where(TrialCheckpoint.trial_id.in_(ids)))
+        session.execute(delete(Attempt).where(Attempt.trial_id.in_(ids)))
         session.execute(delete(Trial).where(Trial.id.in_(ids)))
         return True
     first = session.scalar(select(func.min(Event.seq)).where(Event.sweep_id == sweep_id))
