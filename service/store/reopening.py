@@ -113,6 +113,7 @@ def _reopen(session: Session, sweep: Sweep, verb: AfterEnd, count: int | None = 
         # trials that were never created are not created now
         sweep.planned_steps = _steps_of(session, sweep, planned)
         sweep.trial_count = planned
+        session.flush()  # moving the sweep reads it anew
     if to != sweep.state:
         sweeps.move(session, sweep.id, to)
 

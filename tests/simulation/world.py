@@ -351,6 +351,7 @@ class SimulatedDatabase(Database):
 
     def __init__(self, world: World) -> None:
         self.url, self.engine, self._world = world.database.url, world.database.engine, world
+        self._reading = world.database._reading
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -176,7 +176,7 @@ def test_a_removal_that_is_killed_at_any_moment_is_ended_by_the_next_controller(
                 dies.setattr(removals, name, dying(getattr(removals, name), left))
             dies.setattr(sweep_remover.shutil, "rmtree", dying(shutil.rmtree, left))
             with database.write() as session:
-                term = leases.acquire(session, f"controller {deaths}", 0)
+                term = leases.acquire(session, "test", 600)
             assert term is not None
             with suppress(Killed):
                 SweepRemover(database, settings, term).remove()
@@ -265,7 +265,7 @@ def test_a_controller_that_no_longer_leads_removes_no_row(
     id = ended()
     delete(database, id)
     with database.write() as session:
-        leases.acquire(session, "another", 0)
+        leases.acquire(session, "test", 600)
     before = rows_of(database, id)
     with pytest.raises(LeadLost):
         remover.remove()
