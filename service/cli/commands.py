@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from service.access.token_source import token_to_send
 from service.cli import documents, tables
+from service.cli.errors import UserError
 from service.client import ENDS, Client
 
 PATIENCE_SECONDS = 1.0
@@ -126,6 +127,56 @@ def cancel(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFil
     _steer(id, url, token_file, "cancel")
 
 
+def rerun(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
+    """Run the failed trials of a sweep again, or one failed trial. A sweep that has ended is running again."""
+    with _client(url, token_file) as client:
+        subject = client.rerun(id)
+    if "trials" in subject:
+        console.print(f"{id} is {subject['state']}, {_counted(subject['trials']['waiting'], 'trial')} to run")
+    else:
+        console.print(f"{id} is {subject['state']}")
+
+
+def extend(
+    id: SweepArgument,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials to add, for samplers that take a number of them.")
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(help="New values of a grid's dimension, as in model.margin=0.3,0.5; may be repeated."),
+    ] = None,
+    url: UrlOption = HERE,
+    token_file: TokenFileOption = None,
+) -> None:
+    """Give a sweep further trials. Those that exist keep their numbers and results; none is trained twice."""
+    if (trials is None) == (not values):
+        raise UserError("extend needs either --trials or --values")
+    with _client(url, token_file) as client:
+        sweep = client.extend(id, trials, documents.new_values(values) if values else None)
+    _print_warnings(sweep["warnings"])
+    total, waiting = _counted(sweep["trials"]["total"], "trial"), sweep["trials"]["waiting"]
+    console.print(f"{id} is {sweep['state']}: {total}, of which {waiting} wait")
+
+
+def rm(
+    ids: Annotated[list[str], typer.Argument(help="The ids of sweeps that have ended.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    url: UrlOption = HERE,
+    token_file: TokenFileOption = None,
+) -> None:
+    """Delete sweeps that have ended, with their trials, checkpoints and runs in MLflow. This cannot be undone.
+
+    Models that are in MLflow's model registry stay.
+    """
+    if not yes:
+        typer.confirm(f"Delete {', '.join(ids)} with all results?", abort=True)
+    with _client(url, token_file) as client:
+        for id in ids:
+            client.delete(id)
+            console.print(f"{id} is deleted")
+
+
 def validate(file: FileArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Check a sweep without submitting it, and print its warnings and its number of trials."""
     document = documents.load(file)
@@ -139,7 +190,7 @@ def _client(url: str, token_file: Path | None) -> Client:
     return Client(url, token=token_to_send(file=token_file), patience=PATIENCE_SECONDS)
 
 
-COMMANDS = (submit, watch, ls, show, pause, resume, stop, cancel, validate)
+COMMANDS = (submit, watch, ls, show, pause, resume, stop, cancel, rerun, extend, rm, validate)
 
 
 def _steer(id: str, url: str, token_file: Path | None, verb: Literal["pause", "resume", "stop", "cancel"]) -> None:

@@ -1,4 +1,4 @@
-"""Read the JSON document of a sweep from a file or from standard input."""
+"""Read the JSON document of a sweep from a file or from standard input, and values from arguments."""
 
 from __future__ import annotations
 
@@ -32,3 +32,27 @@ def load(file: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UserError(f"{name} is JSON, but not an object; a sweep is an object: {{...}}")
     return document
+
+
+def new_values(given: list[str]) -> dict[str, list[Any]]:
+    """Return new values of dimensions by path, from arguments such as ``model.margin=0.3,0.5``.
+
+    A value is read as JSON where it is JSON, and else as text.
+
+    Raises:
+        UserError: An argument has another form.
+    """
+    found: dict[str, list[Any]] = {}
+    for argument in given:
+        path, equals, values = argument.partition("=")
+        if not equals or not path.strip() or not all(value.strip() for value in values.split(",")):
+            raise UserError(f"--values {argument!r} has another form than PATH=VALUE,VALUE, as in model.margin=0.3,0.5")
+        found.setdefault(path.strip(), []).extend(_value(value.strip()) for value in values.split(","))
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return strict_json.decode(text.encode())
+    except strict_json.NotStrictJson:
+        return text

@@ -15,6 +15,7 @@ from service.controller.context import InvalidDocument, ReconcileContext
 from service.controller.runners import find_runner_name
 from service.store import packs
 from service.store.database import LeadLost, is_unavailable
+from service.store.errors import NotFound
 from workers.errors import store_problem
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class SweepGuard:
         action has raised one ``MAX_CONSECUTIVE_ERRORS`` times in a row and for ``MIN_SECONDS``; until then the error is
         only counted. A failing sweep's runners are ended first, if there is a connection to Ray.
 
+        A sweep that a user has deleted after it was chosen in this tick is passed over.
+
         An error of the checkpoint store (full, read-only, failing) is nobody's fault: it is noted for the health of the
         store, which holds back launching, and not counted.
 
@@ -69,6 +72,9 @@ class SweepGuard:
             raise
         except InvalidDocument as error:
             self._fail(sweep_id, f"{error}. Post it again, corrected")
+        except NotFound as error:
+            if (error.noun, error.id) != ("sweep", sweep_id):
+                self._count(sweep_id, action, error)
         except Exception as error:
             if is_unavailable(error):
                 raise

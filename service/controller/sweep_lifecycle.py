@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from service.states import SWEEP_ENDED, SweepState
 from service.store import attempts, open_trials, packs, sweeps, trials
 from service.store.tables import Sweep, Trial
-from workers.spec.expand import next_points
+from workers.spec.extension import next_points
 from workers.spec.sweep import SweepSpec
 
 
@@ -15,13 +15,15 @@ def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
     """Create the trials that the sweep's sampler is ready to propose, and move a queued sweep to running.
 
     Nothing is done in other states than queued and running. A sampler that does not learn from results proposes
-    all trials at once. A paused sweep gets its trials when it resumes.
+    all trials at once. A paused sweep gets its trials when it resumes. A sweep that was stopped before its trials were
+    all there, and goes on, has fewer of them than its document asks for.
     """
     sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state not in ("queued", "running"):
         return
     earlier = trials.observations(session, sweep_id)
-    trials.create(session, sweep, len(earlier), next_points(spec, earlier))
+    room = max(0, sweep.trial_count - len(earlier))
+    trials.create(session, sweep, len(earlier), next_points(spec, earlier)[:room] if room else [])
     if sweep.state == "queued":
         sweeps.move(session, sweep_id, "running")
 

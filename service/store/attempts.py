@@ -17,7 +17,7 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.store.tables import Attempt
+from service.store.tables import Attempt, Trial
 
 LOST = "lost"
 """The outcome of an attempt whose runner ended, or fell silent for good, before it reported the trial's end."""
@@ -38,23 +38,31 @@ def open_of_pack(session: Session, pack_id: str) -> dict[str, Attempt]:
 
 
 def histories(session: Session, trial_ids: Iterable[str]) -> dict[str, list[Attempt]]:
-    """Return all attempts of each trial that has had one, in order of number, by the trial's id."""
-    query = select(Attempt).where(Attempt.trial_id.in_(list(trial_ids))).order_by(Attempt.number)
+    """Return the attempts of each trial that has had one, in order of number, by the trial's id.
+
+    Of a trial that a user had run again, only the attempts since then are returned.
+    """
+    query = select(Attempt).join(Trial, Trial.id == Attempt.trial_id).where(Attempt.number > Trial.attempts_before)
+    query = query.where(Attempt.trial_id.in_(list(trial_ids))).order_by(Attempt.number)
     found: dict[str, list[Attempt]] = {}
     for attempt in session.scalars(query):
         found.setdefault(attempt.trial_id, []).append(attempt)
     return found
 
 
-def latest(session: Session, trial_ids: Iterable[str]) -> dict[str, Attempt]:
-    """Return the newest attempt of each trial that has had one, by the trial's id."""
-    return {trial_id: history[-1] for trial_id, history in histories(session, trial_ids).items()}
+def numbers(session: Session, trial_ids: Iterable[str]) -> dict[str, int]:
+    """Return the number of the newest attempt of each trial that has ever had one, by the trial's id."""
+    query = select(Attempt.trial_id, func.max(Attempt.number)).where(Attempt.trial_id.in_(list(trial_ids)))
+    return {trial_id: int(number) for trial_id, number in session.execute(query.group_by(Attempt.trial_id))}
 
 
 def lost_trials(session: Session, trial_ids: Iterable[str]) -> set[str]:
-    """Return the ids of those trials whose newest attempt was lost or has failed: they had begun, and want to go on."""
-    found = latest(session, trial_ids)
-    return {trial_id for trial_id, attempt in found.items() if attempt.outcome in (LOST, FAILED)}
+    """Return the ids of those trials whose newest attempt was lost or has failed: they had begun, and want to go on.
+
+    A trial that a user had run again has not begun, until its next attempt.
+    """
+    found = histories(session, trial_ids)
+    return {trial_id for trial_id, history in found.items() if history[-1].outcome in (LOST, FAILED)}
 
 
 def with_first_cause(session: Session, trial_id: str, reason: str | None) -> str | None:
@@ -65,7 +73,8 @@ def with_first_cause(session: Session, trial_id: str, reason: str | None) -> str
         trial_id: The trial. Its last attempt has ended.
         reason: Why it fails now; None if there is nothing to say.
     """
-    bad = [a for a in of_trial(session, trial_id) if a.outcome in (LOST, FAILED) and a.reason]
+    history = histories(session, [trial_id]).get(trial_id, [])
+    bad = [attempt for attempt in history if attempt.outcome in (LOST, FAILED) and attempt.reason]
     if not bad or bad[0] is bad[-1] or (reason and str(bad[0].reason) in reason):
         return reason
     first = f"attempt {bad[0].number} was the first to go wrong: {bad[0].reason}"

@@ -52,9 +52,9 @@ def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, te
     )
     session.add(pack)
     session.flush()
-    latest = attempts.latest(session, [trial.id for trial in trials])
+    numbers = attempts.numbers(session, [trial.id for trial in trials])
     for trial in trials:
-        number = latest[trial.id].number + 1 if trial.id in latest else 1
+        number = numbers.get(trial.id, 0) + 1
         session.add(Attempt(trial_id=trial.id, number=number, pack_id=pack.id, from_step=trial.step))
         trial.pack_id = pack.id
     session.flush()

@@ -11,7 +11,7 @@ from sqlalchemy import ARRAY, ColumnElement, Select, String, and_, any_, func, l
 from sqlalchemy.orm import Session
 
 from service import states
-from service.states import TRIAL_ENDED, TrialState
+from service.states import DELETING, TRIAL_ENDED, TrialState
 from service.store import events, outbox, sweeps, webhooks
 from service.store.errors import NotFound
 from service.store.tables import Sweep, Trial
@@ -80,6 +80,12 @@ def ended_after(session: Session, after: tuple[float, str], limit: int) -> list[
     return list(session.scalars(query.limit(limit)))
 
 
+def has_same_end(session: Session, trial: Trial) -> bool:
+    """Return whether a trial that was read earlier, when it had ended, has not been run again or deleted since."""
+    query = select(Trial.ended_at).where(Trial.id == trial.id, Trial.state.in_(TRIAL_ENDED))
+    return trial.ended_at is not None and session.scalar(query) == trial.ended_at
+
+
 def observations(session: Session, sweep_id: str) -> list[Observation]:
     """Return the trials of a sweep by number, each with its parameters, its objective so far and whether it has ended.
 
@@ -96,9 +102,12 @@ def count(session: Session, sweep_id: str) -> int:
 
 
 def get(session: Session, trial_id: str) -> Trial:
-    """Return the trial; raise NotFound if there is none with this id, or if this cannot be the id of a trial."""
+    """Return the trial; raise NotFound if there is none with this id, or if this cannot be the id of a trial.
+
+    A trial whose sweep is being deleted is not there any more.
+    """
     trial = session.get(Trial, trial_id) if _ID.fullmatch(trial_id) else None
-    if trial is None:
+    if trial is None or trial.state == DELETING:
         raise NotFound("trial", trial_id)
     return trial
 
@@ -107,6 +116,7 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
     """Move a trial to another state, and store its times, an event and, if the trial ends, an outbox entry.
 
     ``reason`` replaces the reason of the state before, also if it is None. A trial that ends loses its ``wanted`` verb.
+    One that has ended is moved by ``reopen``.
 
     Only the controller moves trials. The state of ``trial`` in the session is therefore the current one.
 
@@ -116,6 +126,7 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
     sweeps.lock(session, trial.sweep_id)
     before, now = trial.state, time.time()
     trial.state = states.move_trial(before, to)  # type: ignore[arg-type]  # a column is plain text
+    assert before not in TRIAL_ENDED, "reopen moves trials that have ended"
     trial.reason = reason
     if to == "running" and trial.started_at is None:
         trial.started_at = now
@@ -123,9 +134,40 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
         trial.ended_at, trial.wanted = now, None
         outbox.trial_ended(session, trial)
         webhooks.trial_ended(session, trial)
-    data = {"from": before, "number": trial.number, "step": trial.step, "objective": trial.objective, "reason": reason}
-    events.record(session, trial.sweep_id, f"trial.{to}", data, trial.id)
+    events.record(session, trial.sweep_id, f"trial.{to}", _moved(trial, before), trial.id)
     return trial
+
+
+def reopen(session: Session, sweep_id: str, ended: Sequence[Trial], reason: str) -> None:
+    """Let trials of a sweep wait again that have ended, at least one, with events and outbox entries.
+
+    The number of statements does not grow with the number of trials. The messages about the ends of the trials are
+    withdrawn from the webhooks that have not got them yet.
+
+    Args:
+        session: A session in a write transaction, in which the sweep was locked before the trials were read.
+        sweep_id: The sweep.
+        ended: The trials.
+        reason: Why they wait.
+
+    Raises:
+        states.IllegalMove: If the state of one of them does not permit it.
+    """
+    before = {trial.id: trial.state for trial in ended}
+    for trial in ended:
+        trial.state = states.move_trial(trial.state, "waiting")  # type: ignore[arg-type]  # a column is plain text
+        trial.reason, trial.ended_at = reason, None
+    ids = list(before)
+    outbox.trials_reopened(session, sweep_id, ids)
+    webhooks.withdraw(session, sweep_id, ids)
+    moved = {trial.id: _moved(trial, before[trial.id]) for trial in ended}
+    events.record_all(session, sweep_id, "trial.waiting", moved)
+
+
+def _moved(trial: Trial, before: str) -> dict[str, Any]:
+    """Return the facts of the event of a trial that has been moved from the state ``before``."""
+    number, step, objective = trial.number, trial.step, trial.objective
+    return {"from": before, "number": number, "step": step, "objective": objective, "reason": trial.reason}
 
 
 def want(session: Session, trial_id: str, verb: TrialVerb) -> Trial:
@@ -238,7 +280,7 @@ def planned_steps_of_ended(session: Session, sweep_ids: Sequence[str]) -> dict[s
 
 def counts(session: Session) -> dict[str, int]:
     """Return the number of trials in each state, over all sweeps; a state without trials is left out."""
-    rows = session.execute(select(Trial.state, func.count()).group_by(Trial.state))
+    rows = session.execute(select(Trial.state, func.count()).where(Trial.state != DELETING).group_by(Trial.state))
     return dict(rows.all())
 
 

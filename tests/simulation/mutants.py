@@ -23,7 +23,7 @@ from service.controller import (
 from service.controller.attention import Attention
 from service.controller.context import ReconcileContext
 from service.controller.polling import RunnerPoller
-from service.store import events, open_trials, outbox, packs, reports
+from service.store import events, open_trials, outbox, packs, reports, sweeps
 from service.store.database import Database
 from service.store.tables import Attempt, Event, Sweep, Trial, TrialReport
 
@@ -203,6 +203,16 @@ def ends_a_pack_in_a_second_transaction() -> AbstractContextManager[Any]:
             yield
 
     return mutated()
+
+
+@_mutant("rerun or extend")
+def keeps_the_document_of_a_sweep_that_was_extended() -> AbstractContextManager[Any]:
+    return mock.patch.object(sweeps, "trial_count", return_value=0)
+
+
+@_mutant("rerun or extend")
+def leaves_the_first_end_of_a_trial_in_the_outbox() -> AbstractContextManager[Any]:
+    return mock.patch.object(outbox, "_drop_ends")
 
 
 @_mutant("submit")

@@ -96,6 +96,7 @@ def test_answers_are_what_the_schema_says(conforms: Callable[..., Any], database
         sweeps.move(session, sweep.id, "cancelled", "because")
     conforms("/v1/sweeps/{sweep_id}", **ids)
     conforms("/v1/sweeps")
+    conforms("/v1/sweeps/{sweep_id}/rerun", 202, "POST", **ids)
     assert rows(database, Sweep) == 1
 
 

@@ -301,3 +301,38 @@ def test_train_needs_no_service(tmp_path: Path, document: dict[str, Any]) -> Non
     wrong = spectral("train", "-", "--out", str(out), text=json.dumps(document | {"task": {"name": "x"}}))
     assert wrong.returncode == 2
     assert "task.name" in wrong.stderr
+
+
+def test_rerun_extend_and_rm(base_url: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:
+    sweep, made = running
+    with database.write() as session:
+        for trial in made:
+            row = trials.get(session, trial.id)
+            trials.move(session, row, "failed" if row.number < 2 else "cancelled")
+        sweeps.move(session, sweep.id, "failed", "over")
+    assert spectral("rerun", made[0].id, url=base_url).stdout == f"{made[0].id} is waiting\n"
+    assert spectral("rerun", sweep.id, url=base_url).stdout == f"{sweep.id} is running, 2 trials to run\n"
+    grown = spectral(
+        "extend", sweep.id, "--values", "model.margin=0.3,0.4", "--values", "model.reflectors=8", url=base_url
+    )
+    assert (grown.stdout, grown.stderr) == (f"{sweep.id} is running: 12 trials, of which 10 wait\n", "")
+    wrong = spectral("extend", sweep.id, "--values", "model.margin=wide", url=base_url)
+    assert wrong.returncode == 2
+    assert "space.model.margin.0" in wrong.stderr
+    assert '"wide"' in wrong.stderr
+    for arguments, problem in (
+        ([], "either --trials or --values"),
+        (["--trials", "2", "--values", "model.margin=0.5"], "either --trials or --values"),
+        (["--values", "model.margin"], "another form than PATH=VALUE,VALUE"),
+        (["--values", "model.margin=0.5,"], "another form than PATH=VALUE,VALUE"),
+    ):
+        refused = spectral("extend", sweep.id, *arguments, url=base_url)
+        assert (refused.returncode, problem in refused.stderr) == (2, True), refused.stderr
+    assert "cannot delete a sweep that is running" in spectral("rm", sweep.id, "--yes", url=base_url).stderr
+    with database.write() as session:
+        sweeps.move(session, sweep.id, "failed", "over")
+    kept = spectral("rm", sweep.id, url=base_url, text="n\n")
+    assert kept.returncode == 1
+    assert spectral("show", sweep.id, url=base_url).returncode == 0
+    assert spectral("rm", sweep.id, url=base_url, text="y\n").stdout.endswith(f"{sweep.id} is deleted\n")
+    assert "there is no sweep" in spectral("rm", "-y", sweep.id, url=base_url).stderr
