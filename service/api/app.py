@@ -14,6 +14,7 @@ from service.api import (
     access,
     admission,
     catalogue,
+    early_stopping,
     events,
     health,
     mlflow_proxy,
@@ -67,7 +68,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     scraped, own = prometheus.registries(database)
     watch = EventWatch(database, settings.event_poll_seconds)
     app.state.context, app.state.registry = Context(settings, database, watch), scraped
-    for module in (sweeps, events, trials, catalogue, access, health, prometheus, page):
+    for module in (sweeps, events, trials, catalogue, early_stopping, access, health, prometheus, page):
         app.include_router(module.router)
     app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
     if mlflow:
