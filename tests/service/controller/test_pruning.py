@@ -1,4 +1,4 @@
-"""Applying a sweep's pruning rule: by its kind, by the number of steps of each trial, and with trials that ended early."""
+"""Applying a sweep's pruning rule: by its kind, by the steps of each trial, and with trials that ended early."""
 
 from __future__ import annotations
 

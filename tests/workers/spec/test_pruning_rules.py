@@ -194,7 +194,9 @@ def test_hyperband_compares_trials_of_one_bracket_alone() -> None:
     assert "hyperband, bracket 1" in hyperband.to_prune(curves, set(curves))[groups[1][0]]
 
 
-@pytest.mark.parametrize(("steps", "min_steps", "reduction", "brackets"), [(81, 1, 3, 5), (64, 8, 2, 4), (100, 13, 3, 3)])
+@pytest.mark.parametrize(
+    ("steps", "min_steps", "reduction", "brackets"), [(81, 1, 3, 5), (64, 8, 2, 4), (100, 13, 3, 3)]
+)
 def test_hyperband_has_one_bracket_more_than_rungs_and_shares_as_in_the_paper(
     steps: int, min_steps: int, reduction: int, brackets: int
 ) -> None:
@@ -331,7 +333,9 @@ def test_every_rule_agrees_with_its_definition(kind: str, table: tuple[dict[int,
 @pytest.mark.parametrize("kind", PRUNING_RULES)
 def test_the_schema_of_a_rule_accepts_what_the_rule_accepts(kind: str) -> None:
     validator = Draft202012Validator(PRUNING_RULES[kind].json_schema(kind))
-    given: dict[str, Any] = {name: 0.5 if name in ("threshold", "min_delta") else 2 for name in PRUNING_RULES[kind].options}
+    given: dict[str, Any] = {
+        name: 0.5 if name in ("threshold", "min_delta") else 2 for name in PRUNING_RULES[kind].options
+    }
     every = {"min_steps": 2, "reduction": 2, "brackets": 2, "patience": 2, "min_delta": 0.5, "threshold": 0.5}
     tries = [given | {"kind": kind}, {"kind": kind}, {"kind": kind, "threshold": 0.5}]
     tries += [given | {"kind": kind, name: value} for name, value in every.items()]

@@ -50,7 +50,9 @@ def improving(last: float, reports: int, direction: Direction) -> Curve:
     return [(step, last - sign * (reports - step)) for step in range(1, reports + 1)]
 
 
-def halved(pruner: SuccessiveHalvingPruner, ours: PruningRule, first: int, values: list[int], direction: Direction) -> int:
+def halved(
+    pruner: SuccessiveHalvingPruner, ours: PruningRule, first: int, values: list[int], direction: Direction
+) -> int:
     """Train trials one after another, and compare the decisions at the rungs; return how many were compared.
 
     The curves improve, because Optuna looks at the newest value, and ours at the best so far. Trials go on as ours
