@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, or_
+from sqlalchemy import ColumnElement, ColumnExpressionArgument, and_, case, or_
 
 from service.store.tables import Trial
 from workers.spec.ranking import MAX_FINITE, WITHOUT_RESULT, Direction, has_result
@@ -23,7 +23,7 @@ def with_result() -> ColumnElement[bool]:
     return and_(Trial.state.not_in(sorted(WITHOUT_RESULT)), finite)
 
 
-def by_rank(direction: Direction) -> tuple[ColumnElement[Any], ...]:
+def by_rank(direction: Direction) -> tuple[ColumnExpressionArgument[Any], ...]:
     """Return what trials are sorted by, the best first."""
     result = case((with_result(), Trial.objective))
     better = result.desc() if direction == "maximize" else result.asc()
