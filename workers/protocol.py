@@ -150,7 +150,7 @@ class Command(_Message):
     reason: str = ""
 
 
-_DIVERGED = re.compile(r".+ was (?:nan|-?inf) at step ([0-9]+);")
+_DIVERGED = re.compile(r".+? was (?:nan|-?inf) at step ([0-9]+);")
 
 
 def divergence(what: str, value: float, step: int, advice: str) -> str:
