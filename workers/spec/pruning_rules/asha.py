@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from itertools import takewhile
+from typing import ClassVar
 
 from workers.spec.pruning_rules.pruning_rule import Curve, EarlyStoppingOptions, PruningRule
 from workers.spec.trial import Objective
@@ -20,7 +21,7 @@ class AshaRule(PruningRule):
     """
 
     summary = "asynchronous successive halving: at each rung the best of every `reduction` trials continue"
-    options = ("min_steps", "reduction")
+    options: ClassVar[tuple[str, ...]] = ("min_steps", "reduction")
 
     def __init__(self, options: EarlyStoppingOptions, objective: Objective, steps: int) -> None:
         super().__init__(options, objective, steps)
