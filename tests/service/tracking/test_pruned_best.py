@@ -72,4 +72,4 @@ def test_a_pruned_best_trial_without_its_checkpoint_is_said_to_lack_its_model(
     drain(controllers())
     assert story.run(story.id).data.tags["spectral.best_trial"] == story.trials[1]
     assert story.versions() == []
-    assert "its best model is not in the model registry: there is no" in str(story.lacks(story.id))
+    assert "its best model is not in the model registry: trial 1 was pruned; there is no" in str(story.lacks(story.id))
