@@ -156,8 +156,8 @@ class Client:
 
         Args:
             sweep_id: The sweep.
-            sort: ``number`` for ascending numbers; ``objective`` for the best trial first and those without an
-                objective last.
+            sort: ``number`` for ascending numbers; ``objective`` for the best trial first and those without a result
+                last: those that have no objective, have failed or were cancelled.
             state: The states of the trials to yield; all states if empty.
             limit: The largest number of trials to yield; None for all of them.
         """

@@ -20,6 +20,7 @@ from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_STATES
 from service.store import checkpoints, components, projections, trials
 from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
+from workers.spec.ranking import Direction
 from workers.spec.sweep import SweepSpec
 
 TRAINING = "?workflowType=machine_learning"
@@ -96,7 +97,7 @@ def spec_of(row: Sweep) -> SweepSpec | None:
         return None
 
 
-def direction(row: Sweep) -> trials.Direction:
+def direction(row: Sweep) -> Direction:
     """Return which objectives are better."""
     return "maximize" if row.direction == "maximize" else "minimize"
 

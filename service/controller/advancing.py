@@ -44,7 +44,7 @@ class SweepAdvancer:
 
     def __init__(self, context: ReconcileContext) -> None:
         self._context = context
-        self._to_prune: dict[str, dict[str, str]] = {}
+        self._to_prune: dict[str, dict[int, str]] = {}
 
     def forget(self, sweep_id: str) -> None:
         """Drop what is kept of a sweep that has ended."""
@@ -140,7 +140,7 @@ class SweepAdvancer:
             context.runners.command(pack, command)
 
 
-def _target_steps(session: Session, sweep_id: str, spec: SweepSpec, state: TrialState) -> dict[str, int]:
-    """Return ``training.steps`` of each trial of the sweep that is in ``state``, by the trial's id."""
+def _target_steps(session: Session, sweep_id: str, spec: SweepSpec, state: TrialState) -> dict[int, int]:
+    """Return ``training.steps`` of each trial of the sweep that is in ``state``, by the trial's number."""
     found = open_trials.in_state(session, sweep_id, state)
-    return {trial.id: int(trial.params.get("training.steps", spec.training.steps)) for trial in found}
+    return {trial.number: int(trial.params.get("training.steps", spec.training.steps)) for trial in found}

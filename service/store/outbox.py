@@ -69,9 +69,12 @@ def oldest(session: Session, limit: int, skip: Sequence[str] = ()) -> list[Outbo
     return list(session.scalars(query.where(OutboxEntry.sweep_id.not_in(skip)) if skip else query))
 
 
-def has_end(session: Session, trial: Trial) -> bool:
-    """Return whether the entry with the end of a trial is still here, so that MLflow may not have its model yet."""
-    own = (OutboxEntry.sweep_id == trial.sweep_id, OutboxEntry.trial_id == trial.id)
+def has_end(session: Session, sweep_id: str, trial_id: str | None) -> bool:
+    """Return whether the entry with the end of a trial is still here, so that MLflow may not have its model yet.
+
+    For the trial None it is the entry with the end of the sweep itself.
+    """
+    own = (OutboxEntry.sweep_id == sweep_id, OutboxEntry.trial_id == trial_id)
     return session.scalar(select(OutboxEntry.id).where(*own, OutboxEntry.kind == "ended").limit(1)) is not None
 
 

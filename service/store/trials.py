@@ -12,15 +12,14 @@ from sqlalchemy.orm import Session
 
 from service import states
 from service.states import DELETING, TRIAL_ENDED, TrialState
-from service.store import events, outbox, sweeps, webhooks
+from service.store import events, outbox, sweeps, trial_order, webhooks
 from service.store.errors import NotFound
 from service.store.tables import Sweep, Trial
+from service.store.trial_order import RankPosition
+from workers.spec.ranking import Direction
 from workers.spec.samplers import Observation
 
-Direction = Literal["minimize", "maximize"]
 TrialVerb = Literal["stop", "cancel"]
-RankPosition = tuple[float | None, int]
-"""The objective and the number of a trial, which fix its place in the ranking."""
 
 _ID = re.compile(r"sw[0-9a-f]{10}-[0-9]{4,6}")
 
@@ -212,7 +211,7 @@ def ranked(
     limit: int = 100,
     after: RankPosition | None = None,
 ) -> list[Trial]:
-    """Return one page of a sweep's trials by objective, the best first and those without an objective last.
+    """Return one page of a sweep's trials in the order of ``workers.spec.ranking``, those without a result last.
 
     Args:
         session: A session.
@@ -220,16 +219,18 @@ def ranked(
         direction: Whether a small or a large objective is better.
         wanted: The states to include; all states if empty.
         limit: The largest number of trials to return.
-        after: The position of the last trial of the page before; None for the first page.
+        after: The ``trial_order.position`` of the last trial of the page before; None for the first page.
     """
-    query = _in_states(sweep_id, wanted).order_by(Trial.objective.is_(None), _by_objective(direction), Trial.number)
-    return list(session.scalars((query.where(_ranked_below(after, direction)) if after else query).limit(limit)))
+    query = _in_states(sweep_id, wanted).order_by(*trial_order.by_rank(direction))
+    query = query.where(trial_order.ranked_below(after, direction)) if after else query
+    return list(session.scalars(query.limit(limit)))
 
 
 def results(session: Session, sweep_id: str, direction: Direction) -> list[Result]:
-    """Return the results of a sweep's trials that have an objective and have not failed, the best first."""
-    query = select(Trial.number, Trial.params, Trial.objective).where(Trial.sweep_id == sweep_id, _ranks())
-    return [Result(*row) for row in session.execute(query.order_by(_by_objective(direction), Trial.number))]
+    """Return the results of a sweep's trials, the best first. Trials without a result are left out."""
+    query = select(Trial.number, Trial.params, Trial.objective)
+    query = query.where(Trial.sweep_id == sweep_id, trial_order.with_result())
+    return [Result(*row) for row in session.execute(query.order_by(*trial_order.by_rank(direction)))]
 
 
 def of_numbers(session: Session, sweep_id: str, numbers: Sequence[int]) -> dict[int, Trial]:
@@ -239,12 +240,12 @@ def of_numbers(session: Session, sweep_id: str, numbers: Sequence[int]) -> dict[
 
 
 def best(session: Session, sweep_id: str, direction: Direction) -> Trial | None:
-    """Return the trial with the best objective so far, the first of equals; None if no trial has an objective.
+    """Return the trial with the best objective so far, the first of equals; None if no trial has a result.
 
-    Trials in every state count, also pruned and cancelled ones, except failed ones.
+    Trials that were pruned count, and those that failed or were cancelled do not.
     """
-    query = select(Trial).where(Trial.sweep_id == sweep_id, _ranks())
-    return session.scalar(query.order_by(_by_objective(direction), Trial.number).limit(1))
+    query = select(Trial).where(Trial.sweep_id == sweep_id, trial_order.with_result())
+    return session.scalar(query.order_by(*trial_order.by_rank(direction)).limit(1))
 
 
 def tally(session: Session, sweep_ids: Sequence[str]) -> dict[str, dict[str, tuple[int, int]]]:
@@ -287,19 +288,3 @@ def counts(session: Session) -> dict[str, int]:
 def _in_states(sweep_id: str, wanted: Sequence[str]) -> Select[Trial]:
     query = select(Trial).where(Trial.sweep_id == sweep_id)
     return query.where(Trial.state.in_(wanted)) if wanted else query
-
-
-def _ranks() -> ColumnElement[bool]:
-    return and_(Trial.objective.is_not(None), Trial.state != "failed")
-
-
-def _by_objective(direction: Direction) -> ColumnElement[Any]:
-    return Trial.objective.desc() if direction == "maximize" else Trial.objective.asc()
-
-
-def _ranked_below(position: RankPosition, direction: Direction) -> ColumnElement[bool]:
-    objective, number = position
-    if objective is None:
-        return and_(Trial.objective.is_(None), Trial.number > number)
-    worse = Trial.objective < objective if direction == "maximize" else Trial.objective > objective
-    return or_(worse, and_(Trial.objective == objective, Trial.number > number), Trial.objective.is_(None))

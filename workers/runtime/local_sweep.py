@@ -33,6 +33,7 @@ from workers.protocol import AssignedTrial, Assignment, Checkpointed, Ended, Mea
 from workers.runtime.pack_planner import plan
 from workers.runtime.train_pack import train
 from workers.spec.expand import next_points, objective, plan_trial, trial_count, without_statistics
+from workers.spec.ranking import has_result, rank_key
 from workers.spec.samplers import Observation
 from workers.spec.search_space import Scalar
 from workers.spec.sweep import SweepSpec
@@ -107,10 +108,15 @@ class LocalSweep:
 
     @property
     def best(self) -> LocalResult | None:
-        """The trial with the best objective so far; None before the first. Failed trials do not count."""
-        found = [result for result in self.results if result.objective is not None and result.state != "failed"]
-        sign = 1 if objective(self.sweep).direction == "maximize" else -1
-        return max(found, key=lambda result: sign * (result.objective or 0.0), default=None)
+        """The trial with the best objective so far, the first of equals; None before the first with a result."""
+        first = self.ranked[0] if self.results else None
+        return first if first and has_result(first.state, first.objective) else None
+
+    @property
+    def ranked(self) -> list[LocalResult]:
+        """The trials in the order of ``workers.spec.ranking``: the best first, those without a result last."""
+        direction = objective(self.sweep).direction
+        return sorted(self.results, key=lambda r: rank_key(r.state, r.objective, r.number, direction))
 
     def run(self) -> Generator[Report, None, None]:
         """Train all trials to their ends.

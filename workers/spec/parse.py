@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from workers.errors import FieldError, SpecError
+from workers.spec.early_stopping import early_stopping_errors
 from workers.spec.expand import plan_trial, points_of, trial_count
 from workers.spec.field_errors import MAX_LETTERS, MAX_SHOWN, field_errors, shorten
 from workers.spec.model import ModelSpec
@@ -44,6 +45,7 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
     sweep = _validate(document)
     # no more are looked for than are shown: a dimension may have thousands of wrong values
     errors = list(islice(chain(_space_errors(sweep), _objective_errors(sweep)), MAX_SHOWN))
+    errors = errors or list(early_stopping_errors(sweep))
     if errors:
         raise SpecError(errors)
     given = set(sweep.task.facts) if isinstance(sweep.task, DatasetTask) else set()

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from workers.spec.base_spec import SpecPart, invalid_field
 from workers.spec.model import ModelSpec
+from workers.spec.pruning_rules import PRUNING_RULES, EarlyStoppingOptions
 from workers.spec.samplers import SAMPLERS
 from workers.spec.search_space import MAX_DIMENSIONS, MAX_TRIALS, Dimension
 from workers.spec.training import MAX_SEED, TrainingSpec
@@ -47,19 +48,50 @@ class SearchSpec(SpecPart):
         return self
 
 
-class EarlyStoppingSpec(SpecPart):
-    """When to end a trial early that does worse than the others of its sweep."""
+def _check_pruning_rule(name: Any) -> str:
+    """Return ``name`` if it is "none" or in the table of pruning rules, and raise otherwise."""
+    if isinstance(name, str) and (name == "none" or name in PRUNING_RULES):
+        return name
+    expected = f"one of none, {', '.join(PRUNING_RULES)}"
+    raise PydanticCustomError("pruning_rule", "is not a known rule", {"expected": expected})
 
-    kind: Literal["none", "asha", "median"] = Field(
-        default="none",
-        description="none: never; asha: asynchronous successive halving; median: below the median of the others",
+
+PruningRuleName = Annotated[
+    str, PlainValidator(_check_pruning_rule), WithJsonSchema({"type": "string", "enum": ["none", *PRUNING_RULES]})
+]
+
+
+class EarlyStoppingSpec(EarlyStoppingOptions):
+    """When to end a trial early that does worse than others or than a bound. Each rule has options of its own."""
+
+    kind: PruningRuleName = Field(
+        default="none", description="the rule; none: no trial ends early; GET /v1/early-stopping describes each"
     )
-    reduction: int = Field(
-        default=3, ge=2, le=100, description="asha: one trial in this many continues beyond each rung"
-    )
-    min_steps: int | None = Field(
-        default=None, ge=1, description="steps before which no trial is ended; default: an eighth of its steps"
-    )
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        rule = PRUNING_RULES.get(self.kind)
+        for name in rule.required if rule else ():
+            if getattr(self, name) is None:
+                raise invalid_field(name, f"kind {self.kind} needs it", type(self).model_fields[name].description or "")
+        # Earlier releases accepted these, and the documents that they stored have them.
+        accepted = ("min_steps", "reduction") if self.kind in ("none", "median") else ()
+        for name in self.misplaced:
+            if name not in accepted:
+                raise invalid_field(name, *self.why_misplaced(name))
+        return self
+
+    @property
+    def misplaced(self) -> list[str]:
+        """The options that are given and do not belong to the kind."""
+        rule = PRUNING_RULES.get(self.kind)
+        own = {"kind", *(rule.options if rule else ())}
+        return [name for name in type(self).model_fields if name not in own and getattr(self, name) is not None]
+
+    def why_misplaced(self, name: str) -> tuple[str, str]:
+        """Return what is wrong with an option that does not belong to the kind, and what to do."""
+        kinds = [kind for kind, rule in PRUNING_RULES.items() if name in rule.options]
+        return f"{name} does not apply to kind {self.kind}", f"leave it out; it is for kind {' or '.join(kinds)}"
 
 
 class ObjectiveSpec(SpecPart):

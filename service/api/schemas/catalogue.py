@@ -1,4 +1,4 @@
-"""What a sweep can choose from: tasks and samplers."""
+"""What a sweep can choose from: tasks, samplers and pruning rules."""
 
 from __future__ import annotations
 
@@ -27,3 +27,14 @@ class SamplerView(Document):
     """The value of ``search.sampler`` in a sweep."""
     summary: str
     """Which trials it draws."""
+
+
+class PruningRuleView(Document):
+    """A rule that ends trials early."""
+
+    name: str
+    """The value of ``early_stopping.kind`` in a sweep."""
+    summary: str
+    """Which trials it ends."""
+    json_schema: dict[str, Any]
+    """What ``early_stopping`` may be with this rule, as a JSON schema."""

@@ -101,7 +101,8 @@ class SweepView(SweepSummary):
     """A sweep in full."""
 
     best: TrialView | None
-    """The trial with the best objective so far, the first of equals; null until one that has not failed has one."""
+    """The trial with the best objective so far, the first of equals. Trials that have failed or were cancelled do not
+    count, and those that were pruned do; null until a trial has a finite objective."""
     mlflow_url: str | None
     """The page of the sweep's run in MLflow; null until MLflow has it."""
     mlflow_lacks: dict[str, str]

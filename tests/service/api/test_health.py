@@ -143,6 +143,18 @@ def test_catalogue_lists_tasks_and_samplers(api: httpx.Client) -> None:
         parse_sweep({"task": {"name": "digits"}, "space": space, "search": {"sampler": sampler["name"], **trials}})
 
 
+def test_catalogue_lists_the_rules_of_early_stopping_with_their_options(api: httpx.Client) -> None:
+    rules = {rule["name"]: rule for rule in api.get("/v1/early-stopping").json()}
+    assert list(rules) == ["asha", "hyperband", "median", "patience", "threshold"]
+    assert rules["threshold"]["json_schema"]["required"] == ["kind", "threshold"]
+    assert rules["asha"]["json_schema"]["properties"].keys() == {"kind", "min_steps", "reduction"}
+    assert all(rule["summary"] for rule in rules.values())
+    for name in rules:
+        options = {"threshold": 0.5} if name == "threshold" else {}
+        space = {"model.margin": {"values": [0.01]}}
+        parse_sweep({"task": {"name": "digits"}, "space": space, "early_stopping": {"kind": name, **options}})
+
+
 def test_the_schema_describes_the_posted_sweep_and_resolves(api: httpx.Client) -> None:
     schema = api.get("/openapi.json").json()
     body = schema["paths"]["/v1/sweeps"]["post"]["requestBody"]["content"]["application/json"]["schema"]

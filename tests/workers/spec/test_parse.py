@@ -134,7 +134,7 @@ def test_a_sweep_survives_its_own_json() -> None:
         ("resources/pack_size", True, "resources.pack_size", "1 to 256"),
         ("resources/cpus", 0, "resources.cpus", "above 0"),
         ("retries/user", -1, "retries.user", "at least 0"),
-        ("early_stopping/kind", "hyperband", "early_stopping.kind", "asha"),
+        ("early_stopping/kind", "genetic", "early_stopping.kind", "one of none, asha, hyperband"),
         ("extra", 1, "extra", "one of name"),
         ("a[0]", 1, "a[0]", "one of name"),
     ],
