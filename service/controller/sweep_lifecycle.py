@@ -10,20 +10,30 @@ from service.store.tables import Sweep, Trial
 from workers.spec.expand import next_points
 from workers.spec.sweep import SweepSpec
 
+MOST_CREATED = 1_000
+"""The most trials of a sweep that one transaction creates, which keeps others waiting meanwhile."""
 
-def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
-    """Create the trials that the sweep's sampler is ready to propose, and move a queued sweep to running.
 
-    Nothing is done in other states than queued and running. A sampler that does not learn from results proposes
-    all trials at once. A paused sweep gets its trials when it resumes.
+def expand(session: Session, sweep_id: str, spec: SweepSpec) -> bool:
+    """Create at most ``MOST_CREATED`` trials that the sampler is ready to propose, and move a queued sweep to running.
+
+    Nothing is done in other states than queued and running. A paused sweep gets its trials when it resumes.
+
+    Returns:
+        Whether the sampler may be ready to propose further trials at once.
+
+    Raises:
+        SamplerError: The sampler fails, or breaks its contract.
     """
     sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state not in ("queued", "running"):
-        return
+        return False
     earlier = trials.observations(session, sweep_id)
-    trials.create(session, sweep, len(earlier), next_points(spec, earlier))
+    points = next_points(spec, earlier, MOST_CREATED)
+    trials.create(session, sweep, len(earlier), points)
     if sweep.state == "queued":
         sweeps.move(session, sweep_id, "running")
+    return len(points) == MOST_CREATED and len(earlier) + len(points) < sweep.trial_count
 
 
 def needs_settling(session: Session, sweep: Sweep) -> bool:

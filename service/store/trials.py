@@ -81,13 +81,18 @@ def ended_after(session: Session, after: tuple[float, str], limit: int) -> list[
 
 
 def observations(session: Session, sweep_id: str) -> list[Observation]:
-    """Return the trials of a sweep by number, each with its parameters, its objective so far and whether it has ended.
+    """Return the trials of a sweep by number, as a sampler learns from them.
 
-    A sampler learns from them.
+    Each has its parameters, its objective so far, and its place in the order in which trials ended, if it has ended.
     """
-    query = select(Trial.number, Trial.params, Trial.objective, Trial.state).where(Trial.sweep_id == sweep_id)
-    rows = session.execute(query.order_by(Trial.number))
-    return [Observation(number, params, value, state in TRIAL_ENDED) for number, params, value, state in rows]
+    columns = Trial.number, Trial.params, Trial.objective, Trial.state, Trial.ended_at
+    rows = session.execute(select(*columns).where(Trial.sweep_id == sweep_id).order_by(Trial.number)).all()
+    ends = sorted((at or 0.0, number) for number, _, _, state, at in rows if state in TRIAL_ENDED)
+    places = {number: place for place, (_, number) in enumerate(ends)}
+    return [
+        Observation(number, params, value, state in TRIAL_ENDED, places.get(number))
+        for number, params, value, state, _ in rows
+    ]
 
 
 def count(session: Session, sweep_id: str) -> int:
