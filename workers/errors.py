@@ -114,7 +114,7 @@ def store_problem(error: BaseException) -> str | None:
 
 
 class SamplerError(RuntimeError):
-    """A sampler fails or breaks its contract: its point is not in the space, or it will never propose its next trial."""
+    """A sampler fails or breaks its contract: its point is not in the space, or it never proposes its next trial."""
 
 
 class NoValidPoint(SamplerError):

@@ -43,9 +43,10 @@ class SweepGuard:
     def run(self, sweep_id: str, action: str, act: Callable[[], None]) -> None:
         """Call ``act``, and fail the sweep if that raises an error which belongs to the sweep.
 
-        InvalidDocument, of the sweep's stored document, and SamplerError fail the sweep at once, because they would come
-        again. Any other error fails it when the same action has raised one ``MAX_CONSECUTIVE_ERRORS`` times in a row and
-        for ``MIN_SECONDS``; until then the error is only counted. A failing sweep's runners are ended first, if there is a connection to Ray.
+        InvalidDocument, of the sweep's stored document, and SamplerError fail the sweep at once: they would come again.
+        Any other error fails it when the same action has raised one ``MAX_CONSECUTIVE_ERRORS`` times in a row and for
+        ``MIN_SECONDS``; until then the error is only counted. A failing sweep's runners are ended first, if there is a
+        connection to Ray.
 
         An error of the checkpoint store (full, read-only, failing) is nobody's fault: it is noted for the health of the
         store, which holds back launching, and not counted.
