@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from workers.spec.point_rules import is_listed
 from workers.spec.samplers.sampler import Observation, Sampler
-from workers.spec.search_space import Params
+from workers.spec.search_space import Params, Scalar
 
 
 class EnqueuedFirst(Sampler):
@@ -56,21 +55,11 @@ class EnqueuedFirst(Sampler):
     @cached_property
     def _repeated(self) -> list[int]:
         """The places on the grid, in order, of points that were given."""
-        given: dict[tuple[str, ...], list[Params]] = {}
-        for point in self._points:
-            given.setdefault(tuple(sorted(point)), []).append(point)
-        return [
-            place
-            for place in range(self._others.trial_count)
-            if any(_same(point, other) for other in [self._others.propose(place, ())] for point in _like(given, other))
-        ]
+        given = {_identity(point) for point in self._points}
+        places = range(self._others.trial_count)
+        return [place for place in places if _identity(self._others.propose(place, ())) in given]
 
 
-def _like(given: dict[tuple[str, ...], list[Params]], point: Params) -> list[Params]:
-    """Return the given points that have the same dimensions as another point."""
-    return given.get(tuple(sorted(point)), [])
-
-
-def _same(first: Params, second: Params) -> bool:
-    """Return whether two points with the same dimensions have the same values."""
-    return all(is_listed(value, [second[path]]) for path, value in first.items())
+def _identity(point: Params) -> tuple[tuple[str, bool, Scalar], ...]:
+    """Return what two points have in common if and only if they have the same values; true and 1 are different."""
+    return tuple((path, isinstance(value, bool), value) for path, value in sorted(point.items()))
