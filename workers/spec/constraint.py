@@ -25,7 +25,7 @@ from workers.spec.search_space import Scalar
 MAX_LENGTH, MAX_DEPTH, MAX_NODES = 300, 16, 100
 """The largest number of characters of a constraint, of levels of its tree, and of operators, fields and numbers."""
 
-Kind = Literal["number", "text", "truth"]
+ValueKind = Literal["number", "text", "truth"]
 """What an expression, or the values of a field, are."""
 _Compute = Callable[[Mapping[str, Scalar]], Any]
 
@@ -70,7 +70,7 @@ class Constraint:
     fields: tuple[str, ...]
     _tree: ast.expr
 
-    def check_kinds(self, kinds: Mapping[str, Kind]) -> None:
+    def check_kinds(self, kinds: Mapping[str, ValueKind]) -> None:
         """Raise ConstraintError unless each operator gets what it can compute, and the result is a comparison's.
 
         Args:
@@ -119,12 +119,12 @@ class _Reader:
         kinds: The kinds of the fields; None while they are unknown, when kinds are not compared.
     """
 
-    def __init__(self, kinds: Mapping[str, Kind] | None) -> None:
+    def __init__(self, kinds: Mapping[str, ValueKind] | None) -> None:
         self.fields: dict[str, None] = {}
         self._kinds = kinds
         self._nodes = 0
 
-    def read(self, node: ast.expr, depth: int = 1) -> Kind | None:
+    def read(self, node: ast.expr, depth: int = 1) -> ValueKind | None:
         """Return the kind of a part of the expression, None if it is unknown."""
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
@@ -160,7 +160,7 @@ class _Reader:
                 return "truth"
         raise ConstraintError(f"has {_name_of(node)}, which no constraint may have")
 
-    def _expect(self, kind: Kind, parts: list[ast.expr], what: str, depth: int) -> Kind:
+    def _expect(self, kind: ValueKind, parts: list[ast.expr], what: str, depth: int) -> ValueKind:
         for part in parts:
             found = self.read(part, depth)
             if found not in (kind, None):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pydantic.fields import FieldInfo
 
 from workers.errors import FieldError, NoValidPoint
-from workers.spec.constraint import ALLOWED, ConstraintError, Kind
+from workers.spec.constraint import ALLOWED, ConstraintError, ValueKind
 from workers.spec.expand import rules_of, sampler_of
 from workers.spec.field_errors import MAX_LETTERS, shorten
 from workers.spec.point_rules import PointRules, condition_problems, is_listed
@@ -109,7 +109,7 @@ def _constraint_problem(rules: PointRules, named: tuple[str, ...], fields: Mappi
     return "", ""
 
 
-def _kind(rules: PointRules, path: str) -> Kind:
+def _kind(rules: PointRules, path: str) -> ValueKind:
     """Return what the values of a field are; numbers if a list has several kinds, of which a field takes only one."""
     dimension = rules.space.get(path)
     if isinstance(dimension, Range):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from workers.spec.point_rules import is_listed
-from workers.spec.search_space import Params, Scalar, SearchSpace, Values
+from workers.spec.search_space import Params, Range, Scalar, SearchSpace, Values
 
 
 class OptunaAxes:
@@ -22,6 +23,15 @@ class OptunaAxes:
         self._space = space
         self._lists = {path: _ordered(one) for path, one in space.items() if isinstance(one, Values)}
         self.distributions: dict[str, BaseDistribution] = {path: self._distribution(path) for path in space}
+        self.groups: dict[str, dict[str, BaseDistribution]] = {}
+        """The dimensions with more than one value, in groups of those that have the same condition."""
+        for path, distribution in self.distributions.items():
+            if not distribution.single():
+                self.groups.setdefault(_condition(space[path]), {})[path] = distribution
+
+    def group_of(self, path: str) -> dict[str, BaseDistribution]:
+        """Return the group that a dimension with more than one value belongs to."""
+        return self.groups[_condition(self._space[path])]
 
     def encode(self, point: Mapping[str, Scalar]) -> dict[str, Any]:
         """Return a point with Optuna's values."""
@@ -59,6 +69,11 @@ class OptunaAxes:
         if dimension.is_integer:
             return int(code)
         return float(f"{min(max(float(code), float(dimension.low)), float(dimension.high)):.12g}")
+
+
+def _condition(dimension: Values | Range) -> str:
+    """Return a text that is the same for dimensions with the same condition."""
+    return json.dumps(dimension.when, sort_keys=True)
 
 
 def _ordered(dimension: Values) -> list[Scalar]:

@@ -133,13 +133,12 @@ class _PointChooser(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return the chosen point."""
-        known = self._inner.infer_relative_search_space(study, trial)
         if self._draw is None:
-            self._inner.sample_relative(study, trial, known)  # for what it notes in the trial
+            for group in self._axes.groups.values():
+                self._inner.sample_relative(study, trial, group)  # for what it notes in the trial
             return {}
         for _ in range(self._sampler.draws_again):
-            codes = self._inner.sample_relative(study, trial, known)
-            point = self._settle(study, trial, codes)
+            point = self._choose(study, trial)
             if self._sampler.rules.broken(point) is None and self._sampler.is_trainable(point):
                 break
         else:
@@ -147,20 +146,23 @@ class _PointChooser(BaseSampler):
         self.point = point
         return self._axes.encode(point)
 
-    def _settle(self, study: Study, trial: FrozenTrial, codes: dict[str, Any]) -> Params:
-        """Return the point with these codes, and with an independent value for each dimension that has none."""
+    def _choose(self, study: Study, trial: FrozenTrial) -> Params:
+        """Return a point: of each group of dimensions that exists there, values that are chosen together."""
         found: Params = {}
+        codes: dict[str, Any] = {}
         for path in self._sampler.rules.order:
-            if self._sampler.rules.exists(path, found):
-                distribution = self._axes.distributions[path]
-                code = codes[path] if path in codes else self._independent(study, trial, path, distribution)
-                found |= self._axes.decode({path: code})
+            if not self._sampler.rules.exists(path, found):
+                continue
+            distribution = self._axes.distributions[path]
+            if distribution.single():
+                codes[path] = getattr(distribution, "low", 0)
+            elif path not in codes:
+                codes |= self._inner.sample_relative(study, trial, self._axes.group_of(path))
+            if path not in codes:
+                # a sampler of Optuna that does not learn yet leaves its answer out
+                codes[path] = self._inner.sample_independent(study, trial, path, distribution)
+            found |= self._axes.decode({path: codes[path]})
         return {path: found[path] for path in self._sampler.space if path in found}
-
-    def _independent(self, study: Study, trial: FrozenTrial, path: str, distribution: BaseDistribution) -> Any:
-        if distribution.single():
-            return getattr(distribution, "low", 0)
-        return self._inner.sample_independent(study, trial, path, distribution)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

@@ -26,6 +26,7 @@ class TPESampler(LearningSampler):
         "from about 20 trials on"
     )
     max_trials = 5_000
+    draws_again = 5
     Options = TPEOptions
 
     def optuna_sampler(self, seed: int) -> Any:
@@ -38,6 +39,5 @@ class TPESampler(LearningSampler):
             n_startup_trials=1,
             n_ei_candidates=self.options.candidates,
             multivariate=True,
-            group=self.rules.conditional,
             constant_liar=True,
         )
