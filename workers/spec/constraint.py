@@ -155,8 +155,8 @@ class _Reader:
                     raise ConstraintError(f"gives {name} {len(given)} values: abs takes one, min and max two or more")
                 return self._expect("number", given, name, below)
             case ast.Compare(left=left, ops=ops, comparators=others):
-                for first, op, second in zip([left, *others], ops, others, strict=False):
-                    self._read_comparison(first, op, second, below)
+                for first, comparison, second in zip([left, *others], ops, others, strict=False):
+                    self._read_comparison(first, comparison, second, below)
                 return "truth"
         raise ConstraintError(f"has {_name_of(node)}, which no constraint may have")
 

@@ -120,7 +120,7 @@ def _controllers_first(space: SearchSpace) -> Iterator[str]:
     remaining = list(space)
     while remaining:
         ready = next((p for p in remaining if all(o in placed for o in space[p].when or {} if o in space)), None)
-        path = ready if ready is not None else remaining[0]
-        remaining.remove(path)
-        placed.add(path)
-        yield path
+        chosen = remaining[0] if ready is None else ready
+        remaining.remove(chosen)
+        placed.add(chosen)
+        yield chosen
