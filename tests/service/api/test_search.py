@@ -35,7 +35,7 @@ def test_a_sweep_of_every_sampler_is_accepted(api: httpx.Client, document: dict[
         search = {"sampler": name, "constraints": [FIT]} | ({"trials": 12} if sampler.takes_trials else {})
         answer = api.post("/v1/sweeps", json=document | {"space": SIDES, "search": search})
         assert answer.status_code == 202, answer.text
-        assert answer.json()["counts"]["total"] == (12 if sampler.takes_trials else 28)
+        assert answer.json()["trials"]["total"] == (12 if sampler.takes_trials else 28)
 
 
 def test_the_catalogue_has_a_schema_of_every_samplers_options(api: httpx.Client) -> None:

@@ -121,7 +121,7 @@ def test_a_crash_between_ask_and_tell_changes_no_proposal(
 @every_learner
 def test_the_order_in_which_trials_end_matters(name: str) -> None:
     """Otherwise the test above would hold for a sampler that learns nothing."""
-    population = {"population": 3} if name == "cma_es" else {}
+    population = {"population": 4} if name == "cma_es" else {}
     sweep = searching(
         name, {"gp": 7, "tpe": 12, "cma_es": 30}[name], options={"startup_trials": 3, "concurrent": 3, **population}
     )

@@ -355,7 +355,7 @@ def test_a_value_lies_in_a_dimension_or_not(value: Any) -> None:
         ("tpe", {"startup": 3}, "startup", "not an option of sampler tpe"),
         ("tpe", {"concurrent": 0}, "concurrent", "less than 1"),
         ("sobol", {"scramble": 1}, "scramble", "not true or false"),
-        ("cma_es", {"population": 1}, "population", "less than 2"),
+        ("cma_es", {"population": 1}, "population", "less than 4"),
     ],
 )
 def test_a_wrong_option_is_refused(name: str, options: dict[str, Any], field: str, problem: str) -> None:

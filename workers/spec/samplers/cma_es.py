@@ -18,7 +18,7 @@ class CMAOptions(LearningOptions):
         default=1, ge=1, le=1000, description="results that are needed before it learns; until then points are random"
     )
     population: int | None = Field(
-        default=None, ge=2, le=1000, description="points of a generation; default: 4 + 3 ln(number of dimensions)"
+        default=None, ge=4, le=1000, description="points of a generation; default: 4 + 3 ln(number of dimensions)"
     )
 
 
