@@ -184,6 +184,8 @@ def validate(file: FileArgument, url: UrlOption = HERE, token_file: TokenFileOpt
         plan = client.validate(document)
     _print_warnings(plan["warnings"])
     console.print(f"Valid. {_counted(plan['trials'], 'trial')}, trained in {_counted(len(plan['packs']), 'group')}.")
+    if plan["excluded_points"]:
+        console.print(f"Left out for a constraint: {_counted(plan['excluded_points'], 'point')} of the grid.")
 
 
 def _client(url: str, token_file: Path | None) -> Client:

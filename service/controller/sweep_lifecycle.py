@@ -13,22 +13,32 @@ from workers.protocol import diverged_at
 from workers.spec.extension import next_points
 from workers.spec.sweep import SweepSpec
 
+MOST_CREATED = 1_000
+"""The most trials of a sweep that one transaction creates, which keeps others waiting meanwhile."""
 
-def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
-    """Create the trials that the sweep's sampler is ready to propose, and move a queued sweep to running.
 
-    Nothing is done in other states than queued and running. A sampler that does not learn from results proposes
-    all trials at once. A paused sweep gets its trials when it resumes. A sweep that was stopped before its trials were
-    all there, and goes on, has fewer of them than its document asks for.
+def expand(session: Session, sweep_id: str, spec: SweepSpec) -> bool:
+    """Create at most ``MOST_CREATED`` trials that the sampler is ready to propose, and move a queued sweep to running.
+
+    Nothing is done in other states than queued and running. A paused sweep gets its trials when it resumes. A sweep
+    that was stopped before its trials were all there, and goes on, has fewer of them than its document asks for.
+
+    Returns:
+        Whether the sampler may be ready to propose further trials at once.
+
+    Raises:
+        SamplerError: The sampler fails, or breaks its contract.
     """
     sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state not in ("queued", "running"):
-        return
+        return False
     earlier = trials.observations(session, sweep_id)
-    room = max(0, sweep.trial_count - len(earlier))
-    trials.create(session, sweep, len(earlier), next_points(spec, earlier)[:room] if room else [])
+    most = min(MOST_CREATED, sweep.trial_count - len(earlier))
+    points = next_points(spec, earlier, most) if most > 0 else []
+    trials.create(session, sweep, len(earlier), points)
     if sweep.state == "queued":
         sweeps.move(session, sweep_id, "running")
+    return len(points) == MOST_CREATED and len(earlier) + len(points) < sweep.trial_count
 
 
 def needs_settling(session: Session, sweep: Sweep) -> bool:

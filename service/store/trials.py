@@ -16,7 +16,7 @@ from service.store import events, outbox, sweeps, trial_order, webhooks
 from service.store.errors import NotFound
 from service.store.tables import Sweep, Trial
 from service.store.trial_order import RankPosition
-from workers.spec.ranking import Direction
+from workers.spec.ranking import Direction, has_result
 from workers.spec.samplers import Observation
 
 TrialVerb = Literal["stop", "cancel"]
@@ -86,13 +86,21 @@ def has_same_end(session: Session, trial: Trial) -> bool:
 
 
 def observations(session: Session, sweep_id: str) -> list[Observation]:
-    """Return the trials of a sweep by number, each with its parameters, its objective so far and whether it has ended.
+    """Return the trials of a sweep by number, as a sampler learns from them.
 
-    A sampler learns from them.
+    Each has its parameters, its objective so far if it counts as a result, and its place in the order in which trials
+    ended, if it has ended.
     """
-    query = select(Trial.number, Trial.params, Trial.objective, Trial.state).where(Trial.sweep_id == sweep_id)
-    rows = session.execute(query.order_by(Trial.number))
-    return [Observation(number, params, value, state in TRIAL_ENDED) for number, params, value, state in rows]
+    columns = Trial.number, Trial.params, Trial.objective, Trial.state, Trial.ended_at
+    rows = session.execute(select(*columns).where(Trial.sweep_id == sweep_id).order_by(Trial.number)).all()
+    ends = sorted((at or 0.0, number) for number, _, _, state, at in rows if state in TRIAL_ENDED)
+    places = {number: place for place, (_, number) in enumerate(ends)}
+    return [
+        Observation(
+            number, params, value if has_result(state, value) else None, state in TRIAL_ENDED, places.get(number)
+        )
+        for number, params, value, state, _ in rows
+    ]
 
 
 def count(session: Session, sweep_id: str) -> int:

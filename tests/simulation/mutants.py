@@ -227,8 +227,8 @@ def tells_mlflow_of_an_end_twice() -> AbstractContextManager[Any]:
 
 @_mutant("submit")
 def proposes_points_that_no_seed_decides() -> AbstractContextManager[Any]:
-    def next_points(spec: Any, earlier: Any) -> Any:
-        return list(reversed(original(spec, earlier)))
+    def next_points(spec: Any, earlier: Any, most: int) -> Any:
+        return list(reversed(original(spec, earlier, most)))
 
     original = sweep_lifecycle.next_points
     return mock.patch.object(sweep_lifecycle, "next_points", next_points)

@@ -51,7 +51,8 @@ class LocalResult:
 
     ``state`` is "waiting", "running" or the outcome of the trial. ``step`` is that of its last report, ``metrics`` has
     its last metrics by name, ``objective`` and ``checkpoint`` are those of its best checkpoint, whose path is relative
-    to the sweep's directory, and ``reason`` says why it ended early.
+    to the sweep's directory, ``reason`` says why it ended early, and ``place`` is its place in the order in which the
+    trials ended.
     """
 
     number: int
@@ -62,6 +63,7 @@ class LocalResult:
     checkpoint: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     reason: str | None = None
+    place: int | None = None
 
 
 @dataclass
@@ -196,7 +198,9 @@ class LocalSweep:
         """Add the trials that the sampler is ready to propose, and return them."""
         if len(self.trials) >= trial_count(self.sweep):
             return []
-        earlier = [Observation(r.number, r.params, r.objective, r.state not in UNFINISHED) for r in self.results]
+        earlier = [
+            Observation(r.number, r.params, r.objective, r.state not in UNFINISHED, r.place) for r in self.results
+        ]
         added = [self._add_trial(point) for point in next_points(self.sweep, earlier)]
         if added:
             self._write_results()
@@ -246,6 +250,7 @@ class LocalSweep:
             result.checkpoint = str(Path(report.path).relative_to(self.directory))
         elif isinstance(report, Ended):
             result.state, result.reason = report.outcome, report.reason
+            result.place = sum(other.place is not None for other in self.results)
             self._write_results()
 
     def _claim_directory(self) -> None:

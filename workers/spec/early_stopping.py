@@ -12,7 +12,7 @@ from typing import Any
 from workers.errors import FieldError
 from workers.spec.expand import objective
 from workers.spec.pruning_rules import PRUNING_RULES
-from workers.spec.search_space import Range, Values
+from workers.spec.search_space import Values
 from workers.spec.sweep import SweepSpec
 from workers.spec.training import TrainingSpec
 
@@ -56,6 +56,8 @@ def _trainings(sweep: SweepSpec) -> Iterator[tuple[int, int]]:
 
 def _values(sweep: SweepSpec, field: str) -> list[Any]:
     dimension = sweep.space.get(f"training.{field}")
-    if isinstance(dimension, Values):
-        return [*dimension.values]
-    return [dimension.high, dimension.low] if isinstance(dimension, Range) else [getattr(sweep.training, field)]
+    if dimension is None:
+        return [getattr(sweep.training, field)]
+    found = [*dimension.values] if isinstance(dimension, Values) else [dimension.high, dimension.low]
+    # where its condition does not hold, the field keeps the value of the document
+    return [*found, getattr(sweep.training, field)] if dimension.when else found

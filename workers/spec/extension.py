@@ -109,8 +109,9 @@ def extended_document(sweep: SweepSpec, stored: dict[str, Any], extension: Exten
         raise SpecError(errors[:MAX_SHOWN])
     space = dict(stored["space"])
     for path, values in extension.space.items():
+        dimension = sweep.space[path]
         # a range becomes the list of its points: new values need not lie evenly
-        space[path] = {"values": [*grid_values(sweep.space[path]), *values]}
+        space[path] = {"values": [*grid_values(dimension), *values], "when": dimension.when}
     return stored | {"space": space}
 
 
@@ -125,19 +126,20 @@ def in_extension(error: FieldError, sweep: SweepSpec, extension: Extension) -> F
     return error
 
 
-def next_points(sweep: SweepSpec, earlier: Sequence[Observation]) -> list[Params]:
+def next_points(sweep: SweepSpec, earlier: Sequence[Observation], most: int | None = None) -> list[Params]:
     """Return the points of the trials that follow ``earlier``, also if the sweep was extended since they were made.
 
     Args:
         sweep: The sweep.
         earlier: All trials that exist, by number from 0, with their results so far.
+        most: The largest number of points to return; None for no limit.
 
     Raises:
-        SamplerError: The sampler breaks its contract.
+        SamplerError: The sampler fails, or breaks its contract.
     """
     if earlier and not SAMPLERS[sweep.search.sampler].takes_trials:
-        return new_points(sweep, (trial.params for trial in earlier))
-    return expand.next_points(sweep, earlier)
+        return new_points(sweep, (trial.params for trial in earlier))[:most]
+    return expand.next_points(sweep, earlier, most)
 
 
 def new_points(sweep: SweepSpec, taken: Iterable[Params]) -> list[Params]:

@@ -27,6 +27,16 @@ class SamplerView(Document):
     """The value of ``search.sampler`` in a sweep."""
     summary: str
     """Which trials it draws."""
+    use_when: str
+    """When to choose it."""
+    takes_trials: bool
+    """Whether ``search.trials`` is required; if not, it is refused."""
+    max_trials: int
+    """The largest number of trials."""
+    learns: bool
+    """Whether its points depend on the results of earlier trials, so that trials are created while the sweep runs."""
+    options: dict[str, Any]
+    """The fields of ``search.options`` as a JSON schema, with their defaults."""
 
 
 class PruningRuleView(Document):

@@ -16,6 +16,9 @@ class DryRun(Document):
 
     trials: int
     """The number of trials."""
+    excluded_points: int
+    """The number of points of the grid that break a constraint, and become no trials. 0 for the samplers that draw
+    points: they draw again."""
     shapes: list[int]
     """The number of trials of each shape of network and training, largest first. Trials of one shape can be
     trained together."""
