@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from service.store.database import Database
-from service.tracking import diagnostic_plots, logged_models, model_registry, plots, sweep_results
+from service.store.tables import TrialCheckpoint
+from service.tracking import diagnostic_plots, model_registry, plots, sweep_results
 from service.tracking.checkpoint_check import problem_of
 from service.tracking.mlflow_runs import MODEL_TAG, RunMetrics, Runs
-from service.tracking.run_fields import trial_params
 from service.tracking.sweep_results import SweepResults
 from service.tracking.sweep_runs import SweepRuns
+from service.tracking.trial_models import log_models
 
 REGISTERED_TAG = "spectral.registered_run"
 """The tag of a sweep's run with the trial's run whose model was added to the model registry."""
@@ -81,6 +81,7 @@ def project_results(
             model_id = runs.get(best_run).data.tags.get(MODEL_TAG)
             if model_id is None and trial.state == "pruned":
                 model_id, lacks = _log_pruned(runs, best_run, found)
+                sweep_runs.note_model(trial.id, model_id)
             if model_id is not None and run.data.tags.get(REGISTERED_TAG) != best_run:
                 lacks = model_registry.register(runs.client, best_run, model_id, found.sweep.name, found.sweep.id)
                 tags[REGISTERED_TAG] = None if lacks else best_run
@@ -96,16 +97,15 @@ def _log_pruned(runs: Runs, run_id: str, found: SweepResults) -> tuple[str | Non
         The id of the logged model, or None; and then why its model cannot be logged, for a person to read.
     """
     assert found.best is not None
-    spec, folder = found.best.spec, found.best_checkpoint
+    trial, spec, folder = found.best.trial, found.best.spec, found.best_checkpoint
     if spec is None or folder is None:
         return None, None
     if problem := problem_of(folder):
         return (
             None,
-            f"its best model is not in the model registry: trial {found.best.trial.number} was pruned; {problem}",
+            f"its best model is not in the model registry: trial {trial.number} was pruned; {problem}",
         )
-    run = runs.get(run_id)
-    log_model = partial(logged_models.log_model, runs.client, run, spec, folder, trial_params(spec))
-    model_id = runs.on(run_id, log_model)
-    runs.log(run_id, [], {MODEL_TAG: model_id})
-    return model_id, None
+    row = TrialCheckpoint(trial_id=trial.id, step=trial.best_step, path=str(folder))
+    tags = log_models(runs, runs.get(run_id), found.sweep, trial, spec, [row], found.best_told)
+    runs.log(run_id, [], tags)
+    return tags.get(MODEL_TAG), None

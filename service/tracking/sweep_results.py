@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from service.store import checkpoints, reports, sweeps, trials
-from service.store.tables import Sweep, Trial
+from service.store.tables import Sweep, Trial, TrialReport
 from workers.spec.expand import objective, plan_trial
 from workers.spec.pruning_rules import Curve
 from workers.spec.ranking import has_result
@@ -49,6 +49,7 @@ class SweepResults:
             result last.
         best: The first of them, as ``store.trials.best`` returns it; None if no trial has a result.
         best_reports: All reports of ``best``, as (step, metrics by name) in order of step.
+        best_told: The reports of ``best`` at the step of its best checkpoint, and its last one.
         best_checkpoint: The folder of the best checkpoint of ``best``; None if there is none.
     """
 
@@ -58,6 +59,7 @@ class SweepResults:
     results: list[TrialResult]
     best: TrialResult | None
     best_reports: list[tuple[int, dict[str, float]]]
+    best_told: list[TrialReport]
     best_checkpoint: Path | None
 
     @property
@@ -81,10 +83,12 @@ def read(session: Session, sweep_id: str) -> SweepResults:
     ranked = trials.ranked(session, sweep_id, goal.direction, limit=count)
     results = [TrialResult(t, resolved(spec, t), curves.get(t.number, [])) for t in ranked]
     best = results[0] if results and results[0].has_result else None
-    best_reports = [(row.step, row.values) for row in reports.of_trial(session, best.trial.id)] if best else []
+    told = reports.of_trial(session, best.trial.id) if best else []
+    best_reports = [(row.step, row.values) for row in told]
+    best_told = [row for row in told if best and (row.step == best.trial.best_step or row is told[-1])]
     checkpoint = checkpoints.find(session, best.trial.id, "best") if best else None
     folder = Path(checkpoint.path) if checkpoint else None
-    return SweepResults(sweep, spec, goal, results, best, best_reports, folder)
+    return SweepResults(sweep, spec, goal, results, best, best_reports, best_told, folder)
 
 
 def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:

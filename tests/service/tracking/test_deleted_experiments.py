@@ -27,7 +27,7 @@ def purge_experiment(client: MlflowClient, experiment_id: str) -> None:
     client._tracking_client.store._hard_delete_experiment(experiment_id)
 
 
-def experiment_of(client: MlflowClient, name: str = "spectral") -> str:
+def experiment_of(client: MlflowClient, name: str = "spectral/adding") -> str:
     found = client.get_experiment_by_name(name)
     assert found is not None
     return str(found.experiment_id)
@@ -60,7 +60,7 @@ def test_a_deleted_experiment_is_left_alone_until_a_sweep_needs_it(
     client.delete_experiment(experiment_of(client))
     drain(projector)
     drain(controllers())
-    found = client.get_experiment_by_name("spectral")
+    found = client.get_experiment_by_name("spectral/adding")
     assert found is not None
     assert found.lifecycle_stage == "deleted"
     new = stories()
@@ -74,7 +74,7 @@ def test_a_deleted_experiment_is_left_alone_until_a_sweep_needs_it(
     assert not old.waits
 
 
-@pytest.mark.parametrize("next_one", ["", "another", "spectral"])
+@pytest.mark.parametrize("next_one", ["", "another", "spectral/adding"])
 @pytest.mark.parametrize("seen", [True, False])
 def test_a_purged_experiment_is_made_anew_with_the_sweeps_that_are_wanted(
     next_one: str,

@@ -57,7 +57,7 @@ def test_a_lost_reply_makes_nothing_twice(
         (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
         assert (model.model_id, model.status) == (run.data.tags["spectral.model_id"], LoggedModelStatus.READY)
     assert len(story.versions()) == len(client.search_registered_models()) == 1
-    assert [e.name for e in client.search_experiments() if e.name != "Default"] == ["spectral"]
+    assert [e.name for e in client.search_experiments() if e.name != "Default"] == ["spectral/adding"]
     assert health(database).healthy
 
 
