@@ -304,6 +304,11 @@ def models_of(run: Run) -> dict[str, str]:
     return {folder: model_id for folder, _, model_id in pairs}
 
 
+def models_text(models: Mapping[str, str]) -> str:
+    """Return the value of the tag ``MODELS_TAG`` that ``models_of`` reads."""
+    return " ".join(f"{folder}={model_id}" for folder, model_id in models.items())
+
+
 def _is_deleted(run: Run) -> bool:
     return bool(run.info.lifecycle_stage == LifecycleStage.DELETED)
 

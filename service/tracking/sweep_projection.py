@@ -11,12 +11,13 @@ from service.states import SWEEP_ENDED
 from service.store import outbox, projections, sweeps, trials
 from service.store.database import Database
 from service.store.tables import OutboxEntry
-from service.tracking import sweep_results
+from service.tracking import plain_models, sweep_results
 from service.tracking.mlflow_experiments import ExperimentDeleted
 from service.tracking.mlflow_runs import RunMissing, Runs
 from service.tracking.results_projection import project_results, read_and_plot
 from service.tracking.sweep_runs import SweepRuns
 from service.tracking.trial_projection import Projected, TrialProjection
+from workers.spec.expand import objective
 from workers.spec.sweep import SweepSpec
 
 THREADS = 4
@@ -99,6 +100,8 @@ class SweepProjection:
         with ThreadPoolExecutor(THREADS, thread_name_prefix="mlflow") as pool:
             # the plots are drawn while MLflow takes the last trials
             results = pool.submit(read_and_plot, self._database, self._sweep_id) if end else None
+            goal = objective(self._spec)
+            plain = pool.submit(plain_models.of_best, self._database, self._sweep_id, goal.direction) if end else None
             errors: list[BaseException] = []
             for batch in _batches(list(by_trial.values()), BATCH):
                 failed = self._project_trials(pool, batch)
@@ -112,9 +115,9 @@ class SweepProjection:
                 raise next(error for error in errors if not isinstance(error, RunMissing))
             if missing:
                 return  # what is left is written by the next call
-            if results and end:
+            if results and plain and end:
                 self._sweep_runs.remove_duplicates()
-                lacks = project_results(self._runs, self._sweep_runs, end, *results.result())
+                lacks = project_results(self._runs, self._sweep_runs, end, *results.result(), plain.result())
                 self._note_lack(self._sweep_id, lacks)
         self._remove(own)
 

@@ -12,7 +12,7 @@ from service.store.tables import Sweep, Trial, TrialCheckpoint, TrialReport
 from service.tracking import logged_models
 from service.tracking.checkpoint_check import problem_of
 from service.tracking.data_inputs import name_and_digest
-from service.tracking.mlflow_runs import MODEL_TAG, MODELS_TAG, Runs, models_of
+from service.tracking.mlflow_runs import MODEL_TAG, MODELS_TAG, Runs, models_of, models_text
 from service.tracking.run_fields import trial_params
 from service.tracking.run_names import model_name
 from service.tracking.trial_metrics import of_checkpoint
@@ -82,6 +82,6 @@ def log_models(
         known[folder.name] = runs.on(run.info.run_id, log)
         for point in of_checkpoint(reports, checkpoint.step, tested=checkpoint is checkpoints[0]):
             runs.log_of_model(run.info.run_id, known[folder.name], point, name_and_digest(spec.task))
-    tags = {MODELS_TAG: " ".join(f"{folder}={model_id}" for folder, model_id in known.items())}
+    tags = {MODELS_TAG: models_text(known)}
     first = known.get(Path(checkpoints[0].path).name) if checkpoints else None
     return tags | ({MODEL_TAG: first} if first else {}) if known else {}

@@ -6,4 +6,14 @@ from workers.models.pack_factory import pack
 from workers.models.packed_model import PackedModel, stack, unstack_trial
 from workers.models.sequence_model import SequenceModel
 
-__all__ = ["PackedModel", "SequenceModel", "build", "initial_network", "load", "pack", "stack", "trained_network", "unstack_trial"]
+__all__ = [
+    "PackedModel",
+    "SequenceModel",
+    "build",
+    "initial_network",
+    "load",
+    "pack",
+    "stack",
+    "trained_network",
+    "unstack_trial",
+]

@@ -1,14 +1,17 @@
 """Trained networks without code of this project: torch's own modules, in one file that torch or ONNX Runtime reads.
 
 A spectral transition W = U diag(sigma) V^T is formed once, and becomes the ``weight_hh`` of ``torch.nn.RNN``, ``LSTM``
-or ``GRU``.
+or ``GRU``. ``python -m workers.models.plain CHECKPOINT FOLDER`` does what ``write_plain`` does, for programs that do
+not import torch, and prints why a file is missing.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -18,6 +21,7 @@ from torch import Tensor, nn
 from spectral import SpectralGRU, SpectralLSTM, SpectralRNN
 from workers.errors import NoPlainForm
 from workers.models.exponential import ExponentialLayer, ExponentialRNN
+from workers.models.loading import load
 from workers.models.recurrent import RecurrentModel
 from workers.models.sequence_model import SequenceModel
 
@@ -177,3 +181,27 @@ def _onnx(model: RecurrentModel) -> bytes:
         dynamic_axes=axes,
     )
     return content.getvalue()
+
+
+def write_plain(checkpoint: Path, folder: Path) -> str | None:
+    """Write a checkpoint's network to a folder, as ``network.safetensors`` and ``network.onnx``.
+
+    Returns:
+        Why a file is missing, for a person to read; None if both were written.
+
+    Raises:
+        CheckpointInvalid: If the checkpoint cannot be used.
+    """
+    network = load(checkpoint)
+    try:
+        for form in ("safetensors", "onnx"):
+            (folder / f"network.{form}").write_bytes(exported(network, form))
+    except NoPlainForm as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    problem = write_plain(Path(sys.argv[1]), Path(sys.argv[2]))
+    if problem is not None:
+        print(problem)

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from service.store.database import Database
 from service.tracking.logged_models import log_model
-from service.tracking.mlflow_runs import Runs
+from service.tracking.mlflow_runs import RunFields, Runs
 from service.tracking.projector import Projector
 from tests.service.tracking.sweep_story import Stories, drain, health, purge
 from workers.spec.expand import plan_trial
@@ -270,9 +270,9 @@ def test_a_model_whose_files_cannot_be_stored_leaves_no_empty_model(
 ) -> None:
     story = stories()
     runs = Runs(mlflow_url)
-    experiment = runs.experiments.named().experiment_id
-    run = runs.get(runs.create(experiment, "name", 1.0, {}, {}))
+    experiment = runs.experiments.named("one").experiment_id
+    run = runs.get(runs.create(experiment, 1.0, RunFields("name", {}, {})))
     spec = plan_trial(story.spec, 0, {"model.margin": 0.01}).require_spec()
     with pytest.raises(FileNotFoundError):
-        log_model(client, run, spec, tmp_path / "nowhere", {})
+        log_model(client, run, spec, tmp_path / "nowhere", {}, name="model", step=0)
     assert list(client.search_logged_models([experiment])) == []

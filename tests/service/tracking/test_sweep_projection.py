@@ -279,11 +279,11 @@ def test_trials_that_mlflow_has_taken_are_not_written_again_after_an_error(
     second = f"{checkpointed.id}-0001"
     logged, log_model = [], logged_models.log_model
 
-    def slip(client: Any, run: Any, *rest: Any) -> str:
+    def slip(client: Any, run: Any, *rest: Any, **named: Any) -> str:
         logged.append(run.data.tags["spectral.trial_id"])
         if logged.count(second) == 1 and logged[-1] == second:
             raise ConnectionError("MLflow went away")
-        return log_model(client, run, *rest)
+        return log_model(client, run, *rest, **named)
 
     monkeypatch.setattr(logged_models, "log_model", slip)
     projecting = projector()

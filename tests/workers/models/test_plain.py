@@ -33,7 +33,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "spectral_gru": {"kind": "spectral_gru", "reflectors": 2, "layers": 2},
     "exprnn": {"kind": "exprnn", "activation": "tanh", "layers": 2},
 }
-TASKS: dict[str, Task] = {"last": Adding(name="adding", length=9), "every": Copy(name="copy", length=4), "tokens": PtbChar(name="ptb_char", length=6)}
+TASKS: dict[str, Task] = {
+    "last": Adding(name="adding", length=9),
+    "every": Copy(name="copy", length=4),
+    "tokens": PtbChar(name="ptb_char", length=6),
+}
 
 
 def network(model: dict[str, Any], task: Task) -> SequenceModel:
