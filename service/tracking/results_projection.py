@@ -129,7 +129,7 @@ def _register(runs: Runs, run: Run, model_id: str, found: SweepResults, plain: P
     for form, own in logged.items():
         described = f"{text} {plain_models.DESCRIPTIONS[form]}{link}"
         # that a name is a prompt's, or a form was deleted, costs the model itself nothing
-        model_registry.register(runs.client, run_id, own, f"{sweep.name}-{form}", sweep.id, described)
+        model_registry.register(runs.client, run_id, own, f"{sweep.name}-{form}", sweep.id, described, form)
     return None
 
 

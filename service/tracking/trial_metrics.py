@@ -17,6 +17,10 @@ HELD_OUT = ("val/", "test/")
 """The prefixes of the metrics that also get the prefix ``BEST``."""
 
 
+OF_THE_RUN = ("system/", "throughput/", "time/")
+"""The prefixes of the metrics that say nothing of a checkpoint."""
+
+
 def scalars(values: Mapping[str, float]) -> dict[str, float]:
     """Return the metrics of a report that MLflow gets as metrics.
 
@@ -36,6 +40,8 @@ def cells(values: Mapping[str, float], prefix: str) -> list[float]:
 def of_checkpoint(reports: Sequence[TrialReport], step: int, *, tested: bool) -> list[RunMetrics]:
     """Return the metrics of the checkpoint of a step, each at the step and the time of its report.
 
+    Speed and load are left out.
+
     Args:
         reports: The trial's report at that step, and its last one.
         step: The step.
@@ -47,21 +53,22 @@ def of_checkpoint(reports: Sequence[TrialReport], step: int, *, tested: bool) ->
         own = {
             name: value
             for name, value in scalars(report.values).items()
-            if (tested if name.startswith("test/") else report.step == step)
+            if (tested if name.startswith("test/") else report.step == step and not name.startswith(OF_THE_RUN))
         }
         if own:
             found.append((report.step, report.at, own))
     return found
 
 
-def best_so_far(reports: Sequence[TrialReport], step: int) -> RunMetrics | None:
+def best_so_far(reports: Sequence[TrialReport], step: int, *, tested: bool = False) -> RunMetrics | None:
     """Return the metrics ``best/...`` of a trial, which are those of the sets that are held out; None without a report.
 
     Args:
         reports: The trial's report at the step of its best checkpoint, and its last one.
         step: That step.
+        tested: Whether the trial has ended, so that the metrics of the test set are those of this checkpoint.
     """
-    points = of_checkpoint(reports, step, tested=True)
+    points = of_checkpoint(reports, step, tested=tested)
     values = {name: value for _, _, own in points for name, value in own.items() if name.startswith(HELD_OUT)}
     at = next((report.at for report in reports if report.step == step), None)
     return None if at is None else (step, at, {f"{BEST}{name}": value for name, value in values.items()})
@@ -73,7 +80,7 @@ def best_at_end(reports: Sequence[TrialReport], step: int, state: str, at: float
     Of two points at one step, MLflow shows the later. The metrics are NaN, which MLflow sorts last in either direction,
     if the trial failed or was cancelled: its objective does not count then, and MLflow does not forget a metric.
     """
-    found = best_so_far(reports, step)
+    found = best_so_far(reports, step, tested=True)
     if found is None:
         return None
     return step, at, dict.fromkeys(found[2], math.nan) if state in WITHOUT_RESULT else found[2]

@@ -122,6 +122,7 @@ def test_every_kept_checkpoint_is_a_model_that_mlflow_ranks_by_its_metrics(
     steps = [(model.tags["spectral.trial_id"][-1], int(model.tags["spectral.step"])) for model in models]
     ranked = [(str(n), step) for n in range(6) for step in (20, 30)]
     ranked.sort(key=lambda of: 1.0 / (of[1] + int(of[0])))
+    ranked.remove(("5", 20))  # its files gave way to those of step 40
     assert steps == [*ranked, ("5", 40)]
     best, worst = models[0], models[-1]
     name = story.run(story.id).info.run_name
@@ -142,7 +143,7 @@ def test_every_kept_checkpoint_is_a_model_that_mlflow_ranks_by_its_metrics(
         for trial in story.trials:
             outbox.refill_one(session, trial)
     drain(controllers())
-    assert len(client.search_logged_models([experiment], max_results=50)) == 13
+    assert len(client.search_logged_models([experiment], max_results=50)) == 12
 
 
 ARRAYS = {f"grad_t/{i:02d}": 10.0**-i for i in range(16)} | {f"spectral_hist/{i}": 0.1 for i in range(10)}
@@ -227,7 +228,7 @@ def test_runs_say_what_they_are(
     assert [(one.name, len(one.digest)) for one in inputs] == [("adding", 32)]
     assert [one.dataset.digest for one in own.inputs.dataset_inputs] == [inputs[0].digest]
     document = json.loads(Path(client.download_artifacts(own.info.run_id, "sweep.json")).read_text())
-    assert document["space"] == {"model.margin": {"values": [0.01, 0.1]}}
+    assert document["space"]["model.margin"]["values"] == [0.01, 0.1]
     (version,) = story.versions()
     assert client.get_model_version_by_alias(version.name, "candidate").version == version.version
     assert "val/loss = 0.0909" in version.description
