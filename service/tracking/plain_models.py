@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ from workers.spec.trial import TrialSpec
 log = logging.getLogger(__name__)
 
 PYFUNC_FILE = Path(__file__).with_name("plain_pyfunc_model.py")
+ROOT = Path(__file__).parents[2]
+"""The folder of our packages."""
 EXPORT_SECONDS = 300.0
 """How many seconds the process may take that imports torch and writes the files."""
 FORMS = {"torch": "network.safetensors", "onnx": "network.onnx"}
@@ -52,9 +55,18 @@ def of_best(database: Database, sweep_id: str, direction: Direction) -> PlainFil
     if found is None:
         return {}
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-W", "ignore", "-m", "workers.models.plain", found.path, folder]
+        # -P: packages of the present folder may have our names
+        command = [sys.executable, "-P", "-W", "ignore", "-m", "workers.models.plain", found.path, folder]
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=EXPORT_SECONDS, check=False)
+            done = subprocess.run(
+                command,
+                env=os.environ | {"PYTHONPATH": path},
+                capture_output=True,
+                text=True,
+                timeout=EXPORT_SECONDS,
+                check=False,
+            )
             problem = done.stdout.strip() if done.returncode == 0 else (done.stderr.strip().splitlines() or [""])[-1]
         except (OSError, subprocess.SubprocessError) as error:
             problem = str(error)

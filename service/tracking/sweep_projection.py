@@ -15,7 +15,9 @@ from service.tracking import plain_models, sweep_results
 from service.tracking.mlflow_experiments import ExperimentDeleted
 from service.tracking.mlflow_runs import RunMissing, Runs
 from service.tracking.results_projection import project_results, read_and_plot
+from service.tracking.sweep_results import SweepResults
 from service.tracking.sweep_runs import SweepRuns
+from service.tracking.trial_images import DRAWING
 from service.tracking.trial_projection import Projected, TrialProjection
 from workers.spec.expand import objective
 from workers.spec.sweep import SweepSpec
@@ -99,7 +101,7 @@ class SweepProjection:
             self._runs.reopen(parent)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="mlflow") as pool:
             # the plots are drawn while MLflow takes the last trials
-            results = pool.submit(read_and_plot, self._database, self._sweep_id) if end else None
+            results = pool.submit(self._read_and_plot) if end else None
             goal = objective(self._spec)
             plain = pool.submit(plain_models.of_best, self._database, self._sweep_id, goal.direction) if end else None
             errors: list[BaseException] = []
@@ -120,6 +122,10 @@ class SweepProjection:
                 lacks = project_results(self._runs, self._sweep_runs, end, *results.result(), plain.result())
                 self._note_lack(self._sweep_id, lacks)
         self._remove(own)
+
+    def _read_and_plot(self) -> tuple[SweepResults, dict[str, bytes]]:
+        with DRAWING:
+            return read_and_plot(self._database, self._sweep_id)
 
     def _without_deleted(self, entries: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
         """Remove the entries of deleted runs from the outbox, and return the others."""

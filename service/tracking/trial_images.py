@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,28 +30,28 @@ ARRAYS = "arrays.json"
 DPI, PREVIEW = 110, (256, 256)
 """Pixels to an inch of an image, and the largest sides of its preview in pixels."""
 
-_drawing = threading.Lock()
-"""Matplotlib draws in one thread at a time."""
+DRAWING = threading.Lock()
+"""Held while matplotlib draws, which it does in one thread at a time."""
 
 
 def looks(reports: Sequence[TrialReport], steps: int) -> list[TrialReport]:
-    """Return the reports of a trial for which images are drawn: the first with an array in each part of training.
+    """Return the reports of a trial for which images are drawn: the first in each part of its training.
 
     A later report does not change which of the earlier ones are drawn.
 
     Args:
-        reports: The trial's reports in order of step.
+        reports: The trial's reports that have an array, in order of step.
         steps: The steps of its training.
     """
     found: dict[int, TrialReport] = {}
-    for report in with_arrays(reports):
+    for report in reports:
         found.setdefault(report.step * IMAGES // max(1, steps), report)
     return list(found.values())
 
 
-def with_arrays(reports: Sequence[TrialReport]) -> list[TrialReport]:
-    """Return those of some reports that have an array."""
-    return [report for report in reports if any(name.startswith((GRADIENTS, SPECTRUM)) for name in report.values)]
+def has_array(values: Mapping[str, float]) -> bool:
+    """Return whether the metrics of a report are cells of an array, at least in part."""
+    return any(name.startswith((GRADIENTS, SPECTRUM)) for name in values)
 
 
 def write_images(folder: Path, trial_id: str, report: TrialReport, spec: TrialSpec) -> None:
@@ -61,8 +61,7 @@ def write_images(folder: Path, trial_id: str, report: TrialReport, spec: TrialSp
     """
     for key, figure in _figures(report, spec):
         content = BytesIO()
-        with _drawing:
-            figure.savefig(content, format="png", dpi=DPI)
+        figure.savefig(content, format="png", dpi=DPI)
         own = uuid.uuid5(uuid.NAMESPACE_OID, f"{trial_id}/{key}/{report.step}")
         stem = f"{key}+step+{report.step}+timestamp+{millis(report.at)}+{own}"
         (folder / f"{stem}.png").write_bytes(content.getvalue())

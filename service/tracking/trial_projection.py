@@ -86,7 +86,7 @@ class TrialProjection:
             tags |= uploaded | {"spectral.state": end["state"], "spectral.reason": end["reason"]}
         elif any(entry.kind == "reopened" for entry in entries):
             self._runs.reopen(self._run_id)
-        tags |= self._draw({told["step"] for told in metrics}, end)
+        tags |= self._draw({told["step"] for told in metrics if trial_images.has_array(told["values"])}, end)
         points += self._best(any(told["best"] for told in written), end)
         self._runs.log(self._run_id, points, tags)
         if end:
@@ -104,12 +104,21 @@ class TrialProjection:
         return [point] if point else []
 
     def _draw(self, steps: set[int], end: dict[str, Any] | None) -> dict[str, str]:
-        """Write the images that are due, and at the end of a trial that succeeded all of its arrays; return a tag."""
+        """Write the images that are due, and at the end of a trial that succeeded all of its arrays.
+
+        Args:
+            steps: The steps of the reports to be written that have an array.
+            end: The payload of the entry with the trial's end; None if it has not ended.
+
+        Returns:
+            A tag for the run if it has images.
+        """
         many, succeeded = self._sweep.trial_count > trial_images.LIVE_TRIALS, end and end["state"] == "succeeded"
         if self._spec is None or not (succeeded or (steps and not many)):
             return {}
         with self._database.read() as session:
-            found = trial_images.with_arrays(reports.of_trial(session, self._trial.id))
+            told = reports.of_trial(session, self._trial.id)
+        found = [report for report in told if trial_images.has_array(report.values)]
         due = [r for r in trial_images.looks(found, self._spec.training.steps) if r.step in steps and not many]
         if succeeded:
             due += [report for report in found[-1:] if report not in due]
@@ -117,8 +126,9 @@ class TrialProjection:
             return {}
         run = self._runs.get(self._run_id)
         with tempfile.TemporaryDirectory() as folder:
-            for report in due:
-                trial_images.write_images(Path(folder), self._trial.id, report, self._spec)
+            with trial_images.DRAWING:
+                for report in due:
+                    trial_images.write_images(Path(folder), self._trial.id, report, self._spec)
             self._runs.copy(run, folder, trial_images.FOLDER)
         if succeeded:
             content = trial_images.arrays(found, self._spec)

@@ -30,15 +30,15 @@ class MachineLoad:
             self._psutil: Any = None
             return
         self._psutil, self._process = psutil, psutil.Process()
-        psutil.cpu_percent()  # the first call of both returns 0 and begins the measurement
-        self._process.cpu_percent()
+        self._process.cpu_percent()  # the first call returns 0 and begins the measurement
+        self._begun = False
 
     def sample(self) -> dict[str, float]:
         """Return the metrics by name.
 
-        ``cpu_utilization_percentage`` and ``system_memory_usage_megabytes`` are those of the machine,
-        ``process_cpu_percentage`` (100 for each busy CPU) and ``process_memory_megabytes`` those of the runner, all of
-        its trials together, and ``gpu_0_memory_usage_megabytes`` is that of its GPU.
+        ``cpu_utilization_percentage``, from the second sample on, and ``system_memory_usage_megabytes`` are those of
+        the machine. ``process_cpu_percentage`` (100 for each busy CPU) and ``process_memory_megabytes`` are those of
+        the runner, all of its trials together, and ``gpu_0_memory_usage_megabytes`` is that of its GPU.
         """
         if self._psutil is None:
             return {}
@@ -49,8 +49,10 @@ class MachineLoad:
 
     def _measure(self) -> dict[str, float]:
         memory = self._psutil.virtual_memory()
-        found = {
-            "cpu_utilization_percentage": self._psutil.cpu_percent(),
+        busy = self._psutil.cpu_percent()  # since the last call of this thread, and 0 at the first one
+        found = {"cpu_utilization_percentage": busy} if self._begun else {}
+        self._begun = True
+        found |= {
             "system_memory_usage_megabytes": memory.used / MIB,
             "system_memory_usage_percentage": memory.percent,
             "process_cpu_percentage": self._process.cpu_percent(),
