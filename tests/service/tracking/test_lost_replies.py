@@ -20,6 +20,7 @@ LOST = (
     r"experiments/create$",
     r"runs/create$",
     r"runs/log-batch$",
+    r"runs/log-inputs$",
     r"runs/update$",
     r"/artifacts/.*checkpoints",
     r"/logged-models$",
@@ -28,6 +29,7 @@ LOST = (
     r"/logged-models/m-[0-9a-f]+$",
     r"registered-models/create$",
     r"model-versions/create$",
+    r"registered-models/alias$",
 )
 """The calls that write, as regular expressions of their paths; the first of them makes the experiment."""
 
