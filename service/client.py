@@ -179,6 +179,15 @@ class Client:
         found = self._json("GET", f"/v1/trials/{_quoted(trial_id)}/metrics", parameters={"keys": list(keys)})
         return list(found["points"])
 
+    def weights(self, trial_id: str, which: Literal["best", "last"] = "best") -> bytes:
+        """Return the parameters of a trial's best or last checkpoint, as the content of a safetensors file.
+
+        Raises:
+            ApiError: With status 404 if there is no such checkpoint, and 410 if it was removed.
+        """
+        parameters = {"which": which, "download": 1}
+        return self._send("GET", f"/v1/trials/{_quoted(trial_id)}/checkpoint", parameters=parameters).content
+
     def logs(self, trial_id: str) -> Json:
         """Return a trial's history: its attempts, why each of them ended, and its events."""
         return self._json("GET", f"/v1/trials/{_quoted(trial_id)}/logs")

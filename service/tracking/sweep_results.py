@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from service.store import checkpoints, points, reports, sweeps, trials
-from service.store.tables import Sweep, Trial
+from service.store.tables import Sweep, Trial, TrialReport
 from workers.spec.expand import objective, plan_trial
 from workers.spec.point_results import PointResult, ranked_points
 from workers.spec.pruning_rules import Curve
@@ -51,6 +51,7 @@ class SweepResults:
         best: The first of them, or with ``repeats`` the best trial of the best point, as ``store.points.best_trial``
             returns it; None if no trial, or no point, has a result.
         best_reports: All reports of ``best``, as (step, metrics by name) in order of step.
+        best_told: The reports of ``best`` at the step of its best checkpoint, and its last one.
         best_checkpoint: The folder of the best checkpoint of ``best``; None if there is none.
         points: The points of a sweep with ``repeats``, the best first, those without a result last; empty without.
     """
@@ -61,6 +62,7 @@ class SweepResults:
     results: list[TrialResult]
     best: TrialResult | None
     best_reports: list[tuple[int, dict[str, float]]]
+    best_told: list[TrialReport]
     best_checkpoint: Path | None
     points: list[PointResult]
 
@@ -87,10 +89,12 @@ def read(session: Session, sweep_id: str) -> SweepResults:
     by_point = ranked_points(points.of_sweep(session, sweep), goal.direction) if spec.repeats > 1 else []
     first = points.best_trial(session, sweep)
     best = next((result for result in results if first is not None and result.trial.id == first.id), None)
-    best_reports = [(row.step, row.values) for row in reports.of_trial(session, best.trial.id)] if best else []
+    told = reports.of_trial(session, best.trial.id) if best else []
+    best_reports = [(row.step, row.values) for row in told]
+    best_told = [row for row in told if best and (row.step == best.trial.best_step or row is told[-1])]
     checkpoint = checkpoints.find(session, best.trial.id, "best") if best else None
     folder = Path(checkpoint.path) if checkpoint else None
-    return SweepResults(sweep, spec, goal, results, best, best_reports, folder, by_point)
+    return SweepResults(sweep, spec, goal, results, best, best_reports, best_told, folder, by_point)
 
 
 def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:

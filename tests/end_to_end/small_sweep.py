@@ -24,7 +24,7 @@ SWEEP: Json = {
     "resources": {"pack_size": 2},
 }
 """Trials of as many reflectors: they are padded alike in every pack, so that numbers are the same bits after a loss."""
-CLOCK = ("time/", "throughput/")
+CLOCK = ("time/", "throughput/", "system/")
 STEPS = list(range(20, 401, 20))
 PLOTS = {f"plots/{name}.png" for name in ("results", "learning_curves", "gradients", "spectrum")}
 

@@ -247,6 +247,17 @@ def _check_printable(name: str) -> str:
     return name
 
 
+def _check_not_blank(name: str) -> str:
+    """Return ``name`` if it neither begins nor ends with a space, and raise otherwise."""
+    if name != name.strip():
+        raise PydanticCustomError("blank", "begins or ends with a space", {"expected": "a name without it"})
+    return name
+
+
+EXPERIMENT_LENGTH = 120
+"""The largest number of characters of an experiment's name."""
+
+
 class SweepSpec(SpecPart):
     """A sweep: one task, one model and training setup, and the space of the fields that are searched."""
 
@@ -275,3 +286,14 @@ class SweepSpec(SpecPart):
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="what a pack of trials gets")
     retries: RetriesSpec = Field(default=RetriesSpec(), description="how often a failed trial is tried again")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="which checkpoints stay on the disk")
+    experiment: Annotated[str, AfterValidator(_check_printable), AfterValidator(_check_not_blank)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=EXPERIMENT_LENGTH,
+        description="the MLflow experiment that shows the sweep; default: one for each task, such as spectral/adding",
+    )
+
+    @property
+    def experiment_name(self) -> str:
+        """The name of the MLflow experiment in which the sweep begins."""
+        return self.experiment or f"spectral/{self.task.name}"

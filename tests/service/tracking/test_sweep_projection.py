@@ -192,7 +192,7 @@ def projector(
 
 
 def runs_of(runs: Runs, sweep_id: str) -> dict[str, str]:
-    found = runs.of_sweep([runs.experiments.named().experiment_id], sweep_id)
+    found = runs.of_sweep(runs.experiments.ours(), sweep_id)
     return {subject: run.run_id for subject, (run,) in found.items()}
 
 
@@ -229,7 +229,7 @@ def test_a_sweep_with_an_invalid_spec_or_invalid_trials_is_written_as_far_as_pos
     assert params == {"2", "8"}
     sizes = [runs.client.get_run(run).data.params for own, run in runs_of(runs, sound.id).items() if own != sound.id]
     assert all(int(own["parameters.total"]) > int(own["parameters.recurrent"]) > 0 for own in sizes)
-    experiment = runs.experiments.named()
+    experiment = runs.experiments.named("spectral/adding")
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
@@ -279,11 +279,11 @@ def test_trials_that_mlflow_has_taken_are_not_written_again_after_an_error(
     second = f"{checkpointed.id}-0001"
     logged, log_model = [], logged_models.log_model
 
-    def slip(client: Any, run: Any, *rest: Any) -> str:
+    def slip(client: Any, run: Any, *rest: Any, **named: Any) -> str:
         logged.append(run.data.tags["spectral.trial_id"])
         if logged.count(second) == 1 and logged[-1] == second:
             raise ConnectionError("MLflow went away")
-        return log_model(client, run, *rest)
+        return log_model(client, run, *rest, **named)
 
     monkeypatch.setattr(logged_models, "log_model", slip)
     projecting = projector()
