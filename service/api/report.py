@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -48,31 +48,17 @@ def of(
     model = plane.model_of(sweep.spec)
     placed = plane.placed(model, record.ranked) if model else []
     grid = plane.grid_of(placed, record.objective.direction)
-    analysis = analysis_of(database, record)
+    analysis = sweep_record.analysis_of(database, record)
     return {
         "sweep_id": sweep.id,
         "objective": presenters.objective(sweep),
         "objectives": [one.model_dump() for one in record.objectives],
         "leaderboard": [presenters.trial(leaders[row.number]) for row in record.scored[:LEADERS]],
-        "grid": _grid(grid) if grid else None,
+        "grid": _grid(grid) if grid and _tells_something(grid) else None,
         "places": [_place(row, place) for row, place in placed if row.has_result],
         "warnings": warnings_of(sweep, record),
         **{part: _part(analysis, part, trial) if part in wanted else None for part in PARTS},
     }
-
-
-def analysis_of(database: Database, record: SweepRecord) -> Analysis:
-    """Return the analysis of a sweep, which reads curves and reports when they are needed, each in a short session."""
-
-    def read_curves(rows: Sequence[TrialRow], metric: str, most: int) -> list[tuple[int, list[tuple[int, float]]]]:
-        with database.read() as session:
-            return list(sweep_record.curves(session, rows, metric, most))
-
-    def read_reports(row: TrialRow) -> list[tuple[int, dict[str, float]]]:
-        with database.read() as session:
-            return sweep_record.diagnostics(session, row.trial_id)
-
-    return Analysis(record, read_curves, read_reports)
 
 
 def row_of(record: SweepRecord, number: int | None) -> TrialRow | None:
@@ -107,6 +93,11 @@ def _place(row: TrialRow, place: Place) -> dict[str, Any]:
     """Return a ``PlanePoint``."""
     own = {"trial_id": row.trial_id, "number": row.number}
     return {**own, "reflectors": place[0], "margin": place[1], "objective": row.value}
+
+
+def _tells_something(grid: PlaneGrid) -> bool:
+    """Return whether a trial of the grid has a result or has failed."""
+    return any(cell.results or cell.failed for row in grid.cells for cell in row)
 
 
 def _grid(grid: PlaneGrid) -> dict[str, Any]:

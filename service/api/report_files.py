@@ -65,7 +65,7 @@ def get_html(sweep_id: SweepId, context: Ctx) -> Response:
         sweep = sweeps.get(session, sweep_id)
         record = sweep_record.read(session, sweep)
     warnings = [f"{w['field']}: {w['problem']}" for w in report.warnings_of(sweep, record)]
-    text = "".join(html_of(report.analysis_of(context.database, record), warnings))
+    text = "".join(html_of(sweep_record.analysis_of(context.database, record), warnings))
     return Response(text, media_type=HTML, headers={"Content-Security-Policy": POLICY} | _named(sweep_id, "html"))
 
 
@@ -117,8 +117,8 @@ def get_figure(
 ) -> Response:
     """Return a figure of the report as a picture.
 
-    ``spectrum`` and ``gradients`` show one trial, which ``trial`` chooses. If there is nothing to show, the answer is 404
-    and says why.
+    ``spectrum`` and ``gradients`` show one trial, which ``trial`` chooses. If there is nothing to show, the answer is
+    404 and says why.
     """
     from service.report import figures
     from service.report.drawing import NothingToDraw, file_of
@@ -126,7 +126,7 @@ def get_figure(
     if trial is not None and figure not in OF_ONE_TRIAL:
         raise Refused(422, "Invalid request", f"trial: {figure} shows all trials; leave trial out")
     record = _record(context, sweep_id)
-    analysis = report.analysis_of(context.database, record)
+    analysis = sweep_record.analysis_of(context.database, record)
     try:
         content = file_of(figures.draw(figure, analysis, report.row_of(record, trial)), kind)
     except NothingToDraw as reason:

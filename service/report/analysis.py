@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 from service.report import diagnostics, importance, learning_curves, parallel, pareto, plane, progress
-from service.report.diagnostics import Report, TrialDiagnostics
-from service.report.learning_curves import Curve
+from service.report.diagnostics import StepMetrics, TrialDiagnostics
 from service.report.record import SweepRecord, TrialRow
+from workers.spec.pruning_rules import Curve
 
 CurveReader = Callable[[Sequence[TrialRow], str, int], Iterable[tuple[int, Curve]]]
 """Returns the number and the curve of a metric of each of some trials, thinned to a number of points."""
-ReportReader = Callable[[TrialRow], Sequence[Report]]
+ReportReader = Callable[[TrialRow], Sequence[StepMetrics]]
 """Returns the reports of a trial in order of step."""
 CURVE_POINTS = 400
 """About the most points of a curve that are read."""

@@ -71,7 +71,7 @@ def spectrum(record: SweepRecord, found: TrialDiagnostics) -> Figure:
     axes.ticklabel_format(axis="y", useOffset=False)
     what = f"singular values, trial {_label(record, found)}"
     finish(axes, title_of(record, what), "optimiser steps", "singular value of the transition")
-    drawing.legend(axes)
+    drawing.legend(axes, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
     return figure
 
 

@@ -13,7 +13,7 @@ from workers.spec.expand import plan_trial
 MAX_REPORTS = 200
 """About the most reports that are shown."""
 
-Report = tuple[int, Mapping[str, float]]
+StepMetrics = tuple[int, Mapping[str, float]]
 """The metrics of a trial at one step, by name."""
 
 
@@ -57,7 +57,7 @@ class TrialDiagnostics:
     gradient_norms: GradientNorms | None
 
 
-def diagnostics(record: SweepRecord, row: TrialRow, reports: Sequence[Report]) -> TrialDiagnostics:
+def diagnostics(record: SweepRecord, row: TrialRow, reports: Sequence[StepMetrics]) -> TrialDiagnostics:
     """Return the diagnostics of a trial.
 
     Args:
@@ -68,7 +68,7 @@ def diagnostics(record: SweepRecord, row: TrialRow, reports: Sequence[Report]) -
     return TrialDiagnostics(row.number, row.trial_id, _singular(record, row, reports), _gradients(record, row, reports))
 
 
-def _singular(record: SweepRecord, row: TrialRow, reports: Sequence[Report]) -> SingularValues | None:
+def _singular(record: SweepRecord, row: TrialRow, reports: Sequence[StepMetrics]) -> SingularValues | None:
     ends = [
         (step, float(values["spectral/min"]), float(values["spectral/max"]))
         for step, values in reports
@@ -86,7 +86,7 @@ def _singular(record: SweepRecord, row: TrialRow, reports: Sequence[Report]) -> 
     return SingularValues(low, high, thin(ends, MAX_REPORTS), _snapshots(reports, "spectral_hist/"))
 
 
-def _gradients(record: SweepRecord, row: TrialRow, reports: Sequence[Report]) -> GradientNorms | None:
+def _gradients(record: SweepRecord, row: TrialRow, reports: Sequence[StepMetrics]) -> GradientNorms | None:
     norms = _snapshots(reports, "grad_t/")
     if not norms:
         return None
@@ -97,7 +97,7 @@ def _gradients(record: SweepRecord, row: TrialRow, reports: Sequence[Report]) ->
     return GradientNorms([length * i / max(1, count - 1) for i in range(count)], norms)
 
 
-def _snapshots(reports: Sequence[Report], prefix: str) -> list[tuple[int, list[float]]]:
+def _snapshots(reports: Sequence[StepMetrics], prefix: str) -> list[tuple[int, list[float]]]:
     """Return the values of the metrics with a prefix, in order of name, at each report that has them all."""
     names = sorted({name for _, values in reports for name in values if name.startswith(prefix)})
     found = [

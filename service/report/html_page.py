@@ -94,13 +94,11 @@ def _figure(name: FigureName, analysis: Analysis) -> str:
         drawn = figures.draw(name, analysis)
     except NothingToDraw as reason:
         return f"{head}<p>{escape(str(reason))}</p>"
-    notes = analysis.importance.notes if name == "importance" else []
-    told = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f"{head}<figure>{inline_svg(drawn, name)}</figure>{f'<ul class=quiet>{told}</ul>' if told else ''}"
+    return f"{head}<figure>{inline_svg(drawn, name)}</figure>"
 
 
 def inline_svg(drawn: Any, prefix: str) -> str:
-    """Return a figure as an SVG element for a page that has others: names are made distinct, ink and paper the page's."""
+    """Return a figure as an SVG element for a page with others: names are distinct, ink and paper are the page's."""
     text = file_of(drawn, "svg", transparent=True).decode()
     text = text[text.index("<svg") :]
     text = _TAG.sub(lambda tag: _NAMES.sub(lambda found: f"{found[0]}{prefix}-", tag[0]), text)

@@ -118,7 +118,7 @@ def _ped_anova(
     from optuna.importance import PedAnovaImportanceEvaluator
 
     space = dict(record.spec.space) if record.spec else {}
-    axes = {path: Axis(path, rows, space) for path in paths}
+    axes = {path: FieldAxis(path, rows, space) for path in paths}
     sign = 1.0 if record.objective.direction == "minimize" else -1.0
     with warnings.catch_warnings(action="ignore"):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -139,7 +139,7 @@ def _ped_anova(
     return {path: float(share) for path, share in shares.items()}, sum(value <= cut for value in ordered)
 
 
-class Axis:
+class FieldAxis:
     """One swept field as an axis: a distribution of Optuna, and numbers for its values.
 
     Numbers are on a line, also those of a list, so that neighbours are near each other. Text and booleans have places

@@ -10,6 +10,7 @@ import numpy as np
 
 from service.report.record import SweepRecord, TrialRow
 from service.report.thinning import thin
+from workers.spec.pruning_rules import Curve
 
 SHOWN = 6
 """The best trials whose own curves are shown."""
@@ -21,8 +22,6 @@ BAND_STEPS = 60
 """The most steps at which the others are summarised."""
 LEAST_IN_BAND = 3
 """Steps that fewer of the others have reached are left out of the bands."""
-
-Curve = Sequence[tuple[int, float]]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import json
 import math
 import sqlite3
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from service.report.objective_values import objective_values
 from service.report.record import SEED, SweepRecord, TrialRow
 from service.report.thinning import thin
+from workers.spec.pruning_rules import Curve
 from workers.spec.search_space import Range, Values
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ MAX_VALUES = 400_000
 """About the most values between the start and the end of trials (``intermediate_values``) of a file."""
 MAX_VALUES_OF_TRIAL = 200
 
-Curve = Sequence[tuple[int, float]]
 _STATES = {"succeeded": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "cancelled": "FAIL", "running": "RUNNING"}
 
 

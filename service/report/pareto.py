@@ -15,7 +15,7 @@ from service.report.thinning import thin
 
 MAX_POINTS = 400
 """The most points of the hypervolume over time; a quarter of them with three objectives."""
-Point = tuple[float, ...]
+ObjectivePoint = tuple[float, ...]
 """A trial's objectives, each turned so that the smaller is the better."""
 
 
@@ -86,14 +86,14 @@ def _reference(values: Sequence[float]) -> float:
 
 
 def _over_time(
-    rows: Sequence[TrialRow], points: Sequence[Point], ideal: Sequence[float], reference: Sequence[float]
+    rows: Sequence[TrialRow], points: Sequence[ObjectivePoint], ideal: Sequence[float], reference: Sequence[float]
 ) -> list[tuple[int, float]]:
     """Return the hypervolume after each trial, as a share of the box from ``ideal`` to ``reference``."""
     order = sorted(range(len(rows)), key=lambda i: (rows[i].ended_at is None, rows[i].ended_at or 0.0, rows[i].number))
     # a box whose sides are 1 has the volume 1, and no product of three sizes overflows
     sides = [far - near for near, far in zip(ideal, reference, strict=True)]
     shown = set(thin(range(1, len(order) + 1), MAX_POINTS if len(sides) == 2 else MAX_POINTS // 4))
-    front: list[Point] = []
+    front: list[ObjectivePoint] = []
     found: list[tuple[int, float]] = []
     volume, is_old = 0.0, False
     for count, place in enumerate(order, 1):
@@ -108,12 +108,12 @@ def _over_time(
     return found
 
 
-def _covers(a: Point, b: Point) -> bool:
+def _covers(a: ObjectivePoint, b: ObjectivePoint) -> bool:
     """Return whether ``a`` is at least as good as ``b`` in every objective."""
     return all(x <= y for x, y in zip(a, b, strict=True))
 
 
-def non_dominated(points: Sequence[Point]) -> list[int]:
+def non_dominated(points: Sequence[ObjectivePoint]) -> list[int]:
     """Return the places of the points that no other one dominates, in order; equal points stay together.
 
     A point dominates another if it is at least as small in all coordinates, and smaller in one.
@@ -132,7 +132,7 @@ def non_dominated(points: Sequence[Point]) -> list[int]:
     return sorted(kept)
 
 
-def hypervolume(points: Sequence[Point], reference: Point) -> float:
+def hypervolume(points: Sequence[ObjectivePoint], reference: ObjectivePoint) -> float:
     """Return the volume that points dominate up to a reference, exactly, for one to three objectives.
 
     Every objective is minimised. In three dimensions the space is cut at each point's third coordinate, and the area
@@ -165,7 +165,7 @@ def hypervolume(points: Sequence[Point], reference: Point) -> float:
     return volume
 
 
-def _staircase(ordered: Sequence[Point]) -> list[tuple[float, float]]:
+def _staircase(ordered: Sequence[ObjectivePoint]) -> list[tuple[float, float]]:
     stairs: list[tuple[float, float]] = []
     for x, y in ordered:
         if not stairs or y < stairs[-1][1]:
@@ -183,7 +183,7 @@ def _add_step(stairs: list[tuple[float, float]], x: float, y: float) -> None:
     insort(stairs, (x, y))
 
 
-def _area(stairs: Sequence[tuple[float, float]], reference: Point) -> float:
+def _area(stairs: Sequence[tuple[float, float]], reference: ObjectivePoint) -> float:
     area, ceiling = 0.0, reference[1]
     for x, y in stairs:
         area += (reference[0] - x) * (ceiling - y)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from service.report.record import SEED, SweepRecord, TrialRow
 
 
-class Spread(NamedTuple):
+class RepeatSpread(NamedTuple):
     """Mean and spread of some finite numbers.
 
     Attributes:
@@ -25,15 +25,15 @@ class Spread(NamedTuple):
     sd: float | None
 
 
-def spread_of(values: Sequence[float]) -> Spread:
+def spread_of(values: Sequence[float]) -> RepeatSpread:
     """Return mean and standard deviation of finite numbers, at least one; numbers near the largest float too."""
     count, largest = len(values), max(abs(value) for value in values) or 1.0
     scaled = [value / largest for value in values]
     mean = math.fsum(scaled) / count
     if count == 1:
-        return Spread(1, values[0], None)
+        return RepeatSpread(1, values[0], None)
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in scaled) / (count - 1)) * largest
-    return Spread(count, mean * largest, sd if math.isfinite(sd) else None)
+    return RepeatSpread(count, mean * largest, sd if math.isfinite(sd) else None)
 
 
 def point_groups(record: SweepRecord) -> list[list[TrialRow]]:

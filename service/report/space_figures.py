@@ -73,9 +73,9 @@ def parallel_coordinates(analysis: Analysis) -> Figure:
                     colours.append(shades(value))
         width, alpha = (0.7, 0.35) if heavy else (1.3, 0.8)
         style = "solid" if solid else (0, (2, 3))
-        axes.add_collection(
-            LineCollection(segments, colors=colours, linewidths=width, alpha=alpha, linestyles=style, rasterized=heavy)
-        )
+        lines = LineCollection(segments, colors=colours, linewidths=width, alpha=alpha, linestyles=style)
+        lines.set_rasterized(heavy)  # a picture takes less room than thousands of lines
+        axes.add_collection(lines)
     lone = [(place, h) for line in plot.lines for place, h in enumerate(line.heights) if h is not None]
     if count == 1 or len(plot.lines) == 1:
         axes.scatter([x for x, _ in lone], [y for _, y in lone], s=18, color=COLOURS[0], zorder=3)

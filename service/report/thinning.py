@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-Point = TypeVar("Point")
+_Item = TypeVar("_Item")
 
 
-def thin(points: Iterable[Point], most: int) -> list[Point]:
+def thin(points: Iterable[_Item], most: int) -> list[_Item]:
     """Return every k-th of the points from the first on, and the last one, with the least k that is a power of two.
 
     At most ``most`` + 1 points, for ``most`` of at least 2, are kept at any time, however many there are.
     """
-    kept: list[Point] = []
+    kept: list[_Item] = []
     stride, last = 1, None
     for place, point in enumerate(points):
         if place % stride == 0:

@@ -10,8 +10,10 @@ from pydantic import ValidationError
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
+from service.report.analysis import Analysis
 from service.report.record import PackUse, SweepRecord, TrialRow
 from service.report.thinning import thin
+from service.store.database import Database
 from service.store.errors import NotFound
 from service.store.tables import Attempt, Pack, Sweep, Trial, TrialReport
 from workers.spec.expand import objectives
@@ -45,6 +47,20 @@ def read(session: Session, sweep: Sweep, with_packs: bool = True) -> SweepRecord
     return SweepRecord(
         sweep.id, sweep.name, sweep.state, goals, spec, rows, _packs(session, sweep.id) if with_packs else []
     )
+
+
+def analysis_of(database: Database, record: SweepRecord) -> Analysis:
+    """Return the analysis of a sweep, which reads curves and reports when they are needed, each in a short session."""
+
+    def read_curves(rows: Sequence[TrialRow], metric: str, most: int) -> list[tuple[int, list[tuple[int, float]]]]:
+        with database.read() as session:
+            return list(curves(session, rows, metric, most))
+
+    def read_reports(row: TrialRow) -> list[tuple[int, dict[str, float]]]:
+        with database.read() as session:
+            return diagnostics(session, row.trial_id)
+
+    return Analysis(record, read_curves, read_reports)
 
 
 def _rows(session: Session, sweep_id: str, with_reports: bool) -> list[TrialRow]:

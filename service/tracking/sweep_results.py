@@ -1,4 +1,4 @@
-"""A sweep's trials, ranked by the objective, as the leaderboard and the plots read them from the database."""
+"""A sweep's trials, ranked by the objective, as the leaderboard reads them from the database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from service.store import checkpoints, reports, sweeps, trials
 from service.store.tables import Sweep, Trial
 from workers.spec.expand import objective, plan_trial
-from workers.spec.pruning_rules import Curve
 from workers.spec.ranking import has_result
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import Objective, TrialSpec
@@ -19,17 +18,20 @@ from workers.spec.trial import Objective, TrialSpec
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A trial with the objective that it reported over training.
+    """A trial of a sweep.
 
     Attributes:
         trial: The trial's row, with its state and its best objective.
-        spec: The task, model and training of the trial; None if it cannot be trained, so that it never ran.
-        curve: The objective at each report that has it, as (step, value) in order of step; empty if none has.
+        sweep_spec: The sweep's document.
     """
 
     trial: Trial
-    spec: TrialSpec | None
-    curve: Curve
+    sweep_spec: SweepSpec
+
+    @property
+    def spec(self) -> TrialSpec | None:
+        """The task, model and training of the trial; None if it cannot be trained, so that it never ran."""
+        return resolved(self.sweep_spec, self.trial)
 
     @property
     def has_result(self) -> bool:
@@ -76,10 +78,9 @@ def read(session: Session, sweep_id: str) -> SweepResults:
     sweep = sweeps.get(session, sweep_id)
     spec = SweepSpec.model_validate(sweep.spec)
     goal = objective(spec)
-    curves = reports.curves_of_sweep(session, sweep_id, goal.metric)
     count = max(1, sweep.trial_count)
     ranked = trials.ranked(session, sweep_id, goal.direction, limit=count)
-    results = [TrialResult(t, resolved(spec, t), curves.get(t.number, [])) for t in ranked]
+    results = [TrialResult(t, spec) for t in ranked]
     best = results[0] if results and results[0].has_result else None
     best_reports = [(row.step, row.values) for row in reports.of_trial(session, best.trial.id)] if best else []
     checkpoint = checkpoints.find(session, best.trial.id, "best") if best else None

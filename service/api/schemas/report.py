@@ -69,8 +69,8 @@ class SweepReport(Document):
     leaderboard: list[TrialView]
     """The 20 best trials that have a finite objective and neither failed nor were cancelled, best first."""
     grid: Grid | None
-    """The objective by reflectors and margin; null if no trial has a margin, or if there are more than 16 different
-    pairs of reflector counts or margins."""
+    """The objective by reflectors and margin; null if no trial that has a margin has a result or failed, or if there
+    are more than 16 different pairs of reflector counts or margins."""
     places: list[PlanePoint]
     """One entry for every trial that has a margin and stands in the order of the leaderboard, best first."""
     warnings: list[Advice]
