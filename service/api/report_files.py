@@ -11,8 +11,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Path as PathParameter
-from starlette.background import BackgroundTask
-from starlette.responses import FileResponse
 
 from service.api import report, schemas
 from service.api.answers import answer
@@ -95,16 +93,14 @@ def get_optuna_study(sweep_id: SweepId, context: Ctx) -> Response:
             f"sweep {sweep_id} has {len(record.rows):,} trials; a study of Optuna is made of at most {MAX_TRIALS:,}"
         )
         raise Refused(409, "Too many trials", detail)
-    folder = tempfile.TemporaryDirectory(prefix="spectral-optuna-")
-    try:
-        path, most = Path(folder.name, f"{sweep_id}.db"), points_per_trial(len(record.rows))
+    most = points_per_trial(len(record.rows))
+    with tempfile.TemporaryDirectory(prefix="spectral-optuna-") as folder:
+        path = Path(folder, "study.db")
         with context.database.read() as session:
             curves = sweep_record.curves(session, record.rows, record.objective.metric, most)
             write_optuna_study(record, curves, path)
-        return FileResponse(path, media_type=SQLITE, filename=path.name, background=BackgroundTask(folder.cleanup))
-    except BaseException:
-        folder.cleanup()
-        raise
+        content = path.read_bytes()
+    return Response(content, media_type=SQLITE, headers=_named(sweep_id, "db", attachment=True))
 
 
 @router.get("/{sweep_id}/figures/{figure}.{kind}", response_class=Response, responses=_is_file(*PICTURES.values()))

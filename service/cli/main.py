@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli import audit, commands, data, errors, token
+from service.cli import audit, commands, data, errors, report, token
 from service.cli.commands import FileArgument
 from spectral_rnn_service import installed_version
 
@@ -110,6 +110,7 @@ for command in commands.COMMANDS:
 app.add_typer(data.app, name="data")
 app.add_typer(token.app, name="token")
 app.command()(audit.audit)
+app.command()(report.report)
 
 
 @app.command()

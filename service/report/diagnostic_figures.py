@@ -17,22 +17,25 @@ from service.report.record import SweepRecord, label_of
 SHOWN_DECADES = 12
 """Gradients that are smaller than the largest by more decades than this are drawn in grey, like 0."""
 
+SMALLEST = 1e-290
+"""Gradients that are smaller than this are as good as 0."""
+
 
 def gradients(record: SweepRecord, found: TrialDiagnostics) -> Figure:
     """Draw the gradient norms |dL/dh_t| with a logarithmic colour: training across, time in the sequence upwards."""
     norms = found.gradient_norms
     largest = max((value for _, values in norms.norms for value in values), default=0.0) if norms else 0.0
-    if norms is None or largest <= 0:
-        raise NothingToDraw(f"Trial {found.number} has reported no gradient norms above 0.")
+    if norms is None or largest < SMALLEST:
+        raise NothingToDraw(f"Trial {found.number} has reported no gradient norms that are not 0.")
     figure = drawing.new_figure(8, 4.6)
     axes = figure.add_subplot()
     axes.set_facecolor(GREY)
-    floor = max(largest * 10.0**-SHOWN_DECADES, 5e-324)
+    floor = largest * 10.0**-SHOWN_DECADES
     positive = [max(value, floor) for _, values in norms.norms for value in values if value > 0]
     hidden = sum(value < floor for _, values in norms.norms for value in values)
     rows = list(zip(*(values for _, values in norms.norms), strict=True))
     cells = [[value if value >= floor else math.nan for value in row] for row in rows]
-    scale = LogNorm(vmin=max(min(min(positive), largest / 10), 5e-324), vmax=largest)
+    scale = LogNorm(vmin=min(min(positive), largest / 10), vmax=largest)
     image = axes.pcolormesh(_columns(norms.norms), _edges(norms.times), cells, cmap=MAP, norm=scale)
     note = f"{hidden} values below {floor:.1g} are grey" if hidden else ""
     what = f"gradients, trial {_label(record, found)}"

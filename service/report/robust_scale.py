@@ -12,6 +12,8 @@ WIDTHS = 10.0
 """How far beyond the densest half of the values the range may reach, in widths of that half."""
 LOG_WIDTHS = 2.0
 """The same for a logarithmic range."""
+LARGEST = 1e300
+"""No range reaches further from 0, so that there is room for the ends of an axis."""
 DECADES = 3.0
 """Positive values that span more decades than this, without extremes, get a logarithmic range."""
 
@@ -63,15 +65,16 @@ def scale_of(values: Iterable[float]) -> RobustScale:
     if found[0] > 0:
         low, high = _fences(np.log10(found), LOG_WIDTHS, least=0.3)
         inside = found[(np.log10(found) >= low) & (np.log10(found) <= high)]
-        log = bool(len(inside)) and math.log10(inside[-1] / inside[0]) > DECADES
+        log = bool(len(inside)) and math.log10(inside[-1]) - math.log10(inside[0]) > DECADES
     if not log:
         low, high = _fences(found, WIDTHS, least=0.0)
         inside = found[(found >= low) & (found <= high)]
-    first, last = float(inside[0]), float(inside[-1])
+    first, last = (min(max(float(end), -LARGEST), LARGEST) for end in (inside[0], inside[-1]))
     below, above = int((found < first).sum()), int((found > last).sum())
     if first == last:
-        half = abs(first) / 10 or 0.5
+        half = abs(first) / 10 if abs(first) > 1e-300 else 0.5
         first, last = first - half, last + half
+        return RobustScale(first, last, False, below, above)
     return RobustScale(first, last, log, below, above)
 
 
