@@ -151,13 +151,28 @@ def colour_bar(figure: Figure, drawn: Any, axes: Axes, label: str, ends: Sequenc
     bar.outline.set_edgecolor(GREY)
 
 
-def file_of(figure: Figure, kind: FigureKind, transparent: bool = False) -> bytes:
-    """Return the figure as a PNG or an SVG file. The same figure gives the same file.
+def file_of(figure: Figure, kind: FigureKind) -> bytes:
+    """Return the figure as a PNG or an SVG file on white. The same figure gives the same file.
 
     A character that the font lacks is drawn as a box in a PNG file; an SVG file has the text itself.
     """
+    return on_white(svg_of(figure)) if kind == "svg" else _saved(figure, format="png", metadata={"Software": None})
+
+
+def svg_of(figure: Figure) -> str:
+    """Return the figure as an SVG document without a background."""
+    content = _saved(figure, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    return content.decode()
+
+
+def on_white(svg: str) -> bytes:
+    """Return an SVG document of ``svg_of`` as a file with a white background."""
+    end = svg.index(">", svg.index("<svg")) + 1
+    return f'{svg[:end]}<rect width="100%" height="100%" fill="#ffffff"/>{svg[end:]}'.encode()
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
     content = BytesIO()
-    metadata: dict[str, Any] = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with _drawing, matplotlib.rc_context(_STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):
-        figure.savefig(content, format=kind, dpi=DPI, metadata=metadata, transparent=transparent)
+        figure.savefig(content, dpi=DPI, **options)
     return content.getvalue()

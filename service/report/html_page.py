@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import islice
 from typing import Any
 
 from service.report import figures, trial_table
 from service.report.analysis import Analysis
-from service.report.drawing import INK, PAPER, NothingToDraw, counted, file_of
+from service.report.drawing import INK, PAPER, NothingToDraw, counted, svg_of
 from service.report.figure_names import FIGURE_NAMES, QUESTIONS, FigureName
 from service.report.record import SweepRecord, short
 
@@ -46,7 +46,9 @@ _TAG = re.compile(r"<[^>]*>")
 _NAMES = re.compile(r'(\bid="|"#|url\(#)')
 
 
-def html_of(analysis: Analysis, warnings: Sequence[str] = ()) -> Iterator[str]:
+def html_of(
+    analysis: Analysis, warnings: Sequence[str] = (), drawn: Mapping[FigureName, str] | None = None
+) -> Iterator[str]:
     """Yield the page in parts.
 
     It follows the reader's choice of a dark or a light screen. All text of users is escaped.
@@ -54,6 +56,7 @@ def html_of(analysis: Analysis, warnings: Sequence[str] = ()) -> Iterator[str]:
     Args:
         analysis: The sweep.
         warnings: What makes the results hard to trust, in sentences.
+        drawn: The figures that have been drawn already, by name, as ``drawing.svg_of`` returns them.
     """
     record = analysis.record
     yield (
@@ -65,7 +68,7 @@ def html_of(analysis: Analysis, warnings: Sequence[str] = ()) -> Iterator[str]:
     yield from _summary(record, warnings)
     for name in FIGURE_NAMES:
         if name != "pareto" or len(record.objectives) > 1:
-            yield _figure(name, analysis)
+            yield _figure(name, analysis, (drawn or {}).get(name))
     yield from _table(record)
     yield "</body></html>\n"
 
@@ -88,19 +91,18 @@ def _summary(record: SweepRecord, warnings: Sequence[str]) -> Iterator[str]:
         yield f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in warnings)}</ul>"
 
 
-def _figure(name: FigureName, analysis: Analysis) -> str:
+def _figure(name: FigureName, analysis: Analysis, svg: str | None) -> str:
     head = f'<h2>{_TITLES[name]}</h2><p class="quiet">{escape(QUESTIONS[name])}</p>'
     try:
-        drawn = figures.draw(name, analysis)
+        svg = svg or svg_of(figures.draw(name, analysis))
     except NothingToDraw as reason:
         return f"{head}<p>{escape(str(reason))}</p>"
-    return f"{head}<figure>{inline_svg(drawn, name)}</figure>"
+    return f"{head}<figure>{inline_svg(svg, name)}</figure>"
 
 
-def inline_svg(drawn: Any, prefix: str) -> str:
-    """Return a figure as an SVG element for a page with others: names are distinct, ink and paper are the page's."""
-    text = file_of(drawn, "svg", transparent=True).decode()
-    text = text[text.index("<svg") :]
+def inline_svg(svg: str, prefix: str) -> str:
+    """Return an SVG document as an element for a page with others: names are distinct, ink and paper are the page's."""
+    text = svg[svg.index("<svg") :]
     text = _TAG.sub(lambda tag: _NAMES.sub(lambda found: f"{found[0]}{prefix}-", tag[0]), text)
     return text.replace(INK, "currentColor").replace(PAPER, "var(--paper)")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from pydantic_core import to_json
 
 from service.report import figures
 from service.report.analysis import Analysis
-from service.report.drawing import NothingToDraw, file_of
+from service.report.drawing import NothingToDraw, file_of, on_white, svg_of
 from service.report.figure_names import FIGURE_NAMES, FigureName
 from service.report.html_page import html_of
 from service.report.trial_table import csv_of
@@ -24,11 +25,12 @@ def report_files(analysis: Analysis) -> dict[str, bytes]:
     has to end in MLflow all the same.
     """
     found: dict[str, bytes] = {}
+    drawn: dict[FigureName, str] = {}
     for name in FIGURE_NAMES:
-        found |= _made(name, lambda name=name: _figure(analysis, name))  # type: ignore[misc]  # a default binds the name
-    found |= _made("html", lambda: {"report/report.html": "".join(html_of(analysis)).encode()})
-    found |= _made("csv", lambda: {"report/trials.csv": "".join(csv_of(analysis.record)).encode()})
-    return found | _made("json", lambda: {"report/report.json": _document(analysis)})
+        found |= _made(name, partial(_figure, analysis, name, drawn))
+    found |= _made("HTML", lambda: {"report/report.html": "".join(html_of(analysis, drawn=drawn)).encode()})
+    found |= _made("CSV", lambda: {"report/trials.csv": "".join(csv_of(analysis.record)).encode()})
+    return found | _made("JSON", lambda: {"report/report.json": _document(analysis)})
 
 
 def _made(what: str, make: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
@@ -41,9 +43,11 @@ def _made(what: str, make: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
         return {}
 
 
-def _figure(analysis: Analysis, name: FigureName) -> dict[str, bytes]:
+def _figure(analysis: Analysis, name: FigureName, drawn: dict[FigureName, str]) -> dict[str, bytes]:
+    """Return a figure's files, and note its drawing in ``drawn``."""
     figure = figures.draw(name, analysis)
-    return {f"plots/{name}.png": file_of(figure, "png"), f"plots/{name}.svg": file_of(figure, "svg")}
+    drawn[name] = svg_of(figure)
+    return {f"plots/{name}.png": file_of(figure, "png"), f"plots/{name}.svg": on_white(drawn[name])}
 
 
 def _document(analysis: Analysis) -> bytes:
