@@ -14,7 +14,7 @@ from typing import Any, Literal
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from service.report.figure_names import FigureKind
 from service.report.record import SweepRecord
@@ -35,6 +35,14 @@ _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "spectral",
     "font.family": ["DejaVu Sans"],
+}
+_LEGEND: dict[str, Any] = {
+    "fontsize": 8,
+    "title_fontsize": 8,
+    "labelcolor": INK,
+    "facecolor": PAPER,
+    "framealpha": 0.85,
+    "edgecolor": "none",
 }
 _drawing = threading.RLock()
 
@@ -119,6 +127,7 @@ def show_scale(axes: Axes, which: Literal["x", "y"], scale: RobustScale) -> None
     else:
         room = (high - low) * 0.06
         set_limits(low - room, high + room)
+        (axes.xaxis if which == "x" else axes.yaxis).set_major_locator(MaxNLocator(6))
 
 
 def mark_off_scale(axes: Axes, points: Iterable[tuple[float, float]], scale: RobustScale, colour: str) -> None:
@@ -136,9 +145,9 @@ def mark_off_scale(axes: Axes, points: Iterable[tuple[float, float]], scale: Rob
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """Add a legend without a frame, if anything has a label."""
+    """Add a legend on the colour of the paper, without a line around it, if anything has a label."""
     if axes.get_legend_handles_labels()[0]:
-        shown = axes.legend(**{"fontsize": 8, "frameon": False, "labelcolor": INK, "title_fontsize": 8} | options)
+        shown = axes.legend(**_LEGEND | options)
         shown.get_title().set_color(INK)
 
 
