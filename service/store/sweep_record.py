@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from pydantic import ValidationError
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from service.report.analysis import Analysis
@@ -22,6 +22,8 @@ from workers.spec.trial import Objective
 
 IDS_AT_ONCE = 400
 """How many trials one query for reports names."""
+ROWS_AT_ONCE, REPORTS_AT_ONCE = 20_000, 500
+"""How many single values, and how many whole reports, one query returns."""
 DIAGNOSTICS = ("spectral", "grad_t/")
 """How the names of a trial's singular values and gradient norms begin."""
 MAX_REPORTS = 1_000
@@ -100,17 +102,26 @@ def curves(
     Trials that have never reported the metric are left out. The database reads one number of each report, and the
     curves of ``IDS_AT_ONCE`` trials are in memory at a time.
     """
-    value = TrialReport.values[metric].as_float()
     for start in range(0, len(rows), IDS_AT_ONCE):
         numbers = {row.trial_id: row.number for row in rows[start : start + IDS_AT_ONCE]}
-        query = select(TrialReport.trial_id, TrialReport.step, value).where(TrialReport.trial_id.in_(list(numbers)))
-        found = session.execute(
-            query.order_by(TrialReport.trial_id, TrialReport.step).execution_options(yield_per=5000)
-        )
-        for trial_id, points in groupby(found, key=lambda point: point[0]):
+        for trial_id, points in groupby(_values(session, list(numbers), metric), key=lambda point: point[0]):
             kept = thin(_known(points), most)
             if kept:
                 yield numbers[trial_id], kept
+
+
+def _values(session: Session, ids: Sequence[str], metric: str) -> Iterator[tuple[str, int, float | None]]:
+    """Yield (trial, step, value of a metric) of every report of some trials, in that order, page by page."""
+    place, value = (TrialReport.trial_id, TrialReport.step), TrialReport.values[metric].as_float()
+    query = select(*place, value).where(TrialReport.trial_id.in_(ids)).order_by(*place).limit(ROWS_AT_ONCE)
+    after = TrialReport.trial_id > ""
+    while page := session.execute(query.where(after)).all():
+        yield from ((trial_id, step, found) for trial_id, step, found in page)
+        if len(page) < ROWS_AT_ONCE:
+            return
+        trial_id, step, _ = page[-1]
+        same = and_(TrialReport.trial_id == trial_id, TrialReport.step > step)
+        after = or_(TrialReport.trial_id > trial_id, same)
 
 
 def _known(points: Iterable[tuple[str, int, float | None]]) -> Iterator[tuple[int, float]]:
@@ -122,13 +133,20 @@ def diagnostics(session: Session, trial_id: str) -> list[tuple[int, dict[str, fl
 
     Steps without any are left out, and of many steps every k-th is kept, so that the number is bounded.
     """
-    query = select(TrialReport.step, TrialReport.values).where(TrialReport.trial_id == trial_id)
-    found = session.execute(query.order_by(TrialReport.step).execution_options(yield_per=500))
     own = (
         (step, {name: value for name, value in values.items() if name.startswith(DIAGNOSTICS)})
-        for step, values in found
+        for step, values in _reports(session, trial_id)
     )
     return thin((point for point in own if point[1]), MAX_REPORTS)
+
+
+def _reports(session: Session, trial_id: str) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yield (step, metrics by name) of every report of a trial in order of step, page by page."""
+    query = select(TrialReport.step, TrialReport.values).where(TrialReport.trial_id == trial_id)
+    query, after = query.order_by(TrialReport.step).limit(REPORTS_AT_ONCE), -1
+    while page := session.execute(query.where(TrialReport.step > after)).all():
+        yield from ((step, values) for step, values in page)
+        after = page[-1].step
 
 
 def no_trial(sweep_id: str, number: int) -> NotFound:

@@ -56,8 +56,9 @@ def test_reports_are_not_read_if_no_objective_needs_them(database: Database, new
 
 @BOTH
 def test_curves_are_thinned_and_in_order_and_leave_out_what_lacks_the_metric(
-    backend: str, database: Database, new_sweep: NewSweep
+    backend: str, database: Database, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sweep_record, "ROWS_AT_ONCE", 7)  # pages end inside of curves and between them
     sweep = new_sweep()
     made = put(database, sweep, 4)
     with database.write() as session:
