@@ -105,7 +105,7 @@ def test_the_calls(
     parts = client.report(sweep.id, ["importance", "diagnostics"], trial=2)
     assert (parts["importance"]["trials"], parts["diagnostics"]["number"], parts["pareto"]) == (1, 2, None)
     assert client.report_file(sweep.id, "trials.csv").startswith(b"rank,trial,")
-    assert client.report_file(sweep.id, "figures/learning_curves.png").startswith(b"\x89PNG")
+    assert client.report_file(sweep.id, "figures/results.png").startswith(b"\x89PNG")
     with pytest.raises(ApiError, match="Trial 1 has reported no singular values"):
         client.report_file(sweep.id, "figures/spectrum.svg", trial=1)
     assert [client.pause(sweep.id)["state"], client.resume(sweep.id)["state"]] == ["paused", "running"]
