@@ -43,7 +43,7 @@ def of(
     """
     with database.read() as session:
         sweep = sweeps.get(session, sweep_id)
-        record = sweep_record.read(session, sweep, with_packs="best_so_far" in wanted)
+        record = sweep_record.read(session, sweep, with_packs="best_so_far" in wanted, with_values="pareto" in wanted)
         leaders = trials.of_numbers(session, sweep.id, [row.number for row in record.scored[:LEADERS]])
     model = plane.model_of(sweep.spec)
     placed = plane.placed(model, record.ranked) if model else []

@@ -30,13 +30,14 @@ MAX_REPORTS = 1_000
 """About the most reports of one trial that are kept."""
 
 
-def read(session: Session, sweep: Sweep, with_packs: bool = True) -> SweepRecord:
+def read(session: Session, sweep: Sweep, *, with_packs: bool = True, with_values: bool = True) -> SweepRecord:
     """Return a sweep and its trials, with the metrics at their best checkpoints if further objectives need them.
 
     Args:
         session: A session.
         sweep: The sweep's row.
         with_packs: Whether to read what its packs have used.
+        with_values: Whether to read what further objectives need of the trials' reports.
     """
     try:
         spec = SweepSpec.model_validate(sweep.spec)
@@ -44,7 +45,7 @@ def read(session: Session, sweep: Sweep, with_packs: bool = True) -> SweepRecord
         spec = None
     first = Objective(metric=sweep.metric, direction="maximize" if sweep.direction == "maximize" else "minimize")
     goals = (first, *objectives(spec)[1:]) if spec else (first,)
-    needs_reports = any(goal.metric != "parameters" for goal in goals[1:])
+    needs_reports = with_values and any(goal.metric != "parameters" for goal in goals[1:])
     rows = _rows(session, sweep.id, needs_reports)
     return SweepRecord(
         sweep.id, sweep.name, sweep.state, goals, spec, rows, _packs(session, sweep.id) if with_packs else []
