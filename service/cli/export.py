@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from service.access.token_source import token_to_send
+from service.cli import ids
 from service.cli.errors import UserError
-from service.cli.options import HERE, PATIENCE_SECONDS, TokenFileOption, UrlOption
-from service.client import Client
+from service.cli.options import HERE, TokenFileOption, UrlOption, connect, console
 
 if TYPE_CHECKING:
     from workers.models import SequenceModel
-
-console = Console(highlight=False)
 
 
 class ExportFormat(StrEnum):
@@ -29,7 +25,7 @@ class ExportFormat(StrEnum):
 
 
 def export(
-    trial: Annotated[str, typer.Argument(help="The id of a trial, or the folder of a checkpoint.")],
+    trial: Annotated[str, typer.Argument(help="A trial, such as last-7, or the folder of a checkpoint.")],
     out: Annotated[Path, typer.Option(help="File to write; one that is there is replaced.")],
     format: Annotated[
         ExportFormat,
@@ -72,7 +68,8 @@ def _of_service(trial_id: str, url: str, token_file: Path | None) -> SequenceMod
     from workers.spec.expand import plan_trial
     from workers.spec.sweep import SweepSpec
 
-    with Client(url, token=token_to_send(file=token_file), patience=PATIENCE_SECONDS) as client:
+    with connect(url, token_file) as client:
+        trial_id = ids.trial(client, trial_id)
         trial = client.trial(trial_id)
         document = client.sweep(trial["sweep_id"])["spec"]
         content = client.weights(trial_id)

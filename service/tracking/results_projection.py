@@ -1,4 +1,4 @@
-"""Writes an ended sweep's leaderboard and plots to its MLflow run, ends the run, and registers the best model."""
+"""Writes an ended sweep's leaderboard and report to its MLflow run, ends the run, and registers the best model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 
 from mlflow.entities import Run
 
+from service.store import sweep_record
 from service.store.database import Database
 from service.store.tables import TrialCheckpoint
-from service.tracking import diagnostic_plots, model_registry, plain_models, plots, points_artifact, sweep_results
+from service.tracking import model_registry, plain_models, points_artifact, sweep_results
 from service.tracking.checkpoint_check import problem_of
 from service.tracking.mlflow_runs import MODEL_TAG, RunMetrics, Runs
 from service.tracking.plain_models import PlainFiles
+from service.tracking.report_artifacts import report_files
 from service.tracking.run_names import model_name
 from service.tracking.sweep_results import SweepResults
 from service.tracking.sweep_runs import SweepRuns
@@ -25,16 +27,14 @@ REGISTERED_TAG = "spectral.registered_run"
 
 
 def read_and_plot(database: Database, sweep_id: str) -> tuple[SweepResults, dict[str, bytes]]:
-    """Return the results of a sweep, and its plots as PNG files by name; none if no trial has an objective.
+    """Return the results of a sweep, and the files of its report by their paths among the artifacts.
 
     Everything is read from the database, and MLflow is not asked.
     """
     with database.read() as session:
         found = sweep_results.read(session, sweep_id)
-    if not found.scored:
-        return found, {}
-    drawn = {"results.png": plots.results(found), "learning_curves.png": plots.learning_curves(found)}
-    return found, drawn | diagnostic_plots.drawn(found)
+        record = sweep_record.read(session, found.sweep)
+    return found, report_files(sweep_record.analysis_of(database, record))
 
 
 def project_results(
@@ -56,7 +56,7 @@ def project_results(
         sweep_runs: The runs of this sweep; those of its trials must be up to date.
         end: The payload of the outbox entry for the sweep's end: ``state``, ``reason`` and ``at``.
         found: The sweep's trials, ranked by the objective.
-        drawn: The plots as PNG files by name; may be empty.
+        drawn: The files of the report by their paths.
         plain: The network of the best trial without our code, by form; may be empty.
 
     Returns:
@@ -72,8 +72,10 @@ def project_results(
     if drawn:
         with tempfile.TemporaryDirectory() as folder:
             for name, content in drawn.items():
-                Path(folder, name).write_bytes(content)
-            runs.client.log_artifacts(run_id, folder, "plots")
+                path = Path(folder, name)
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
+            runs.client.log_artifacts(run_id, folder)
     points: list[RunMetrics] = []
     tags: dict[str, str | None] = {"spectral.state": end["state"], "spectral.reason": end["reason"]}
     lacks: str | None = None

@@ -12,9 +12,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
+from service.report.drawing import COLOURS, GREY, finish
 from service.store.tables import TrialReport
 from service.tracking.mlflow_runs import millis
-from service.tracking.plots import COLOURS, GREY, finish
 from service.tracking.trial_metrics import GRADIENTS, SPECTRUM, cells
 from workers.spec.trial import TrialSpec
 

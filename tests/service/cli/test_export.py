@@ -71,6 +71,6 @@ def test_what_cannot_be_exported_is_said_in_words(
     assert "model.safetensors has 7 bytes" in capsys.readouterr().err
     assert exported(checkpoint[0], "--out", str(tmp_path / "net.pt"), "--url", base_url) == 2
     assert "is not a file of safetensors" in capsys.readouterr().err
-    assert exported(f"{checkpoint[0]}9", "--out", str(tmp_path / "net.pt"), "--url", base_url) == 2
+    assert exported(f"{checkpoint[0]}9", "--out", str(tmp_path / "net.pt"), "--url", base_url) == 4
     assert "Not found" in capsys.readouterr().err
     assert not (tmp_path / "net.pt").exists()

@@ -23,7 +23,7 @@ from service.settings import ControllerSettings
 from service.store import leases
 from service.store.database import Database
 from service.store.tables import Sweep
-from service.tracking import logged_models, plain_models, plots
+from service.tracking import logged_models, plain_models, results_projection
 from service.tracking import projector as projecting
 from service.tracking.mlflow_health import Probe
 from service.tracking.projector import Projector
@@ -109,9 +109,9 @@ def controllers(
     """
     monkeypatch.setattr(Probe, "check", lambda _: None)
     monkeypatch.setattr(logged_models, "prepare", lambda: None)  # it only makes the first model faster
-    for name in ("results", "learning_curves"):
-        monkeypatch.setattr(plots, name, lambda _: b"\x89PNG\r\n\x1a\n")
     monkeypatch.setattr(plain_models, "of_best", lambda *_: {})  # a process that imports torch takes seconds
+    files = {"plots/results.png": b"\x89PNG\r\n\x1a\n"}
+    monkeypatch.setattr(results_projection, "report_files", lambda _: files)  # figures have tests of their own
     monkeypatch.setattr(projecting, "NOTE_SECONDS", 0.0)
     monkeypatch.setattr("service.tracking.mlflow_health.NOTE_SECONDS", 0.0)
     monkeypatch.setattr("service.tracking.deletions.LOOK_SECONDS", 0.0)
