@@ -346,7 +346,7 @@ def test_report_prints_the_results_or_writes_files(
     assert all(files[option].read_bytes().startswith(start) for option, start in starts.items())
     assert sorted(tmp_path.glob(".*.part")) == []
     refused = spectral("report", sweep.id, "--csv", str(tmp_path / "nowhere" / "r.csv"), url=base_url)
-    assert refused.returncode == 2
+    assert refused.returncode == 4
     assert "cannot write" in refused.stderr
     assert spectral("report", "sw0123456789", url=base_url).returncode == 2
 
