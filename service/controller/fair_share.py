@@ -13,7 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from service.controller.node_room import EXACT, ClusterRoom, Needs, Node, OpenPack
+from service.controller.node import EXACT, Needs, Node
+from service.controller.node_room import ClusterRoom, OpenPack
 
 MOST_PREEMPTIONS = 16
 """So many sweeps at most have packs preempted in one decision; the others follow in the next ones."""

@@ -14,7 +14,7 @@ from unittest import mock
 
 from sqlalchemy.orm import Session
 
-from service.controller import attention, controller, launching, runner_requests
+from service.controller import attention, controller, demand, runner_requests
 from service.controller.leadership import Leadership
 from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED, IllegalMove
@@ -340,7 +340,7 @@ class World:
             stack.enter_context(mock.patch.multiple(controller, **parts, HEALTH_SECONDS=30.0, RETRY_SECONDS=3.0))
             # without the looks that make up for a lost mark, a lost mark is noticed
             stack.enter_context(mock.patch.object(attention, "RECHECK_SECONDS", float("inf")))
-            stack.enter_context(mock.patch.object(launching, "IDLE_SECONDS", float("inf")))
+            stack.enter_context(mock.patch.object(demand, "IDLE_SECONDS", float("inf")))
             stack.enter_context(mock.patch.object(runner_requests, "ray", RayModule(self)))
             stack.enter_context(mock.patch.object(secrets, "token_hex", lambda n: self.rng.randbytes(n).hex()))
             yield

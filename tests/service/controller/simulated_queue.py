@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from service.controller.fair_share import FairShare, OwnerRules, QueuedSweep, QueueRules
-from service.controller.node_room import Node, OpenPack
+from service.controller.node import Node
+from service.controller.node_room import OpenPack
 from workers.spec.node_labels import has_labels
 
 PAUSE_SECONDS = 2.0

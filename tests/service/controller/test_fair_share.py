@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.controller.fair_share import FairShare, OwnerRules, QueuedSweep, QueueRules
-from service.controller.node_room import Needs, Node, OpenPack
+from service.controller.node import Needs, Node
+from service.controller.node_room import OpenPack
 from tests.service.controller.simulated_queue import PAUSE_SECONDS, SimulatedQueue, Work
 
 CPU, GPU = Needs(), Needs(gpus=1.0)

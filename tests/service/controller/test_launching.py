@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from service.controller import launching, lost_packs, retry_pauses, scheduling, sweep_lifecycle
+from service.controller import demand, launching, lost_packs, retry_pauses, scheduling, sweep_lifecycle
 from service.controller.advancing import SweepAdvancer
-from service.controller.cluster import Cluster, Node
+from service.controller.cluster import Cluster
 from service.controller.context import InvalidDocument, ReconcileContext
 from service.controller.guard import SweepGuard
 from service.controller.launching import PackLauncher
+from service.controller.node import Node
 from service.controller.polling import RunnerPoller
 from service.controller.runner_requests import PollResult
 from service.settings import ControllerSettings
@@ -42,6 +44,13 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    def time(self) -> float:
+        """The wall clock goes on as this one does."""
+        return _BEGAN + self.now - 1000.0
+
+
+_BEGAN = time.time()
 
 
 class Launches:
@@ -73,6 +82,7 @@ def launch(database: Database, url: str, term: int, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(scheduling, "trials_to_run", note)
     monkeypatch.setattr(launching, "time", clock)
+    monkeypatch.setattr(demand, "time", clock)
     monkeypatch.setattr(retry_pauses, "time", clock)
     return Launches(database, url, term, clock, asked)
 
@@ -104,7 +114,7 @@ def test_sweeps_whose_owner_has_reached_a_limit_are_not_asked_until_a_trial_ends
             attempts.end(attempt, "succeeded", None, None)
             trials.move(session, trials.get(session, attempt.trial_id), "succeeded")
         packs.end(packs.get(session, pack.id))
-    assert launch() == [found[0].id]
+    assert launch() == [found[1].id], "sweeps of one owner take turns"
     assert len(open_packs(database)) == 1
 
 
