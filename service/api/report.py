@@ -33,7 +33,7 @@ def of(session: Session, sweep: Sweep) -> dict[str, Any]:
     return {
         "sweep_id": sweep.id,
         "objective": presenters.objective(sweep),
-        "leaderboard": [presenters.trial(leaders[result.number]) for result in results[:LEADERS]],
+        "leaderboard": presenters.trials_of(session, sweep, [leaders[result.number] for result in results[:LEADERS]]),
         "grid": _grid(places, max if direction == "maximize" else min),
         "places": places,
         "warnings": _warnings(sweep, results[:1]),
