@@ -125,7 +125,9 @@ class _Usage:
 
 
 class FairShare:
-    """One decision. Ask for ``turn``, and answer each with ``start``, ``wait`` or ``pass_over``, until there is none.
+    """One decision. Ask for ``turn`` until there is none, and answer each with ``start`` or ``wait``.
+
+    A sweep whose turn is not answered, because it has no trial after all, is left out of the rest of the decision.
 
     Args:
         nodes: The living nodes.
@@ -183,7 +185,7 @@ class FairShare:
                 continue
             limit = self._limit(sweep)
             if limit is not None:
-                self.waiting[sweep.id] = Wait(limit, in_line=False)
+                self.waiting.setdefault(sweep.id, Wait(limit, in_line=False))
                 continue
             node = self.room.find(sweep.needs)
             if node is None and sweep.needs in self._full and not self._may_preempt(sweep):
@@ -215,11 +217,6 @@ class FairShare:
         self._preemptions += bool(victims)
         self._comes_again(sweep, trials)
         return victims
-
-    def pass_over(self, turn: Turn, what: str | None) -> None:
-        """Leave a sweep out of the rest of the decision; ``what`` it waits for, or None if it has no trial to run."""
-        if what is not None:
-            self.waiting[turn.sweep.id] = Wait(what, in_line=False)
 
     def _level_of(self, sweep: QueuedSweep, now: float, top: int) -> int:
         """Return a sweep's priority with what its waiting adds: at most up to ``top``, the highest that waits."""

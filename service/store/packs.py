@@ -97,7 +97,6 @@ def preempt(session: Session, pack_id: str, reason: str) -> bool:
         False if nothing was noted, because it has ended or was preempted before.
     """
     pack = get(session, pack_id)
-    session.refresh(pack)
     if pack.state == "ended" or pack.preempted is not None:
         return False
     pack.preempted = reason

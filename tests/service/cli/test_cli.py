@@ -27,7 +27,7 @@ from service.store.tables import Sweep, Trial
 
 NewSweep = Callable[..., Sweep]
 COMMANDS = [
-    *("up", "demo", "submit", "watch", "ls", "show", "pause", "resume", "stop", "cancel", "validate"),
+    *("up", "demo", "submit", "watch", "ls", "show", "pause", "resume", "stop", "cancel", "change", "validate"),
     *("train", "show-task", "data", "token", "audit"),
 ]
 
@@ -301,6 +301,27 @@ def test_train_needs_no_service(tmp_path: Path, document: dict[str, Any]) -> Non
     wrong = spectral("train", "-", "--out", str(out), text=json.dumps(document | {"task": {"name": "x"}}))
     assert wrong.returncode == 2
     assert "task.name" in wrong.stderr
+
+
+def test_change_sets_priority_and_parallel_trials(base_url: str, running: tuple[Sweep, list[Trial]]) -> None:
+    sweep, _ = running
+
+    def change(*arguments: str) -> Done:
+        return spectral("change", sweep.id, *arguments, url=base_url)
+
+    waits = "; waits for the next round of the controller\n"
+    assert change("--priority", "-4").stdout == f"{sweep.id} is running: priority -4, as many trials as fit{waits}"
+    assert change("--max-parallel", "2").stdout == f"{sweep.id} is running: priority -4, max_parallel 2{waits}"
+    assert f"queue:  priority -4, max_parallel 2{waits}" in spectral("show", sweep.id, url=base_url).stdout
+    assert change("--max-parallel", "none", "--priority=0").stdout.endswith(f"priority 0, as many trials as fit{waits}")
+    for arguments, problem in (
+        ([], "needs --priority or --max-parallel"),
+        (["--max-parallel", "two"], "--max-parallel is 'two'; allowed: a whole number, or none"),
+        (["--max-parallel", "0"], "max_parallel"),
+        (["--priority", "500"], "at most 100"),
+    ):
+        refused = change(*arguments)
+        assert (refused.returncode, problem in refused.stderr) == (2, True), refused.stderr
 
 
 def test_rerun_extend_and_rm(base_url: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:

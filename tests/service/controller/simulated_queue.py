@@ -96,7 +96,6 @@ class SimulatedQueue:
         while (turn := decision.turn()) is not None:
             left, place = self._left[turn.sweep.id], blocked[turn.sweep.id]
             if place >= len(left):
-                decision.pass_over(turn, None)
                 continue
             trials, seconds = left[place]
             if turn.most is not None and turn.most < trials:
