@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from service.controller.node import EXACT, Needs, Node
 from service.controller.node_room import ClusterRoom, OpenPack
 
-MOST_PREEMPTIONS = 16
+MOST_PREEMPTIONS = 8
 """So many sweeps at most have packs preempted in one decision; the others follow in the next ones."""
 
 

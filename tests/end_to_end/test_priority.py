@@ -13,12 +13,12 @@ from tests.end_to_end.small_sweep import SWEEP, Json, first_report, told, until
 
 LOW: Json = SWEEP | {
     "name": "low",
-    "training": SWEEP["training"] | {"steps": 6000, "report_every": 300},
+    "training": SWEEP["training"] | {"steps": 4000, "report_every": 100},
     "resources": {"pack_size": 4},
     "retries": {"user": 0, "infrastructure": 0, "preemption": 0},
 }
 HIGH: Json = SWEEP | {"name": "high", "priority": 5}
-SECONDS = 2.0
+SECONDS = 1.0
 """How long a pack runs before it can be preempted."""
 
 
@@ -32,6 +32,7 @@ def one_cpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             yield client
 
 
+@pytest.mark.timeout(600)
 def test_a_sweep_that_is_preempted_ends_with_the_results_of_an_undisturbed_one(one_cpu: Client) -> None:
     client = one_cpu
     undisturbed = client.wait(client.submit(LOW)["id"])

@@ -81,8 +81,11 @@ def apply_fault(world: World, fault: Fault, process: Process) -> None:
     elif kind == "submit":
         world.submit()
     elif kind == "change":
-        field = "max_parallel" if choice < 0.3 else "priority"
-        value = _pick((1, 2, None) if field == "max_parallel" else (-9, 0, 3, 9), (choice * 13) % 1)
+        if choice > 0.4:  # once others run, the newest sweep becomes the most urgent one
+            world.at(now + 5.0 * choice, lambda: world.change(list(world.sweep_ids)[-1], {"priority": 9}))
+            return
+        field = "max_parallel" if choice < 0.2 else "priority"
+        value = _pick((1, 2, None) if field == "max_parallel" else (-9, 0, 3), (choice * 13) % 1)
         world.change(str(_pick(sorted(world.sweep_ids), (choice * 7) % 1)), {field: value})
     elif kind == "rerun or extend":
         world.go_on(str(_pick(sorted(world.sweep_ids), choice)))

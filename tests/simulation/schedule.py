@@ -106,7 +106,7 @@ def draw(seed: int, kinds: Sequence[str] = tuple(FAULTS)) -> Schedule:
     return Schedule(
         seed=seed,
         cpus=rng.choice((1.0, 1.0, 2.0)),
-        sweeps=tuple(rng.randrange(len(DOCUMENTS)) for _ in range(rng.choice((1, 1, 1, 2, 2, 3)))),
+        sweeps=tuple(rng.randrange(len(DOCUMENTS)) for _ in range(rng.choice((1, 1, 2, 2, 2, 3)))),
         together=seed % 2 == 1,
         standby=rng.random() < 0.2,
         poison=rng.random() < 0.15,

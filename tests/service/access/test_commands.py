@@ -54,7 +54,9 @@ def test_a_token_is_made_listed_used_limited_and_revoked(
     for name, value in (("weight", "2.5"), ("running_gpus", "1.5"), ("running_cpus", "no limit")):
         assert re.search(rf"{name} +{value}\n", shares)
     assert re.search(r"highest_priority +-3\n", shares)
-    spectral("token", "limits", "ada", *(f"--{name}=default" for name in ("weight", "running-gpus", "highest-priority")))
+    spectral(
+        "token", "limits", "ada", *(f"--{name}=default" for name in ("weight", "running-gpus", "highest-priority"))
+    )
     assert re.search(
         r"running_trials +no limit\n", spectral("token", "limits", "ada", "--running-trials=default").stdout
     )

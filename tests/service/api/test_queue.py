@@ -76,9 +76,10 @@ def test_a_sweep_that_has_ended_is_not_changed(api: httpx.Client, database: Data
     sweep, _ = running
     with database.write() as session:
         sweeps.apply(session, sweep.id, "cancel")
-    assert "cannot change a sweep that is cancelling" in problem(
-        api.patch(f"/v1/sweeps/{sweep.id}", json={"priority": 1}), 409
-    )["detail"]
+    assert (
+        "cannot change a sweep that is cancelling"
+        in problem(api.patch(f"/v1/sweeps/{sweep.id}", json={"priority": 1}), 409)["detail"]
+    )
     assert problem(api.patch("/v1/sweeps/sw0123456789", json={"priority": 1}), 404)
 
 
