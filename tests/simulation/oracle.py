@@ -98,10 +98,10 @@ def _trial(session: Session, world: World, sweep: Sweep, trial: Trial) -> Iterat
         yield f"{trial.id} has failed, with retries left: {trial.reason}"
     if trial.state == "succeeded" and trial.step != spec.training.steps:
         yield f"{trial.id} has succeeded at step {trial.step}"
-    lost = sum(row.outcome == "lost" for row in rows) + world.reruns[trial.id]
+    lost = sum(row.outcome in ("lost", "failed") for row in rows) + world.reruns[trial.id]
     trained = sum(runner.trained.get(trial.id, 0) for runner in world.runners)
     if trained > spec.training.steps + lost * spec.training.checkpoint_interval:
-        yield f"{trial.id} trained {trained} steps with {lost} losses and reruns: too many were redone"
+        yield f"{trial.id} trained {trained} steps with {lost} losses, failures and reruns: too many were redone"
 
 
 def _reports(session: Session, trial: Trial, interval: int) -> Iterator[str]:

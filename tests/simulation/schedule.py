@@ -133,8 +133,8 @@ LONGER = {"steps": 24, "report_every": 4, "checkpoint_every": 8}
 """The training of sweeps that may have to make room for others."""
 DOCUMENTS = (
     _document(1, 1),
-    _document(2, 2),
-    _document(3, 1),
+    _document(2, 2, training=LONGER),
+    _document(3, 1, training=LONGER),
     _document(3, 3, priority=3),
     _document(5, 4, priority=-2, training=LONGER),
     _document(3, 2, retries={"infrastructure": 0, "user": 1}),
