@@ -83,7 +83,7 @@ def next_packs(
     lost = retry_packs(candidates, attempts.histories(session, [trial.id for trial in candidates]))
     retried = {trial.id for group in lost for trial in group}
     fresh = [(trial, trial_spec) for trial, trial_spec in trainable if trial.id not in retried]
-    return [*lost, *fresh_packs(fresh, spec.resources, capacity)]
+    return [*lost, *fresh_packs(fresh, spec.resources, capacity, spec.repeats)]
 
 
 def plan_pack(

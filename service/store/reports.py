@@ -65,5 +65,5 @@ def curves(session: Session, trial_ids: Iterable[str], metric: str) -> dict[str,
 
 def curves_of_sweep(session: Session, sweep_id: str, metric: str) -> dict[int, Curve]:
     """Return the curve of one metric for each trial of a sweep that has reported it, by the trial's number."""
-    numbers = dict(session.execute(select(Trial.id, Trial.number).where(Trial.sweep_id == sweep_id)).tuples().all())
+    numbers = dict(session.execute(select(Trial.id, Trial.number).where(Trial.sweep_id == sweep_id)).all())
     return {numbers[trial_id]: curve for trial_id, curve in curves(session, numbers, metric).items()}

@@ -210,7 +210,7 @@ def test_a_grid_gets_new_values_and_its_trials_keep_their_numbers(
     sweep = answer.json()
     assert (sweep["state"], sweep["trials"]["total"], sweep["trials"]["waiting"]) == ("running", 9, 5)
     assert sweep["progress"] == {"done": 400, "total": 900}
-    assert sweep["spec"]["space"]["model.margin"] == {"values": [0.01, 0.1, 0.3]}
+    assert sweep["spec"]["space"]["model.margin"] == {"values": [0.01, 0.1, 0.3], "when": None}
     made = expand(database, id)
     after = api.get(f"/v1/sweeps/{id}/trials").json()["trials"]
     assert after[:4] == before
@@ -250,7 +250,7 @@ def test_a_wrong_extension_names_its_field_and_changes_nothing(
         ({"space": {"model.margin": [0.1]}}, "space.model.margin.0"),
         ({"space": {"model.margin": [0.3, "wide"]}}, "space.model.margin.1"),
         ({"space": {"model.reflectors": [99]}}, "space.model.reflectors"),
-        ({"space": {"model.margin": [0.2 + i / 10**5 for i in range(6_000)]}}, "space"),
+        ({"space": {"model.margin": [0.2 + i / 10**5 for i in range(10_000)]}}, "space"),
         ({}, "(document)"),
     ):
         (error, *_) = problem(api.post(f"/v1/sweeps/{id}/extend", json=body), 422)["errors"]
