@@ -346,12 +346,12 @@ def test_a_thousand_gpus_and_a_hundred_thousand_trials_are_decided_with_bounded_
             QueuedSweep(f"s{i:04}", f"owner{i % 40}", kinds[i % len(kinds)], priority=(i % 7) // 5 * 5),
             trials=100,
             pack_size=16,
-            seconds=40.0 + i % 30,
+            seconds=80.0 + i % 60,
             arrives=float(i % 50),
         )
         for i in range(1_000)
     ]
-    queue = SimulatedQueue(nodes, works, rules=QueueRules(600.0, 60.0), tick=10.0)
+    queue = SimulatedQueue(nodes, works, rules=QueueRules(600.0, 60.0), tick=40.0)
     queue.run(100_000)
     assert len(queue.ended_at) == 1_000
     # each start looks at one node more, each kind of pack and each round of preemptions at all of them
