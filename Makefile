@@ -101,8 +101,9 @@ bench-load: $(READY) ## L1-L6: the API over a full database, with up to 1,000 cl
 	$(BIN)/python -m benchmarks.load --database postgresql --workers 2 $(ARGS)
 	$(BIN)/python -m benchmarks.load --database sqlite --workers 1 $(ARGS)
 
-bench-tick: $(READY) ## T1-T5: a tick of the controller while 400 sweeps wait, and its memory (ten minutes)
+bench-tick: $(READY) ## T1-T5, Q1-Q3: a tick of the controller while 400 sweeps wait, its memory, and a decision of the queue (ten minutes)
 	$(BIN)/python -m benchmarks.tick
+	$(BIN)/python -m benchmarks.queue
 
 bench-gpu: ## G1-G4 on a CUDA device (G1-G3 with torch, triton and numpy alone); without one, the law check in the interpreter
 	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \

@@ -247,6 +247,20 @@ class Client:
         """Continue a paused sweep, and return it: its trials go on from their checkpoints."""
         return self._json("POST", f"/v1/sweeps/{_quoted(sweep_id)}/resume")
 
+    def change(self, sweep_id: str, **fields: int | None) -> Json:
+        """Change a sweep that has not ended, and return it.
+
+        Args:
+            sweep_id: The sweep.
+            fields: ``priority``: sweeps of a higher one are trained first, and take the place of others;
+                ``max_parallel``: how many of its trials run at the same time, None for as many as fit. What is left out
+                stays as it is.
+
+        Raises:
+            ApiError: With status 409 if the sweep has ended or is being cancelled.
+        """
+        return self._json("PATCH", f"/v1/sweeps/{_quoted(sweep_id)}", fields)
+
     def stop(self, id: str) -> Json:
         """Let a sweep's running trials finish and start no others, or end one trial, which keeps its checkpoints.
 

@@ -119,6 +119,12 @@ class ControllerSettings(StoreSettings):
     tick_seconds: float = Field(0.5, gt=0, description="pause between two rounds of the controller")
     lease_seconds: float = Field(15.0, gt=0, description="a controller silent for this long loses the lead")
     orphan_ttl_seconds: float = Field(600.0, gt=0, description="a runner not polled for this long ends at a checkpoint")
+    aging_seconds: float = Field(
+        600.0, gt=0, description="waiting for this long counts as much as one level of priority"
+    )
+    preempt_after_seconds: float = Field(
+        60.0, ge=0, description="a pack runs for this long before a higher priority can take its place"
+    )
 
 
 def wrong_settings(error: ValidationError) -> str:

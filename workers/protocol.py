@@ -54,6 +54,8 @@ class Assignment(_Message):
     ``attempt`` counts the starts of this pack from 0, ``term`` is that of the controller's lease, ``cpus`` and ``gpus``
     are for the whole pack, and ``data_dir`` is the folder of data sets; None for the one in the user's cache.
     Checkpoints at multiples of ``keep_every`` steps are kept beside those that training needs; None: no others.
+    ``memory``, ``labels`` and ``node`` are for Ray: the bytes that it sets aside, what is wanted of the node's labels,
+    and the id of the node to prefer.
     """
 
     pack_id: str
@@ -62,6 +64,9 @@ class Assignment(_Message):
     trials: list[AssignedTrial] = Field(min_length=1)
     cpus: float
     gpus: float
+    memory: int = 0
+    labels: dict[str, str] = {}
+    node: str | None = None
     data_dir: str | None = None
     keep_every: int | None = None
     orphan_ttl: float = Field(
@@ -129,12 +134,14 @@ class Poll(_Message):
 
     ``state`` is ``starting`` while data and checkpoints are loaded, and ``ended`` once every trial has ended.
     ``unsaved`` says why the newest checkpoints of a trial are not on disk yet; None if they are. They are tried again.
+    ``node`` is the id in Ray of the runner's node; None if it is not in Ray, or of an earlier release.
     """
 
     state: Literal["starting", "running", "ended"]
     reports: list[Report]
     progress: dict[str, int] = Field(description="optimiser steps done, by trial")
     unsaved: str | None = None
+    node: str | None = None
 
 
 class Command(_Message):

@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from service.api import dry_run, points, schemas
+from service.api import dry_run, points, queue_words, schemas
 from service.api.times import rfc3339
 from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_STATES
-from service.store import checkpoints, components, projections, trials
+from service.store import checkpoints, components, projections, queue, sweeps, trials
 from service.store import points as stored_points
+from service.store.queue import QueueNotes
 from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
 from workers.spec.ranking import Direction
@@ -28,8 +29,10 @@ TRAINING = "?workflowType=machine_learning"
 """The query of a run's address that makes MLflow show its training runs; without it MLflow opens its GenAI side."""
 TIMES = ("created_at", "started_at", "ended_at")
 
-_SHOWN = ("id", "name", "state", "reason")
-_TRIAL = tuple(name for name in schemas.TrialView.model_fields if name != "links" and name not in TIMES)
+_SHOWN = ("id", "name", "state", "reason", "priority", "max_parallel")
+_TRIAL = tuple(
+    name for name in schemas.TrialView.model_fields if name not in ("links", "waiting_for") and name not in TIMES
+)
 _NO_TRIALS = dict.fromkeys(TRIAL_STATES, 0)
 
 
@@ -40,8 +43,8 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
     run, lacks = projections.of_view(session, row.id)
     tally = trials.tally(session, [row.id])[row.id]
     over = trials.planned_steps_of_ended(session, [row.id]).get(row.id, 0) if row.steps_vary else 0
-    return _summary(row, tally, over) | {
-        "best": trial(best) if best else None,
+    return _summary(row, tally, over, queue.read(session)) | {
+        "best": trial(session, best) if best else None,
         "best_point": points.views(session, row, [point])[0] if point else None,
         "mlflow_url": mlflow_url(settings, run) if run else None,
         "mlflow_lacks": lacks,
@@ -60,7 +63,7 @@ def new_sweep(session: Session, row: Sweep) -> dict[str, Any]:
         "mlflow_lacks": {},
         "checkpoint_bytes": 0,
     }
-    return _summary(row, {}, 0) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
+    return _summary(row, {}, 0, queue.read(session)) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
 
 
 def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
@@ -69,15 +72,30 @@ def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
     tallies = trials.tally(session, ids)
     vary = [row.id for row in rows if row.steps_vary]
     over = trials.planned_steps_of_ended(session, vary) if vary else {}
-    return [_summary(row, tallies[row.id], over.get(row.id, 0)) for row in rows]
+    notes = queue.read(session)
+    return [_summary(row, tallies[row.id], over.get(row.id, 0), notes) for row in rows]
 
 
-def trial(row: Trial) -> dict[str, Any]:
+def trial(session: Session, row: Trial) -> dict[str, Any]:
     """Return a ``TrialView``, with the paths of the trial's metrics, checkpoint, model and logs."""
+    return trials_of(session, sweeps.get(session, row.sweep_id), [row])[0]
+
+
+def trials_of(session: Session, of: Sweep, rows: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return a ``TrialView`` for each of these trials of a sweep."""
+    waits = any(row.state == "waiting" for row in rows)
+    text = queue_words.of_waiting_trials(of, queue.read(session)) if waits else None
+    return [_trial_view(row, text) for row in rows]
+
+
+def _trial_view(row: Trial, waiting_for: str | None) -> dict[str, Any]:
     base = f"/v1/trials/{row.id}"
+    if row.wanted is not None:
+        waiting_for = queue_words.TO_END
     return {
         **{name: getattr(row, name) for name in _TRIAL},
         **_times(row),
+        "waiting_for": waiting_for if row.state == "waiting" else None,
         "links": {
             "self": base,
             "metrics": f"{base}/metrics",
@@ -118,19 +136,19 @@ def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:
         advice = advice_on(spec) if spec else {"data": [], "values": []}
     found = [*advice["data"], *advice["values"]]
     if row.state not in SWEEP_ENDED:
-        needs = row.spec.get("resources", {})
         nodes = components.nodes(session)
-        found += [w.as_dict() for w in dry_run.no_room(needs.get("cpus", 1.0), needs.get("gpus", 0), nodes)]
+        found += [w.as_dict() for w in dry_run.no_room(row.spec.get("resources", {}), nodes)]
     return found
 
 
-def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[str, Any]:
+def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, notes: QueueNotes) -> dict[str, Any]:
     """Return a ``SweepSummary``.
 
     Args:
         row: The sweep.
         tally: The number of its trials in each state, and the steps that they have done.
         over: The steps that its ended trials had before them at first, if trials differ in their steps.
+        notes: What waiting sweeps wait for.
     """
     base = f"/v1/sweeps/{row.id}"
     counts = _NO_TRIALS | {state: count for state, (count, _) in tally.items()}
@@ -138,6 +156,7 @@ def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[s
     return {
         **{name: getattr(row, name) for name in _SHOWN},
         **_times(row),
+        **queue_words.of_sweep(row, {state: count for state, (count, _) in tally.items()}, notes),
         "trials": {"total": row.trial_count} | counts,
         "progress": _progress(row, tally, over),
         "objective": objective(row),

@@ -21,12 +21,17 @@ from service.api.submission import OneKey, find_by_key, submit
 from service.states import SweepState, SweepVerb, TrialState
 from service.store import components, sweeps, trial_order, trials
 from service.store.tables import Sweep, Trial
+from workers.spec.change import SweepChange, parse_change
 from workers.spec.checkpoint_size import sweep_bytes
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 _SWEEP_SCHEMA = {"schema": {"$ref": "#/components/schemas/SweepSpec"}}
 BODY = {"requestBody": {"required": True, "content": {"application/json": _SWEEP_SCHEMA}}}
 """What the OpenAPI schema says about the body of a call that takes a sweep document."""
+CHANGE_BODY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": SweepChange.model_json_schema()}}}
+}
+CHANGE_BODY["requestBody"]["content"]["application/json"]["schema"] |= {"minProperties": 1}  # type: ignore[index]
 PROBLEM: dict[str, Any] = {"model": schemas.Problem, "description": "A problem document"}
 
 
@@ -115,8 +120,8 @@ def list_trials(sweep_id: SweepId, context: Ctx, query: Annotated[TrialListing, 
         rows, place = (
             _by_objective(session, row, query) if query.sort == "objective" else _by_number(session, row, query)
         )
-    more = place if len(rows) == query.limit else None
-    return answer({"trials": [presenters.trial(r) for r in rows], "next_cursor": more})
+        shown = presenters.trials_of(session, row, rows)
+    return answer({"trials": shown, "next_cursor": place if len(rows) == query.limit else None})
 
 
 def _by_number(session: Session, sweep: Sweep, query: TrialListing) -> tuple[list[Trial], str | None]:
@@ -144,6 +149,23 @@ def get_data(sweep_id: SweepId, context: Ctx) -> schemas.SweepData:
         raise Refused(404, "Data not readable", detail)
     with one_reader():
         return sweep_data.summaries_of(sweep_id, spec, context.settings.data_dir)
+
+
+@router.patch("/{sweep_id}", status_code=202, openapi_extra=CHANGE_BODY, response_model=schemas.SweepView)
+def change_sweep(sweep_id: SweepId, document: Posted, context: Ctx) -> Response:
+    """Change a sweep that has not ended: its ``priority``, or ``max_parallel``, the trials that run at the same time.
+
+    What is left out stays as it is; null lifts ``max_parallel``. Trials that run go on, also if they are more than may
+    run from now on. A higher priority may take the place of packs of lower ones, which pause at a checkpoint. The
+    status is 403 if the owner's sweeps may not have so high a priority, and 409 if the sweep has ended or is being
+    cancelled.
+    """
+    changes = parse_change(document.content)
+    with context.database.write() as session:
+        row = sweeps.change(session, sweep_id, changes)
+    with context.database.read() as session:
+        shown = presenters.sweep(session, row, context.settings)
+    return answer(shown, 202)
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202, response_model=schemas.SweepView)

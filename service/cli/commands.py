@@ -134,6 +134,35 @@ def cancel(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFil
     _steer(id, url, token_file, "cancel")
 
 
+def change(
+    id: SweepArgument,
+    priority: Annotated[
+        int | None, typer.Option(help="From -100 to 100; sweeps of a higher priority are trained first.")
+    ] = None,
+    max_parallel: Annotated[
+        str | None,
+        typer.Option(metavar="N|none", help="How many trials run at the same time; none: as many as fit."),
+    ] = None,
+    url: UrlOption = HERE,
+    token_file: TokenFileOption = None,
+) -> None:
+    """Change the priority of a sweep that has not ended, or how many of its trials run at the same time.
+
+    Trials that run go on. A higher priority may have packs of lower ones pause at a checkpoint.
+    """
+    changes: dict[str, int | None] = {} if priority is None else {"priority": priority}
+    if max_parallel is not None:
+        changes["max_parallel"] = (
+            None if max_parallel == "none" else documents.whole_number("--max-parallel", max_parallel)
+        )
+    if not changes:
+        raise UserError("change needs --priority or --max-parallel")
+    with connect(url, token_file) as client:
+        id = ids.sweep(client, id)
+        sweep = client.change(id, **changes)
+    console.print(f"{id} is {sweep['state']}: {tables.queue_facts(sweep)}")
+
+
 def rerun(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Run the failed trials of a sweep again, or one failed trial. A sweep that has ended is running again."""
     with connect(url, token_file) as client:
@@ -204,7 +233,7 @@ def validate(
         console.print(f"Left out for a constraint: {_counted(plan['excluded_points'], 'point')} of the grid.")
 
 
-COMMANDS = (submit, watch, ls, show, pause, resume, stop, cancel, rerun, extend, rm, validate)
+COMMANDS = (submit, watch, ls, show, pause, resume, stop, cancel, change, rerun, extend, rm, validate)
 
 
 def _steer(id: str, url: str, token_file: Path | None, verb: Literal["pause", "resume", "stop", "cancel"]) -> None:

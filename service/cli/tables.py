@@ -10,7 +10,18 @@ from rich.console import Console
 from rich.markup import escape as plain
 from rich.table import Table
 
-__all__ = ["advice", "attempts", "definitions", "metrics", "params", "plain", "print_sweep", "sweeps", "trials"]
+__all__ = [
+    "advice",
+    "attempts",
+    "definitions",
+    "metrics",
+    "params",
+    "plain",
+    "print_sweep",
+    "queue_facts",
+    "sweeps",
+    "trials",
+]
 
 
 def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
@@ -84,6 +95,13 @@ def advice(warning: dict[str, Any]) -> str:
     return f"{warning['field']} = {warning['given']} {warning['problem']}; {warning['allowed']}"
 
 
+def queue_facts(sweep: dict[str, Any]) -> str:
+    """Return a sweep's priority and its number of parallel trials in words, and what its trials wait for."""
+    most = sweep["max_parallel"]
+    text = f"priority {sweep['priority']}, " + ("as many trials as fit" if most is None else f"max_parallel {most}")
+    return text + (f"; waits for {sweep['waiting_for']}" if sweep["waiting_for"] else "")
+
+
 def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
     """Print a sweep's warnings, state, numbers of trials and best trial, and its pages in the service and in MLflow.
 
@@ -101,6 +119,8 @@ def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
     console.print(
         f"trials: {sweep['trials']['total']} (" + ", ".join(f"{n} {name}" for name, n in counts.items()) + ")"
     )
+    if sweep.get("waiting_for"):
+        console.print(f"queue:  {plain(queue_facts(sweep))}", soft_wrap=True)
     if sweep["best"]:
         best = sweep["best"]
         metric = sweep["objective"]["metric"]

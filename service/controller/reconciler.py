@@ -36,8 +36,8 @@ class Reconciler:
 
     @property
     def behind(self) -> bool:
-        """Whether the last tick left changed sweeps to the next one, which should follow without a pause."""
-        return self._attention.behind
+        """Whether the last tick left changed sweeps or packs to the next one, which should follow without a pause."""
+        return self._attention.behind or self.launcher.behind
 
     def tick(self, wait: float) -> bool:
         """Poll the runners, advance the sweeps that need it (``attention``), and launch packs.

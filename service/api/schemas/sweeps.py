@@ -89,6 +89,14 @@ class SweepSummary(Document):
     """The sweep's state."""
     reason: str | None
     """Why the sweep failed or could not go on; null otherwise."""
+    priority: int
+    """Its priority: sweeps of a higher one are trained first, and take the place of others."""
+    max_parallel: int | None
+    """How many of its trials may run at the same time; null for as many as fit."""
+    waiting_for: str | None
+    """What its waiting trials wait for, as the controller decided it a few seconds ago; null if none waits."""
+    queue_position: int | None
+    """Its place among the sweeps that wait for their turn, from 1; null if it does not wait for its turn."""
     created_at: Time
     """When the sweep was submitted."""
     started_at: Time | None

@@ -38,6 +38,7 @@ COMMANDS = [
         "resume",
         "stop",
         "cancel",
+        "change",
         "validate",
         "trial",
         "logs",
@@ -346,9 +347,30 @@ def test_report_prints_the_results_or_writes_files(
     assert all(files[option].read_bytes().startswith(start) for option, start in starts.items())
     assert sorted(tmp_path.glob(".*.part")) == []
     refused = spectral("report", sweep.id, "--csv", str(tmp_path / "nowhere" / "r.csv"), url=base_url)
-    assert refused.returncode == 4
+    assert refused.returncode == 2
     assert "cannot write" in refused.stderr
-    assert spectral("report", "sw0123456789", url=base_url).returncode == 2
+    assert spectral("report", "sw0123456789", url=base_url).returncode == 4
+
+
+def test_change_sets_priority_and_parallel_trials(base_url: str, running: tuple[Sweep, list[Trial]]) -> None:
+    sweep, _ = running
+
+    def change(*arguments: str) -> Done:
+        return spectral("change", sweep.id, *arguments, url=base_url)
+
+    waits = "; waits for the next round of the controller\n"
+    assert change("--priority", "-4").stdout == f"{sweep.id} is running: priority -4, as many trials as fit{waits}"
+    assert change("--max-parallel", "2").stdout == f"{sweep.id} is running: priority -4, max_parallel 2{waits}"
+    assert f"queue:  priority -4, max_parallel 2{waits}" in spectral("show", sweep.id, url=base_url).stdout
+    assert change("--max-parallel", "none", "--priority=0").stdout.endswith(f"priority 0, as many trials as fit{waits}")
+    for arguments, problem in (
+        ([], "needs --priority or --max-parallel"),
+        (["--max-parallel", "two"], "--max-parallel is 'two'; allowed: a whole number, or none"),
+        (["--max-parallel", "0"], "max_parallel"),
+        (["--priority", "500"], "at most 100"),
+    ):
+        refused = change(*arguments)
+        assert (refused.returncode, problem in refused.stderr) == (2, True), refused.stderr
 
 
 def test_rerun_extend_and_rm(base_url: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:
