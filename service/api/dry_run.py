@@ -1,4 +1,4 @@
-"""The dry run of a sweep: its trials, its packs and its warnings, among them resources that no node has."""
+"""The dry run of a sweep: its trials and packs, how long it takes, and warnings, as of resources that no node has."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ from workers.spec.advice import warnings
 from workers.spec.expand import plan_trials
 from workers.spec.search_checks import excluded_points
 from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 
 NodeSize = tuple[float, float]
 """The numbers of CPUs and GPUs of a node, used or not."""
 
 
-def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
-    """Return the fields of a ``DryRun``: the number of trials, their shapes, their packs for one worker, and warnings.
+def plan(spec: SweepSpec, trials: Sequence[TrialSpec], nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
+    """Return the fields of a ``DryRun`` but its estimate: the trials, their shapes and packs, and warnings.
 
     Args:
         spec: A valid sweep.
+        trials: All of its trials.
         nodes: The nodes of the cluster; if empty, nothing is said about resources.
-
-    Raises:
-        SpecError: A trial cannot be built, because its values contradict each other.
     """
-    trials = [plan.require_spec() for plan in plan_trials(spec)]
     packs = pack_planner.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus)
     return {
         "trials": len(trials),
@@ -39,6 +37,15 @@ def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
             for warning in (*warnings(spec), *no_room(spec.resources.cpus, spec.resources.gpus, nodes))
         ],
     }
+
+
+def trials_of(spec: SweepSpec) -> list[TrialSpec]:
+    """Return all trials of a valid sweep, as they are proposed before any result is known.
+
+    Raises:
+        SpecError: A trial cannot be built, because its values contradict each other.
+    """
+    return [plan.require_spec() for plan in plan_trials(spec)]
 
 
 def no_room(cpus: float, gpus: float, nodes: Sequence[NodeSize]) -> list[FieldError]:
@@ -61,6 +68,31 @@ def no_room(cpus: float, gpus: float, nodes: Sequence[NodeSize]) -> list[FieldEr
         problem = f"are on no node together now, {waits}"
         found.append(FieldError("resources", _words(cpus, gpus), problem, f"a node has {some}"))
     return found
+
+
+def no_memory(
+    needed: int, cpus: float, gpus: float, nodes: Sequence[NodeSize], memory: Sequence[int]
+) -> FieldError | None:
+    """Return a warning if the packs that a node runs at the same time need more memory than it has; None if not.
+
+    Args:
+        needed: The bytes that one worker needs.
+        cpus: The CPUs of one pack.
+        gpus: The GPUs of one pack.
+        nodes: The nodes of the cluster.
+        memory: The bytes of memory of each node; 0 where that is not known.
+    """
+    for (has_cpus, has_gpus), has in zip(nodes, memory, strict=True):
+        packs = int(min(has_cpus // cpus, has_gpus // gpus if gpus else has_cpus // cpus))
+        if has and packs * needed > has:
+            problem = f"so that {packs} packs run on a node at the same time, which need {_gigabytes(packs * needed)}"
+            allowed = f"a smaller pack_size, or more cpus for a pack: a node has {_gigabytes(has)} of memory"
+            return FieldError("resources.cpus", cpus, f"is so small {problem}", allowed)
+    return None
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
 
 
 def _words(cpus: float, gpus: float) -> str:

@@ -47,6 +47,12 @@ def nodes(session: Session) -> list[tuple[float, float]]:
     return [(float(node["cpus"]), float(node["gpus"])) for node in found]
 
 
+def node_memory(session: Session) -> list[int]:
+    """Return the bytes of memory of each node of ``nodes``, in the same order; 0 where the controller has not said."""
+    row = get(session, "ray")
+    return [int(node.get("memory") or 0) for node in row.detail["nodes"]] if row and nodes(session) else []
+
+
 def every(session: Session) -> list[Component]:
     """Return the health of every component that was ever stored, in order of name."""
     return list(session.scalars(select(Component).order_by(Component.name)))

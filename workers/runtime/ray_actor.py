@@ -99,6 +99,7 @@ class PackRunner:
             reports=reports,
             progress=steps,
             unsaved=pack_run.unsaved if pack_run else None,
+            times=pack_run.times() if pack_run else None,
         )
         return reply.model_dump()
 

@@ -6,7 +6,19 @@ from service.api.schemas.data import SweepData, UnreadableData
 from service.api.schemas.health import ClusterView, ComponentView, Liveness, Queue, Readiness
 from service.api.schemas.problem import Advice, Problem
 from service.api.schemas.report import Grid, GridCell, PlanePoint, SweepReport
-from service.api.schemas.sweeps import Counts, DryRun, ObjectiveView, Progress, SweepPage, SweepSummary, SweepView
+from service.api.schemas.sweeps import (
+    Counts,
+    DeviceHours,
+    DryRun,
+    Estimate,
+    EstimateReason,
+    ObjectiveView,
+    Progress,
+    SecondsRange,
+    SweepPage,
+    SweepSummary,
+    SweepView,
+)
 from service.api.schemas.trials import (
     AttemptView,
     CheckpointView,
@@ -29,7 +41,10 @@ __all__ = [
     "ClusterView",
     "ComponentView",
     "Counts",
+    "DeviceHours",
     "DryRun",
+    "Estimate",
+    "EstimateReason",
     "EventView",
     "Grid",
     "GridCell",
@@ -45,6 +60,7 @@ __all__ = [
     "Queue",
     "Readiness",
     "SamplerView",
+    "SecondsRange",
     "SweepData",
     "SweepPage",
     "SweepReport",

@@ -1,0 +1,118 @@
+"""The answer to a dry run: what a sweep would do, with an estimate from earlier runs or a short calibration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.api import dry_run, schemas
+from service.api.deps import Context
+from service.api.problems import busy
+from service.api.storage_check import no_space
+from service.estimates.calibrating import CalibrationBusy, CalibrationFailed, calibrate
+from service.estimates.estimate import Estimator
+from service.store import components, cost_samples, packs
+from workers.errors import FieldError
+from workers.spec.checkpoint_size import sweep_bytes
+from workers.spec.cost import MeasuredCost
+from workers.spec.sweep import SweepSpec
+
+NOT_ALLOWED = "no trial run was made: this server may make none (SPECTRAL_CALIBRATE)"
+
+
+class _Known(NamedTuple):
+    """What the database says of the cluster, and of what was measured there.
+
+    Attributes:
+        nodes: The CPUs and GPUs of each node.
+        memory: The bytes of memory of each node; 0 where that is not known.
+        measured: The measurements of packs.
+        running: How many packs run now.
+        full: Why the sweep does not fit into the checkpoint store; None if it does.
+    """
+
+    nodes: Sequence[tuple[float, float]] = ()
+    memory: Sequence[int] = ()
+    measured: Sequence[MeasuredCost] = ()
+    running: int = 0
+    full: FieldError | None = None
+
+
+def dry_run_of(spec: SweepSpec, context: Context, *, calibrate: bool) -> schemas.DryRun:
+    """Return what a sweep would do, and how long it would take.
+
+    Args:
+        spec: A valid sweep.
+        context: The application's settings and database.
+        calibrate: Whether packs are measured whose like have not been trained here yet.
+
+    Raises:
+        Refused: Packs are to be measured, and another request measures some (503).
+    """
+    needed, needs = sweep_bytes(spec), spec.resources
+    known = _known(spec, context, needed)
+    trials = dry_run.trials_of(spec)
+    estimator, notes = Estimator(spec, trials, known.nodes, known.measured), list[str]()
+    if calibrate:
+        estimator, notes = _calibrated(estimator, context, known)
+    found = dry_run.plan(spec, trials, known.nodes)
+    shown = estimator.estimate(notes)
+    full = dry_run.no_memory(shown["peak_memory_bytes"], needs.cpus, needs.gpus, known.nodes, known.memory)
+    found["warnings"] += [warning.as_dict() for warning in (full, known.full) if warning is not None]
+    return schemas.DryRun(**found, checkpoint_bytes=needed, estimate=schemas.Estimate(**shown))
+
+
+def _known(spec: SweepSpec, context: Context, needed: int) -> _Known:
+    """Return what the database says; nothing if it does not answer."""
+    try:
+        with context.database.read() as session:
+            return _Known(
+                components.nodes(session),
+                components.node_memory(session),
+                cost_samples.every(session, on_gpu=spec.resources.gpus > 0),
+                len(packs.open_packs(session)),
+                no_space(session, spec, needed),
+            )
+    except SQLAlchemyError:
+        return _Known()
+
+
+def _calibrated(estimator: Estimator, context: Context, known: _Known) -> tuple[Estimator, list[str]]:
+    """Measure packs, keep the result for other sweeps, and return the estimator that knows it, and what to say."""
+    settings, spec = context.settings, estimator.spec
+    if not settings.calibrate:
+        return estimator, [NOT_ALLOWED]
+    unknown = estimator.to_calibrate()
+    if not unknown:
+        return estimator, ["no trial run was made: earlier runs of such packs are known"]
+    try:
+        measured = calibrate(
+            unknown,
+            spec.resources.cpus,
+            spec.resources.gpus,
+            estimator.at_once,
+            settings.data_dir,
+            _scratch(settings.checkpoint_dir),
+        )
+    except CalibrationBusy:
+        raise busy() from None
+    except CalibrationFailed as error:
+        return estimator, [f"a trial run has failed: {error}"]
+    try:
+        with context.database.write() as session:
+            cost_samples.add(session, measured)
+    except SQLAlchemyError:  # the answer does not need it: it is for later sweeps
+        pass
+    notes = [f"{known.running} packs were running during the trial run, which is slower then"] if known.running else []
+    together = Estimator(spec, estimator.trials, known.nodes, [*known.measured, *measured])
+    return together, notes
+
+
+def _scratch(checkpoint_dir: Path) -> Path | None:
+    """Return a folder on the disk of the checkpoint store; None if this process cannot write there."""
+    folder = checkpoint_dir.absolute().parent
+    return folder if folder.is_dir() and os.access(folder, os.W_OK) else None

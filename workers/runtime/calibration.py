@@ -1,0 +1,77 @@
+"""Measure what a step of some packs costs on this machine, in a few seconds: ``python -m workers.runtime.calibration``.
+
+Standard input is a ``CalibrationRequest`` as JSON; standard output gets a list with a ``MeasuredCost`` for each pack,
+as JSON. Each pack is made as a worker makes it and trained for a few steps, and its results are forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from workers.spec.cost import MeasuredCost
+from workers.spec.trial import TrialSpec
+
+
+class CalibrationRequest(BaseModel):
+    """What is to be measured.
+
+    ``packs`` holds the trials of each pack, all of one shape key; ``seconds`` is the time for the steps of all packs
+    together. ``data_dir`` is the folder of data sets; None for the one in the user's cache. Checkpoints are written to
+    a new folder in ``scratch_dir``, which is removed; None for the system's folder of temporary files.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    packs: list[list[TrialSpec]] = Field(min_length=1)
+    cpus: float = Field(gt=0)
+    gpus: float = Field(ge=0)
+    seconds: float = Field(gt=0)
+    data_dir: Path | None = None
+    scratch_dir: Path | None = None
+
+
+def calibrate(request: CalibrationRequest, began: float) -> list[MeasuredCost]:
+    """Measure the packs one after another.
+
+    Args:
+        request: What is to be measured.
+        began: When the process began, as ``time.monotonic`` says. The first pack's ``start_seconds`` count from then.
+
+    Raises:
+        NoGpu: The packs need a GPU, and torch finds none.
+        DataMissing: The data of a task cannot be read.
+    """
+    import torch
+
+    from workers.errors import NoGpu
+    from workers.training.pack_probe import probe
+
+    if request.gpus and not torch.cuda.is_available():
+        raise NoGpu("the packs need a GPU, but torch finds none on this machine")
+    torch.set_num_threads(max(1, int(request.cpus)))
+    device = torch.device("cuda" if request.gpus else "cpu")
+    seconds, found = request.seconds / len(request.packs), list[MeasuredCost]()
+    for trials in request.packs:
+        measured = probe(trials, device, seconds, request.data_dir, request.scratch_dir, began if not found else None)
+        found.append(measured.cost(trials, request.cpus, request.gpus))
+    return found
+
+
+def main() -> None:
+    """Read a request, measure, and print the result. An exception ends the process with one line of error output."""
+    began = time.monotonic()
+    request = CalibrationRequest.model_validate_json(sys.stdin.read())
+    try:
+        found = calibrate(request, began)
+    except Exception as error:
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+    json.dump([asdict(cost) for cost in found], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
