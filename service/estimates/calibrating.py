@@ -14,8 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from workers.runtime.calibration import CalibrationRequest
-from workers.spec.cost import MeasuredCost
+from workers.spec.cost import CalibrationRequest, MeasuredCost
 from workers.spec.trial import TrialSpec
 
 STEP_SECONDS = 8.0

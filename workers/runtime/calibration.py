@@ -10,29 +10,8 @@ import json
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from workers.spec.cost import MeasuredCost
-from workers.spec.trial import TrialSpec
-
-
-class CalibrationRequest(BaseModel):
-    """What is to be measured.
-
-    ``packs`` holds the trials of each pack, all of one shape key; ``seconds`` is the time for the steps of all packs
-    together. ``data_dir`` is the folder of data sets; None for the one in the user's cache. Checkpoints are written to
-    a new folder in ``scratch_dir``, which is removed; None for the system's folder of temporary files.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    packs: list[list[TrialSpec]] = Field(min_length=1)
-    cpus: float = Field(gt=0)
-    gpus: float = Field(ge=0)
-    seconds: float = Field(gt=0)
-    data_dir: Path | None = None
-    scratch_dir: Path | None = None
+from workers.spec.cost import CalibrationRequest, MeasuredCost
 
 
 def calibrate(request: CalibrationRequest, began: float) -> list[MeasuredCost]:

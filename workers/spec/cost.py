@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from workers.spec.checkpoint_size import STATE_TENSORS
 from workers.spec.parameter_count import GATES, count_parameters
@@ -60,6 +63,23 @@ class MeasuredCost:
     peak_bytes: int | None = None
     gpu_peak_bytes: int | None = None
     at: float = 0.0
+
+
+class CalibrationRequest(BaseModel):
+    """What is to be measured.
+
+    ``packs`` holds the trials of each pack, all of one shape key; ``seconds`` is the time for the steps of all packs
+    together. ``data_dir`` is the folder of data sets; None for the one in the user's cache. Checkpoints are written to
+    a new folder in ``scratch_dir``, which is removed; None for the system's folder of temporary files.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    packs: list[list[TrialSpec]] = Field(min_length=1)
+    cpus: float = Field(gt=0)
+    gpus: float = Field(ge=0)
+    seconds: float = Field(gt=0)
+    data_dir: Path | None = None
+    scratch_dir: Path | None = None
 
 
 def cost_shape(trial: TrialSpec) -> str:
