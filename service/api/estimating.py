@@ -18,9 +18,12 @@ from service.estimates.estimate import Estimator
 from service.store import components, cost_samples, packs
 from workers.errors import FieldError
 from workers.spec.checkpoint_size import sweep_bytes
-from workers.spec.cost import MeasuredCost
+from workers.spec.cost import MeasuredCost, cost_shape
 from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 
+MOST_TRIALS = 500
+"""The shapes of so many trials of a sweep are looked up."""
 NOT_ALLOWED = "no trial run was made: this server may make none (SPECTRAL_CALIBRATE)"
 
 
@@ -54,8 +57,8 @@ def dry_run_of(spec: SweepSpec, context: Context, *, calibrate: bool) -> schemas
         Refused: Packs are to be measured, and another request measures some (503).
     """
     needed, needs = sweep_bytes(spec), spec.resources
-    known = _known(spec, context, needed)
     trials = dry_run.trials_of(spec)
+    known = _known(spec, trials, context, needed)
     estimator, notes = Estimator(spec, trials, known.nodes, known.measured), list[str]()
     if calibrate:
         estimator, notes = _calibrated(estimator, context, known)
@@ -66,14 +69,15 @@ def dry_run_of(spec: SweepSpec, context: Context, *, calibrate: bool) -> schemas
     return schemas.DryRun(**found, checkpoint_bytes=needed, estimate=schemas.Estimate(**shown))
 
 
-def _known(spec: SweepSpec, context: Context, needed: int) -> _Known:
+def _known(spec: SweepSpec, trials: Sequence[TrialSpec], context: Context, needed: int) -> _Known:
     """Return what the database says; nothing if it does not answer."""
+    shapes = dict.fromkeys(map(cost_shape, trials[:: 1 + len(trials) // MOST_TRIALS]))
     try:
         with context.database.read() as session:
             return _Known(
                 components.nodes(session),
                 components.node_memory(session),
-                cost_samples.every(session, on_gpu=spec.resources.gpus > 0),
+                cost_samples.known(session, on_gpu=spec.resources.gpus > 0, shapes=shapes),
                 len(packs.open_packs(session)),
                 no_space(session, spec, needed),
             )

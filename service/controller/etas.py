@@ -33,6 +33,8 @@ SWEEPS_PER_TICK = 2
 """How many sweeps get a new estimate in one tick, at the most."""
 MOST_PLANNED = 100
 """So many of the waiting trials are planned; the time of the others follows from theirs."""
+MOST_SAMPLES = 1_000
+"""So many of the newest measurements are read."""
 SAMPLES_SECONDS = 30.0
 """So old may be what is known of other packs."""
 
@@ -183,7 +185,7 @@ class EtaKeeper:
         on_gpu = spec.resources.gpus > 0
         at, known = self._samples.get(on_gpu, (0.0, []))
         if not at or time.monotonic() - at > SAMPLES_SECONDS:
-            known = cost_samples.every(session, on_gpu=on_gpu)
+            known = cost_samples.known(session, on_gpu=on_gpu, most=MOST_SAMPLES)
             self._samples[on_gpu] = time.monotonic(), known
         now = {(cost.shape, cost.size) for cost in own}
         return PackCosts([*(cost for cost in known if (cost.shape, cost.size) not in now), *own], spec.resources.cpus)

@@ -23,6 +23,8 @@ ASSUMED_START = 5.0
 """Seconds from the decision to train a pack to its first step, where nothing was measured."""
 RAY_SECONDS = 1.5
 """What Ray and the controller add to the start that a trial run measures in a process of its own."""
+FEW_RATIOS = 3
+"""With so many comparisons of trial runs with sweeps, the square root of their ratio counts; with more, more of it."""
 RECENT = 20
 """So many of the newest starts count."""
 
@@ -99,7 +101,10 @@ class PackCosts:
                 if run.source == "run":
                     like = [cost.step_seconds for cost in found if cost.source == "calibration" and _alike(cost, run)]
                     ratios += [run.step_seconds / median(like)] if like else []
-        return (median(ratios), len(ratios)) if ratios else (1.0, 0)
+        if not ratios:
+            return 1.0, 0
+        # one comparison says little about the next one, since other programs may have run during either
+        return median(ratios) ** (len(ratios) / (len(ratios) + FEW_RATIOS)), len(ratios)
 
     @property
     def start(self) -> tuple[float, Basis, int]:

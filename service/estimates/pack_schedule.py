@@ -12,6 +12,9 @@ from workers.spec.trial import TrialSpec
 REPLANNED = 120
 """Sweeps of up to so many trials are planned again whenever a pack ends, as the controller does it."""
 
+TICK_SECONDS = 0.25
+"""Packs that end within so many seconds are seen to have ended at the same time: half a tick of the controller."""
+
 PackLength = Callable[[Sequence[int]], float]
 """How many seconds a pack takes, by the positions of its trials."""
 
@@ -55,8 +58,10 @@ def planned_packs(
             taken = {place for pack in packs for place in pack}
             waiting = [position for place, position in enumerate(waiting) if place not in taken]
             continue
-        now, number = heapq.heappop(running)
-        ended += len(begun[number])
+        until = running[0][0] + TICK_SECONDS
+        while running and running[0][0] <= until:
+            at, number = heapq.heappop(running)
+            now, ended = max(now, at), ended + len(begun[number])
         more = min(len(trials), ended + (concurrent or len(trials)))
         waiting += range(known, more)
         known = max(known, more)

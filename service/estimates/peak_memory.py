@@ -11,7 +11,7 @@ from workers.spec.trial import TrialSpec
 
 PROGRAM_BYTES = 260_000_000
 """What a worker's process has before it holds a pack: Python, torch and our own code; measured."""
-RAY_BYTES = 40_000_000
+RAY_BYTES = 90_000_000
 """What a worker has beside the process of a trial run, for Ray; measured."""
 
 
