@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from service.estimates.early_ends import EarlyEnds
-from service.estimates.pack_costs import ERRORS, Basis, PackCosts, PackShape
+from service.estimates.pack_costs import ERRORS, Basis, PackCosts, PackProfile
 from service.estimates.pack_schedule import makespan, planned_packs
 from service.estimates.pack_seconds import PackSeconds, seconds_of
 from service.estimates.peak_memory import peak_memory
@@ -72,7 +72,7 @@ class Estimator:
         def length(positions: Sequence[int]) -> float:
             pack = [self.trials[position] for position in positions]
             found = self._seconds(pack)
-            return start + found.expected if found else PackShape.of(pack).work * pack[0].training.steps
+            return start + found.expected if found else PackProfile.of(pack).work * pack[0].training.steps
 
         positions = planned_packs(
             self.trials, needs.pack_size, self.workers, needs.gpus, length, concurrent_trials(self.spec)
@@ -92,7 +92,7 @@ class Estimator:
         """
         shapes: dict[str, dict[tuple[int, float], list[TrialSpec]]] = {}
         for pack in self.packs:
-            found = PackShape.of(pack)
+            found = PackProfile.of(pack)
             if self.costs.basis_of(found) != "runs":
                 shapes.setdefault(found.shape, {})[found.trials, float(f"{found.work:.2g}")] = pack
         ordered = [sorted(of_shape.values(), key=_negative_work) for of_shape in shapes.values()]
@@ -221,7 +221,7 @@ class Estimator:
 
 
 def _negative_work(pack: Sequence[TrialSpec]) -> float:
-    return -PackShape.of(pack).work
+    return -PackProfile.of(pack).work
 
 
 def _counted(count: int, noun: str) -> str:

@@ -29,7 +29,7 @@ RECENT = 20
 """So many of the newest starts count."""
 
 
-class PackShape(NamedTuple):
+class PackProfile(NamedTuple):
     """What the costs of a pack depend on: the shape of its trials, their kind, their number and their work."""
 
     shape: str
@@ -38,11 +38,11 @@ class PackShape(NamedTuple):
     work: float
 
     @classmethod
-    def of(cls, trials: Sequence[TrialSpec]) -> PackShape:
+    def of(cls, trials: Sequence[TrialSpec]) -> PackProfile:
         """Return the shape of a pack of these trials, which have one shape key."""
         return cls(cost_shape(trials[0]), trials[0].model.kind, len(trials), sum(map(multiply_adds, trials)))
 
-    def shrunk(self, trials: int) -> PackShape:
+    def shrunk(self, trials: int) -> PackProfile:
         """Return the shape of the pack when so many of its trials are left."""
         return self._replace(trials=trials, work=self.work * trials / self.trials)
 
@@ -91,7 +91,7 @@ class PackCosts:
         for cost in self._measured:
             self._by_shape.setdefault(cost.shape, []).append(cost)
         self.slowdown, self.compared = self._compare()
-        self._known: dict[PackShape, PackCost | None] = {}
+        self._known: dict[PackProfile, PackCost | None] = {}
 
     def _compare(self) -> tuple[float, int]:
         """Return how many times as long steps take in sweeps as in trial runs, and of how many packs that is known."""
@@ -117,18 +117,18 @@ class PackCosts:
             return median(tried[-RECENT:]) + RAY_SECONDS, "calibration", len(tried[-RECENT:])
         return ASSUMED_START, "unknown", 0
 
-    def of(self, pack: PackShape) -> PackCost | None:
+    def of(self, pack: PackProfile) -> PackCost | None:
         """Return what a pack costs; None if nothing was measured of any network of its kind."""
         if pack not in self._known:
             self._known[pack] = self._find(pack)
         return self._known[pack]
 
-    def basis_of(self, pack: PackShape) -> Basis:
+    def basis_of(self, pack: PackProfile) -> Basis:
         """Return what the costs of a pack are taken from."""
         found = self.of(pack)
         return "unknown" if found is None else found.basis
 
-    def _find(self, pack: PackShape) -> PackCost | None:
+    def _find(self, pack: PackProfile) -> PackCost | None:
         found = self._by_shape.get(pack.shape, [])
         limited = [cost.size for cost in found if cost.trials > cost.size]
         if limited and pack.trials > max(limited):
@@ -155,7 +155,7 @@ class PackCosts:
         same = [cost for cost in among if cost.shape == one.shape and _alike(cost, one)]
         return [cost for cost in same if cost.source == "run"] or same
 
-    def _combined(self, same: Sequence[MeasuredCost], pack: PackShape, basis: Basis) -> PackCost:
+    def _combined(self, same: Sequence[MeasuredCost], pack: PackProfile, basis: Basis) -> PackCost:
         factor = 1.0 if same[0].source == "run" else self.slowdown
         evaluations = [c.evaluation_seconds for c in same if c.evaluation_seconds is not None]
         step = median(c.step_seconds for c in same)
@@ -176,7 +176,7 @@ class PackCosts:
         return 0.0
 
     def _scaled(
-        self, nearest: Sequence[MeasuredCost], second: Sequence[MeasuredCost] | None, pack: PackShape
+        self, nearest: Sequence[MeasuredCost], second: Sequence[MeasuredCost] | None, pack: PackProfile
     ) -> PackCost:
         """Return the costs of a pack from those of one or two others, on a straight line over their work."""
         known = self._combined(nearest, pack, "scaled")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from service.estimates.early_ends import EarlyEnds, Stretch
-from service.estimates.pack_costs import Basis, PackCosts, PackShape
+from service.estimates.pack_costs import Basis, PackCosts, PackProfile
 from workers.spec.trial import TrialSpec
 
 REPLY_SECONDS = 0.5
@@ -39,7 +39,7 @@ def seconds_of(trials: Sequence[TrialSpec], costs: PackCosts, ends: EarlyEnds, d
         ends: How many trials are expected to be left.
         done: The steps that all of the trials have done already.
     """
-    shape, training = PackShape.of(trials), trials[0].training
+    shape, training = PackProfile.of(trials), trials[0].training
     if costs.of(shape) is None:
         return None
     whole = [Stretch(training.steps, 1.0)]
@@ -63,7 +63,7 @@ def _after(stretches: Sequence[Stretch], done: int) -> list[Stretch]:
     return [Stretch(steps, share / left[0].share) for steps, share in left]
 
 
-def _seconds(stretches: Sequence[Stretch], shape: PackShape, costs: PackCosts, report: int, checkpoint: int) -> float:
+def _seconds(stretches: Sequence[Stretch], shape: PackProfile, costs: PackCosts, report: int, checkpoint: int) -> float:
     total, late = 0.0, 0.0
     for position, (steps, share) in enumerate(stretches):
         expected = shape.trials * share

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from service.estimates.pack_costs import PackShape
+from service.estimates.pack_costs import PackProfile
 from tests.workers.examples import sweep_document
 from workers.spec.cost import MeasuredCost
 from workers.spec.expand import plan_trials
@@ -27,7 +27,7 @@ def seeds(count: int) -> dict[str, Any]:
 
 def measured(trials: Sequence[TrialSpec], **changes: Any) -> MeasuredCost:
     """Return a measurement of a pack of these trials, with round numbers unless ``changes`` has others."""
-    pack = PackShape.of(trials)
+    pack = PackProfile.of(trials)
     fields: dict[str, Any] = {
         "source": "run",
         "shape": pack.shape,

@@ -10,7 +10,7 @@ import pytest
 
 from service.estimates import calibrating
 from service.estimates.calibrating import CalibrationBusy, CalibrationFailed, calibrate
-from service.estimates.pack_costs import PackShape
+from service.estimates.pack_costs import PackProfile
 from tests.service.estimates.examples import seeds, sweep_of
 
 TRIALS = sweep_of(space=seeds(3))[1]
@@ -20,10 +20,10 @@ OTHERS = sweep_of(space=seeds(2), model={"kind": "lstm", "hidden_size": 6})[1]
 def test_a_calibration_measures_each_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrating, "STEP_SECONDS", 0.2)
     found = calibrate([TRIALS, OTHERS], 1.0, 0.0, 1, None, tmp_path)
-    assert [cost.shape for cost in found] == [PackShape.of(pack).shape for pack in (TRIALS, OTHERS)]
+    assert [cost.shape for cost in found] == [PackProfile.of(pack).shape for pack in (TRIALS, OTHERS)]
     assert [cost.kind for cost in found] == ["spectral_rnn", "lstm"]
     assert [(cost.trials, cost.size, cost.work) for cost in found] == [
-        (len(pack), len(pack), pytest.approx(PackShape.of(pack).work)) for pack in (TRIALS, OTHERS)
+        (len(pack), len(pack), pytest.approx(PackProfile.of(pack).work)) for pack in (TRIALS, OTHERS)
     ]
     for cost in found:
         assert (cost.source, cost.cpus, cost.gpus, cost.gpu_peak_bytes) == ("calibration", 1.0, 0.0, None)

@@ -31,7 +31,9 @@ def test_the_time_of_a_sweep_is_that_of_its_packs_on_the_workers() -> None:
     error = ERRORS["runs"]
     low, high = 2 * pack / (1 + error), 2 * pack * (1 + error)
     wanted = {"expected": 2 * pack, "low": low, "high": high}
-    assert found["seconds"] == {name: pytest.approx(value + SERVICE_SECONDS, abs=0.06) for name, value in wanted.items()}
+    assert found["seconds"] == {
+        name: pytest.approx(value + SERVICE_SECONDS, abs=0.06) for name, value in wanted.items()
+    }
     assert found["device_hours"] == {"cpu": pytest.approx(4 * pack * 2 / 3600), "gpu": 0.0}
     assert found["peak_memory_bytes"] == 400_000_000
     assert {reason["about"] for reason in found["reasons"]} == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.estimates.early_ends import EarlyEnds
-from service.estimates.pack_costs import PackCosts, PackShape
+from service.estimates.pack_costs import PackCosts, PackProfile
 from service.estimates.pack_seconds import REPLY_SECONDS, seconds_of
 from tests.service.estimates.examples import measured, seeds, sweep_of
 
@@ -51,7 +51,9 @@ def test_a_halved_pack_is_faster_and_goes_on_only_while_a_trial_is_left() -> Non
 
 def test_trials_that_have_no_place_at_once_come_one_after_another() -> None:
     spec, trials = sweep_of(space=seeds(6), training=TRAINING)
-    third = measured(trials, size=2, work=PackShape.of(trials[:2]).work, evaluation_seconds=0.0, checkpoint_seconds=0.0)
+    third = measured(
+        trials, size=2, work=PackProfile.of(trials[:2]).work, evaluation_seconds=0.0, checkpoint_seconds=0.0
+    )
     found = seconds_of(trials, PackCosts([third], 1), EarlyEnds(spec, 6))
     assert found is not None
     assert found.expected == pytest.approx(3 * 80 * 0.1)
