@@ -105,15 +105,18 @@ class EtaKeeper:
 
     def _update(self, sweep_id: str) -> None:
         with self._context.read() as session:
-            seconds = self._seconds_left(session, sweep_id)
+            open_packs = packs.open_packs(session)
+            # a pack may have been ended without an answer, and its sweep with it
+            self._looks = {pack.id: self._looks[pack.id] for pack in open_packs if pack.id in self._looks}
+            if all(pack.sweep_id != sweep_id for pack in open_packs):
+                return
+            seconds = self._seconds_left(session, sweep_id, open_packs)
         if seconds is not None:
             with self._context.write() as session:
                 sweeps.note_eta(session, sweep_id, time.time() + seconds)
 
-    def _seconds_left(self, session: Session, sweep_id: str) -> float | None:
+    def _seconds_left(self, session: Session, sweep_id: str, open_packs: Sequence[Pack]) -> float | None:
         sweep, spec = sweeps.get(session, sweep_id), self._context.spec(session, sweep_id)
-        open_packs = packs.open_packs(session)
-        self._looks = {p.id: self._looks[p.id] for p in open_packs if p.id in self._looks}
         own = [self._running(session, pack) for pack in open_packs if pack.sweep_id == sweep_id]
         own = [pack for pack in own if pack.trials]
         costs = self._costs(session, spec, [cost for pack in own for cost in pack.measured])

@@ -109,7 +109,8 @@ class Estimator:
         Args:
             notes: What else has to be said about how step times were measured.
         """
-        memory = peak_memory(self.packs, self.costs.own)
+        distinct = {PackProfile.of(pack): pack for pack in self.packs}
+        memory = peak_memory(list(distinct.values()), self.costs.own)
         found = [self._seconds(pack) for pack in self.packs]
         reasons = [*self._plan_reasons(), {"about": "peak_memory_bytes", "reason": memory.reason}]
         shown: dict[str, Any] = {
@@ -152,7 +153,7 @@ class Estimator:
     def _plan_reasons(self) -> list[dict[str, str]]:
         spec, count = self.spec, len(self.trials)
         sizes = Counter(map(len, self.packs))
-        shapes = len({trial.shape_key for trial in self.trials})
+        shapes = len({pack[0].shape_key for pack in self.packs})
         listed = ", ".join(f"{n} of {_counted(size, 'trial')}" for size, n in sorted(sizes.items(), reverse=True)[:6])
         many = ", ..." if len(sizes) > 6 else ""
         size = "as many as pay" if spec.resources.pack_size == "auto" else f"at most {spec.resources.pack_size}"

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from service.controller import etas
+from service.controller import etas, sweep_lifecycle
 from service.controller.cluster import Cluster
 from service.controller.context import ReconcileContext
 from service.controller.cost_records import FEWEST_STEPS, measured_costs
@@ -162,6 +162,23 @@ def test_a_stopping_sweep_waits_for_its_running_trials_alone(
     found = eta(database, sweep)
     assert found is not None
     assert found - time.time() == pytest.approx(0.6 * 22, abs=2.0)
+
+
+def test_a_pack_that_was_ended_without_an_answer_is_forgotten(
+    database: Database,
+    context: ReconcileContext,
+    two_of_four: tuple[Sweep, Pack],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sweep, pack = two_of_four
+    keeper = EtaKeeper(context)
+    keeper.note(pack, answer(pack, 40))
+    with database.write() as session:
+        sweep_lifecycle.fail(session, sweep.id, "it cannot go on")
+    keeper.update()
+    assert keeper._looks == {}
+    assert eta(database, sweep) is None
+    assert caplog.records == []
 
 
 def test_an_estimate_that_fails_harms_no_sweep(
