@@ -24,6 +24,8 @@ from workers.spec.trial import TrialSpec
 
 MOST_TRIALS = 500
 """The shapes of so many trials of a sweep are looked up."""
+IDLE_SHARE = 0.85
+"""A trial run with less of a processor than this shared it with other programs."""
 NOT_ALLOWED = "no trial run was made: this server may make none (SPECTRAL_CALIBRATE)"
 
 
@@ -94,7 +96,7 @@ def _calibrated(estimator: Estimator, context: Context, known: _Known) -> tuple[
     if not unknown:
         return estimator, ["no trial run was made: earlier runs of such packs are known"]
     try:
-        measured = calibrate(
+        found = calibrate(
             unknown,
             spec.resources.cpus,
             spec.resources.gpus,
@@ -108,11 +110,15 @@ def _calibrated(estimator: Estimator, context: Context, known: _Known) -> tuple[
         return estimator, [f"a trial run has failed: {error}"]
     try:
         with context.database.write() as session:
-            cost_samples.add(session, measured)
+            cost_samples.add(session, found.costs)
     except SQLAlchemyError:  # the answer does not need it: it is for later sweeps
         pass
     notes = [f"{known.running} packs were running during the trial run, which is slower then"] if known.running else []
-    together = Estimator(spec, estimator.trials, known.nodes, [*known.measured, *measured])
+    if not spec.resources.gpus and spec.resources.cpus >= 1 and found.busy < IDLE_SHARE:
+        notes.append(
+            f"the trial run had {found.busy:.0%} of a processor: with less beside it, the sweep takes less time"
+        )
+    together = Estimator(spec, estimator.trials, known.nodes, [*known.measured, *found.costs])
     return together, notes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from workers.spec.cost import CalibrationRequest, MeasuredCost
+from workers.spec.cost import Calibration, CalibrationRequest, MeasuredCost
 from workers.spec.trial import TrialSpec
 
 STEP_SECONDS = 8.0
@@ -42,7 +41,7 @@ def calibrate(
     at_once: int,
     data_dir: Path | None,
     scratch_dir: Path | None,
-) -> list[MeasuredCost]:
+) -> Calibration:
     """Return what packs cost on this machine; one call at a time.
 
     As many processes measure the same packs as would train at the same time: they share the machine's memory, and all
@@ -71,7 +70,8 @@ def calibrate(
     copies = 1 if gpus else max(1, min(at_once, MOST_PROCESSES, (os.cpu_count() or 1) // max(1, int(cpus))))
     with _alone():
         answers = _run(request.model_dump_json(), copies)
-    return [_middle(same) for same in zip(*answers, strict=True)]
+    costs = [_middle(same) for same in zip(*(answer.costs for answer in answers), strict=True)]
+    return Calibration(costs=costs, busy=min(answer.busy for answer in answers))
 
 
 @contextmanager
@@ -84,12 +84,12 @@ def _alone() -> Iterator[None]:
         _one.release()
 
 
-def _run(request: str, copies: int) -> list[list[MeasuredCost]]:
+def _run(request: str, copies: int) -> list[Calibration]:
     """Start so many processes at the same time, and return the answer of each."""
     command = [sys.executable, "-m", "workers.runtime.calibration"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     processes = [subprocess.Popen(command, text=True, **pipes) for _ in range(copies)]
-    answers: list[list[MeasuredCost]] = []
+    answers: list[Calibration] = []
     try:
         threads = [_Exchange(process, request) for process in processes]
         for thread in threads:
@@ -100,7 +100,7 @@ def _run(request: str, copies: int) -> list[list[MeasuredCost]]:
             if process.returncode:
                 last = (thread.error.strip() or f"its process ended with status {process.returncode}").splitlines()[-1]
                 raise CalibrationFailed(last[:500])
-            answers.append([MeasuredCost(**cost) for cost in json.loads(thread.output)])
+            answers.append(Calibration.model_validate_json(thread.output))
     finally:
         for process in processes:
             if process.poll() is None:

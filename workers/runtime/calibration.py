@@ -1,20 +1,18 @@
 """Measure what a step of some packs costs on this machine, in a few seconds: ``python -m workers.runtime.calibration``.
 
-Standard input is a ``CalibrationRequest`` as JSON; standard output gets a list with a ``MeasuredCost`` for each pack,
-as JSON. Each pack is made as a worker makes it and trained for a few steps, and its results are forgotten.
+Standard input is a ``CalibrationRequest`` as JSON; standard output gets a ``Calibration`` as JSON. Each pack is made as
+a worker makes it and trained for a few steps, and its results are forgotten.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from dataclasses import asdict
 
-from workers.spec.cost import CalibrationRequest, MeasuredCost
+from workers.spec.cost import Calibration, CalibrationRequest, MeasuredCost
 
 
-def calibrate(request: CalibrationRequest, began: float) -> list[MeasuredCost]:
+def calibrate(request: CalibrationRequest, began: float) -> Calibration:
     """Measure the packs one after another.
 
     Args:
@@ -34,11 +32,12 @@ def calibrate(request: CalibrationRequest, began: float) -> list[MeasuredCost]:
         raise NoGpu("the packs need a GPU, but torch finds none on this machine")
     torch.set_num_threads(max(1, int(request.cpus)))
     device = torch.device("cuda" if request.gpus else "cpu")
-    seconds, found = request.seconds / len(request.packs), list[MeasuredCost]()
+    seconds, costs, busy = request.seconds / len(request.packs), list[MeasuredCost](), list[float]()
     for trials in request.packs:
-        measured = probe(trials, device, seconds, request.data_dir, request.scratch_dir, began if not found else None)
-        found.append(measured.cost(trials, request.cpus, request.gpus))
-    return found
+        measured = probe(trials, device, seconds, request.data_dir, request.scratch_dir, began if not costs else None)
+        costs.append(measured.cost(trials, request.cpus, request.gpus))
+        busy.append(measured.busy)
+    return Calibration(costs=costs, busy=min(busy))
 
 
 def main() -> None:
@@ -49,7 +48,7 @@ def main() -> None:
         found = calibrate(request, began)
     except Exception as error:
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
-    json.dump([asdict(cost) for cost in found], sys.stdout)
+    sys.stdout.write(found.model_dump_json())
 
 
 if __name__ == "__main__":

@@ -65,6 +65,18 @@ class MeasuredCost:
     at: float = 0.0
 
 
+class Calibration(BaseModel):
+    """What was measured of the packs of a request, in their order.
+
+    ``busy`` is the CPU time of the process while steps were timed, as a share of the time that passed: if other
+    programs need the processors too, a process that trains on one CPU has less than all of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    costs: list[MeasuredCost]
+    busy: float
+
+
 class CalibrationRequest(BaseModel):
     """What is to be measured.
 

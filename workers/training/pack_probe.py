@@ -30,7 +30,10 @@ LEAST_STEPS = 2
 
 @dataclass(frozen=True)
 class PackProbe:
-    """What a trial run of a pack has measured; the fields are those of ``MeasuredCost``."""
+    """What a trial run of a pack has measured; the fields are those of ``MeasuredCost``.
+
+    ``busy`` is the CPU time of the process while steps were timed, as a share of the time that passed.
+    """
 
     device: str
     size: int
@@ -41,6 +44,7 @@ class PackProbe:
     start_seconds: float | None
     peak_bytes: int
     gpu_peak_bytes: int | None
+    busy: float
 
     def cost(self, trials: Sequence[TrialSpec], cpus: float, gpus: float) -> MeasuredCost:
         """Return it as what is known of the shape of these trials, which were measured with so many CPUs and GPUs."""
@@ -99,14 +103,15 @@ def probe(
         pack.step(probe=False)
     pack.readings()  # waits for the device, as below
     warmed = time.monotonic()
-    steps, started = 0, time.perf_counter()
+    steps, started, cpu = 0, time.perf_counter(), time.process_time()
     while steps < LEAST_STEPS or time.perf_counter() - started < seconds:
         pack.step(probe=False)
         steps += 1
         if steps % LEAST_STEPS == 0 and device.type == "cuda":
             pack.readings()
     pack.readings()
-    step_seconds = (time.perf_counter() - started) / steps
+    passed = time.perf_counter() - started
+    step_seconds, busy = passed / steps, (time.process_time() - cpu) / passed
     warm_up = max(0.0, warmed - ready - WARM_UP_STEPS * step_seconds)
     pack.step(probe=True)  # diagnoses are of a probed step
     evaluation_seconds = _evaluation_seconds(pack, trials[0])
@@ -120,6 +125,7 @@ def probe(
         start_seconds=None if began is None else ready - began + warm_up,
         peak_bytes=peak_bytes(),
         gpu_peak_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None,
+        busy=busy,
     )
 
 

@@ -12,6 +12,7 @@ from service.estimates import calibrating
 from service.estimates.calibrating import CalibrationBusy, CalibrationFailed, calibrate
 from service.estimates.pack_costs import PackProfile
 from tests.service.estimates.examples import seeds, sweep_of
+from workers.spec.cost import Calibration
 
 TRIALS = sweep_of(space=seeds(3))[1]
 OTHERS = sweep_of(space=seeds(2), model={"kind": "lstm", "hidden_size": 6})[1]
@@ -19,7 +20,9 @@ OTHERS = sweep_of(space=seeds(2), model={"kind": "lstm", "hidden_size": 6})[1]
 
 def test_a_calibration_measures_each_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrating, "STEP_SECONDS", 0.2)
-    found = calibrate([TRIALS, OTHERS], 1.0, 0.0, 1, None, tmp_path)
+    calibration = calibrate([TRIALS, OTHERS], 1.0, 0.0, 1, None, tmp_path)
+    assert 0 < calibration.busy < 1.5
+    found = calibration.costs
     assert [cost.shape for cost in found] == [PackProfile.of(pack).shape for pack in (TRIALS, OTHERS)]
     assert [cost.kind for cost in found] == ["spectral_rnn", "lstm"]
     assert [(cost.trials, cost.size, cost.work) for cost in found] == [
@@ -61,10 +64,10 @@ def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, 
 def test_one_calibration_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     under_way, finish = threading.Event(), threading.Event()
 
-    def run(_request: str, _copies: int) -> list[list[object]]:
+    def run(_request: str, _copies: int) -> list[Calibration]:
         under_way.set()
         finish.wait(30)
-        return [[]]
+        return [Calibration(costs=[], busy=1.0)]
 
     monkeypatch.setattr(calibrating, "_run", run)
     first = threading.Thread(target=calibrate, args=([TRIALS], 1.0, 0.0, 1, None, None))
@@ -74,4 +77,4 @@ def test_one_calibration_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         calibrate([TRIALS], 1.0, 0.0, 1, None, None)
     finish.set()
     first.join()
-    assert calibrate([TRIALS], 1.0, 0.0, 1, None, None) == []
+    assert calibrate([TRIALS], 1.0, 0.0, 1, None, None).costs == []
