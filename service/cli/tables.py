@@ -35,9 +35,11 @@ def time_left(sweep: dict[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a number of seconds for a person to read, such as ``45 s``, ``12 min`` or ``3.5 h``."""
+    """Return a number of seconds for a person to read, such as ``45 s``, ``2.5 min``, ``12 min`` or ``3.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
+    if seconds < 10 * 60:
+        return f"{seconds / 60:.1f} min"
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86_400:.1f} days"

@@ -196,8 +196,9 @@ class Estimator:
                 f"how early {what} ends trials depends on their results: expected and high count every step, low "
                 "the fewest"
             )
-        hours = f"the time of all packs together, with their starts, times {self.spec.resources.cpus:g} CPUs"
-        gpus = f" and {self.spec.resources.gpus:g} GPUs" if self.spec.resources.gpus else ""
+        needs = self.spec.resources
+        gpus = f" and {_counted(needs.gpus, 'GPU')}" if needs.gpus else ""
+        hours = f"the time of all packs together, with their starts, times its {_counted(needs.cpus, 'CPU')}"
         return [
             *({"about": "seconds", "reason": reason} for reason in reasons),
             {"about": "device_hours", "reason": hours + gpus},
@@ -225,5 +226,5 @@ def _negative_work(pack: Sequence[TrialSpec]) -> float:
     return -PackProfile.of(pack).work
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+def _counted(count: float, noun: str) -> str:
+    return f"{count:g} {noun}" + ("" if count == 1 else "s")

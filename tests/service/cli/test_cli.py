@@ -236,7 +236,7 @@ def test_a_dry_run_submits_nothing_and_prints_each_number_with_its_reason(
     done = spectral("submit", "-", "--dry-run", url=base_url, text=json.dumps(document))
     assert (done.returncode, done.stderr) == (0, "")
     # 100 steps of 2 s, and what is beside them
-    assert re.search(r"^wall time +4 min \(3 min to 4 min\) +step times", done.stdout, re.MULTILINE)
+    assert re.search(r"^wall time +3\.6 min \(3\.1 min to 4\.1 min\) +step times", done.stdout, re.MULTILINE)
     assert re.search(r"^device-hours +0\.0597 of CPUs", done.stdout, re.MULTILINE)
     assert re.search(r"^memory of a worker +0\.40 GB +as an earlier worker had", done.stdout, re.MULTILINE)
     assert "this server may make none" in done.stdout
@@ -256,7 +256,15 @@ def test_the_time_that_is_left_is_shown(base_url: str, database: Database, runni
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(4.4, "4 s"), (89.0, "89 s"), (91.0, "2 min"), (5399.0, "90 min"), (9000.0, "2.5 h"), (300_000.0, "3.5 days")],
+    [
+        (4.4, "4 s"),
+        (89.0, "89 s"),
+        (91.0, "1.5 min"),
+        (601.0, "10 min"),
+        (5399.0, "90 min"),
+        (9000.0, "2.5 h"),
+        (300_000.0, "3.5 days"),
+    ],
 )
 def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
     assert tables.duration(seconds) == words
