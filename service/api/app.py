@@ -20,8 +20,10 @@ from service.api import (
     health,
     mlflow_proxy,
     page,
+    points,
     problems,
     prometheus,
+    report_files,
     route_rules,
     sweeps,
     trials,
@@ -38,7 +40,7 @@ from workers.spec.sweep import SweepSpec
 SUMMARY = "Sweeps of Spectral-RNNs over reflector count and singular-value margin."
 PATIENCE_SECONDS = 2.0
 """How long a request waits for a lock or a connection of the database before it is answered with 503."""
-CONNECTIONS = admission.READERS + admission.WRITERS + 8
+CONNECTIONS = admission.READERS + admission.WRITERS + admission.REPORTERS + 8
 """The most connections of one process: those of admitted requests, and some for event streams and probes."""
 
 
@@ -70,7 +72,20 @@ def create_app(settings: ApiSettings) -> FastAPI:
     watch = EventWatch(database, settings.event_poll_seconds)
     app.state.context, app.state.registry = Context(settings, database, watch), scraped
     # rerun and extend come before the verbs of sweeps and trials, whose paths would match too
-    for module in (after_end, sweeps, events, trials, catalogue, early_stopping, access, health, prometheus, page):
+    for module in (
+        after_end,
+        sweeps,
+        points,
+        report_files,
+        events,
+        trials,
+        catalogue,
+        early_stopping,
+        access,
+        health,
+        prometheus,
+        page,
+    ):
         app.include_router(module.router)
     app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
     if mlflow:

@@ -26,9 +26,11 @@ def plan(spec: SweepSpec, trials: Sequence[TrialSpec], nodes: Sequence[NodeSize]
         trials: All of its trials.
         nodes: The nodes of the cluster; if empty, nothing is said about resources.
     """
-    packs = pack_planner.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus)
+    packs = pack_planner.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus, spec.repeats)
     return {
         "trials": len(trials),
+        "points": len(trials) // spec.repeats,
+        "repeats": spec.repeats,
         "excluded_points": excluded_points(spec),
         "shapes": sorted(Counter(trial.shape_key for trial in trials).values(), reverse=True),
         "packs": sorted(map(len, packs), reverse=True),

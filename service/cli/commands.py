@@ -7,37 +7,31 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service.access.token_source import token_to_send
-from service.cli import documents, tables
+from service.cli import documents, ids, point_tables, tables
 from service.cli.errors import UserError
+from service.cli.options import HERE, TokenFileOption, UrlOption, connect, console
 from service.client import ENDS, Client
 
-PATIENCE_SECONDS = 1.0
-"""For how many seconds a command repeats a call to a service that does not answer or answers 503."""
 WATCH_PATIENCE_SECONDS = 60.0
 """``PATIENCE_SECONDS`` of a watch whose first call was answered: the service may be restarting."""
 LOOK_SECONDS = 0.5
 SHOWN_TRIALS = 8
 """``watch`` shows bars for at most this many running trials."""
 
-UrlOption = Annotated[str, typer.Option("--url", envvar="SPECTRAL_URL", help="Address of the service.")]
-TokenFileOption = Annotated[
-    Path | None,
-    typer.Option(help="File with the token; by default SPECTRAL_TOKEN counts, then the file of SPECTRAL_TOKEN_FILE."),
+SweepArgument = Annotated[str, typer.Argument(help="The id of a sweep, its beginning, or last.")]
+SweepOrTrialArgument = Annotated[str, typer.Argument(help="A sweep, or a trial such as last-7.")]
+FileArgument = Annotated[Path, typer.Argument(help="A sweep in JSON, YAML or TOML; - reads JSON from standard input.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Replace a value of the document, as in training.lr=0.01; may be repeated."),
 ]
-SweepArgument = Annotated[str, typer.Argument(help="The id of a sweep, as submit and ls print it.")]
-SweepOrTrialArgument = Annotated[str, typer.Argument(help="The id of a sweep, or of a trial as show prints it.")]
-FileArgument = Annotated[Path, typer.Argument(help="A JSON file with a sweep; - reads standard input.")]
-HERE = "http://127.0.0.1:8000"
-
-console = Console(highlight=False)
 
 
 def submit(
     file: FileArgument,
+    settings: SetOption = None,
     follow: Annotated[bool, typer.Option("--watch", help="Then do what watch does.")] = False,
     key: Annotated[
         str | None,
@@ -54,13 +48,14 @@ def submit(
 ) -> None:
     """Submit a sweep, print its id and return at once."""
     if dry_run:
-        _print_dry_run(file, url, token_file, calibrate=True)
+        _print_dry_run(file, settings, url, token_file, calibrate=True)
         return
-    document = documents.load(file)
-    with _client(url, token_file) as client:
+    document = documents.load(file, settings)
+    with connect(url, token_file) as client:
         sweep = client.submit(document, key)
     _print_warnings(sweep["warnings"])
-    console.print(f"{sweep['id']}  {sweep['trials']['total']} trials, {sweep['state']}")
+    amount = point_tables.amount(sweep["spec"], sweep["trials"]["total"])
+    console.print(f"{sweep['id']}  {amount}, {sweep['state']}")
     page = f"{client.base_url}/#{sweep['id']}"
     console.print(f"Follow it with: spectral watch {sweep['id']}   or open {page}", soft_wrap=True)
     if follow:
@@ -69,7 +64,8 @@ def submit(
 
 def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Show a sweep's progress until it has ended, then its best trials. The exit code is 0 if it succeeded, else 1."""
-    with _client(url, token_file) as client:
+    with connect(url, token_file) as client:
+        id = ids.sweep(client, id)
         sweep = client.sweep(id)
         client.patience = WATCH_PATIENCE_SECONDS
         columns = (
@@ -80,6 +76,9 @@ def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption 
             sweep = _follow(client, sweep, bars)
         tables.print_sweep(console, sweep, client.base_url)
         report = client.report(id)
+    if report.get("points"):
+        metric, statistic = sweep["objective"]["metric"], point_tables.statistic_of(sweep)
+        console.print(point_tables.points(report["points"], metric, statistic))
     if report["leaderboard"]:
         console.print(tables.trials(report["leaderboard"], sweep["objective"]["metric"]))
     _print_warnings([warning for warning in report.get("warnings", []) if warning not in sweep["warnings"]])
@@ -94,7 +93,7 @@ def ls(
     token_file: TokenFileOption = None,
 ) -> None:
     """List sweeps in order of submission, newest first."""
-    with _client(url, token_file) as client:
+    with connect(url, token_file) as client:
         rows = list(client.sweeps(state or [], limit))
     if rows:
         console.print(tables.sweeps(rows))
@@ -110,11 +109,19 @@ def show(
     url: UrlOption = HERE,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Show a sweep: its warnings, its state, its trials, best first, and the addresses of its pages."""
-    with _client(url, token_file) as client:
+    """Show a sweep: its warnings, its state, its trials, best first, and the addresses of its pages.
+
+    Of a sweep with repeats, its points come first, with the spread of the repeats of each.
+    """
+    with connect(url, token_file) as client:
+        id = ids.sweep(client, id)
         sweep = client.sweep(id)
         rows = list(client.trials(id, "objective", limit=limit))
+        points = list(client.points(id, limit)) if point_tables.is_repeated(sweep) else []
     tables.print_sweep(console, sweep, client.base_url)
+    if points:
+        metric, statistic = sweep["objective"]["metric"], point_tables.statistic_of(sweep)
+        console.print(point_tables.points(points, metric, statistic))
     if rows:
         console.print(tables.trials(rows, sweep["objective"]["metric"]))
 
@@ -141,7 +148,8 @@ def cancel(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFil
 
 def rerun(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Run the failed trials of a sweep again, or one failed trial. A sweep that has ended is running again."""
-    with _client(url, token_file) as client:
+    with connect(url, token_file) as client:
+        id = ids.sweep_or_trial(client, id)
         subject = client.rerun(id)
     if "trials" in subject:
         console.print(f"{id} is {subject['state']}, {_counted(subject['trials']['waiting'], 'trial')} to run")
@@ -152,7 +160,7 @@ def rerun(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFile
 def extend(
     id: SweepArgument,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials to add, for samplers that take a number of them.")
+        int | None, typer.Option(min=1, help="Trials to add, with repeats points, for samplers that take a number.")
     ] = None,
     values: Annotated[
         list[str] | None,
@@ -164,15 +172,18 @@ def extend(
     """Give a sweep further trials. Those that exist keep their numbers and results; none is trained twice."""
     if (trials is None) == (not values):
         raise UserError("extend needs either --trials or --values")
-    with _client(url, token_file) as client:
+    with connect(url, token_file) as client:
+        id = ids.sweep(client, id)
         sweep = client.extend(id, trials, documents.new_values(values) if values else None)
     _print_warnings(sweep["warnings"])
-    total, waiting = _counted(sweep["trials"]["total"], "trial"), sweep["trials"]["waiting"]
+    total, waiting = point_tables.amount(sweep["spec"], sweep["trials"]["total"]), sweep["trials"]["waiting"]
     console.print(f"{id} is {sweep['state']}: {total}, of which {waiting} wait")
 
 
 def rm(
-    ids: Annotated[list[str], typer.Argument(help="The ids of sweeps that have ended.")],
+    sweep_ids: Annotated[
+        list[str], typer.Argument(metavar="IDS...", help="The ids of sweeps that have ended, or their beginnings.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
     url: UrlOption = HERE,
     token_file: TokenFileOption = None,
@@ -181,40 +192,43 @@ def rm(
 
     Models that are in MLflow's model registry stay.
     """
-    if not yes:
-        typer.confirm(f"Delete {', '.join(ids)} with all results?", abort=True)
-    with _client(url, token_file) as client:
-        for id in ids:
-            client.delete(id)
-            console.print(f"{id} is deleted")
+    with connect(url, token_file) as client:
+        found = [client.sweep(ids.sweep(client, given)) for given in sweep_ids]
+        if not yes:
+            named = ", ".join(f"{sweep['id']} ({sweep['name']})" for sweep in found)
+            typer.confirm(f"Delete {named} with all results?", abort=True)
+        for sweep in found:
+            client.delete(sweep["id"])
+            console.print(f"{sweep['id']} is deleted")
 
 
-def validate(file: FileArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
+def validate(
+    file: FileArgument, settings: SetOption = None, url: UrlOption = HERE, token_file: TokenFileOption = None
+) -> None:
     """Check a sweep without submitting it, and print its warnings, its number of trials and how long it would take."""
-    _print_dry_run(file, url, token_file, calibrate=False)
-
-
-def _client(url: str, token_file: Path | None) -> Client:
-    return Client(url, token=token_to_send(file=token_file), patience=PATIENCE_SECONDS)
+    _print_dry_run(file, settings, url, token_file, calibrate=False)
 
 
 COMMANDS = (submit, watch, ls, show, pause, resume, stop, cancel, rerun, extend, rm, validate)
 
 
-def _print_dry_run(file: Path, url: str, token_file: Path | None, *, calibrate: bool) -> None:
-    document = documents.load(file)
-    with _client(url, token_file) as client:
+def _print_dry_run(
+    file: Path, settings: list[str] | None, url: str, token_file: Path | None, *, calibrate: bool
+) -> None:
+    document = documents.load(file, settings)
+    with connect(url, token_file) as client:
         plan = client.validate(document, calibrate=calibrate)
     _print_warnings(plan["warnings"])
-    estimate = plan["estimate"]
-    console.print(f"Valid. {_counted(plan['trials'], 'trial')}, trained in {_counted(estimate['packs'], 'pack')}.")
+    amount, packs = point_tables.amount(plan, plan["trials"]), _counted(plan["estimate"]["packs"], "pack")
+    console.print(f"Valid. {amount}, trained in {packs}.")
     if plan["excluded_points"]:
         console.print(f"Left out for a constraint: {_counted(plan['excluded_points'], 'point')} of the grid.")
     console.print(tables.estimate(plan))
 
 
 def _steer(id: str, url: str, token_file: Path | None, verb: Literal["pause", "resume", "stop", "cancel"]) -> None:
-    with _client(url, token_file) as client:
+    with connect(url, token_file) as client:
+        id = ids.sweep_or_trial(client, id)
         subject = getattr(client, verb)(id)
     wanted = subject.get("wanted")
     console.print(f"{id} is {subject['state']}" + (f", {wanted} is under way" if wanted else ""))

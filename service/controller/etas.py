@@ -120,7 +120,7 @@ class EtaKeeper:
         own = [self._running(session, pack) for pack in open_packs if pack.sweep_id == sweep_id]
         own = [pack for pack in own if pack.trials]
         costs = self._costs(session, spec, [cost for pack in own for cost in pack.measured])
-        ends, start = EarlyEnds(spec, sweep.trial_count), costs.start[0]
+        ends, start = EarlyEnds(spec, sweep.trial_count // spec.repeats), costs.start[0]
         busy = []
         for pack in own:
             left = seconds_of(pack.trials, costs, ends, pack.done)
@@ -180,7 +180,9 @@ class EtaKeeper:
             return start + found.expected
 
         needs = spec.resources
-        begun = planned_packs(waiting, needs.pack_size, workers, needs.gpus, length, concurrent_trials(spec))
+        begun = planned_packs(
+            waiting, needs.pack_size, workers, needs.gpus, length, concurrent_trials(spec), spec.repeats
+        )
         return [length(pack) for pack in begun]
 
     def _costs(self, session: Session, spec: SweepSpec, own: Sequence[MeasuredCost]) -> PackCosts:

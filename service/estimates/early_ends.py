@@ -29,11 +29,12 @@ class EarlyEnds:
 
     Args:
         sweep: The sweep.
-        trials: The number of its trials. If they are fewer than ``reduction``, none can be ended.
+        points: The number of its points: of its trials, if they have no repeats, which end together. If they are fewer
+            than ``reduction``, none can be ended.
     """
 
-    def __init__(self, sweep: SweepSpec, trials: int) -> None:
-        self._sweep, self._trials = sweep, trials
+    def __init__(self, sweep: SweepSpec, points: int) -> None:
+        self._sweep, self._points = sweep, points
         self._objective = objective(sweep)
 
     @property
@@ -55,7 +56,7 @@ class EarlyEnds:
             numbers: The numbers of its trials, which decide their brackets.
         """
         rule = self._rule(training)
-        if not isinstance(rule, AshaRule) or self._trials < rule.reduction:
+        if not isinstance(rule, AshaRule) or self._points < rule.reduction:
             return [Stretch(training.steps, 1.0)]
         first = [rule.bracket_of(n) for n in numbers] if isinstance(rule, HyperbandRule) else [0] * len(numbers)
         interval, found, at = training.report_interval, list[Stretch](), 0

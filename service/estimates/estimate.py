@@ -35,7 +35,7 @@ def concurrent_trials(spec: SweepSpec) -> int | None:
     """Return how many trials of a sweep run at once at the most, because its sampler learns; None for no bound."""
     sampler = SAMPLERS[spec.search.sampler]
     concurrent = sampler.Options.model_validate(spec.search.options).model_dump().get("concurrent")
-    return int(concurrent) if sampler.learns and concurrent is not None else None
+    return int(concurrent) * spec.repeats if sampler.learns and concurrent is not None else None
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,13 @@ class Estimator:
             return start + found.expected if found else PackProfile.of(pack).work * pack[0].training.steps
 
         positions = planned_packs(
-            self.trials, needs.pack_size, self.workers, needs.gpus, length, concurrent_trials(self.spec)
+            self.trials,
+            needs.pack_size,
+            self.workers,
+            needs.gpus,
+            length,
+            concurrent_trials(self.spec),
+            self.spec.repeats,
         )
         return [[self.trials[position] for position in pack] for pack in positions]
 
@@ -135,7 +141,7 @@ class Estimator:
 
     @cached_property
     def _ends(self) -> EarlyEnds:
-        return EarlyEnds(self.spec, len(self.trials))
+        return EarlyEnds(self.spec, len(self.trials) // self.spec.repeats)
 
     def _totals(self, known: Sequence[PackSeconds]) -> tuple[dict[str, float], dict[str, float]]:
         start, workers, needs = self.costs.start[0], self.workers, self.spec.resources
@@ -164,10 +170,11 @@ class Estimator:
             held = f"the cluster has room for {_counted(self.workers, 'pack')} at a time, if nothing else runs"
         else:
             held = "the nodes of the cluster are not known now, so one worker is assumed"
+        seeds = f", each with {spec.repeats} seeds" if spec.repeats > 1 else ""
         concurrent = concurrent_trials(spec)
         waits = f"; the sampler lets at most {concurrent} trials run at a time" if concurrent else ""
         return [
-            {"about": "trials", "reason": f"{count} {source}"},
+            {"about": "trials", "reason": f"{count // spec.repeats} {source}{seeds}"},
             {"about": "packs", "reason": f"{listed}{many}: {_counted(shapes, 'shape')}, {size} in a pack{waits}"},
             {"about": "workers", "reason": held},
         ]

@@ -26,6 +26,7 @@ def planned_packs(
     gpus: float,
     length: PackLength,
     concurrent: int | None = None,
+    repeats: int = 1,
 ) -> list[list[int]]:
     """Return the packs in the order in which they begin, each as positions in ``trials``.
 
@@ -37,13 +38,14 @@ def planned_packs(
         length: How long a pack takes.
         concurrent: How many trials at most have begun and not ended; None for no bound. A sampler that learns from
             results waits for them.
+        repeats: How many trials with consecutive numbers repeat one point; they stay together if they can.
     """
     if len(trials) > REPLANNED:
         step = concurrent or len(trials)
         chunks = [range(start, min(start + step, len(trials))) for start in range(0, len(trials), step)]
         found = []
         for chunk in chunks:
-            packs = plan([trials[position] for position in chunk], pack_size, workers, gpus)
+            packs = plan([trials[position] for position in chunk], pack_size, workers, gpus, repeats)
             found += [[chunk[place] for place in pack] for pack in packs]
         return found
     known = min(len(trials), concurrent or len(trials))
@@ -51,7 +53,7 @@ def planned_packs(
     while waiting or running:
         free = workers - len(running)
         if waiting and free:
-            packs = plan([trials[position] for position in waiting], pack_size, workers, gpus)[:free]
+            packs = plan([trials[position] for position in waiting], pack_size, workers, gpus, repeats)[:free]
             for pack in packs:
                 begun.append([waiting[place] for place in pack])
                 heapq.heappush(running, (now + length(begun[-1]), len(begun) - 1))

@@ -19,18 +19,34 @@ from workers.spec.base_spec import SpecPart, invalid_field
 from workers.spec.constraint import ALLOWED, MAX_LENGTH, ConstraintError, parse_constraint
 from workers.spec.model import ModelSpec
 from workers.spec.pruning_rules import PRUNING_RULES, EarlyStoppingOptions
+from workers.spec.repeats import MAX_REPEATS, Statistic
 from workers.spec.samplers import SAMPLERS
 from workers.spec.search_space import MAX_DIMENSIONS, MAX_TRIALS, AnyDimension, Scalar
 from workers.spec.training import MAX_SEED, TrainingSpec
 from workers.tasks import AnyTask
-from workers.wording import describe
+from workers.wording import describe, one_of
+
+SAMPLERS_ELSEWHERE = {
+    "bayes": "tpe",
+    "bayesian": "tpe",
+    "optuna": "tpe",
+    "hyperopt": "tpe",
+    "bo": "gp",
+    "gaussian_process": "gp",
+    "quasi_random": "sobol",
+    "qmc": "sobol",
+    "evolution": "cma_es",
+}
+"""Words by which other tools know our samplers; an error names the sampler that was probably meant."""
 
 
 def _check_sampler(name: Any) -> str:
     """Return ``name`` if it is in the table of samplers, and raise otherwise."""
     if isinstance(name, str) and name in SAMPLERS:
         return name
-    raise PydanticCustomError("sampler", "is not a known sampler", {"expected": f"one of {', '.join(SAMPLERS)}"})
+    raise PydanticCustomError(
+        "sampler", "is not a known sampler", {"expected": one_of(name, SAMPLERS, SAMPLERS_ELSEWHERE)}
+    )
 
 
 SamplerName = Annotated[str, PlainValidator(_check_sampler), WithJsonSchema({"type": "string", "enum": list(SAMPLERS)})]
@@ -55,7 +71,10 @@ class SearchSpec(SpecPart):
     sampler: SamplerName = Field(default="grid", description="the method; GET /v1/samplers describes each")
     seed: int = Field(default=0, ge=0, le=MAX_SEED, description="seed of the sampler's random numbers")
     trials: int | None = Field(
-        default=None, ge=1, le=MAX_TRIALS, description="number of trials; refused for grid, required for the others"
+        default=None,
+        ge=1,
+        le=MAX_TRIALS,
+        description="number of trials, with repeats of points; refused for grid, required for the others",
     )
     options: dict[str, Any] = Field(
         default={}, description="options of the sampler; GET /v1/samplers has the JSON schema of each sampler's"
@@ -163,6 +182,27 @@ class ObjectiveSpec(SpecPart):
     direction: Literal["minimize", "maximize"] | None = Field(
         default=None, description="which values are better; default: the metric's own direction"
     )
+    statistic: Statistic = Field(
+        default="mean", description="with repeats: what the objective of a point is, of those of its trials"
+    )
+
+
+COSTS = {
+    "parameters": "the number of trainable parameters of the trial's network",
+    "seconds": "the seconds of training until the trial's best checkpoint, evaluations included",
+}
+"""What may be a further objective beside the metrics of the task; smaller is better."""
+MAX_FURTHER = 2
+"""The most further objectives: with three in all, the hypervolume is computed exactly."""
+
+
+class FurtherObjectiveSpec(SpecPart):
+    """One more number by which the report compares trials, measured at the trial's best checkpoint by the objective."""
+
+    metric: str = Field(max_length=80, description=f"val/METRIC of the task, or {' or '.join(COSTS)}")
+    direction: Literal["minimize", "maximize"] | None = Field(
+        default=None, description="which values are better; default: the metric's own direction, minimize for costs"
+    )
 
 
 def _check_pack_size(value: Any) -> int | str:
@@ -225,6 +265,17 @@ def _check_printable(name: str) -> str:
     return name
 
 
+def _check_not_blank(name: str) -> str:
+    """Return ``name`` if it neither begins nor ends with a space, and raise otherwise."""
+    if name != name.strip():
+        raise PydanticCustomError("blank", "begins or ends with a space", {"expected": "a name without it"})
+    return name
+
+
+EXPERIMENT_LENGTH = 120
+"""The largest number of characters of an experiment's name."""
+
+
 class SweepSpec(SpecPart):
     """A sweep: one task, one model and training setup, and the space of the fields that are searched."""
 
@@ -241,8 +292,32 @@ class SweepSpec(SpecPart):
         '"model.reflectors": [4, 8]}; any scalar field of task, model and training',
     )
     search: SearchSpec = Field(default=SearchSpec(), description="how points of the space are chosen")
+    repeats: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_REPEATS,
+        description="how many trials each point has, which differ in training.seed alone: the seed given there, and "
+        "those after it",
+    )
     early_stopping: EarlyStoppingSpec = Field(default=EarlyStoppingSpec(), description="when poor trials end early")
     objective: ObjectiveSpec = Field(default=ObjectiveSpec(), description="the metric that decides")
+    further_objectives: list[FurtherObjectiveSpec] = Field(
+        default=[],
+        max_length=MAX_FURTHER,
+        description="what the report compares trials by beside the objective: Pareto front and hypervolume; samplers, "
+        "early stopping and the best trial follow the objective alone",
+    )
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="what a pack of trials gets")
     retries: RetriesSpec = Field(default=RetriesSpec(), description="how often a failed trial is tried again")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="which checkpoints stay on the disk")
+    experiment: Annotated[str, AfterValidator(_check_printable), AfterValidator(_check_not_blank)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=EXPERIMENT_LENGTH,
+        description="the MLflow experiment that shows the sweep; default: one for each task, such as spectral/adding",
+    )
+
+    @property
+    def experiment_name(self) -> str:
+        """The name of the MLflow experiment in which the sweep begins."""
+        return self.experiment or f"spectral/{self.task.name}"

@@ -21,7 +21,7 @@ from rich.console import Console
 
 import service
 from service import demo
-from service.cli import commands, tables, training
+from service.cli import catalogue_commands, commands, options, report, tables, training, trial_commands
 from service.cli.main import main
 from service.store import components, cost_samples, sweeps, trials
 from service.store.database import Database
@@ -32,8 +32,24 @@ from workers.spec.parse import parse_sweep
 
 NewSweep = Callable[..., Sweep]
 COMMANDS = [
-    *("up", "demo", "submit", "watch", "ls", "show", "pause", "resume", "stop", "cancel", "validate"),
-    *("train", "show-task", "data", "token", "audit"),
+    *(
+        "up",
+        "demo",
+        "submit",
+        "watch",
+        "ls",
+        "show",
+        "pause",
+        "resume",
+        "stop",
+        "cancel",
+        "validate",
+        "trial",
+        "logs",
+        "metrics",
+        "compare",
+    ),
+    *("train", "show-task", "data", "token", "audit", "tasks", "samplers", "init", "open", "export", "report"),
 ]
 
 
@@ -48,7 +64,7 @@ class Done:
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("NO_COLOR", "1")
-    for module in (commands, training):
+    for module in (commands, options, report, training, trial_commands, catalogue_commands):
         monkeypatch.setattr(module, "console", Console(highlight=False))
 
 
@@ -284,7 +300,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(base_url: str, document: di
     ("text", "words"),
     [
         ('{"a":\n  oops}', "standard input is not JSON at line 2, column 3"),
-        ("[1]", "standard input is JSON, but not an object"),
+        ("[1]", "standard input does not hold an object"),
         ('{"a": NaN}', "a: is not a finite number"),
         ("[" * 100_000, "nested too deep"),
         ('{"name": "a", "name": "b"}', "name: is given twice in one object"),
@@ -299,7 +315,7 @@ def test_a_file_that_is_not_a_sweep_ends_in_a_message_without_a_traceback(text: 
 
 def test_a_missing_server_ends_in_a_message_that_says_how_to_start_one(file: str) -> None:
     alone = spectral("submit", file)
-    assert alone.returncode == 2
+    assert alone.returncode == 5
     assert "no answer from http://127.0.0.1:1" in alone.stderr
     assert "spectral up" in alone.stderr
 
@@ -315,7 +331,7 @@ def test_a_proxy_that_cannot_be_used_ends_in_one_sentence(monkeypatch: pytest.Mo
 
 def test_an_unknown_sweep_is_named(base_url: str) -> None:
     done = spectral("show", "sw0123456789", url=base_url)
-    assert (done.returncode, done.stderr) == (2, "Not found: there is no sweep 'sw0123456789'\n")
+    assert (done.returncode, done.stderr) == (4, "Not found: there is no sweep 'sw0123456789'\n")
 
 
 def test_up_hands_its_options_and_its_exit_code_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,6 +368,38 @@ def test_train_needs_no_service(tmp_path: Path, document: dict[str, Any]) -> Non
     wrong = spectral("train", "-", "--out", str(out), text=json.dumps(document | {"task": {"name": "x"}}))
     assert wrong.returncode == 2
     assert "task.name" in wrong.stderr
+
+
+def test_report_prints_the_results_or_writes_files(
+    base_url: str, database: Database, running: tuple[Sweep, list[Trial]], tmp_path: Path
+) -> None:
+    sweep, made = running
+    assert "No trial has a result yet." in spectral("report", sweep.id, url=base_url).stdout
+    with database.write() as session:
+        for trial, value in zip(made[:2], (0.5, 0.25), strict=True):
+            row = trials.get(session, trial.id)
+            trials.move(session, row, "running")
+            row.objective = value
+            trials.move(session, row, "succeeded")
+    done = spectral("report", sweep.id, url=base_url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index(made[1].id) < done.stdout.index(made[0].id)
+    assert "2 trials with a result are too few to tell" in done.stdout
+    assert "0.25" in done.stdout
+    assert "2 trials have ended" in done.stdout
+    files = {"--html": tmp_path / "r.html", "--csv": tmp_path / "r.csv", "--optuna": tmp_path / "r.db"}
+    arguments = [text for option, file in files.items() for text in (option, str(file))]
+    done = spectral("report", sweep.id, *arguments, url=base_url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote ") == 3
+    assert made[0].id not in done.stdout
+    starts = {"--html": b"<!doctype html>", "--csv": b"rank,trial,", "--optuna": b"SQLite format 3"}
+    assert all(files[option].read_bytes().startswith(start) for option, start in starts.items())
+    assert sorted(tmp_path.glob(".*.part")) == []
+    refused = spectral("report", sweep.id, "--csv", str(tmp_path / "nowhere" / "r.csv"), url=base_url)
+    assert refused.returncode == 2
+    assert "cannot write" in refused.stderr
+    assert spectral("report", "sw0123456789", url=base_url).returncode == 2
 
 
 def test_rerun_extend_and_rm(base_url: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:

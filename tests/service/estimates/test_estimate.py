@@ -127,6 +127,17 @@ def test_a_sampler_that_learns_bounds_how_many_trials_run_at_once() -> None:
     assert concurrent_trials(random) is None
 
 
+def test_repeats_of_a_point_stay_together_and_count_for_what_runs_at_once() -> None:
+    search = {"sampler": "tpe", "trials": 4, "options": {"concurrent": 2}}
+    space = {"model.margin": {"low": 0.001, "high": 0.1}}
+    spec, trials = sweep_of(space=space, training=TRAINING, search=search, repeats=3)
+    assert len(trials) == 12
+    assert concurrent_trials(spec) == 6
+    estimator = Estimator(spec, trials, TWO, [measured(trials[:3])])
+    assert [[trial.number // 3 for trial in pack] for pack in estimator.packs] == [[n] * 3 for n in range(4)]
+    assert why(estimator.estimate(), "trials") == "4 search.trials, drawn by tpe, each with 3 seeds"
+
+
 def test_memory_is_the_largest_that_was_measured_of_such_packs() -> None:
     spec, trials = sweep_of(space=seeds(4), training=TRAINING)
     runs = [measured(trials, peak_bytes=size) for size in (500_000_000, 510_000_000)]
