@@ -11,19 +11,18 @@ from rich.markup import escape as plain
 from rich.table import Table
 
 __all__ = [
-    *(
-        "advice",
-        "attempts",
-        "definitions",
-        "duration",
-        "estimate",
-        "metrics",
-        "params",
-        "plain",
-        "print_sweep",
-        "sweeps",
-    ),
-    *("time_left", "trials"),
+    "advice",
+    "attempts",
+    "definitions",
+    "duration",
+    "estimate",
+    "metrics",
+    "params",
+    "plain",
+    "print_sweep",
+    "sweeps",
+    "time_left",
+    "trials",
 ]
 
 
