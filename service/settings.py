@@ -62,6 +62,9 @@ class ApiSettings(StoreSettings):
     mlflow_upstream: str | None = Field(
         None, description="MLflow tracking server that the API shows under /mlflow; by default none"
     )
+    calibrate: bool = Field(
+        False, description="whether a dry run may train for a few seconds on the API's machine, to time steps"
+    )
     event_poll_seconds: float = Field(0.25, gt=0, description="how often an event stream looks for new events")
     auth: Literal["auto", "tokens", "none"] = Field(
         "auto",

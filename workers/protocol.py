@@ -129,12 +129,46 @@ class Ended(_Message):
 Report = Annotated[Measured | Checkpointed | Ended, Field(discriminator="kind")]
 
 
+class SizeTimes(_Message):
+    """What a runner measured while its pack had so many ``rows``: places for trials, also of some that have ended.
+
+    ``step_seconds`` is the time of one optimiser step of the whole pack, and ``evaluation_seconds`` that of all
+    ``evaluations``, one at each report.
+    """
+
+    rows: int
+    steps: int
+    step_seconds: float
+    evaluations: int
+    evaluation_seconds: float
+
+
+class PackTimes(_Message):
+    """How long the parts of a pack's training took so far, and the most memory that its process had.
+
+    ``device`` names the kind of device. ``age_seconds`` counts from the runner's creation to now, or to the end of the
+    last trial, ``ready_seconds`` to the beginning of training, and ``warm_up_seconds`` is what the first steps took
+    longer than the others. ``checkpoint_seconds`` is the time of all ``checkpoints``.
+    """
+
+    device: str
+    age_seconds: float
+    ready_seconds: float
+    warm_up_seconds: float
+    sizes: list[SizeTimes]
+    checkpoints: int
+    checkpoint_seconds: float
+    peak_bytes: int
+    gpu_peak_bytes: int | None = None
+
+
 class Poll(_Message):
     """A runner's reply to a poll.
 
     ``state`` is ``starting`` while data and checkpoints are loaded, and ``ended`` once every trial has ended.
     ``unsaved`` says why the newest checkpoints of a trial are not on disk yet; None if they are. They are tried again.
     ``node`` is the id in Ray of the runner's node; None if it is not in Ray, or of an earlier release.
+    ``times`` are None before training begins. A runner of an earlier release never gives them.
     """
 
     state: Literal["starting", "running", "ended"]
@@ -142,6 +176,7 @@ class Poll(_Message):
     progress: dict[str, int] = Field(description="optimiser steps done, by trial")
     unsaved: str | None = None
     node: str | None = None
+    times: PackTimes | None = None
 
 
 class Command(_Message):

@@ -1,4 +1,4 @@
-"""The dry run of a sweep: its trials, its packs and its warnings, among them resources that no node has."""
+"""The dry run of a sweep: its trials and packs, how long it takes, and warnings, as of resources that no node has."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from workers.spec.advice import warnings
 from workers.spec.expand import plan_trials
 from workers.spec.field_errors import shorten
 from workers.spec.node_labels import has_labels
+from workers.spec.resources import ResourcesSpec
 from workers.spec.search_checks import excluded_points
 from workers.spec.sweep import SweepSpec
+from workers.spec.trial import TrialSpec
 
 NODE_ID = "ray.io/node-id"
 """The label by which Ray tells nodes apart."""
 
 
-def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
-    """Return the fields of a ``DryRun``: the number of trials, their shapes, their packs for one worker, and warnings.
+def plan(spec: SweepSpec, trials: Sequence[TrialSpec], nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
+    """Return the fields of a ``DryRun`` but its estimate: the trials, their shapes and packs, and warnings.
 
     Args:
         spec: A valid sweep.
+        trials: All of its trials.
         nodes: The nodes of the cluster; if empty, nothing is said about resources.
-
-    Raises:
-        SpecError: A trial cannot be built, because its values contradict each other.
     """
-    trials = [plan.require_spec() for plan in plan_trials(spec)]
     packs = pack_planner.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus, spec.repeats)
     return {
         "trials": len(trials),
@@ -41,6 +40,15 @@ def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
         "packs": sorted(map(len, packs), reverse=True),
         "warnings": [warning.as_dict() for warning in (*warnings(spec), *no_room(spec.resources.model_dump(), nodes))],
     }
+
+
+def trials_of(spec: SweepSpec) -> list[TrialSpec]:
+    """Return all trials of a valid sweep, as they are proposed before any result is known.
+
+    Raises:
+        SpecError: A trial cannot be built, because its values contradict each other.
+    """
+    return [plan.require_spec() for plan in plan_trials(spec)]
 
 
 def no_room(resources: Mapping[str, Any], nodes: Sequence[NodeSize]) -> list[FieldError]:
@@ -98,3 +106,25 @@ def _words(size: NodeSize) -> str:
     text += f" and {size.memory / 2**30:.3g} GiB of memory" if size.memory else ""
     labels = ", ".join(f"{key}: {value}" for key, value in size.labels.items() if key != NODE_ID)
     return f"{text} with {labels}" if labels else text
+
+
+def no_memory(needed: int, resources: ResourcesSpec, nodes: Sequence[NodeSize]) -> FieldError | None:
+    """Return a warning if the packs that a node runs at the same time need more memory than it has; None if not.
+
+    Args:
+        needed: The bytes that one worker needs.
+        resources: What the sweep asks for, for one pack.
+        nodes: The nodes of the cluster; their memory is 0 where it is not known.
+    """
+    for node in nodes:
+        packs = int(node.cpus // resources.cpus)
+        packs = min(packs, int(node.gpus // resources.gpus)) if resources.gpus else packs
+        if node.memory and packs * needed > node.memory:
+            problem = f"so that {packs} packs run on a node at the same time, which need {_gigabytes(packs * needed)}"
+            allowed = f"a smaller pack_size, or more cpus for a pack: a node has {_gigabytes(node.memory)} of memory"
+            return FieldError("resources.cpus", resources.cpus, f"is so small {problem}", allowed)
+    return None
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

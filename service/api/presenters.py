@@ -7,6 +7,7 @@ an earlier release stored is shown for ever.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -159,6 +160,7 @@ def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, notes: Qu
         **queue_words.of_sweep(row, {state: count for state, (count, _) in tally.items()}, notes),
         "trials": {"total": row.trial_count} | counts,
         "progress": _progress(row, tally, over),
+        **_eta(row, counts["running"]),
         "objective": objective(row),
         "links": {
             "self": base,
@@ -178,6 +180,27 @@ def _progress(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[
         over = sum(count for count, _ in ended) * row.planned_steps // max(1, row.trial_count)
     left = 0 if row.state in SWEEP_ENDED else max(0, row.planned_steps - over)
     return {"done": done, "total": sum(steps for _, steps in ended) + left}
+
+
+def _eta(row: Sweep, running: int) -> dict[str, Any]:
+    """Return when a sweep is expected to end, and the seconds until then, or why that cannot be said."""
+    why = {
+        "queued": "it has not begun",
+        "paused": "it is paused",
+        "cancelling": "it is being cancelled",
+    }.get(row.state)
+    if row.state in SWEEP_ENDED:
+        return {"eta_at": None, "seconds_left": None, "eta_reason": None}
+    left = None if row.eta_at is None else row.eta_at - time.time()
+    if why is None and not running:
+        why = "none of its trials runs at the moment: they wait for room in the cluster, or for results"
+    if why is None and left is None:
+        why = "nothing is known of the speed of its packs yet; that takes until their first reports"
+    if why is None and left is not None and left < 0:
+        why = "it takes longer than was expected; the next estimate follows in some seconds"
+    if why is not None or left is None or row.eta_at is None:
+        return {"eta_at": None, "seconds_left": None, "eta_reason": why}
+    return {"eta_at": rfc3339(row.eta_at), "seconds_left": round(left, 1), "eta_reason": None}
 
 
 def _times(row: Sweep | Trial) -> dict[str, str | None]:

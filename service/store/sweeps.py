@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session, defer
 
 from service import states
@@ -148,7 +148,7 @@ def move(session: Session, sweep_id: str, to: StoredSweepState, reason: str | No
     sweep = get_locked(session, sweep_id)
     before, now = sweep.state, time.time()
     sweep.state = states.move_sweep(before, to)  # type: ignore[arg-type]  # a column is plain text
-    sweep.reason = reason
+    sweep.reason, sweep.eta_at = reason, None
     if to == "running" and sweep.started_at is None:
         sweep.started_at = now
     if to == "running" and before != "queued":
@@ -163,6 +163,12 @@ def move(session: Session, sweep_id: str, to: StoredSweepState, reason: str | No
         webhooks.sweep_ended(session, sweep)
     events.record(session, sweep_id, f"sweep.{to}", {"from": before, "reason": reason})
     return sweep
+
+
+def note_eta(session: Session, sweep_id: str, eta_at: float) -> None:
+    """Store when a sweep is expected to end, unless its state has changed so that this cannot be said. No event."""
+    going = Sweep.state.in_(("running", "stopping"))
+    session.execute(update(Sweep).where(Sweep.id == sweep_id, going).values(eta_at=eta_at))
 
 
 def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:

@@ -50,6 +50,7 @@ class Sweep(Base):
         max_parallel: How many of its trials may run at the same time, likewise; None for any number.
         queued_at: When it was submitted, resumed or reopened: since when its trials may run. None if an earlier release
             stored it.
+        eta_at: When it is expected to end, as the controller last computed it; None if it has not, or cannot.
     """
 
     __tablename__ = "sweeps"
@@ -78,6 +79,7 @@ class Sweep(Base):
     priority: Mapped[int] = mapped_column(default=0, server_default="0")
     max_parallel: Mapped[int | None]
     queued_at: Mapped[float | None]
+    eta_at: Mapped[float | None]
 
 
 class Trial(Base):
@@ -348,6 +350,35 @@ class IdempotencyKey(Base):
     body_hash: Mapped[str] = mapped_column(String(64))
     sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id"))
     created_at: Mapped[float] = mapped_column(default=time.time)
+
+
+class CostSample(Base):
+    """What was measured of one pack: ``workers.spec.cost.MeasuredCost`` has the meaning of each column.
+
+    There are a few rows for each shape of trials and number of trials at once, the newest ones.
+    """
+
+    __tablename__ = "cost_samples"
+    __table_args__ = (Index("ix_cost_samples_shape", "shape", "size", "source"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    source: Mapped[str] = mapped_column(String(20))
+    shape: Mapped[str] = mapped_column(String(32))
+    kind: Mapped[str] = mapped_column(String(32))
+    device: Mapped[str] = mapped_column(String(120))
+    cpus: Mapped[float]
+    gpus: Mapped[float]
+    trials: Mapped[int]
+    size: Mapped[int]
+    work: Mapped[float]
+    steps: Mapped[int]
+    step_seconds: Mapped[float]
+    evaluation_seconds: Mapped[float | None]
+    checkpoint_seconds: Mapped[float | None]
+    start_seconds: Mapped[float | None]
+    peak_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    gpu_peak_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    at: Mapped[float] = mapped_column(default=time.time)
 
 
 class RemovedSweep(Base):

@@ -107,6 +107,7 @@ class PackRunner:
             progress=steps,
             unsaved=pack_run.unsaved if pack_run else None,
             node=self.node_id(),
+            times=pack_run.times() if pack_run else None,
         )
         return reply.model_dump()
 

@@ -21,6 +21,7 @@ from service.controller import (
 from service.controller.advancing import SweepAdvancer
 from service.controller.cluster import Cluster
 from service.controller.context import InvalidDocument, ReconcileContext
+from service.controller.etas import EtaKeeper
 from service.controller.guard import SweepGuard
 from service.controller.launching import PackLauncher
 from service.controller.node import Node
@@ -206,7 +207,9 @@ def test_an_answer_does_not_bring_back_a_pack_whose_sweep_has_failed(
     with database.write(term) as session:
         sweep_lifecycle.fail(session, sweep.id, "it cannot go on")
     answer = Poll(state="running", reports=[], progress={})
-    RunnerPoller(context, SweepGuard(context))._handle(PollResult(pack.id, answer), pack, "its-runner")
+    RunnerPoller(context, SweepGuard(context), EtaKeeper(context))._handle(
+        PollResult(pack.id, answer), pack, "its-runner"
+    )
     assert not open_packs(database)
 
 
