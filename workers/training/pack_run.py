@@ -20,7 +20,8 @@ from workers.tasks.readers.errors import DataWrong
 from workers.training.batches import TaskData
 from workers.training.checkpoint_writer import CheckpointWriter, DueCheckpoint, WrittenCheckpoint
 from workers.training.pack_size import trials_at_once
-from workers.training.trainer import Failed, Finished, Reported, Trainer, TrainerEvent
+from workers.training.trainer import Trainer
+from workers.training.trainer_events import Failed, Finished, Reported, TrainerEvent
 from workers.training.training_state import TrainingState
 
 OUTCOMES: dict[str, Outcome] = {"prune": "pruned", "pause": "paused", "cancel": "cancelled"}

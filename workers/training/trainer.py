@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,45 +23,12 @@ from workers.checkpoint_files import Best, MetricsAtStep
 from workers.errors import is_out_of_memory
 from workers.training import diagnostics
 from workers.training.batches import TaskData
-from workers.training.pack import Readings, StepOptions, TrainingPack
+from workers.training.pack import StepOptions, TrainingPack
+from workers.training.records import Readings
+from workers.training.trainer_events import Failed, Finished, Reported, TrainerEvent
 from workers.training.training_state import TrainingState
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Reported:
-    """A trial has reported its metrics. The report is in the trial's history already.
-
-    ``save`` is true if a checkpoint is due, and ``best`` if that will be the best one so far.
-    """
-
-    trial: int
-    step: int
-    values: dict[str, float]
-    save: bool
-    best: bool
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A loss, gradient or metric of a trial was not finite at ``step``. The trial has left the pack."""
-
-    trial: int
-    step: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A trial has succeeded and has left the pack. ``reason`` is set if it reached its target before its last step."""
-
-    trial: int
-    step: int
-    reason: str | None = None
-
-
-TrainerEvent = Reported | Failed | Finished
 
 
 @dataclass
@@ -87,11 +55,14 @@ class Trainer:
     to pack, and training may amplify the difference. The values of the others never count anywhere: one that becomes
     NaN changes no bit of them.
 
-    A trial that ends is ignored from then on. When half of the pack has ended, the others move to a smaller pack.
+    A trial that ends is ignored from then on, and its row is free for another one. When half of the rows are free and
+    no trial waits, the others move to a smaller pack.
 
     A pack has at most ``largest`` trials, or on a GPU, if its memory does not hold so many, half, and half of that: no
-    step is lost. The trials for which there is no place wait, and take those of trials that have ended. That changes no
-    number of a trial but by rounding, as another pack does.
+    step is lost. The trials for which there is no place wait, and so do those that ``add`` brings. They take free rows
+    where these have room for them, and get a larger pack where not. A trial enters when some trial of the pack is as
+    far from its next report as it is itself, so that they report together: the whole pack is evaluated at each report.
+    All that changes no number of a trial but by rounding, as another pack does.
 
     The last report of a trial is the first one that meets ``training.target``, or else the one after all steps. It has
     the metrics over the test set too, with the parameters of the best checkpoint by the objective.
@@ -100,7 +71,7 @@ class Trainer:
         states: The trials, which are numbered from 0 in this order.
         data: The data of their task.
         device: The device on which they are trained.
-        largest: The most trials that are trained at once; None for all of them.
+        largest: The most trials that are trained at once; None for all of them, also of those that are added.
         options: How steps are run; by default the fastest way on the device.
     """
 
@@ -114,19 +85,28 @@ class Trainer:
         options: StepOptions | None = None,
     ) -> None:
         self._states, self._data, self._device, self._options = list(states), data, device, options
-        self._largest = largest or len(states)
+        self._largest = largest or sys.maxsize
         self._training = states[0].spec.training
         self._live = [i for i, state in enumerate(states) if not self._is_done(i)]
         self._clocks = [_Clock(0, 0.0, _trained_seconds(state.history)) for state in states]
         self._rows: dict[int, int] = {}
         self._pack: TrainingPack
         self._uncounted = 0
-        self._compact()
+        self._rebuild(self._live[: self._largest])
 
     @property
     def live(self) -> list[int]:
         """The trials that are still training."""
         return list(self._live)
+
+    def add(self, state: TrainingState) -> int:
+        """Add a trial of the same shape key, and return its number. It is trained from the step of its state on."""
+        trial = len(self._states)
+        self._states.append(state)
+        self._clocks.append(_Clock(0, 0.0, _trained_seconds(state.history)))
+        if not state.done:
+            self._live.append(trial)
+        return trial
 
     def step_of(self, trial: int) -> int:
         """Return the optimiser steps that a trial has done."""
@@ -159,11 +139,10 @@ class Trainer:
         """
         if not self._live:
             return []
-        if 2 * len(self._packed) <= len(self._rows):
-            self._compact()
+        self._fill_rows()
         started, short = time.perf_counter(), ""
         try:
-            self._steps(min(self._steps_to_report(i) for i in self._packed), should_stop)
+            self._steps(self._steps_to_next(), should_stop)
         except Exception as error:
             dividable = len(self._packed) > 1 or self._pack.options.graph
             if not (is_out_of_memory(error) and self._pack.whole and dividable):
@@ -225,7 +204,7 @@ class Trainer:
         readings = self._pack.readings()
         self._count(time.perf_counter() - started)
         events = self._fail_nonfinite(readings)
-        self._compact()
+        self._rebuild(self._packed[: self._largest])
         return events
 
     def _fail_nonfinite(self, readings: list[Readings]) -> list[TrainerEvent]:
@@ -323,18 +302,45 @@ class Trainer:
         if trial in self._live:
             self._live.remove(trial)
 
-    def _compact(self) -> None:
-        """Move the remaining trials, as many as there is place for, to a new pack that holds only them."""
+    @property
+    def _waiting(self) -> list[int]:
+        """The trials that have not ended and are in no row, the first in line first."""
+        return [i for i in self._live if i not in self._rows]
+
+    def _fill_rows(self) -> None:
+        """Let the trials enter that wait and may enter now, and make a pack smaller of which half is free and stays so.
+
+        They take free rows; where these have no room for them, all go to a new pack.
+        """
+        packed, waiting = self._packed, self._waiting
+        room = self._largest - len(packed)
+        entering = [i for i in waiting if not self._steps_until_entry(i)][:room]
+        shrinks = 2 * (len(packed) + min(room, len(waiting))) <= len(self._rows)
+        if not (entering or shrinks):
+            return
+        free = [row for trial, row in self._rows.items() if trial not in self._live]
+        places = dict(zip(entering, free, strict=False))
+        if shrinks or len(places) < len(entering) or not self._replace(places):
+            self._rebuild(sorted(packed + entering))
+
+    def _replace(self, places: Mapping[int, int]) -> bool:
+        """Put trials in the place of those that have ended, by row; return false if the rows have no room for them."""
+        if not self._pack.replace({row: self._states[trial] for trial, row in places.items()}):
+            return False
+        taken = set(places.values())
+        self._rows = {trial: row for trial, row in self._rows.items() if row not in taken} | dict(places)
+        return True
+
+    def _rebuild(self, trials: Sequence[int]) -> None:
+        """Make a new pack, which holds only these trials."""
         for trial in self._packed:
             self.state(trial)
-        # Those in training go on, the others follow in their order.
-        chosen = sorted((self._packed + [i for i in self._live if i not in self._rows])[: self._largest])
         if self._rows:
             self._pack.release()
             del self._pack  # its memory is free before the new one needs any
-        self._rows = {trial: row for row, trial in enumerate(chosen)}
-        if chosen:
-            self._pack = TrainingPack([self._states[i] for i in chosen], self._data, self._device, self._options)
+        self._rows = {trial: row for row, trial in enumerate(trials)}
+        if trials:
+            self._pack = TrainingPack([self._states[i] for i in trials], self._data, self._device, self._options)
 
     def _is_done(self, trial: int) -> bool:
         return self._states[trial].done
@@ -345,6 +351,18 @@ class Trainer:
     def _steps_to_report(self, trial: int) -> int:
         step, every = self._states[trial].step, self._training.report_interval
         return min(every - step % every, self._training.steps - step)
+
+    def _steps_until_entry(self, trial: int) -> int:
+        """Return after how many steps some trial in training is as far from its next report as a waiting trial is."""
+        step, every = self._states[trial].step, self._training.report_interval
+        return min(((step - self._states[i].step) % every for i in self._packed), default=0)
+
+    def _steps_to_next(self) -> int:
+        """Return after how many steps a report is due or a waiting trial may enter, whatever comes first."""
+        counts = [self._steps_to_report(i) for i in self._packed]
+        if len(counts) < self._largest:
+            counts += [self._steps_until_entry(i) for i in self._waiting]
+        return min(counts)
 
 
 def _trained_seconds(history: Sequence[MetricsAtStep]) -> float:

@@ -24,7 +24,8 @@ from tests.workers.examples import make_trial
 from workers.spec.trial import TrialSpec
 from workers.training.batches import TaskData
 from workers.training.pack import StepOptions, TrainingPack
-from workers.training.trainer import Reported, Trainer
+from workers.training.trainer import Trainer
+from workers.training.trainer_events import Reported
 from workers.training.training_state import TrainingState
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
