@@ -84,11 +84,12 @@ class Trainer:
         largest: int | None = None,
         options: StepOptions | None = None,
     ) -> None:
-        self._states, self._data, self._device, self._options = list(states), data, device, options
+        self._states, self._added = dict(enumerate(states)), len(states)
+        self._data, self._device, self._options = data, device, options
         self._largest = largest or sys.maxsize
         self._training = states[0].spec.training
         self._live = [i for i, state in enumerate(states) if not self._is_done(i)]
-        self._clocks = [_Clock(0, 0.0, _trained_seconds(state.history)) for state in states]
+        self._clocks = {i: _Clock(0, 0.0, _trained_seconds(state.history)) for i, state in enumerate(states)}
         self._rows: dict[int, int] = {}
         self._pack: TrainingPack
         self._uncounted = 0
@@ -101,9 +102,8 @@ class Trainer:
 
     def add(self, state: TrainingState) -> int:
         """Add a trial of the same shape key, and return its number. It is trained from the step of its state on."""
-        trial = len(self._states)
-        self._states.append(state)
-        self._clocks.append(_Clock(0, 0.0, _trained_seconds(state.history)))
+        trial, self._added = self._added, self._added + 1
+        self._states[trial], self._clocks[trial] = state, _Clock(0, 0.0, _trained_seconds(state.history))
         if not state.done:
             self._live.append(trial)
         return trial
@@ -125,6 +125,11 @@ class Trainer:
         """Remove a trial from the pack. Its ``state`` stays as it is now."""
         self.state(trial)
         self._remove(trial)
+
+    def forget(self, trial: int) -> None:
+        """Remove a trial from the pack, if it is there, and free its memory. It has no state any more."""
+        self._remove(trial)
+        del self._states[trial], self._clocks[trial]
 
     @torch_on_one_thread()
     def advance(self, should_stop: Callable[[], bool] = lambda: False) -> list[TrainerEvent]:
