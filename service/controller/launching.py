@@ -13,6 +13,7 @@ from service.controller import scheduling
 from service.controller.context import ReconcileContext
 from service.controller.guard import SweepGuard
 from service.controller.placement import Capacity
+from service.controller.refilling import PackRefiller
 from service.controller.retry_pauses import RetryPauses
 from service.controller.runners import assignment
 from service.store import attempts, packs, quotas
@@ -44,12 +45,16 @@ class PackLauncher:
     """Stores packs of waiting trials in the database while the cluster has room, and starts a runner for each.
 
     It keeps, for each sweep without a trial to run, its last event at that time, and until when it need not ask again.
+
+    Attributes:
+        refiller: What gives trials to packs that train already.
     """
 
     def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
         self._context, self._guard = context, guard
         self._idle: dict[str, tuple[int, float]] = {}
         self._pauses = RetryPauses()
+        self.refiller = PackRefiller(context, guard, self._pauses)
 
     def start_planned(self) -> None:
         """Start the runner of every pack that is planned and not started, or adopt one that already runs in Ray."""
@@ -73,7 +78,7 @@ class PackLauncher:
             packs.mark_started(session, pack.id)
 
     def launch(self, open_sweeps: Sequence[OpenSweep]) -> None:
-        """Plan packs for the sweeps in order, then start the runner of every planned pack.
+        """Give trials to packs that train, plan packs for the sweeps in order, and start the runners of planned packs.
 
         Waiting trials that cannot be trained are failed. A sweep whose packs fit on no node is passed over. A round
         ends at the first other sweep whose waiting trials do not all find room: smaller packs of younger sweeps could
@@ -82,6 +87,7 @@ class PackLauncher:
         Args:
             open_sweeps: The sweeps that have not ended, the oldest first, as they were before this tick advanced them.
         """
+        self.refiller.refill(open_sweeps)
         if not self._context.checkpoint_store.may_launch:
             return
         with self._context.read() as session:

@@ -10,6 +10,7 @@ from service.controller import ingest
 from service.controller.cluster import Death
 from service.controller.context import ReconcileContext
 from service.controller.guard import SweepGuard
+from service.controller.refilling import PackRefiller
 from service.controller.runner_requests import PollResult
 from service.controller.runners import find_runner_name
 from service.store import attempts, packs
@@ -26,8 +27,8 @@ SEEN_SECONDS = 5.0
 class RunnerPoller:
     """Polls the runners, stores their reports, and marks packs as lost whose runner is gone."""
 
-    def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
-        self._context, self._guard = context, guard
+    def __init__(self, context: ReconcileContext, guard: SweepGuard, refiller: PackRefiller) -> None:
+        self._context, self._guard, self._refiller = context, guard, refiller
         self._stored_at: dict[str, float] = {}
 
     def poll(self, wait: float) -> None:
@@ -53,6 +54,7 @@ class RunnerPoller:
             self._handle_problem(result, pack, name)
             return
         self._context.checkpoint_store.note(pack.id, result.poll)
+        self._refiller.note(pack.id, result.poll)
         if self._is_worth_storing(result.poll, pack):
             self._store(result.poll, pack, name)
 
@@ -69,10 +71,7 @@ class RunnerPoller:
                 packs.end(row)
         self._stored_at[pack.id] = time.monotonic()
         if ended:
-            # the runner would leave by itself, but the next pack needs its CPUs now
-            context.ended = True
-            context.runners.end(pack.id, name)
-            context.command_log.forget(pack.id)
+            context.end_runner(pack.id, name)
 
     def _handle_problem(self, result: PollResult, pack: Pack, name: str) -> None:
         if result.problem == "silent":

@@ -29,10 +29,10 @@ class Reconciler:
     def __init__(self, database: Database, cluster: Cluster, settings: ControllerSettings, term: int) -> None:
         self._context = ReconcileContext(database, cluster, settings, term)
         self._guard = SweepGuard(self._context)
-        self._poller = RunnerPoller(self._context, self._guard)
         self._attention = Attention()
         self._advancer = SweepAdvancer(self._context)
         self.launcher = PackLauncher(self._context, self._guard)
+        self._poller = RunnerPoller(self._context, self._guard, self.launcher.refiller)
 
     @property
     def behind(self) -> bool:

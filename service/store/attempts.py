@@ -17,12 +17,15 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.store.tables import Attempt
+from service.store.tables import Attempt, Pack, Trial
 
 LOST = "lost"
 """The outcome of an attempt whose runner ended, or fell silent for good, before it reported the trial's end."""
 FAILED = "failed"
 """The outcome of an attempt that the runner reports as failed."""
+MOVED = "moved"
+"""The outcome of an attempt whose trial goes on in another pack: the runner has written a checkpoint and given it away,
+or the runner ended before it had taken the trial. Nobody is charged."""
 FailureDomain = Literal["process", "memory", "preemption", "cluster"]
 
 
@@ -35,6 +38,20 @@ def open_of_pack(session: Session, pack_id: str) -> dict[str, Attempt]:
     """Return the attempts of a pack that have not ended, by the trial's id."""
     query = select(Attempt).where(Attempt.pack_id == pack_id, Attempt.ended_at.is_(None)).order_by(Attempt.trial_id)
     return {attempt.trial_id: attempt for attempt in session.scalars(query)}
+
+
+def open_of_packs(session: Session, pack_ids: Iterable[str]) -> dict[str, set[str]]:
+    """Return the ids of the trials of some packs whose attempts have not ended, by the pack's id."""
+    found: dict[str, set[str]] = {pack_id: set() for pack_id in pack_ids}
+    query = select(Attempt.pack_id, Attempt.trial_id).where(Attempt.pack_id.in_(found), Attempt.ended_at.is_(None))
+    for pack_id, trial_id in session.execute(query):
+        found[pack_id].add(trial_id)
+    return found
+
+
+def count_of_pack(session: Session, pack_id: str) -> int:
+    """Return how many trials a pack has had: those that it was planned with, and those that it was given later."""
+    return session.scalar(select(func.count()).select_from(Attempt).where(Attempt.pack_id == pack_id)) or 0
 
 
 def histories(session: Session, trial_ids: Iterable[str]) -> dict[str, list[Attempt]]:
@@ -52,9 +69,18 @@ def latest(session: Session, trial_ids: Iterable[str]) -> dict[str, Attempt]:
 
 
 def lost_trials(session: Session, trial_ids: Iterable[str]) -> set[str]:
-    """Return the ids of those trials whose newest attempt was lost or has failed: they had begun, and want to go on."""
+    """Return the ids of those trials that had begun and go on: their newest attempt was lost, failed or was moved."""
     found = latest(session, trial_ids)
-    return {trial_id for trial_id, attempt in found.items() if attempt.outcome in (LOST, FAILED)}
+    return {trial_id for trial_id, attempt in found.items() if attempt.outcome in (LOST, FAILED, MOVED)}
+
+
+def moved_and_waiting(session: Session, sweep_id: str) -> list[Trial]:
+    """Return the waiting trials of a sweep, by number, that are on their way from a pack to another one."""
+    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "waiting", Trial.wanted.is_(None))
+    query = query.where(Trial.id.in_(select(Attempt.trial_id).where(Attempt.outcome == MOVED)))
+    found = list(session.scalars(query.order_by(Trial.number)))
+    newest = latest(session, [trial.id for trial in found])
+    return [trial for trial in found if newest[trial.id].outcome == MOVED]
 
 
 def with_first_cause(session: Session, trial_id: str, reason: str | None) -> str | None:
@@ -72,9 +98,13 @@ def with_first_cause(session: Session, trial_id: str, reason: str | None) -> str
     return f"{reason}; {first}" if reason else first
 
 
-def number_of_pack(session: Session, pack_id: str) -> int:
-    """Return the highest number among a pack's attempts, which makes its runner's name unique; 0 if it has none."""
-    return session.scalar(select(func.max(Attempt.number)).where(Attempt.pack_id == pack_id)) or 0
+def number_of_pack(session: Session, pack: Pack) -> int:
+    """Return the highest number among the attempts with which a pack was planned; 0 if it has none.
+
+    It makes the name of the pack's runner unique. The attempts of trials that the pack is given later do not count.
+    """
+    query = select(func.max(Attempt.number)).where(Attempt.pack_id == pack.id, Attempt.trial_id.in_(pack.trial_ids))
+    return session.scalar(query) or 0
 
 
 def end(attempt: Attempt, outcome: str, cause: str | None, reason: str | None, log: str | None = None) -> None:
@@ -82,8 +112,8 @@ def end(attempt: Attempt, outcome: str, cause: str | None, reason: str | None, l
 
     Args:
         attempt: The attempt, in a session in a write transaction.
-        outcome: How it ended: as the runner reports it (``succeeded``, ``failed``, ``pruned``, ``cancelled`` or
-            ``paused``), or ``lost``.
+        outcome: How it ended: as the runner reports it (``succeeded``, ``failed``, ``pruned``, ``cancelled``,
+            ``paused`` or ``moved``), or ``lost``.
         cause: What a failed attempt needs (``workers.protocol.Cause``), the failure domain of a lost one, else None.
         reason: Why it ended, for a person to read; None if there is nothing to say.
         log: The last lines of what was logged about a failure; None if there are none.

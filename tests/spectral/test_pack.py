@@ -209,7 +209,15 @@ def test_a_trial_that_is_set_into_a_pack_equals_the_same_trial_alone_and_changes
     pack = SpectralRNN.pack(alone)
     tensors = [parameter.data_ptr() for parameter in pack.parameters()]
     other = SpectralRNN(
-        3, 6, dtype=F64, generator=generator(7), num_layers=2, spectrum=spectrum, reflectors=(1, 3), margin=0.2, sigma=0.9
+        3,
+        6,
+        dtype=F64,
+        generator=generator(7),
+        num_layers=2,
+        spectrum=spectrum,
+        reflectors=(1, 3),
+        margin=0.2,
+        sigma=0.9,
     )
     pack.set_trial(1, other)
     assert [parameter.data_ptr() for parameter in pack.parameters()] == tensors

@@ -51,8 +51,8 @@ class PackRunner:
     """Trains one pack in a thread, from its creation on; usable without Ray.
 
     Reports are kept until a poll acknowledges them with its ``after_seq``. When all trials have ended, the runner waits
-    ``idle_seconds`` for a command that brings others; then it exits as soon as all reports are acknowledged. If it is not polled for ``orphan_ttl`` seconds, it pauses all trials, which writes
-    their checkpoints, and exits.
+    ``idle_seconds`` for a command that brings others; then it exits as soon as all reports are acknowledged. If it is
+    not polled for ``orphan_ttl`` seconds, it pauses all trials, which writes their checkpoints, and exits.
 
     Args:
         assignment: The fields of an ``Assignment``.
