@@ -132,12 +132,7 @@ DOCUMENTS = (
     _document(5, 4),
     _document(3, 2, retries={"infrastructure": 0, "user": 1}),
     _document(4, 2, early_stopping={"kind": "asha", "reduction": 2, "min_steps": 2}),
-    _document(
-        6,
-        3,
-        training={"steps": 24, "report_every": 4, "checkpoint_every": 8},
-        early_stopping={"kind": "asha", "reduction": 2, "min_steps": 4},
-    ),
+    _document(6, 3, training={"steps": 24, "report_every": 4, "checkpoint_every": 8}),
     _document(2, 1, resources={"pack_size": 1, "cpus": 2.0}),
 )
 """The sweeps that schedules are made of. The last one fits on no node that has a single CPU."""
