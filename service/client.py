@@ -156,8 +156,8 @@ class Client:
 
         Args:
             sweep_id: The sweep.
-            sort: ``number`` for ascending numbers; ``objective`` for the best trial first and those without an
-                objective last.
+            sort: ``number`` for ascending numbers; ``objective`` for the best trial first and those without a result
+                last: those that have no objective, have failed or were cancelled.
             state: The states of the trials to yield; all states if empty.
             limit: The largest number of trials to yield; None for all of them.
         """
@@ -217,10 +217,56 @@ class Client:
         """
         return self._json("POST", f"{_subject(id)}/cancel")
 
+    def rerun(self, id: str, key: str | None = None) -> Json:
+        """Run the failed trials of a sweep again, or one failed trial; a sweep that has ended is running again.
+
+        Args:
+            id: The id of a sweep or of a trial.
+            key: An idempotency key, as for ``submit``.
+
+        Returns:
+            The sweep or the trial.
+
+        Raises:
+            ApiError: With status 409 if nothing has failed, or if the sweep's state does not permit it.
+        """
+        return self._json("POST", f"{_subject(id)}/rerun", headers={"Idempotency-Key": key or uuid.uuid4().hex})
+
+    def extend(
+        self,
+        sweep_id: str,
+        trials: int | None = None,
+        space: Mapping[str, Sequence[Any]] | None = None,
+        key: str | None = None,
+    ) -> Json:
+        """Give a sweep further trials, and return it; one that has ended is running again.
+
+        The trials that exist keep their numbers, points and results.
+
+        Args:
+            sweep_id: The sweep.
+            trials: How many trials to add, for a sampler that takes a number of them.
+            space: New values by the path of the dimension that gets them, for a grid.
+            key: An idempotency key, as for ``submit``.
+        """
+        added: Json = {} if trials is None else {"trials": trials}
+        added |= {} if space is None else {"space": {path: list(values) for path, values in space.items()}}
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        return self._json("POST", f"/v1/sweeps/{_quoted(sweep_id)}/extend", added, headers)
+
+    def delete(self, sweep_id: str) -> None:
+        """Delete a sweep that has ended, with its trials, its checkpoints and its runs in MLflow.
+
+        Raises:
+            ApiError: With status 409 if the sweep has not ended, and 404 if there is no such sweep.
+        """
+        self._send("DELETE", f"/v1/sweeps/{_quoted(sweep_id)}")
+
     def events(self, sweep_id: str, after: int = 0) -> Generator[Json, None, None]:
         """Yield the events of a sweep in order, each once: past ones first, then new ones as they happen.
 
-        The last event is the one that ends the sweep. If the connection breaks, the client connects again, within its
+        The last event is the one that ends the sweep. A sweep that was run again or extended has ended before, and goes
+        on after that event. If the connection breaks, the client connects again, within its
         patience, and goes on after the last event seen.
 
         Args:
@@ -238,7 +284,7 @@ class Client:
                         continue
                     yield event
                     after = event["seq"]
-                    if event["kind"] in ENDS:
+                    if event["kind"] in ENDS and self._has_ended(sweep_id, after):
                         return
                 if self._has_ended(sweep_id, after):
                     return
@@ -312,17 +358,19 @@ class Client:
     ) -> httpx.Response:
         import httpx
 
-        until, pause = time.monotonic() + self.patience, 0.1
+        until, pause, was_sent = time.monotonic() + self.patience, 0.1, False
         while True:
             try:
                 response = self._http.request(method, path, json=document, headers=headers, params=parameters)
                 if response.is_success:
                     return response
+                if method == "DELETE" and response.status_code == 404 and was_sent:
+                    return response  # the call before has deleted it, and its answer was lost
                 error: Exception = ApiError(_problem(response, self._through))
                 if response.status_code not in LATER:
                     raise error
             except httpx.TransportError as broken:
-                error = broken
+                error, was_sent = broken, was_sent or not isinstance(broken, httpx.ConnectError)
             if time.monotonic() + pause > until:
                 raise self._final(error) from error
             time.sleep(pause)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 Z95 = 1.959964
 """Half the width of a 95 % interval of a normal distribution, in standard deviations."""

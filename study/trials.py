@@ -74,8 +74,7 @@ class TrialOutcome:
         """Return the report with the best objective, the first of equals, or None if no report has the objective."""
         goal = self.spec.objective
         scored = [point for point in self.points if point.values.get(goal.metric) is not None]
-        sign = 1.0 if goal.direction == "minimize" else -1.0
-        return min(scored, key=lambda point: sign * (point.values[goal.metric] or 0.0), default=None)
+        return max(scored, key=lambda point: goal.merit(point.values[goal.metric]), default=None)
 
     def value(self, key: str) -> float | None:
         """Return the metric ``key`` at the report with the best objective, or None if it is not there.
@@ -218,8 +217,7 @@ def best_of(found: Iterable[Group]) -> Group | None:
     def rank(group: Group) -> tuple[float, float]:
         goal = group.spec.objective
         mean, loss = group.mean(goal.metric), group.mean("val/loss")
-        first = float("inf") if mean is None else mean if goal.direction == "minimize" else -mean
-        return first, float("inf") if loss is None else loss
+        return -goal.merit(mean), float("inf") if loss is None else loss
 
     return min(found, key=rank, default=None)
 

@@ -114,4 +114,16 @@ def store_problem(error: BaseException) -> str | None:
 
 
 class SamplerError(RuntimeError):
-    """A sampler breaks its contract: its point leaves out a dimension, or it will never propose its next trial."""
+    """A sampler fails or breaks its contract: its point is not in the space, or it never proposes its next trial."""
+
+
+class NoValidPoint(SamplerError):
+    """No point was found that satisfies the constraints of the space.
+
+    Attributes:
+        constraint: The text of the constraint that most of the points break.
+    """
+
+    def __init__(self, message: str, constraint: str) -> None:
+        self.constraint = constraint
+        super().__init__(message)

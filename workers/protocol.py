@@ -14,6 +14,7 @@ This module needs only pydantic: it imports neither torch nor ray.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -160,3 +161,24 @@ class Command(_Message):
     trial_ids: list[str]
     reason: str = ""
     trials: list[AssignedTrial] = []
+
+
+_DIVERGED = re.compile(r".+? was (?:nan|-?inf) at step ([0-9]+);")
+
+
+def divergence(what: str, value: float, step: int, advice: str) -> str:
+    """Return the reason for which a trial fails whose loss, gradient or metric is not finite.
+
+    Args:
+        what: The number that was measured, such as ``train/loss``.
+        value: Its value: NaN or infinite.
+        step: The first optimiser step at which it was not finite.
+        advice: What may help.
+    """
+    return f"{what} was {value} at step {step}; {advice}"
+
+
+def diverged_at(reason: str | None) -> int | None:
+    """Return the step of a reason that ``divergence`` has made, also if more was added to it; None for any other."""
+    found = _DIVERGED.match(reason or "")
+    return int(found[1]) if found else None

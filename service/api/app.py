@@ -13,7 +13,9 @@ from service.access.audit_log import AuditLog
 from service.api import (
     access,
     admission,
+    after_end,
     catalogue,
+    early_stopping,
     events,
     health,
     mlflow_proxy,
@@ -67,7 +69,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     scraped, own = prometheus.registries(database)
     watch = EventWatch(database, settings.event_poll_seconds)
     app.state.context, app.state.registry = Context(settings, database, watch), scraped
-    for module in (sweeps, events, trials, catalogue, access, health, prometheus, page):
+    # rerun and extend come before the verbs of sweeps and trials, whose paths would match too
+    for module in (after_end, sweeps, events, trials, catalogue, early_stopping, access, health, prometheus, page):
         app.include_router(module.router)
     app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
     if mlflow:

@@ -23,5 +23,16 @@ def list_tasks() -> list[schemas.TaskView]:
 
 @router.get("/samplers")
 def list_samplers() -> list[schemas.SamplerView]:
-    """Return the samplers, which choose the trials of a sweep from its search space, each with a summary."""
-    return [schemas.SamplerView(name=name, summary=sampler.summary) for name, sampler in SAMPLERS.items()]
+    """Return the samplers, which choose the trials of a sweep from its search space, with their options."""
+    return [
+        schemas.SamplerView(
+            name=name,
+            summary=sampler.summary,
+            use_when=sampler.use_when,
+            takes_trials=sampler.takes_trials,
+            max_trials=sampler.max_trials,
+            learns=sampler.learns,
+            options=sampler.Options.model_json_schema(),
+        )
+        for name, sampler in SAMPLERS.items()
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from typing import Any
 
 from service.api.problems import Refused
@@ -37,7 +38,12 @@ def decode(cursor: str, *kinds: type | tuple[type, ...]) -> Any:
 
 
 def _sound(value: Any) -> bool:
-    """Return whether every database can compare a column with the value: printable ASCII, None, or |number| < 2^53."""
+    """Return whether every database can compare a column with the value.
+
+    It can with printable ASCII, None, a finite float, and an integer below 2^53 in size.
+    """
     if isinstance(value, str):
         return value.isascii() and value.isprintable()
+    if isinstance(value, float):
+        return math.isfinite(value)
     return value is None or (not isinstance(value, bool) and abs(value) < 2**53)

@@ -10,6 +10,7 @@ from workers.errors import FieldError
 from workers.runtime import pack_planner
 from workers.spec.advice import warnings
 from workers.spec.expand import plan_trials
+from workers.spec.search_checks import excluded_points
 from workers.spec.sweep import SweepSpec
 
 NodeSize = tuple[float, float]
@@ -30,6 +31,7 @@ def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
     packs = pack_planner.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus)
     return {
         "trials": len(trials),
+        "excluded_points": excluded_points(spec),
         "shapes": sorted(Counter(trial.shape_key for trial in trials).values(), reverse=True),
         "packs": sorted(map(len, packs), reverse=True),
         "warnings": [

@@ -20,6 +20,7 @@ from service.api.deps import Context, Ctx, SweepId
 from service.api.strict_query import Known
 from service.states import SWEEP_ENDED
 from service.store import events, sweeps
+from service.store.errors import NotFound
 from service.store.tables import Event
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def stream_events(sweep_id: SweepId, context: Ctx, after: Seq = None, last_event
 async def _stream(context: Context, sweep_id: str, seen: int, found: list[Event], over: bool) -> AsyncIterator[bytes]:
     """Yield ``found``, the first events after number ``seen``, then each new one; end when the sweep is ``over``.
 
+    The stream of a sweep that is deleted ends too. A client that connects again is told that there is no such sweep.
     The database is asked for events only when the watch has seen that there are some.
     """
     while True:
@@ -70,6 +72,8 @@ async def _stream(context: Context, sweep_id: str, seen: int, found: list[Event]
         try:
             look = partial(_next_events, context, sweep_id, seen)
             found, over = await to_thread.run_sync(look, limiter=context.watch.fetching)
+        except NotFound:
+            return
         except (OperationalError, InterfaceError, PoolTimeout) as error:
             log.warning("event stream of %s: the database did not answer; trying again: %s", sweep_id, error)
             await asyncio.sleep(context.settings.event_poll_seconds)

@@ -16,10 +16,11 @@ from sqlalchemy.orm import Session
 from service.api import dry_run, schemas
 from service.api.times import rfc3339
 from service.settings import ApiSettings
-from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_MOVES
+from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_STATES
 from service.store import checkpoints, components, projections, trials
 from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
+from workers.spec.ranking import Direction
 from workers.spec.sweep import SweepSpec
 
 TRAINING = "?workflowType=machine_learning"
@@ -28,7 +29,7 @@ TIMES = ("created_at", "started_at", "ended_at")
 
 _SHOWN = ("id", "name", "state", "reason")
 _TRIAL = tuple(name for name in schemas.TrialView.model_fields if name != "links" and name not in TIMES)
-_NO_TRIALS = dict.fromkeys(TRIAL_MOVES, 0)
+_NO_TRIALS = dict.fromkeys(TRIAL_STATES, 0)
 
 
 def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def spec_of(row: Sweep) -> SweepSpec | None:
         return None
 
 
-def direction(row: Sweep) -> trials.Direction:
+def direction(row: Sweep) -> Direction:
     """Return which objectives are better."""
     return "maximize" if row.direction == "maximize" else "minimize"
 

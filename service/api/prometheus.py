@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.states import SWEEP_MOVES, TRIAL_MOVES
+from service.states import SWEEP_STATES, TRIAL_STATES
 from service.store import outbox, sweeps, trials
 from service.store.database import Database
 
@@ -64,8 +64,8 @@ class StoreCollector(Collector):
             return
         up.add_metric([], 1)
         yield up
-        yield _by_state("spectral_sweeps", "Sweeps by state", list(SWEEP_MOVES), counts[0])
-        yield _by_state("spectral_trials", "Trials by state", list(TRIAL_MOVES), counts[1])
+        yield _by_state("spectral_sweeps", "Sweeps by state", list(SWEEP_STATES), counts[0])
+        yield _by_state("spectral_trials", "Trials by state", list(TRIAL_STATES), counts[1])
         yield GaugeMetricFamily(
             "spectral_outbox_entries", "Changes that have not been written to MLflow yet", value=waiting
         )

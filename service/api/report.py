@@ -24,7 +24,7 @@ MAX_AXIS = 16
 def of(session: Session, sweep: Sweep) -> dict[str, Any]:
     """Return a ``SweepReport``: best trials, the objective by reflectors and margin, and warnings, if there are any.
 
-    Trials without an objective and failed trials are left out.
+    Trials without a result (``workers.spec.ranking``) are left out.
     """
     direction = presenters.direction(sweep)
     results = trials.results(session, sweep.id, direction)

@@ -27,8 +27,8 @@ Key = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[!-~]+$",
-        description="Key of this submission: the same body with the same key again returns the existing sweep, and "
-        "another body is refused with 409. White space and the order of keys may differ.",
+        description="Key of this request: the same body with the same key again has no further effect and returns "
+        "the existing sweep, and another body is refused with 409. White space and the order of keys may differ.",
     ),
 ]
 

@@ -19,7 +19,7 @@ from service.api.storage_check import no_space
 from service.api.strict_query import Known
 from service.api.submission import OneKey, find_by_key, submit
 from service.states import SweepState, SweepVerb, TrialState
-from service.store import components, sweeps, trials
+from service.store import components, sweeps, trial_order, trials
 from service.store.tables import Sweep, Trial
 from workers.spec.checkpoint_size import sweep_bytes
 
@@ -45,7 +45,7 @@ class TrialListing(BaseModel):
     model_config = ConfigDict(extra="forbid")
     state: list[TrialState] = Field(default=[], description="Only those in one of these states; all by default.")
     sort: Literal["number", "objective"] = Field(
-        "number", description="By number, or by objective: the best first, trials without an objective last."
+        "number", description="By number, or by objective: the best first, trials without a result last."
     )
     limit: int = Field(100, ge=1, le=1000, description="The largest number of trials to return.")
     cursor: str | None = Field(None, max_length=400, description="``next_cursor`` of the page before.")
@@ -128,7 +128,7 @@ def _by_number(session: Session, sweep: Sweep, query: TrialListing) -> tuple[lis
 def _by_objective(session: Session, sweep: Sweep, query: TrialListing) -> tuple[list[Trial], str | None]:
     after = cursors.decode(query.cursor, (int, float, type(None)), int) if query.cursor else None
     rows = trials.ranked(session, sweep.id, presenters.direction(sweep), query.state, query.limit, after)
-    return rows, cursors.encode(rows[-1].objective, rows[-1].number) if rows else None
+    return rows, cursors.encode(*trial_order.position(rows[-1])) if rows else None
 
 
 @router.get("/{sweep_id}/report", response_model=schemas.SweepReport)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from service.api import checkpoint_files, presenters, schemas
@@ -13,7 +14,7 @@ from service.api.deps import Ctx, TrialId, Who
 from service.api.model_snippet import model_snippet
 from service.api.strict_query import Known
 from service.api.times import rfc3339
-from service.states import TRIAL_ENDED
+from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import attempts, checkpoints, events, outbox, projections, reports, sweeps, trials
 from service.store.errors import NotFound
 from service.store.tables import Projection, Trial
@@ -96,19 +97,31 @@ def get_checkpoint(
 def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
     """Return how to load the trial's model from MLflow, where it is logged once the trial has succeeded.
 
-    Until MLflow has it the status is 404, and it stays so for a trial that ends in another state, whose run was deleted
-    in MLflow, or whose best checkpoint was removed before its model was logged. The detail says which is the case.
+    If the best trial of a sweep was pruned, its model is logged once the sweep has ended. Until MLflow has the model
+    the status is 404, and it stays so for a trial that ends in another state, whose run was deleted in MLflow, or whose
+    best checkpoint was removed before its model was logged. The detail says which is the case.
     """
     with context.database.read() as session:
         row = trials.get(session, trial_id)
         run = projections.get(session, trial_id)
-        if run is None or row.state != "succeeded" or run.deleted or run.lacks or outbox.has_end(session, row):
+        if run is None or run.deleted or run.lacks or not _is_logged(session, row):
             raise NotFound("model of trial", trial_id, _why_no_model(row, run))
         spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
     uri, url = f"runs:/{run.run_id}/model", presenters.mlflow_url(context.settings, run)
     own = plan_trial(spec, row.number, row.params).require_spec()
     snippet = model_snippet(context.settings.mlflow_public_url, uri, own)
     return schemas.ModelView(trial_id=trial_id, uri=uri, mlflow_url=url, snippet=snippet)
+
+
+def _is_logged(session: Session, trial: Trial) -> bool:
+    """Return whether everything has been written to MLflow that the trial's model is logged with."""
+    if trial.state == "succeeded":
+        return not outbox.has_end(session, trial.sweep_id, trial.id)
+    sweep = sweeps.get(session, trial.sweep_id)
+    if trial.state != "pruned" or sweep.state not in SWEEP_ENDED or outbox.has_end(session, sweep.id, None):
+        return False
+    own = projections.get(session, sweep.id)
+    return own is not None and not own.lacks and trials.best(session, sweep.id, presenters.direction(sweep)) is trial
 
 
 def _why_no_model(trial: Trial, run: Projection | None) -> str:
@@ -121,7 +134,8 @@ def _why_no_model(trial: Trial, run: Projection | None) -> str:
         return " yet: the trial has succeeded, and its model is about to be logged to MLflow; try again in a moment"
     if trial.state in TRIAL_ENDED:
         return (
-            f": the trial is {trial.state}, and MLflow gets only models of trials that have succeeded; "
+            f": the trial is {trial.state}, and MLflow gets only models of trials that have succeeded, and that of the "
+            "best trial once its sweep has ended; "
             f"the checkpoints of this one are at /v1/trials/{trial.id}/checkpoint"
         )
     return f" yet: the trial is {trial.state}, and MLflow gets its model when it has succeeded"

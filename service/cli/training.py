@@ -47,7 +47,7 @@ def train(document: dict[str, Any], out: Path) -> None:
         raise UserError("Invalid sweep", [found.as_dict() for found in error.errors]) from None
     except (OtherSweep, DataMissing) as error:
         raise UserError(str(error)) from None
-    console.print(tables.trials([_row(result) for result in _ranked(sweep)], sweep.trials[0].objective.metric))
+    console.print(tables.trials([_row(result) for result in sweep.ranked], sweep.trials[0].objective.metric))
     if sweep.best is not None and sweep.best.objective is not None:
         _print_warnings(result_warnings(sweep.sweep, sweep.best.params, sweep.best.objective))
     console.print(f"results: {out / 'results.json'}", soft_wrap=True)
@@ -84,12 +84,6 @@ def _line(result: LocalResult) -> str:
     value = "" if result.objective is None else f" {result.objective:.6g}"
     reason = f": {result.reason}" if result.reason else ""
     return f"trial {result.number} {result.state}{value}  {tables.params({'params': result.params})}{reason}"
-
-
-def _ranked(sweep: LocalSweep) -> list[LocalResult]:
-    """Return the results, best first; trials without an objective come last."""
-    sign = -1 if sweep.trials[0].objective.direction == "maximize" else 1
-    return sorted(sweep.results, key=lambda r: (r.objective is None, sign * (r.objective or 0.0), r.number))
 
 
 def _row(result: LocalResult) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class SweepAdvancer:
 
     def __init__(self, context: ReconcileContext) -> None:
         self._context = context
-        self._to_prune: dict[str, dict[str, str]] = {}
+        self._to_prune: dict[str, dict[int, str]] = {}
 
     def forget(self, sweep_id: str) -> None:
         """Drop what is kept of a sweep that has ended."""
@@ -58,16 +58,17 @@ class SweepAdvancer:
         if all of its trials have ended.
 
         Returns:
-            Whether a trial has yet to obey an instruction. It is repeated, or its runner ended, when it is time for it,
-            so that the sweep has to be advanced in each tick until then.
+            Whether the sweep has to be advanced in the next tick too: a trial has yet to obey an instruction, which is
+            repeated, or its runner ended, when it is time for it; or there are more trials to create.
         """
         context = self._context
         with context.read() as session:
             spec, sweep = context.spec(session, sweep_id), sweeps.get(session, sweep_id)
             complete = trials.count(session, sweep_id) >= sweep.trial_count
+        unexpanded = False
         if sweep.state == "queued" or (sweep.state == "running" and not complete):
             with context.write() as session:
-                sweep_lifecycle.expand(session, sweep_id, spec)
+                unexpanded = sweep_lifecycle.expand(session, sweep_id, spec)
         self._update_pruning(sweep_id, spec)
         instructed = self._instruct_runners(sweep_id)
         with context.read() as session:
@@ -76,7 +77,7 @@ class SweepAdvancer:
             with context.write() as session:
                 sweep_lifecycle.settle(session, sweep_id)
             context.ended = True
-        return instructed
+        return instructed or unexpanded
 
     def _update_pruning(self, sweep_id: str, spec: SweepSpec) -> None:
         """Choose the running trials to prune, and keep the choice for ``_instruct_runners``.
@@ -140,7 +141,7 @@ class SweepAdvancer:
             context.runners.command(pack, command)
 
 
-def _target_steps(session: Session, sweep_id: str, spec: SweepSpec, state: TrialState) -> dict[str, int]:
-    """Return ``training.steps`` of each trial of the sweep that is in ``state``, by the trial's id."""
+def _target_steps(session: Session, sweep_id: str, spec: SweepSpec, state: TrialState) -> dict[int, int]:
+    """Return ``training.steps`` of each trial of the sweep that is in ``state``, by the trial's number."""
     found = open_trials.in_state(session, sweep_id, state)
-    return {trial.id: int(trial.params.get("training.steps", spec.training.steps)) for trial in found}
+    return {trial.number: int(trial.params.get("training.steps", spec.training.steps)) for trial in found}

@@ -2,7 +2,8 @@
 
 Runners remove the older checkpoints of the trials that they train. What is left of a trial that has ended is reduced
 here to what its sweep keeps, once MLflow has its copies. Nothing is removed of a trial that has not ended, nor of one
-that is not in the database: the store may hold the checkpoints of another service.
+that is not in the database: the store may hold the checkpoints of another service. A trial may be run again at any
+moment: so its files are listed first, then it is made sure that it has not been, and only what was listed is removed.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.settings import ControllerSettings
+from service.states import TRIAL_ENDED
 from service.store import checkpoint_room, checkpoints, components, outbox, projections, sweeps, trials
 from service.store.checkpoint_room import StoreRoom
 from service.store.database import Database, LeadLost
+from service.store.errors import NotFound
 from service.store.tables import Trial, TrialCheckpoint
 from workers.checkpoint_files import MANIFEST, bytes_in, folder_name, kept_of, remove, remove_leftovers, steps_in
 from workers.spec.sweep import CheckpointsSpec, SweepSpec
@@ -96,26 +99,27 @@ class CheckpointKeeper:
         """
         with self._database.read() as session:
             ended = trials.ended_after(session, self._after, PAGE)
-            again = trials.some(session, list(self._waiting)[:PAGE])
+            looked_up = list(self._waiting)[:PAGE]
+            again = [trial for trial in trials.some(session, looked_up) if trial.state in TRIAL_ENDED]
             ids = [trial.id for trial in (*again, *ended)]
             # MLflow may lack a model because its files could not be read for a while
             unsent = outbox.trials_with_end(session, ids) | projections.incomplete(session, ids)
             rows = checkpoints.there(session, ids)
             specs = {trial.sweep_id: self._spec(session, trial.sweep_id) for trial in (*again, *ended)}
-        changed: list[TrialCheckpoint] = []
+        changed: list[tuple[Trial, list[TrialCheckpoint]]] = []
+        for trial_id in looked_up:  # some were run again, or deleted
+            self._waiting.pop(trial_id, None)
         for trial in (*again, *ended):
-            self._waiting.pop(trial.id, None)
             spec = specs[trial.sweep_id]
             if trial.id in unsent:
                 self._waiting[trial.id] = None  # at the end, so that each one gets its turn
             elif spec is not None:
                 try:
-                    changed += self._reduce(trial, rows.get(trial.id, []), spec)
+                    changed.append((trial, self._reduce(trial, rows.get(trial.id, []), spec)))
                 except OSError as error:
                     log.warning("checkpoints of trial %s cannot be removed; trying again later: %s", trial.id, error)
-        if changed:
-            with self._database.write(self._term) as session:
-                checkpoints.update_rows(session, changed)
+        if any(of_trial for _, of_trial in changed):
+            self._store_changes(changed)
         if len(ended) == PAGE:
             self._after = (ended[-1].ended_at or 0.0, ended[-1].id)
             return True
@@ -138,15 +142,29 @@ class CheckpointKeeper:
         self._noted_at = time.monotonic()
 
     def _spec(self, session: Session, sweep_id: str) -> CheckpointsSpec | None:
-        """Return what a sweep keeps; None if its document is not valid in this version, so that nothing is removed."""
+        """Return what a sweep keeps; None if nothing may be removed.
+
+        That is so if its document is not valid in this version, or if the sweep was deleted at this moment.
+        """
         if sweep_id not in self._kept:
             if len(self._kept) > PAGE:
                 self._kept.clear()
             try:
                 self._kept[sweep_id] = SweepSpec.model_validate(sweeps.get(session, sweep_id).spec).checkpoints
-            except ValidationError:
+            except (ValidationError, NotFound):
                 self._kept[sweep_id] = None
         return self._kept[sweep_id]
+
+    def _store_changes(self, changed: Sequence[tuple[Trial, Sequence[TrialCheckpoint]]]) -> None:
+        """Store what has changed in the rows of trials, but not of those that have been run again or deleted since."""
+        with self._database.write(self._term) as session:
+            for trial, rows in changed:
+                if rows and trials.has_same_end(session, trial):
+                    checkpoints.update_rows(session, rows)
+
+    def _has_same_end(self, trial: Trial) -> bool:
+        with self._database.read() as session:
+            return trials.has_same_end(session, trial)
 
     def _reduce(self, trial: Trial, rows: Sequence[TrialCheckpoint], spec: CheckpointsSpec) -> list[TrialCheckpoint]:
         """Remove the checkpoints of an ended trial that are not to stay, and return the rows that this changes."""
@@ -161,7 +179,10 @@ class CheckpointKeeper:
             back = self._back(trial, folder, there - noted)
             kept = kept_of(spec, there & (noted | {row.step for row in back}), trial.best_step)
             # one that no row knows is of an attempt that was lost before its report came
-            for step in there - kept:
+            surplus = there - kept
+            if surplus and not self._has_same_end(trial):
+                return []
+            for step in surplus:
                 remove(folder / folder_name(step))
             there = set(steps_in(folder))
         changed = []

@@ -28,7 +28,7 @@ class Instruction:
     reason: str
 
 
-def instruction(sweep: Sweep, trial: Trial, to_prune: Mapping[str, str]) -> Instruction | None:
+def instruction(sweep: Sweep, trial: Trial, to_prune: Mapping[int, str]) -> Instruction | None:
     """Return whether a running trial is to be cancelled, pruned or paused now; None if it goes on.
 
     If several apply, the first of these is returned: a cancel of the sweep or the trial, a stop of the trial, a pause
@@ -37,7 +37,7 @@ def instruction(sweep: Sweep, trial: Trial, to_prune: Mapping[str, str]) -> Inst
     Args:
         sweep: The trial's sweep.
         trial: The running trial.
-        to_prune: Why the pruning rule ends a trial, by the trial's id; it lacks the trials that the rule keeps.
+        to_prune: Why the pruning rule ends a trial, by the trial's number; it lacks the trials that the rule keeps.
     """
     if sweep.state == "cancelling" or trial.wanted == "cancel":
         return Instruction("cancel", "cancelled by the user")
@@ -45,8 +45,8 @@ def instruction(sweep: Sweep, trial: Trial, to_prune: Mapping[str, str]) -> Inst
         return Instruction("prune", "stopped by the user")
     if sweep.state == "paused":
         return Instruction("pause", "its sweep is paused")
-    if trial.id in to_prune:
-        return Instruction("prune", to_prune[trial.id])
+    if trial.number in to_prune:
+        return Instruction("prune", to_prune[trial.number])
     return None
 
 

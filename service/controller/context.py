@@ -68,7 +68,7 @@ class ReconcileContext:
         self.new_metrics: set[str] = set()
         self.ended = False
         self._database = database
-        self._specs: RecentlyUsed[str, SweepSpec] = RecentlyUsed(SPECS)
+        self._specs: RecentlyUsed[tuple[str, int], SweepSpec] = RecentlyUsed(SPECS)
         self._plans: RecentlyUsed[str, TrialPlan] = RecentlyUsed(PLANS)
         self._resources: dict[str, ResourcesSpec] = {}
 
@@ -83,11 +83,14 @@ class ReconcileContext:
     def spec(self, session: Session, sweep_id: str) -> SweepSpec:
         """Return a sweep's document. It is parsed unless it is among those that were asked for last.
 
+        A user may have extended it since: it is then known by another number of trials.
+
         Raises:
             NotFound: If there is no such sweep.
             InvalidDocument: If the document is not valid in this version.
         """
-        return self._specs.get(sweep_id, lambda: _parsed(sweeps.get(session, sweep_id).spec))
+        key = (sweep_id, sweeps.trial_count(session, sweep_id))
+        return self._specs.get(key, lambda: _parsed(sweeps.get(session, sweep_id).spec))
 
     def resources(self, session: Session, sweep_id: str) -> ResourcesSpec:
         """Return what one pack of an open sweep needs. It is kept until ``forget``.
@@ -103,12 +106,17 @@ class ReconcileContext:
     def plan(self, session: Session, trial: Trial) -> TrialPlan:
         """Return a trial's specification, or why it cannot be trained. It is made unless it was asked for lately.
 
+        Extending the sweep does not change it.
+
         Raises:
             NotFound: If there is no such sweep.
             InvalidDocument: If the sweep's document is not valid in this version.
         """
-        spec = self.spec(session, trial.sweep_id)
-        return self._plans.get(trial.id, lambda: plan_trial(spec, trial.number, trial.params))
+
+        def made() -> TrialPlan:
+            return plan_trial(self.spec(session, trial.sweep_id), trial.number, trial.params)
+
+        return self._plans.get(trial.id, made)
 
     def forget(self, sweep_id: str) -> None:
         """Drop what is kept of a sweep that has ended."""

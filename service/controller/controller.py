@@ -16,6 +16,7 @@ from service.controller.checkpoint_keeper import CheckpointKeeper
 from service.controller.cluster import Cluster, ClusterUnreachable, Node
 from service.controller.leadership import EXIT_STATUS, Leadership
 from service.controller.reconciler import Reconciler
+from service.controller.sweep_remover import SweepRemover
 from service.settings import ControllerSettings
 from service.store import components, leases, packs
 from service.store.database import Database, LeadLost, is_unavailable
@@ -106,13 +107,15 @@ class Controller:
     def _lead(self, term: int) -> None:
         """Reconcile until ``stop`` is set. An error ends the term and is raised.
 
-        Threads beside it write to MLflow, call the webhooks and look after the checkpoint store.
+        Threads beside it write to MLflow, call the webhooks, look after the checkpoint store and remove what users have
+        deleted.
         """
         projector = Projector(self._database, self._settings, term)
         deliverer = Deliverer(self._database, self._webhooks, term)
         keeper = CheckpointKeeper(self._database, self._settings, term)
+        remover = SweepRemover(self._database, self._settings, term)
         reconciler = Reconciler(self._database, self._cluster, self._settings, term)
-        for thread in (projector, deliverer, keeper):
+        for thread in (projector, deliverer, keeper, remover):
             thread.start()
         try:
             while not self._stop.is_set():
@@ -127,7 +130,7 @@ class Controller:
                 self._cluster.close()  # while the lease is held: should this hang, the lease's thread ends the process
             raise
         finally:
-            for thread in (deliverer, keeper, projector):
+            for thread in (deliverer, keeper, remover, projector):
                 thread.stop()
 
     def _tick(self, reconciler: Reconciler, term: int) -> bool:

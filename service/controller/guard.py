@@ -15,7 +15,8 @@ from service.controller.context import InvalidDocument, ReconcileContext
 from service.controller.runners import find_runner_name
 from service.store import packs
 from service.store.database import LeadLost, is_unavailable
-from workers.errors import store_problem
+from service.store.errors import NotFound
+from workers.errors import SamplerError, store_problem
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,12 @@ class SweepGuard:
     def run(self, sweep_id: str, action: str, act: Callable[[], None]) -> None:
         """Call ``act``, and fail the sweep if that raises an error which belongs to the sweep.
 
-        InvalidDocument, of the sweep's stored document, fails the sweep at once. Any other error fails it when the same
-        action has raised one ``MAX_CONSECUTIVE_ERRORS`` times in a row and for ``MIN_SECONDS``; until then the error is
-        only counted. A failing sweep's runners are ended first, if there is a connection to Ray.
+        InvalidDocument, of the sweep's stored document, and SamplerError fail the sweep at once: they would come again.
+        Any other error fails it when the same action has raised one ``MAX_CONSECUTIVE_ERRORS`` times in a row and for
+        ``MIN_SECONDS``; until then the error is only counted. A failing sweep's runners are ended first, if there is a
+        connection to Ray.
+
+        A sweep that a user has deleted after it was chosen in this tick is passed over.
 
         An error of the checkpoint store (full, read-only, failing) is nobody's fault: it is noted for the health of the
         store, which holds back launching, and not counted.
@@ -69,6 +73,12 @@ class SweepGuard:
             raise
         except InvalidDocument as error:
             self._fail(sweep_id, f"{error}. Post it again, corrected")
+        except SamplerError as error:
+            log.error("Sweep %s: its sampler fails", sweep_id, exc_info=error)
+            self._fail(sweep_id, str(error))
+        except NotFound as error:
+            if (error.noun, error.id) != ("sweep", sweep_id):
+                self._count(sweep_id, action, error)
         except Exception as error:
             if is_unavailable(error):
                 raise

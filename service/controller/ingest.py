@@ -90,11 +90,11 @@ def _store_metrics(session: Session, trial: Trial, measured: list[Measured]) -> 
 def _update_objective(trial: Trial, report: Checkpointed, objective: Objective) -> None:
     """Take over the objective and the step of a best checkpoint, if it is better than the trial's objective so far.
 
-    Only checkpoints count. A better value between two checkpoints belongs to a model that was not kept.
+    Only checkpoints count. A better value between two checkpoints belongs to a model that was not kept. A value that is
+    not finite is no result, and is not taken over.
     """
-    value = report.objective
-    if report.best and value is not None and (trial.objective is None or objective.better(value, trial.objective)):
-        trial.objective, trial.best_step = value, report.step
+    if report.best and objective.better(report.objective, trial.objective):
+        trial.objective, trial.best_step = report.objective, report.step
 
 
 def _store_checkpoint(session: Session, trial: Trial, report: Checkpointed) -> None:

@@ -180,7 +180,7 @@ class PackRefiller:
                 joining = [trial for trial in joining if trial.id in histories]
             allowed = quotas.within(session, sweep.id, joining)
             specs = {trial.id: spec for trial in allowed if (spec := self._context.plan(session, trial).spec)}
-            were_in = {trial_id: {attempt.pack_id for attempt in found} for trial_id, found in histories.items()}
+            were_in = attempts.packs_of(session, specs)
             given = free_places.assign(specs, live, were_in, needs, round_.capacity)
         for pack in own:
             if given.get(pack.id):

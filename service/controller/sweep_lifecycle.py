@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy.orm import Session
 
 from service.states import SWEEP_ENDED, SweepState
 from service.store import attempts, open_trials, packs, sweeps, trials
 from service.store.tables import Sweep, Trial
-from workers.spec.expand import next_points
+from workers.protocol import diverged_at
+from workers.spec.extension import next_points
 from workers.spec.sweep import SweepSpec
 
+MOST_CREATED = 1_000
+"""The most trials of a sweep that one transaction creates, which keeps others waiting meanwhile."""
 
-def expand(session: Session, sweep_id: str, spec: SweepSpec) -> None:
-    """Create the trials that the sweep's sampler is ready to propose, and move a queued sweep to running.
 
-    Nothing is done in other states than queued and running. A sampler that does not learn from results proposes
-    all trials at once. A paused sweep gets its trials when it resumes.
+def expand(session: Session, sweep_id: str, spec: SweepSpec) -> bool:
+    """Create at most ``MOST_CREATED`` trials that the sampler is ready to propose, and move a queued sweep to running.
+
+    Nothing is done in other states than queued and running. A paused sweep gets its trials when it resumes. A sweep
+    that was stopped before its trials were all there, and goes on, has fewer of them than its document asks for.
+
+    Returns:
+        Whether the sampler may be ready to propose further trials at once.
+
+    Raises:
+        SamplerError: The sampler fails, or breaks its contract.
     """
     sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state not in ("queued", "running"):
-        return
+        return False
     earlier = trials.observations(session, sweep_id)
-    trials.create(session, sweep, len(earlier), next_points(spec, earlier))
+    most = min(MOST_CREATED, sweep.trial_count - len(earlier))
+    points = next_points(spec, earlier, most) if most > 0 else []
+    trials.create(session, sweep, len(earlier), points)
     if sweep.state == "queued":
         sweeps.move(session, sweep_id, "running")
+    return len(points) == MOST_CREATED and len(earlier) + len(points) < sweep.trial_count
 
 
 def needs_settling(session: Session, sweep: Sweep) -> bool:
@@ -37,7 +52,7 @@ def settle(session: Session, sweep_id: str) -> None:
     """Cancel the waiting trials that must not run, and end the sweep if all of its trials have ended.
 
     A sweep that was cancelled or stopped by a user ends as such. Any other has succeeded if one of its trials has
-    succeeded, or was pruned with an objective; else it has failed. Nothing is done if the sweep has ended already.
+    succeeded, or was pruned with a result; else it has failed. Nothing is done if the sweep has ended already.
     """
     sweep = sweeps.get_locked(session, sweep_id)
     if sweep.state in SWEEP_ENDED:
@@ -109,10 +124,30 @@ def _end(session: Session, sweep: Sweep) -> None:
     if "succeeded" in ended or open_trials.any_pruned_with_result(session, sweep.id):
         sweeps.move(session, sweep.id, "succeeded")
         return
-    counts = ", ".join(f"{count} {state}" for state, (count, _) in sorted(ended.items()))
-    first = open_trials.first_failed(session, sweep.id)
-    cause = f"; trial {first.number}: {first.reason}" if first else ""
-    sweeps.move(session, sweep.id, "failed", f"no trial gave a result ({counts}){cause}")
+    sweeps.move(session, sweep.id, "failed", _why_no_result(session, sweep, ended))
+
+
+def _why_no_result(session: Session, sweep: Sweep, tally: Mapping[str, tuple[int, int]]) -> str:
+    """Return why a sweep has failed of which no trial gave a result.
+
+    If the numbers of all trials became NaN or infinite, the first step at which that happened is named.
+
+    Args:
+        session: A session.
+        sweep: The sweep, all of whose trials have ended.
+        tally: What ``trials.tally`` has of it.
+    """
+    failed = open_trials.in_state(session, sweep.id, "failed")
+    steps = [(step, trial) for trial in failed if (step := diverged_at(trial.reason)) is not None]
+    if steps and len(steps) == len(failed) and tally.keys() == {"failed"}:
+        step, first = min(steps, key=lambda found: (found[0], found[1].number))
+        return (
+            f"the numbers of all trials ({len(failed)}) became NaN or infinite, first at step {step}: "
+            f"trial {first.number}: {first.reason}"
+        )
+    counts = ", ".join(f"{count} {state}" for state, (count, _) in sorted(tally.items()))
+    cause = f"; trial {failed[0].number}: {failed[0].reason}" if failed else ""
+    return f"no trial gave a result ({counts}){cause}"
 
 
 def _path_to_failure(state: str) -> list[SweepState]:

@@ -55,23 +55,40 @@ def count_of_pack(session: Session, pack_id: str) -> int:
 
 
 def histories(session: Session, trial_ids: Iterable[str]) -> dict[str, list[Attempt]]:
-    """Return all attempts of each trial that has had one, in order of number, by the trial's id."""
-    query = select(Attempt).where(Attempt.trial_id.in_(list(trial_ids))).order_by(Attempt.number)
+    """Return the attempts of each trial that has had one, in order of number, by the trial's id.
+
+    Of a trial that a user had run again, only the attempts since then are returned.
+    """
+    query = select(Attempt).join(Trial, Trial.id == Attempt.trial_id).where(Attempt.number > Trial.attempts_before)
+    query = query.where(Attempt.trial_id.in_(list(trial_ids))).order_by(Attempt.number)
     found: dict[str, list[Attempt]] = {}
     for attempt in session.scalars(query):
         found.setdefault(attempt.trial_id, []).append(attempt)
     return found
 
 
-def latest(session: Session, trial_ids: Iterable[str]) -> dict[str, Attempt]:
-    """Return the newest attempt of each trial that has had one, by the trial's id."""
-    return {trial_id: history[-1] for trial_id, history in histories(session, trial_ids).items()}
+def numbers(session: Session, trial_ids: Iterable[str]) -> dict[str, int]:
+    """Return the number of the newest attempt of each trial that has ever had one, by the trial's id."""
+    query = select(Attempt.trial_id, func.max(Attempt.number)).where(Attempt.trial_id.in_(list(trial_ids)))
+    return {trial_id: int(number) for trial_id, number in session.execute(query.group_by(Attempt.trial_id))}
+
+
+def packs_of(session: Session, trial_ids: Iterable[str]) -> dict[str, set[str]]:
+    """Return the ids of all packs in which each trial has ever been, by the trial's id."""
+    found: dict[str, set[str]] = {}
+    query = select(Attempt.trial_id, Attempt.pack_id).where(Attempt.trial_id.in_(list(trial_ids)))
+    for trial_id, pack_id in session.execute(query):
+        found.setdefault(trial_id, set()).add(pack_id)
+    return found
 
 
 def lost_trials(session: Session, trial_ids: Iterable[str]) -> set[str]:
-    """Return the ids of those trials that had begun and go on: their newest attempt was lost, failed or was moved."""
-    found = latest(session, trial_ids)
-    return {trial_id for trial_id, attempt in found.items() if attempt.outcome in (LOST, FAILED, MOVED)}
+    """Return the ids of those trials that had begun and go on: their newest attempt was lost, failed or was moved.
+
+    A trial that a user had run again has not begun, until its next attempt.
+    """
+    found = histories(session, trial_ids)
+    return {trial_id for trial_id, history in found.items() if history[-1].outcome in (LOST, FAILED, MOVED)}
 
 
 def moved_and_waiting(session: Session, sweep_id: str) -> list[Trial]:
@@ -79,8 +96,8 @@ def moved_and_waiting(session: Session, sweep_id: str) -> list[Trial]:
     query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "waiting", Trial.wanted.is_(None))
     query = query.where(Trial.id.in_(select(Attempt.trial_id).where(Attempt.outcome == MOVED)))
     found = list(session.scalars(query.order_by(Trial.number)))
-    newest = latest(session, [trial.id for trial in found])
-    return [trial for trial in found if newest[trial.id].outcome == MOVED]
+    newest = histories(session, [trial.id for trial in found])
+    return [trial for trial in found if trial.id in newest and newest[trial.id][-1].outcome == MOVED]
 
 
 def with_first_cause(session: Session, trial_id: str, reason: str | None) -> str | None:
@@ -91,7 +108,8 @@ def with_first_cause(session: Session, trial_id: str, reason: str | None) -> str
         trial_id: The trial. Its last attempt has ended.
         reason: Why it fails now; None if there is nothing to say.
     """
-    bad = [a for a in of_trial(session, trial_id) if a.outcome in (LOST, FAILED) and a.reason]
+    history = histories(session, [trial_id]).get(trial_id, [])
+    bad = [attempt for attempt in history if attempt.outcome in (LOST, FAILED) and attempt.reason]
     if not bad or bad[0] is bad[-1] or (reason and str(bad[0].reason) in reason):
         return reason
     first = f"attempt {bad[0].number} was the first to go wrong: {bad[0].reason}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.states import SWEEP_ENDED
+from service.states import SWEEP_OPEN
 from service.store import checkpoints, components
 from service.store.tables import Sweep
 
@@ -72,7 +72,7 @@ def in_words(size: int) -> str:
 def bytes_to_come(session: Session) -> int:
     """Return about how many bytes the sweeps that have not ended will write beside what they have written."""
     query = select(Sweep.id, Sweep.checkpoint_bytes).where(
-        Sweep.state.not_in(SWEEP_ENDED), Sweep.checkpoint_bytes.is_not(None)
+        Sweep.state.in_(SWEEP_OPEN), Sweep.checkpoint_bytes.is_not(None)
     )
     needed = {sweep_id: int(size or 0) for sweep_id, size in session.execute(query)}
     used = checkpoints.bytes_of_sweeps(session, list(needed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select, update
@@ -30,6 +31,23 @@ def record(session: Session, sweep_id: str, kind: str, data: dict[str, Any], tri
     ).scalar_one()
     session.add(Event(sweep_id=sweep_id, seq=seq, kind=kind, trial_id=trial_id, data=data))
     return seq
+
+
+def record_all(session: Session, sweep_id: str, kind: str, data: Mapping[str, dict[str, Any]]) -> None:
+    """Append an event of the same kind about each of several trials of a sweep, at least one, as ``record`` does.
+
+    Args:
+        session: A session in a write transaction.
+        sweep_id: The sweep.
+        kind: The kind of event.
+        data: The facts of each event, by the trial's id; the events have this order.
+    """
+    grown = update(Sweep).where(Sweep.id == sweep_id).values(event_seq=Sweep.event_seq + len(data))
+    last: int = session.execute(grown.returning(Sweep.event_seq)).scalar_one()
+    session.add_all(
+        Event(sweep_id=sweep_id, seq=seq, kind=kind, trial_id=trial_id, data=facts)
+        for seq, (trial_id, facts) in enumerate(data.items(), last - len(data) + 1)
+    )
 
 
 def record_first(session: Session, sweep: Sweep, kind: str, data: dict[str, Any]) -> None:

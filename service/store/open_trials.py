@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from service.states import TRIAL_ENDED, TrialState
 from service.store.tables import Trial
+from service.store.trial_order import with_result
 
 
 def exist(session: Session, sweep_id: str, state: TrialState | None = None) -> bool:
@@ -46,13 +47,7 @@ def waiting_with_verb(session: Session, sweep_id: str) -> list[Trial]:
     return list(session.scalars(query.order_by(Trial.number)))
 
 
-def first_failed(session: Session, sweep_id: str) -> Trial | None:
-    """Return the failed trial of a sweep that has the lowest number; None if none has failed."""
-    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "failed")
-    return session.scalar(query.order_by(Trial.number).limit(1))
-
-
 def any_pruned_with_result(session: Session, sweep_id: str) -> bool:
-    """Return whether a trial of a sweep was pruned after a best checkpoint had given it an objective."""
-    query = select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "pruned", Trial.objective.is_not(None))
+    """Return whether a trial of a sweep was pruned after a best checkpoint had given it a result."""
+    query = select(Trial.id).where(Trial.sweep_id == sweep_id, Trial.state == "pruned", with_result())
     return session.scalar(query.limit(1)) is not None

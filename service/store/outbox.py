@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from service.states import SWEEP_ENDED, TRIAL_ENDED
@@ -50,15 +50,31 @@ def trial_ended(session: Session, trial: Trial) -> None:
     _add(session, trial.sweep_id, "ended", _end_of(trial), trial.id)
 
 
+def sweep_reopened(session: Session, sweep: Sweep) -> None:
+    """Replace the entry with a sweep's end, if it is still here, by one that makes MLflow show its run as running."""
+    _drop_ends(session, sweep.id, OutboxEntry.trial_id.is_(None))
+    _add(session, sweep.id, "reopened", {})
+
+
+def trials_reopened(session: Session, sweep_id: str, trial_ids: Sequence[str]) -> None:
+    """Replace the entries with the ends of trials that are still here by some that make MLflow show runs as running."""
+    _drop_ends(session, sweep_id, OutboxEntry.trial_id.in_(trial_ids))
+    for trial_id in trial_ids:
+        _add(session, sweep_id, "reopened", {}, trial_id)
+
+
 def oldest(session: Session, limit: int, skip: Sequence[str] = ()) -> list[OutboxEntry]:
     """Return the first ``limit`` entries in order of id, without those of the sweeps whose ids are in ``skip``."""
     query = select(OutboxEntry).order_by(OutboxEntry.id).limit(limit)
     return list(session.scalars(query.where(OutboxEntry.sweep_id.not_in(skip)) if skip else query))
 
 
-def has_end(session: Session, trial: Trial) -> bool:
-    """Return whether the entry with the end of a trial is still here, so that MLflow may not have its model yet."""
-    own = (OutboxEntry.sweep_id == trial.sweep_id, OutboxEntry.trial_id == trial.id)
+def has_end(session: Session, sweep_id: str, trial_id: str | None) -> bool:
+    """Return whether the entry with the end of a trial is still here, so that MLflow may not have its model yet.
+
+    For the trial None it is the entry with the end of the sweep itself.
+    """
+    own = (OutboxEntry.sweep_id == sweep_id, OutboxEntry.trial_id == trial_id)
     return session.scalar(select(OutboxEntry.id).where(*own, OutboxEntry.kind == "ended").limit(1)) is not None
 
 
@@ -145,6 +161,11 @@ def _refill_trial(session: Session, trial: Trial) -> None:
         checkpoint_written(session, trial.sweep_id, checkpoint)
     if trial.state in TRIAL_ENDED:
         trial_ended(session, trial)
+
+
+def _drop_ends(session: Session, sweep_id: str, of_subjects: ColumnElement[bool]) -> None:
+    ends = (OutboxEntry.sweep_id == sweep_id, of_subjects, OutboxEntry.kind == "ended")
+    session.execute(delete(OutboxEntry).where(*ends))
 
 
 def _end_of(subject: Sweep | Trial) -> dict[str, Any]:

@@ -61,9 +61,9 @@ def give(session: Session, pack: Pack, trials: Sequence[Trial]) -> None:
 
     A trial is given to a pack once at most, also over its attempts: its runner takes no trial a second time.
     """
-    latest = attempts.latest(session, [trial.id for trial in trials])
+    numbers = attempts.numbers(session, [trial.id for trial in trials])
     for trial in trials:
-        number = latest[trial.id].number + 1 if trial.id in latest else 1
+        number = numbers.get(trial.id, 0) + 1
         session.add(Attempt(trial_id=trial.id, number=number, pack_id=pack.id, from_step=trial.step))
         trial.pack_id = pack.id
     session.flush()

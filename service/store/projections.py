@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from service.states import SWEEP_ENDED
+from service.states import SWEEP_OPEN
 from service.store.tables import OutboxEntry, Projection, Sweep
 
 
@@ -45,6 +45,17 @@ def drop_one(session: Session, subject_id: str) -> None:
     session.execute(delete(Projection).where(Projection.subject_id == subject_id))
 
 
+def remove_all(session: Session, sweep_id: str) -> None:
+    """Delete the rows of a sweep and of its trials, also of runs that are deleted; the runs in MLflow stay."""
+    session.execute(delete(Projection).where(_of(sweep_id)))
+
+
+def experiments_of(session: Session, sweep_id: str) -> list[str]:
+    """Return the ids of the experiments in which a sweep and its trials have runs, as far as this table knows."""
+    query = select(Projection.experiment_id).where(_of(sweep_id)).distinct()
+    return list(session.scalars(query.order_by(Projection.experiment_id)))
+
+
 def experiments(session: Session) -> Sequence[str]:
     """Return the ids of the experiments in which the runs lie that are not deleted, as far as this table knows."""
     query = select(Projection.experiment_id).where(~Projection.deleted).distinct()
@@ -59,7 +70,7 @@ def sweeps_in(session: Session, experiment_id: str) -> dict[str, bool]:
     """
     query = select(Projection.subject_id).where(Projection.experiment_id == experiment_id, ~Projection.deleted)
     found = {subject_id.partition("-")[0] for subject_id in session.scalars(query)}
-    unfinished = set(session.scalars(select(Sweep.id).where(Sweep.state.not_in(SWEEP_ENDED))))
+    unfinished = set(session.scalars(select(Sweep.id).where(Sweep.state.in_(SWEEP_OPEN))))
     unfinished |= set(session.scalars(select(OutboxEntry.sweep_id).distinct()))
     return {sweep_id: sweep_id in unfinished for sweep_id in sorted(found)}
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.states import SWEEP_ENDED
+from service.states import SWEEP_OPEN
 from service.store.errors import QuotaExceeded
 from service.store.owners import limits_of
 from service.store.tables import Owner, Sweep, Trial, TrialCheckpoint
@@ -16,8 +16,14 @@ from service.store.tables import Owner, Sweep, Trial, TrialCheckpoint
 AnyTrial = TypeVar("AnyTrial")
 
 
-def admit(session: Session, owner: str, trials: int) -> None:
-    """Raise QuotaExceeded if an owner may not submit a sweep with so many trials now.
+def admit(session: Session, owner: str, trials: int, new_sweeps: int = 1) -> None:
+    """Raise QuotaExceeded if an owner may not have so many trials more now.
+
+    Args:
+        session: A session in a write transaction.
+        owner: The owner.
+        trials: The number of trials of a new sweep or of one that goes on, or those by which an open one grows.
+        new_sweeps: By how many sweeps the number of open ones grows: 0 if the sweep is open already.
 
     The owner's row stays locked until the transaction ends, so that two sweeps at once cannot both take the last place.
     Whoever has no row, because they never had a token, has no limits.
@@ -27,15 +33,15 @@ def admit(session: Session, owner: str, trials: int) -> None:
         return
     limits = limits_of(row)
     query = select(func.count(), func.coalesce(func.sum(Sweep.trial_count), 0))
-    sweeps, planned = session.execute(query.where(Sweep.owner == owner, Sweep.state.not_in(SWEEP_ENDED))).one()
-    if limits.open_sweeps is not None and sweeps + 1 > limits.open_sweeps:
+    sweeps, planned = session.execute(query.where(Sweep.owner == owner, Sweep.state.in_(SWEEP_OPEN))).one()
+    if limits.open_sweeps is not None and new_sweeps and sweeps + new_sweeps > limits.open_sweeps:
         raise QuotaExceeded(
             f"{owner} has {sweeps:,} sweeps that have not ended, of {limits.open_sweeps:,} allowed; wait for "
             "one to end, or cancel one"
         )
     if limits.open_trials is not None and planned + trials > limits.open_trials:
         raise QuotaExceeded(
-            f"the sweep has {trials:,} trials, and those of {owner} that have not ended have {planned:,}; together at "
+            f"this adds {trials:,} trials, and the sweeps of {owner} that have not ended have {planned:,}; together at "
             f"most {limits.open_trials:,} are allowed. Submit a smaller sweep, or wait for one to end"
         )
     stored = 0 if limits.stored_bytes is None else _stored_bytes(session, owner)
@@ -62,7 +68,7 @@ def spent(session: Session) -> set[str]:
     mine = mine.where(Trial.state == "running", Sweep.owner.in_(limits)).group_by(Sweep.owner)
     running = dict(session.execute(mine).all())
     full = [name for name, most in limits.items() if running.get(name, 0) >= most]
-    sweeps = select(Sweep.id).where(Sweep.owner.in_(full), Sweep.state.not_in(SWEEP_ENDED))
+    sweeps = select(Sweep.id).where(Sweep.owner.in_(full), Sweep.state.in_(SWEEP_OPEN))
     return set(session.scalars(sweeps)) if full else set()
 
 

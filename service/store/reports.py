@@ -9,9 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.store.tables import Trial, TrialReport
-
-Curve = list[tuple[int, float]]
-"""One metric of a trial as (step, value) pairs in order of step."""
+from workers.spec.pruning_rules import Curve
 
 
 def add(session: Session, trial_id: str, points: Sequence[tuple[int, dict[str, Any]]], at: float) -> list[TrialReport]:
@@ -65,6 +63,7 @@ def curves(session: Session, trial_ids: Iterable[str], metric: str) -> dict[str,
     return found
 
 
-def curves_of_sweep(session: Session, sweep_id: str, metric: str) -> dict[str, Curve]:
-    """Return the curve of one metric for each trial of a sweep that has reported it, by the trial's id."""
-    return curves(session, session.scalars(select(Trial.id).where(Trial.sweep_id == sweep_id)), metric)
+def curves_of_sweep(session: Session, sweep_id: str, metric: str) -> dict[int, Curve]:
+    """Return the curve of one metric for each trial of a sweep that has reported it, by the trial's number."""
+    numbers = dict(session.execute(select(Trial.id, Trial.number).where(Trial.sweep_id == sweep_id)).all())
+    return {numbers[trial_id]: curve for trial_id, curve in curves(session, numbers, metric).items()}

@@ -35,7 +35,7 @@ def facts_of(spec: SweepSpec) -> SweepFacts:
     """Return the facts of a valid sweep."""
     goal, vary = objective(spec), "training.steps" in spec.space
     if vary:
-        steps = sum(int(params["training.steps"]) for params in points_of(spec))
+        steps = sum(int(params.get("training.steps", spec.training.steps)) for params in points_of(spec))
     else:
         steps = trial_count(spec) * spec.training.steps
     return SweepFacts(goal.metric, goal.direction, steps, vary, advice_on(spec))

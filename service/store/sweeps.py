@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, defer
 
 from service import states
-from service.states import SWEEP_ENDED, SWEEP_OPEN, SweepState, SweepVerb
+from service.states import DELETING, SWEEP_ENDED, SWEEP_OPEN, StoredSweepState, SweepVerb
 from service.store import events, outbox, webhooks
 from service.store.errors import NotFound
 from service.store.sweep_summary import SweepFacts, facts_of
@@ -20,6 +20,8 @@ from service.store.tables import LOCAL_OWNER, Sweep
 from workers.spec.sweep import SweepSpec
 
 _ID = re.compile(r"sw[0-9a-f]{10}")
+_SHOWN: ColumnElement[bool] = Sweep.state != DELETING
+"""Whether a sweep is there for users and the controller: one that is being deleted is not."""
 
 
 class OpenSweep(NamedTuple):
@@ -69,16 +71,31 @@ def create(
 
 
 def get(session: Session, sweep_id: str) -> Sweep:
-    """Return the sweep; raise NotFound if there is none with this id, or if this cannot be the id of a sweep."""
+    """Return the sweep; raise NotFound if there is none with this id, or if this cannot be the id of a sweep.
+
+    A sweep that is being deleted is not there any more, for this and every other function of the module.
+    """
     sweep = session.get(Sweep, sweep_id) if _ID.fullmatch(sweep_id) else None
-    if sweep is None:
+    if sweep is None or sweep.state == DELETING:
         raise NotFound("sweep", sweep_id)
     return sweep
 
 
+def trial_count(session: Session, sweep_id: str) -> int:
+    """Return how many trials a sweep has or will have, without loading its document. Raise NotFound if there is none.
+
+    The number grows whenever the document changes.
+    """
+    found = session.scalar(select(Sweep.trial_count).where(Sweep.id == sweep_id, _SHOWN))
+    if found is None:
+        raise NotFound("sweep", sweep_id)
+    return found
+
+
 def owner_of(session: Session, sweep_id: str) -> str | None:
     """Return who owns a sweep; None if there is no such sweep, or if this cannot be the id of one."""
-    return session.scalar(select(Sweep.owner).where(Sweep.id == sweep_id)) if _ID.fullmatch(sweep_id) else None
+    query = select(Sweep.owner).where(Sweep.id == sweep_id, _SHOWN)
+    return session.scalar(query) if _ID.fullmatch(sweep_id) else None
 
 
 def lock(session: Session, sweep_id: str) -> None:
@@ -89,7 +106,7 @@ def lock(session: Session, sweep_id: str) -> None:
     """
     # a flush would lock the rows of changed trials first, which is the wrong order
     with session.no_autoflush:
-        if session.scalar(select(Sweep.id).where(Sweep.id == sweep_id).with_for_update()) is None:
+        if session.scalar(select(Sweep.id).where(Sweep.id == sweep_id, _SHOWN).with_for_update()) is None:
             raise NotFound("sweep", sweep_id)
 
 
@@ -101,9 +118,10 @@ def get_locked(session: Session, sweep_id: str) -> Sweep:
     return sweep
 
 
-def move(session: Session, sweep_id: str, to: SweepState, reason: str | None = None) -> Sweep:
-    """Move a sweep to another state, and store its times, an event and, if the sweep ends, an outbox entry.
+def move(session: Session, sweep_id: str, to: StoredSweepState, reason: str | None = None) -> Sweep:
+    """Move a sweep to another state, and store its times, an event and, if it ends or is reopened, an outbox entry.
 
+    The messages about the end of a sweep that is reopened are withdrawn from the webhooks that have not got them yet.
     ``reason`` replaces the reason of the state before, also if it is None.
 
     Raises:
@@ -116,6 +134,10 @@ def move(session: Session, sweep_id: str, to: SweepState, reason: str | None = N
     sweep.reason = reason
     if to == "running" and sweep.started_at is None:
         sweep.started_at = now
+    if before in SWEEP_ENDED and to in SWEEP_OPEN:
+        sweep.ended_at = None
+        outbox.sweep_reopened(session, sweep)
+        webhooks.withdraw(session, sweep_id)
     if to in SWEEP_ENDED:
         sweep.ended_at = now
         outbox.sweep_ended(session, sweep)
@@ -156,8 +178,7 @@ def page(
     """
     query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit)
     query = query.options(defer(Sweep.spec, raiseload=True), defer(Sweep.advice, raiseload=True))
-    if wanted:
-        query = query.where(Sweep.state.in_(wanted))
+    query = query.where(Sweep.state.in_(wanted) if wanted else _SHOWN)
     if owner is not None:
         query = query.where(Sweep.owner == owner)
     return list(session.scalars(query.where(_older(before)) if before else query))
@@ -171,7 +192,7 @@ def open_sweeps(session: Session) -> list[OpenSweep]:
 
 def heads(session: Session, sweep_ids: Collection[str]) -> dict[str, tuple[int, str]]:
     """Return the number of the last event and the state of each of these sweeps that is there, by its id."""
-    query = select(Sweep.id, Sweep.event_seq, Sweep.state).where(Sweep.id.in_(sweep_ids))
+    query = select(Sweep.id, Sweep.event_seq, Sweep.state).where(Sweep.id.in_(sweep_ids), _SHOWN)
     return {sweep_id: (seq, state) for sweep_id, seq, state in session.execute(query)}
 
 
@@ -189,7 +210,7 @@ def needs_of_running(session: Session) -> list[tuple[str, float, float]]:
 
 def counts(session: Session) -> dict[str, int]:
     """Return the number of sweeps in each state; a state without sweeps is left out."""
-    rows = session.execute(select(Sweep.state, func.count()).group_by(Sweep.state))
+    rows = session.execute(select(Sweep.state, func.count()).where(_SHOWN).group_by(Sweep.state))
     return dict(rows.all())
 
 

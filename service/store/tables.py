@@ -88,6 +88,8 @@ class Trial(Base):
         infrastructure_failures: The number of attempts that failed because of a machine or a disk, or were lost with
             their process while they were alone in their pack. Other lost attempts do not count.
         preemptions: The number of attempts that were ended from outside: by an order to Ray, or with their node.
+        attempts_before: The number of attempts that the trial had when a user last had it run again; 0 if nobody did.
+            They no longer count for its pauses, its packs and its reason, nor in the three numbers above.
         reason: Why the trial is in its state, for a person to read; None if there is nothing to say.
     """
 
@@ -110,6 +112,7 @@ class Trial(Base):
     user_failures: Mapped[int] = mapped_column(default=0)
     infrastructure_failures: Mapped[int] = mapped_column(default=0)
     preemptions: Mapped[int] = mapped_column(default=0, server_default="0")
+    attempts_before: Mapped[int] = mapped_column(default=0, server_default="0")
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[float] = mapped_column(default=time.time)
     started_at: Mapped[float | None]
@@ -233,7 +236,8 @@ class OutboxEntry(Base):
 
     Attributes:
         trial_id: The trial that the fact is about; None for a fact about the sweep itself.
-        kind: ``sweep`` or ``trial`` (it was created), ``metrics``, ``checkpoint`` or ``ended``.
+        kind: ``sweep`` or ``trial`` (it was created), ``metrics``, ``checkpoint``, ``ended``, or ``reopened`` (it had
+            ended, and goes on).
         payload: What MLflow has to be told; its fields depend on the kind.
     """
 
@@ -328,6 +332,33 @@ class IdempotencyKey(Base):
     body_hash: Mapped[str] = mapped_column(String(64))
     sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id"))
     created_at: Mapped[float] = mapped_column(default=time.time)
+
+
+class RemovedSweep(Base):
+    """A sweep that was deleted. The row stays for ever, so that what comes late of the sweep is recognised.
+
+    Attributes:
+        id: The id of the sweep, which has no row of its own any more once ``rows_at`` is set.
+        at: When it was deleted.
+        folders: The folders of its checkpoints.
+        experiments: The ids of the MLflow experiments that held its runs.
+        rows_at: When the last of its rows was deleted; None before.
+        files_at: When it was last seen that none of its folders is there; None before.
+        runs_at: When it was last seen that MLflow has none of its runs but those that the registry needs; None before.
+        done_at: When all of it had been gone for a while, so that nobody looks at it any more; None before.
+    """
+
+    __tablename__ = "removed_sweeps"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(60))
+    at: Mapped[float]
+    folders: Mapped[list[Any]]
+    experiments: Mapped[list[Any]]
+    rows_at: Mapped[float | None]
+    files_at: Mapped[float | None]
+    runs_at: Mapped[float | None]
+    done_at: Mapped[float | None] = mapped_column(index=True)
 
 
 class Lease(Base):

@@ -11,16 +11,15 @@ from sqlalchemy import ARRAY, ColumnElement, Select, String, and_, any_, func, l
 from sqlalchemy.orm import Session
 
 from service import states
-from service.states import TRIAL_ENDED, TrialState
-from service.store import events, outbox, sweeps, webhooks
+from service.states import DELETING, TRIAL_ENDED, TrialState
+from service.store import events, outbox, sweeps, trial_order, webhooks
 from service.store.errors import NotFound
 from service.store.tables import Sweep, Trial
+from service.store.trial_order import RankPosition
+from workers.spec.ranking import Direction, has_result
 from workers.spec.samplers import Observation
 
-Direction = Literal["minimize", "maximize"]
 TrialVerb = Literal["stop", "cancel"]
-RankPosition = tuple[float | None, int]
-"""The objective and the number of a trial, which fix its place in the ranking."""
 
 _ID = re.compile(r"sw[0-9a-f]{10}-[0-9]{4,6}")
 
@@ -80,14 +79,28 @@ def ended_after(session: Session, after: tuple[float, str], limit: int) -> list[
     return list(session.scalars(query.limit(limit)))
 
 
-def observations(session: Session, sweep_id: str) -> list[Observation]:
-    """Return the trials of a sweep by number, each with its parameters, its objective so far and whether it has ended.
+def has_same_end(session: Session, trial: Trial) -> bool:
+    """Return whether a trial that was read earlier, when it had ended, has not been run again or deleted since."""
+    query = select(Trial.ended_at).where(Trial.id == trial.id, Trial.state.in_(TRIAL_ENDED))
+    return trial.ended_at is not None and session.scalar(query) == trial.ended_at
 
-    A sampler learns from them.
+
+def observations(session: Session, sweep_id: str) -> list[Observation]:
+    """Return the trials of a sweep by number, as a sampler learns from them.
+
+    Each has its parameters, its objective so far if it counts as a result, and its place in the order in which trials
+    ended, if it has ended.
     """
-    query = select(Trial.number, Trial.params, Trial.objective, Trial.state).where(Trial.sweep_id == sweep_id)
-    rows = session.execute(query.order_by(Trial.number))
-    return [Observation(number, params, value, state in TRIAL_ENDED) for number, params, value, state in rows]
+    columns = Trial.number, Trial.params, Trial.objective, Trial.state, Trial.ended_at
+    rows = session.execute(select(*columns).where(Trial.sweep_id == sweep_id).order_by(Trial.number)).all()
+    ends = sorted((at or 0.0, number) for number, _, _, state, at in rows if state in TRIAL_ENDED)
+    places = {number: place for place, (_, number) in enumerate(ends)}
+    return [
+        Observation(
+            number, params, value if has_result(state, value) else None, state in TRIAL_ENDED, places.get(number)
+        )
+        for number, params, value, state, _ in rows
+    ]
 
 
 def count(session: Session, sweep_id: str) -> int:
@@ -96,9 +109,12 @@ def count(session: Session, sweep_id: str) -> int:
 
 
 def get(session: Session, trial_id: str) -> Trial:
-    """Return the trial; raise NotFound if there is none with this id, or if this cannot be the id of a trial."""
+    """Return the trial; raise NotFound if there is none with this id, or if this cannot be the id of a trial.
+
+    A trial whose sweep is being deleted is not there any more.
+    """
     trial = session.get(Trial, trial_id) if _ID.fullmatch(trial_id) else None
-    if trial is None:
+    if trial is None or trial.state == DELETING:
         raise NotFound("trial", trial_id)
     return trial
 
@@ -107,6 +123,7 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
     """Move a trial to another state, and store its times, an event and, if the trial ends, an outbox entry.
 
     ``reason`` replaces the reason of the state before, also if it is None. A trial that ends loses its ``wanted`` verb.
+    One that has ended is moved by ``reopen``.
 
     Only the controller moves trials. The state of ``trial`` in the session is therefore the current one.
 
@@ -116,6 +133,7 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
     sweeps.lock(session, trial.sweep_id)
     before, now = trial.state, time.time()
     trial.state = states.move_trial(before, to)  # type: ignore[arg-type]  # a column is plain text
+    assert before not in TRIAL_ENDED, "reopen moves trials that have ended"
     trial.reason = reason
     if to == "running" and trial.started_at is None:
         trial.started_at = now
@@ -123,9 +141,40 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
         trial.ended_at, trial.wanted = now, None
         outbox.trial_ended(session, trial)
         webhooks.trial_ended(session, trial)
-    data = {"from": before, "number": trial.number, "step": trial.step, "objective": trial.objective, "reason": reason}
-    events.record(session, trial.sweep_id, f"trial.{to}", data, trial.id)
+    events.record(session, trial.sweep_id, f"trial.{to}", _moved(trial, before), trial.id)
     return trial
+
+
+def reopen(session: Session, sweep_id: str, ended: Sequence[Trial], reason: str) -> None:
+    """Let trials of a sweep wait again that have ended, at least one, with events and outbox entries.
+
+    The number of statements does not grow with the number of trials. The messages about the ends of the trials are
+    withdrawn from the webhooks that have not got them yet.
+
+    Args:
+        session: A session in a write transaction, in which the sweep was locked before the trials were read.
+        sweep_id: The sweep.
+        ended: The trials.
+        reason: Why they wait.
+
+    Raises:
+        states.IllegalMove: If the state of one of them does not permit it.
+    """
+    before = {trial.id: trial.state for trial in ended}
+    for trial in ended:
+        trial.state = states.move_trial(trial.state, "waiting")  # type: ignore[arg-type]  # a column is plain text
+        trial.reason, trial.ended_at = reason, None
+    ids = list(before)
+    outbox.trials_reopened(session, sweep_id, ids)
+    webhooks.withdraw(session, sweep_id, ids)
+    moved = {trial.id: _moved(trial, before[trial.id]) for trial in ended}
+    events.record_all(session, sweep_id, "trial.waiting", moved)
+
+
+def _moved(trial: Trial, before: str) -> dict[str, Any]:
+    """Return the facts of the event of a trial that has been moved from the state ``before``."""
+    number, step, objective = trial.number, trial.step, trial.objective
+    return {"from": before, "number": number, "step": step, "objective": objective, "reason": trial.reason}
 
 
 def want(session: Session, trial_id: str, verb: TrialVerb) -> Trial:
@@ -170,7 +219,7 @@ def ranked(
     limit: int = 100,
     after: RankPosition | None = None,
 ) -> list[Trial]:
-    """Return one page of a sweep's trials by objective, the best first and those without an objective last.
+    """Return one page of a sweep's trials in the order of ``workers.spec.ranking``, those without a result last.
 
     Args:
         session: A session.
@@ -178,16 +227,18 @@ def ranked(
         direction: Whether a small or a large objective is better.
         wanted: The states to include; all states if empty.
         limit: The largest number of trials to return.
-        after: The position of the last trial of the page before; None for the first page.
+        after: The ``trial_order.position`` of the last trial of the page before; None for the first page.
     """
-    query = _in_states(sweep_id, wanted).order_by(Trial.objective.is_(None), _by_objective(direction), Trial.number)
-    return list(session.scalars((query.where(_ranked_below(after, direction)) if after else query).limit(limit)))
+    query = _in_states(sweep_id, wanted).order_by(*trial_order.by_rank(direction))
+    query = query.where(trial_order.ranked_below(after, direction)) if after else query
+    return list(session.scalars(query.limit(limit)))
 
 
 def results(session: Session, sweep_id: str, direction: Direction) -> list[Result]:
-    """Return the results of a sweep's trials that have an objective and have not failed, the best first."""
-    query = select(Trial.number, Trial.params, Trial.objective).where(Trial.sweep_id == sweep_id, _ranks())
-    return [Result(*row) for row in session.execute(query.order_by(_by_objective(direction), Trial.number))]
+    """Return the results of a sweep's trials, the best first. Trials without a result are left out."""
+    query = select(Trial.number, Trial.params, Trial.objective)
+    query = query.where(Trial.sweep_id == sweep_id, trial_order.with_result())
+    return [Result(*row) for row in session.execute(query.order_by(*trial_order.by_rank(direction)))]
 
 
 def of_numbers(session: Session, sweep_id: str, numbers: Sequence[int]) -> dict[int, Trial]:
@@ -197,12 +248,12 @@ def of_numbers(session: Session, sweep_id: str, numbers: Sequence[int]) -> dict[
 
 
 def best(session: Session, sweep_id: str, direction: Direction) -> Trial | None:
-    """Return the trial with the best objective so far, the first of equals; None if no trial has an objective.
+    """Return the trial with the best objective so far, the first of equals; None if no trial has a result.
 
-    Trials in every state count, also pruned and cancelled ones, except failed ones.
+    Trials that were pruned count, and those that failed or were cancelled do not.
     """
-    query = select(Trial).where(Trial.sweep_id == sweep_id, _ranks())
-    return session.scalar(query.order_by(_by_objective(direction), Trial.number).limit(1))
+    query = select(Trial).where(Trial.sweep_id == sweep_id, trial_order.with_result())
+    return session.scalar(query.order_by(*trial_order.by_rank(direction)).limit(1))
 
 
 def tally(session: Session, sweep_ids: Sequence[str]) -> dict[str, dict[str, tuple[int, int]]]:
@@ -238,26 +289,10 @@ def planned_steps_of_ended(session: Session, sweep_ids: Sequence[str]) -> dict[s
 
 def counts(session: Session) -> dict[str, int]:
     """Return the number of trials in each state, over all sweeps; a state without trials is left out."""
-    rows = session.execute(select(Trial.state, func.count()).group_by(Trial.state))
+    rows = session.execute(select(Trial.state, func.count()).where(Trial.state != DELETING).group_by(Trial.state))
     return dict(rows.all())
 
 
 def _in_states(sweep_id: str, wanted: Sequence[str]) -> Select[Trial]:
     query = select(Trial).where(Trial.sweep_id == sweep_id)
     return query.where(Trial.state.in_(wanted)) if wanted else query
-
-
-def _ranks() -> ColumnElement[bool]:
-    return and_(Trial.objective.is_not(None), Trial.state != "failed")
-
-
-def _by_objective(direction: Direction) -> ColumnElement[Any]:
-    return Trial.objective.desc() if direction == "maximize" else Trial.objective.asc()
-
-
-def _ranked_below(position: RankPosition, direction: Direction) -> ColumnElement[bool]:
-    objective, number = position
-    if objective is None:
-        return and_(Trial.objective.is_(None), Trial.number > number)
-    worse = Trial.objective < objective if direction == "maximize" else Trial.objective > objective
-    return or_(worse, and_(Trial.objective == objective, Trial.number > number), Trial.objective.is_(None))

@@ -2,13 +2,13 @@
 
 A message is written in the transaction that ends a sweep or trial, one for each webhook that wants to know, and is
 deleted once the webhook has it. It names what has ended; its body is made from the other tables when it is sent, and is
-the same at every try, because what has ended does not change.
+the same at every try, because what has ended does not change. If it is run again, or is deleted, the message goes.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import delete, func, select, update
@@ -44,6 +44,12 @@ def sweep_ended(session: Session, sweep: Sweep) -> None:
 def trial_ended(session: Session, trial: Trial) -> None:
     """Add a message about a trial that has ended, for each webhook that wants it."""
     _add(session, TRIAL_ENDED, trial.sweep_id, trial.id, trial.ended_at)
+
+
+def withdraw(session: Session, sweep_id: str, trial_ids: Sequence[str] | None = None) -> None:
+    """Delete the messages that are yet to be sent about the ends of some trials, or of the sweep itself for None."""
+    about = WebhookMessage.trial_id.is_(None) if trial_ids is None else WebhookMessage.trial_id.in_(trial_ids)
+    session.execute(delete(WebhookMessage).where(WebhookMessage.sweep_id == sweep_id, about))
 
 
 def next_messages(session: Session, webhook: str, limit: int) -> list[WebhookMessage]:

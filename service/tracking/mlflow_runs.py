@@ -188,6 +188,10 @@ class Runs:
         """
         self.on(run_id, lambda: self.client.set_terminated(run_id, STATUS[state], millis(at)))
 
+    def reopen(self, run_id: str) -> None:
+        """Show a run that had ended as running again; its end stays the former one until it ends again."""
+        self.on(run_id, partial(self.client.update_run, run_id, status="RUNNING"))
+
     def get(self, run_id: str) -> Run:
         """Return a run with its tags, parameters and metrics."""
         found: Run = self.on(run_id, partial(self.client.get_run, run_id))
@@ -211,6 +215,10 @@ class Runs:
         """Copy the content of a local folder to the folder ``path`` of the run's artifacts."""
         repository = get_artifact_repository(run.info.artifact_uri, self.client.tracking_uri)
         repository.log_artifacts(folder, path)  # type: ignore[no-untyped-call]
+
+    def delete_artifacts(self, location: str) -> None:
+        """Delete all artifacts at a location, such as that of a run; do nothing if there are none."""
+        get_artifact_repository(location, self.client.tracking_uri).delete_artifacts()  # type: ignore[no-untyped-call]
 
     def on(self, run_id: str, call: Callable[[], T]) -> T:
         """Return what a call about a run returns.

@@ -42,16 +42,21 @@ def results(found: SweepResults) -> bytes:
 
 
 def learning_curves(found: SweepResults) -> bytes:
-    """Draw the objective over the steps, the ``SHOWN`` best trials in colour and the others grey; return a PNG file."""
+    """Draw the objective over the steps, and return a PNG file.
+
+    The ``SHOWN`` best of the trials with a result are in colour, and all others are grey.
+    """
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     drawn = [r for r in found.results if r.curve]
-    for r in reversed(drawn[SHOWN:]):
-        axes.plot(*zip(*r.curve, strict=True), color=GREY, linewidth=0.9, alpha=0.45)
-    for colour, r in reversed(list(zip(COLOURS, drawn, strict=False))):
+    best = [r for r in drawn if r.has_result][:SHOWN]
+    for r in reversed(drawn):
+        if r not in best:
+            axes.plot(*zip(*r.curve, strict=True), color=GREY, linewidth=0.9, alpha=0.45)
+    for colour, r in reversed(list(zip(COLOURS, best, strict=False))):
         axes.plot(*zip(*r.curve, strict=True), color=colour, linewidth=1.8, label=label(r))
     finish(axes, f"{found.sweep.name}: learning curves", "step", found.objective.metric)
-    if drawn:
+    if best:
         handles, labels = axes.get_legend_handles_labels()
         axes.legend(handles[::-1], labels[::-1], title="best trials", fontsize=8, title_fontsize=8, frameon=False)
     return png(figure)

@@ -15,10 +15,11 @@ from mlflow import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.settings import ControllerSettings
-from service.store import outbox
+from service.store import outbox, removals, sweeps
 from service.store.database import Database, LeadLost
+from service.store.errors import NotFound
 from service.store.tables import OutboxEntry
-from service.tracking import logged_models
+from service.tracking import logged_models, run_removal
 from service.tracking.deletions import Deletions
 from service.tracking.error_words import broke_off, in_words
 from service.tracking.mlflow_health import (
@@ -39,6 +40,9 @@ LIMIT = 2_000
 """The largest number of entries that one ``drain`` reads from the outbox."""
 PAUSE_SECONDS = 1.0
 """The pause, in seconds, between two reads of an outbox that was empty; ``wake`` ends it."""
+
+REMOVAL_PAUSE_SECONDS = 10.0
+"""The pause, in seconds, after MLflow has failed to remove the runs of a deleted sweep."""
 
 MLFLOW_ENVIRONMENT = {
     # MLflow's client repeats a POST whose reply was lost, although it may have been carried out
@@ -71,6 +75,7 @@ class Projector:
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self._runs: Runs | None = None
         self._deletions: Deletions | None = None
+        self._remove_after = 0.0
         self._probe = Probe(self._url)
         self._rejected = RejectedSweeps()
         self._health = HealthNotes(database, term, self._url, lambda: self._rejected.reasons, self._experiments)
@@ -127,7 +132,7 @@ class Projector:
             return False
 
     def drain(self) -> bool:
-        """Write up to ``LIMIT`` entries of the outbox to MLflow.
+        """Write up to ``LIMIT`` entries of the outbox to MLflow, and remove the runs of sweeps that were deleted.
 
         Each sweep is written on its own: an error that only it has does not hold up the others. Its entries are then
         tried again after a pause, or, if its stored document is not valid, deleted.
@@ -154,6 +159,7 @@ class Projector:
                 return False
             self._project(sweep_id, of_sweep)
             self._health.write()
+        self._remove_runs()
         self._health.write()
         return len(entries) == LIMIT
 
@@ -170,6 +176,13 @@ class Projector:
             SweepProjection(self._database, self._term, self._runs, sweep_id).project(entries)
         except (LeadLost, SQLAlchemyError):
             raise
+        except NotFound:
+            # it was deleted after its entries had been read
+            with self._database.write(self._term) as session:
+                if sweeps.owner_of(session, sweep_id) is not None:
+                    raise
+                outbox.remove_all(session, sweep_id)
+            self._rejected.remove(sweep_id)
         except InvalidStoredSweep as error:
             log.error(
                 "sweep %s is not written to MLflow, because its stored document is not valid in this version: %s",
@@ -187,6 +200,29 @@ class Projector:
             self._rejected.add(sweep_id, error)
         else:
             self._rejected.remove(sweep_id)
+
+    def _remove_runs(self) -> None:
+        """Remove the runs of the sweeps that were deleted, until the outbox has something to write.
+
+        Raises:
+            MlflowUnreachable: If MLflow does not answer.
+        """
+        assert self._runs is not None
+        if time.monotonic() < self._remove_after:
+            return
+        with self._database.read() as session:
+            due = [removed for removed in removals.pending(session) if removals.is_due(removed, removed.runs_at)]
+        try:
+            for removed in due:
+                while run_removal.remove_some(self._runs, removed.experiments, removed.id):
+                    if self._stop.is_set() or self._waiting(1):
+                        return
+                with self._database.write(self._term) as session:
+                    removals.note_runs_gone(session, removed.id)
+        except (MlflowException, requests.RequestException) as error:
+            self._remove_after = time.monotonic() + REMOVAL_PAUSE_SECONDS
+            self._probe.check()
+            log.warning("the runs of sweep %s, which was deleted, stay for now: %s", removed.id, in_words(error))
 
     def _reach(self) -> None:
         """Check that MLflow answers, set up its client on the first call, and notice what was deleted or restored.

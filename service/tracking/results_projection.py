@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from service.store.database import Database
-from service.tracking import diagnostic_plots, model_registry, plots, sweep_results
+from service.tracking import diagnostic_plots, logged_models, model_registry, plots, sweep_results
+from service.tracking.checkpoint_check import problem_of
 from service.tracking.mlflow_runs import MODEL_TAG, RunMetrics, Runs
+from service.tracking.run_fields import trial_params
 from service.tracking.sweep_results import SweepResults
 from service.tracking.sweep_runs import SweepRuns
 
@@ -34,8 +37,9 @@ def project_results(
 ) -> str | None:
     """Write the results to the sweep's run, register the model of the best trial, and end the run.
 
-    Nothing is registered if no trial has succeeded, or if the best one has no logged model. A model is registered only
-    once, so that a version that was deleted in MLflow stays deleted.
+    The models of trials that succeeded have been logged at their ends; if the best trial was pruned, its model is
+    logged here. Nothing is registered if no trial has a result, or if the best one has no logged model. A model is
+    registered only once, so that a version that was deleted in MLflow stays deleted.
 
     Args:
         runs: The service's runs in MLflow.
@@ -75,9 +79,33 @@ def project_results(
         else:
             tags["spectral.best_run"] = best_run
             model_id = runs.get(best_run).data.tags.get(MODEL_TAG)
+            if model_id is None and trial.state == "pruned":
+                model_id, lacks = _log_pruned(runs, best_run, found)
             if model_id is not None and run.data.tags.get(REGISTERED_TAG) != best_run:
                 lacks = model_registry.register(runs.client, best_run, model_id, found.sweep.name, found.sweep.id)
                 tags[REGISTERED_TAG] = None if lacks else best_run
     runs.log(run_id, points, tags)
     runs.end(run_id, end["state"], end["at"])
     return lacks
+
+
+def _log_pruned(runs: Runs, run_id: str, found: SweepResults) -> tuple[str | None, str | None]:
+    """Log the model of the best trial, which was pruned, to its run.
+
+    Returns:
+        The id of the logged model, or None; and then why its model cannot be logged, for a person to read.
+    """
+    assert found.best is not None
+    spec, folder = found.best.spec, found.best_checkpoint
+    if spec is None or folder is None:
+        return None, None
+    if problem := problem_of(folder):
+        return (
+            None,
+            f"its best model is not in the model registry: trial {found.best.trial.number} was pruned; {problem}",
+        )
+    run = runs.get(run_id)
+    log_model = partial(logged_models.log_model, runs.client, run, spec, folder, trial_params(spec))
+    model_id = runs.on(run_id, log_model)
+    runs.log(run_id, [], {MODEL_TAG: model_id})
+    return model_id, None

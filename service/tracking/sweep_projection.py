@@ -88,9 +88,10 @@ class SweepProjection:
         for entry in entries:
             by_trial.setdefault(entry.trial_id, []).append(entry)
         own = by_trial.pop(None, [])
-        if own or (by_trial and self._is_open):
-            self._sweep_runs.parent()
+        parent = self._sweep_runs.parent() if own or (by_trial and self._is_open) else None
         end = next((entry.payload for entry in own if entry.kind == "ended"), None)
+        if parent and not end and any(entry.kind == "reopened" for entry in own):
+            self._runs.reopen(parent)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="mlflow") as pool:
             # the plots are drawn while MLflow takes the last trials
             results = pool.submit(read_and_plot, self._database, self._sweep_id) if end else None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from service.store import reports, sweeps, trials
-from service.store.reports import Curve
+from service.store import checkpoints, reports, sweeps, trials
 from service.store.tables import Sweep, Trial
 from workers.spec.expand import objective, plan_trial
+from workers.spec.pruning_rules import Curve
+from workers.spec.ranking import has_result
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import Objective, TrialSpec
 
@@ -29,6 +31,11 @@ class TrialResult:
     spec: TrialSpec | None
     curve: Curve
 
+    @property
+    def has_result(self) -> bool:
+        """Whether the trial's objective counts."""
+        return has_result(self.trial.state, self.trial.objective)
+
 
 @dataclass(frozen=True)
 class SweepResults:
@@ -38,9 +45,11 @@ class SweepResults:
         sweep: The sweep's row.
         spec: The sweep's document.
         objective: The metric that the sweep optimises, and whether it is minimised or maximised.
-        results: The trials in every state, best objective first; those without an objective come last.
-        best: The trial with the best objective among those that succeeded; None if none did.
+        results: The trials in every state, in the order of ``workers.spec.ranking``: the best first, those without a
+            result last.
+        best: The first of them, as ``store.trials.best`` returns it; None if no trial has a result.
         best_reports: All reports of ``best``, as (step, metrics by name) in order of step.
+        best_checkpoint: The folder of the best checkpoint of ``best``; None if there is none.
     """
 
     sweep: Sweep
@@ -49,11 +58,12 @@ class SweepResults:
     results: list[TrialResult]
     best: TrialResult | None
     best_reports: list[tuple[int, dict[str, float]]]
+    best_checkpoint: Path | None
 
     @property
     def scored(self) -> list[tuple[TrialResult, float]]:
-        """The trials in every state that have an objective, each with its objective, best first."""
-        return [(r, r.trial.objective) for r in self.results if r.trial.objective is not None]
+        """The trials that have a result, each with its objective, best first."""
+        return [(r, r.trial.objective) for r in self.results if r.trial.objective is not None and r.has_result]
 
 
 def read(session: Session, sweep_id: str) -> SweepResults:
@@ -69,10 +79,12 @@ def read(session: Session, sweep_id: str) -> SweepResults:
     curves = reports.curves_of_sweep(session, sweep_id, goal.metric)
     count = max(1, sweep.trial_count)
     ranked = trials.ranked(session, sweep_id, goal.direction, limit=count)
-    results = [TrialResult(t, resolved(spec, t), curves.get(t.id, [])) for t in ranked]
-    best = next((r for r in results if r.trial.objective is not None and r.trial.state == "succeeded"), None)
+    results = [TrialResult(t, resolved(spec, t), curves.get(t.number, [])) for t in ranked]
+    best = results[0] if results and results[0].has_result else None
     best_reports = [(row.step, row.values) for row in reports.of_trial(session, best.trial.id)] if best else []
-    return SweepResults(sweep, spec, goal, results, best, best_reports)
+    checkpoint = checkpoints.find(session, best.trial.id, "best") if best else None
+    folder = Path(checkpoint.path) if checkpoint else None
+    return SweepResults(sweep, spec, goal, results, best, best_reports, folder)
 
 
 def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:

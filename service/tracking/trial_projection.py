@@ -54,6 +54,8 @@ def project_trial(
     if end:
         uploaded, lacks = _upload(database, runs, trial, spec, run_id, end["state"])
         tags |= uploaded | {"spectral.state": end["state"], "spectral.reason": end["reason"]}
+    elif any(entry.kind == "reopened" for entry in entries):
+        runs.reopen(run_id)
     runs.log(run_id, points, tags)
     if end:
         runs.end(run_id, end["state"], end["at"])

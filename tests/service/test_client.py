@@ -39,7 +39,7 @@ class Wire(httpx.HTTPTransport):
         self.faults, self.keys = list(faults), list[str]()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.keys.append(request.headers["idempotency-key"])
+        self.keys.append(request.headers.get("idempotency-key", ""))
         fault = self.faults.pop() if self.faults else None
         if fault == "unavailable":
             return httpx.Response(503)
@@ -167,3 +167,64 @@ def test_events_after_the_end_are_none(client: Client, database: Database, new_s
     finish(database, id)
     assert [event["seq"] for event in client.events(id)] == [1, 2]
     assert list(client.events(id, after=2)) == []
+
+
+def end_with_a_failure(database: Database, sweep: Sweep, made: list[Trial]) -> None:
+    with database.write() as session:
+        for trial in made:
+            row = trials.get(session, trial.id)
+            trials.move(session, row, "failed" if row.number == 0 else "cancelled")
+        sweeps.move(session, sweep.id, "failed", "over")
+
+
+def test_a_sweep_goes_on_and_ends_again_and_is_deleted(
+    client: Client, database: Database, running: tuple[Sweep, list[Trial]]
+) -> None:
+    sweep, made = running
+    end_with_a_failure(database, sweep, made)
+    assert client.rerun(made[0].id)["state"] == "waiting"
+    with pytest.raises(ApiError, match="none of its trials has failed"):
+        client.rerun(sweep.id)
+    grown = client.extend(sweep.id, space={"model.margin": (0.3,)})
+    assert (grown["state"], grown["trials"]["total"]) == ("running", 6)
+    with pytest.raises(ApiError, match="decides the number of trials itself"):
+        client.extend(sweep.id, trials=3)
+    with pytest.raises(ApiError, match="cannot delete a sweep that is running"):
+        client.delete(sweep.id)
+    finish(database, sweep.id)
+    seen = [event["kind"] for event in client.events(sweep.id)]
+    assert [kind for kind in seen if kind.startswith("sweep.")] == [
+        "sweep.queued",
+        "sweep.running",
+        "sweep.failed",
+        "sweep.running",
+        "sweep.extended",
+        "sweep.failed",
+    ]
+    client.delete(sweep.id)
+    with pytest.raises(ApiError) as gone:
+        client.sweep(sweep.id)
+    assert gone.value.status == 404
+    with pytest.raises(ApiError) as again:
+        client.delete(sweep.id)
+    assert again.value.status == 404
+
+
+def test_what_got_no_reply_after_the_end_is_repeated_and_has_one_effect(
+    base_url: str, database: Database, running: tuple[Sweep, list[Trial]]
+) -> None:
+    sweep, made = running
+    end_with_a_failure(database, sweep, made)
+
+    def lossy() -> Client:
+        return Client(base_url, transport=Wire("reply lost"), patience=20)
+
+    with lossy() as client:
+        assert client.rerun(sweep.id)["state"] == "running"
+    with lossy() as client:
+        assert client.extend(sweep.id, space={"model.margin": [0.3]})["trials"]["total"] == 6
+    finish(database, sweep.id)
+    with lossy() as client:
+        client.delete(sweep.id)
+    with database.read() as session:
+        assert sweeps.page(session) == []

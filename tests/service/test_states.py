@@ -10,9 +10,13 @@ import pytest
 from service.states import (
     SWEEP_ENDED,
     SWEEP_MOVES,
+    SWEEP_OPEN,
     TRIAL_ENDED,
     TRIAL_MOVES,
+    AfterEnd,
     IllegalMove,
+    StoredSweepState,
+    StoredTrialState,
     SweepState,
     SweepVerb,
     TrialState,
@@ -21,9 +25,9 @@ from service.states import (
     move_trial,
 )
 
-SWEEPS: tuple[SweepState, ...] = get_args(SweepState)
-TRIALS: tuple[TrialState, ...] = get_args(TrialState)
-VERBS: tuple[SweepVerb, ...] = get_args(SweepVerb)
+SWEEPS: tuple[StoredSweepState, ...] = (*get_args(SweepState), "deleting")
+TRIALS: tuple[StoredTrialState, ...] = (*get_args(TrialState), "deleting")
+VERBS: tuple[SweepVerb | AfterEnd, ...] = (*get_args(SweepVerb), *get_args(AfterEnd))
 
 
 def pairs(*moves: str) -> set[tuple[str, str]]:
@@ -39,15 +43,27 @@ SWEEP_PERMITTED = pairs(
     "paused: queued running stopping cancelling",
     "stopping: stopped cancelling",
     "cancelling: cancelled",
+    "succeeded: running deleting",
+    "failed: running deleting",
+    "stopped: running deleting",
+    "cancelled: running deleting",
 )
 TRIAL_PERMITTED = pairs(
     "waiting: running cancelled failed",
     "running: waiting succeeded pruned failed cancelled",
+    "succeeded: deleting",
+    "pruned: deleting",
+    "failed: waiting deleting",
+    "cancelled: deleting",
 )
-TOO_LATE = {
+REFUSED = {
     *product(("stopping", "cancelling", *SWEEP_ENDED), ("pause", "resume")),
     *product(("cancelling", *(SWEEP_ENDED - {"stopped"})), ("stop",)),
     *product(SWEEP_ENDED - {"cancelled"}, ("cancel",)),
+    *product(("queued", "stopping", "cancelling"), ("rerun",)),
+    *product(("stopping", "cancelling"), ("extend",)),
+    *product(SWEEP_OPEN, ("delete",)),
+    *product(("deleting",), VERBS),
 }
 
 
@@ -57,7 +73,7 @@ def test_tables_name_every_state() -> None:
 
 
 @pytest.mark.parametrize(("before", "to"), list(product(SWEEPS, SWEEPS)))
-def test_sweep_moves(before: SweepState, to: SweepState) -> None:
+def test_sweep_moves(before: StoredSweepState, to: StoredSweepState) -> None:
     if (before, to) in SWEEP_PERMITTED:
         assert move_sweep(before, to) == to
     else:
@@ -66,7 +82,7 @@ def test_sweep_moves(before: SweepState, to: SweepState) -> None:
 
 
 @pytest.mark.parametrize(("before", "to"), list(product(TRIALS, TRIALS)))
-def test_trial_moves(before: TrialState, to: TrialState) -> None:
+def test_trial_moves(before: StoredTrialState, to: StoredTrialState) -> None:
     if (before, to) in TRIAL_PERMITTED:
         assert move_trial(before, to) == to
     else:
@@ -76,15 +92,19 @@ def test_trial_moves(before: TrialState, to: TrialState) -> None:
 
 def test_what_ends() -> None:
     assert {"succeeded", "failed", "stopped", "cancelled"} == SWEEP_ENDED
+    assert {"queued", "running", "paused", "stopping", "cancelling"} == SWEEP_OPEN
     assert {"succeeded", "pruned", "failed", "cancelled"} == TRIAL_ENDED
 
 
 @pytest.mark.parametrize(("state", "verb"), list(product(SWEEPS, VERBS)))
-def test_verbs_lead_along_permitted_moves_and_may_be_repeated(state: SweepState, verb: SweepVerb) -> None:
-    if (state, verb) in TOO_LATE:
+def test_verbs_lead_along_permitted_moves(state: StoredSweepState, verb: SweepVerb | AfterEnd) -> None:
+    if (state, verb) in REFUSED:
         with pytest.raises(IllegalMove, match=f"cannot {verb} a sweep that is {state}"):
             after_verb(state, verb)
         return
     to = after_verb(state, verb)
     assert to == state or (state, to) in SWEEP_PERMITTED
-    assert after_verb(to, verb) == to
+    if verb == "delete":
+        assert to == "deleting"  # what is being deleted is there for no further verb
+    else:
+        assert after_verb(to, verb) == to

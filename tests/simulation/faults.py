@@ -40,6 +40,7 @@ SLACK = {
     "verb on sweep": 25.0,
     "verb on trial": 25.0,
     "submit": 0.0,
+    "rerun or extend": 30.0,
 }
 """By how many seconds a fault may put off the end of the sweeps, beyond the work that it makes necessary again."""
 
@@ -78,6 +79,8 @@ def apply_fault(world: World, fault: Fault, process: Process) -> None:
         world.clock.wall_offset += CLOCK_SECONDS if choice > 0.5 else -CLOCK_SECONDS
     elif kind == "submit":
         world.submit()
+    elif kind == "rerun or extend":
+        world.go_on(str(_pick(sorted(world.sweep_ids), choice)))
     else:
         _verb(world, kind, choice)
 

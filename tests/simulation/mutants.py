@@ -24,7 +24,7 @@ from service.controller import (
 from service.controller.attention import Attention
 from service.controller.context import ReconcileContext
 from service.controller.polling import RunnerPoller
-from service.store import events, open_trials, outbox, packs, reports
+from service.store import events, open_trials, outbox, packs, reports, sweeps
 from service.store.database import Database
 from service.store.tables import Attempt, Event, Sweep, Trial, TrialReport
 
@@ -249,6 +249,16 @@ def charges_the_last_trial_of_a_lost_pack() -> AbstractContextManager[Any]:
     return mock.patch.object(lost_packs.attempts, "count_of_pack", count_of_pack)
 
 
+@_mutant("rerun or extend")
+def keeps_the_document_of_a_sweep_that_was_extended() -> AbstractContextManager[Any]:
+    return mock.patch.object(sweeps, "trial_count", return_value=0)
+
+
+@_mutant("rerun or extend")
+def leaves_the_first_end_of_a_trial_in_the_outbox() -> AbstractContextManager[Any]:
+    return mock.patch.object(outbox, "_drop_ends")
+
+
 @_mutant("submit")
 def tells_mlflow_of_an_end_twice() -> AbstractContextManager[Any]:
     def trial_ended(session: Session, trial: Trial) -> None:
@@ -261,8 +271,8 @@ def tells_mlflow_of_an_end_twice() -> AbstractContextManager[Any]:
 
 @_mutant("submit")
 def proposes_points_that_no_seed_decides() -> AbstractContextManager[Any]:
-    def next_points(spec: Any, earlier: Any) -> Any:
-        return list(reversed(original(spec, earlier)))
+    def next_points(spec: Any, earlier: Any, most: int) -> Any:
+        return list(reversed(original(spec, earlier, most)))
 
     original = sweep_lifecycle.next_points
     return mock.patch.object(sweep_lifecycle, "next_points", next_points)

@@ -14,7 +14,7 @@ from service.store import packs
 from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialReport
 from tests.simulation.faults import SLACK
 from tests.simulation.runner import loss_at
-from tests.simulation.schedule import Schedule, row_of, spec_of
+from tests.simulation.schedule import Schedule, points_for, row_of, spec_of
 from tests.simulation.world import World
 
 SECONDS_OF_A_TRIAL = 9.0
@@ -63,7 +63,7 @@ def may_be_charged(world: World, trial: Trial, attempts_of_it: list[Attempt], si
 
 def _trial(session: Session, world: World, sweep: Sweep, trial: Trial) -> Iterator[str]:
     position = world.sweep_ids[sweep.id]
-    spec, points = spec_of(position), row_of(position)[2]
+    spec, points = spec_of(position), points_for(position)
     if trial.params != points[trial.number]:
         yield f"trial {trial.id} has the point {trial.params}, and without faults {points[trial.number]}"
     yield from _reports(session, trial, spec.training.report_interval)
@@ -82,10 +82,10 @@ def _trial(session: Session, world: World, sweep: Sweep, trial: Trial) -> Iterat
         yield f"{trial.id} has failed, with retries left: {trial.reason}"
     if trial.state == "succeeded" and trial.step != spec.training.steps:
         yield f"{trial.id} has succeeded at step {trial.step}"
-    lost = sum(row.outcome == "lost" for row in rows)
+    lost = sum(row.outcome == "lost" for row in rows) + world.reruns[trial.id]
     trained = sum(runner.trained.get(trial.id, 0) for runner in world.runners)
     if trained > spec.training.steps + lost * spec.training.checkpoint_interval:
-        yield f"{trial.id} trained {trained} steps with {lost} losses: more than one checkpoint interval was redone"
+        yield f"{trial.id} trained {trained} steps with {lost} losses and reruns: too many were redone"
 
 
 def _reports(session: Session, trial: Trial, interval: int) -> Iterator[str]:
@@ -126,7 +126,10 @@ def _events(session: Session, sweep: Sweep) -> Iterator[str]:
 
 
 def _sweep_end(world: World, sweep: Sweep, of_sweep: list[Trial]) -> Iterator[str]:
-    verbs = [verb for subject, verb in world.verbs if subject == sweep.id]
+    every = [verb for subject, verb in world.verbs if subject == sweep.id]
+    # what was asked for before the sweep went on after an end has had its effect
+    before = len(every) - every[::-1].index("reopened") if "reopened" in every else 0
+    verbs, broken_off = every[before:], bool({"stop", "cancel"} & set(every[:before]))
     on_trials = {subject for subject, _ in world.verbs if subject.startswith(f"{sweep.id}-")}
     ended = {"cancel": "cancelled", "stop": "stopped"}
     expected = ended["cancel"] if "cancel" in verbs else ended["stop"] if "stop" in verbs else None
@@ -138,10 +141,14 @@ def _sweep_end(world: World, sweep: Sweep, of_sweep: list[Trial]) -> Iterator[st
             yield f"{sweep.id} ended as {sweep.state}: {sweep.reason}"
         if len(of_sweep) != sweep.trial_count:
             yield f"{sweep.id} ended with {len(of_sweep)} of {sweep.trial_count} trials"
+        asked = row_of(world.sweep_ids[sweep.id])[1] + world.added[sweep.id]
+        if not broken_off and sweep.trial_count != asked:
+            yield f"{sweep.id} has {sweep.trial_count} trials, and was submitted and extended to {asked}"
     for trial in of_sweep:
         if trial.state not in TRIAL_ENDED:
             yield f"{sweep.id} ended while {trial.id} is {trial.state}"
-        unasked = expected is None or (expected == "stopped" and trial.started_at is not None)
+        began = trial.started_at is not None and not world.reruns[trial.id]
+        unasked = not broken_off and (expected is None or (expected == "stopped" and began))
         if trial.state == "cancelled" and trial.id not in on_trials and unasked:
             yield f"{trial.id} is cancelled in a sweep that is {sweep.state}, and nobody asked for it"
         if trial.state == "pruned" and trial.id not in on_trials and _prunes_never(world, sweep.id):

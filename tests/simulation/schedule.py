@@ -33,6 +33,7 @@ FAULTS = {
     "verb on sweep": 4,
     "verb on trial": 3,
     "submit": 2,
+    "rerun or extend": 3,
 }
 """The kinds of what happens, with how often each is drawn."""
 MOMENTS = 160
@@ -70,6 +71,7 @@ class Schedule:
         standby: Whether a second controller waits for the lead from the beginning.
         poison: Whether a trial of the first sweep ends its process each time.
         failing: Whether a trial of the first sweep fails for a reason of the user's.
+        goes_on: Whether the user reruns or extends each sweep once more after all of them have ended.
         faults: What happens, in order of moment.
     """
 
@@ -80,6 +82,7 @@ class Schedule:
     standby: bool
     poison: bool
     failing: bool
+    goes_on: bool
     faults: tuple[Fault, ...]
 
     def without(self, fault: Fault) -> Schedule:
@@ -107,6 +110,7 @@ def draw(seed: int, kinds: Sequence[str] = tuple(FAULTS)) -> Schedule:
         standby=rng.random() < 0.2,
         poison=rng.random() < 0.15,
         failing=rng.random() < 0.1,
+        goes_on=rng.random() < 0.3,
         faults=tuple(sorted(faults, key=lambda fault: fault.moment)),
     )
 
@@ -142,6 +146,19 @@ DOCUMENTS = (
 def spec_of(position: int) -> SweepSpec:
     """Return the parsed document at a position of ``DOCUMENTS``."""
     return parse_sweep(DOCUMENTS[position])
+
+
+@cache
+def longer_spec(position: int, trials: int) -> SweepSpec:
+    """Return the parsed document at a position of ``DOCUMENTS`` with another number of trials."""
+    spec = spec_of(position)
+    return spec.model_copy(update={"search": spec.search.model_copy(update={"trials": trials})})
+
+
+@cache
+def points_for(position: int, trials: int = 60) -> list[dict[str, Any]]:
+    """Return the points of an undisturbed run of a document that was extended to so many trials."""
+    return [dict(point) for point in points_of(longer_spec(position, trials))]
 
 
 @cache

@@ -17,16 +17,17 @@ from sqlalchemy.orm import Session
 from service.controller import attention, controller, launching, runner_requests
 from service.controller.leadership import Leadership
 from service.settings import ControllerSettings
-from service.states import IllegalMove
-from service.store import leases, sweeps, trials
+from service.states import SWEEP_ENDED, IllegalMove
+from service.store import leases, reopening, sweeps, trials
 from service.store.database import Database, LeadLost
+from service.store.sweep_summary import facts_of
 from service.store.tables import Lease
 from tests.simulation.clock import VirtualClock
 from tests.simulation.fake_ray import Head, RayModule, SimulatedCluster
 from tests.simulation.faults import apply_fault
 from tests.simulation.processes import Process
 from tests.simulation.runner import Kept, SimulatedRunner
-from tests.simulation.schedule import Schedule, row_of, spec_of
+from tests.simulation.schedule import Schedule, longer_spec, row_of, spec_of
 from workers.protocol import Assignment
 
 ORPHAN_SECONDS = 60.0
@@ -55,7 +56,9 @@ class World:
         runners: All runners that were ever started.
         processes: All controllers that were ever started.
         sweep_ids: The acknowledged sweeps in order, each with the position of its document.
-        verbs: The acknowledged verbs: the subject and the verb.
+        verbs: The acknowledged verbs: the subject and the verb; ``reopened`` where a sweep that had ended goes on.
+        reruns: How often each trial was run again by the user.
+        added: By how many trials each sweep was extended.
         quiet_at: When the last fault was over; None until then.
         written: Whether a transaction was committed since it was last asked whether all sweeps have ended.
         trace: What happened, for a person to read.
@@ -69,6 +72,8 @@ class World:
         self.processes: list[Process] = []
         self.sweep_ids: dict[str, int] = {}
         self.verbs: list[tuple[str, str]] = []
+        self.reruns: Counter[str] = Counter()
+        self.added: Counter[str] = Counter()
         self.trace: list[str] = []
         self.quiet_at: float | None = None
         self.checkpoints: dict[str, Kept] = {}
@@ -81,6 +86,7 @@ class World:
         self._due = list(schedule.faults)
         self._moment, self._heads = 0, 1
         self._waiting = list(schedule.sweeps)
+        self._goes_on = schedule.goes_on
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
         self.settings = ControllerSettings(
@@ -190,13 +196,40 @@ class World:
         self.verbs.append((subject, verb))
         self.note(f"acknowledged {verb} of {subject}")
 
+    def go_on(self, sweep_id: str) -> bool:
+        """Let the user rerun a sweep's failed trials, or extend it by a trial if none has failed.
+
+        Returns:
+            Whether the sweep was acknowledged to go on.
+        """
+        try:
+            with self.database.write() as session:
+                sweep = sweeps.get_locked(session, sweep_id)
+                ended = sweep.state in SWEEP_ENDED
+                failed = [trial.id for trial in trials.page(session, sweep_id, ["failed"])]
+                if failed:
+                    reopening.rerun(session, sweep_id)
+                else:
+                    count = reopening.trials_to_be(session, sweep) + 1
+                    spec = longer_spec(self.sweep_ids[sweep_id], count)
+                    reopening.extend(session, sweep, spec.model_dump(mode="json"), count, facts_of(spec), 0)
+        except IllegalMove:
+            return False
+        self.verbs += [(sweep_id, "reopened")] if ended else []
+        self.reruns.update(failed)
+        self.added[sweep_id] += not failed
+        self.note(
+            f"acknowledged a {'rerun' if failed else 'longer'} {sweep_id}, which had {'' if ended else 'not '}ended"
+        )
+        return True
+
     def new_runner(self, assignment: Assignment) -> SimulatedRunner:
         """Start the process of a runner. There must be no other for the same pack."""
         if any(other.assignment.pack_id == assignment.pack_id for other in self.living_runners()):
             self.violated(f"pack {assignment.pack_id} gets a second runner while its first one lives")
         for trial in assignment.trials:
             before = sum(trial.trial_id in other.trial_ids for other in self.runners)
-            if before >= MOST_ATTEMPTS + 3 * len(self.schedule.faults):
+            if before >= MOST_ATTEMPTS * (1 + self.reruns[trial.trial_id]) + 3 * len(self.schedule.faults):
                 self.violated(f"trial {trial.trial_id} is started again after {before} attempts")
         runner = SimulatedRunner(assignment, self.checkpoints, self.poison, self.failing, self.clock.now)
         self.runners.append(runner)
@@ -247,7 +280,11 @@ class World:
             self.start_controller(1.0)
 
     def _ended(self) -> bool:
-        """Return whether all that was acknowledged has ended. What is left of the schedule is then submitted first."""
+        """Return whether all that was acknowledged has ended.
+
+        What is left of the schedule is then submitted first, and last the user reruns or extends each sweep that fits
+        on a node, if the schedule says so.
+        """
         if not self.written:
             return False
         self.written = False
@@ -256,6 +293,12 @@ class World:
         if self._waiting:
             self.submit()
             return False
+        if self._goes_on:
+            self._goes_on = False
+            self.quiet_at = None if self.quiet_at is None else self.clock.now
+            fitting = [i for i, place in self.sweep_ids.items() if spec_of(place).resources.cpus <= self.schedule.cpus]
+            went_on = [self.go_on(sweep_id) for sweep_id in fitting]
+            return not any(went_on)
         return True
 
     def _calm_down(self) -> None:
@@ -293,6 +336,7 @@ class World:
             "Leadership": lambda database, seconds: _SimulatedLeadership(self, database, seconds),
             "Projector": _NoThread,
             "CheckpointKeeper": _NoThread,
+            "SweepRemover": _NoThread,
             "Deliverer": _NoThread,
         }
         with ExitStack() as stack:

@@ -33,6 +33,7 @@ from workers.protocol import AssignedTrial, Assignment, Checkpointed, Ended, Mea
 from workers.runtime.pack_planner import plan
 from workers.runtime.train_pack import train
 from workers.spec.expand import next_points, objective, plan_trial, trial_count, without_statistics
+from workers.spec.ranking import has_result, rank_key
 from workers.spec.samplers import Observation
 from workers.spec.search_space import Scalar
 from workers.spec.sweep import SweepSpec
@@ -50,7 +51,8 @@ class LocalResult:
 
     ``state`` is "waiting", "running" or the outcome of the trial. ``step`` is that of its last report, ``metrics`` has
     its last metrics by name, ``objective`` and ``checkpoint`` are those of its best checkpoint, whose path is relative
-    to the sweep's directory, and ``reason`` says why it ended early.
+    to the sweep's directory, ``reason`` says why it ended early, and ``place`` is its place in the order in which the
+    trials ended.
     """
 
     number: int
@@ -61,6 +63,7 @@ class LocalResult:
     checkpoint: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     reason: str | None = None
+    place: int | None = None
 
 
 @dataclass
@@ -107,10 +110,15 @@ class LocalSweep:
 
     @property
     def best(self) -> LocalResult | None:
-        """The trial with the best objective so far; None before the first. Failed trials do not count."""
-        found = [result for result in self.results if result.objective is not None and result.state != "failed"]
-        sign = 1 if objective(self.sweep).direction == "maximize" else -1
-        return max(found, key=lambda result: sign * (result.objective or 0.0), default=None)
+        """The trial with the best objective so far, the first of equals; None before the first with a result."""
+        first = self.ranked[0] if self.results else None
+        return first if first and has_result(first.state, first.objective) else None
+
+    @property
+    def ranked(self) -> list[LocalResult]:
+        """The trials in the order of ``workers.spec.ranking``: the best first, those without a result last."""
+        direction = objective(self.sweep).direction
+        return sorted(self.results, key=lambda r: rank_key(r.state, r.objective, r.number, direction))
 
     def run(self) -> Generator[Report, None, None]:
         """Train all trials to their ends.
@@ -190,7 +198,9 @@ class LocalSweep:
         """Add the trials that the sampler is ready to propose, and return them."""
         if len(self.trials) >= trial_count(self.sweep):
             return []
-        earlier = [Observation(r.number, r.params, r.objective, r.state not in UNFINISHED) for r in self.results]
+        earlier = [
+            Observation(r.number, r.params, r.objective, r.state not in UNFINISHED, r.place) for r in self.results
+        ]
         added = [self._add_trial(point) for point in next_points(self.sweep, earlier)]
         if added:
             self._write_results()
@@ -240,6 +250,7 @@ class LocalSweep:
             result.checkpoint = str(Path(report.path).relative_to(self.directory))
         elif isinstance(report, Ended):
             result.state, result.reason = report.outcome, report.reason
+            result.place = sum(other.place is not None for other in self.results)
             self._write_results()
 
     def _claim_directory(self) -> None:

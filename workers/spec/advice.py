@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from workers.errors import FieldError
 from workers.spec.data_warnings import data_warnings
-from workers.spec.expand import plan_trial, tasks_of
+from workers.spec.expand import plan_trial, rules_of, tasks_of
 from workers.spec.model import ModelSpec
 from workers.spec.search_space import Range, Scalar, Values
 from workers.spec.sweep import SweepSpec
@@ -241,8 +241,10 @@ def _models(sweep: SweepSpec) -> Iterator[tuple[ModelSpec, float | None]]:
     They are the first ``MAX_MODELS`` combinations of the ``_representatives`` of the swept fields.
     """
     paths = [path for path in sweep.space if path.startswith("model.") or path == "training.singular_lr"]
-    for point in islice(product(*(_representatives(sweep.space[path]) for path in paths)), MAX_MODELS):
-        trial = plan_trial(sweep, 0, dict(zip(paths, point, strict=True))).spec
+    rules = rules_of(sweep)
+    for values in islice(product(*(_representatives(sweep.space[path]) for path in paths)), MAX_MODELS):
+        point = rules.settle(dict(zip(paths, values, strict=True)))
+        trial = None if rules.broken(point) else plan_trial(sweep, 0, point).spec
         if trial is not None:
             rate = trial.training.singular_lr
             yield trial.model, None if rate is None else float(rate)

@@ -10,9 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from workers.errors import FieldError, SamplerError, SpecError
+from workers.spec.constraint import parse_constraint
 from workers.spec.field_errors import field_errors
 from workers.spec.model import ModelSpec
-from workers.spec.samplers import SAMPLERS, Observation, Sampler
+from workers.spec.point_rules import PointRules
+from workers.spec.samplers import SAMPLERS, EnqueuedFirst, LearningSampler, Observation, Sampler
 from workers.spec.search_space import Params, Scalar, Values
 from workers.spec.sweep import SweepSpec
 from workers.spec.training import RECOMPUTING_KINDS, TrainingSpec
@@ -50,10 +52,37 @@ class TrialPlan:
 
 
 def sampler_of(sweep: SweepSpec) -> Sampler:
-    """Return the sampler that ``search.sampler`` names, for the sweep's space, seed, trials and objective."""
-    search = sweep.search
-    direction = objective(sweep).direction
-    return SAMPLERS[search.sampler](sweep.space, seed=search.seed, trials=search.trials, direction=direction)
+    """Return the sampler that ``search.sampler`` names, for the sweep's space, rules, seed, trials and objective.
+
+    If ``search.enqueue`` has points, the sampler begins with them.
+    """
+    search, named = sweep.search, SAMPLERS[sweep.search.sampler]
+    sampler = named(
+        sweep.space,
+        seed=search.seed,
+        trials=search.trials,
+        direction=objective(sweep).direction,
+        rules=rules_of(sweep),
+        options=named.Options.model_validate(search.options),
+    )
+    if isinstance(sampler, LearningSampler):
+        sampler.is_trainable = lambda point: plan_trial(sweep, 0, point).error is None
+    return EnqueuedFirst(search.enqueue, sampler) if search.enqueue else sampler
+
+
+def rules_of(sweep: SweepSpec) -> PointRules:
+    """Return the conditions and constraints of the sweep's space, with the values of the fields that are not searched.
+
+    A field without a value is left out, so that constraints that name it say nothing.
+    """
+    constraints = [parse_constraint(text) for text in sweep.search.constraints]
+    fixed: dict[str, Scalar] = {}
+    for path in (field for constraint in constraints for field in constraint.fields if field not in sweep.space):
+        part, _, name = path.partition(".")
+        value = getattr(getattr(sweep, part, None), name, None)
+        if isinstance(value, bool | int | float | str):
+            fixed[path] = value
+    return PointRules(sweep.space, constraints, fixed)
 
 
 def trial_count(sweep: SweepSpec) -> int:
@@ -67,32 +96,51 @@ def points_of(sweep: SweepSpec) -> Iterator[Params]:
     return (sampler.propose(number, ()) for number in range(sampler.trial_count))
 
 
-def next_points(sweep: SweepSpec, earlier: Sequence[Observation]) -> list[Params]:
+def next_points(sweep: SweepSpec, earlier: Sequence[Observation], most: int | None = None) -> list[Params]:
     """Return the points of the trials that follow ``earlier``, as many as the sampler is ready to propose now.
 
     Args:
         sweep: The sweep.
         earlier: All trials that exist, by number from 0, with their results so far.
+        most: The largest number of points to return; None for no limit.
 
     Raises:
-        SamplerError: The sampler proposes a point that does not set every dimension of the space, or it waits for more
-            results although all earlier trials have ended.
+        SamplerError: The sampler fails, it proposes a point that sets other dimensions than those that exist there, or
+            it waits for more results although all earlier trials have ended.
     """
     sampler, known = sampler_of(sweep), list(earlier)
-    while len(known) < sampler.trial_count and sampler.is_ready(len(known), known):
-        point = sampler.propose(len(known), known)
-        if point.keys() != sweep.space.keys():
-            raise SamplerError(
-                f"sampler {sweep.search.sampler} proposed {sorted(point)} for trial {len(known)}; a point must set "
-                f"{sorted(sweep.space)}"
-            )
-        known.append(Observation(len(known), point))
+    last = sampler.trial_count if most is None else min(sampler.trial_count, len(known) + most)
+    while len(known) < last and sampler.is_ready(len(known), known):
+        known.append(Observation(len(known), _proposed(sweep, sampler, known)))
     if len(known) < sampler.trial_count and all(trial.ended for trial in known):
         raise SamplerError(
             f"sampler {sweep.search.sampler} waits for more results before it proposes trial {len(known)}, but all "
             "earlier trials have ended"
         )
     return [observation.params for observation in known[len(earlier) :]]
+
+
+def _proposed(sweep: SweepSpec, sampler: Sampler, known: Sequence[Observation]) -> Params:
+    """Return the point of the trial that follows ``known``; raise SamplerError if there is none."""
+    try:
+        point = sampler.propose(len(known), known)
+    except SamplerError:
+        raise
+    except Exception as error:
+        raise SamplerError(
+            f"sampler {sweep.search.sampler} failed to propose trial {len(known)}: {type(error).__name__}: {error}"
+        ) from error
+    rules = sampler.rules
+    if (
+        point.keys() - sweep.space.keys()
+        or rules.settle(point) != point
+        or any(path not in point and rules.exists(path, point) for path in sweep.space)
+    ):
+        raise SamplerError(
+            f"sampler {sweep.search.sampler} proposed {sorted(point)} for trial {len(known)}; a point must set the "
+            f"dimensions that exist there, of {sorted(sweep.space)}"
+        )
+    return point
 
 
 def plan_trials(sweep: SweepSpec) -> list[TrialPlan]:

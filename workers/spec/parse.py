@@ -13,13 +13,15 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from workers.errors import FieldError, SpecError
-from workers.spec.expand import plan_trial, points_of, trial_count
+from workers.errors import FieldError, NoValidPoint, SpecError
+from workers.spec.early_stopping import early_stopping_errors
+from workers.spec.expand import plan_trial, points_of
 from workers.spec.field_errors import MAX_LETTERS, MAX_SHOWN, field_errors, shorten
 from workers.spec.model import ModelSpec
 from workers.spec.resolve_data import add_dataset_info, check_files, fill_swept_fields
 from workers.spec.samplers import SAMPLERS
-from workers.spec.search_space import MAX_TRIALS, Range, Values
+from workers.spec.search_checks import count_errors, enqueue_errors, no_valid_point, search_errors
+from workers.spec.search_space import Range, Values
 from workers.spec.sweep import SweepSpec
 from workers.spec.training import TrainingSpec
 from workers.spec.trial import TrialSpec
@@ -43,13 +45,26 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
     """
     sweep = _validate(document)
     # no more are looked for than are shown: a dimension may have thousands of wrong values
-    errors = list(islice(chain(_space_errors(sweep), _objective_errors(sweep)), MAX_SHOWN))
+    fields = swept_fields(sweep.task)
+    errors = list(islice(chain(_space_errors(sweep, fields), _objective_errors(sweep)), MAX_SHOWN))
+    for further in (
+        search_errors(sweep, fields),
+        enqueue_errors(sweep),
+        count_errors(sweep),
+        early_stopping_errors(sweep),
+    ):
+        # each looks at what those before it have found to be right
+        if not errors:
+            errors = list(islice(further, MAX_SHOWN))
     if errors:
         raise SpecError(errors)
     given = set(sweep.task.facts) if isinstance(sweep.task, DatasetTask) else set()
-    sweep = add_dataset_info(sweep, data_dir)
-    for number, params in enumerate(points_of(sweep)):
-        plan_trial(sweep, number, params).require_spec()
+    try:
+        sweep = add_dataset_info(sweep, data_dir)
+        for number, params in enumerate(points_of(sweep)):
+            plan_trial(sweep, number, params).require_spec()
+    except NoValidPoint as found:
+        raise SpecError([no_valid_point(sweep, found)]) from None
     streams = check_files(sweep, data_dir, given)
     if streams:
         for number, params in enumerate(points_of(sweep)):
@@ -101,10 +116,9 @@ def _checker(part: type[BaseModel], field: str) -> TypeAdapter[Any]:
     return TypeAdapter(part.model_fields[field].rebuild_annotation())
 
 
-def _space_errors(sweep: SweepSpec) -> Iterator[FieldError]:
-    """Yield what is wrong with the search space: unknown paths, unsuited dimensions, wrong values, too many trials."""
-    fields, sampler = swept_fields(sweep.task), SAMPLERS[sweep.search.sampler]
-    countable = True
+def _space_errors(sweep: SweepSpec, fields: Mapping[str, FieldInfo]) -> Iterator[FieldError]:
+    """Yield what is wrong with the dimensions of the space: unknown paths, unsuited dimensions, wrong values."""
+    sampler = SAMPLERS[sweep.search.sampler]
     for path, dimension in sweep.space.items():
         if path not in fields:
             close = difflib.get_close_matches(path, fields, n=1)
@@ -114,13 +128,9 @@ def _space_errors(sweep: SweepSpec) -> Iterator[FieldError]:
             continue
         unsuited = sampler.unsuited(dimension)
         if unsuited is not None:
-            countable = False
             yield FieldError(f"space.{path}.{unsuited.field}", None, unsuited.problem, unsuited.allowed)
         part, _, field = path.partition(".")
         yield from _dimension_errors(path, dimension, _checker(_parts(sweep.task)[part], field))
-    if countable and (count := trial_count(sweep)) > MAX_TRIALS:
-        problem = f"the {sweep.search.sampler} has {count:,} points"
-        yield FieldError("space", count, problem, f"at most {MAX_TRIALS:,}; use fewer values or sampler random")
 
 
 def _dimension_errors(path: str, dimension: Values | Range, checker: TypeAdapter[Any]) -> Iterator[FieldError]:

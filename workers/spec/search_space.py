@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from workers.spec.base_spec import SpecPart, invalid_field
 
-MAX_TRIALS = 10_000
+MAX_TRIALS = 20_000
+"""The most trials of a sweep."""
 MAX_DIMENSIONS = 32
 """The most fields that a sweep may search."""
 
@@ -48,10 +49,35 @@ Params = dict[str, Scalar]
 """The point of one trial: a value for every dimension, by the dotted path of the field that it sets."""
 
 
-class Values(SpecPart):
+def _as_list(given: Any) -> list[Any]:
+    """Return a list as it is, and anything else as a list of one."""
+    return given if isinstance(given, list) else [given]
+
+
+Condition = dict[str, Annotated[list[Scalar], BeforeValidator(_as_list)]]
+"""Where a dimension exists: for each path of another dimension, the values at which it does."""
+
+
+class Dimension(SpecPart):
+    """One dimension of a search space: a field of the trials that is searched."""
+
+    when: Condition | None = Field(
+        default=None,
+        max_length=8,
+        description="where the dimension exists: the values of other dimensions, as in "
+        '{"model.kind": ["spectral_rnn", "ornn"]}; elsewhere the field keeps its value from the document',
+    )
+
+
+class Values(Dimension):
     """A dimension that takes one of the listed values at each point."""
 
     values: list[Scalar] = Field(min_length=1, max_length=MAX_TRIALS, description="the values, each listed once")
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the list holds numbers alone."""
+        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
 
     @model_validator(mode="after")
     def _check_distinct(self) -> Self:
@@ -60,8 +86,11 @@ class Values(SpecPart):
         return self
 
 
-class Range(SpecPart):
-    """A dimension between ``low`` and ``high``, both included. If both are integers, all values are integers."""
+class Range(Dimension):
+    """A dimension between ``low`` and ``high``, both included.
+
+    If both are integers, and ``step`` too if it is given, all values are integers.
+    """
 
     low: Number = Field(description="the smallest value")
     high: Number = Field(description="the largest value; greater than low")
@@ -74,6 +103,12 @@ class Range(SpecPart):
         "a range of integers without it takes every integer",
     )
 
+    step: Number | None = Field(
+        default=None,
+        gt=0,
+        description="distance between neighbouring values, which start at low; not with log or grid",
+    )
+
     @model_validator(mode="after")
     def _check_order(self) -> Self:
         if not self.low < self.high:
@@ -81,20 +116,50 @@ class Range(SpecPart):
         if self.log and self.low <= 0:
             problem = f"a logarithmic range starts above 0, not at {self.low}"
             raise invalid_field("low", problem, "above 0, or log: false")
+        if self.step is not None:
+            self._check_step(self.step)
         return self
+
+    def _check_step(self, step: int | float) -> None:
+        """Raise if ``step`` does not go with the other fields."""
+        if self.log or self.grid is not None:
+            other = "log" if self.log else "grid"
+            raise invalid_field("step", f"a range has a step or {other}, not both", f"leave out step or {other}")
+        if isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(step, int):
+            raise invalid_field("step", f"a range of integers has no step of {step}", "a whole number, or low: 0.0")
+        if step > self.high - self.low:
+            problem = f"step {step} is more than the distance from low to high"
+            raise invalid_field("step", problem, f"at most {self.high - self.low}")
 
     @property
     def is_integer(self) -> bool:
         """Whether the range holds integers alone."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    @property
+    def count(self) -> int | None:
+        """The number of values of a range with a step, and of one of integers without ``log``; None for any other."""
+        if self.step is not None:
+            # the last value counts although its distance from low, computed in floats, may be a little more than high's
+            return math.floor((self.high - self.low) / self.step * (1 + 1e-12) + 1e-9) + 1
+        return int(self.high) - int(self.low) + 1 if self.is_integer and not self.log else None
+
+    def nth(self, position: int) -> int | float:
+        """Return the value at a position from 0 of a range that has a ``count``; rounded to 12 digits if no integer."""
+        if self.is_integer:
+            return int(self.low) + position * int(self.step or 1)
+        value = self.low + position * (self.step or 1)
+        return float(f"{min(value, self.high):.12g}")
+
     def at(self, fraction: float) -> int | float:
         """Return the value that lies a ``fraction`` (0 to 1) of the way from ``low`` to ``high``.
 
-        The way is measured in logarithms if ``log`` is set. The value is rounded to an integer if ``is_integer``, and
-        else to 12 digits.
+        The way is measured in logarithms if ``log`` is set. The value is rounded to an integer if ``is_integer``, to
+        one that ``step`` allows if there is a step, and else to 12 digits.
         """
         low, high = self.low, self.high
+        if self.step is not None and self.count is not None:
+            return self.nth(round(fraction * (self.count - 1)))
         if fraction in (0.0, 1.0):
             return high if fraction else low
         if self.log:
@@ -115,7 +180,7 @@ def _expand_list(value: Any) -> Any:
     return {"values": value} if isinstance(value, list) else value
 
 
-Dimension = Annotated[
+AnyDimension = Annotated[
     Annotated[Values, Tag("Values")] | Annotated[Range, Tag("Range")],
     Discriminator(_dimension_tag),
     BeforeValidator(_expand_list),

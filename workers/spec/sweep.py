@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, FiniteFloat, PlainValidator, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    FiniteFloat,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from workers.spec.base_spec import SpecPart, invalid_field
+from workers.spec.constraint import ALLOWED, MAX_LENGTH, ConstraintError, parse_constraint
 from workers.spec.model import ModelSpec
+from workers.spec.pruning_rules import PRUNING_RULES, EarlyStoppingOptions
 from workers.spec.samplers import SAMPLERS
-from workers.spec.search_space import MAX_DIMENSIONS, MAX_TRIALS, Dimension
+from workers.spec.search_space import MAX_DIMENSIONS, MAX_TRIALS, AnyDimension, Scalar
 from workers.spec.training import MAX_SEED, TrainingSpec
 from workers.tasks import AnyTask
+from workers.wording import describe
 
 
 def _check_sampler(name: Any) -> str:
@@ -25,13 +36,41 @@ def _check_sampler(name: Any) -> str:
 SamplerName = Annotated[str, PlainValidator(_check_sampler), WithJsonSchema({"type": "string", "enum": list(SAMPLERS)})]
 
 
+MAX_ENQUEUED, MAX_CONSTRAINTS = 1_000, 32
+"""The most points that a user gives, and the most constraints."""
+
+
+def _check_constraint(text: str) -> str:
+    """Return ``text`` if it is a constraint, and raise otherwise."""
+    try:
+        parse_constraint(text)
+    except ConstraintError as error:
+        raise PydanticCustomError("constraint", "{problem}", {"problem": str(error), "expected": ALLOWED}) from None
+    return text
+
+
 class SearchSpec(SpecPart):
     """How points of the search space are chosen."""
 
     sampler: SamplerName = Field(default="grid", description="the method; GET /v1/samplers describes each")
     seed: int = Field(default=0, ge=0, le=MAX_SEED, description="seed of the sampler's random numbers")
     trials: int | None = Field(
-        default=None, ge=1, le=MAX_TRIALS, description="number of trials; required for random, refused for grid"
+        default=None, ge=1, le=MAX_TRIALS, description="number of trials; refused for grid, required for the others"
+    )
+    options: dict[str, Any] = Field(
+        default={}, description="options of the sampler; GET /v1/samplers has the JSON schema of each sampler's"
+    )
+    enqueue: list[dict[str, Scalar]] = Field(
+        default=[],
+        max_length=MAX_ENQUEUED,
+        description="points that the first trials take, each with a value for every dimension that exists there; "
+        "they count among trials, and come before a grid",
+    )
+    constraints: list[Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(_check_constraint)]] = Field(
+        default=[],
+        max_length=MAX_CONSTRAINTS,
+        description="comparisons that every point satisfies, such as "
+        '"model.reflectors_u + model.reflectors_v <= model.hidden_size"; docs/search.md has the language',
     )
 
     @model_validator(mode="after")
@@ -44,22 +83,75 @@ class SearchSpec(SpecPart):
             others = [name for name, sampler in SAMPLERS.items() if sampler.takes_trials]
             problem = f"sampler {self.sampler} decides the number of trials itself"
             raise invalid_field("trials", problem, f"leave trials out, or use sampler {' or '.join(others)}")
+        most = SAMPLERS[self.sampler].max_trials
+        if self.trials is not None and self.trials > most:
+            problem = f"sampler {self.sampler} learns from at most {most:,} trials: a proposal from more takes too long"
+            raise invalid_field("trials", problem, f"at most {most:,}, or another sampler")
+        if self.trials is not None and len(self.enqueue) > self.trials:
+            problem = f"{len(self.enqueue)} points are more than the {self.trials} trials"
+            raise invalid_field("enqueue", problem, f"at most {self.trials} points, or more trials")
+        return self
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        try:
+            SAMPLERS[self.sampler].Options.model_validate(self.options)
+        except ValidationError as error:
+            item = error.errors(include_url=False)[0]
+            field = ".".join(map(str, ("options", *item["loc"])))
+            problem, allowed = describe(item["type"], item.get("ctx") or {}, str(item["msg"]))
+            names = ", ".join(SAMPLERS[self.sampler].Options.model_fields)
+            if item["type"] == "extra_forbidden":
+                problem = f"is not an option of sampler {self.sampler}"
+                allowed = f"one of {names}" if names else "leave it out"
+            raise invalid_field(field, problem, allowed) from None
         return self
 
 
-class EarlyStoppingSpec(SpecPart):
-    """When to end a trial early that does worse than the others of its sweep."""
+def _check_pruning_rule(name: Any) -> str:
+    """Return ``name`` if it is "none" or in the table of pruning rules, and raise otherwise."""
+    if isinstance(name, str) and (name == "none" or name in PRUNING_RULES):
+        return name
+    expected = f"one of none, {', '.join(PRUNING_RULES)}"
+    raise PydanticCustomError("pruning_rule", "is not a known rule", {"expected": expected})
 
-    kind: Literal["none", "asha", "median"] = Field(
-        default="none",
-        description="none: never; asha: asynchronous successive halving; median: below the median of the others",
+
+PruningRuleName = Annotated[
+    str, PlainValidator(_check_pruning_rule), WithJsonSchema({"type": "string", "enum": ["none", *PRUNING_RULES]})
+]
+
+
+class EarlyStoppingSpec(EarlyStoppingOptions):
+    """When to end a trial early that does worse than others or than a bound. Each rule has options of its own."""
+
+    kind: PruningRuleName = Field(
+        default="none", description="the rule; none: no trial ends early; GET /v1/early-stopping describes each"
     )
-    reduction: int = Field(
-        default=3, ge=2, le=100, description="asha: one trial in this many continues beyond each rung"
-    )
-    min_steps: int | None = Field(
-        default=None, ge=1, description="steps before which no trial is ended; default: an eighth of its steps"
-    )
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        rule = PRUNING_RULES.get(self.kind)
+        for name in rule.required if rule else ():
+            if getattr(self, name) is None:
+                raise invalid_field(name, f"kind {self.kind} needs it", type(self).model_fields[name].description or "")
+        # Earlier releases accepted these, and the documents that they stored have them.
+        accepted = ("min_steps", "reduction") if self.kind in ("none", "median") else ()
+        for name in self.misplaced:
+            if name not in accepted:
+                raise invalid_field(name, *self.why_misplaced(name))
+        return self
+
+    @property
+    def misplaced(self) -> list[str]:
+        """The options that are given and do not belong to the kind."""
+        rule = PRUNING_RULES.get(self.kind)
+        own = {"kind", *(rule.options if rule else ())}
+        return [name for name in type(self).model_fields if name not in own and getattr(self, name) is not None]
+
+    def why_misplaced(self, name: str) -> tuple[str, str]:
+        """Return what is wrong with an option that does not belong to the kind, and what to do."""
+        kinds = [kind for kind, rule in PRUNING_RULES.items() if name in rule.options]
+        return f"{name} does not apply to kind {self.kind}", f"leave it out; it is for kind {' or '.join(kinds)}"
 
 
 class ObjectiveSpec(SpecPart):
@@ -142,7 +234,7 @@ class SweepSpec(SpecPart):
     task: AnyTask = Field(description="what the networks learn; GET /v1/tasks lists the tasks and their fields")
     model: ModelSpec = Field(default=ModelSpec(), description="the network")
     training: TrainingSpec = Field(default=TrainingSpec(), description="how the network is trained")
-    space: dict[str, Dimension] = Field(
+    space: dict[str, AnyDimension] = Field(
         min_length=1,
         max_length=MAX_DIMENSIONS,
         description='what is searched: {"model.margin": {"low": 0.001, "high": 0.1, "log": true, "grid": 3}, '

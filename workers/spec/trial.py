@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from workers.spec import ranking
 from workers.spec.base_spec import SpecPart, invalid_field
 from workers.spec.model import FEED_FORWARD, KINDS, ModelSpec
+from workers.spec.ranking import Direction
 from workers.spec.search_space import Scalar
 from workers.spec.training import RECOMPUTING_KINDS, TrainingSpec
 from workers.tasks import AnyTask
@@ -18,11 +20,15 @@ class Objective(SpecPart):
     """The metric by which trials are compared, and whether it is minimised or maximised; both are always set."""
 
     metric: str = Field(description="name of the metric, such as val/accuracy")
-    direction: Literal["minimize", "maximize"] = Field(description="which values are better")
+    direction: Direction = Field(description="which values are better")
 
-    def better(self, a: float, b: float) -> bool:
-        """Return whether the value ``a`` is better than ``b``; false if they are equal."""
-        return a > b if self.direction == "maximize" else a < b
+    def merit(self, value: float | None) -> float:
+        """Return how good a value is: the greater the better, -inf if it is NaN, infinite or None."""
+        return ranking.merit(value, self.direction)
+
+    def better(self, a: float | None, b: float | None) -> bool:
+        """Return whether the value ``a`` is better than ``b`` by the order of ``ranking``; false if they are equal."""
+        return self.merit(a) > self.merit(b)
 
 
 class TrialSpec(SpecPart):

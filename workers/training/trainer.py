@@ -21,6 +21,7 @@ import torch
 from spectral import torch_on_one_thread
 from workers.checkpoint_files import Best, MetricsAtStep
 from workers.errors import is_out_of_memory
+from workers.protocol import divergence
 from workers.training import diagnostics
 from workers.training.batches import TaskData
 from workers.training.pack import StepOptions, TrainingPack
@@ -29,6 +30,8 @@ from workers.training.trainer_events import Failed, Finished, Reported, TrainerE
 from workers.training.training_state import TrainingState
 
 log = logging.getLogger(__name__)
+
+NORM = "the norm of the gradient"
 
 
 @dataclass
@@ -219,8 +222,8 @@ class Trainer:
             found = readings[self._rows[trial]]
             if found.bad_step:
                 bad_loss = not math.isfinite(found.bad_loss)
-                loss, norm = f"train/loss was {found.bad_loss}", f"the norm of the gradient was {found.bad_norm}"
-                events.append(self._fail(trial, found.bad_step, loss if bad_loss else norm))
+                what, value = ("train/loss", found.bad_loss) if bad_loss else (NORM, found.bad_norm)
+                events.append(self._fail(trial, found.bad_step, what, value))
         return events
 
     def _report(self, due: list[int], readings: list[Readings]) -> list[TrainerEvent]:
@@ -242,9 +245,9 @@ class Trainer:
         for trial in due:
             row = self._rows[trial]
             values = self._values(trial, readings[row], validation[row], test[row] if trial in ending else {})
-            nonfinite = [f"{name} was {value}" for name, value in values.items() if not math.isfinite(value)]
+            nonfinite = [(name, value) for name, value in values.items() if not math.isfinite(value)]
             if nonfinite:
-                events.append(self._fail(trial, self.step_of(trial), nonfinite[0]))
+                events.append(self._fail(trial, self.step_of(trial), *nonfinite[0]))
                 continue
             values |= diagnoses[row] if trial in diagnosed else {}
             self._states[trial].history.append(MetricsAtStep(step=self.step_of(trial), values=values))
@@ -296,12 +299,12 @@ class Trainer:
         self._pack.clear_loss(self._rows[trial])
         return values
 
-    def _fail(self, trial: int, step: int, what: str) -> Failed:
+    def _fail(self, trial: int, step: int, what: str, value: float) -> Failed:
         self._remove(trial)
         spectral = self._states[trial].spec.model.spectral
         fields = "training.lr, training.clip_norm or model.margin" if spectral else "training.lr or training.clip_norm"
         advice = f"a lower {fields} may help"
-        return Failed(trial, step, f"{what} at step {step}; {advice}")
+        return Failed(trial, step, divergence(what, value, step, advice))
 
     def _remove(self, trial: int) -> None:
         if trial in self._live:

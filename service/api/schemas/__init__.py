@@ -1,7 +1,7 @@
 """The documents that the API answers with. Their docstrings and descriptions are what ``/docs`` shows."""
 
 from service.api.schemas.access import AuditPage, AuditView, WhoAmI
-from service.api.schemas.catalogue import SamplerView, TaskView
+from service.api.schemas.catalogue import PruningRuleView, SamplerView, TaskView
 from service.api.schemas.data import SweepData, UnreadableData
 from service.api.schemas.health import ClusterView, ComponentView, Liveness, Queue, Readiness
 from service.api.schemas.problem import Advice, Problem
@@ -41,6 +41,7 @@ __all__ = [
     "PlanePoint",
     "Problem",
     "Progress",
+    "PruningRuleView",
     "Queue",
     "Readiness",
     "SamplerView",

@@ -1,4 +1,4 @@
-"""What a sweep can choose from: tasks and samplers."""
+"""What a sweep can choose from: tasks, samplers and pruning rules."""
 
 from __future__ import annotations
 
@@ -27,3 +27,24 @@ class SamplerView(Document):
     """The value of ``search.sampler`` in a sweep."""
     summary: str
     """Which trials it draws."""
+    use_when: str
+    """When to choose it."""
+    takes_trials: bool
+    """Whether ``search.trials`` is required; if not, it is refused."""
+    max_trials: int
+    """The largest number of trials."""
+    learns: bool
+    """Whether its points depend on the results of earlier trials, so that trials are created while the sweep runs."""
+    options: dict[str, Any]
+    """The fields of ``search.options`` as a JSON schema, with their defaults."""
+
+
+class PruningRuleView(Document):
+    """A rule that ends trials early."""
+
+    name: str
+    """The value of ``early_stopping.kind`` in a sweep."""
+    summary: str
+    """Which trials it ends."""
+    json_schema: dict[str, Any]
+    """What ``early_stopping`` may be with this rule, as a JSON schema."""

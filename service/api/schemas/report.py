@@ -24,7 +24,7 @@ class PlanePoint(Document):
 
 
 class GridCell(Document):
-    """The objectives of the trials with one pair of reflector counts and one margin; failed trials do not count."""
+    """The objectives of the trials with one pair of reflector counts and one margin that have a result."""
 
     count: int
     """The number of these trials that have an objective."""
@@ -53,12 +53,12 @@ class SweepReport(Document):
     objective: ObjectiveView
     """The metric by which the trials are ranked, and its direction."""
     leaderboard: list[TrialView]
-    """The 20 best trials that have an objective and have not failed, best first."""
+    """The 20 best trials that have a finite objective and neither failed nor were cancelled, best first."""
     grid: Grid | None
     """The objective by reflectors and margin; null if ``places`` is empty or has more than 16 different pairs of
     reflector counts or margins."""
     places: list[PlanePoint]
-    """One entry for every trial that has a margin and an objective and has not failed, best first."""
+    """One entry for every trial that has a margin and stands in the order of the leaderboard, best first."""
     warnings: list[Advice]
     """What makes the results hard to trust: sets that are tiny, unbalanced or share series, a feature that gives the
     target away, and, once the sweep has ended, a best result that is reached without a network."""

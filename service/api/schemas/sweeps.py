@@ -16,6 +16,9 @@ class DryRun(Document):
 
     trials: int
     """The number of trials."""
+    excluded_points: int
+    """The number of points of the grid that break a constraint, and become no trials. 0 for the samplers that draw
+    points: they draw again."""
     shapes: list[int]
     """The number of trials of each shape of network and training, largest first. Trials of one shape can be
     trained together."""
@@ -101,7 +104,8 @@ class SweepView(SweepSummary):
     """A sweep in full."""
 
     best: TrialView | None
-    """The trial with the best objective so far, the first of equals; null until one that has not failed has one."""
+    """The trial with the best objective so far, the first of equals. Trials that have failed or were cancelled do not
+    count, and those that were pruned do; null until a trial has a finite objective."""
     mlflow_url: str | None
     """The page of the sweep's run in MLflow; null until MLflow has it."""
     mlflow_lacks: dict[str, str]

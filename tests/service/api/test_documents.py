@@ -90,12 +90,14 @@ def test_answers_are_what_the_schema_says(conforms: Callable[..., Any], database
         conforms("/health/live")
     conforms("/v1/tasks")
     conforms("/v1/samplers")
+    assert len(conforms("/v1/early-stopping")) == 5
     conforms("/v1/trials/{trial_id}/{verb}", 202, "POST", trial_id=made[3].id, verb="stop")
     conforms("/v1/sweeps/{sweep_id}/{verb}", 202, "POST", sweep_id=sweep.id, verb="cancel")
     with database.write() as session:
         sweeps.move(session, sweep.id, "cancelled", "because")
     conforms("/v1/sweeps/{sweep_id}", **ids)
     conforms("/v1/sweeps")
+    conforms("/v1/sweeps/{sweep_id}/rerun", 202, "POST", **ids)
     assert rows(database, Sweep) == 1
 
 

@@ -112,7 +112,7 @@ def test_ten_megabytes_are_refused_counted_as_they_come(api: httpx.Client, datab
 
 def test_the_frameworks_errors_are_problems_too(api: httpx.Client) -> None:
     assert "/nowhere" in problem(api.get("/nowhere"), 404)["detail"]
-    wrong_method = api.delete("/v1/sweeps/sw0123456789")
+    wrong_method = api.delete("/v1/sweeps/sw0123456789/report")
     problem(wrong_method, 405)
     assert wrong_method.headers["allow"] == "GET"
     assert problem(api.post("/v1/sweeps/sw0123456789/explode"), 422)["errors"][0]["allowed"] == (

@@ -138,9 +138,29 @@ def test_catalogue_lists_tasks_and_samplers(api: httpx.Client) -> None:
     assert tasks["digits"]["metrics"] == {"loss": "minimize", "accuracy": "maximize"}
     assert tasks["adding"]["json_schema"]["properties"]["length"]["maximum"] == 100_000
     for sampler in api.get("/v1/samplers").json():
-        trials = {"trials": 2} if sampler["name"] == "random" else {}
+        trials = {"trials": 2} if sampler["takes_trials"] else {}
+        options = {name: field["default"] for name, field in sampler["options"].get("properties", {}).items()}
+        assert sampler["use_when"]
         space = {"model.margin": {"values": [0.01]}}
-        parse_sweep({"task": {"name": "digits"}, "space": space, "search": {"sampler": sampler["name"], **trials}})
+        parse_sweep(
+            {
+                "task": {"name": "digits"},
+                "space": space,
+                "search": {"sampler": sampler["name"], "options": options, **trials},
+            }
+        )
+
+
+def test_catalogue_lists_the_rules_of_early_stopping_with_their_options(api: httpx.Client) -> None:
+    rules = {rule["name"]: rule for rule in api.get("/v1/early-stopping").json()}
+    assert list(rules) == ["asha", "hyperband", "median", "patience", "threshold"]
+    assert rules["threshold"]["json_schema"]["required"] == ["kind", "threshold"]
+    assert rules["asha"]["json_schema"]["properties"].keys() == {"kind", "min_steps", "reduction"}
+    assert all(rule["summary"] for rule in rules.values())
+    for name in rules:
+        options = {"threshold": 0.5} if name == "threshold" else {}
+        space = {"model.margin": {"values": [0.01]}}
+        parse_sweep({"task": {"name": "digits"}, "space": space, "early_stopping": {"kind": name, **options}})
 
 
 def test_the_schema_describes_the_posted_sweep_and_resolves(api: httpx.Client) -> None:
@@ -207,7 +227,7 @@ def test_creating_the_app_opens_nothing() -> None:
 def test_the_api_imports_no_heavy_library() -> None:
     code = (
         "import sys, service.api.app, service.api.__main__, service.client\n"
-        "print(*{'torch', 'ray', 'mlflow'} & set(sys.modules))"
+        "print(*{'torch', 'ray', 'mlflow', 'optuna', 'scipy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")

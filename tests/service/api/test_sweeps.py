@@ -274,6 +274,31 @@ def test_trials_page_by_page(api: httpx.Client, database: Database, running: Run
     assert wrong.status_code == 422
 
 
+def test_trials_without_a_result_come_last_on_every_page(
+    api: httpx.Client, database: Database, running: Running
+) -> None:
+    sweep, made = running
+    objectives, states = (1e300, 0.1, 1e308, 0.2), ("succeeded", "failed", "pruned", "cancelled")
+    with database.write() as session:
+        for trial, value, state in zip(made, objectives, states, strict=True):
+            row = trials.get(session, trial.id)
+            row.objective = value
+            trials.move(session, row, "running")
+            trials.move(session, row, state)
+    found, query = [], {"limit": 1, "sort": "objective"}
+    for _ in range(5):
+        page = api.get(f"/v1/sweeps/{sweep.id}/trials", params=query).json()
+        found += [trial["number"] for trial in page["trials"]]
+        query |= {"cursor": page["next_cursor"]}
+        if page["next_cursor"] is None:
+            break
+    assert found == [0, 2, 1, 3]
+    assert api.get(f"/v1/sweeps/{sweep.id}").json()["best"]["number"] == 0
+    report = api.get(f"/v1/sweeps/{sweep.id}/report").json()
+    assert [trial["number"] for trial in report["leaderboard"]] == [0, 2]
+    assert [place["number"] for place in report["places"]] == [0, 2]
+
+
 def test_report_has_the_grid_of_the_paper(api: httpx.Client, database: Database, new_sweep: NewSweep) -> None:
     space = {
         "model.reflectors": {"values": [2, 4]},

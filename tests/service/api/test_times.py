@@ -59,9 +59,9 @@ def test_every_time_in_every_answer(api: httpx.Client, database: Database, runni
         row = trials.get(session, trial)
         row.objective = 0.5
         trials.move(session, row, "running")
-        sweeps.move(session, sweep.id, "cancelling")
-        trials.move(session, row, "cancelled")
-        sweeps.move(session, sweep.id, "cancelled")
+        sweeps.move(session, sweep.id, "stopping")
+        trials.move(session, row, "pruned")
+        sweeps.move(session, sweep.id, "stopped")
     base = f"/v1/trials/{trial}"
     paths = ["/v1/sweeps", f"/v1/sweeps/{sweep.id}", f"/v1/sweeps/{sweep.id}/trials", f"/v1/sweeps/{sweep.id}/report"]
     paths += [base, f"{base}/metrics", f"{base}/logs", "/v1/cluster", "/health/ready"]

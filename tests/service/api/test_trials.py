@@ -192,6 +192,39 @@ def test_a_trial_that_has_not_succeeded_has_no_model(
     assert f"/v1/trials/{trial.id}/checkpoint" in answer.json()["detail"]
 
 
+def test_the_best_trial_has_a_model_although_it_was_pruned(
+    api: httpx.Client, database: Database, running: tuple[Sweep, list[Trial]]
+) -> None:
+    sweep, made = running
+    with database.write() as session:
+        for trial, loss in zip(made, (0.3, 0.1, 0.2, 0.4), strict=True):
+            row = trials.get(session, trial.id)
+            row.objective = loss
+            projections.put(session, trial.id, "3", f"run{trial.number}")
+            trials.move(session, row, "running")
+            trials.move(session, row, "pruned")
+        projections.put(session, sweep.id, "3", "parent")
+
+    def statuses() -> list[int]:
+        return [api.get(f"/v1/trials/{trial.id}/model").status_code for trial in made]
+
+    def forget() -> None:
+        with database.write() as session:
+            outbox.remove(session, [entry.id for entry in outbox.oldest(session, 1000)])
+
+    forget()
+    assert statuses() == [404] * 4, "the sweep has not ended"
+    with database.write() as session:
+        sweeps.move(session, sweep.id, "succeeded")
+    assert statuses() == [404] * 4, "MLflow has not been told"
+    forget()
+    assert statuses() == [404, 200, 404, 404]
+    assert "runs:/run1/model" in api.get(f"/v1/trials/{made[1].id}/model").json()["snippet"]
+    with database.write() as session:
+        projections.note_lack(session, sweep.id, "its best model is not in the model registry")
+    assert statuses() == [404] * 4
+
+
 def test_how_to_load_a_model_of_tokens(
     api: httpx.Client, database: Database, new_sweep: Callable[..., Sweep], with_model: Callable[[str], None]
 ) -> None:

@@ -329,3 +329,46 @@ def test_a_trial_whose_files_cannot_be_removed_does_not_hold_up_the_others(
     keeper.collect()  # the round of all trials ends here, and the next one begins with the first
     keeper.collect()
     assert first.steps == [20, 40]
+
+
+def test_nothing_is_removed_of_a_trial_that_is_run_again_at_that_moment(
+    stored: Store, keeper: CheckpointKeeper, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial has been chosen, and then a user has it run again and its runner writes a checkpoint."""
+    trial = stored(checkpoints={"keep": []})
+    trial.end()
+    listing = checkpoint_keeper.steps_in
+
+    def rerun_meanwhile(folder: Path) -> list[int]:
+        found = listing(folder)
+        with database.write() as session:
+            row = session.get_one(Trial, trial.id)
+            if row.ended_at is not None:
+                row.state, row.ended_at = "running", None
+                trial.write(50)
+        return found
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(checkpoint_keeper, "steps_in", rerun_meanwhile)
+        keeper.collect()
+    assert trial.steps == [*STEPS, 50]
+    assert list(trial.known) == list(STEPS)
+    keeper.collect()
+    assert trial.steps == [*STEPS, 50]
+    trial.end()
+    keeper.collect()
+    assert trial.steps == []
+
+
+def test_a_trial_that_waits_for_mlflow_and_is_run_again_is_left_alone(
+    stored: Store, keeper: CheckpointKeeper, database: Database
+) -> None:
+    trial = stored(checkpoints={"keep": []})
+    trial.end(told=False)
+    keeper.collect()
+    trial.tell()
+    with database.write() as session:
+        row = session.get_one(Trial, trial.id)
+        row.state, row.ended_at = "running", None
+    keeper.collect()
+    assert trial.steps == list(STEPS)

@@ -21,6 +21,7 @@ from service.controller.guard import MAX_CONSECUTIVE_ERRORS, MIN_SECONDS, SweepG
 from service.settings import ControllerSettings
 from service.store import sweeps
 from service.store.database import Database, LeadLost, is_unavailable
+from service.store.errors import NotFound
 from service.store.tables import Sweep
 from workers.protocol import Poll
 
@@ -168,3 +169,17 @@ def test_of_the_packs_of_a_sweep_that_fails_nothing_is_kept(
     assert "trains on" in str(context.checkpoint_store.problem)
     SweepGuard(context).run(sweep.id, "launch", raising(InvalidDocument("it is not valid")))
     assert "trains on" not in str(context.checkpoint_store.problem)
+
+
+def test_a_sweep_that_was_deleted_after_it_was_chosen_is_passed_over(
+    context: ReconcileContext, database: Database, new_sweep: Callable[..., Sweep], clock: Clock, caplog: Any
+) -> None:
+    guard, sweep = SweepGuard(context), new_sweep()
+    for _ in range(2 * MAX_CONSECUTIVE_ERRORS):
+        clock.now += MIN_SECONDS
+        guard.run(sweep.id, "advance", raising(NotFound("sweep", sweep.id)))
+    assert caplog.records == []
+    guard.run(sweep.id, "advance", raising(NotFound("pack", "p")))
+    assert len(caplog.records) == 1
+    with database.read() as session:
+        assert sweeps.get(session, sweep.id).state == "queued"

@@ -137,6 +137,25 @@ def test_the_objective_is_that_of_the_best_checkpoint(
     ]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_an_objective_that_is_not_finite_is_not_taken_over(
+    database: Database, expanded: Any, launched: Any, store: Any, value: float
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0)
+    (trial,) = pack.trial_ids
+
+    def found() -> tuple[float | None, int | None]:
+        with database.read() as session:
+            row = session.get_one(Trial, trial)
+            return row.objective, row.best_step
+
+    store(pack, spec, [checkpointed(1, trial, 10, value, best=True)])
+    assert found() == (None, None)
+    store(pack, spec, [checkpointed(2, trial, 20, 0.5, best=True), checkpointed(3, trial, 30, value, best=True)])
+    assert found() == (0.5, 20)
+
+
 @pytest.mark.parametrize(
     ("outcome", "cause", "retries", "state"),
     [

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.controller import launching, lost_packs, retry_pauses, scheduling, sweep_lifecycle
+from service.controller.advancing import SweepAdvancer
 from service.controller.cluster import Cluster, Node
 from service.controller.context import InvalidDocument, ReconcileContext
 from service.controller.guard import SweepGuard
@@ -15,8 +16,9 @@ from service.controller.launching import PackLauncher
 from service.controller.polling import RunnerPoller
 from service.controller.runner_requests import PollResult
 from service.settings import ControllerSettings
-from service.store import attempts, owners, packs, sweeps, trials
+from service.store import attempts, owners, packs, reopening, sweeps, trials
 from service.store.database import Database
+from service.store.sweep_summary import facts_of
 from service.store.tables import Pack, Sweep
 from workers.protocol import Poll
 from workers.spec.sweep import RetriesSpec, SweepSpec
@@ -181,5 +183,55 @@ def test_an_answer_does_not_bring_back_a_pack_whose_sweep_has_failed(
     with database.write(term) as session:
         sweep_lifecycle.fail(session, sweep.id, "it cannot go on")
     answer = Poll(state="running", reports=[], progress={})
-    RunnerPoller(context, SweepGuard(context), launch.launcher.refiller)._handle(PollResult(pack.id, answer), pack, "its-runner")
+    RunnerPoller(context, SweepGuard(context), launch.launcher.refiller)._handle(
+        PollResult(pack.id, answer), pack, "its-runner"
+    )
     assert not open_packs(database)
+
+
+def test_a_trial_that_is_run_again_waits_for_no_pause_and_for_no_former_pack_mate(
+    database: Database, expanded: Expanded, launch: Launches
+) -> None:
+    """Three failures of the infrastructure in a row are followed by a pause of 45 seconds, but not after a rerun."""
+    sweep, _ = expanded(resources={"pack_size": 2})
+    assert launch() == [sweep.id]
+    with database.write() as session:
+        for pack in packs.open_packs(session):
+            for attempt in attempts.open_of_pack(session, pack.id).values():
+                attempts.end(attempt, "failed", "infrastructure", "no data")
+                trials.move(session, trials.get(session, attempt.trial_id), "failed", "no data")
+            packs.end(pack)
+        sweep_lifecycle.settle(session, sweep.id)
+    with database.write() as session:
+        reopening.rerun(session, sweep.id)
+    launch()
+    with database.read() as session:
+        assert {trial.state for trial in trials.page(session, sweep.id)} == {"running"}
+        numbers = [attempt.number for attempt in attempts.of_trial(session, f"{sweep.id}-0000")]
+        assert numbers == [1, 2]
+        assert [
+            attempt.number for attempt in attempts.histories(session, [f"{sweep.id}-0000"])[f"{sweep.id}-0000"]
+        ] == [2]
+        assert attempts.with_first_cause(session, f"{sweep.id}-0000", "now") == "now"
+
+
+def test_a_sweep_that_is_extended_while_it_runs_gets_its_trials(
+    database: Database, url: str, term: int, expanded: Expanded
+) -> None:
+    """The controller has parsed the document before, and must not go on with that."""
+    sweep, spec = expanded(
+        search={"sampler": "random", "trials": 2}, space={"model.margin": {"low": 0.01, "high": 0.1}}
+    )
+    context = ReconcileContext(
+        database, ObedientCluster("127.0.0.1:1", "test"), ControllerSettings(database_url=url), term
+    )
+    advancer = SweepAdvancer(context)
+    advancer.advance(sweep.id)
+    larger = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": 5})})
+    with database.write() as session:
+        row = sweeps.get_locked(session, sweep.id)
+        reopening.extend(session, row, larger.model_dump(mode="json"), 5, facts_of(larger), 1000)
+    advancer.advance(sweep.id)
+    with database.read() as session:
+        assert trials.count(session, sweep.id) == 5
+        assert context.spec(session, sweep.id).search.trials == 5

@@ -10,6 +10,7 @@ from service.controller import sweep_lifecycle
 from service.store import sweeps, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial
+from workers.protocol import divergence
 
 
 @pytest.fixture
@@ -67,6 +68,52 @@ def test_a_failed_sweep_names_the_cause(expanded: Any, settle: Any) -> None:
 def test_pruned_without_a_result_is_no_success(expanded: Any, settle: Any) -> None:
     sweep, _ = expanded()
     assert settle(sweep, ["pruned"] * 4, objective=None).state == "failed"
+
+
+@pytest.mark.parametrize("objective", [float("nan"), float("inf"), None])
+def test_an_objective_that_is_not_finite_is_no_result(expanded: Any, settle: Any, objective: float | None) -> None:
+    sweep, _ = expanded()
+    assert settle(sweep, ["pruned"] * 4, objective=objective).state == "failed"
+
+
+STEPS = (30, 20, 40, 20)
+
+
+def fail_all(database: Database, term: int, sweep: Sweep, reasons: list[str]) -> Sweep:
+    """End the trials as failed for their reasons, and settle and return their sweep."""
+    with database.write(term) as session:
+        for number, reason in enumerate(reasons):
+            trial = session.get_one(Trial, f"{sweep.id}-{number:04d}")
+            trial.objective = 0.5
+            trials.move(session, trial, "running")
+            trials.move(session, trial, "failed", reason)
+        sweep_lifecycle.settle(session, sweep.id)
+        return sweeps.get(session, sweep.id)
+
+
+def test_a_sweep_whose_numbers_are_all_nan_says_so_and_names_the_first_step(
+    database: Database, term: int, expanded: Any
+) -> None:
+    sweep, _ = expanded()
+    values = (float("nan"), float("inf"), float("-inf"), float("nan"))
+    reasons = [divergence("val/loss", value, step, "a hint") for value, step in zip(values, STEPS, strict=True)]
+    reasons[3] += "; attempt 1 was the first to go wrong: its process was lost at step 5"
+    ended = fail_all(database, term, sweep, reasons)
+    assert (ended.state, ended.reason) == (
+        "failed",
+        "the numbers of all trials (4) became NaN or infinite, first at step 20: "
+        "trial 1: val/loss was inf at step 20; a hint",
+    )
+
+
+def test_a_sweep_with_another_failure_does_not_say_that_all_numbers_are_nan(
+    database: Database, term: int, expanded: Any
+) -> None:
+    sweep, _ = expanded()
+    reasons = [divergence("val/loss", float("nan"), step, "a hint") for step in STEPS[:3]]
+    ended = fail_all(database, term, sweep, [*reasons, "no such file at step 10;"])
+    assert ended.state == "failed"
+    assert "no trial gave a result (4 failed); trial 0: val/loss was nan at step 30" in str(ended.reason)
 
 
 def test_expanding_twice_makes_each_trial_once(database: Database, term: int, expanded: Any, trials_of: Any) -> None:

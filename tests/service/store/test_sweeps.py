@@ -71,6 +71,7 @@ def test_move_of_every_pair(database: Database, new_sweep: NewSweep, before: Swe
     assert (row.ended_at is not None) == (to in SWEEP_ENDED)
     assert kinds(database, id) == ["sweep.queued", f"sweep.{to}"]
     expected = [("ended", {"state": to, "reason": "because", "at": row.ended_at})] if to in SWEEP_ENDED else []
+    expected += [("reopened", {})] if before in SWEEP_ENDED else []
     assert [(entry.kind, entry.payload) for entry in entries] == expected
 
 

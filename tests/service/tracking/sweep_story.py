@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from service.controller import sweep_lifecycle
+from service.states import TrialState
 from service.store import checkpoints, components, outbox, projections, reports, trials
 from service.store.database import Database
 from service.store.tables import Component, Projection, Sweep, Trial, TrialCheckpoint
@@ -49,11 +50,11 @@ class SweepStory:
                     outbox.checkpoint_written(session, self.id, found)
                 trial.objective, trial.best_step, trial.step = loss, step, step
 
-    def end(self, *numbers: int) -> None:
-        """Some trials, or all, succeed; the sweep ends with the last of them."""
+    def end(self, *numbers: int, state: TrialState = "succeeded") -> None:
+        """Some trials, or all, end in a state; the sweep ends with the last of them."""
         with self._database.write() as session:
             for number in numbers or range(len(self.trials)):
-                trials.move(session, session.get_one(Trial, self.trials[number]), "succeeded")
+                trials.move(session, session.get_one(Trial, self.trials[number]), state)
             sweep_lifecycle.settle(session, self.id)
 
     def checkpoint(self, number: int, step: int) -> Path:

@@ -17,7 +17,7 @@ from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import checkpoints, components, leases, outbox, projections, reports, sweeps, trials
 from service.store.database import Database
-from service.store.tables import OutboxEntry, Sweep, TrialCheckpoint
+from service.store.tables import OutboxEntry, Sweep, Trial, TrialCheckpoint
 from service.tracking import diagnostic_plots, logged_models, plots, sweep_results
 from service.tracking.mlflow_health import Probe
 from service.tracking.mlflow_runs import STATUS, Runs
@@ -115,6 +115,25 @@ def test_the_leaderboard_is_in_order(database: Database, ended: Any) -> None:
         board = sweep_results.leaderboard(sweep_results.read(session, sweep.id))
     assert [row["trial"] for row in board["trials"]] == [3, 2, 1, 0]
     assert board["trials"][0]["params"] == {"model.reflectors": 4, "model.margin": 0.1}
+
+
+def test_what_has_no_result_is_last_on_the_leaderboard_in_no_plot_and_never_the_best(
+    database: Database, ended: Any
+) -> None:
+    sweep = ended()
+    states = {0: "pruned", 1: "succeeded", 2: "cancelled", 3: "failed"}
+    with database.write() as session:
+        for number, state in states.items():
+            session.get_one(Trial, f"{sweep.id}-{number:04d}").state = state
+    with database.read() as session:
+        found = sweep_results.read(session, sweep.id)
+        best = trials.best(session, sweep.id, "minimize")
+    assert [row["trial"] for row in sweep_results.leaderboard(found)["trials"]] == [1, 0, 2, 3]
+    assert [result.trial.number for result, _ in found.scored] == [1, 0]
+    assert found.best is not None
+    assert best is not None
+    assert found.best.trial.number == best.number == 1
+    assert plots.results(found).startswith(PNG)
 
 
 def test_refilling_puts_everything_back_with_the_same_times(database: Database, ended: Any) -> None:

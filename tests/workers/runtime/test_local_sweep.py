@@ -55,6 +55,17 @@ def test_every_trial_ends_and_its_results_are_on_disk(tmp_path: Path) -> None:
         load(tmp_path / trial["checkpoint"])
 
 
+def test_the_best_trial_is_the_first_of_the_ranking_that_has_a_result(tmp_path: Path) -> None:
+    local = LocalSweep(sweep(), tmp_path, workers=1)
+    assert local.best is None
+    states = ("failed", "succeeded", "pruned", "succeeded")
+    for result, state, loss in zip(local.results, states, (0.1, 0.3, 0.2, 0.2), strict=True):
+        result.state, result.objective = state, loss
+    assert local.best is not None
+    assert local.best.number == 2
+    assert [result.number for result in local.ranked] == [2, 3, 1, 0]
+
+
 def test_a_finished_sweep_is_reported_again_from_its_checkpoints(tmp_path: Path) -> None:
     first = list(LocalSweep(sweep(), tmp_path, workers=1).run())
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}

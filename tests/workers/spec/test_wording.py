@@ -111,7 +111,7 @@ def _refuse(*_: Any) -> Any:
         ("search", ["grid"], 'search: is not an object (given: ["grid"]; allowed: an object)'),
         ("task", 3, "task: is not an object (given: 3; allowed: an object)"),
         ("search", {"trials": "x"}, 'search.trials: is not a whole number (given: "x"; allowed: a whole number)'),
-        ("search", {"trials": 10**5}, "search.trials: is more than 10,000 (given: 100000; allowed: at most 10,000)"),
+        ("search", {"trials": 10**5}, "search.trials: is more than 20,000 (given: 100000; allowed: at most 20,000)"),
         ("training", {"lr": 0}, "training.lr: is not above 0 (given: 0; allowed: above 0)"),
         ("space", {"training.lr": []}, "space.training.lr.values: has no items (given: []; allowed: at least 1 item)"),
         ("name", "", 'name: is empty (given: ""; allowed: at least 1 character)'),

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-
-from workers.spec.samplers.sampler import Observation, Sampler
-from workers.spec.search_space import Params, Range, Scalar, Values
+from workers.spec.samplers.drawing import DrawingSampler, draw_point
+from workers.spec.search_space import Params
 
 
-class RandomSampler(Sampler):
+class RandomSampler(DrawingSampler):
     """Draw every dimension of every trial independently and uniformly, by its logarithm in a logarithmic range."""
 
     summary = "search.trials independent draws; each depends on search.seed and the trial's number alone"
-    takes_trials = True
+    use_when = (
+        "you want a baseline, or many trials at once of which none waits for another; any space, any number of trials"
+    )
 
-    @property
-    def trial_count(self) -> int:
-        """The sweep's ``search.trials``."""
-        return self.trials or 0
-
-    def propose(self, number: int, earlier: Sequence[Observation]) -> Params:
-        """Return the draw of trial ``number``, whatever was drawn before it."""
-        rng = random.Random(f"{self.seed}:{number}")
-        return {path: _draw(dimension, rng) for path, dimension in self.space.items()}
-
-
-def _draw(dimension: Values | Range, rng: random.Random) -> Scalar:
-    """Draw one value of a dimension."""
-    if isinstance(dimension, Values):
-        return rng.choice(dimension.values)
-    if dimension.is_integer and not dimension.log:
-        return rng.randint(int(dimension.low), int(dimension.high))
-    return dimension.at(rng.random())
+    def draw(self, number: int, attempt: int) -> Params:
+        """Return the draw of trial ``number``, whatever was drawn for others."""
+        return draw_point(tuple(self.space.items()), self.seed, number, attempt)

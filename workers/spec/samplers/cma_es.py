@@ -1,0 +1,55 @@
+"""CMA-ES: generations of points from a normal distribution that moves and changes its shape (Optuna, cmaes)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from workers.spec.samplers.learning import LearningOptions, LearningSampler
+from workers.spec.samplers.sampler import Unsuited
+from workers.spec.search_space import Range, Values
+
+
+class CMAOptions(LearningOptions):
+    """Options of CMA-ES."""
+
+    startup_trials: int = Field(
+        default=1, ge=1, le=1000, description="results that are needed before it learns; until then points are random"
+    )
+    population: int | None = Field(
+        default=None, ge=4, le=1000, description="points of a generation; default: 4 + 3 ln(number of dimensions)"
+    )
+
+
+class CMAESSampler(LearningSampler):
+    """Covariance matrix adaptation evolution strategy (Hansen and Ostermeier 2001)."""
+
+    summary = "learns a normal distribution of good points, generation after generation (CMA-ES, by Optuna and cmaes)"
+    use_when = "all dimensions are numbers, better near the best point, and there are a hundred trials or more"
+    max_trials = 5_000
+    draws_again = 100
+    # the state of the distribution is in the trials, and each trial belongs to a generation
+    replays = True
+    Options = CMAOptions
+
+    def optuna_sampler(self, seed: int) -> Any:
+        """Return Optuna's sampler, seeded for one proposal."""
+        from optuna.samplers import CmaEsSampler as OptunaCMAES
+
+        assert isinstance(self.options, CMAOptions)
+        return OptunaCMAES(
+            seed=seed,
+            n_startup_trials=self.options.startup_trials,
+            popsize=self.options.population,
+            warn_independent_sampling=False,
+        )
+
+    @classmethod
+    def unsuited(cls, dimension: Values | Range) -> Unsuited | None:
+        """Return why a dimension is not searched: its values have no order, or it does not always exist."""
+        if dimension.when:
+            return Unsuited("when", "sampler cma_es needs dimensions that always exist", "leave when out, or use tpe")
+        if isinstance(dimension, Values) and not dimension.is_numeric:
+            return Unsuited("values", "sampler cma_es needs numbers, which have an order", "numbers, or sampler tpe")
+        return None
