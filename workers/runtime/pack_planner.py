@@ -73,7 +73,7 @@ def even_size(trial: TrialSpec, count: int, pack_size: int | Literal["auto"], wo
     largest = largest_size(trial, pack_size, gpus)
     if pack_size != "auto":
         return largest
-    rounds = math.ceil(count / (workers * largest))
+    rounds = max(1, math.ceil(count / (workers * largest)))
     return max(1, math.ceil(count / (workers * rounds)))
 
 
