@@ -96,7 +96,7 @@ def main() -> None:
     header, rows, shown = machine.describe("torch", "optuna"), [], []
     for task in options.tasks:
         for seed in range(1 if options.quick else options.seeds):
-            full, searched, found = compare(task, seed, quick=options.quick)
+            full, searched, found = compare(task, seed, options.out, quick=options.quick)
             rows += found
             shown.append({"task": task, "seed": seed, "grid": vars(full), "search": vars(searched)})
             results.show(found)
@@ -107,9 +107,18 @@ def main() -> None:
     results.show(rows, header)
 
 
-def compare(task: str, seed: int, *, quick: bool) -> tuple[BestSoFar, BestSoFar, list[Row]]:
-    """Return the progress of the grid and of the search on one task, and their row."""
-    full = train_all(sweep_of(task, seed, {"sampler": "grid"}, quick=quick))
+def compare(task: str, seed: int, folder: Path, *, quick: bool) -> tuple[BestSoFar, BestSoFar, list[Row]]:
+    """Return the progress of the grid and of the search on one task, and their row.
+
+    The grid's progress is kept in a file in ``folder``, and read from there the next time.
+    """
+    kept = folder / f"bench-search-grid-{task}-{seed}{'-quick' if quick else ''}.json"
+    if kept.exists():
+        full = BestSoFar(**json.loads(kept.read_bytes()))
+    else:
+        full = train_all(sweep_of(task, seed, {"sampler": "grid"}, quick=quick))
+        folder.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(vars(full)))
     options = {"startup_trials": STARTUP, "concurrent": CONCURRENT}
     learning = {"sampler": "tpe", "seed": seed, "trials": TRIALS, "options": options}
     sweep = sweep_of(task, seed, learning, quick=quick)

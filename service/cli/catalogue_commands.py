@@ -110,15 +110,12 @@ EXAMPLE_OF = {
 
 
 def _known(name: str) -> str:
-    import difflib
-
     from workers.tasks import TASKS
+    from workers.wording import one_of
 
     if name in TASKS:
         return name
-    close = difflib.get_close_matches(name, TASKS, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise UserError(f"there is no task {name!r}; {hint}The tasks are {', '.join(TASKS)}")
+    raise UserError(f"there is no task {name!r}; {one_of(name, TASKS)}")
 
 
 def _described(about: dict[str, Any], *, required: bool) -> str:

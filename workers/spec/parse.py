@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -20,14 +19,14 @@ from workers.spec.field_errors import MAX_LETTERS, MAX_SHOWN, field_errors, shor
 from workers.spec.model import ModelSpec
 from workers.spec.resolve_data import add_dataset_info, check_files, fill_swept_fields
 from workers.spec.samplers import SAMPLERS
-from workers.spec.search_checks import count_errors, enqueue_errors, no_valid_point, search_errors
+from workers.spec.search_checks import count_errors, enqueue_errors, no_valid_point, repeat_errors, search_errors
 from workers.spec.search_space import Range, Values
 from workers.spec.sweep import SweepSpec
 from workers.spec.training import TrainingSpec
 from workers.spec.trial import TrialSpec
 from workers.tasks import Task
 from workers.tasks.dataset_info import DatasetTask
-from workers.wording import describe
+from workers.wording import describe, one_of
 
 
 def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
@@ -50,6 +49,7 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
     for further in (
         search_errors(sweep, fields),
         enqueue_errors(sweep),
+        repeat_errors(sweep),
         count_errors(sweep),
         early_stopping_errors(sweep),
     ):
@@ -121,9 +121,9 @@ def _space_errors(sweep: SweepSpec, fields: Mapping[str, FieldInfo]) -> Iterator
     sampler = SAMPLERS[sweep.search.sampler]
     for path, dimension in sweep.space.items():
         if path not in fields:
-            close = difflib.get_close_matches(path, fields, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            problem, allowed = "is not a field that can be swept", f"{hint}one of {', '.join(fields)}"
+            problem, allowed = "is not a field that can be swept", one_of(path, fields)
+            if path == "task.name":
+                problem, allowed = "cannot be swept", "submit one sweep for each task"
             yield FieldError(f"space.{path}"[:MAX_LETTERS], shorten(path), problem, allowed)
             continue
         unsuited = sampler.unsuited(dimension)
