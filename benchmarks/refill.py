@@ -49,12 +49,12 @@ CPUS = 2
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """The variable by which Ray's processes listen on, and connect to, 127.0.0.1 alone, if it is 0."""
 
-Values = dict[tuple[int, int], dict[str, float]]
+ReportedValues = dict[tuple[int, int], dict[str, float]]
 """The metrics of reports by the number of the trial and the step."""
 
 
 @dataclass(frozen=True)
-class Run:
+class RefillRun:
     """What one run of the sweep took.
 
     Attributes:
@@ -69,7 +69,7 @@ class Run:
     packs: int
     pruned: int
     steps: int
-    values: Values
+    values: ReportedValues
 
 
 def main() -> None:
@@ -122,7 +122,7 @@ def document(trials: int, steps: int) -> dict[str, Any]:
     }
 
 
-def _run(folder: Path, cluster: Cluster, options: argparse.Namespace, refill: bool) -> Run:
+def _run(folder: Path, cluster: Cluster, options: argparse.Namespace, refill: bool) -> RefillRun:
     """Run the sweep on a database of its own; without refill, packs train the trials with which they began alone."""
     folder.mkdir()
     url = f"sqlite:///{folder / 'database.db'}"
@@ -157,7 +157,7 @@ def _ended(database: Database, sweep_id: str) -> bool:
         return sweeps.get(session, sweep_id).state in SWEEP_ENDED
 
 
-def _collect(database: Database, seconds: float) -> Run:
+def _collect(database: Database, seconds: float) -> RefillRun:
     with database.read() as session:
         numbers = {trial.id: trial for trial in session.scalars(select(Trial))}
         values = {
@@ -168,10 +168,10 @@ def _collect(database: Database, seconds: float) -> Run:
         }
         packs = session.scalar(select(func.count()).select_from(Pack)) or 0
     pruned = sum(trial.state == "pruned" for trial in numbers.values())
-    return Run(seconds, packs, pruned, sum(trial.step for trial in numbers.values()), values)
+    return RefillRun(seconds, packs, pruned, sum(trial.step for trial in numbers.values()), values)
 
 
-def _row(pairs: Sequence[tuple[Run, Run]], options: argparse.Namespace) -> Row:
+def _row(pairs: Sequence[tuple[RefillRun, RefillRun]], options: argparse.Namespace) -> Row:
     ours, theirs = median(own.seconds for own, _ in pairs), median(other.seconds for _, other in pairs)
     own, other = pairs[0]
     for key in own.values.keys() & other.values.keys():

@@ -14,7 +14,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -28,23 +27,11 @@ from workers.training.pack import StepOptions, TrainingPack
 from workers.training.records import Readings
 from workers.training.trainer_events import Failed, Finished, Reported, TrainerEvent
 from workers.training.training_state import TrainingState
+from workers.training.trial_clock import TrialClock
 
 log = logging.getLogger(__name__)
 
 NORM = "the norm of the gradient"
-
-
-@dataclass
-class _Clock:
-    """The training time of one trial.
-
-    ``steps`` and ``seconds`` count from its last report in this attempt; ``total`` is in seconds, with evaluations and
-    earlier attempts.
-    """
-
-    steps: int
-    seconds: float
-    total: float
 
 
 class Trainer:
@@ -92,7 +79,7 @@ class Trainer:
         self._largest = largest or sys.maxsize
         self._training = states[0].spec.training
         self._live = [i for i, state in enumerate(states) if not self._is_done(i)]
-        self._clocks = {i: _Clock(0, 0.0, _trained_seconds(state.history)) for i, state in enumerate(states)}
+        self._clocks = {i: TrialClock.of(state.history) for i, state in enumerate(states)}
         self._rows: dict[int, int] = {}
         self._pack: TrainingPack
         self._uncounted = 0
@@ -106,7 +93,7 @@ class Trainer:
     def add(self, state: TrainingState) -> int:
         """Add a trial of the same shape key, and return its number. It is trained from the step of its state on."""
         trial, self._added = self._added, self._added + 1
-        self._states[trial], self._clocks[trial] = state, _Clock(0, 0.0, _trained_seconds(state.history))
+        self._states[trial], self._clocks[trial] = state, TrialClock.of(state.history)
         if not state.done:
             self._live.append(trial)
         return trial
@@ -188,8 +175,7 @@ class Trainer:
         done, self._uncounted = self._uncounted, 0
         for trial in self._packed:
             self._states[trial].step += done
-            clock = self._clocks[trial]
-            clock.steps, clock.seconds, clock.total = clock.steps + done, clock.seconds + seconds, clock.total + seconds
+            self._clocks[trial].count(done, seconds)
 
     def _divide(self, problem: str, started: float) -> list[TrainerEvent]:
         """Go on with half of the pack after a step for which memory was too short; the other half waits.
@@ -292,10 +278,7 @@ class Trainer:
             values["grad/ratio"] = found.h0_norm / found.hT_norm
         if found.spectrum_distance is not None:
             values["spectral/margin"] = found.spectrum_distance
-        clock = self._clocks[trial]
-        values["throughput/sequences_per_s"] = clock.steps * self._training.batch_size / max(clock.seconds, 1e-9)
-        values["time/wall_s"] = clock.total
-        clock.steps, clock.seconds = 0, 0.0
+        values |= self._clocks[trial].read(self._training.batch_size)
         self._pack.clear_loss(self._rows[trial])
         return values
 
@@ -371,7 +354,3 @@ class Trainer:
         if len(counts) < self._largest:
             counts += [self._steps_until_entry(i) for i in self._waiting]
         return min(counts)
-
-
-def _trained_seconds(history: Sequence[MetricsAtStep]) -> float:
-    return history[-1].values.get("time/wall_s", 0.0) if history else 0.0

@@ -136,7 +136,7 @@ def check_compaction(name: str) -> None:
 
 
 def check_refill(name: str) -> None:
-    """A trial takes a row in place, within a graph that was captured, with the bits of eager steps and of a new pack."""
+    """A trial takes a row in place, within a captured graph, and has the bits of eager steps and of a new pack."""
     specs, found = specs_of(name, 4), []
     for graph, in_place in ((True, True), (False, True), (False, False)):
         trainer = trainer_of(specs[:3], graph=graph)
