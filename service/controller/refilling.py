@@ -55,14 +55,23 @@ class _Round:
         open: The ids of the trials of each started pack that have not ended.
         capacity: What is free on the cluster for the sweeps that come.
         spent: The sweeps whose owners may run no further trial now.
-        blocked: Whether a sweep waits for room. The sweeps after it get no new trials.
+        wanted: What the first sweep that waits for room needs; None if none does. Those after it get no new trials.
     """
 
     packs: Mapping[str, list[Pack]]
     open: dict[str, set[str]]
     capacity: Capacity
     spent: set[str]
-    blocked: bool = False
+    wanted: ResourcesSpec | None = None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a sweep waits for room."""
+        return self.wanted is not None
+
+    def block(self, needs: ResourcesSpec) -> None:
+        """Note that a sweep waits for room for a pack."""
+        self.wanted = self.wanted or needs
 
 
 class PackRefiller:
@@ -151,7 +160,8 @@ class PackRefiller:
             needs = self._context.resources(session, sweep.id)
             if not round_.capacity.can_ever_hold(needs) or not self._waits(session, sweep.id):
                 return
-        round_.blocked = not round_.capacity.free_packs(needs)
+        if not round_.capacity.free_packs(needs):
+            round_.block(needs)
         round_.capacity = Capacity(round_.capacity.nodes, 0.0, 0.0)
 
     def _waits(self, session: Session, sweep_id: str) -> bool:
@@ -169,14 +179,15 @@ class PackRefiller:
             free = sum(pack.free(needs) for pack in live)
             room = bool(round_.capacity.free_packs(needs)) or not round_.capacity.can_ever_hold(needs)
             if not free:
-                round_.blocked |= not room and self._waits(session, sweep.id)
+                if not room and self._waits(session, sweep.id):
+                    round_.block(needs)
                 return
             waiting = self._candidates(session, sweep.id, round_.blocked)
             histories = attempts.histories(session, [trial.id for trial in waiting])
             joining = [trial for trial in waiting if free_places.may_join(histories.get(trial.id, []))]
             others = [trial for trial in waiting if trial not in joining]
             if not room and any(self._pauses.is_over(histories[trial.id]) for trial in others):
-                round_.blocked = True  # those that had begun do not wait for those that have not
+                round_.block(needs)  # those that had begun do not wait for those that have not
                 joining = [trial for trial in joining if trial.id in histories]
             allowed = quotas.within(session, sweep.id, joining)
             specs = {trial.id: spec for trial in allowed if (spec := self._context.plan(session, trial).spec)}
@@ -186,7 +197,8 @@ class PackRefiller:
             if given.get(pack.id):
                 self._give(pack, given[pack.id], round_)
         left = len(specs) - sum(len(trial_ids) for trial_ids in given.values())
-        round_.blocked |= not room and left > 0
+        if not room and left:
+            round_.block(needs)
 
     def _candidates(self, session: Session, sweep_id: str, movers_alone: bool) -> list[Trial]:
         """Return the waiting trials that may go into a pack, or those alone that come from one."""
@@ -218,7 +230,9 @@ class PackRefiller:
         """Let the trials of a pack go to another one of the sweep, if both are half empty, so that a place is free."""
         assert self._movers is not None
         with self._context.read() as session:
-            needs = self._context.resources(session, sweep_id)
+            needs, wanted = self._context.resources(session, sweep_id), round_.wanted
+            if wanted is None or needs.cpus < wanted.cpus or needs.gpus < wanted.gpus:
+                return  # the place of a pack would not be enough
             found = free_places.to_merge([self._live(session, p, round_.open[p.id], needs) for p in own], needs)
         if found is not None:
             left, kept = found

@@ -370,6 +370,19 @@ def test_half_empty_packs_are_merged_while_another_sweep_waits_and_the_moved_tri
         assert left.id not in {pack.id for pack in now}
 
 
+def test_packs_are_not_merged_for_a_sweep_that_needs_a_larger_place(
+    database: Database, expanded: Any, rounds: Rounds, launched: Any
+) -> None:
+    rounds.cluster.cpus = 2.0
+    sweep, spec = expanded(**(EIGHT | {"search": {"sampler": "random", "trials": 4}}))
+    for numbers in ((0, 1), (2, 3)):
+        pack = launched(sweep, spec, *numbers)
+        rounds.launcher.start_runner(pack)
+        rounds.answers(pack)
+    expanded(**(EIGHT | {"resources": {"cpus": 2.0}}))
+    assert rounds() == []
+
+
 def test_a_refill_is_stored_before_it_is_sent_and_never_twice(
     database: Database, term: int, expanded: Any, rounds: Rounds, end: Any
 ) -> None:
