@@ -43,8 +43,8 @@ from workers.spec.parse import parse_sweep
 
 MOST_SHARE = 0.6
 """The share of the wall time without refill that the sweep may take with it."""
-CLOCK = ("throughput/", "time/")
-"""How the names of metrics begin that depend on the time."""
+CLOCK = ("throughput/", "time/", "system/")
+"""How the names of metrics begin that depend on the time or the machine."""
 CPUS = 2
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """The variable by which Ray's processes listen on, and connect to, 127.0.0.1 alone, if it is 0."""
