@@ -48,7 +48,15 @@ def own() -> Iterator[Simulator]:
 
 def schedule(*faults: Fault) -> Schedule:
     return Schedule(
-        seed=4, cpus=2.0, sweeps=(LONG, OTHER), together=True, standby=False, poison=False, failing=False, faults=faults
+        seed=4,
+        cpus=2.0,
+        sweeps=(LONG, OTHER),
+        together=True,
+        standby=False,
+        poison=False,
+        failing=False,
+        goes_on=False,
+        faults=faults,
     )
 
 

@@ -193,7 +193,11 @@ def test_a_second_runner_tells_all_again_and_goes_on(start: Callable[..., Watche
 def metrics(reports: list[Report]) -> list[tuple[str, int, dict[str, float]]]:
     """Return the metrics that are the same in every attempt: all but the times."""
     return [
-        (r.trial_id, r.step, {k: v for k, v in r.values.items() if not k.startswith(("throughput/", "time/"))})
+        (
+            r.trial_id,
+            r.step,
+            {k: v for k, v in r.values.items() if not k.startswith(("throughput/", "time/", "system/"))},
+        )
         for r in reports
         if isinstance(r, Measured)
     ]
