@@ -16,7 +16,7 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick bench-estimates \
+.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick bench-estimates bench-refill \
 	bench-gpu clean setup lock docs containers
 .DEFAULT_GOAL := help
 
@@ -100,6 +100,9 @@ bench-service: $(READY) ## P6: a whole sweep through the service and through Ray
 bench-load: $(READY) ## L1-L6: the API over a full database, with up to 1,000 clients (ten minutes for each database)
 	$(BIN)/python -m benchmarks.load --database postgresql --workers 2 $(ARGS)
 	$(BIN)/python -m benchmarks.load --database sqlite --workers 1 $(ARGS)
+
+bench-refill: $(READY) ## R1: a sweep with early stopping, with and without refilled packs (ten minutes)
+	$(BIN)/python -m benchmarks.refill $(ARGS)
 
 bench-tick: $(READY) ## T1-T5, Q1-Q3: a tick of the controller while 400 sweeps wait, its memory, and a decision of the queue (ten minutes)
 	$(BIN)/python -m benchmarks.tick

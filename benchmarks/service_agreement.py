@@ -14,7 +14,8 @@ from benchmarks.service_peer_train import Point, train
 from benchmarks.service_peer_tune import config_of, data_of, key, settings_of, starts_of
 from benchmarks.service_sweep import Size
 from workers.training.batches import TaskData
-from workers.training.trainer import Reported, Trainer
+from workers.training.trainer import Trainer
+from workers.training.trainer_events import Reported
 from workers.training.training_state import TrainingState
 
 STEPS = 3

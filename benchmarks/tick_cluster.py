@@ -32,7 +32,8 @@ class FakeRunner:
             reports.append(Measured(seq=seq, trial_id=trial_id, step=step, values=values))
             reports.append(Ended(seq=seq + 1, trial_id=trial_id, step=step, outcome="succeeded"))
         fresh = [report for report in reports if report.seq > after_seq]
-        return _Answer(Poll(state="ended" if self._done else "running", reports=fresh, progress={}).model_dump())
+        progress = {trial.trial_id: 0 for trial in self._trials}
+        return _Answer(Poll(state="ended" if self._done else "running", reports=fresh, progress=progress).model_dump())
 
 
 class _Answer:

@@ -146,6 +146,51 @@ class PackableModule(PretrainedModule):
             values[name] = parameter.detach()[k, ..., :width].clone()
         return self._copy_with(values, (self.slots[k],), None)
 
+    @torch.no_grad()
+    def set_trial(self, k: int, trial: Self) -> None:
+        """Put a separate module in the place of trial k of this pack; values are copied, in place.
+
+        Parameters and the band of singular values stay the tensors that they are, so that an optimiser, or a CUDA graph
+        that was captured with them, goes on with the new trial. A smaller set of reflectors is padded, as by ``pack``.
+
+        Args:
+            k: The place, from 0 to K - 1.
+            trial: A single trial that agrees with this pack in what the trials of a pack must agree in.
+
+        Raises:
+            PackError: If this is not a pack or ``trial`` is one, if k does not lie in [0, K), if the two differ in what
+                must agree, or if ``takes(trial)`` is false.
+        """
+        check_trial(k, self.trials)
+        for name in (*self._shared_options, "spectrum", "training"):
+            if getattr(self, name) != getattr(trial, name):
+                raise PackError(
+                    f"trials of a pack must agree in {name}; found {getattr(self, name)} and {getattr(trial, name)}"
+                )
+        if not self.takes(trial):
+            raise PackError(
+                "the trial does not fit into this pack: it is a pack itself, has more reflectors than the pack has "
+                "room for, or has sigma 0 while no trial of the pack has; make a new pack of all trials"
+            )
+        for name, own in trial.named_parameters():
+            place = getattr(self, name)[k]
+            place.zero_()
+            place[..., : own.shape[-1]].copy_(own)
+        self.slots = (*self.slots[:k], trial.slots[0], *self.slots[k + 1 :])
+        before, after = self._band, self._make_band()
+        for kept, new in zip(before, after, strict=True):
+            if kept is not None:
+                kept.copy_(torch.zeros_like(kept) if new is None else new)
+
+    def takes(self, trial: Self) -> bool:
+        """Return whether ``set_trial`` has room for a single trial: for its reflectors, and for sigma 0 if it has that.
+
+        A pack is made for a band around zero if one of its trials has one.
+        """
+        if trial.trials is not None or (trial.slots[0].sigma == 0 and all(slot.sigma != 0 for slot in self.slots)):
+            return False
+        return all(own.shape[-1] <= getattr(self, name).shape[-1] for name, own in trial.named_parameters())
+
     def reflector_parameters(self) -> Iterator[nn.Parameter]:
         """Return an iterator of the raw reflectors, for a parameter group with a learning rate for them alone."""
         return self._parameters_of("reflector")

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workers.spec.trial import TrialSpec
 
-Outcome = Literal["succeeded", "failed", "pruned", "cancelled", "paused"]
+Outcome = Literal["succeeded", "failed", "pruned", "cancelled", "paused", "moved"]
 Cause = Literal["user", "infrastructure", "memory", "storage"]
 """What a failure needs. ``user``: the user has to change the sweep or its data. ``infrastructure``: another attempt, if
 need be on another machine, can succeed with the same sweep. ``memory``: memory ran out, so that a smaller pack can
@@ -72,6 +72,9 @@ class Assignment(_Message):
     orphan_ttl: float = Field(
         default=600.0, gt=0, description="seconds without a poll after which the runner pauses all trials and exits"
     )
+    idle_seconds: float = Field(
+        default=0.0, ge=0, description="seconds for which the runner waits for others once all of its trials have ended"
+    )
 
 
 class Measured(_Message):
@@ -111,7 +114,8 @@ class Checkpointed(_Message):
 class Ended(_Message):
     """The last report of a trial from this runner.
 
-    The outcome ``paused`` means that a checkpoint was written and that another runner may resume the trial. ``cause``
+    The outcomes ``paused`` and ``moved`` mean that a checkpoint was written and that another runner may resume the
+    trial: one day, or as soon as it has a place in its pack. ``cause``
     is given for the outcome ``failed`` alone. ``reason`` says why a trial ended before its last step, if that is known.
     ``log`` has the last lines of what the runner logged about a failure, such as a traceback.
     """
@@ -165,13 +169,15 @@ class PackTimes(_Message):
 class Poll(_Message):
     """A runner's reply to a poll.
 
-    ``state`` is ``starting`` while data and checkpoints are loaded, and ``ended`` once every trial has ended.
-    ``unsaved`` says why the newest checkpoints of a trial are not on disk yet; None if they are. They are tried again.
-    ``node`` is the id in Ray of the runner's node; None if it is not in Ray, or of an earlier release.
+    ``state`` is ``starting`` while data and checkpoints are loaded, ``idle`` once every trial has ended and the runner
+    waits for others, and ``ended`` once it trains nothing any more, whatever it is sent. ``progress`` has every trial
+    that the runner was given and whose end the controller has not acknowledged; a trial that was sent and is not there
+    has not arrived. ``unsaved`` says why the newest checkpoints of a trial are not on disk yet; None if they are. They
+    are tried again. ``node`` is the id in Ray of the runner's node; None if it is not in Ray, or of an earlier release.
     ``times`` are None before training begins. A runner of an earlier release never gives them.
     """
 
-    state: Literal["starting", "running", "ended"]
+    state: Literal["starting", "running", "idle", "ended"]
     reports: list[Report]
     progress: dict[str, int] = Field(description="optimiser steps done, by trial")
     unsaved: str | None = None
@@ -180,16 +186,22 @@ class Poll(_Message):
 
 
 class Command(_Message):
-    """A request to end trials before their next optimiser step. Trials that have ended already are left as they are.
+    """A request to end trials before their next optimiser step, or to train further ones.
 
-    ``prune`` and ``cancel`` end them with the outcome ``pruned`` or ``cancelled``. ``pause`` first writes a checkpoint
-    of each and then ends it with the outcome ``paused``. ``reason`` is passed on in the trials' ``Ended`` reports.
+    ``prune`` and ``cancel`` end trials with the outcome ``pruned`` or ``cancelled``. ``pause`` and ``move`` first write
+    a checkpoint of each, and then end it with the outcome ``paused`` or ``moved``. Trials that have ended already are
+    left as they are. ``reason`` is passed on in the trials' ``Ended`` reports.
+
+    ``refill`` gives the runner the trials of ``trials``, which have the shape key of the others, and which it trains
+    from their newest checkpoints on. Those that it was given before, or by an earlier command, are ignored: a runner
+    trains a trial once, and never again after it has ended there.
     """
 
     seq: int
-    verb: Literal["prune", "pause", "cancel"]
+    verb: Literal["prune", "pause", "move", "cancel", "refill"]
     trial_ids: list[str]
     reason: str = ""
+    trials: list[AssignedTrial] = []
 
 
 _DIVERGED = re.compile(r".+? was (?:nan|-?inf) at step ([0-9]+);")

@@ -9,7 +9,7 @@ from typing import Literal
 
 from service.store.tables import Pack, Sweep, Trial
 
-RunnerVerb = Literal["prune", "pause", "cancel"]
+RunnerVerb = Literal["prune", "pause", "move", "cancel", "refill"]
 
 RESEND_SECONDS = 5.0
 """An instruction for a trial that has not ended is sent again after this many seconds."""
@@ -21,7 +21,10 @@ GRACE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Instruction:
-    """What a runner has to do with a trial (``prune``, ``pause`` or ``cancel`` it), and why, for a person to read."""
+    """What a runner has to do with a trial, and why, for a person to read.
+
+    It is to ``prune``, ``pause``, ``move`` or ``cancel`` it, or to take it (``refill``); see ``workers.protocol``.
+    """
 
     verb: RunnerVerb
     reason: str

@@ -110,6 +110,21 @@ class ReconcileContext:
         """Drop what is kept of a sweep that has ended."""
         self.new_metrics.discard(sweep_id)
 
+    def end_runner(self, pack_id: str, name: str) -> None:
+        """End the runner of a pack that has ended in the database: it would leave by itself, but others need its CPUs.
+
+        Args:
+            pack_id: The pack.
+            name: The name of its runner in Ray.
+
+        Raises:
+            ClusterUnreachable: If the cluster is gone.
+        """
+        self.ended = True
+        self.runners.end(pack_id, name)
+        self.command_log.forget(pack_id)
+        self.checkpoint_store.forget(pack_id)
+
     def mark_lost(self, pack: Pack, domain: FailureDomain, reason: str, last_words: str = "") -> None:
         """End a pack whose runner is gone, in a separate transaction, and move its unfinished trials on.
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from sqlalchemy.orm import Session
+
+from service.controller.context import ReconcileContext
+from service.store import cost_samples, trials
 from service.store.tables import Pack
 from workers.protocol import PackTimes
 from workers.spec.cost import MeasuredCost, cost_shape, multiply_adds
@@ -14,6 +18,21 @@ FEWEST_STEPS = 5
 """Fewer steps say too little."""
 LONGEST_START = 600.0
 """A pack that began later waited for something else, such as room in Ray."""
+
+
+def keep_costs(context: ReconcileContext, session: Session, pack: Pack, times: PackTimes | None) -> None:
+    """Store what a pack that has ended has cost, for the estimates of others.
+
+    Args:
+        context: What the steps of a tick share.
+        session: A session in a write transaction.
+        pack: The pack.
+        times: What its runner has measured; None if it is of an earlier release.
+    """
+    found = trials.some(session, pack.trial_ids)
+    specs = [plan.spec for trial in found if (plan := context.plan(session, trial)).spec is not None]
+    if times is not None and specs:
+        cost_samples.add(session, measured_costs(pack, times, specs))
 
 
 def measured_costs(pack: Pack, times: PackTimes, trials: Sequence[TrialSpec]) -> list[MeasuredCost]:

@@ -172,8 +172,9 @@ class FairShare:
         self._preemptions = 0
         self._levels: dict[int, _Level] = {}
         top = max((sweep.priority for sweep in queue), default=0)
-        for sweep in queue:
-            self._put(sweep, self._level_of(sweep, now, top))
+        self._queued = {sweep.id: (sweep, self._level_of(sweep, now, top)) for sweep in queue}
+        for sweep, level in self._queued.values():
+            self._put(sweep, level)
 
     def turn(self) -> Turn | None:
         """Return the sweep that comes next; None if no sweep can start or wait for a pack any more."""
@@ -217,6 +218,35 @@ class FairShare:
         self._preemptions += bool(victims)
         self._comes_again(sweep, trials)
         return victims
+
+    def heir(self, holder: QueuedSweep) -> QueuedSweep | None:
+        """Return the sweep that waits for room and would get the place of a pack of another one, were that over.
+
+        It is the first in line if it comes before the holder of the pack: by its level, or as an equal by a share of
+        its owner, or among sweeps of one owner by its own, that is at most the holder's without the pack. The holder
+        then gives its pack no further trials. None if no sweep waits, or if the place is of no use to the first one.
+
+        Args:
+            holder: The sweep of the pack; ``since`` and ``max_parallel`` do not count.
+        """
+        in_line = (other for other, wait in self.waiting.items() if wait.in_line and other != holder.id)
+        first = next(in_line, None)
+        if first is None:
+            return None
+        sweep, level = self._queued[first]
+        if level != holder.priority:
+            comes_first = level > holder.priority
+        elif sweep.owner != holder.owner:
+            theirs = self._of_owner[holder.owner].share - self._share_of_pack(holder.needs)
+            comes_first = self._share_of(sweep.owner) <= theirs / self._rules_of(holder.owner).weight + EXACT
+        else:
+            own = self._of_sweep[holder.id].share - self._share_of_pack(holder.needs)
+            comes_first = self._of_sweep[sweep.id].share <= own + EXACT
+        of_use = bool(holder.needs.gpus) or not sweep.needs.gpus
+        return sweep if comes_first and of_use else None
+
+    def _share_of_pack(self, needs: Needs) -> float:
+        return max(needs.cpus / self._total[0], needs.gpus / self._total[1], needs.memory / self._total[2])
 
     def _level_of(self, sweep: QueuedSweep, now: float, top: int) -> int:
         """Return a sweep's priority with what its waiting adds: at most up to ``top``, the highest that waits."""

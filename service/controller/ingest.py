@@ -18,7 +18,8 @@ from workers.spec.trial import Objective
 def ingest(session: Session, pack: Pack, poll: Poll, objective: Objective, retries: RetriesSpec) -> bool:
     """Store the reports of a poll whose numbers are above the pack's ``last_seq``, and mark the pack as started.
 
-    Reports of a trial whose attempt in this pack has ended are dropped. The same poll a second time only updates the
+    Reports of a trial whose attempt in this pack has ended are dropped. If the runner has ended, trials that it never
+    took wait again. The same poll a second time only updates the
     pack's ``seen_at``.
 
     Args:
@@ -42,10 +43,22 @@ def ingest(session: Session, pack: Pack, poll: Poll, objective: Objective, retri
             own = [report for report in fresh if report.trial_id == trial_id]
             trial = trials.get(session, trial_id)
             new_metrics |= _ingest_trial(session, trial, attempt, own, objective, retries)
+    if poll.state == "ended":
+        _give_back(session, pack, poll)
     pack.last_seq = max([pack.last_seq, *(report.seq for report in fresh)])
     pack.state, pack.seen_at = "started", time.time()
     pack.node = poll.node or pack.node
     return new_metrics
+
+
+def _give_back(session: Session, pack: Pack, poll: Poll) -> None:
+    """Let the trials wait again that were given to a pack and that its runner, which has ended, never took."""
+    session.flush()
+    for trial_id, attempt in attempts.open_of_pack(session, pack.id).items():
+        if trial_id not in poll.progress:
+            reason = "its runner ended before it had taken the trial"
+            attempts.end(attempt, attempts.MOVED, None, reason)
+            trials.move(session, trials.get(session, trial_id), "waiting", reason)
 
 
 def _ingest_trial(
@@ -115,13 +128,15 @@ def _store_end(session: Session, trial: Trial, attempt: Attempt, report: Ended, 
     to: TrialState
     reason = report.reason
     if report.outcome == "failed":
-        alone = len(pack.trial_ids) == 1
+        alone = attempts.count_of_pack(session, attempt.pack_id) == 1
         to = _charge_failure(trial, report, retries, alone)
         if to == "failed":
             session.flush()
             reason = attempts.with_first_cause(session, trial.id, reason)
+    elif report.outcome == "paused" or report.outcome == "moved":
+        to = "waiting"
     else:
-        to = "waiting" if report.outcome == "paused" else report.outcome
+        to = report.outcome
     trials.move(session, trial, to, reason)
 
 

@@ -17,6 +17,7 @@ from service.controller.guard import SweepGuard
 from service.controller.node import Needs, Node
 from service.controller.node_room import OpenPack
 from service.controller.placement import Capacity
+from service.controller.refilling import PackRefiller
 from service.controller.retry_pauses import RetryPauses
 from service.controller.runners import assignment
 from service.store import attempts, open_trials, packs, quotas
@@ -54,6 +55,7 @@ class PackLauncher:
     Attributes:
         notes: What each waiting sweep waits for, as it was last decided.
         behind: Whether the last round left packs to the next one, for which there was room.
+        refiller: What gives trials to packs that train already.
     """
 
     def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
@@ -61,6 +63,8 @@ class PackLauncher:
         self._pauses, self._demand = RetryPauses(), Demand()
         self._seen: dict[str, float] = {}
         self.notes, self.behind = QueueNotes.of([]), False
+        self.refiller = PackRefiller(context, guard, self._pauses)
+        self._decided: FairShare | None = None
 
     def start_planned(self) -> None:
         """Start the runner of every pack that is planned and not started, or adopt one that already runs in Ray."""
@@ -84,7 +88,7 @@ class PackLauncher:
             packs.mark_started(session, pack.id)
 
     def launch(self, open_sweeps: Sequence[OpenSweep]) -> None:
-        """Plan the packs that the policy of the queue chooses (``fair_share``), then start the runner of each.
+        """Give trials to packs that train, plan the packs that the queue's policy chooses, and start their runners.
 
         Waiting trials that cannot be trained are failed. While the checkpoint store fails, no pack is planned.
 
@@ -92,6 +96,7 @@ class PackLauncher:
             open_sweeps: The sweeps that have not ended, the oldest first, as they were before this tick advanced them.
         """
         self.behind = False
+        self.refiller.refill(open_sweeps, self._decided)
         if not self._context.checkpoint_store.may_launch:
             self.notes = QueueNotes.of_all(NO_STORE)
             return
@@ -105,6 +110,7 @@ class PackLauncher:
             if round_.started >= MOST_STARTS:
                 self.behind = True
                 break
+        self._decided = round_.decision
         if not self.behind:
             self.notes = self._noted(open_sweeps, round_.decision)
         self.start_planned()

@@ -60,7 +60,7 @@ def mark_lost(
     if open_attempts:
         log.warning("Pack %s is lost with %d unfinished trials: %s", pack.id, len(open_attempts), reason)
     sweep = sweeps.get(session, pack.sweep_id)
-    alone = len(pack.trial_ids) == 1
+    alone = attempts.count_of_pack(session, pack.id) == 1
     for trial_id, attempt in open_attempts.items():
         trial = trials.get(session, trial_id)
         attempts.end(attempt, attempts.LOST, domain, reason, kept)

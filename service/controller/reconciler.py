@@ -31,10 +31,10 @@ class Reconciler:
         self._context = ReconcileContext(database, cluster, settings, term)
         self._guard = SweepGuard(self._context)
         self._etas = EtaKeeper(self._context)
-        self._poller = RunnerPoller(self._context, self._guard, self._etas)
         self._attention = Attention()
         self._advancer = SweepAdvancer(self._context)
         self.launcher = PackLauncher(self._context, self._guard)
+        self._poller = RunnerPoller(self._context, self._guard, self.launcher.refiller, self._etas)
 
     @property
     def behind(self) -> bool:

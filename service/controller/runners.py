@@ -11,13 +11,15 @@ from service.controller.cluster import Cluster
 from service.controller.runner_requests import PollResult, RunnerRequests
 from service.settings import ControllerSettings
 from service.store import attempts, trials
-from service.store.tables import Pack
+from service.store.tables import Pack, Trial
 from workers.protocol import AssignedTrial, Assignment, Command
 from workers.spec.expand import plan_trial
 from workers.spec.sweep import SweepSpec
 
 SILENT_SECONDS = 120.0
 """A runner that has answered before is given up after this many seconds without an answer."""
+IDLE_SECONDS = 20.0
+"""A runner whose trials have all ended waits so long for others. The controller ends it earlier if it has none."""
 START_SECONDS = 900.0
 """A runner that has never answered is given up after this many seconds: it may wait for CPUs or for a slow disk."""
 
@@ -27,14 +29,23 @@ def runner_name(pack_id: str, attempt: int) -> str:
 
     Args:
         pack_id: The pack.
-        attempt: The highest attempt number of the pack's trials.
+        attempt: The highest attempt number of the trials that the pack was planned with.
     """
     return f"pack-{pack_id}-a{attempt}"
 
 
 def find_runner_name(session: Session, pack: Pack) -> str:
     """Return the name of a stored pack's runner in Ray."""
-    return runner_name(pack.id, attempts.number_of_pack(session, pack.id))
+    return runner_name(pack.id, attempts.number_of_pack(session, pack))
+
+
+def assigned_trial(trial: Trial, spec: SweepSpec, settings: ControllerSettings) -> AssignedTrial:
+    """Return what a runner is told of one trial. Raises workers.errors.SpecError if the trial cannot be trained."""
+    return AssignedTrial(
+        trial_id=trial.id,
+        spec=plan_trial(spec, trial.number, trial.params).require_spec(),
+        checkpoint_dir=str(settings.checkpoint_dir.resolve() / trial.sweep_id / trial.id),
+    )
 
 
 def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: ControllerSettings, term: int) -> Assignment:
@@ -43,20 +54,11 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
     Raises:
         workers.errors.SpecError: If one of the trials cannot be trained.
     """
-    folder = settings.checkpoint_dir.resolve() / pack.sweep_id
-    assigned = [trials.get(session, trial_id) for trial_id in pack.trial_ids]
     return Assignment(
         pack_id=pack.id,
-        attempt=attempts.number_of_pack(session, pack.id),
+        attempt=attempts.number_of_pack(session, pack),
         term=term,
-        trials=[
-            AssignedTrial(
-                trial_id=t.id,
-                spec=plan_trial(spec, t.number, t.params).require_spec(),
-                checkpoint_dir=str(folder / t.id),
-            )
-            for t in assigned
-        ],
+        trials=[assigned_trial(trials.get(session, trial_id), spec, settings) for trial_id in pack.trial_ids],
         cpus=pack.cpus,
         gpus=pack.gpus,
         memory=pack.memory,
@@ -65,6 +67,7 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
         data_dir=str(settings.data_dir.absolute()) if settings.data_dir else None,
         keep_every=spec.checkpoints.keep_every,
         orphan_ttl=settings.orphan_ttl_seconds,
+        idle_seconds=IDLE_SECONDS,
     )
 
 

@@ -105,17 +105,7 @@ def plan_pack(
     Returns:
         The planned pack; None if no trial is left.
     """
-    sweeps.lock(session, sweep_id)
-    sweep = sweeps.get(session, sweep_id)
-    if sweep.state not in ("running", "stopping"):
-        return None
-    chosen = [trials.get(session, trial_id) for trial_id in trial_ids]
-    chosen = [trial for trial in chosen if trial.state == "waiting" and trial.wanted is None]
-    if sweep.state == "stopping":
-        # The sweep may have been stopped since ``settle`` ran: only trials that had begun and were lost may go on.
-        lost = attempts.lost_trials(session, [trial.id for trial in chosen])
-        chosen = [trial for trial in chosen if trial.id in lost]
-    chosen = quotas.within(session, sweep_id, chosen)
+    chosen = still_waiting(session, sweep_id, trial_ids)
     if not chosen:
         return None
     needs = spec.resources
@@ -135,6 +125,38 @@ def preempt(session: Session, pack: OpenPack, priority: int) -> None:
     """
     sweeps.lock(session, pack.sweep_id)
     packs.preempt(session, pack.id, f"preempted by a sweep of priority {priority}")
+
+
+def refill_pack(session: Session, pack: Pack, trial_ids: Sequence[str]) -> list[Trial]:
+    """Give waiting trials to a pack whose runner trains, and move them from waiting to running.
+
+    Trials that must not run any more are left out, as by ``plan_pack``. Nothing is done if the pack has ended.
+
+    Returns:
+        The trials that the pack was given.
+    """
+    chosen = still_waiting(session, pack.sweep_id, trial_ids)
+    if not chosen or pack.state != "started":
+        return []
+    packs.give(session, pack, chosen)
+    for trial in chosen:
+        trials.move(session, trial, "running", removed_checkpoints.take_note(session, trial))
+    return chosen
+
+
+def still_waiting(session: Session, sweep_id: str, trial_ids: Sequence[str]) -> list[Trial]:
+    """Lock a sweep, and return those of some of its trials that wait and may still begin or go on."""
+    sweeps.lock(session, sweep_id)
+    sweep = sweeps.get(session, sweep_id)
+    if sweep.state not in ("running", "stopping"):
+        return []
+    chosen = [trials.get(session, trial_id) for trial_id in trial_ids]
+    chosen = [trial for trial in chosen if trial.state == "waiting" and trial.wanted is None]
+    if sweep.state == "stopping":
+        # The sweep may have been stopped since ``settle`` ran: only trials that had begun and were lost may go on.
+        lost = attempts.lost_trials(session, [trial.id for trial in chosen])
+        chosen = [trial for trial in chosen if trial.id in lost]
+    return quotas.within(session, sweep_id, chosen)
 
 
 def stalled_sweeps(session: Session, nodes: Sequence[Node]) -> list[str]:

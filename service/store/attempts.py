@@ -17,7 +17,7 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.store.tables import Attempt, Trial
+from service.store.tables import Attempt, Pack, Trial
 
 LOST = "lost"
 """The outcome of an attempt whose runner ended, or fell silent for good, before it reported the trial's end."""
@@ -25,6 +25,9 @@ FAILED = "failed"
 """The outcome of an attempt that the runner reports as failed."""
 PREEMPTED = "preemption"
 """The cause of a paused attempt whose trial had to make room for others. It counts for nothing."""
+MOVED = "moved"
+"""The outcome of an attempt whose trial goes on in another pack: the runner has written a checkpoint and given it away,
+or the runner ended before it had taken the trial. Nobody is charged."""
 FailureDomain = Literal["process", "memory", "preemption", "cluster"]
 
 
@@ -37,6 +40,20 @@ def open_of_pack(session: Session, pack_id: str) -> dict[str, Attempt]:
     """Return the attempts of a pack that have not ended, by the trial's id."""
     query = select(Attempt).where(Attempt.pack_id == pack_id, Attempt.ended_at.is_(None)).order_by(Attempt.trial_id)
     return {attempt.trial_id: attempt for attempt in session.scalars(query)}
+
+
+def open_of_packs(session: Session, pack_ids: Iterable[str]) -> dict[str, set[str]]:
+    """Return the ids of the trials of some packs whose attempts have not ended, by the pack's id."""
+    found: dict[str, set[str]] = {pack_id: set() for pack_id in pack_ids}
+    query = select(Attempt.pack_id, Attempt.trial_id).where(Attempt.pack_id.in_(found), Attempt.ended_at.is_(None))
+    for pack_id, trial_id in session.execute(query):
+        found[pack_id].add(trial_id)
+    return found
+
+
+def count_of_pack(session: Session, pack_id: str) -> int:
+    """Return how many trials a pack has had: those that it was planned with, and those that it was given later."""
+    return session.scalar(select(func.count()).select_from(Attempt).where(Attempt.pack_id == pack_id)) or 0
 
 
 def histories(session: Session, trial_ids: Iterable[str]) -> dict[str, list[Attempt]]:
@@ -58,6 +75,15 @@ def numbers(session: Session, trial_ids: Iterable[str]) -> dict[str, int]:
     return {trial_id: int(number) for trial_id, number in session.execute(query.group_by(Attempt.trial_id))}
 
 
+def packs_of(session: Session, trial_ids: Iterable[str]) -> dict[str, set[str]]:
+    """Return the ids of all packs in which each trial has ever been, by the trial's id."""
+    found: dict[str, set[str]] = {}
+    query = select(Attempt.trial_id, Attempt.pack_id).where(Attempt.trial_id.in_(list(trial_ids)))
+    for trial_id, pack_id in session.execute(query):
+        found.setdefault(trial_id, set()).add(pack_id)
+    return found
+
+
 def lost_trials(session: Session, trial_ids: Iterable[str]) -> set[str]:
     """Return the ids of those trials that had begun and want to go on, although nobody has paused them.
 
@@ -69,7 +95,16 @@ def lost_trials(session: Session, trial_ids: Iterable[str]) -> set[str]:
 
 
 def _was_broken_off(attempt: Attempt) -> bool:
-    return attempt.outcome in (LOST, FAILED) or (attempt.outcome == "paused" and attempt.cause == PREEMPTED)
+    return attempt.outcome in (LOST, FAILED, MOVED) or (attempt.outcome == "paused" and attempt.cause == PREEMPTED)
+
+
+def moved_and_waiting(session: Session, sweep_id: str) -> list[Trial]:
+    """Return the waiting trials of a sweep, by number, that are on their way from a pack to another one."""
+    query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "waiting", Trial.wanted.is_(None))
+    query = query.where(Trial.id.in_(select(Attempt.trial_id).where(Attempt.outcome == MOVED)))
+    found = list(session.scalars(query.order_by(Trial.number)))
+    newest = histories(session, [trial.id for trial in found])
+    return [trial for trial in found if trial.id in newest and newest[trial.id][-1].outcome == MOVED]
 
 
 def with_first_cause(session: Session, trial_id: str, reason: str | None) -> str | None:
@@ -88,9 +123,13 @@ def with_first_cause(session: Session, trial_id: str, reason: str | None) -> str
     return f"{reason}; {first}" if reason else first
 
 
-def number_of_pack(session: Session, pack_id: str) -> int:
-    """Return the highest number among a pack's attempts, which makes its runner's name unique; 0 if it has none."""
-    return session.scalar(select(func.max(Attempt.number)).where(Attempt.pack_id == pack_id)) or 0
+def number_of_pack(session: Session, pack: Pack) -> int:
+    """Return the highest number among the attempts with which a pack was planned; 0 if it has none.
+
+    It makes the name of the pack's runner unique. The attempts of trials that the pack is given later do not count.
+    """
+    query = select(func.max(Attempt.number)).where(Attempt.pack_id == pack.id, Attempt.trial_id.in_(pack.trial_ids))
+    return session.scalar(query) or 0
 
 
 def end(attempt: Attempt, outcome: str, cause: str | None, reason: str | None, log: str | None = None) -> None:
@@ -98,8 +137,8 @@ def end(attempt: Attempt, outcome: str, cause: str | None, reason: str | None, l
 
     Args:
         attempt: The attempt, in a session in a write transaction.
-        outcome: How it ended: as the runner reports it (``succeeded``, ``failed``, ``pruned``, ``cancelled`` or
-            ``paused``), or ``lost``.
+        outcome: How it ended: as the runner reports it (``succeeded``, ``failed``, ``pruned``, ``cancelled``,
+            ``paused`` or ``moved``), or ``lost``.
         cause: What a failed attempt needs (``workers.protocol.Cause``), the failure domain of a lost one, ``PREEMPTED``
             for a paused one that had to make room, else None.
         reason: Why it ended, for a person to read; None if there is nothing to say.

@@ -64,13 +64,21 @@ def plan(
     )
     session.add(pack)
     session.flush()
+    give(session, pack, trials)
+    return pack
+
+
+def give(session: Session, pack: Pack, trials: Sequence[Trial]) -> None:
+    """Store a new attempt in a pack for each of some trials. The trials keep their state.
+
+    A trial is given to a pack once at most, also over its attempts: its runner takes no trial a second time.
+    """
     numbers = attempts.numbers(session, [trial.id for trial in trials])
     for trial in trials:
         number = numbers.get(trial.id, 0) + 1
         session.add(Attempt(trial_id=trial.id, number=number, pack_id=pack.id, from_step=trial.step))
         trial.pack_id = pack.id
     session.flush()
-    return pack
 
 
 def mark_started(session: Session, pack_id: str) -> None:

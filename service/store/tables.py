@@ -132,7 +132,7 @@ class Pack(Base):
     """A group of trials that one runner trains together. Its state goes from planned over started to ended.
 
     Attributes:
-        trial_ids: The ids of the pack's trials.
+        trial_ids: The ids of the trials that the pack was planned with. Others that it was given have attempts in it.
         cpus: The number of CPUs that the runner takes.
         gpus: The number of GPUs that the runner takes.
         memory: The number of bytes that Ray sets aside for the runner; 0 for none.
@@ -172,8 +172,9 @@ class Attempt(Base):
     Attributes:
         number: The attempt's place among the trial's attempts, from 1.
         from_step: The trial's step when the attempt was planned.
-        outcome: How the attempt ended, as the runner reported it; ``lost`` if the runner was gone; ``cancelled`` if the
-            controller failed the whole sweep; None while the attempt is open.
+        outcome: How the attempt ended, as the runner reported it; ``lost`` if the runner was gone; ``moved`` if the
+            trial goes on in another pack; ``cancelled`` if the controller failed the whole sweep; None while the
+            attempt is open.
         cause: What a failure needs (``workers.protocol.Cause``), or the failure domain of a lost attempt
             (``attempts.FailureDomain``); ``preemption`` if it was paused so that others can run; else None.
         reason: Why the attempt ended, for a person to read.

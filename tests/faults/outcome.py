@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialReport
+from service.store.tables import Attempt, Event, OutboxEntry, Sweep, Trial, TrialReport
 from service.tracking.trial_metrics import scalars
 from tests.end_to_end.small_sweep import CLOCK
 from tests.faults.living_stack import LivingStack
@@ -93,10 +93,10 @@ def of_tables(stack: LivingStack, sweep_id: str) -> SweepOutcome:
         sweep = session.get_one(Sweep, sweep_id)
         trials = list(session.scalars(select(Trial).where(Trial.sweep_id == sweep_id).order_by(Trial.number)))
         numbers = {trial.id: trial.number for trial in trials}
-        in_pack = {
-            pack.id: tuple(sorted(numbers[trial_id] for trial_id in pack.trial_ids))
-            for pack in session.scalars(select(Pack).where(Pack.sweep_id == sweep_id))
-        }
+        in_pack: dict[str, tuple[int, ...]] = {}
+        for pack_id, trial_id in session.execute(select(Attempt.pack_id, Attempt.trial_id)):
+            if trial_id in numbers:
+                in_pack[pack_id] = tuple(sorted({*in_pack.get(pack_id, ()), numbers[trial_id]}))
         found = []
         for trial in trials:
             reports = list(session.scalars(select(TrialReport).where(TrialReport.trial_id == trial.id)))

@@ -12,12 +12,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.controller import (
-    commands,
     controller,
     ingest,
     launching,
     lost_packs,
     placement,
+    refilling,
     runners,
     sweep_lifecycle,
 )
@@ -207,6 +207,49 @@ def ends_a_pack_in_a_second_transaction() -> AbstractContextManager[Any]:
     return mutated()
 
 
+@_mutant("kill controller")
+def sends_a_trial_to_a_runner_before_that_is_stored() -> AbstractContextManager[Any]:
+    """A successor does not know it, and starts the trial elsewhere."""
+
+    def give(self: refilling.PackRefiller, pack: Any, trial_ids: Any, round_: Any) -> None:
+        self._send(pack, round_.open[pack.id] | set(trial_ids))
+        original(self, pack, trial_ids, round_)
+
+    original = refilling.PackRefiller._give
+    return mock.patch.object(refilling.PackRefiller, "_give", give)
+
+
+@_mutant("kill controller", "controller away for long")
+def leaves_a_trial_with_a_runner_that_never_took_it() -> AbstractContextManager[Any]:
+    """What was given to a runner and not sent, or came when it had ended, is neither sent again nor given back."""
+
+    @contextmanager
+    def mutated() -> Iterator[None]:
+        def note(self: refilling.PackRefiller, pack_id: str, poll: Any) -> None:
+            original(self, pack_id, poll)
+            with self._context.read() as session:
+                given = frozenset(refilling.attempts.open_of_pack(session, pack_id))
+            self._answers[pack_id] = refilling._Answer(poll.state, given)
+
+        original = refilling.PackRefiller.note
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.object(refilling.PackRefiller, "note", note))
+            stack.enter_context(mock.patch.object(ingest, "_give_back"))
+            yield
+
+    return mutated()
+
+
+@_mutant("kill runner")
+def charges_the_last_trial_of_a_lost_pack() -> AbstractContextManager[Any]:
+    """As if it had been alone there, although others were with it before."""
+
+    def count_of_pack(session: Session, pack_id: str) -> int:
+        return len(lost_packs.attempts.open_of_pack(session, pack_id))
+
+    return mock.patch.object(lost_packs.attempts, "count_of_pack", count_of_pack)
+
+
 @_mutant("rerun or extend")
 def keeps_the_document_of_a_sweep_that_was_extended() -> AbstractContextManager[Any]:
     return mock.patch.object(sweeps, "trial_count", return_value=0)
@@ -234,17 +277,6 @@ def preempts_packs_of_equal_priority() -> AbstractContextManager[Any]:
 
     original = ClusterRoom.reserve
     return mock.patch.object(ClusterRoom, "reserve", reserve)
-
-
-@_mutant("submit")
-def forgets_that_a_pack_was_preempted() -> AbstractContextManager[Any]:
-    """The room of a pack that has been told to pause is waited for, and it is never told again."""
-
-    def instruction(sweep: Any, trial: Any, to_prune: Any, preempted: Any) -> Any:
-        return original(sweep, trial, to_prune)
-
-    original = commands.instruction
-    return mock.patch.object(commands, "instruction", instruction)
 
 
 @_mutant("submit")

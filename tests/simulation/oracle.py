@@ -83,7 +83,8 @@ def _trial(session: Session, world: World, sweep: Sweep, trial: Trial) -> Iterat
         yield f"the attempts of {trial.id} have the numbers {[row.number for row in rows]}"
     if any(row.ended_at is None for row in rows):
         yield f"an attempt of {trial.id} is open after its sweep has ended"
-    size = {pack.id: len(pack.trial_ids) for pack in session.scalars(select(Pack).where(Pack.sweep_id == sweep.id))}
+    own = select(Pack.id).where(Pack.sweep_id == sweep.id)
+    size = Counter(session.scalars(select(Attempt.pack_id).where(Attempt.pack_id.in_(own))))
     allowed = may_be_charged(world, trial, rows, size)
     if trial.infrastructure_failures > allowed:
         yield f"{trial.id} is charged {trial.infrastructure_failures} losses, and had {allowed} that charge it"

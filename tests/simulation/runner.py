@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workers.protocol import (
+    AssignedTrial,
     Assignment,
     Checkpointed,
     Command,
@@ -26,7 +27,7 @@ from workers.protocol import (
 START_SECONDS = 0.6
 """From the creation of a runner to its first step."""
 STEPS_PER_SECOND = 6.0
-OUTCOMES: dict[str, Outcome] = {"prune": "pruned", "pause": "paused", "cancel": "cancelled"}
+OUTCOMES: dict[str, Outcome] = {"prune": "pruned", "pause": "paused", "move": "moved", "cancel": "cancelled"}
 
 
 def loss_at(number: int, step: int) -> float:
@@ -104,7 +105,7 @@ class SimulatedRunner:
         self._ready_at: float | None = None
         self._created_at, self._trained_to = now, now + START_SECONDS
         self._polled_at = now
-        self._left_at: float | None = None
+        self._idle_since, self._over = 0.0, False
 
     @property
     def trial_ids(self) -> set[str]:
@@ -112,9 +113,14 @@ class SimulatedRunner:
         return set(self._specs)
 
     @property
+    def live(self) -> list[str]:
+        """The trials that it trains."""
+        return list(self._live)
+
+    @property
     def acknowledged_end(self) -> bool:
-        """Whether all of its trials have ended and all reports are acknowledged."""
-        return self._ready_at is not None and not self._live and not self._reports
+        """Whether it trains nothing any more, and all reports are acknowledged."""
+        return self._over and not self._reports
 
     def poll(self, after_seq: int, term: int, now: float) -> dict[str, Any]:
         """Answer a poll; raise StaleTerm for a term that is over."""
@@ -124,10 +130,12 @@ class SimulatedRunner:
         self._reports = [report for report in self._reports if report.seq > after_seq]
         for report in self._reports:
             self.deliveries[report.seq] = self.deliveries.get(report.seq, 0) + 1
-        started = self._ready_at is not None
-        state = "ended" if started and not self._live else "running" if started else "starting"
-        progress = {trial_id: self._step.get(trial_id, 0) for trial_id in self._specs}
-        times = self._times(now) if started else None
+        state = "ended" if self._over else "starting" if self._ready_at is None else "running" if self._live else "idle"
+        told = [*self._live, *(report.trial_id for report in self._reports if isinstance(report, Ended))]
+        progress = {trial_id: self._step[trial_id] for trial_id in told}
+        if self._ready_at is None:
+            progress = dict.fromkeys(self._specs, 0)
+        times = self._times(now) if self._ready_at is not None else None
         reports = list(self._reports)
         return Poll.model_construct(state=state, reports=reports, progress=progress, times=times).model_dump()
 
@@ -144,8 +152,17 @@ class SimulatedRunner:
         self._commands[command.seq] = command
         if self._ready_at is None:
             self._start()
-        self._obey(command.verb, command.trial_ids, command.reason)
+        if command.verb == "refill":
+            self._take(command.trials)
+        else:
+            self._obey(command.verb, command.trial_ids, command.reason)
         return True
+
+    def _take(self, trials: list[AssignedTrial]) -> None:
+        for trial in trials:
+            if trial.trial_id not in self._specs and not self._over:
+                self._specs[trial.trial_id], self.trained[trial.trial_id] = trial.spec, 0
+                self._begin(trial.trial_id)
 
     def run_until(self, now: float) -> None:
         """Train up to the present time, unless the process is stopped, and leave if nobody asks for it any more."""
@@ -155,6 +172,7 @@ class SimulatedRunner:
         self._train_until(min(now, leaves_at))
         if self.death is None and now >= leaves_at:
             self._obey("pause", list(self._live), "no controller has polled this pack")
+            self._over = True
             self.die("ordered")
 
     def stop(self, until: float) -> None:
@@ -203,19 +221,25 @@ class SimulatedRunner:
         while self._live and self.death is None and self._trained_to + 1 / STEPS_PER_SECOND <= now:
             self._trained_to += 1 / STEPS_PER_SECOND
             self._one_step()
+        if not self._live and self.death is None:
+            self._trained_to = now
+            self._over = self._over or now >= self._idle_since + self.assignment.idle_seconds
 
     def _start(self) -> None:
         self._ready_at = self._trained_to
-        for trial_id in self._specs:
-            kept = self._checkpoints.get(trial_id, Kept())
-            self._step[trial_id], self._history[trial_id] = kept.step, list(kept.history)
-            self._live.append(trial_id)
-            for step in kept.history:
-                self._measured(trial_id, step)
-            for step in sorted({kept.best or kept.step, kept.step} - {0}):
-                self._checkpointed(trial_id, step, best=step == kept.best)
-            if kept.step >= self._specs[trial_id].training.steps:
-                self._ended(trial_id, "succeeded")
+        for trial_id in list(self._specs):
+            self._begin(trial_id)
+
+    def _begin(self, trial_id: str) -> None:
+        kept = self._checkpoints.get(trial_id, Kept())
+        self._step[trial_id], self._history[trial_id] = kept.step, list(kept.history)
+        self._live.append(trial_id)
+        for step in kept.history:
+            self._measured(trial_id, step)
+        for step in sorted({kept.best or kept.step, kept.step} - {0}):
+            self._checkpointed(trial_id, step, best=step == kept.best)
+        if kept.step >= self._specs[trial_id].training.steps:
+            self._ended(trial_id, "succeeded")
 
     def _one_step(self) -> None:
         for trial_id in list(self._live):
@@ -239,7 +263,7 @@ class SimulatedRunner:
 
     def _obey(self, verb: str, trial_ids: list[str], reason: str) -> None:
         for trial_id in [trial_id for trial_id in trial_ids if trial_id in self._live]:
-            if verb == "pause":
+            if verb in ("pause", "move"):
                 before = self._checkpoints.get(trial_id, Kept())
                 step = self._step[trial_id]
                 if step > before.step:
@@ -259,6 +283,7 @@ class SimulatedRunner:
 
     def _ended(self, trial_id: str, outcome: Outcome, reason: str | None = None) -> None:
         self._live.remove(trial_id)
+        self._idle_since = self._trained_to
         cause = "user" if outcome == "failed" else None
         fields = {"seq": self._next(), "trial_id": trial_id, "step": self._step[trial_id], "outcome": outcome}
         self._reports.append(Ended.model_construct(**fields, cause=cause, reason=reason))

@@ -142,6 +142,7 @@ DOCUMENTS = (
     _document(3, 2, priority=5),
     _document(2, 1, priority=-5, training=LONGER),
     _document(4, 1, priority=2, max_parallel=1),
+    _document(6, 3, training=LONGER),
     _document(2, 1, resources={"pack_size": 1, "cpus": 2.0}),
     _document(3, 4, repeats=2, early_stopping={"kind": "asha", "reduction": 2, "min_steps": 2}),
 )

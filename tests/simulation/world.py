@@ -265,7 +265,11 @@ class World:
             runner.run_until(self.clock.now)
             if runner.acknowledged_end:
                 runner.die("ordered")
-        return [runner for runner in self.runners if runner.death is None]
+        living = [runner for runner in self.runners if runner.death is None]
+        for trial_id, count in Counter(trial_id for runner in living for trial_id in runner.live).items():
+            if count > 1:
+                self.violated(f"{count} runners train {trial_id} at once")
+        return living
 
     def lose_head(self) -> None:
         """End Ray's head, and with it all runners."""

@@ -201,3 +201,53 @@ def test_stacking_pads_the_last_dimension_and_no_other():
     for unlike in ([torch.tensor(1.0), torch.ones(2)], [torch.ones(2), torch.ones(1, 2)], [torch.ones(2), draw(2)]):
         with pytest.raises(PackError, match="must agree"):
             stack_trials(unlike)
+
+
+@pytest.mark.parametrize("spectrum", ["sigmoid", "clip", "penalty", "fixed"])
+def test_a_trial_that_is_set_into_a_pack_equals_the_same_trial_alone_and_changes_no_other(spectrum):
+    alone = trials(num_layers=2, spectrum=spectrum)
+    pack = SpectralRNN.pack(alone)
+    tensors = [parameter.data_ptr() for parameter in pack.parameters()]
+    other = SpectralRNN(
+        3,
+        6,
+        dtype=F64,
+        generator=generator(7),
+        num_layers=2,
+        spectrum=spectrum,
+        reflectors=(1, 3),
+        margin=0.2,
+        sigma=0.9,
+    )
+    pack.set_trial(1, other)
+    assert [parameter.data_ptr() for parameter in pack.parameters()] == tensors
+    assert pack.slots[1] == other.slots[0]
+    assert_pack_is_its_trials(pack, [alone[0], other, alone[2]], draw(3, 5, 2, 3))
+    for own, found in zip(other.parameters(), pack.trial(1).parameters(), strict=True):
+        assert torch.equal(own, found)
+
+
+def test_a_trial_around_zero_is_set_only_where_the_pack_has_such_a_band():
+    zero = SpectralRNN(3, 6, dtype=F64, generator=generator(7), reflectors=1, margin=0.2, sigma=0.0)
+    pack = SpectralRNN.pack(trials())
+    assert not pack.takes(zero)
+    with pytest.raises(PackError, match="sigma 0"):
+        pack.set_trial(0, zero)
+    alone = [zero, trials()[1]]
+    pack = SpectralRNN.pack(alone)
+    other = SpectralRNN(3, 6, dtype=F64, generator=generator(8), reflectors=(2, 1), margin=0.3, sigma=1.0)
+    assert not pack.takes(SpectralRNN(3, 6, dtype=F64, generator=generator(8), reflectors=6))  # wider than (6, 1)
+    pack.set_trial(0, other)
+    assert_pack_is_its_trials(pack, [other, alone[1]], draw(2, 5, 2, 3))
+
+
+def test_what_is_set_into_a_pack_must_agree_with_it():
+    pack, single = SpectralRNN.pack(trials()), trials()[0]
+    with pytest.raises(PackError, match="activation"):
+        pack.set_trial(0, SpectralRNN(3, 6, nonlinearity="relu", dtype=F64, reflectors=1))
+    with pytest.raises(PackError, match="k, the number"):
+        pack.set_trial(3, single)
+    with pytest.raises(PackError, match="single trial"):
+        single.set_trial(0, single)
+    with pytest.raises(PackError, match="pack itself"):
+        pack.set_trial(0, pack)

@@ -16,7 +16,8 @@ from workers.spec.parse import parse_sweep
 from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS
 from workers.training.batches import TaskData
-from workers.training.trainer import Finished, Reported, Trainer
+from workers.training.trainer import Trainer
+from workers.training.trainer_events import Finished, Reported
 from workers.training.training_state import TrainingState
 
 CPU = torch.device("cpu")

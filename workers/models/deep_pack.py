@@ -63,6 +63,17 @@ class DeepPack(PackedModel):
         """Return the transition of all layers, or nothing for the kinds with plain matrices."""
         return [self._transition()] if self._spectral else []
 
+    @torch.no_grad()
+    def replace(self, row: int, network: SequenceModel) -> None:
+        """Put another network in the place of a trial, with its band of singular values; see ``PackedModel``."""
+        super().replace(row, network)
+        (own,) = all_of_class(DeepModel, [network])
+        if isinstance(own.layers, SpectralLinear):
+            slot = own.layers.slots[0]
+            assert self._band_centre is not None
+            self._band_centre[row] = slot.sigma
+            self._centre[row], self._margin[row] = slot.sigma, slot.margin
+
     def after_step(self) -> None:
         """Scale every reflector that is not zero to length 1: the loss does not depend on it, and it would grow."""
         for name, role in self.roles.items():

@@ -39,6 +39,18 @@ def unstack_trial(stacked: Mapping[str, Tensor], k: int, like: Mapping[str, Tens
     return own
 
 
+@torch.no_grad()
+def put_row(stacked: Mapping[str, Tensor], row: int, trial: Mapping[str, Tensor]) -> None:
+    """Copy the tensors of one trial, padded where they have fewer reflectors, into a row of stacked ones."""
+    for name, own in trial.items():
+        place = stacked[name][row]
+        if place.dim():
+            place.zero_()
+            place[..., : own.shape[-1]].copy_(own)
+        else:
+            place.copy_(own)
+
+
 def stacked_parameters(modules: Sequence[nn.Module], prefix: str) -> Tensors:
     """Return the stacked parameters of one module of each trial, as leaves of shape (K, ...) under ``prefix.name``."""
     states = [{name: p.detach() for name, p in module.named_parameters()} for module in modules]
@@ -172,6 +184,18 @@ class PackedModel(ABC):
             for transition in self.transitions()
         ]
         return torch.stack(distances).amax(0)
+
+    def takes(self, network: SequenceModel) -> bool:
+        """Return whether ``replace`` has room for a network: not if it has more reflectors than all that are here."""
+        return all(own.shape[-1] <= self.parameters[name].shape[-1] for name, own in network.named_parameters())
+
+    @torch.no_grad()
+    def replace(self, row: int, network: SequenceModel) -> None:
+        """Put another network of the same kind and shape, for which there is room, in the place of a trial.
+
+        Values are copied in place, so that an optimiser and a captured graph go on with them. No other row changes.
+        """
+        put_row(self.parameters, row, dict(network.named_parameters()))
 
     def _set_state_shape(self, layers: int, hidden_size: int) -> None:
         """Set the shape of a state that consists of h only."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,24 @@ class SpectralPack(PackedModel):
     def transitions(self) -> list[Transition]:
         """Return the transition of every layer."""
         return list(self._recurrent.transitions())
+
+    def takes(self, network: SequenceModel) -> bool:
+        """Return whether ``replace`` has room for a network: for its reflectors, and for a band around zero."""
+        return super().takes(network) and self._recurrent.takes(self._module(network))
+
+    @torch.no_grad()
+    def replace(self, row: int, network: SequenceModel) -> None:
+        """Put another network in the place of a trial, with its band of singular values; see ``PackedModel``."""
+        super().replace(row, network)
+        module = self._module(network)
+        self._recurrent.set_trial(row, module)
+        if self._band_centre is not None:
+            self._band_centre[row] = module.slots[0].sigma
+
+    def _module(self, network: SequenceModel) -> Any:
+        (own,) = all_of_class(RecurrentModel, [network])
+        (module,) = all_of_class(type(self._recurrent), [own.recurrent])
+        return module
 
     def after_step(self) -> None:
         """Scale every reflector to length 1: the loss does not depend on it, and an optimiser would let it grow."""

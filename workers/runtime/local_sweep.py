@@ -1,4 +1,6 @@
-"""Run one sweep on this machine without the service: every pack in a process, the results in a directory.
+"""Run one sweep on this machine without the service: packs in processes, the results in a directory.
+
+When a trial ends, its process gets a waiting one in its place, as long as there are any.
 
 Layout of the directory::
 
@@ -15,14 +17,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ from workers.errors import OtherSweep
 from workers.files import write_whole
 from workers.protocol import AssignedTrial, Assignment, Checkpointed, Ended, Measured, Report
 from workers.runtime.pack_planner import plan
-from workers.runtime.train_pack import train
+from workers.runtime.pack_processes import PackProcess, refill, spawn
 from workers.spec.expand import next_points, objective, plan_trial, trial_count, without_statistics
 from workers.spec.point_results import PointResult, RepeatResult, best_point, grouped, ranked_points
 from workers.spec.ranking import has_result, rank_key
@@ -66,15 +64,6 @@ class LocalResult:
     metrics: dict[str, float] = field(default_factory=dict)
     reason: str | None = None
     place: int | None = None
-
-
-@dataclass
-class _PackProcess:
-    """A running pack. ``unfinished`` holds the ids of its trials that have not ended yet."""
-
-    process: BaseProcess
-    assignment: Assignment
-    unfinished: set[str]
 
 
 class LocalSweep:
@@ -148,23 +137,24 @@ class LocalSweep:
             The reports of all trials as they come, each once. ``trial_id`` is the trial's number in decimal.
         """
         waiting = deque(self._assignments(self.trials))
-        running: dict[Connection, _PackProcess] = {}
+        running: dict[Connection, PackProcess] = {}
         try:
             while waiting or running:
                 while waiting and len(running) < self._workers:
-                    connection, started = _spawn(waiting.popleft())
+                    connection, started = spawn(waiting.popleft(), self.sweep.resources)
                     running[connection] = started
                 for ready in wait(list(running)):
                     assert isinstance(ready, Connection)
                     yield from self._receive(ready, running, waiting)
                 waiting.extend(self._assignments(self._propose()))
+                refill(running, waiting)
         finally:
             for pack in running.values():
                 pack.process.terminate()
             self._write_results()
 
     def _receive(
-        self, ready: Connection, running: dict[Connection, _PackProcess], waiting: deque[Assignment]
+        self, ready: Connection, running: dict[Connection, PackProcess], waiting: deque[Assignment]
     ) -> Iterator[Report]:
         pack = running[ready]
         try:
@@ -178,14 +168,14 @@ class LocalSweep:
                 yield from self._retry_or_fail(pack, waiting)
             return
         if isinstance(report, Ended):
-            pack.unfinished.discard(report.trial_id)
+            pack.unfinished.pop(report.trial_id, None)
         if self._is_new(report):
             self._record(report)
             yield report
 
-    def _retry_or_fail(self, pack: _PackProcess, waiting: deque[Assignment]) -> Iterator[Report]:
+    def _retry_or_fail(self, pack: PackProcess, waiting: deque[Assignment]) -> Iterator[Report]:
         attempt = pack.assignment.attempt + 1
-        trials = [trial for trial in pack.assignment.trials if trial.trial_id in pack.unfinished]
+        trials = list(pack.unfinished.values())
         if attempt <= self.sweep.retries.infrastructure:
             waiting.append(pack.assignment.model_copy(update={"attempt": attempt, "trials": trials}))
             return
@@ -320,27 +310,3 @@ def _default_workers(sweep: SweepSpec) -> int:
     if sweep.resources.gpus:
         return 1
     return max(1, int(len(os.sched_getaffinity(0)) / sweep.resources.cpus))
-
-
-def _spawn(assignment: Assignment) -> tuple[Connection, _PackProcess]:
-    # Not forked: a forked process would inherit torch's and CUDA's state, and cannot use CUDA.
-    context = get_context("spawn")
-    mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_run_pack, args=(assignment.model_dump_json(), theirs), daemon=True)
-    process.start()
-    theirs.close()
-    return mine, _PackProcess(process, assignment, {trial.trial_id for trial in assignment.trials})
-
-
-def _run_pack(document: str, connection: Connection) -> None:
-    """Train one pack, in a process that the sweep has spawned.
-
-    Ctrl-C is ignored here, because the parent handles it. If the parent is gone, the next report ends this process.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def send(report: Report) -> None:
-        connection.send_bytes(report.model_dump_json().encode())
-
-    with suppress(BrokenPipeError):
-        train(Assignment.model_validate_json(document), send)

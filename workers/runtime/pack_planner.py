@@ -54,7 +54,7 @@ def plan(
     packs: list[list[int]] = []
     for positions in shapes.values():
         first = trials[positions[0]]
-        size = pack_size if pack_size != "auto" else _automatic_size(first, len(positions), workers, gpus)
+        size = even_size(first, len(positions), pack_size, workers, gpus)
         together = repeats if repeats <= size else 1
         units = _points(trials, positions, together)
         work = [sum(_work(trials[position]) for position in unit) for unit in units]
@@ -63,12 +63,24 @@ def plan(
     return packs
 
 
-def _automatic_size(trial: TrialSpec, count: int, workers: int, gpus: float) -> int:
-    """Return the largest size of a pack when ``count`` trials with the shape of ``trial`` are divided automatically."""
+def largest_size(trial: TrialSpec, pack_size: int | Literal["auto"], gpus: float) -> int:
+    """Return the largest size of a pack of trials with the shape of ``trial``; the arguments are those of ``plan``."""
+    if pack_size != "auto":
+        return pack_size
     states = trial.depth * trial.training.batch_size * trial.model.hidden_size
     on_cpu = LARGEST_SMALL_ON_CPU if states <= SMALL else LARGEST_ON_CPU
-    largest = MOST_ON_GPU if gpus else on_cpu
-    rounds = math.ceil(count / (workers * largest))
+    return MOST_ON_GPU if gpus else on_cpu
+
+
+def even_size(trial: TrialSpec, count: int, pack_size: int | Literal["auto"], workers: int, gpus: float) -> int:
+    """Return the size of a pack when ``count`` trials with the shape of ``trial`` are spread over the workers.
+
+    The other arguments are those of ``plan``.
+    """
+    largest = largest_size(trial, pack_size, gpus)
+    if pack_size != "auto":
+        return largest
+    rounds = max(1, math.ceil(count / (workers * largest)))
     return max(1, math.ceil(count / (workers * rounds)))
 
 

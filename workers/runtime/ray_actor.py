@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from workers.protocol import Assignment, Command, Measured, Poll, Report, StaleTerm
+from workers.protocol import Assignment, Command, Ended, Measured, Poll, Report, StaleTerm
 from workers.runtime.machine_load import MachineLoad
 from workers.runtime.train_pack import train
 
@@ -56,9 +56,9 @@ def start(assignment: Assignment, name: str, namespace: str) -> Any:
 class PackRunner:
     """Trains one pack in a thread, from its creation on; usable without Ray.
 
-    Reports are kept until a poll acknowledges them with its ``after_seq``. The runner exits when all trials have ended
-    and all reports are acknowledged. If it is not polled for ``orphan_ttl`` seconds, it pauses all trials, which writes
-    their checkpoints, and exits.
+    Reports are kept until a poll acknowledges them with its ``after_seq``. When all trials have ended, the runner waits
+    ``idle_seconds`` for a command that brings others; then it exits as soon as all reports are acknowledged. If it is
+    not polled for ``orphan_ttl`` seconds, it pauses all trials, which writes their checkpoints, and exits.
 
     Args:
         assignment: The fields of an ``Assignment``.
@@ -95,14 +95,16 @@ class PackRunner:
         """
         self._check_term(term)
         self._polled_at = time.monotonic()
-        # Read before the reports: a state of "ended" must not come before the last report.
+        # Read before the reports: "ended" must not come before the last report, nor may a trial be lacking from both.
         trained, pack_run = self._trained.is_set(), self._pack_run
+        idle = pack_run is not None and pack_run.ended
+        steps = pack_run.progress() if pack_run else {trial.trial_id: 0 for trial in self._assignment.trials}
         with self._lock:
             self._reports = [report for report in self._reports if report.seq > after_seq]
             reports = list(self._reports)
-        steps = pack_run.progress() if pack_run else {trial.trial_id: 0 for trial in self._assignment.trials}
+        steps |= {report.trial_id: report.step for report in reports if isinstance(report, Ended)}
         reply = Poll(
-            state="ended" if trained else "running" if pack_run else "starting",
+            state="ended" if trained else "idle" if idle else "running" if pack_run else "starting",
             reports=reports,
             progress=steps,
             unsaved=pack_run.unsaved if pack_run else None,
@@ -120,9 +122,12 @@ class PackRunner:
         Raises:
             StaleTerm: ``term`` is lower than one that this runner has seen.
             pydantic.ValidationError: The dict is not a command.
+            ValueError: It brings a trial whose shape key is not that of the pack.
         """
         self._check_term(term)
         accepted = Command.model_validate(command)
+        if {trial.spec.shape_key for trial in accepted.trials} - {self._assignment.trials[0].spec.shape_key}:
+            raise ValueError(f"the trials of pack {self._assignment.pack_id} have another shape key than those it gets")
         with self._lock:
             if accepted.seq in self._command_seqs:
                 return False
@@ -151,7 +156,11 @@ class PackRunner:
     def _train(self) -> None:
         try:
             train(
-                self._assignment, self._append_report, callback=self._run_commands, should_stop=self._interrupt.is_set
+                self._assignment,
+                self._append_report,
+                callback=self._run_commands,
+                should_stop=self._interrupt.is_set,
+                wait=self._wait_for_trials,
             )
         finally:
             self._trained.set()
@@ -163,9 +172,19 @@ class PackRunner:
         with self._lock:
             commands, self._commands = self._commands, []
         for command in commands:
-            run.end(command.verb, command.trial_ids, command.reason)
+            if command.verb != "refill":
+                run.end(command.verb, command.trial_ids, command.reason)
+            elif run.takes_trials and not self._orphaned:
+                run.add(command.trials)
         if self._orphaned:
             run.end("pause", run.live, "no controller has polled this pack")
+
+    def _wait_for_trials(self, run: PackRun) -> bool:
+        """Wait for a command that brings trials; return false if none comes in time, and none is taken after that."""
+        deadline = time.monotonic() + self._assignment.idle_seconds
+        while run.ended and not self._orphaned and self._interrupt.wait(max(0.0, deadline - time.monotonic())):
+            self._run_commands(run)
+        return not run.ended
 
     def _append_report(self, report: Report) -> None:
         if isinstance(report, Measured):

@@ -1,4 +1,4 @@
-"""Train a pack until every one of its trials has ended.
+"""Train a pack until every one of its trials has ended, and no others come.
 
 An exception in training is turned into an ``Ended`` report of each remaining trial, with its cause and reason.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +31,9 @@ def train(
     *,
     callback: Callable[[PackRun], None] = lambda run: None,
     should_stop: Callable[[], bool] = lambda: False,
+    wait: Callable[[PackRun], bool] = lambda run: False,
 ) -> None:
-    """Train the trials of an assignment until all of them have ended.
+    """Train the trials of an assignment, and those that are added to its run, until all of them have ended.
 
     An exception from anything but ``emit`` ends the remaining trials as failed and is not raised. Torch is imported
     here and not with this module, so that importing this module is cheap.
@@ -40,23 +41,26 @@ def train(
     Args:
         assignment: The trials, their checkpoint folders, and the CPUs and GPUs of the pack.
         emit: Called with every report, in order. What it raises is raised to the caller.
-        callback: Called with the pack's run after it has started and after every advance. It may end trials.
+        callback: Called with the pack's run after it has started and after every advance. It may end and add trials.
         should_stop: Called after every optimiser step. If it returns true, the run advances no further before
             ``callback`` has been called.
+        wait: Called with the pack's run when all of its trials have ended. It adds further ones, for which it may wait,
+            and returns true; or it returns false, and the pack has ended.
     """
-    reports = _ReportLog(emit)
+    reports, run = _ReportLog(emit), None
     try:
         run = _open(assignment, reports)
         run.start()
         callback(run)
-        while not run.ended:
+        while not run.ended or (run.takes_trials and wait(run)):
             run.advance(should_stop)
             callback(run)
     except BaseException as error:  # the caller may be a bare thread, where an exception would be seen by nobody
         if reports.broken:
             raise
         log.exception("pack %s: training was ended by an exception", assignment.pack_id)
-        _fail_remaining(assignment, reports, error)
+        remaining = [trial.trial_id for trial in assignment.trials] if run is None else run.live
+        _fail_remaining([trial_id for trial_id in remaining if trial_id not in reports.ended], reports, error)
 
 
 class _ReportLog:
@@ -114,21 +118,19 @@ def _open(assignment: Assignment, emit: Emit) -> PackRun:
     return PackRun(assignment.trials, emit, data_dir=data_dir, device=device, keep_every=assignment.keep_every)
 
 
-def _fail_remaining(assignment: Assignment, reports: _ReportLog, error: BaseException) -> None:
+def _fail_remaining(trial_ids: Sequence[str], reports: _ReportLog, error: BaseException) -> None:
     (cause, reason), log_lines = cause_of(error), failure_log(error)
-    for trial in assignment.trials:
-        name = trial.trial_id
-        if name not in reports.ended:
-            end = Ended(
-                seq=reports.seq + 1,
-                trial_id=name,
-                step=reports.steps.get(name, 0),
-                outcome="failed",
-                cause=cause,
-                reason=reason,
-                log=log_lines,
-            )
-            reports(end)
+    for name in trial_ids:
+        end = Ended(
+            seq=reports.seq + 1,
+            trial_id=name,
+            step=reports.steps.get(name, 0),
+            outcome="failed",
+            cause=cause,
+            reason=reason,
+            log=log_lines,
+        )
+        reports(end)
 
 
 def cause_of(error: BaseException) -> tuple[Cause, str]:

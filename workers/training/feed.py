@@ -93,6 +93,21 @@ class BatchFeed:
             self._pending = self._prepare()
         self._left -= 1
 
+    def restart(self, seeds: Sequence[int], steps: Sequence[int]) -> None:
+        """Go on with other trials, or from other steps. What was prepared is dropped; the tensors stay in their place.
+
+        Args:
+            seeds: The seed of each of the K trials.
+            steps: The optimiser steps that each trial has done.
+        """
+        for part in self._pending:
+            part.result()
+        for k, seed in enumerate(seeds):
+            if seed != self._seeds[k]:
+                self._seeds[k], self._orders[k] = seed, self._data.order(seed, self._batch_size)
+        self._next, self._left = list(steps), 0
+        self._pending = self._prepare()
+
     def batch(self) -> Batch:
         """Return the batches of the step: those that ``draws`` makes, and others by torch's operators."""
         if self.draws is not None:

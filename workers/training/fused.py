@@ -127,11 +127,23 @@ class FusedUpdate:
         self._chunks = _chunks(named).to(like.device)
         self._parts = like.new_zeros(trials, len(self._chunks))
         self._scalars = torch.zeros(trials, 4, dtype=torch.float64, device=like.device)
-        self._numbers = optimizer.numbers()
-        self._rates, self._decays = optimizer.rates()
-        limits = like.new_full((trials,), torch.inf) if optimizer.limits is None else optimizer.limits
-        schedule, self._wholes = optimizer.schedule.constants()
-        self._reals = torch.cat([limits.double().unsqueeze(1), optimizer.log_betas(), schedule], 1).contiguous()
+        self._numbers, self._rates, self._decays, self._wholes, self._reals = self._constants()
+
+    def reload(self) -> None:
+        """Take over the numbers that the optimiser has by now, in place, so that a captured graph goes on with them."""
+        mine = (self._numbers, self._rates, self._decays, self._wholes, self._reals)
+        for kept, new in zip(mine, self._constants(), strict=True):
+            kept.copy_(new)
+
+    def _constants(self) -> tuple[Tensor, ...]:
+        """Return what the kernels need of the optimiser's numbers: those of its formula, rates, decays and others."""
+        optimizer = self._optimizer
+        limits = optimizer.limits
+        if limits is None:
+            limits = self._flat.new_full((len(optimizer.steps),), torch.inf)
+        reals, wholes = optimizer.schedule.constants()
+        reals = torch.cat([limits.double().unsqueeze(1), optimizer.log_betas(), reals], 1).contiguous()
+        return optimizer.numbers(), *optimizer.rates(), wholes, reals
 
     def step(self, gradients: Tensors, losses: Tensor) -> None:
         """Do one step of every trial, without waiting for the device.

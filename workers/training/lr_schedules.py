@@ -98,6 +98,15 @@ class PackedSchedule:
             factor = factor * rising
         return factor
 
+    def per_trial(self) -> dict[str, Tensor]:
+        """Return every tensor with a number for each trial, by name. Which there are depends on the trials."""
+        found = {"cosine": self._cosine, "span": self._span}
+        if self._warmup is not None:
+            found["warmup"] = self._warmup
+        if self._log_fall is not None:
+            found |= {"log_fall": self._log_fall, "falls": self._falls, "period": self._period}
+        return found
+
     def constants(self) -> tuple[Tensor, Tensor]:
         """Return the numbers of the formula for every trial, as the kernel ``fused_kernels.prepare`` reads them.
 

@@ -48,6 +48,8 @@ class PackedOptimizer(ABC):
     """The kinds of tensors in ``state``."""
     METHOD: ClassVar[str]
     """The formula of an update, as the kernels of fused_kernels.py name it."""
+    NUMBERS: ClassVar[tuple[str, ...]]
+    """The attributes, beside those of this base class, that have a number for each trial."""
     DECOUPLED: ClassVar[bool] = False
     """Whether weight decay shrinks the parameters directly, and is not added to the gradient."""
 
@@ -60,7 +62,7 @@ class PackedOptimizer(ABC):
         *,
         train_size: int | None = None,
     ) -> None:
-        self._parameters = dict(parameters)
+        self._parameters, self._roles, self._train_size = dict(parameters), roles, train_size
         self._like = like = next(iter(self._parameters.values()))
         trainings = [spec.training for spec in specs]
         self.steps = torch.tensor(list(steps), dtype=torch.int64, device=like.device)
@@ -88,6 +90,38 @@ class PackedOptimizer(ABC):
         none = torch.zeros_like(self._decay)
         decays = [self._decay if name in self._decayed else none for name in self._parameters]
         return torch.stack(list(self._rates.values())).double(), torch.stack(decays)
+
+    def replace(self, specs: Sequence[TrialSpec], steps: Sequence[int]) -> bool:
+        """Take over the numbers of other trials in place: rates, schedules, decay, clip norms and step counts.
+
+        The tensors stay those that they are, so that a captured graph goes on with the new numbers. ``state`` is left
+        as it is.
+
+        Args:
+            specs: The specs of the K trials, in the order of the rows.
+            steps: The optimiser steps that each of them has done.
+
+        Returns:
+            False if nothing was changed, because these trials need tensors that this optimiser does not have, or do not
+            need some that it has: some trials have clip norms, weight decay, warm-up or falling rates, and others have
+            not.
+        """
+        empty = {name: p.detach()[..., :0] for name, p in self._parameters.items()}  # for their trials and devices
+        other = type(self)(empty, self._roles, specs, steps, train_size=self._train_size)
+        mine, new = self._per_trial_tensors(), other._per_trial_tensors()
+        if mine.keys() != new.keys() or self._decayed != other._decayed:
+            return False
+        for name, tensor in new.items():
+            mine[name].copy_(tensor)
+        return True
+
+    def _per_trial_tensors(self) -> dict[str, Tensor]:
+        """Return every tensor with a number for each trial but ``state``, by name."""
+        found = {"steps": self.steps, "decay": self._decay}
+        found |= {f"rate of {name}": rates for name, rates in self._rates.items()}
+        found |= {f"schedule: {name}": tensor for name, tensor in self.schedule.per_trial().items()}
+        found |= {name: getattr(self, name) for name in self.NUMBERS}
+        return found if self.limits is None else found | {"limits": self.limits}
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor]) -> Tensor:
@@ -144,6 +178,7 @@ class PackedAdam(PackedOptimizer):
 
     STATE = ("exp_avg", "exp_avg_sq")
     METHOD = "adam"
+    NUMBERS = ("_weight1", "_weight2", "_log1", "_log2")
 
     def _prepare(self, trainings: Sequence[TrainingSpec]) -> None:
         betas = [(_or_default(t.beta1, BETA1), _or_default(t.beta2, BETA2)) for t in trainings]
@@ -184,6 +219,7 @@ class PackedRMSprop(PackedOptimizer):
 
     STATE = ("square_avg", "momentum_buffer")
     METHOD = "rmsprop"
+    NUMBERS = ("_weight", "_momentum")
 
     def _prepare(self, trainings: Sequence[TrainingSpec]) -> None:
         self._weight = self._per_trial(trainings, lambda t: 1 - _or_default(t.alpha, ALPHA))
@@ -205,6 +241,7 @@ class PackedSGD(PackedOptimizer):
 
     STATE = ("momentum_buffer",)
     METHOD = "sgd"
+    NUMBERS = ("_momentum",)
 
     def _prepare(self, trainings: Sequence[TrainingSpec]) -> None:
         self._momentum = self._per_trial(trainings, lambda t: _or_default(t.momentum, MOMENTUM))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workers.errors import is_out_of_memory
 from workers.models import pack, stack, unstack_trial
-from workers.models.packed_model import Tensors
+from workers.models.packed_model import Tensors, put_row
 from workers.models.recurrent import last_state_of
 from workers.spec.training import TrainingSpec
 from workers.tasks import Split
@@ -21,33 +21,9 @@ from workers.training.diagnostics import LastStep, measure
 from workers.training.feed import BatchFeed
 from workers.training.metrics import losses, scores
 from workers.training.optimizers import OPTIMIZERS
-from workers.training.records import StepRecords
+from workers.training.records import Readings, StepRecords
 from workers.training.step_graph import StepGraph
 from workers.training.training_state import TrainingState
-
-
-class Readings(NamedTuple):
-    """What training has measured of one row, as Python numbers.
-
-    Attributes:
-        loss_sum: The sum of the training losses since the row's last report.
-        bad_step: The first step whose loss or gradient was not finite; 0 if there was none, and then ``bad_loss`` and
-            ``bad_norm`` mean nothing.
-        bad_loss: The loss at ``bad_step``.
-        bad_norm: The norm of the gradient at ``bad_step``.
-        h0_norm: |dL/dh_0|, the norm of the gradient at the first state, at the last probed step.
-        hT_norm: |dL/dh_T|, the norm of the gradient at the last state of the top layer, at the last probed step.
-        spectrum_distance: The largest distance of a singular value from the centre of its band; None for kinds of
-            model without bands.
-    """
-
-    loss_sum: float
-    bad_step: int
-    bad_loss: float
-    bad_norm: float
-    h0_norm: float
-    hT_norm: float
-    spectrum_distance: float | None
 
 
 class StepGradients(NamedTuple):
@@ -122,9 +98,11 @@ class TrainingPack:
             self._model.parameters, self._model.roles, self._specs, self._done, train_size=data.train_size
         )
         for kind, stacked in self._optimizer.state.items():
-            self._fill(stacked, [state.optimizer[kind] for state in states])
+            for name, tensor in stack([state.optimizer[kind] for state in states]).items():
+                stacked[name].copy_(tensor)
         self._best = {name: p.detach().clone() for name, p in self._model.parameters.items()}
-        self._fill(self._best, [state.best_model or state.model for state in states])
+        for name, tensor in stack([state.best_model or state.model for state in states]).items():
+            self._best[name].copy_(tensor)
         self._seeds, size = [spec.training.seed for spec in self._specs], self._training.batch_size
         self._orders = [data.order(seed, size) for seed in self._seeds]
         draws = draws_of(self._task, size, device) if options.fused else None
@@ -159,10 +137,43 @@ class TrainingPack:
         """Free the memory that only steps need. The next steps take it again."""
         self._graph.release()
 
-    def _fill(self, stacked: Tensors, trials: Sequence[Tensors]) -> None:
-        """Copy the tensors of single trials, padded where they have fewer reflectors, into the rows of stacked ones."""
-        for name, tensor in stack(trials).items():
-            stacked[name].copy_(tensor)
+    def replace(self, trials: Mapping[int, TrainingState]) -> bool:
+        """Put other trials in the places of some, each at its own step, without a new pack. No other row changes.
+
+        All tensors stay where they are, so that a captured step goes on with the new trials.
+
+        Args:
+            trials: The states of the new trials, by their rows. They have the shape key of the others.
+
+        Returns:
+            False if nothing was changed, because the rows have no room for them: for reflectors, or for numbers that no
+            trial of this pack needed. A new pack of all trials has.
+        """
+        networks = {row: state.network().to(self._device) for row, state in trials.items()}
+        if not all(self._model.takes(network) for network in networks.values()):
+            return False
+        specs, done = list(self._specs), list(self._done)
+        for row, state in trials.items():
+            specs[row], done[row] = state.spec, state.step
+        if not self._optimizer.replace(specs, done):
+            return False
+        self._specs, self._done = specs, done
+        size = self._training.batch_size
+        for row, state in trials.items():
+            self._model.replace(row, networks[row])
+            for kind, stacked in self._optimizer.state.items():
+                put_row(stacked, row, state.optimizer[kind])
+            put_row(self._best, row, state.best_model or state.model)
+            self._records.start(row, state.loss_sum)
+            self._seeds[row] = state.spec.training.seed
+            self._orders[row] = self._data.order(self._seeds[row], size)
+            if self._carried is not None:
+                self._carried[row] = 0 if state.carried is None else state.carried
+        if self._feed is not None:
+            self._feed.restart(self._seeds, self._done)
+        if self._fused is not None:
+            self._fused.reload()
+        return True
 
     def _stack_carried(self, states: Sequence[TrainingState]) -> Tensor:
         """Return the states from which the next batches go on, shape (K, L, B, S); zeros before the first step."""

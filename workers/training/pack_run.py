@@ -21,11 +21,14 @@ from workers.training.batches import TaskData
 from workers.training.checkpoint_writer import CheckpointWriter, DueCheckpoint, WrittenCheckpoint
 from workers.training.pack_size import trials_at_once
 from workers.training.pack_timer import PackTimer
-from workers.training.trainer import Failed, Finished, Reported, Trainer, TrainerEvent
+from workers.training.trainer import Trainer
+from workers.training.trainer_events import Failed, Finished, Reported, TrainerEvent
 from workers.training.training_state import TrainingState
 
-OUTCOMES: dict[str, Outcome] = {"prune": "pruned", "pause": "paused", "cancel": "cancelled"}
+OUTCOMES: dict[str, Outcome] = {"prune": "pruned", "pause": "paused", "move": "moved", "cancel": "cancelled"}
 """The outcome of a trial that a command ends, by the command's verb."""
+RESUMED = ("pause", "move")
+"""The verbs after which another run goes on with the trial, from a checkpoint of its present state."""
 FINISH_SECONDS = 3600.0
 """A trial that has done all its steps waits so long for the store to take its last checkpoint; then it fails."""
 WAIT_SECONDS = 0.1
@@ -37,7 +40,7 @@ Written = Mapping[str, Sequence[WrittenCheckpoint]]
 class PackRun:
     """Trains the trials of one assignment on one device, writes their checkpoints and reports what happens to them.
 
-    Call ``start`` once, and then ``advance`` until ``ended``.
+    Call ``start`` once, and then ``advance`` until ``ended``. ``add`` brings further trials, also after that.
 
     Args:
         trials: The assigned trials, at least one.
@@ -59,8 +62,9 @@ class PackRun:
         device: str = "cpu",
         keep_every: int | None = None,
     ) -> None:
-        self._assigned = {trial.trial_id: trial for trial in trials}
-        if len(self._assigned) < len(trials):
+        self._assigned: dict[str, AssignedTrial] = {}  # those that have not ended
+        self._known: set[str] = set()
+        if len({trial.trial_id for trial in trials}) < len(trials):
             raise ValueError("the assignment has a trial twice; give each trial its own trial_id")
         if len({trial.spec.shape_key for trial in trials}) > 1:
             raise ValueError(
@@ -70,35 +74,40 @@ class PackRun:
             raise ValueError("training.dtype bfloat16 needs a GPU; give resources.gpus above 0, or use float32")
         self._emit, self._data_dir, self._device = emit, data_dir, torch.device(device)
         self._timer = PackTimer(self._device)
-        self._folders = {
-            trial_id: CheckpointFolder(Path(trial.checkpoint_dir), trial.spec, keep_every)
-            for trial_id, trial in self._assigned.items()
-        }
+        self._keep_every = keep_every
+        self._folders: dict[str, CheckpointFolder] = {}
         self._writer = CheckpointWriter(self._folders)
         # Trials that have succeeded as soon as their last checkpoints are on disk: how, and since when they wait.
         self._finishing: dict[str, tuple[Finished, float]] = {}
         self._seq = 0
-        self._ended: set[str] = set()
         self._checkpoint_steps: dict[str, int] = {}
-        self._steps = dict.fromkeys(self._assigned, 0)
-        # The trainer numbers its trials from 0; a trial that could not be resumed is not among them.
-        self._trained_ids: list[str] = []
+        self._steps: dict[str, int] = {}
+        # The numbers of the trainer's trials; a trial that could not be resumed, or has ended, is not among them.
+        self._numbers: dict[str, int] = {}
         self._trainer: Trainer | None = None
+        for trial in trials:
+            self._take(trial)
 
     @property
     def ended(self) -> bool:
         """Whether every trial has ended."""
-        return len(self._ended) == len(self._assigned)
+        return not self._assigned
 
     @property
     def live(self) -> list[str]:
         """The ids of the trials that have not ended."""
-        return [trial_id for trial_id in self._assigned if trial_id not in self._ended]
+        return list(self._assigned)
+
+    @property
+    def takes_trials(self) -> bool:
+        """Whether ``add`` may be called: the data are loaded."""
+        return self._trainer is not None
 
     def progress(self) -> dict[str, int]:
-        """Return the optimiser steps done, by trial."""
-        if self._trainer is not None:
-            self._steps |= {trial_id: self._trainer.step_of(i) for i, trial_id in enumerate(self._trained_ids)}
+        """Return the optimiser steps done, by trial, of the trials that have not ended. Any thread may call this.
+
+        A trial that has ended is left out from the moment on at which its last report has been emitted.
+        """
         return dict(self._steps)
 
     def times(self) -> PackTimes:
@@ -115,7 +124,7 @@ class PackRun:
 
         A trial whose data or checkpoints cannot be used is ended as failed, with a reason.
         """
-        resumed = {trial_id: self._resume(trial_id) for trial_id in self._assigned}
+        resumed = {trial_id: self._resume(trial_id) for trial_id in self.live}
         states = {trial_id: state for trial_id, state in resumed.items() if state is not None}
         if not states:
             return
@@ -127,12 +136,40 @@ class PackRun:
             for trial_id in states:
                 self._end(trial_id, "failed", cause, reason)
             return
-        self._trained_ids = list(states)
-        largest = trials_at_once(list(states.values()), data, self._device)
+        self._numbers = {trial_id: number for number, trial_id in enumerate(states)}
+        # On a CPU the controller alone decides how many trials are trained at once.
+        largest = None if self._device.type == "cpu" else trials_at_once(list(states.values()), data, self._device)
         self._trainer = Trainer(list(states.values()), data, self._device, largest=largest, timer=self._timer)
         self._timer.ready()
         for trial_id, state in states.items():
+            self._steps[trial_id] = state.step
             self._repeat_reports(trial_id, state)
+
+    def add(self, trials: Sequence[AssignedTrial]) -> None:
+        """Train further trials beside the others, each from its newest checkpoint on, and repeat its reports.
+
+        A trial that this run was given before is ignored. One whose checkpoints cannot be used is ended as failed, with
+        a reason.
+
+        Args:
+            trials: Trials of the shape key of the others.
+        """
+        assert self._trainer is not None
+        for trial in trials:
+            if trial.trial_id in self._known:
+                continue
+            self._take(trial)
+            state = self._resume(trial.trial_id)
+            if state is not None:
+                self._numbers[trial.trial_id] = self._trainer.add(state)
+                self._steps[trial.trial_id] = state.step
+                self._repeat_reports(trial.trial_id, state)
+
+    def _take(self, trial: AssignedTrial) -> None:
+        self._known.add(trial.trial_id)
+        self._assigned[trial.trial_id] = trial
+        self._folders[trial.trial_id] = CheckpointFolder(Path(trial.checkpoint_dir), trial.spec, self._keep_every)
+        self._steps[trial.trial_id] = 0
 
     def advance(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Train until the next report of any trial is due, write the checkpoints that are due, and emit the reports.
@@ -150,6 +187,7 @@ class PackRun:
             time.sleep(WAIT_SECONDS if self._finishing else 0)
             return
         events = self._trainer.advance(should_stop)
+        self._steps |= {trial_id: self._trainer.step_of(number) for trial_id, number in self._numbers.items()}
         # All checkpoints of this advance are written before the first report, so that they are written in parallel.
         written = self._write_due([event for event in events if isinstance(event, Reported) and event.save])
         for event in events:
@@ -159,32 +197,32 @@ class PackRun:
         """End trials on request. Those that have ended already or are not in the pack are ignored.
 
         Args:
-            verb: ``prune``, ``cancel`` or ``pause``. A paused trial gets a checkpoint first, and is ended as failed
-                instead if that cannot be written.
+            verb: ``prune``, ``cancel``, ``pause`` or ``move``. A trial that is paused or moved gets a checkpoint first,
+                and is ended as failed instead if that cannot be written.
             trial_ids: The trials to end.
             reason: The reason for the trials' last reports.
         """
         for trial_id in trial_ids:
-            if trial_id not in self._assigned or trial_id in self._ended:
+            if trial_id not in self._assigned:
                 continue
             if self._trainer is not None:
                 self._save_before_end(verb, trial_id)
-                self._trainer.end(self._trained_ids.index(trial_id))
-            if trial_id in self._ended:
+            if trial_id not in self._assigned:
                 continue
-            if verb == "pause" and self._writer.keeps(trial_id):
+            if verb in RESUMED and self._writer.keeps(trial_id):
                 self._end_unsaved(trial_id)
             else:
                 self._end(trial_id, OUTCOMES[verb], None, reason or None)
 
     def _save_before_end(self, verb: str, trial_id: str) -> None:
-        """Write what a trial needs before it ends: a paused one its present state, a pruned one its best checkpoint.
+        """Write what a trial needs before it ends: to go on elsewhere its present state, else its best checkpoint.
 
         A trial that waited for nothing but its last checkpoint has then succeeded.
         """
         assert self._trainer is not None
-        state = self._trainer.state(self._trained_ids.index(trial_id))
-        if verb == "pause" and trial_id not in self._finishing and self._checkpoint_steps.get(trial_id) != state.step:
+        state = self._trainer.state(self._numbers[trial_id])
+        unsaved = trial_id not in self._finishing and self._checkpoint_steps.get(trial_id) != state.step
+        if verb in RESUMED and unsaved:
             self._report_written(self._writer.write({trial_id: DueCheckpoint(state, best=False, objective=None)}))
         elif verb != "cancel":
             self._report_written(self._writer.retry(trial_id))
@@ -237,23 +275,26 @@ class PackRun:
 
     def _emit_event(self, event: TrainerEvent, written: Written) -> None:
         """Emit the reports about one event of the trainer; ``written`` has the checkpoints that are due."""
-        trial_id = self._trained_ids[event.trial]
+        trial_id = self._id_of(event.trial)
         if isinstance(event, Reported):
             self._emit(Measured(seq=self._next_seq(), trial_id=trial_id, step=event.step, values=event.values))
             self._report_written({trial_id: written.get(trial_id, ())})
         elif isinstance(event, Failed):
             self._steps[trial_id] = event.step
             self._end(trial_id, "failed", "user", event.reason, step=event.step)
-        elif isinstance(event, Finished) and trial_id not in self._ended:
+        elif isinstance(event, Finished):
             self._finishing[trial_id] = event, time.monotonic()
             self._finish()
+
+    def _id_of(self, number: int) -> str:
+        return next(trial_id for trial_id, own in self._numbers.items() if own == number)
 
     def _write_due(self, events: Sequence[Reported]) -> Written:
         """Write the checkpoints of trials that have reported, in parallel, and return those that are on disk now."""
         assert self._trainer is not None
         started, due = time.perf_counter(), {}
         for event in events:
-            trial_id = self._trained_ids[event.trial]
+            trial_id = self._id_of(event.trial)
             objective = event.values[self._assigned[trial_id].spec.objective.metric]
             due[trial_id] = DueCheckpoint(self._trainer.state(event.trial), event.best, objective)
         written = self._writer.write(due)
@@ -297,13 +338,16 @@ class PackRun:
         step: int | None = None,
     ) -> None:
         """Emit the last report of a trial; ``step`` is by default the trial's current one."""
-        self._ended.add(trial_id)
+        self._finishing.pop(trial_id, None)
+        at = self._steps[trial_id] if step is None else step
+        self._writer.drop(trial_id)
+        number = self._numbers.pop(trial_id, None)
+        if self._trainer is not None and number is not None:
+            self._trainer.forget(number)
+        self._emit(Ended(seq=self._next_seq(), trial_id=trial_id, step=at, outcome=outcome, cause=cause, reason=reason))
+        del self._assigned[trial_id], self._folders[trial_id], self._steps[trial_id]
         if self.ended:
             self._timer.ended()
-        self._finishing.pop(trial_id, None)
-        at = self.progress()[trial_id] if step is None else step
-        self._writer.drop(trial_id)
-        self._emit(Ended(seq=self._next_seq(), trial_id=trial_id, step=at, outcome=outcome, cause=cause, reason=reason))
 
     def _next_seq(self) -> int:
         self._seq += 1

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -23,61 +23,16 @@ from workers.errors import is_out_of_memory
 from workers.protocol import divergence
 from workers.training import diagnostics
 from workers.training.batches import TaskData
-from workers.training.pack import Readings, StepOptions, TrainingPack
+from workers.training.pack import StepOptions, TrainingPack
 from workers.training.pack_timer import PackTimer
+from workers.training.records import Readings
+from workers.training.trainer_events import Failed, Finished, Reported, TrainerEvent
 from workers.training.training_state import TrainingState
+from workers.training.trial_clock import TrialClock
 
 log = logging.getLogger(__name__)
 
 NORM = "the norm of the gradient"
-
-
-@dataclass(frozen=True)
-class Reported:
-    """A trial has reported its metrics. The report is in the trial's history already.
-
-    ``save`` is true if a checkpoint is due, and ``best`` if that will be the best one so far.
-    """
-
-    trial: int
-    step: int
-    values: dict[str, float]
-    save: bool
-    best: bool
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A loss, gradient or metric of a trial was not finite at ``step``. The trial has left the pack."""
-
-    trial: int
-    step: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A trial has succeeded and has left the pack. ``reason`` is set if it reached its target before its last step."""
-
-    trial: int
-    step: int
-    reason: str | None = None
-
-
-TrainerEvent = Reported | Failed | Finished
-
-
-@dataclass
-class _Clock:
-    """The training time of one trial.
-
-    ``steps`` and ``seconds`` count from its last report in this attempt; ``total`` is in seconds, with evaluations and
-    earlier attempts.
-    """
-
-    steps: int
-    seconds: float
-    total: float
 
 
 class Trainer:
@@ -91,11 +46,14 @@ class Trainer:
     to pack, and training may amplify the difference. The values of the others never count anywhere: one that becomes
     NaN changes no bit of them.
 
-    A trial that ends is ignored from then on. When half of the pack has ended, the others move to a smaller pack.
+    A trial that ends is ignored from then on, and its row is free for another one. When half of the rows are free and
+    no trial waits, the others move to a smaller pack.
 
     A pack has at most ``largest`` trials, or on a GPU, if its memory does not hold so many, half, and half of that: no
-    step is lost. The trials for which there is no place wait, and take those of trials that have ended. That changes no
-    number of a trial but by rounding, as another pack does.
+    step is lost. The trials for which there is no place wait, and so do those that ``add`` brings. They take free rows
+    where these have room for them, and get a larger pack where not. A trial enters when some trial of the pack is as
+    far from its next report as it is itself, so that they report together: the whole pack is evaluated at each report.
+    All that changes no number of a trial but by rounding, as another pack does.
 
     The last report of a trial is the first one that meets ``training.target``, or else the one after all steps. It has
     the metrics over the test set too, with the parameters of the best checkpoint by the objective.
@@ -104,7 +62,7 @@ class Trainer:
         states: The trials, which are numbered from 0 in this order.
         data: The data of their task.
         device: The device on which they are trained.
-        largest: The most trials that are trained at once; None for all of them.
+        largest: The most trials that are trained at once; None for all of them, also of those that are added.
         options: How steps are run; by default the fastest way on the device.
         timer: What counts the time of steps and evaluations.
     """
@@ -120,20 +78,29 @@ class Trainer:
         timer: PackTimer | None = None,
     ) -> None:
         self._timer = timer or PackTimer(device)
-        self._states, self._data, self._device, self._options = list(states), data, device, options
-        self._largest = largest or len(states)
+        self._states, self._added = dict(enumerate(states)), len(states)
+        self._data, self._device, self._options = data, device, options
+        self._largest = largest or sys.maxsize
         self._training = states[0].spec.training
         self._live = [i for i, state in enumerate(states) if not self._is_done(i)]
-        self._clocks = [_Clock(0, 0.0, _trained_seconds(state.history)) for state in states]
+        self._clocks = {i: TrialClock.of(state.history) for i, state in enumerate(states)}
         self._rows: dict[int, int] = {}
         self._pack: TrainingPack
         self._uncounted = 0
-        self._compact()
+        self._rebuild(self._live[: self._largest])
 
     @property
     def live(self) -> list[int]:
         """The trials that are still training."""
         return list(self._live)
+
+    def add(self, state: TrainingState) -> int:
+        """Add a trial of the same shape key, and return its number. It is trained from the step of its state on."""
+        trial, self._added = self._added, self._added + 1
+        self._states[trial], self._clocks[trial] = state, TrialClock.of(state.history)
+        if not state.done:
+            self._live.append(trial)
+        return trial
 
     def step_of(self, trial: int) -> int:
         """Return the optimiser steps that a trial has done."""
@@ -153,6 +120,11 @@ class Trainer:
         self.state(trial)
         self._remove(trial)
 
+    def forget(self, trial: int) -> None:
+        """Remove a trial from the pack, if it is there, and free its memory. It has no state any more."""
+        self._remove(trial)
+        del self._states[trial], self._clocks[trial]
+
     @torch_on_one_thread()
     def advance(self, should_stop: Callable[[], bool] = lambda: False) -> list[TrainerEvent]:
         """Train until the next report of any trial is due.
@@ -166,11 +138,10 @@ class Trainer:
         """
         if not self._live:
             return []
-        if 2 * len(self._packed) <= len(self._rows):
-            self._compact()
+        self._fill_rows()
         started, short = time.perf_counter(), ""
         try:
-            self._steps(min(self._steps_to_report(i) for i in self._packed), should_stop)
+            self._steps(self._steps_to_next(), should_stop)
         except Exception as error:
             dividable = len(self._packed) > 1 or self._pack.options.graph
             if not (is_out_of_memory(error) and self._pack.whole and dividable):
@@ -209,8 +180,7 @@ class Trainer:
         self._timer.count_steps(len(self._rows), done, seconds)
         for trial in self._packed:
             self._states[trial].step += done
-            clock = self._clocks[trial]
-            clock.steps, clock.seconds, clock.total = clock.steps + done, clock.seconds + seconds, clock.total + seconds
+            self._clocks[trial].count(done, seconds)
 
     def _divide(self, problem: str, started: float) -> list[TrainerEvent]:
         """Go on with half of the pack after a step for which memory was too short; the other half waits.
@@ -233,7 +203,7 @@ class Trainer:
         readings = self._pack.readings()
         self._count(time.perf_counter() - started)
         events = self._fail_nonfinite(readings)
-        self._compact()
+        self._rebuild(self._packed[: self._largest])
         return events
 
     def _fail_nonfinite(self, readings: list[Readings]) -> list[TrainerEvent]:
@@ -315,10 +285,7 @@ class Trainer:
             values["grad/ratio"] = found.h0_norm / found.hT_norm
         if found.spectrum_distance is not None:
             values["spectral/margin"] = found.spectrum_distance
-        clock = self._clocks[trial]
-        values["throughput/sequences_per_s"] = clock.steps * self._training.batch_size / max(clock.seconds, 1e-9)
-        values["time/wall_s"] = clock.total
-        clock.steps, clock.seconds = 0, 0.0
+        values |= self._clocks[trial].read(self._training.batch_size)
         self._pack.clear_loss(self._rows[trial])
         return values
 
@@ -333,18 +300,45 @@ class Trainer:
         if trial in self._live:
             self._live.remove(trial)
 
-    def _compact(self) -> None:
-        """Move the remaining trials, as many as there is place for, to a new pack that holds only them."""
+    @property
+    def _waiting(self) -> list[int]:
+        """The trials that have not ended and are in no row, the first in line first."""
+        return [i for i in self._live if i not in self._rows]
+
+    def _fill_rows(self) -> None:
+        """Let the trials enter that wait and may enter now, and make a pack smaller of which half is free and stays so.
+
+        They take free rows; where these have no room for them, all go to a new pack.
+        """
+        packed, waiting = self._packed, self._waiting
+        room = self._largest - len(packed)
+        entering = [i for i in waiting if not self._steps_until_entry(i)][:room]
+        shrinks = 2 * (len(packed) + min(room, len(waiting))) <= len(self._rows)
+        if not (entering or shrinks):
+            return
+        free = [row for trial, row in self._rows.items() if trial not in self._live]
+        places = dict(zip(entering, free, strict=False))
+        if shrinks or len(places) < len(entering) or not self._replace(places):
+            self._rebuild(sorted(packed + entering))
+
+    def _replace(self, places: Mapping[int, int]) -> bool:
+        """Put trials in the place of those that have ended, by row; return false if the rows have no room for them."""
+        if not self._pack.replace({row: self._states[trial] for trial, row in places.items()}):
+            return False
+        taken = set(places.values())
+        self._rows = {trial: row for trial, row in self._rows.items() if row not in taken} | dict(places)
+        return True
+
+    def _rebuild(self, trials: Sequence[int]) -> None:
+        """Make a new pack, which holds only these trials."""
         for trial in self._packed:
             self.state(trial)
-        # Those in training go on, the others follow in their order.
-        chosen = sorted((self._packed + [i for i in self._live if i not in self._rows])[: self._largest])
         if self._rows:
             self._pack.release()
             del self._pack  # its memory is free before the new one needs any
-        self._rows = {trial: row for row, trial in enumerate(chosen)}
-        if chosen:
-            self._pack = TrainingPack([self._states[i] for i in chosen], self._data, self._device, self._options)
+        self._rows = {trial: row for row, trial in enumerate(trials)}
+        if trials:
+            self._pack = TrainingPack([self._states[i] for i in trials], self._data, self._device, self._options)
 
     def _is_done(self, trial: int) -> bool:
         return self._states[trial].done
@@ -356,6 +350,14 @@ class Trainer:
         step, every = self._states[trial].step, self._training.report_interval
         return min(every - step % every, self._training.steps - step)
 
+    def _steps_until_entry(self, trial: int) -> int:
+        """Return after how many steps some trial in training is as far from its next report as a waiting trial is."""
+        step, every = self._states[trial].step, self._training.report_interval
+        return min(((step - self._states[i].step) % every for i in self._packed), default=0)
 
-def _trained_seconds(history: Sequence[MetricsAtStep]) -> float:
-    return history[-1].values.get("time/wall_s", 0.0) if history else 0.0
+    def _steps_to_next(self) -> int:
+        """Return after how many steps a report is due or a waiting trial may enter, whatever comes first."""
+        counts = [self._steps_to_report(i) for i in self._packed]
+        if len(counts) < self._largest:
+            counts += [self._steps_until_entry(i) for i in self._waiting]
+        return min(counts)

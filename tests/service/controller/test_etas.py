@@ -13,6 +13,7 @@ from service.controller.context import ReconcileContext
 from service.controller.cost_records import FEWEST_STEPS, measured_costs
 from service.controller.etas import ETA_SECONDS, EtaKeeper
 from service.controller.guard import SweepGuard
+from service.controller.launching import PackLauncher
 from service.controller.polling import RunnerPoller
 from service.controller.runner_requests import PollResult
 from service.settings import ControllerSettings
@@ -200,7 +201,9 @@ def test_a_pack_that_ends_leaves_what_it_cost(
     database: Database, context: ReconcileContext, two_of_four: tuple[Sweep, Pack]
 ) -> None:
     _, pack = two_of_four
-    poller = RunnerPoller(context, SweepGuard(context), EtaKeeper(context))
+    poller = RunnerPoller(
+        context, SweepGuard(context), PackLauncher(context, SweepGuard(context)).refiller, EtaKeeper(context)
+    )
     with database.write() as session:
         row = packs.get(session, pack.id)
         row.created_at -= 14.0

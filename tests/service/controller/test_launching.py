@@ -207,7 +207,7 @@ def test_an_answer_does_not_bring_back_a_pack_whose_sweep_has_failed(
     with database.write(term) as session:
         sweep_lifecycle.fail(session, sweep.id, "it cannot go on")
     answer = Poll(state="running", reports=[], progress={})
-    RunnerPoller(context, SweepGuard(context), EtaKeeper(context))._handle(
+    RunnerPoller(context, SweepGuard(context), launch.launcher.refiller, EtaKeeper(context))._handle(
         PollResult(pack.id, answer), pack, "its-runner"
     )
     assert not open_packs(database)

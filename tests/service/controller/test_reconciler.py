@@ -353,3 +353,17 @@ def test_an_owner_trains_no_more_trials_at_a_time_than_they_may_and_others_do_no
     tick_until(reconciler, ended, 240)
     assert max(found.get("ada", 0) for found in seen) == 1
     assert any(found.keys() == {"ada", "local"} for found in seen)
+
+
+def test_waiting_trials_are_given_to_the_runners_that_train(
+    database: Database, cluster: Cluster, reconciler: Reconciler, expanded: Any
+) -> None:
+    training = {"steps": 60, "report_every": 20}
+    space, search = {"model.margin": {"low": 0.01, "high": 0.1}}, {"sampler": "random", "trials": 6}
+    sweep, _ = expanded(training=training, space=space, search=search, resources={"pack_size": 1})
+    tick_until(reconciler, lambda: state(database, sweep) == "succeeded")
+    assert outcomes(database) == ["succeeded"] * 6
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Pack)) == 2, "one for each CPU"
+        assert set(session.scalars(select(Trial.step))) == {60}
+    assert not of_sweep(cluster, sweep)

@@ -28,7 +28,8 @@ from workers.spec.model import FEED_FORWARD, KINDS, ModelSpec
 from workers.spec.trial import TrialSpec
 from workers.tasks import Task
 from workers.training.batches import TaskData
-from workers.training.trainer import Failed, Trainer
+from workers.training.trainer import Trainer
+from workers.training.trainer_events import Failed
 from workers.training.training_state import TrainingState
 
 RECURRENT = sorted(KINDS - FEED_FORWARD)

@@ -185,3 +185,56 @@ def test_a_sampler_that_will_never_propose_its_next_trial_is_named(
     asked = parse_sweep(sweep_document(space={"training.lr": {"low": 0.001, "high": 0.1}}, search=search))
     with pytest.raises(SamplerError, match="sampler stuck waits for more results before it proposes trial 1"):
         list(LocalSweep(asked, tmp_path, workers=1).run())
+
+
+def spawned() -> list[psutil.Process]:
+    """Return the processes of packs that this process has started and that live."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it has ended, as one of an earlier test
+            found += [child] if "spawn_main" in " ".join(child.cmdline()) else []
+    return found
+
+
+def processes(local: LocalSweep) -> tuple[list[Report], set[int]]:
+    """Run a sweep, and return its reports and the ids of the processes that trained it."""
+    reports, found = [], set()
+    for report in local.run():
+        reports.append(report)
+        found |= {child.pid for child in spawned()}
+    return reports, found
+
+
+def test_waiting_trials_take_the_places_of_those_that_have_ended(tmp_path: Path) -> None:
+    document = sweep_document(space={"training.seed": {"values": list(range(6))}}, resources={"pack_size": 2})
+    reports, found = processes(LocalSweep(parse_sweep(document), tmp_path / "together", workers=1))
+    assert len(found) == 1, "no process is started but the first"
+    assert {r.trial_id: r.outcome for r in reports if isinstance(r, Ended)} == {str(n): "succeeded" for n in range(6)}
+    first = min(i for i, r in enumerate(reports) if isinstance(r, Ended))
+    assert {r.trial_id for r in reports[:first]} <= {"0", "1"}
+    whole = parse_sweep(document | {"resources": {"pack_size": 6}})
+    assert measured(reports) == measured(list(LocalSweep(whole, tmp_path / "whole", workers=1).run()))
+
+
+def test_trials_of_another_shape_get_a_process_of_their_own(tmp_path: Path) -> None:
+    space = {"model.hidden_size": {"values": [4, 6]}, "training.seed": {"values": [0, 1]}}
+    document = sweep_document(space=space, resources={"pack_size": 1})
+    document["model"] = {"reflectors": 2}
+    reports, found = processes(LocalSweep(parse_sweep(document), tmp_path, workers=1))
+    assert len(found) == 2
+    assert [r.outcome for r in reports if isinstance(r, Ended)] == ["succeeded"] * 4
+
+
+def test_a_process_that_is_killed_after_it_got_trials_loses_none(tmp_path: Path) -> None:
+    document = sweep_document(space={"training.seed": {"values": list(range(4))}}, resources={"pack_size": 1})
+    document["training"] |= {"steps": 400}
+    local, killed, ended = LocalSweep(parse_sweep(document), tmp_path, workers=1), False, []
+    for report in local.run():
+        ended += [report.outcome] if isinstance(report, Ended) else []
+        if len(ended) == 2 and isinstance(report, Measured) and not killed:
+            killed = True
+            for child in spawned():
+                child.kill()
+    assert killed
+    assert ended == ["succeeded"] * 4
+    assert [result.step for result in local.results] == [400] * 4

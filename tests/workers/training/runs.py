@@ -9,7 +9,8 @@ from torch import Tensor
 
 from workers.spec.trial import TrialSpec
 from workers.training.batches import TaskData
-from workers.training.trainer import Reported, Trainer, TrainerEvent
+from workers.training.trainer import Trainer
+from workers.training.trainer_events import Reported, TrainerEvent
 from workers.training.training_state import TrainingState
 
 CPU = torch.device("cpu")

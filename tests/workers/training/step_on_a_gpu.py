@@ -24,7 +24,8 @@ from tests.workers.examples import make_trial
 from workers.spec.trial import TrialSpec
 from workers.training.batches import TaskData
 from workers.training.pack import StepOptions, TrainingPack
-from workers.training.trainer import Reported, Trainer
+from workers.training.trainer import Trainer
+from workers.training.trainer_events import Reported
 from workers.training.training_state import TrainingState
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -134,6 +135,28 @@ def check_compaction(name: str) -> None:
     assert found[0] == expected[0]
 
 
+def check_refill(name: str) -> None:
+    """A trial takes a row in place, within a captured graph, and has the bits of eager steps and of a new pack."""
+    specs, found = specs_of(name, 4), []
+    for graph, in_place in ((True, True), (False, True), (False, False)):
+        trainer = trainer_of(specs[:3], graph=graph)
+        if not in_place:
+            trainer._replace = lambda _: False  # type: ignore[method-assign]
+        trainer.advance()
+        first = trainer._pack
+        trainer.end(1)
+        trainer.add(TrainingState.start(specs[3]))
+        trainer._fill_rows()
+        assert (trainer._pack is first) == in_place
+        trainer._steps(4, lambda: False)
+        trainer._count(0.0)
+        assert trainer._pack.captured == (graph and KINDS[name][1])
+        found.append(run(trainer))
+    for other in found[1:]:
+        assert_same(found[0][1], other[1])
+        assert found[0][0] == other[0]
+
+
 def check_fused(name: str) -> None:
     """The fused kernels compute what torch's operators compute, in float32 up to rounding."""
     specs = specs_of(name)
@@ -210,6 +233,7 @@ def checks() -> list[tuple[str, Callable[[], None]]]:
     families: list[tuple[str, Callable[[str], None], Sequence[str]]] = [
         ("graph", check_graph, list(KINDS)),
         ("compaction", check_compaction, ["adam", "text"]),
+        ("refill", check_refill, ["adam", "text", "adamw", "sgd", "float64", "spectral_gru", "rnn"]),
         ("fused", check_fused, ["adding", "adam", "adamw", "rmsprop", "sgd"]),
         ("NaN", check_nan, ["adding", "adam", "rnn"]),
         ("fed", check_fed, ["adding", "adam", "text", "adamw"]),

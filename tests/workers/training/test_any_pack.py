@@ -13,7 +13,8 @@ from spectral.cpu import library
 from tests.workers.models.networks import trial
 from tests.workers.training.runs import assert_same_bits, trainer, values
 from workers.spec.model import KINDS, REFLECTED, ModelSpec
-from workers.training.trainer import Trainer, TrainerEvent
+from workers.training.trainer import Trainer
+from workers.training.trainer_events import TrainerEvent
 
 pytestmark = pytest.mark.skipif(
     not library.available(torch.device("cpu"), torch.float32), reason="needs the compiled code, and so a compiler"

@@ -23,7 +23,8 @@ from workers.spec.trial import TrialSpec
 from workers.tasks import Sequences
 from workers.tasks.adding import Adding
 from workers.training.batches import TaskData
-from workers.training.trainer import Reported, Trainer
+from workers.training.trainer import Trainer
+from workers.training.trainer_events import Reported
 from workers.training.training_state import TrainingState
 
 CPU = torch.device("cpu")

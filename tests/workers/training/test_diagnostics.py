@@ -20,7 +20,8 @@ from workers.training.batches import Batch, TaskData
 from workers.training.diagnostics import _state, is_due, measure
 from workers.training.gradient_flow import gradient_norms
 from workers.training.metrics import losses
-from workers.training.trainer import Failed, Reported, Trainer
+from workers.training.trainer import Trainer
+from workers.training.trainer_events import Failed, Reported
 from workers.training.training_state import TrainingState
 
 CPU = torch.device("cpu")

@@ -55,6 +55,28 @@ def test_blocks_have_the_batches_of_their_steps(task: Task, block: int, monkeypa
     assert places == {name: tensor.data_ptr() for name, tensor in found.block.items()}
 
 
+@pytest.mark.parametrize("after", [0, 1, 4, 6])
+@pytest.mark.parametrize("task", TASKS, ids=str)
+def test_a_feed_goes_on_with_another_trial_in_the_same_tensors(
+    task: Task, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "MOST_STEPS", 4)
+    data = data_of(task)
+    found = BatchFeed(data, [9, SEEDS[1]], [5, STEPS[1] - after], SIZE, CPU)
+    places = {name: tensor.data_ptr() for name, tensor in found.block.items()}
+    for _ in range(after):
+        found.load()
+        found.batch()
+        found.advance()
+    found.restart(SEEDS, STEPS)
+    for done in range(6):
+        found.load()
+        assert_same(found.batch(), wanted(data, done))
+        assert_same(fused.batch(found, data), wanted(data, done))
+        found.advance()
+    assert places == {name: tensor.data_ptr() for name, tensor in found.block.items()}
+
+
 @pytest.mark.parametrize("size", [1, 5, 16])
 @pytest.mark.parametrize("task", [Adding(length=7), Adding(length=40), Copy(length=1), Copy(length=30)], ids=str)
 def test_the_device_draws_what_the_task_draws(task: Task, size: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ from workers.tasks.adding import Adding
 from workers.training import fused
 from workers.training.batches import TaskData
 from workers.training.metrics import losses
-from workers.training.pack import Readings, StepOptions, TrainingPack
+from workers.training.pack import StepOptions, TrainingPack
+from workers.training.records import Readings
 from workers.training.training_state import TrainingState
 
 OWN: dict[str, list[dict[str, Any]]] = {

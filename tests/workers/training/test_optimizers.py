@@ -135,6 +135,51 @@ def resumed(old: PackedOptimizer, parameters: dict[str, Tensor], specs: list[Tri
     return new
 
 
+@pytest.mark.parametrize("schedule", [{}, {"schedule": "cosine", "warmup_steps": 3}, {"schedule": "step"}])
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_numbers_of_another_trial_are_taken_over_in_place(optimizer: str, schedule: dict[str, Any]) -> None:
+    specs = trials(optimizer, **schedule)
+    parameters = drawn(0, len(specs))
+    packed = OPTIMIZERS[optimizer](parameters, ROLES, specs, [0] * len(specs))
+    for step in range(3):
+        packed.step(drawn(step + 1, len(specs)))
+    places = {name: tensor.data_ptr() for name, tensor in tensors_of(packed).items()}
+    changed, steps = [specs[0], specs[3], specs[2], specs[3]], [3, 5, 3, 0]
+    assert packed.replace(changed, steps)
+    wanted = resumed(packed, parameters, changed, 0)
+    wanted.steps.copy_(torch.tensor(steps))
+    found = tensors_of(packed)
+    assert {name: tensor.data_ptr() for name, tensor in found.items()} == places
+    for name, tensor in tensors_of(wanted).items():
+        assert torch.equal(found[name], tensor), name
+    one, other = (OPTIMIZERS[optimizer](drawn(0, 4), ROLES, changed, steps) for _ in range(2))
+    assert one.replace(changed, steps)
+    gradients = drawn(9, len(specs))
+    one.step(gradients)
+    other.step(gradients)
+    for name, p in one._parameters.items():
+        assert torch.equal(p, other._parameters[name])
+
+
+def tensors_of(optimizer: PackedOptimizer) -> dict[str, Tensor]:
+    """Return all tensors that an optimiser holds from one step to the next, found without its help."""
+    found = dict(vars(optimizer)) | vars(optimizer.schedule)
+    found |= {f"rate {name}": rate for name, rate in optimizer._rates.items()}
+    within = ("_like", "_bias1", "_root2")  # a parameter, and what each step makes anew
+    return {name: value for name, value in found.items() if isinstance(value, Tensor) and name not in within}
+
+
+@pytest.mark.parametrize(
+    "fields", [{"clip_norm": 1.0}, {"weight_decay": 0.1}, {"warmup_steps": 2}, {"schedule": "step"}], ids=str
+)
+def test_a_trial_that_needs_what_no_other_does_is_not_taken_over(fields: dict[str, Any]) -> None:
+    plain = {"dtype": "float64", "clip_norm": None, "weight_decay": 0.0, "steps": STEPS}
+    specs = [make_trial(**plain), make_trial(**plain)]
+    packed = OPTIMIZERS["adam"](drawn(0, 2), ROLES, specs, [0, 0])
+    assert not packed.replace([specs[0], make_trial(**(plain | fields))], [0, 0])
+    assert packed.replace([specs[0], make_trial(**plain, lr=0.5)], [0, 0])
+
+
 def test_the_norm_before_clipping_is_returned() -> None:
     specs = trials("sgd")
     gradients = drawn(1, len(specs))

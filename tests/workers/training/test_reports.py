@@ -9,7 +9,7 @@ from tests.workers.examples import make_trial
 from tests.workers.training.runs import CPU, TIMES, run, trainer, values
 from workers.models import initial_network
 from workers.training.batches import TaskData
-from workers.training.trainer import Finished, Reported
+from workers.training.trainer_events import Finished, Reported
 
 
 def test_test_metrics_come_once_from_the_best_checkpointed_parameters() -> None:

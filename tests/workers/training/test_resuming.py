@@ -11,7 +11,7 @@ from tests.workers.training.runs import assert_same_bits, run, trainer, values
 from workers.checkpoints import CheckpointFolder
 from workers.spec.trial import TrialSpec
 from workers.training.optimizers import OPTIMIZERS
-from workers.training.trainer import Reported, TrainerEvent
+from workers.training.trainer_events import Reported, TrainerEvent
 from workers.training.training_state import TrainingState
 
 

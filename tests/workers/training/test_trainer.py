@@ -12,7 +12,7 @@ from tests.workers.examples import make_trial
 from tests.workers.training.runs import CPU, assert_same_bits, run, trainer, values
 from workers.models import build, initial_network, pack
 from workers.training.batches import TaskData
-from workers.training.trainer import Failed
+from workers.training.trainer_events import Failed
 from workers.training.training_state import TrainingState
 
 DIFFERENT: list[dict[str, Any]] = [
