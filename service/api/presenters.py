@@ -40,7 +40,8 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
     run, lacks = projections.of_view(session, row.id)
     tally = trials.tally(session, [row.id])[row.id]
     over = trials.planned_steps_of_ended(session, [row.id]).get(row.id, 0) if row.steps_vary else 0
-    return _summary(row, tally, over) | {
+    added = trials.added_steps_to_come(session, [row.id]).get(row.id, 0)
+    return _summary(row, tally, over, added) | {
         "best": trial(best) if best else None,
         "best_point": points.views(session, row, [point])[0] if point else None,
         "mlflow_url": mlflow_url(settings, run) if run else None,
@@ -69,7 +70,8 @@ def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
     tallies = trials.tally(session, ids)
     vary = [row.id for row in rows if row.steps_vary]
     over = trials.planned_steps_of_ended(session, vary) if vary else {}
-    return [_summary(row, tallies[row.id], over.get(row.id, 0)) for row in rows]
+    added = trials.added_steps_to_come(session, ids)
+    return [_summary(row, tallies[row.id], over.get(row.id, 0), added.get(row.id, 0)) for row in rows]
 
 
 def trial(row: Trial) -> dict[str, Any]:
@@ -124,13 +126,14 @@ def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:
     return found
 
 
-def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[str, Any]:
+def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, added: int = 0) -> dict[str, Any]:
     """Return a ``SweepSummary``.
 
     Args:
         row: The sweep.
         tally: The number of its trials in each state, and the steps that they have done.
         over: The steps that its ended trials had before them at first, if trials differ in their steps.
+        added: The steps that users have added to trials that have not ended.
     """
     base = f"/v1/sweeps/{row.id}"
     counts = _NO_TRIALS | {state: count for state, (count, _) in tally.items()}
@@ -139,7 +142,7 @@ def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[s
         **{name: getattr(row, name) for name in _SHOWN},
         **_times(row),
         "trials": {"total": row.trial_count} | counts,
-        "progress": _progress(row, tally, over),
+        "progress": _progress(row, tally, over, added),
         "objective": objective(row),
         "links": {
             "self": base,
@@ -152,12 +155,12 @@ def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[s
     }
 
 
-def _progress(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[str, int]:
+def _progress(row: Sweep, tally: dict[str, tuple[int, int]], over: int, added: int) -> dict[str, int]:
     done = sum(steps for _, steps in tally.values())
     ended = [(count, steps) for state, (count, steps) in tally.items() if state in TRIAL_ENDED]
     if not row.steps_vary:
         over = sum(count for count, _ in ended) * row.planned_steps // max(1, row.trial_count)
-    left = 0 if row.state in SWEEP_ENDED else max(0, row.planned_steps - over)
+    left = 0 if row.state in SWEEP_ENDED else max(0, row.planned_steps - over) + added
     return {"done": done, "total": sum(steps for _, steps in ended) + left}
 
 

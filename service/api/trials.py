@@ -19,7 +19,7 @@ from service.store import attempts, checkpoints, events, outbox, points, project
 from service.store.errors import NotFound
 from service.store.tables import Projection, Trial
 from service.store.trials import TrialVerb
-from workers.spec.expand import plan_trial
+from workers.spec.more_steps import plan_longer
 from workers.spec.sweep import SweepSpec
 
 router = APIRouter(prefix="/v1/trials", tags=["trials"], dependencies=[Known])
@@ -108,7 +108,7 @@ def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
             raise NotFound("model of trial", trial_id, _why_no_model(row, run))
         spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
     uri, url = f"runs:/{run.run_id}/model", presenters.mlflow_url(context.settings, run)
-    own = plan_trial(spec, row.number, row.params).require_spec()
+    own = plan_longer(spec, row.number, row.params, row.added_steps).require_spec()
     snippet = model_snippet(context.settings.mlflow_public_url, uri, own)
     return schemas.ModelView(trial_id=trial_id, uri=uri, mlflow_url=url, snippet=snippet)
 

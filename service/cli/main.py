@@ -12,7 +12,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli import audit, catalogue_commands, commands, data, errors, point_commands, token, trial_commands
+from service.cli import (
+    audit,
+    catalogue_commands,
+    commands,
+    data,
+    errors,
+    point_commands,
+    replay_commands,
+    token,
+    trial_commands,
+)
 from service.cli.commands import FileArgument, SetOption
 from spectral_rnn_service import installed_version
 
@@ -110,6 +120,8 @@ for command in commands.COMMANDS:
 for of_trial in trial_commands.COMMANDS:
     app.command()(of_trial)
 app.command()(point_commands.compare)
+app.command()(replay_commands.replay)
+app.command()(replay_commands.diff)
 app.command()(catalogue_commands.tasks)
 app.command()(catalogue_commands.samplers)
 app.command()(catalogue_commands.init)

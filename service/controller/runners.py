@@ -13,7 +13,7 @@ from service.settings import ControllerSettings
 from service.store import attempts, trials
 from service.store.tables import Pack
 from workers.protocol import AssignedTrial, Assignment, Command
-from workers.spec.expand import plan_trial
+from workers.spec.more_steps import plan_longer
 from workers.spec.sweep import SweepSpec
 
 SILENT_SECONDS = 120.0
@@ -52,7 +52,7 @@ def assignment(session: Session, pack: Pack, spec: SweepSpec, settings: Controll
         trials=[
             AssignedTrial(
                 trial_id=t.id,
-                spec=plan_trial(spec, t.number, t.params).require_spec(),
+                spec=plan_longer(spec, t.number, t.params, t.added_steps).require_spec(),
                 checkpoint_dir=str(folder / t.id),
             )
             for t in assigned

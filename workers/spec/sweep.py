@@ -275,3 +275,8 @@ class SweepSpec(SpecPart):
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="what a pack of trials gets")
     retries: RetriesSpec = Field(default=RetriesSpec(), description="how often a failed trial is tried again")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="which checkpoints stay on the disk")
+    replays: str | None = Field(
+        default=None,
+        pattern=r"^sw[0-9a-f]{10}-[0-9]{4,6}$",
+        description="the trial that the sweep trains again, to be compared with it; POST /v1/trials/ID/replay sets it",
+    )
