@@ -48,7 +48,7 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
         "mlflow_lacks": lacks,
         "checkpoint_bytes": checkpoints.bytes_of_sweeps(session, [row.id]).get(row.id, 0),
         "warnings": _warnings(session, row),
-        "spec": row.spec,
+        "spec": _shown_document(row),
     }
 
 
@@ -61,7 +61,7 @@ def new_sweep(session: Session, row: Sweep) -> dict[str, Any]:
         "mlflow_lacks": {},
         "checkpoint_bytes": 0,
     }
-    return _summary(row, {}, 0) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
+    return _summary(row, {}, 0) | nothing | {"warnings": _warnings(session, row), "spec": _shown_document(row)}
 
 
 def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
@@ -111,6 +111,14 @@ def spec_of(row: Sweep) -> SweepSpec | None:
 def direction(row: Sweep) -> Direction:
     """Return which objectives are better."""
     return stored_points.direction_of(row)
+
+
+def _shown_document(row: Sweep) -> dict[str, Any]:
+    """Return a sweep's document without the results of earlier sweeps, which may be a thousand."""
+    warm = row.spec.get("search", {}).get("warm_start")
+    if not warm:
+        return row.spec
+    return row.spec | {"search": row.spec["search"] | {"warm_start": {**warm, "results": []}}}
 
 
 def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:

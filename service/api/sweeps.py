@@ -18,6 +18,7 @@ from service.api.problems import Refused
 from service.api.storage_check import no_space
 from service.api.strict_query import Known
 from service.api.submission import OneKey, find_by_key, submit
+from service.api.warm_starts import warm_started
 from service.states import SweepState, SweepVerb, TrialState
 from service.store import components, sweeps, trial_order, trials
 from service.store.tables import Sweep, Trial
@@ -61,7 +62,7 @@ def post_sweep(document: Posted, context: Ctx, who: Who, key: OneKey) -> Respons
     """
     row, is_new = find_by_key(context.database, document, key, who.owner), False
     if row is None:
-        spec = read_sweep(document.content, context.settings)
+        spec = warm_started(context.database, read_sweep(document.content, context.settings), who)
         row, is_new = submit(context.database, spec, document, key, who.owner)
     with context.database.read() as session:
         shown = presenters.new_sweep(session, row) if is_new else presenters.sweep(session, row, context.settings)
@@ -69,13 +70,13 @@ def post_sweep(document: Posted, context: Ctx, who: Who, key: OneKey) -> Respons
 
 
 @router.post("/validate", openapi_extra=BODY)
-def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
+def validate_sweep(document: Posted, context: Ctx, who: Who) -> schemas.DryRun:
     """Check a sweep, and return its number of trials, the sizes of its packs and its warnings. Nothing is stored.
 
     While the database or Ray does not answer, warnings about what the cluster and the checkpoint store do not have are
     left out.
     """
-    spec = read_sweep(document.content, context.settings)
+    spec = warm_started(context.database, read_sweep(document.content, context.settings), who)
     needed, full = sweep_bytes(spec), None
     try:
         with context.database.read() as session:

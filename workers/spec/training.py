@@ -147,7 +147,7 @@ class TrainingSpec(SpecPart):
 
     @property
     def step_interval(self) -> int:
-        """Steps between two reductions of the schedule ``step`` in steps: ``schedule_every``, or by default steps / 3."""
+        """Steps between two reductions of the schedule ``step`` in steps: ``schedule_every``, or steps / 3."""
         return self.schedule_every or max(1, self.steps // 3)
 
     @property
