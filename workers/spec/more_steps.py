@@ -65,7 +65,10 @@ def prolonged(training: TrainingSpec, steps: int) -> TrainingSpec:
 
     Prolonging it once more gives what prolonging it once by as much gives.
     """
-    kept = {"report_every": training.report_interval, "checkpoint_every": training.checkpoint_interval}
+    kept = {
+        "report_every": training.report_interval,
+        "checkpoint_every": training.checkpoint_every or training.checkpoint_interval,
+    }
     if "schedule_every" in prolonged_fields(training):
         kept["schedule_every"] = training.step_interval
     return TrainingSpec.model_validate(training.model_dump(exclude_unset=True) | kept | {"steps": steps})

@@ -22,11 +22,12 @@ def replay_document(stored: dict[str, Any], trial: TrialSpec, trial_id: str, add
     """
     space = {path: {"values": [value]} for path, value in trial.params.items()}
     training = dict(stored["training"])
-    if added_steps:
-        for name in prolonged_fields(trial.training):
-            training[name] = value = getattr(trial.training, name)
-            if f"training.{name}" in space:
-                space[f"training.{name}"] = {"values": [value]}
+    for name in prolonged_fields(trial.training) if added_steps else ():
+        path, value = f"training.{name}", getattr(trial.training, name)
+        if path in space or name == "schedule_every":  # which the document may not have if the schedule is searched
+            space[path] = {"values": [value]}
+        else:
+            training[name] = value
     return stored | {
         "name": f"replay of {trial_id}",
         "training": training,

@@ -10,10 +10,6 @@ from workers.spec.samplers.learning import LearningOptions, LearningSampler
 from workers.spec.samplers.sampler import Unsuited
 from workers.spec.search_space import Range, Values
 
-FEWEST_SOURCES = 10
-"""Fewer earlier results have no best tenth."""
-
-
 class CMAOptions(LearningOptions):
     """Options of CMA-ES."""
 
@@ -50,7 +46,7 @@ class CMAESSampler(LearningSampler):
         )
 
     def _beginning(self) -> dict[str, Any]:
-        """Return where the distribution begins: where the best tenth of earlier results is, or at the best of few.
+        """Return where the distribution begins: where the best tenth of earlier results is.
 
         Optuna's ``source_trials`` are those of warm-starting CMA-ES (Nomura et al. 2021).
         """
@@ -65,10 +61,8 @@ class CMAESSampler(LearningSampler):
         ]
         if not known or not searched:
             return {}
-        if len(known) >= FEWEST_SOURCES:
-            return {"source_trials": known}
-        best = (min if self.direction == "minimize" else max)(known, key=lambda trial: trial.value)
-        return {"x0": best.params}
+        # a tenth of them has to be at least one
+        return {"source_trials": known * -(-10 // len(known))}
 
     @classmethod
     def unsuited(cls, dimension: Values | Range) -> Unsuited | None:
