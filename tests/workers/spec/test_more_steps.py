@@ -61,7 +61,9 @@ def test_a_longer_training_goes_on_as_the_shorter_one(fields: dict[str, Any]) ->
     if short.schedule == "step" and short.schedule_unit is None:
         assert long.schedule_every == (short.schedule_every or 203)
     assert prolonged(prolonged(short, 700), 1200) == long
-    assert is_beginning_of(short, long) and is_beginning_of(prolonged(short, 700), long) and is_beginning_of(long, long)
+    assert is_beginning_of(short, long)
+    assert is_beginning_of(prolonged(short, 700), long)
+    assert is_beginning_of(long, long)
     assert not is_beginning_of(long, short)
     assert not is_beginning_of(short, long.model_copy(update={"lr": 0.5}))
     # the intervals of one long training are others by default
@@ -92,7 +94,8 @@ def test_only_the_training_of_a_trial_changes() -> None:
     plain = plan_trial(sweep, 3, point)
     assert plan_longer(sweep, 3, point, 0) == plain
     long = plan_longer(sweep, 3, point, 5)
-    assert plain.spec is not None and long.spec is not None
+    assert plain.spec is not None
+    assert long.spec is not None
     assert long.params == long.spec.params == point
     assert long.spec.training == prolonged(plain.spec.training, 13)
     assert long.spec.model_copy(update={"training": plain.spec.training}) == plain.spec

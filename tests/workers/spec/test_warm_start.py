@@ -132,7 +132,8 @@ def test_the_best_and_the_newest_are_taken_if_there_are_too_many(sampler: str, t
 def test_a_sampler_without_room_for_results_is_refused() -> None:
     with pytest.raises(SpecError, match="at most 499 trials"):
         with_prior_results(
-            new_sweep(search={"sampler": "gp", "trials": 500}), [earlier([{"training.lr": 0.01, "model.reflectors": 2}])]
+            new_sweep(search={"sampler": "gp", "trials": 500}),
+            [earlier([{"training.lr": 0.01, "model.reflectors": 2}])],
         )
 
 

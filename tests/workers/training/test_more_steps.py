@@ -75,9 +75,11 @@ def test_the_best_checkpoint_is_the_best_of_all_steps(tmp_path: Path) -> None:
     told = trained(longer(short, 40), tmp_path)
     losses = {r.step: r.values["val/loss"] for r in told if isinstance(r, Measured)}
     best = [r for r in told if isinstance(r, Checkpointed) and r.best][-1]
-    assert best.step == min(losses, key=lambda step: (losses[step], step)) and best.step > 8
+    assert best.step == min(losses, key=lambda step: (losses[step], step))
+    assert best.step > 8
     last = [r for r in told if isinstance(r, Measured)][-1]
-    assert last.step == 40 and "test/loss" in last.values
+    assert last.step == 40
+    assert "test/loss" in last.values
 
 
 def test_a_checkpoint_of_a_longer_or_another_training_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field
@@ -9,6 +10,7 @@ from pydantic import Field
 from workers.spec.samplers.learning import LearningOptions, LearningSampler
 from workers.spec.samplers.sampler import Unsuited
 from workers.spec.search_space import Range, Values
+
 
 class CMAOptions(LearningOptions):
     """Options of CMA-ES."""
@@ -42,14 +44,17 @@ class CMAESSampler(LearningSampler):
             n_startup_trials=self.options.startup_trials,
             popsize=self.options.population,
             warn_independent_sampling=False,
-            **self._beginning(),
+            **self._beginning,
         )
 
+    @cached_property
     def _beginning(self) -> dict[str, Any]:
-        """Return where the distribution begins: where the best tenth of earlier results is.
+        """Where the distribution begins: where the best tenth of earlier results is.
 
         Optuna's ``source_trials`` are those of warm-starting CMA-ES (Nomura et al. 2021).
         """
+        if not self.prior:
+            return {}
         from workers.spec.samplers.optuna_axes import OptunaAxes
 
         axes = OptunaAxes(self.space)
@@ -59,10 +64,8 @@ class CMAESSampler(LearningSampler):
             axes.completed({path: value for path, value in result.params.items() if path in searched}, result.objective)
             for result in self.prior
         ]
-        if not known or not searched:
-            return {}
         # a tenth of them has to be at least one
-        return {"source_trials": known * -(-10 // len(known))}
+        return {"source_trials": known * -(-10 // len(known))} if searched else {}
 
     @classmethod
     def unsuited(cls, dimension: Values | Range) -> Unsuited | None:
