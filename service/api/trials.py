@@ -8,10 +8,9 @@ from fastapi import APIRouter, Path, Query
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from service.api import checkpoint_files, presenters, schemas
+from service.api import checkpoint_files, model_snippet, presenters, schemas
 from service.api.answers import answer
 from service.api.deps import Ctx, TrialId, Who
-from service.api.model_snippet import model_snippet
 from service.api.strict_query import Known
 from service.api.times import rfc3339
 from service.states import SWEEP_ENDED, TRIAL_ENDED
@@ -29,7 +28,7 @@ router = APIRouter(prefix="/v1/trials", tags=["trials"], dependencies=[Known])
 def get_trial(trial_id: TrialId, context: Ctx) -> Response:
     """Return a trial: its parameters, state, step and best objective."""
     with context.database.read() as session:
-        return answer(presenters.trial(trials.get(session, trial_id)))
+        return answer(presenters.trial(session, trials.get(session, trial_id)))
 
 
 @router.post("/{trial_id}/{verb}", status_code=202, response_model=schemas.TrialView)
@@ -44,7 +43,7 @@ def steer(
     trial has ended, the answer is 409.
     """
     with context.database.write() as session:
-        shown = presenters.trial(trials.want(session, trial_id, verb))
+        shown = presenters.trial(session, trials.want(session, trial_id, verb))
     return answer(shown, 202)
 
 
@@ -107,10 +106,17 @@ def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
         if run is None or run.deleted or run.lacks or not _is_logged(session, row):
             raise NotFound("model of trial", trial_id, _why_no_model(row, run))
         spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
-    uri, url = f"runs:/{run.run_id}/model", presenters.mlflow_url(context.settings, run)
+    # releases up to 0.2 gave every model the name "model"
+    uri = f"models:/{run.model_id}" if run.model_id else f"runs:/{run.run_id}/model"
     own = plan_longer(spec, row.number, row.params, row.added_steps).require_spec()
-    snippet = model_snippet(context.settings.mlflow_public_url, uri, own)
-    return schemas.ModelView(trial_id=trial_id, uri=uri, mlflow_url=url, snippet=snippet)
+    server = context.settings.mlflow_public_url
+    return schemas.ModelView(
+        trial_id=trial_id,
+        uri=uri,
+        mlflow_url=presenters.mlflow_url(context.settings, run),
+        snippet=model_snippet.with_mlflow(server, uri, own),
+        torch_snippet=model_snippet.with_torch(server, run.run_id, own),
+    )
 
 
 def _is_logged(session: Session, trial: Trial) -> bool:

@@ -70,7 +70,7 @@ def extend_trial(trial_id: TrialId, document: Posted, context: Ctx, who: Who, ke
     body = JsonBody({"extend": trial_id, "by": document.content})
     once(context, who.owner, key, body, sweep_id, act)
     with context.database.read() as session:
-        return answer(presenters.trial(trials.get(session, trial_id)), 202)
+        return answer(presenters.trial(session, trials.get(session, trial_id)), 202)
 
 
 @router.post("/{trial_id}/replay", status_code=202, response_model=schemas.SweepView)

@@ -18,8 +18,10 @@ from service.cli import (
     commands,
     data,
     errors,
+    export,
     point_commands,
     replay_commands,
+    report,
     token,
     trial_commands,
 )
@@ -129,6 +131,8 @@ app.command("open")(catalogue_commands.open_page)
 app.add_typer(data.app, name="data")
 app.add_typer(token.app, name="token")
 app.command()(audit.audit)
+app.command()(export.export)
+app.command()(report.report)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from service.store.tables import Pack, Trial
 from workers.spec.expand import TrialPlan
 from workers.spec.field_errors import field_errors
 from workers.spec.more_steps import plan_longer
-from workers.spec.sweep import ResourcesSpec, SweepSpec
+from workers.spec.sweep import SweepSpec
 
 SPECS = 256
 """The number of parsed sweep documents that are kept."""
@@ -71,7 +71,6 @@ class ReconcileContext:
         self._database = database
         self._specs: RecentlyUsed[tuple[str, int], SweepSpec] = RecentlyUsed(SPECS)
         self._plans: RecentlyUsed[tuple[str, int], TrialPlan] = RecentlyUsed(PLANS)
-        self._resources: dict[str, ResourcesSpec] = {}
 
     def read(self) -> AbstractContextManager[Session]:
         """Open a session for reading; its changes are not committed."""
@@ -93,17 +92,6 @@ class ReconcileContext:
         key = (sweep_id, sweeps.trial_count(session, sweep_id))
         return self._specs.get(key, lambda: _parsed(sweeps.get(session, sweep_id).spec))
 
-    def resources(self, session: Session, sweep_id: str) -> ResourcesSpec:
-        """Return what one pack of an open sweep needs. It is kept until ``forget``.
-
-        Raises:
-            NotFound: If there is no such sweep.
-            InvalidDocument: If the sweep's document is not valid in this version.
-        """
-        if sweep_id not in self._resources:
-            self._resources[sweep_id] = self.spec(session, sweep_id).resources
-        return self._resources[sweep_id]
-
     def plan(self, session: Session, trial: Trial) -> TrialPlan:
         """Return a trial's specification, or why it cannot be trained. It is made unless it was asked for lately.
 
@@ -122,7 +110,6 @@ class ReconcileContext:
 
     def forget(self, sweep_id: str) -> None:
         """Drop what is kept of a sweep that has ended."""
-        self._resources.pop(sweep_id, None)
         self.new_metrics.discard(sweep_id)
 
     def mark_lost(self, pack: Pack, domain: FailureDomain, reason: str, last_words: str = "") -> None:

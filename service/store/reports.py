@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -47,6 +47,20 @@ def of_trial(session: Session, trial_id: str, after: int = -1, limit: int | None
     """Return a trial's reports at the steps above ``after``, in order of step: the first ``limit``, or all if None."""
     query = select(TrialReport).where(TrialReport.trial_id == trial_id, TrialReport.step > after)
     return list(session.scalars(query.order_by(TrialReport.step).limit(limit)))
+
+
+def at_steps(session: Session, trial_id: str, steps: Collection[int]) -> list[TrialReport]:
+    """Return a trial's reports at some steps, in order of step; steps without a report are left out."""
+    query = select(TrialReport).where(TrialReport.trial_id == trial_id, TrialReport.step.in_(steps))
+    return list(session.scalars(query.order_by(TrialReport.step)))
+
+
+def of_checkpoints(session: Session, trial_id: str, steps: Collection[int]) -> list[TrialReport]:
+    """Return a trial's reports at some steps, and its last one, in order of step; unknown steps are left out."""
+    found = {report.step: report for report in at_steps(session, trial_id, steps)}
+    query = select(TrialReport).where(TrialReport.trial_id == trial_id)
+    last = session.scalar(query.order_by(TrialReport.step.desc()).limit(1))
+    return list((found | ({last.step: last} if last else {})).values())
 
 
 def curves(session: Session, trial_ids: Iterable[str], metric: str) -> dict[str, Curve]:

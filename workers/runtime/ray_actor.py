@@ -10,8 +10,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from workers.protocol import Assignment, Command, Poll, Report, StaleTerm
+from workers.protocol import Assignment, Command, Measured, Poll, Report, StaleTerm
+from workers.runtime.machine_load import MachineLoad
 from workers.runtime.train_pack import train
 
 if TYPE_CHECKING:
@@ -27,12 +29,13 @@ def start(assignment: Assignment, name: str, namespace: str) -> Any:
     """Start the actor of a pack's runner, or find the one that has this name already.
 
     The actor is detached, so it outlives the process that started it. Ray never restarts it: whether there is a
-    further attempt is the controller's decision.
+    further attempt is the controller's decision. It runs on the assignment's node, if that is still there.
 
     Returns:
         The actor's handle. Call ``handle.poll.remote(after_seq, term)`` and
         ``handle.command.remote(term, command.model_dump())``.
     """
+    node = assignment.node
     actor = ray.remote(PackRunnerActor).options(
         name=name,
         namespace=namespace,
@@ -43,6 +46,9 @@ def start(assignment: Assignment, name: str, namespace: str) -> Any:
         max_concurrency=4,
         num_cpus=assignment.cpus,
         num_gpus=assignment.gpus,
+        memory=assignment.memory or None,
+        label_selector=assignment.labels or None,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True) if node else None,
     )
     return actor.remote(assignment.model_dump())
 
@@ -71,6 +77,7 @@ class PackRunner:
         self._command_seqs: set[int] = set()
         self._interrupt, self._trained, self._exited = threading.Event(), threading.Event(), threading.Event()
         self._orphaned = False
+        self._load = MachineLoad(gpu=self._assignment.gpus > 0)
         self._polled_at = time.monotonic()
         self._pack_run: PackRun | None = None
         for target in (self._train, self._watch):
@@ -99,6 +106,8 @@ class PackRunner:
             reports=reports,
             progress=steps,
             unsaved=pack_run.unsaved if pack_run else None,
+            node=self.node_id(),
+            times=pack_run.times() if pack_run else None,
         )
         return reply.model_dump()
 
@@ -121,6 +130,10 @@ class PackRunner:
             self._commands.append(accepted)
         self._interrupt.set()
         return True
+
+    def node_id(self) -> str | None:
+        """Return the id of this runner's node in Ray. Here it is None: this class is not in Ray."""
+        return None
 
     def exit(self) -> None:
         """Do nothing. A subclass ends its process here; called once, when the runner has nothing left to do."""
@@ -155,6 +168,8 @@ class PackRunner:
             run.end("pause", run.live, "no controller has polled this pack")
 
     def _append_report(self, report: Report) -> None:
+        if isinstance(report, Measured):
+            report = report.model_copy(update={"values": report.values | self._load.sample()})
         with self._lock:
             self._reports.append(report)
 
@@ -179,6 +194,10 @@ class PackRunner:
 
 class PackRunnerActor(PackRunner):
     """A runner that is a Ray actor: when it exits, it ends its worker process."""
+
+    def node_id(self) -> str | None:
+        """Return the id of this process's node in Ray."""
+        return str(ray.get_runtime_context().get_node_id())
 
     def exit(self) -> None:
         """Kill the actor, and with it its process."""

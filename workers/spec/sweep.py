@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     Field,
-    FiniteFloat,
     PlainValidator,
     ValidationError,
     WithJsonSchema,
@@ -21,6 +20,7 @@ from workers.spec.model import ModelSpec
 from workers.spec.prior_results import WarmStart
 from workers.spec.pruning_rules import PRUNING_RULES, EarlyStoppingOptions
 from workers.spec.repeats import MAX_REPEATS, Statistic
+from workers.spec.resources import ResourcesSpec
 from workers.spec.samplers import SAMPLERS
 from workers.spec.search_space import MAX_DIMENSIONS, MAX_TRIALS, AnyDimension, Scalar
 from workers.spec.training import MAX_SEED, TrainingSpec
@@ -201,28 +201,22 @@ class ObjectiveSpec(SpecPart):
     )
 
 
-def _check_pack_size(value: Any) -> int | str:
-    """Return ``value`` if it is a pack size or "auto", and raise otherwise."""
-    if value == "auto":
-        return "auto"
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 256:
-        return value
-    raise PydanticCustomError("pack_size", "is not a pack size", {"expected": '"auto" or a whole number from 1 to 256'})
+COSTS = {
+    "parameters": "the number of trainable parameters of the trial's network",
+    "seconds": "the seconds of training until the trial's best checkpoint, evaluations included",
+}
+"""What may be a further objective beside the metrics of the task; smaller is better."""
+MAX_FURTHER = 2
+"""The most further objectives: with three in all, the hypervolume is computed exactly."""
 
 
-PackSize = Annotated[
-    int | Literal["auto"],
-    PlainValidator(_check_pack_size),
-    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 256}]}),
-]
+class FurtherObjectiveSpec(SpecPart):
+    """One more number by which the report compares trials, measured at the trial's best checkpoint by the objective."""
 
-
-class ResourcesSpec(SpecPart):
-    """What one pack gets. A pack is a group of trials that one worker trains together."""
-
-    gpus: FiniteFloat = Field(default=0.0, ge=0, le=64, description="GPUs per pack; 0: train on the CPU")
-    cpus: FiniteFloat = Field(default=1.0, gt=0, le=1024, description="CPUs per pack")
-    pack_size: PackSize = Field(default="auto", description="trials per pack; auto: as many as pays on the device")
+    metric: str = Field(max_length=80, description=f"val/METRIC of the task, or {' or '.join(COSTS)}")
+    direction: Literal["minimize", "maximize"] | None = Field(
+        default=None, description="which values are better; default: the metric's own direction, minimize for costs"
+    )
 
 
 class RetriesSpec(SpecPart):
@@ -261,6 +255,20 @@ def _check_printable(name: str) -> str:
     return name
 
 
+def _check_not_blank(name: str) -> str:
+    """Return ``name`` if it neither begins nor ends with a space, and raise otherwise."""
+    if name != name.strip():
+        raise PydanticCustomError("blank", "begins or ends with a space", {"expected": "a name without it"})
+    return name
+
+
+EXPERIMENT_LENGTH = 120
+"""The largest number of characters of an experiment's name."""
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
+MAX_PARALLEL = 1_000_000
+"""The largest value of ``max_parallel``; None stands for no bound."""
+
+
 class SweepSpec(SpecPart):
     """A sweep: one task, one model and training setup, and the space of the fields that are searched."""
 
@@ -286,7 +294,22 @@ class SweepSpec(SpecPart):
     )
     early_stopping: EarlyStoppingSpec = Field(default=EarlyStoppingSpec(), description="when poor trials end early")
     objective: ObjectiveSpec = Field(default=ObjectiveSpec(), description="the metric that decides")
+    further_objectives: list[FurtherObjectiveSpec] = Field(
+        default=[],
+        max_length=MAX_FURTHER,
+        description="what the report compares trials by beside the objective: Pareto front and hypervolume; samplers, "
+        "early stopping and the best trial follow the objective alone",
+    )
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="what a pack of trials gets")
+    priority: int = Field(
+        default=0,
+        ge=LOWEST_PRIORITY,
+        le=HIGHEST_PRIORITY,
+        description="sweeps of higher priority are trained first, and take the place of others; docs/scheduling.md",
+    )
+    max_parallel: int | None = Field(
+        default=None, ge=1, le=MAX_PARALLEL, description="trials that run at the same time; null: as many as fit"
+    )
     retries: RetriesSpec = Field(default=RetriesSpec(), description="how often a failed trial is tried again")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="which checkpoints stay on the disk")
     replays: str | None = Field(
@@ -294,3 +317,14 @@ class SweepSpec(SpecPart):
         pattern=r"^sw[0-9a-f]{10}-[0-9]{4,6}$",
         description="the trial that the sweep trains again, to be compared with it; POST /v1/trials/ID/replay sets it",
     )
+    experiment: Annotated[str, AfterValidator(_check_printable), AfterValidator(_check_not_blank)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=EXPERIMENT_LENGTH,
+        description="the MLflow experiment that shows the sweep; default: one for each task, such as spectral/adding",
+    )
+
+    @property
+    def experiment_name(self) -> str:
+        """The name of the MLflow experiment in which the sweep begins."""
+        return self.experiment or f"spectral/{self.task.name}"

@@ -9,7 +9,19 @@ from service.api.schemas.likeness import MetricLikenessView, SettingDifference, 
 from service.api.schemas.points import PointView, RepeatView
 from service.api.schemas.problem import Advice, Problem
 from service.api.schemas.report import Grid, GridCell, PlanePoint, SweepReport
-from service.api.schemas.sweeps import Counts, DryRun, ObjectiveView, Progress, SweepPage, SweepSummary, SweepView
+from service.api.schemas.sweeps import (
+    Counts,
+    DeviceHours,
+    DryRun,
+    Estimate,
+    EstimateReason,
+    ObjectiveView,
+    Progress,
+    SecondsRange,
+    SweepPage,
+    SweepSummary,
+    SweepView,
+)
 from service.api.schemas.trials import (
     AttemptView,
     CheckpointView,
@@ -33,7 +45,10 @@ __all__ = [
     "ComparisonView",
     "ComponentView",
     "Counts",
+    "DeviceHours",
     "DryRun",
+    "Estimate",
+    "EstimateReason",
     "EventView",
     "Grid",
     "GridCell",
@@ -54,6 +69,7 @@ __all__ = [
     "Readiness",
     "RepeatView",
     "SamplerView",
+    "SecondsRange",
     "SettingDifference",
     "SweepData",
     "SweepPage",
