@@ -55,6 +55,8 @@ def extend_trial(trial_id: TrialId, document: Posted, context: Ctx, who: Who, ke
     ``training.target``, or if its last checkpoint was removed; and 422 if its learning rate followed a cosine, which
     has ended.
     """
+    with context.database.read() as session:
+        sweep_id = trials.get(session, trial_id).sweep_id
     steps = parse_more_steps(document.content)
 
     def act(session: Session, row: Sweep) -> None:
@@ -65,8 +67,6 @@ def extend_trial(trial_id: TrialId, document: Posted, context: Ctx, who: Who, ke
         chosen = longer_trials.going_on(session, readable(row), trials.get(session, trial_id), steps)
         reopening.train_longer(session, row, chosen, steps)
 
-    with context.database.read() as session:
-        sweep_id = trials.get(session, trial_id).sweep_id
     body = JsonBody({"extend": trial_id, "by": document.content})
     once(context, who.owner, key, body, sweep_id, act)
     with context.database.read() as session:
