@@ -77,4 +77,6 @@ def test_more_steps_and_a_replay_have_the_bits_of_one_long_training(client: Clie
     assert (found["steps"], found["only_first"], found["only_second"]) == (20, 0, 0)
     other = client.compare_trials(f"{id}-0000", f"{id}-0001")
     assert other["likeness"] == "different"
-    MlflowSide(stack, client, id)
+    side = MlflowSide(stack, client, id)
+    side.assert_tells_what_the_api_tells()
+    assert {run.info.status for run in (side.parent, *side.children.values())} == {"FINISHED"}
