@@ -12,7 +12,7 @@ import numpy as np
 Likeness = Literal["equal", "equal to rounding", "different", "nothing in common"]
 """How two trainings compare. They have nothing in common if there is no step that both have reported."""
 
-NEVER_EQUAL = ("time/", "throughput/")
+NEVER_EQUAL = ("time/", "throughput/", "system/")
 """The beginnings of the names of metrics that tell of the machine and not of the network."""
 Reports = Mapping[int, Mapping[str, Any]]
 """The metrics of a trial by name, by the step of the report."""

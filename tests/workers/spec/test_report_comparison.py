@@ -11,6 +11,7 @@ from workers.spec.report_comparison import compare_reports, rounding_of
 FIRST: dict[int, dict[str, Any]] = {
     10: {"val/loss": 0.5, "val/accuracy": 0.25, "time/wall_s": 1.0, "throughput/sequences_per_s": 9.0},
     20: {"val/loss": 0.25, "val/accuracy": 0.5, "time/wall_s": 2.0, "throughput/sequences_per_s": 9.0},
+    25: {"val/loss": 0.2, "val/accuracy": 0.5, "system/process_memory_megabytes": 300.0},
     30: {"val/loss": 0.125, "val/accuracy": 0.5, "test/loss": 0.1, "time/wall_s": 3.0},
 }
 
@@ -20,9 +21,11 @@ def changed(step: int, **values: Any) -> dict[int, dict[str, Any]]:
 
 
 def test_equal_reports_are_equal_whatever_the_clock_says() -> None:
-    likeness, metrics = compare_reports(FIRST, {s: v | {"time/wall_s": 7.0} for s, v in FIRST.items()}, 1e-4)
+    likeness, metrics = compare_reports(
+        FIRST, {s: v | {"time/wall_s": 7.0, "system/process_memory_megabytes": 9.0} for s, v in FIRST.items()}, 1e-4
+    )
     assert likeness == "equal"
-    assert [(m.name, m.steps) for m in metrics] == [("test/loss", 1), ("val/accuracy", 3), ("val/loss", 3)]
+    assert [(m.name, m.steps) for m in metrics] == [("test/loss", 1), ("val/accuracy", 4), ("val/loss", 4)]
     assert {(m.largest, m.largest_step, m.first_step) for m in metrics} == {(0.0, None, None)}
 
 
