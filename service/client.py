@@ -309,25 +309,57 @@ class Client:
 
     def extend(
         self,
-        sweep_id: str,
+        id: str,
         trials: int | None = None,
         space: Mapping[str, Sequence[Any]] | None = None,
         key: str | None = None,
+        *,
+        steps: int | None = None,
     ) -> Json:
-        """Give a sweep further trials, and return it; one that has ended is running again.
+        """Give a sweep further trials, or a trial that has succeeded more steps; a sweep that has ended runs again.
 
-        The trials that exist keep their numbers, points and results.
+        The trials that exist keep their numbers, points and results. A trial with more steps keeps its reports.
 
         Args:
-            sweep_id: The sweep.
+            id: The id of a sweep, or with ``steps`` of a trial.
             trials: How many trials to add, for a sampler that takes a number of them.
             space: New values by the path of the dimension that gets them, for a grid.
             key: An idempotency key, as for ``submit``.
+            steps: How many steps the trial is to have, with those that it has done.
+
+        Returns:
+            The sweep or the trial.
         """
         added: Json = {} if trials is None else {"trials": trials}
         added |= {} if space is None else {"space": {path: list(values) for path, values in space.items()}}
+        added |= {} if steps is None else {"steps": steps}
         headers = {"Idempotency-Key": key or uuid.uuid4().hex}
-        return self._json("POST", f"/v1/sweeps/{_quoted(sweep_id)}/extend", added, headers)
+        return self._json("POST", f"{_subject(id)}/extend", added, headers)
+
+    def replay(self, trial_id: str, key: str | None = None) -> Json:
+        """Train a trial once more with exactly its settings, as a new sweep of one trial, and return that sweep.
+
+        Args:
+            trial_id: The trial, which has ended and has reports.
+            key: An idempotency key, as for ``submit``.
+        """
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        return self._json("POST", f"/v1/trials/{_quoted(trial_id)}/replay", headers=headers)
+
+    def compare_trials(self, trial_id: str, other: str | None = None) -> Json:
+        """Compare the reports of two trials step by step.
+
+        Args:
+            trial_id: A trial.
+            other: Another one; None for the one that it is a replay of.
+
+        Returns:
+            Their ``likeness``: ``equal``, ``equal to rounding``, ``different`` or ``nothing in common``; the
+            ``metrics``, each with its largest relative difference and the first step that differs; and
+            ``explanations``.
+        """
+        given: Json = {} if other is None else {"other": other}
+        return self._json("GET", f"/v1/trials/{_quoted(trial_id)}/compare", parameters=given)
 
     def delete(self, sweep_id: str) -> None:
         """Delete a sweep that has ended, with its trials, its checkpoints and its runs in MLflow.

@@ -38,7 +38,7 @@ SWEEP_MOVES: dict[StoredSweepState, frozenset[StoredSweepState]] = {
 TRIAL_MOVES: dict[StoredTrialState, frozenset[StoredTrialState]] = {
     "waiting": frozenset({"running", "cancelled", "failed"}),
     "running": frozenset({"waiting", "succeeded", "pruned", "failed", "cancelled"}),
-    "succeeded": frozenset({DELETING}),
+    "succeeded": frozenset({"waiting", DELETING}),
     "pruned": frozenset({DELETING}),
     "failed": frozenset({"waiting", DELETING}),
     "cancelled": frozenset({DELETING}),

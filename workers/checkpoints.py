@@ -56,6 +56,7 @@ from workers.checkpoint_files import (
 )
 from workers.errors import CheckpointForeign, CheckpointInvalid, store_problem
 from workers.files import sync_folder, write_whole
+from workers.spec.more_steps import is_beginning_of
 from workers.spec.trial import TrialSpec
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class CheckpointFolder:
     Args:
         directory: The folder of the trial's checkpoints. The first write creates it.
         spec: The trial's spec. It is stored with every checkpoint, and a checkpoint with another task, model, training
-            or objective is refused when it is read.
+            or objective is refused when it is read, unless its training is the beginning of the trial's.
         keep_every: Checkpoints at multiples of this many steps are never removed by ``write``; None: no others are
             kept than training needs.
     """
@@ -190,8 +191,10 @@ class CheckpointFolder:
     def _check_trial(self, path: Path, manifest: Manifest) -> None:
         mine, other = self._spec, manifest.spec
         # The trial's number is left out: the same trial may have another number in another sweep.
-        parts = ("task", "model", "training", "objective")
+        parts = ("task", "model", "objective")
         wrong = [part for part in parts if getattr(mine, part) != getattr(other, part)]
+        # A trial that was given more steps after its end goes on from the checkpoints that it had.
+        wrong += [] if is_beginning_of(other.training, mine.training) else ["training"]
         if wrong:
             raise CheckpointForeign(
                 f"{path} belongs to another trial: {', '.join(wrong)} in its manifest differ from those of the "

@@ -61,10 +61,10 @@ def rerun_sweep(sweep_id: SweepId, context: Ctx, who: Who, key: OneKey) -> Respo
     """
 
     def act(session: Session, row: Sweep) -> None:
-        _refuse_unless_it_can_go_on(session, row)
+        refuse_unless_it_can_go_on(session, row)
         reopening.rerun(session, row.id)
 
-    return _answer(context, _once(context, who.owner, key, JsonBody({"rerun": sweep_id}), sweep_id, act))
+    return _answer(context, once(context, who.owner, key, JsonBody({"rerun": sweep_id}), sweep_id, act))
 
 
 @router.post("/trials/{trial_id}/rerun", status_code=202, response_model=schemas.TrialView)
@@ -75,12 +75,12 @@ def rerun_trial(trial_id: TrialId, context: Ctx, who: Who, key: OneKey) -> Respo
     """
 
     def act(session: Session, row: Sweep) -> None:
-        _refuse_unless_it_can_go_on(session, row)
+        refuse_unless_it_can_go_on(session, row)
         reopening.rerun_trial(session, trial_id)
 
     with context.database.read() as session:
         sweep_id = trials.get(session, trial_id).sweep_id
-    _once(context, who.owner, key, JsonBody({"rerun": trial_id}), sweep_id, act)
+    once(context, who.owner, key, JsonBody({"rerun": trial_id}), sweep_id, act)
     with context.database.read() as session:
         return answer(presenters.trial(session, trials.get(session, trial_id)), 202)
 
@@ -106,7 +106,7 @@ def extend_sweep(sweep_id: SweepId, document: Posted, context: Ctx, who: Who, ke
         return _answer(context, before)
     states.after_verb(before.state, "extend")  # type: ignore[arg-type]  # a column is plain text
     extension = parse_extension(document.content)
-    spec = _extended(_readable(before), before, extension, count, context)
+    spec = _extended(readable(before), before, extension, count, context)
     facts, needed = facts_of(spec), sweep_bytes(spec)
     total = trial_count(spec)
     if earlier and not SAMPLERS[spec.search.sampler].takes_trials:
@@ -120,7 +120,7 @@ def extend_sweep(sweep_id: SweepId, document: Posted, context: Ctx, who: Who, ke
         refuse_without_space(session, spec, reopening.bytes_to_come(session, row, needed))
         reopening.extend(session, row, stored(spec), total, facts, needed)
 
-    return _answer(context, _once(context, who.owner, key, body, sweep_id, act))
+    return _answer(context, once(context, who.owner, key, body, sweep_id, act))
 
 
 @router.delete("/sweeps/{sweep_id}", status_code=204)
@@ -141,7 +141,7 @@ def _answer(context: Context, row: Sweep) -> Response:
         return answer(presenters.sweep(session, sweeps.get(session, row.id), context.settings), 202)
 
 
-def _once(
+def once(
     context: Context,
     owner: str,
     key: str | None,
@@ -181,7 +181,7 @@ def _once(
         return attempt()
 
 
-def _readable(row: Sweep) -> SweepSpec:
+def readable(row: Sweep) -> SweepSpec:
     """Return a sweep's document; refuse a sweep of which this version could train nothing."""
     spec = presenters.spec_of(row)
     if spec is None:
@@ -190,10 +190,10 @@ def _readable(row: Sweep) -> SweepSpec:
     return spec
 
 
-def _refuse_unless_it_can_go_on(session: Session, row: Sweep) -> None:
+def refuse_unless_it_can_go_on(session: Session, row: Sweep) -> None:
     """Refuse to run trials of a sweep again that cannot be trained, or whose checkpoints do not fit into the store."""
     states.after_verb(row.state, "rerun")  # type: ignore[arg-type]  # a column is plain text
-    refuse_without_space(session, _readable(row), reopening.bytes_to_come(session, row, row.checkpoint_bytes))
+    refuse_without_space(session, readable(row), reopening.bytes_to_come(session, row, row.checkpoint_bytes))
 
 
 def _extended(spec: SweepSpec, row: Sweep, extension: Extension, count: int, context: Context) -> SweepSpec:

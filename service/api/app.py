@@ -27,6 +27,7 @@ from service.api import (
     route_rules,
     sweeps,
     trials,
+    trials_after_end,
 )
 from service.api.deps import Context
 from service.api.event_watch import EventWatch
@@ -71,9 +72,10 @@ def create_app(settings: ApiSettings) -> FastAPI:
     scraped, own = prometheus.registries(database)
     watch = EventWatch(database, settings.event_poll_seconds)
     app.state.context, app.state.registry = Context(settings, database, watch), scraped
-    # rerun and extend come before the verbs of sweeps and trials, whose paths would match too
+    # what can be done after the end comes before the verbs of sweeps and trials, whose paths would match too
     for module in (
         after_end,
+        trials_after_end,
         sweeps,
         points,
         report_files,

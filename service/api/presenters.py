@@ -44,14 +44,15 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
     run, lacks = projections.of_view(session, row.id)
     tally = trials.tally(session, [row.id])[row.id]
     over = trials.planned_steps_of_ended(session, [row.id]).get(row.id, 0) if row.steps_vary else 0
-    return _summary(row, tally, over, queue.read(session)) | {
+    added = trials.added_steps_to_come(session, [row.id]).get(row.id, 0)
+    return _summary(row, tally, over, queue.read(session), added) | {
         "best": trial(session, best) if best else None,
         "best_point": points.views(session, row, [point])[0] if point else None,
         "mlflow_url": mlflow_url(settings, run) if run else None,
         "mlflow_lacks": lacks,
         "checkpoint_bytes": checkpoints.bytes_of_sweeps(session, [row.id]).get(row.id, 0),
         "warnings": _warnings(session, row),
-        "spec": row.spec,
+        "spec": _shown_document(row),
     }
 
 
@@ -64,7 +65,8 @@ def new_sweep(session: Session, row: Sweep) -> dict[str, Any]:
         "mlflow_lacks": {},
         "checkpoint_bytes": 0,
     }
-    return _summary(row, {}, 0, queue.read(session)) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
+    about = {"warnings": _warnings(session, row), "spec": _shown_document(row)}
+    return _summary(row, {}, 0, queue.read(session)) | nothing | about
 
 
 def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
@@ -73,8 +75,8 @@ def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
     tallies = trials.tally(session, ids)
     vary = [row.id for row in rows if row.steps_vary]
     over = trials.planned_steps_of_ended(session, vary) if vary else {}
-    notes = queue.read(session)
-    return [_summary(row, tallies[row.id], over.get(row.id, 0), notes) for row in rows]
+    added, notes = trials.added_steps_to_come(session, ids), queue.read(session)
+    return [_summary(row, tallies[row.id], over.get(row.id, 0), notes, added.get(row.id, 0)) for row in rows]
 
 
 def trial(session: Session, row: Trial) -> dict[str, Any]:
@@ -130,6 +132,14 @@ def direction(row: Sweep) -> Direction:
     return stored_points.direction_of(row)
 
 
+def _shown_document(row: Sweep) -> dict[str, Any]:
+    """Return a sweep's document without the results of earlier sweeps, which may be a thousand."""
+    warm = row.spec.get("search", {}).get("warm_start")
+    if not warm:
+        return row.spec
+    return row.spec | {"search": row.spec["search"] | {"warm_start": {**warm, "results": []}}}
+
+
 def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:
     advice = row.advice
     if advice is None:
@@ -142,7 +152,9 @@ def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:
     return found
 
 
-def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, notes: QueueNotes) -> dict[str, Any]:
+def _summary(
+    row: Sweep, tally: dict[str, tuple[int, int]], over: int, notes: QueueNotes, added: int = 0
+) -> dict[str, Any]:
     """Return a ``SweepSummary``.
 
     Args:
@@ -150,6 +162,7 @@ def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, notes: Qu
         tally: The number of its trials in each state, and the steps that they have done.
         over: The steps that its ended trials had before them at first, if trials differ in their steps.
         notes: What waiting sweeps wait for.
+        added: The steps that users have added to trials that have not ended.
     """
     base = f"/v1/sweeps/{row.id}"
     counts = _NO_TRIALS | {state: count for state, (count, _) in tally.items()}
@@ -159,7 +172,7 @@ def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, notes: Qu
         **_times(row),
         **queue_words.of_sweep(row, {state: count for state, (count, _) in tally.items()}, notes),
         "trials": {"total": row.trial_count} | counts,
-        "progress": _progress(row, tally, over),
+        "progress": _progress(row, tally, over, added),
         **_eta(row, counts["running"]),
         "objective": objective(row),
         "links": {
@@ -173,12 +186,12 @@ def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, notes: Qu
     }
 
 
-def _progress(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[str, int]:
+def _progress(row: Sweep, tally: dict[str, tuple[int, int]], over: int, added: int) -> dict[str, int]:
     done = sum(steps for _, steps in tally.values())
     ended = [(count, steps) for state, (count, steps) in tally.items() if state in TRIAL_ENDED]
     if not row.steps_vary:
         over = sum(count for count, _ in ended) * row.planned_steps // max(1, row.trial_count)
-    left = 0 if row.state in SWEEP_ENDED else max(0, row.planned_steps - over)
+    left = 0 if row.state in SWEEP_ENDED else max(0, row.planned_steps - over) + added
     return {"done": done, "total": sum(steps for _, steps in ended) + left}
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from service.states import SWEEP_ENDED
 from service.store.queue import QueueNotes, QueuePlace
 from service.store.tables import Sweep
-from workers.spec.samplers import SAMPLERS
 
 TO_END = "the controller, which is about to end it"
 _STATES = {
@@ -38,15 +37,10 @@ def of_sweep(sweep: Sweep, counts: Mapping[str, int], notes: QueueNotes) -> dict
         if counts.get("waiting") or sweep.state in _STATES:
             what = of_waiting_trials(sweep, notes)
         elif sweep.state == "running" and sum(counts.values()) < sweep.trial_count:
-            what = RESULTS if _learns(sweep) else _STATES["queued"]
+            what = RESULTS if counts.get("running") else _STATES["queued"]
         place = notes.of_sweep(sweep.id) if counts.get("waiting") and sweep.state not in _STATES else None
         position = place.position if place else None
     return {"waiting_for": what, "queue_position": position}
-
-
-def _learns(sweep: Sweep) -> bool:
-    sampler = SAMPLERS.get(str((sweep.spec.get("search") or {}).get("sampler")))
-    return sampler is not None and sampler.learns
 
 
 def _words(place: QueuePlace | None) -> str:

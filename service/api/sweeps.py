@@ -16,6 +16,7 @@ from service.api.json_body import Posted
 from service.api.problems import Refused
 from service.api.strict_query import Known
 from service.api.submission import OneKey, find_by_key, submit
+from service.api.warm_starts import warm_started
 from service.states import SweepState, SweepVerb, TrialState
 from service.store import sweeps, trial_order, trials
 from service.store.tables import Sweep, Trial
@@ -70,7 +71,7 @@ def post_sweep(document: Posted, context: Ctx, who: Who, key: OneKey) -> Respons
     """
     row, is_new = find_by_key(context.database, document, key, who.owner), False
     if row is None:
-        spec = read_sweep(document.content, context.settings)
+        spec = warm_started(context.database, read_sweep(document.content, context.settings), who)
         row, is_new = submit(context.database, spec, document, key, who.owner)
     with context.database.read() as session:
         shown = presenters.new_sweep(session, row) if is_new else presenters.sweep(session, row, context.settings)
@@ -78,7 +79,9 @@ def post_sweep(document: Posted, context: Ctx, who: Who, key: OneKey) -> Respons
 
 
 @router.post("/validate", openapi_extra=BODY)
-def validate_sweep(document: Posted, context: Ctx, query: Annotated[DryRunOptions, Query()]) -> schemas.DryRun:
+def validate_sweep(
+    document: Posted, context: Ctx, who: Who, query: Annotated[DryRunOptions, Query()]
+) -> schemas.DryRun:
     """Check a sweep, and return its trials, packs and warnings, and how long it will take. The sweep is not stored.
 
     How long a step takes is known from earlier sweeps. With ``calibrate`` it is measured, in some seconds, by training
@@ -87,7 +90,7 @@ def validate_sweep(document: Posted, context: Ctx, query: Annotated[DryRunOption
     While the database or Ray does not answer, what is known of the cluster, the checkpoint store and earlier sweeps is
     left out.
     """
-    spec = read_sweep(document.content, context.settings)
+    spec = warm_started(context.database, read_sweep(document.content, context.settings), who)
     return estimating.dry_run_of(spec, context, calibrate=query.calibrate)
 
 

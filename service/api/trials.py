@@ -18,7 +18,7 @@ from service.store import attempts, checkpoints, events, outbox, points, project
 from service.store.errors import NotFound
 from service.store.tables import Projection, Trial
 from service.store.trials import TrialVerb
-from workers.spec.expand import plan_trial
+from workers.spec.more_steps import plan_longer
 from workers.spec.sweep import SweepSpec
 
 router = APIRouter(prefix="/v1/trials", tags=["trials"], dependencies=[Known])
@@ -108,7 +108,8 @@ def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
         spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
     # releases up to 0.2 gave every model the name "model"
     uri = f"models:/{run.model_id}" if run.model_id else f"runs:/{run.run_id}/model"
-    server, own = context.settings.mlflow_public_url, plan_trial(spec, row.number, row.params).require_spec()
+    own = plan_longer(spec, row.number, row.params, row.added_steps).require_spec()
+    server = context.settings.mlflow_public_url
     return schemas.ModelView(
         trial_id=trial_id,
         uri=uri,

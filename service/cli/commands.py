@@ -187,7 +187,7 @@ def rerun(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFile
 
 
 def extend(
-    id: SweepArgument,
+    id: SweepOrTrialArgument,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials to add, with repeats points, for samplers that take a number.")
     ] = None,
@@ -195,13 +195,24 @@ def extend(
         list[str] | None,
         typer.Option(help="New values of a grid's dimension, as in model.margin=0.3,0.5; may be repeated."),
     ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="The steps that a trial is to have, with those that it has done.")
+    ] = None,
     url: UrlOption = HERE,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Give a sweep further trials. Those that exist keep their numbers and results; none is trained twice."""
-    if (trials is None) == (not values):
-        raise UserError("extend needs either --trials or --values")
+    """Give a sweep further trials, or a trial that has succeeded more steps. No trial is trained twice.
+
+    Trials that exist keep their numbers and results. With repeats all trials of a point get more steps.
+    """
+    if (trials is not None) + bool(values) + (steps is not None) != 1:
+        raise UserError("extend needs either --trials or --values for a sweep, or --steps for a trial")
     with connect(url, token_file) as client:
+        if steps is not None:
+            id = ids.trial(client, id)
+            shown = client.extend(id, steps=steps)
+            console.print(f"{id} is {shown['state']}: it goes on from step {shown['step']} to {steps}")
+            return
         id = ids.sweep(client, id)
         sweep = client.extend(id, trials, documents.new_values(values) if values else None)
     _print_warnings(sweep["warnings"])
@@ -304,7 +315,7 @@ def _show_running(client: Client, sweep: dict[str, Any], bars: Progress, shown: 
     for ended in shown.keys() - running.keys():
         bars.remove_task(shown.pop(ended))
     for id, trial in running.items():
-        steps = trial["params"].get("training.steps", sweep["spec"]["training"]["steps"])
+        steps = trial["params"].get("training.steps", sweep["spec"]["training"]["steps"]) + trial["added_steps"]
         if id not in shown:
             text = f"  {trial['number']:>4} {tables.plain(tables.params(trial))}"
             shown[id] = bars.add_task(text, total=steps, left="")

@@ -20,6 +20,7 @@ from service.cli import (
     errors,
     export,
     point_commands,
+    replay_commands,
     report,
     token,
     trial_commands,
@@ -121,6 +122,8 @@ for command in commands.COMMANDS:
 for of_trial in trial_commands.COMMANDS:
     app.command()(of_trial)
 app.command()(point_commands.compare)
+app.command()(replay_commands.replay)
+app.command()(replay_commands.diff)
 app.command()(catalogue_commands.tasks)
 app.command()(catalogue_commands.samplers)
 app.command()(catalogue_commands.init)

@@ -90,7 +90,10 @@ class SweepAdvancer:
             return
         self._context.new_metrics.discard(sweep_id)
         with self._context.read() as session:
+            # those that a user has given more steps end after these, whatever the rule says
+            own = {trial.number for trial in open_trials.in_state(session, sweep_id, "running") if trial.added_steps}
             running = _target_steps(session, sweep_id, spec, "running")
+            running = {number: steps for number, steps in running.items() if number not in own}
             succeeded = _target_steps(session, sweep_id, spec, "succeeded")
             goal = objective(spec)
             curves = reports.curves_of_sweep(session, sweep_id, goal.metric) if running else {}
@@ -152,6 +155,7 @@ class SweepAdvancer:
 
 
 def _target_steps(session: Session, sweep_id: str, spec: SweepSpec, state: TrialState) -> dict[int, int]:
-    """Return ``training.steps`` of each trial of the sweep that is in ``state``, by the trial's number."""
+    """Return the steps that each trial of the sweep that is in ``state`` is to have, by the trial's number."""
     found = open_trials.in_state(session, sweep_id, state)
-    return {trial.number: int(trial.params.get("training.steps", spec.training.steps)) for trial in found}
+    steps = {trial.number: int(trial.params.get("training.steps", spec.training.steps)) for trial in found}
+    return {trial.number: steps[trial.number] + trial.added_steps for trial in found}

@@ -19,8 +19,9 @@ from service.store import packs, sweeps
 from service.store.attempts import FailureDomain
 from service.store.database import Database
 from service.store.tables import Pack, Trial
-from workers.spec.expand import TrialPlan, plan_trial
+from workers.spec.expand import TrialPlan
 from workers.spec.field_errors import field_errors
+from workers.spec.more_steps import plan_longer
 from workers.spec.sweep import SweepSpec
 
 SPECS = 256
@@ -69,7 +70,7 @@ class ReconcileContext:
         self.ended = False
         self._database = database
         self._specs: RecentlyUsed[tuple[str, int], SweepSpec] = RecentlyUsed(SPECS)
-        self._plans: RecentlyUsed[str, TrialPlan] = RecentlyUsed(PLANS)
+        self._plans: RecentlyUsed[tuple[str, int], TrialPlan] = RecentlyUsed(PLANS)
 
     def read(self) -> AbstractContextManager[Session]:
         """Open a session for reading; its changes are not committed."""
@@ -94,7 +95,7 @@ class ReconcileContext:
     def plan(self, session: Session, trial: Trial) -> TrialPlan:
         """Return a trial's specification, or why it cannot be trained. It is made unless it was asked for lately.
 
-        Extending the sweep does not change it.
+        Extending the sweep does not change it. A trial that was given more steps is another one.
 
         Raises:
             NotFound: If there is no such sweep.
@@ -102,9 +103,10 @@ class ReconcileContext:
         """
 
         def made() -> TrialPlan:
-            return plan_trial(self.spec(session, trial.sweep_id), trial.number, trial.params)
+            spec = self.spec(session, trial.sweep_id)
+            return plan_longer(spec, trial.number, trial.params, trial.added_steps)
 
-        return self._plans.get(trial.id, made)
+        return self._plans.get((trial.id, trial.added_steps), made)
 
     def forget(self, sweep_id: str) -> None:
         """Drop what is kept of a sweep that has ended."""

@@ -13,7 +13,7 @@ from service.settings import ControllerSettings
 from service.store import attempts, trials
 from service.store.tables import Pack, Trial
 from workers.protocol import AssignedTrial, Assignment, Command
-from workers.spec.expand import plan_trial
+from workers.spec.more_steps import plan_longer
 from workers.spec.sweep import SweepSpec
 
 SILENT_SECONDS = 120.0
@@ -43,7 +43,7 @@ def assigned_trial(trial: Trial, spec: SweepSpec, settings: ControllerSettings) 
     """Return what a runner is told of one trial. Raises workers.errors.SpecError if the trial cannot be trained."""
     return AssignedTrial(
         trial_id=trial.id,
-        spec=plan_trial(spec, trial.number, trial.params).require_spec(),
+        spec=plan_longer(spec, trial.number, trial.params, trial.added_steps).require_spec(),
         checkpoint_dir=str(settings.checkpoint_dir.resolve() / trial.sweep_id / trial.id),
     )
 

@@ -1,8 +1,11 @@
-"""Sweeps that have ended and go on: their failed trials run again, or they get further trials. The caller commits."""
+"""Sweeps that have ended and go on: trials run again or get more steps, or there are further trials.
+
+The caller commits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -37,7 +40,7 @@ def rerun(session: Session, sweep_id: str) -> Sweep:
     if not failed:
         raise IllegalMove(f"cannot rerun a sweep that is {sweep.state}: none of its trials has failed")
     _reopen(session, sweep, "rerun")
-    _run_again(session, failed)
+    _run_again(session, failed, AGAIN)
     return sweep
 
 
@@ -55,8 +58,29 @@ def rerun_trial(session: Session, trial_id: str) -> Trial:
     if trial.state != "failed":
         raise IllegalMove(f"cannot rerun a trial that is {trial.state}; only one that has failed")
     _reopen(session, sweep, "rerun")
-    _run_again(session, [trial])
+    _run_again(session, [trial], AGAIN)
     return trial
+
+
+def train_longer(session: Session, sweep: Sweep, chosen: Mapping[Trial, int], steps: int) -> None:
+    """Let trials that have succeeded wait to be trained for more steps, and reopen their sweep if it has ended.
+
+    They go on from their last checkpoints, with all of their retries.
+
+    Args:
+        session: A session in a write transaction, in which the sweep was locked and the trials were read.
+        sweep: The sweep.
+        chosen: The trials, at least one, each with the steps that its point has.
+        steps: The steps that each is to have, with those that it has done.
+
+    Raises:
+        states.IllegalMove: If the sweep's state does not permit it.
+        QuotaExceeded: As for ``rerun``.
+    """
+    _reopen(session, sweep, "extend")
+    for trial, own in chosen.items():
+        trial.added_steps = steps - own
+    _run_again(session, list(chosen), f"{steps} training steps, asked for by the user")
 
 
 def extend(
@@ -125,9 +149,9 @@ def _steps_of(session: Session, sweep: Sweep, count: int) -> int:
     return sweep.planned_steps * count // max(1, sweep.trial_count)
 
 
-def _run_again(session: Session, failed: Sequence[Trial]) -> None:
-    numbers = attempts.numbers(session, [trial.id for trial in failed])
-    for trial in failed:
+def _run_again(session: Session, ended: Sequence[Trial], reason: str) -> None:
+    numbers = attempts.numbers(session, [trial.id for trial in ended])
+    for trial in ended:
         trial.user_failures = trial.infrastructure_failures = trial.preemptions = 0
         trial.attempts_before = numbers.get(trial.id, 0)
-    trials.reopen(session, failed[0].sweep_id, failed, AGAIN)
+    trials.reopen(session, ended[0].sweep_id, ended, reason)

@@ -99,6 +99,7 @@ class Trial(Base):
         preemptions: The number of attempts that were ended from outside: by an order to Ray, or with their node.
         attempts_before: The number of attempts that the trial had when a user last had it run again; 0 if nobody did.
             They no longer count for its pauses, its packs and its reason, nor in the three numbers above.
+        added_steps: How many training steps a user has given the trial after its end, beyond those of its point.
         reason: Why the trial is in its state, for a person to read; None if there is nothing to say.
     """
 
@@ -122,6 +123,7 @@ class Trial(Base):
     infrastructure_failures: Mapped[int] = mapped_column(default=0)
     preemptions: Mapped[int] = mapped_column(default=0, server_default="0")
     attempts_before: Mapped[int] = mapped_column(default=0, server_default="0")
+    added_steps: Mapped[int] = mapped_column(default=0, server_default="0")
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[float] = mapped_column(default=time.time)
     started_at: Mapped[float | None]

@@ -292,6 +292,16 @@ def planned_steps_of_ended(session: Session, sweep_ids: Sequence[str]) -> dict[s
     return {sweep_id: int(total) for sweep_id, total in session.execute(query.group_by(Trial.sweep_id))}
 
 
+def added_steps_to_come(session: Session, sweep_ids: Sequence[str]) -> dict[str, int]:
+    """Return, by sweep id, the steps that users have added to trials that have not ended; sweeps without are left out.
+
+    A trial that has ended has done them, and they are among its steps.
+    """
+    query = select(Trial.sweep_id, func.sum(Trial.added_steps)).where(_of_sweeps(session, sweep_ids))
+    query = query.where(Trial.state.in_(("waiting", "running")), Trial.added_steps > 0)
+    return {sweep_id: int(total) for sweep_id, total in session.execute(query.group_by(Trial.sweep_id))}
+
+
 def counts(session: Session) -> dict[str, int]:
     """Return the number of trials in each state, over all sweeps; a state without trials is left out."""
     rows = session.execute(select(Trial.state, func.count()).where(Trial.state != DELETING).group_by(Trial.state))

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from service.store import checkpoints, points, reports, sweeps, trials
 from service.store.tables import Sweep, Trial, TrialReport
-from workers.spec.expand import objective, plan_trial
+from workers.spec.expand import objective
+from workers.spec.more_steps import plan_longer
 from workers.spec.point_results import PointResult, ranked_points
 from workers.spec.ranking import has_result
 from workers.spec.sweep import SweepSpec
@@ -100,7 +101,7 @@ def read(session: Session, sweep_id: str) -> SweepResults:
 
 def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:
     """Return the task, model and training of a trial; None if it cannot be trained, as its swept values do not fit."""
-    return plan_trial(spec, trial.number, trial.params).spec
+    return plan_longer(spec, trial.number, trial.params, trial.added_steps).spec
 
 
 def leaderboard(found: SweepResults) -> dict[str, Any]:

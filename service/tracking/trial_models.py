@@ -66,7 +66,9 @@ def log_models(
         reports: The trial's reports at the steps of the checkpoints, and its last one.
     """
     known = models_of(run)
-    if checkpoints and MODEL_TAG in run.data.tags:  # an earlier release has logged this one alone
+    # an earlier release has logged this one alone; since then a trial with more steps may have another best one
+    alone = MODELS_TAG not in run.data.tags and not trial.added_steps
+    if checkpoints and MODEL_TAG in run.data.tags and alone:
         known.setdefault(Path(checkpoints[0].path).name, run.data.tags[MODEL_TAG])
     for checkpoint in checkpoints:
         folder = Path(checkpoint.path)

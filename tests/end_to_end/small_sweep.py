@@ -59,9 +59,7 @@ def told(client: Client, sweep_id: str) -> Told:
     """Every metric of every trial as the API gives it, those that depend on the clock left out."""
     return {
         trial["number"]: {
-            point["step"]: {
-                key: value for key, value in point["values"].items() if not key.startswith(("time/", "throughput/"))
-            }
+            point["step"]: {key: value for key, value in point["values"].items() if not key.startswith(CLOCK)}
             for point in client.metrics(trial["id"])
         }
         for trial in client.trials(sweep_id)

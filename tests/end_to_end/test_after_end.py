@@ -7,7 +7,7 @@ import pytest
 from service.client import ApiError, Client
 from service.stack import Stack
 from tests.end_to_end.mlflow_side import MlflowSide
-from tests.end_to_end.small_sweep import SWEEP, Json, told, until
+from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, told, until
 
 
 def test_an_extended_grid_has_the_values_of_the_larger_grid_and_can_be_deleted(
@@ -46,3 +46,37 @@ def test_an_extended_grid_has_the_values_of_the_larger_grid_and_can_be_deleted(
 
     until(lambda: kept() == [side.children[best].info.run_id])
     assert client.sweep(undisturbed["id"])["state"] == "succeeded"
+
+
+def test_more_steps_and_a_replay_have_the_bits_of_one_long_training(client: Client, stack: Stack) -> None:
+    """Two of four trials are trained in two parts; one whole training of as many steps, and a replay, equal them."""
+    training = SWEEP["training"] | {"steps": 200}
+    short = SWEEP | {"training": training}
+    id = client.wait(client.submit(short)["id"])["id"]
+    before = told(client, id)
+    for number in (1, 2):
+        client.extend(f"{id}-{number:04d}", steps=400)
+    assert client.wait(id)["state"] == "succeeded"
+    whole = client.wait(client.submit(SWEEP)["id"])["id"]
+    parts, wanted = told(client, id), told(client, whole)
+    assert {number: parts[number] for number in (0, 3)} == {number: before[number] for number in (0, 3)}
+    for number in (1, 2):
+        assert sorted(parts[number]) == STEPS
+        assert {step: parts[number][step] for step in before[number]} == before[number]
+        for step in STEPS:
+            ended = {name for name in parts[number][step] if name.startswith("test/")}
+            assert bool(ended) == (step in (200, 400))
+            # the report at which the first training ended has what is measured at an end
+            same = parts[number][step].keys() & wanted[number][step].keys()
+            assert {"train/loss", "val/loss"} <= same
+            assert {name: parts[number][step][name] for name in same} == {n: wanted[number][step][n] for n in same}
+        assert client.trial(f"{id}-{number:04d}")["objective"] == client.trial(f"{whole}-{number:04d}")["objective"]
+    replay = client.wait(client.replay(f"{id}-0001")["id"])
+    found = client.compare_trials(f"{replay['id']}-0000")
+    assert (found["first"], found["likeness"], found["settings"]) == (f"{id}-0001", "equal", [])
+    assert (found["steps"], found["only_first"], found["only_second"]) == (20, 0, 0)
+    other = client.compare_trials(f"{id}-0000", f"{id}-0001")
+    assert other["likeness"] == "different"
+    side = MlflowSide(stack, client, id)
+    side.assert_tells_what_the_api_tells()
+    assert {run.info.status for run in (side.parent, *side.children.values())} == {"FINISHED"}

@@ -12,9 +12,9 @@ import pytest
 
 from service.client import ApiError, Client, ServiceUnreachable
 from service.settings import ApiSettings
-from service.store import events, sweeps, trials
+from service.store import checkpoints, events, sweeps, trials
 from service.store.database import Database
-from service.store.tables import Sweep, Trial, TrialReport
+from service.store.tables import Sweep, Trial, TrialCheckpoint, TrialReport
 from tests.service.conftest import serving
 
 NewSweep = Callable[..., Sweep]
@@ -214,6 +214,28 @@ def test_a_sweep_goes_on_and_ends_again_and_is_deleted(
     with pytest.raises(ApiError) as again:
         client.delete(sweep.id)
     assert again.value.status == 404
+
+
+def test_a_trial_gets_more_steps_and_is_replayed_and_compared(
+    client: Client, database: Database, running: tuple[Sweep, list[Trial]]
+) -> None:
+    sweep, (trial, *others) = running
+    with database.write() as session:
+        row = trials.get(session, trial.id)
+        trials.move(session, row, "running")
+        row.step = 100
+        checkpoints.add(session, TrialCheckpoint(trial_id=trial.id, step=100, path="/c", best=True))
+        trials.move(session, row, "succeeded")
+        for other in others:
+            trials.move(session, trials.get(session, other.id), "cancelled")
+        sweeps.move(session, sweep.id, "succeeded")
+    replay = client.replay(trial.id, "once")
+    assert client.replay(trial.id, "once")["id"] == replay["id"]
+    assert client.compare_trials(trial.id, others[0].id)["likeness"] == "nothing in common"
+    with pytest.raises(ApiError, match="is no replay"):
+        client.compare_trials(trial.id)
+    longer = client.extend(trial.id, steps=300)
+    assert (longer["state"], longer["added_steps"]) == ("waiting", 200)
 
 
 def test_what_got_no_reply_after_the_end_is_repeated_and_has_one_effect(

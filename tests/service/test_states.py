@@ -51,7 +51,7 @@ SWEEP_PERMITTED = pairs(
 TRIAL_PERMITTED = pairs(
     "waiting: running cancelled failed",
     "running: waiting succeeded pruned failed cancelled",
-    "succeeded: deleting",
+    "succeeded: waiting deleting",
     "pruned: deleting",
     "failed: waiting deleting",
     "cancelled: deleting",

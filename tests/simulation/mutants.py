@@ -256,6 +256,15 @@ def keeps_the_document_of_a_sweep_that_was_extended() -> AbstractContextManager[
 
 
 @_mutant("rerun or extend")
+def forgets_that_a_trial_was_given_more_steps() -> AbstractContextManager[Any]:
+    def plan_longer(spec: Any, number: int, params: Any, added_steps: int) -> Any:
+        return original(spec, number, params, 0)
+
+    original = runners.plan_longer
+    return mock.patch.object(runners, "plan_longer", plan_longer)
+
+
+@_mutant("rerun or extend")
 def leaves_the_first_end_of_a_trial_in_the_outbox() -> AbstractContextManager[Any]:
     return mock.patch.object(outbox, "_drop_ends")
 

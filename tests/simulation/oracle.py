@@ -15,7 +15,7 @@ from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial
 from tests.simulation.faults import SLACK
 from tests.simulation.runner import STEPS_PER_SECOND, loss_at
 from tests.simulation.schedule import Schedule, points_for, row_of, spec_of
-from tests.simulation.world import World
+from tests.simulation.world import MORE_STEPS, World
 
 SECONDS_OF_A_TRIAL = 8.0
 """How long a trial may take alone beside its steps: start-up, and the ticks before, between and after them."""
@@ -97,11 +97,12 @@ def _trial(session: Session, world: World, sweep: Sweep, trial: Trial) -> Iterat
     used_up = trial.infrastructure_failures > spec.retries.infrastructure
     if trial.state == "failed" and trial.id not in world.failing and not used_up:
         yield f"{trial.id} has failed, with retries left: {trial.reason}"
-    if trial.state == "succeeded" and trial.step != spec.training.steps:
-        yield f"{trial.id} has succeeded at step {trial.step}"
+    steps = spec.training.steps + MORE_STEPS * world.longer[trial.id]
+    if trial.state == "succeeded" and trial.step != steps:
+        yield f"{trial.id} has succeeded at step {trial.step} of {steps}"
     lost = sum(row.outcome in ("lost", "failed") for row in rows) + world.reruns[trial.id]
     trained = sum(runner.trained.get(trial.id, 0) for runner in world.runners)
-    if trained > spec.training.steps + lost * spec.training.checkpoint_interval:
+    if trained > steps + lost * spec.training.checkpoint_interval:
         yield f"{trial.id} trained {trained} steps with {lost} losses, failures and reruns: too many were redone"
 
 
@@ -168,7 +169,8 @@ def _sweep_end(world: World, sweep: Sweep, of_sweep: list[Trial]) -> Iterator[st
         unasked = not broken_off and (expected is None or (expected == "stopped" and began))
         if trial.state == "cancelled" and trial.id not in on_trials and unasked:
             yield f"{trial.id} is cancelled in a sweep that is {sweep.state}, and nobody asked for it"
-        if trial.state == "pruned" and trial.id not in on_trials and _prunes_never(world, sweep.id):
+        never = _prunes_never(world, sweep.id) or world.longer[trial.id]
+        if trial.state == "pruned" and trial.id not in on_trials and never:
             yield f"{trial.id} was pruned, and nobody asked for it"
 
 

@@ -19,7 +19,7 @@ from service.controller import attention, controller, demand, runner_requests
 from service.controller.leadership import Leadership
 from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED, IllegalMove
-from service.store import leases, reopening, sweeps, trials
+from service.store import leases, longer_trials, reopening, sweeps, trials
 from service.store.database import Database, LeadLost
 from service.store.sweep_summary import facts_of
 from service.store.tables import Lease, Pack
@@ -38,6 +38,8 @@ AGING_SECONDS, PREEMPT_AFTER_SECONDS = 10.0, 0.5
 MOST_ATTEMPTS = 12
 """How often a trial is started without faults: as often as a trial that ends its process has to be lost with others,
 until it is alone, and then as its retries allow."""
+MORE_STEPS = 4
+"""How many further steps the user gives a trial at a time."""
 INSIDE = ("kill controller", "database error")
 """The faults that may happen inside a transaction. The others wait for its end."""
 
@@ -61,6 +63,7 @@ class World:
         verbs: The acknowledged verbs: the subject and the verb; ``reopened`` where a sweep that had ended goes on.
         reruns: How often each trial was run again by the user.
         added: By how many trials each sweep was extended.
+        longer: How often each trial was given ``MORE_STEPS``.
         changed: Whether the priority or the parallel trials of a sweep were changed.
         quiet_at: When the last fault was over; None until then.
         written: Whether a transaction was committed since it was last asked whether all sweeps have ended.
@@ -77,6 +80,7 @@ class World:
         self.verbs: list[tuple[str, str]] = []
         self.reruns: Counter[str] = Counter()
         self.added: Counter[str] = Counter()
+        self.longer: Counter[str] = Counter()
         self.trace: list[str] = []
         self.quiet_at: float | None = None
         self.changed = False
@@ -219,31 +223,38 @@ class World:
             return sum(trial_id in ids for ids in trial_ids)
 
     def go_on(self, sweep_id: str) -> bool:
-        """Let the user rerun a sweep's failed trials, or extend it by a point if none has failed.
+        """Let the user rerun a sweep's failed trials; if none has failed, extend it by a point, or a trial by steps.
 
         Returns:
             Whether the sweep was acknowledged to go on.
         """
-        repeats = spec_of(self.sweep_ids[sweep_id]).repeats
+        spec = spec_of(self.sweep_ids[sweep_id])
+        longer: list[str] = []
         try:
             with self.database.write() as session:
                 sweep = sweeps.get_locked(session, sweep_id)
                 ended = sweep.state in SWEEP_ENDED
                 failed = [trial.id for trial in trials.page(session, sweep_id, ["failed"])]
+                succeeded = trials.page(session, sweep_id, ["succeeded"])
                 if failed:
                     reopening.rerun(session, sweep_id)
+                elif succeeded and (self.schedule.seed + len(self.verbs)) % 2:
+                    steps = spec.training.steps + succeeded[0].added_steps + MORE_STEPS
+                    chosen = longer_trials.going_on(session, spec, succeeded[0], steps)
+                    reopening.train_longer(session, sweep, chosen, steps)
+                    longer = [trial.id for trial in chosen]
                 else:
-                    count = reopening.trials_to_be(session, sweep) + repeats
-                    spec = longer_spec(self.sweep_ids[sweep_id], count)
-                    reopening.extend(session, sweep, spec.model_dump(mode="json"), count, facts_of(spec), 0)
+                    count = reopening.trials_to_be(session, sweep) + spec.repeats
+                    larger = longer_spec(self.sweep_ids[sweep_id], count)
+                    reopening.extend(session, sweep, larger.model_dump(mode="json"), count, facts_of(larger), 0)
         except IllegalMove:
             return False
         self.verbs += [(sweep_id, "reopened")] if ended else []
-        self.reruns.update(failed)
-        self.added[sweep_id] += 0 if failed else repeats
-        self.note(
-            f"acknowledged a {'rerun' if failed else 'longer'} {sweep_id}, which had {'' if ended else 'not '}ended"
-        )
+        self.reruns.update([*failed, *longer])
+        self.longer.update(longer)
+        self.added[sweep_id] += 0 if failed or longer else spec.repeats
+        what = "a rerun" if failed else f"more steps for {', '.join(longer)} of" if longer else "a longer"
+        self.note(f"acknowledged {what} {sweep_id}, which had {'' if ended else 'not '}ended")
         return True
 
     def new_runner(self, assignment: Assignment) -> SimulatedRunner:

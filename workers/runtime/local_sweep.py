@@ -26,7 +26,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from workers.errors import OtherSweep
+from workers.errors import FieldError, OtherSweep, SpecError
 from workers.files import write_whole
 from workers.protocol import AssignedTrial, Assignment, Checkpointed, Ended, Measured, Report
 from workers.runtime.pack_planner import plan
@@ -86,6 +86,11 @@ class LocalSweep:
     def __init__(
         self, sweep: SweepSpec, directory: Path, *, workers: int | None = None, data_dir: Path | None = None
     ) -> None:
+        warm = sweep.search.warm_start
+        if warm is not None and not warm.results:
+            problem = "names sweeps of a service, which is not asked here"
+            allowed = "leave it out, or submit the sweep to the service"
+            raise SpecError([FieldError("search.warm_start", warm.sweep, problem, allowed)])
         self.sweep, self.directory = sweep, directory
         self.trials: list[TrialSpec] = []
         self.results: list[LocalResult] = []

@@ -80,7 +80,7 @@ def warnings(sweep: SweepSpec) -> list[FieldError]:
         FieldError(f"space.{hit.field}" if hit.field in sweep.space else hit.field, hit.given, hit.problem, hit.advice)
         for hit in found
     ]
-    return [*data_warnings(sweep, tasks), *_ignored(sweep), *about_networks]
+    return [*data_warnings(sweep, tasks), *_ignored(sweep), *_warm_start(sweep), *about_networks]
 
 
 def _ignored(sweep: SweepSpec) -> Iterator[FieldError]:
@@ -98,6 +98,17 @@ def _ignored(sweep: SweepSpec) -> Iterator[FieldError]:
         if field in spec.model_fields_set and given not in (None, default) and not filled and not dimension.when:
             problem = f"is ignored: space sets {path} in every trial"
             yield FieldError(path, given, problem, f"leave out {path}, or take it out of space")
+
+
+def _warm_start(sweep: SweepSpec) -> Iterator[FieldError]:
+    """Warn if results of earlier sweeps come from another training, or if some of them lie outside of the space."""
+    warm = sweep.search.warm_start
+    if warm is not None and warm.differences:
+        problem = f"was trained differently: {'; '.join(warm.differences)}"
+        yield FieldError("search.warm_start.sweep", warm.sweep, problem, "its results may mislead; compare with care")
+    if warm is not None and warm.left_out:
+        problem = f"has {warm.left_out} results outside of this space, which are left out; {len(warm.results)} count"
+        yield FieldError("search.warm_start.sweep", warm.sweep, problem, "a wider space, if they are to count")
 
 
 def _exploding(network: Network) -> Finding | None:

@@ -52,10 +52,15 @@ class TrialPlan:
         return self.spec
 
 
-def sampler_of(sweep: SweepSpec) -> Sampler:
+def sampler_of(sweep: SweepSpec, *, warm: bool = False) -> Sampler:
     """Return the sampler that ``search.sampler`` names, for the sweep's space, rules, seed, trials and objective.
 
     If ``search.enqueue`` has points, the sampler begins with them.
+
+    Args:
+        sweep: The sweep.
+        warm: Whether a sampler that learns knows the results of ``search.warm_start``. To check or to count points, as
+            they are proposed before any result is known, it need not.
     """
     search, named = sweep.search, SAMPLERS[sweep.search.sampler]
     sampler = named(
@@ -68,6 +73,7 @@ def sampler_of(sweep: SweepSpec) -> Sampler:
     )
     if isinstance(sampler, LearningSampler):
         sampler.is_trainable = lambda point: plan_trial(sweep, 0, point).error is None
+        sampler.prior = search.warm_start.results if warm and search.warm_start else ()
     return EnqueuedFirst(search.enqueue, sampler) if search.enqueue else sampler
 
 
@@ -116,7 +122,7 @@ def next_points(sweep: SweepSpec, earlier: Sequence[Observation], most: int | No
         SamplerError: The sampler fails, it proposes a point that sets other dimensions than those that exist there, or
             it waits for more results although all earlier trials have ended.
     """
-    sampler, repeats = sampler_of(sweep), sweep.repeats
+    sampler, repeats = sampler_of(sweep, warm=True), sweep.repeats
     known = observed_points(earlier, repeats, sweep.objective.statistic)
     begun = len(earlier) // repeats
     room = sampler.trial_count if most is None else (len(earlier) + most) // repeats

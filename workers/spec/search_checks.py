@@ -56,6 +56,13 @@ def enqueue_errors(sweep: SweepSpec) -> Iterator[FieldError]:
         yield from _point_errors(rules, f"search.enqueue.{number}", point)
 
 
+def prior_result_errors(sweep: SweepSpec) -> Iterator[FieldError]:
+    """Yield what is wrong with the results of earlier sweeps in a document in which ``search_errors`` finds nothing."""
+    rules, warm = rules_of(sweep), sweep.search.warm_start
+    for number, result in enumerate(warm.results if warm else ()):
+        yield from _point_errors(rules, f"search.warm_start.results.{number}.params", result.params)
+
+
 def repeat_errors(sweep: SweepSpec) -> Iterator[FieldError]:
     """Yield an error if repeats and seeds do not go together, or if a statistic is asked for that changes nothing."""
     repeats, seed, statistic = sweep.repeats, sweep.training.seed, sweep.objective.statistic

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from workers.spec.base_spec import SpecPart, invalid_field
 from workers.spec.constraint import ALLOWED, MAX_LENGTH, ConstraintError, parse_constraint
 from workers.spec.model import ModelSpec
+from workers.spec.prior_results import WarmStart
 from workers.spec.pruning_rules import PRUNING_RULES, EarlyStoppingOptions
 from workers.spec.repeats import MAX_REPEATS, Statistic
 from workers.spec.resources import ResourcesSpec
@@ -85,6 +86,11 @@ class SearchSpec(SpecPart):
         description="points that the first trials take, each with a value for every dimension that exists there; "
         "they count among trials, and come before a grid",
     )
+    warm_start: WarmStart | None = Field(
+        default=None,
+        description='an earlier sweep from whose results the sampler learns too, as in {"sweep": "sw0123456789"}; '
+        "for samplers that learn",
+    )
     constraints: list[Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(_check_constraint)]] = Field(
         default=[],
         max_length=MAX_CONSTRAINTS,
@@ -102,13 +108,21 @@ class SearchSpec(SpecPart):
             others = [name for name, sampler in SAMPLERS.items() if sampler.takes_trials]
             problem = f"sampler {self.sampler} decides the number of trials itself"
             raise invalid_field("trials", problem, f"leave trials out, or use sampler {' or '.join(others)}")
-        most = SAMPLERS[self.sampler].max_trials
+        most = SAMPLERS[self.sampler].max_trials - (len(self.warm_start.results) if self.warm_start else 0)
         if self.trials is not None and self.trials > most:
             problem = f"sampler {self.sampler} learns from at most {most:,} trials: a proposal from more takes too long"
             raise invalid_field("trials", problem, f"at most {most:,}, or another sampler")
         if self.trials is not None and len(self.enqueue) > self.trials:
             problem = f"{len(self.enqueue)} points are more than the {self.trials} trials"
             raise invalid_field("enqueue", problem, f"at most {self.trials} points, or more trials")
+        return self
+
+    @model_validator(mode="after")
+    def _check_warm_start(self) -> Self:
+        if self.warm_start is not None and not SAMPLERS[self.sampler].learns:
+            learners = [name for name, sampler in SAMPLERS.items() if sampler.learns]
+            problem = f"sampler {self.sampler} does not learn from results"
+            raise invalid_field("warm_start", problem, f"sampler {' or '.join(learners)}, or leave it out")
         return self
 
     @model_validator(mode="after")
@@ -298,6 +312,11 @@ class SweepSpec(SpecPart):
     )
     retries: RetriesSpec = Field(default=RetriesSpec(), description="how often a failed trial is tried again")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="which checkpoints stay on the disk")
+    replays: str | None = Field(
+        default=None,
+        pattern=r"^sw[0-9a-f]{10}-[0-9]{4,6}$",
+        description="the trial that the sweep trains again, to be compared with it; POST /v1/trials/ID/replay sets it",
+    )
     experiment: Annotated[str, AfterValidator(_check_printable), AfterValidator(_check_not_blank)] | None = Field(
         default=None,
         min_length=1,

@@ -9,6 +9,8 @@ from pydantic import Field, FiniteFloat, model_validator
 from workers.spec.base_spec import SpecPart, invalid_field
 
 MAX_SEED = 2**31 - 1
+MAX_STEPS = 10_000_000
+"""The most optimiser steps of a trial."""
 
 RECOMPUTING_KINDS = frozenset({"spectral_rnn", "ornn"})
 """Kinds of model that can recompute states in the backward pass (``training.recompute_every``); others keep all."""
@@ -32,7 +34,7 @@ class TrainingSpec(SpecPart):
     }
     """Fields that apply to some choices of another field alone: field -> (the other field, its choices)."""
 
-    steps: int = Field(default=600, ge=1, le=10_000_000, description="number of optimiser steps")
+    steps: int = Field(default=600, ge=1, le=MAX_STEPS, description="number of optimiser steps")
     batch_size: int = Field(default=64, ge=1, le=65_536, description="sequences per step")
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field(
         default="adam", description="the optimiser, as torch.optim implements it"
@@ -142,6 +144,11 @@ class TrainingSpec(SpecPart):
     def parameter_dtype(self) -> Literal["float32", "float64"]:
         """Number format of parameters, inputs and outputs; mixed precision keeps them in float32."""
         return "float64" if self.dtype == "float64" else "float32"
+
+    @property
+    def step_interval(self) -> int:
+        """Steps between two reductions of the schedule ``step`` in steps: ``schedule_every``, or steps / 3."""
+        return self.schedule_every or max(1, self.steps // 3)
 
     @property
     def report_interval(self) -> int:

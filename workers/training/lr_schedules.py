@@ -134,7 +134,7 @@ def _falls_per_steps(spec: TrialSpec, train_size: int | None) -> tuple[int, int]
     """
     training = spec.training
     if training.schedule_unit != "epochs":
-        return 1, training.schedule_every or max(1, training.steps // 3)
+        return 1, training.step_interval
     if train_size is None:
         raise ValueError(
             f"training.schedule_unit is epochs, but task {spec.task.name} draws new sequences at every step and so has "

@@ -275,9 +275,9 @@ class Trainer:
         The sum of the losses, and the steps and seconds behind the throughput, start again from zero; the total time
         continues.
         """
-        every, step = self._training.report_interval, self.step_of(trial)
-        # The last interval is shorter if the number of steps is no multiple of the interval.
-        values = {"train/loss": found.loss_sum / (step % every or every)}
+        step, history = self.step_of(trial), self._states[trial].history
+        # An interval is shorter where the trial ends, or ended before it was given more steps.
+        values = {"train/loss": found.loss_sum / (step - (history[-1].step if history else 0))}
         values |= {f"val/{name}": value for name, value in validation.items()}
         values |= {f"test/{name}": value for name, value in test.items()}
         values |= {"grad/h0_norm": found.h0_norm, "grad/hT_norm": found.hT_norm}

@@ -5,6 +5,7 @@ from service.api.schemas.catalogue import PruningRuleView, SamplerView, TaskView
 from service.api.schemas.comparisons import ComparisonView, PointComparison, PointPage
 from service.api.schemas.data import SweepData, UnreadableData
 from service.api.schemas.health import ClusterView, ComponentView, Liveness, Queue, Readiness
+from service.api.schemas.likeness import MetricLikenessView, SettingDifference, TrialLikeness
 from service.api.schemas.points import PointView, RepeatView
 from service.api.schemas.problem import Advice, Problem
 from service.api.schemas.report import Grid, GridCell, PlanePoint, SweepReport
@@ -53,6 +54,7 @@ __all__ = [
     "GridCell",
     "Liveness",
     "Logs",
+    "MetricLikenessView",
     "MetricsPoint",
     "ModelView",
     "ObjectiveView",
@@ -68,6 +70,7 @@ __all__ = [
     "RepeatView",
     "SamplerView",
     "SecondsRange",
+    "SettingDifference",
     "SweepData",
     "SweepPage",
     "SweepReport",
@@ -75,6 +78,7 @@ __all__ = [
     "SweepView",
     "TaskView",
     "TrialCheckpoints",
+    "TrialLikeness",
     "TrialMetrics",
     "TrialPage",
     "TrialView",

@@ -28,6 +28,8 @@ class TrialView(Document):
     """``stop`` or ``cancel`` if a user asked for it and the controller has not carried it out yet, else null."""
     step: int
     """The highest step that the trial has reported; 0 before."""
+    added_steps: int
+    """How many training steps a user has given it after its end, beyond those of its settings."""
     objective: float | None
     """The best value of the objective at any checkpoint so far; null until there is one."""
     best_step: int | None

@@ -107,6 +107,14 @@ def trained(database: Database, term: int, url: str, expanded: Expanded) -> Trai
     return Trained(database, term, url, expanded)
 
 
+def test_no_rule_ends_trials_that_a_user_has_given_more_steps(trained: Trained, database: Database, term: int) -> None:
+    with database.write(term) as session:
+        for number in (0, 1):
+            session.get_one(Trial, trials.id_of(trained.sweep.id, number)).added_steps = 100
+    trained.report(10, {number: 8.0 - number for number in range(8)})
+    assert trained.pruned().keys() == {2, 3}
+
+
 def test_early_stopping_ends_points_and_not_single_seeds(trained: Trained) -> None:
     # the best and the worst trial are in one point
     trained.report(10, {0: 0.1, 1: 0.9, 2: 0.3, 3: 0.3, 4: 0.4, 5: 0.4, 6: 0.6})

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from service.states import TrialState
-from service.store import checkpoints, outbox, projections, reports, trials
+from service.store import checkpoints, outbox, projections, reopening, reports, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial, TrialCheckpoint
 from service.tracking import plain_models, trial_images
@@ -84,8 +84,6 @@ def test_mlflow_ranks_as_the_service_does_pruned_and_failed_trials_too(
 def test_a_trial_that_failed_and_then_succeeded_is_ranked_again(
     database: Database, stories: Stories, controllers: Controllers, client: MlflowClient
 ) -> None:
-    from service.store import reopening
-
     story, projector = stories(), controllers()
     story.report(10)
     story.end(0)
@@ -99,6 +97,37 @@ def test_a_trial_that_failed_and_then_succeeded_is_ranked_again(
     drain(projector)
     assert story.run(story.trials[1]).data.metrics["best/val/loss"] == pytest.approx(1 / 11)
     assert of_trials(client, story, "metrics.`best/val/loss` ASC") == [story.trials[1], story.trials[0]]
+
+
+def test_a_trial_with_more_steps_goes_on_in_its_run_and_gets_the_model_of_its_new_best_checkpoint(
+    database: Database, stories: Stories, controllers: Controllers, client: MlflowClient
+) -> None:
+    story, projector = stories(), controllers()
+    story.report(10)
+    story.end()
+    drain(projector)
+    trial_id = story.trials[1]
+    before = story.run(trial_id)
+    first = story.row(trial_id)
+    assert first is not None
+    with database.write() as session:
+        sweep, trial = session.get_one(Sweep, story.id), session.get_one(Trial, trial_id)
+        reopening.train_longer(session, sweep, {trial: story.spec.training.steps}, 1_000)
+    drain(projector)
+    assert story.run(trial_id).info.status == "RUNNING"
+    with database.write() as session:
+        trials.move(session, session.get_one(Trial, trial_id), "running")
+    story.report(20, 1)
+    story.end(1)
+    drain(projector)
+    after, last = story.run(trial_id), story.row(trial_id)
+    assert last is not None
+    assert (after.info.run_id, after.info.status) == (before.info.run_id, "FINISHED")
+    assert after.data.metrics["best/val/loss"] == pytest.approx(1 / 21)
+    assert story.steps(trial_id) == [10, 20]
+    assert last.model_id not in (None, first.model_id)
+    assert client.get_logged_model(str(last.model_id)).tags["spectral.step"] == "20"
+    assert client.get_logged_model(str(first.model_id)).tags["spectral.step"] == "10"
 
 
 def test_every_kept_checkpoint_is_a_model_that_mlflow_ranks_by_its_metrics(

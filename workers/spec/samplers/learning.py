@@ -5,6 +5,8 @@ results: the first n - ``concurrent`` + 1 in the order in which trials ended. Th
 have ended meanwhile. A proposal therefore depends on the order in which trials end and on nothing else: neither on when
 the sampler is asked, nor on whether a controller has been killed and another one asks again.
 
+Results of earlier sweeps (``search.warm_start``) come before all of them, from the first proposal on.
+
 Optuna's study is kept in memory between proposals, and made again from the trials if it does not match them.
 """
 
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from workers.spec.base_spec import SpecPart
+from workers.spec.prior_results import PriorResult
 from workers.spec.samplers.drawing import DrawingSampler, draw_point
 from workers.spec.samplers.sampler import Observation
 from workers.spec.search_space import Params
@@ -61,6 +64,9 @@ class LearningSampler(DrawingSampler):
     remembers: ClassVar[bool] = True
     """Whether the study is kept between proposals."""
 
+    prior: Sequence[PriorResult] = ()
+    """Results of earlier sweeps, which are known before the first trial; they count among ``startup_trials``."""
+
     is_trainable: Callable[[Params], bool] = staticmethod(lambda point: True)
     """Tells whether a point can be trained. Points that cannot be are not proposed, except at random."""
 
@@ -85,7 +91,7 @@ class LearningSampler(DrawingSampler):
     def propose(self, number: int, earlier: Sequence[Observation]) -> Params:
         """Return the point of trial ``number``, from the first ``needed(number)`` trials that have ended."""
         ended = in_order_of_end(earlier)[: self.needed(number)]
-        if sum(trial.result is not None for trial in ended) < self.learning.startup_trials:
+        if len(self.prior) + sum(trial.result is not None for trial in ended) < self.learning.startup_trials:
             return super().propose(number, earlier)
         return self._study_at(number, earlier, ended).propose(number, lambda: DrawingSampler.propose(self, number, ()))
 
@@ -114,7 +120,8 @@ class LearningSampler(DrawingSampler):
         space = {path: dimension.model_dump() for path, dimension in self.space.items()}
         rules = [constraint.text for constraint in self.rules.constraints], self.rules.fixed
         own = type(self).__name__, self.seed, self.direction, self.options.model_dump()
-        return json.dumps([own, rules, space])
+        prior = [result.model_dump() for result in self.prior]
+        return json.dumps([own, rules, space, prior])
 
     def seed_of(self, number: int) -> int:
         """Return the seed, from 0 to 2^31 - 1, with which trial ``number`` is proposed."""

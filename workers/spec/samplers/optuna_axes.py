@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, create_trial
 
 from workers.spec.point_rules import is_listed
 from workers.spec.search_space import Params, Range, Scalar, SearchSpace, Values
@@ -36,6 +37,12 @@ class OptunaAxes:
     def encode(self, point: Mapping[str, Scalar]) -> dict[str, Any]:
         """Return a point with Optuna's values."""
         return {path: self._code(path, value) for path, value in point.items()}
+
+    def completed(self, point: Mapping[str, Scalar], value: float) -> FrozenTrial:
+        """Return a point with its result as a trial of Optuna that has ended."""
+        params = self.encode(point)
+        distributions = {path: self.distributions[path] for path in params}
+        return create_trial(params=params, distributions=distributions, value=value)
 
     def decode(self, codes: Mapping[str, Any]) -> Params:
         """Return the point with these values of Optuna."""

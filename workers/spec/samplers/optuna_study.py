@@ -36,6 +36,9 @@ class OptunaStudy:
         self._study = optuna.create_study(direction=sampler.direction)
         self._numbers: list[int] = []  # Optuna's numbers of our trials
         self._told: list[Observation] = []
+        self._prior = [result.objective for result in sampler.prior]
+        for result, value in zip(sampler.prior, sampler.values(self._prior), strict=True):
+            self._study.add_trial(self._axes.completed(result.params, value))
         self._asked: tuple[Params, int] | None = None  # what was proposed last, while it is not added
 
     def is_before(self, earlier: Sequence[Observation], ended: Sequence[Observation]) -> bool:
@@ -72,7 +75,7 @@ class OptunaStudy:
         """Tell the results of the trials that have ended since the last call, of all that have, in order."""
         fresh = ended[len(self._told) :]
         known = [trial.result for trial in fresh if trial.result is not None]
-        values = iter(self._sampler.values(known))
+        values = iter(self._sampler.values([*self._prior, *known])[len(self._prior) :])
         for trial in fresh:
             number = self._numbers[trial.number]
             if trial.result is None:
