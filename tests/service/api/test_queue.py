@@ -141,6 +141,8 @@ def test_a_sweep_none_of_whose_trials_waits_waits_for_nothing(
     assert api.get(f"/v1/sweeps/{id}").json()["waiting_for"].startswith("the controller, which is about to create")
     with database.write() as session:
         sweeps.move(session, id, "running")
+        (first,) = trials.create(session, sweeps.get(session, id), 0, [{"model.margin": 0.1, "model.reflectors": 2}])
+        trials.move(session, first, "running")
     assert api.get(f"/v1/sweeps/{id}").json()["waiting_for"] == queue_words.RESULTS
 
 

@@ -58,7 +58,7 @@ def test_all_trials_of_a_point_are_created_in_one_transaction(
 def test_the_repeats_of_a_point_share_a_pack(database: Database, expanded: Expanded, trials_of: Any) -> None:
     sweep, spec = expanded(space=MARGINS, repeats=3, resources={"pack_size": 8})
     waiting = [(trial, plan_trial(spec, trial.number, trial.params).require_spec()) for trial in trials_of(sweep)]
-    capacity = Capacity([Node("here", cpus=8, gpus=0)], 8, 0)
+    capacity = Capacity([Node("here", cpus=8, gpus=0)])
     with database.read() as session:
         packs = next_packs(session, spec, waiting, capacity)
     assert [[trial.number for trial in pack] for pack in packs] == [list(range(6)), list(range(6, 12))]
