@@ -15,6 +15,7 @@ from service.api import (
     admission,
     after_end,
     catalogue,
+    curves,
     early_stopping,
     events,
     health,
@@ -70,7 +71,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     watch = EventWatch(database, settings.event_poll_seconds)
     app.state.context, app.state.registry = Context(settings, database, watch), scraped
     # rerun and extend come before the verbs of sweeps and trials, whose paths would match too
-    for module in (after_end, sweeps, events, trials, catalogue, early_stopping, access, health, prometheus, page):
+    for module in (after_end, sweeps, curves, events, trials, catalogue, early_stopping, access, health, prometheus, page):
         app.include_router(module.router)
     app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
     if mlflow:

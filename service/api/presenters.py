@@ -17,7 +17,7 @@ from service.api import dry_run, schemas
 from service.api.times import rfc3339
 from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_STATES
-from service.store import checkpoints, components, projections, trials
+from service.store import checkpoints, components, projections, sweeps, trials
 from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
 from workers.spec.ranking import Direction
@@ -27,7 +27,7 @@ TRAINING = "?workflowType=machine_learning"
 """The query of a run's address that makes MLflow show its training runs; without it MLflow opens its GenAI side."""
 TIMES = ("created_at", "started_at", "ended_at")
 
-_SHOWN = ("id", "name", "state", "reason")
+_SHOWN = ("id", "name", "owner", "state", "reason")
 _TRIAL = tuple(name for name in schemas.TrialView.model_fields if name != "links" and name not in TIMES)
 _NO_TRIALS = dict.fromkeys(TRIAL_STATES, 0)
 
@@ -38,7 +38,8 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
     run, lacks = projections.of_view(session, row.id)
     tally = trials.tally(session, [row.id])[row.id]
     over = trials.planned_steps_of_ended(session, [row.id]).get(row.id, 0) if row.steps_vary else 0
-    return _summary(row, tally, over) | {
+    value = best.objective if best else None
+    return _summary(row, tally, over, _task(row.spec), value) | {
         "best": trial(best) if best else None,
         "mlflow_url": mlflow_url(settings, run) if run else None,
         "mlflow_lacks": lacks,
@@ -51,7 +52,7 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
 def new_sweep(session: Session, row: Sweep) -> dict[str, Any]:
     """Return the ``SweepView`` of a sweep that was stored just now: it has no trials, and MLflow does not know it."""
     nothing: dict[str, Any] = {"best": None, "mlflow_url": None, "mlflow_lacks": {}, "checkpoint_bytes": 0}
-    return _summary(row, {}, 0) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
+    return _summary(row, {}, 0, _task(row.spec), None) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
 
 
 def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
@@ -60,7 +61,10 @@ def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
     tallies = trials.tally(session, ids)
     vary = [row.id for row in rows if row.steps_vary]
     over = trials.planned_steps_of_ended(session, vary) if vary else {}
-    return [_summary(row, tallies[row.id], over.get(row.id, 0)) for row in rows]
+    tasks, best = sweeps.task_names(session, ids), trials.best_objectives(session, {r.id: direction(r) for r in rows})
+    return [
+        _summary(row, tallies[row.id], over.get(row.id, 0), tasks.get(row.id) or "", best.get(row.id)) for row in rows
+    ]
 
 
 def trial(row: Trial) -> dict[str, Any]:
@@ -115,13 +119,22 @@ def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:
     return found
 
 
-def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[str, Any]:
+def _task(document: dict[str, Any]) -> str:
+    """Return the name of the task of a stored document."""
+    return str(document.get("task", {}).get("name", ""))
+
+
+def _summary(
+    row: Sweep, tally: dict[str, tuple[int, int]], over: int, task: str, best: float | None
+) -> dict[str, Any]:
     """Return a ``SweepSummary``.
 
     Args:
         row: The sweep.
         tally: The number of its trials in each state, and the steps that they have done.
         over: The steps that its ended trials had before them at first, if trials differ in their steps.
+        task: The name of its task.
+        best: The best objective of its trials; None without a result.
     """
     base = f"/v1/sweeps/{row.id}"
     counts = _NO_TRIALS | {state: count for state, (count, _) in tally.items()}
@@ -131,7 +144,11 @@ def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[s
         **_times(row),
         "trials": {"total": row.trial_count} | counts,
         "progress": _progress(row, tally, over),
+        "task": task,
         "objective": objective(row),
+        "best_objective": best,
+        "planned_steps": row.planned_steps,
+        "last_event": row.event_seq,
         "links": {
             "self": base,
             "trials": f"{base}/trials",

@@ -196,6 +196,12 @@ def heads(session: Session, sweep_ids: Collection[str]) -> dict[str, tuple[int, 
     return {sweep_id: (seq, state) for sweep_id, seq, state in session.execute(query)}
 
 
+def task_names(session: Session, sweep_ids: Collection[str]) -> dict[str, str | None]:
+    """Return the name of the task of each of these sweeps, by its id; nothing else of their documents is loaded."""
+    query = select(Sweep.id, Sweep.spec["task"]["name"].as_string()).where(Sweep.id.in_(sweep_ids))
+    return dict(session.execute(query).all())
+
+
 def needs_of_running(session: Session) -> list[tuple[str, float, float]]:
     """Return the id of each running sweep, the oldest first, with the CPUs and the GPUs that one pack of it needs.
 
