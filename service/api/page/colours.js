@@ -2,8 +2,8 @@
 
 const LIGHT = ["#0b66b0", "#c8500a", "#00805a", "#b03a86", "#7a6200", "#2f8fc9", "#5a48a8", "#8a1f3d"];
 const DARK = ["#6cb6f5", "#f2965a", "#45c79c", "#e58cc4", "#d9bd4a", "#9ad4f7", "#b0a2f2", "#f28ba3"];
-/** The scale cividis, which looks alike to people with red-green blindness. */
-const SCALE = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
+/** The scale viridis, which people with any colour vision read in the same order. */
+const SCALE = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
 
 export const DASHES = ["solid", "dashed", "dotted"];
 
@@ -36,7 +36,7 @@ export function shade(share) {
 }
 
 /** The colour of text on a shade. @param {number} share */
-export const ink = (share) => (share > 0.55 ? "#111" : "#fff");
+export const ink = (share) => (share > 0.42 ? "#111" : "#fff");
 
 /** The colours of the states of trials in charts. @returns {Record<string, string>} */
 export const stateColours = () => (isDark()

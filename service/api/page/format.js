@@ -20,6 +20,18 @@ export function aligned(values) {
   return (/** @type {number} */ v) => (Math.abs(v) >= 1e6 || (v !== 0 && Math.abs(v) < 10 ** -decimals) ? v.toExponential(2) : v.toFixed(decimals));
 }
 
+/** A function that writes numbers with their points below each other, without zeros at their ends. @param {number[]} values */
+export function pointed(values) {
+  const decimals = (/** @type {string} */ text) => (text.includes("e") || !text.includes(".") ? 0 : text.length - text.indexOf(".") - 1);
+  const most = Math.max(0, ...values.slice(0, 2000).map((v) => decimals(short(v))));
+  return (/** @type {number} */ value) => {
+    const text = short(value), own = decimals(text);
+    if (text.includes("e") || own >= most) return text;
+    // a figure space is as wide as a digit, a punctuation space as wide as a point
+    return text + (own || !most ? "" : "\u2008") + "\u2007".repeat(most - own);
+  };
+}
+
 /** The last part of a path: `margin` of `model.margin`. @param {string} path */
 export const leaf = (path) => path.slice(path.lastIndexOf(".") + 1);
 

@@ -27,6 +27,7 @@ DOCUMENT: dict[str, Any] = {
     "objective": {"metric": "val/accuracy"},
 }
 PRUNED = "val/accuracy 0.158314 at step 75 is not among the best 4 of 13 there (asha), so the trial ends early"
+ROOM = ("free_bytes", "reserve_bytes", "limit_bytes", "to_come_bytes", "used_bytes")
 START = 1_795_600_000.0
 
 
@@ -147,12 +148,14 @@ def healthy(database: Database) -> None:
         components.note(session, "controller", True, "leads")
         components.note(session, "ray", True, "1 node, 3 packs running", ray)
         components.note(session, "mlflow", True, "answers")
-        components.note(session, "checkpoints", True, "2 GB used", {"used_bytes": 2_100_000_000})
+        components.note(session, "checkpoints", True, "2 GB used", {**dict.fromkeys(ROOM, 10**12), "used_bytes": 2_100_000_000})
 
 
 def close(database: Database, sweep: Sweep, state: str) -> None:
     """Move a sweep to an end."""
     steps = {"cancelled": ("cancelling", "cancelled"), "stopped": ("stopping", "stopped")}
     with database.write() as session:
+        for trial in trials.page(session, sweep.id, ("waiting",), 20_000):
+            trials.move(session, trial, "cancelled", f"the sweep was {state}")
         for to in steps.get(state, (state,)):
             sweeps.move(session, sweep.id, to)  # type: ignore[arg-type]  # one of the states of sweeps

@@ -127,7 +127,7 @@ export function draw(lines, { metric, logX, logY, smooth, picked = [], xName = "
   ] : []));
   const option = {
     grid: { left: 64, right: 20, top: 16, bottom: 84 },
-    legend: { type: "scroll", bottom: 0, left: 8, right: 8, icon: "roundRect", itemWidth: 14, itemHeight: 4, textStyle: { color: ink.text, width: 220, overflow: "truncate", fontSize: 12 },
+    legend: { type: "scroll", bottom: 0, left: 8, right: 8, icon: "roundRect", itemWidth: 11, itemHeight: 11, textStyle: { color: ink.text, width: lines.length > 4 ? 220 : 420, overflow: "truncate", fontSize: 12 },
       pageTextStyle: { color: ink.quiet }, pageIconColor: ink.quiet, data: lines.map((line) => line.name) },
     tooltip: { trigger: "axis", axisPointer: { type: "cross", lineStyle: { color: ink.quiet }, crossStyle: { color: ink.quiet }, label: { backgroundColor: ink.quiet, formatter: (/** @type {any} */ p) => short(Number(p.value)) } },
       formatter: (/** @type {any[]} */ items) => tip(items, metric, bands.length > 0) },

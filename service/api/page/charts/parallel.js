@@ -39,13 +39,13 @@ export function Parallel({ store }) {
 /** @param {import("../sweep_store.js").SweepStore} store @param {any} made @param {string} metric @param {string} direction */
 function draw(store, { lines, axes }, metric, direction) {
   const ink = inks(), values = lines.map((/** @type {any} */ t) => Number(t.objective)), placed = shares(values, direction, "linear");
-  const style = { nameTextStyle: { color: ink.text, fontSize: 12 }, axisLine: { lineStyle: { color: ink.quiet } }, axisTick: { lineStyle: { color: ink.quiet } }, axisLabel: { color: ink.quiet, formatter: short, fontSize: 11 }, nameLocation: "end" };
+  const style = { nameTextStyle: { color: ink.text, fontSize: 12 }, axisLine: { lineStyle: { color: ink.quiet } }, axisTick: { lineStyle: { color: ink.quiet } }, axisLabel: { color: ink.text, formatter: short, fontSize: 12, backgroundColor: ink.card, padding: [1, 3], borderRadius: 3 }, nameLocation: "end" };
   const data = (/** @type {any[]} */ some) => some.map((trial) => ({ value: [...axes.map((/** @type {any} */ one) => cellOf(one, trial)), Number(trial.objective), placed.of(Number(trial.objective))], trial }));
   const low = placed.low, high = placed.high, flat = low === high;
   return {
     parallel: { left: 48, right: 120, top: 48, bottom: 24, parallelAxisDefault: style },
     parallelAxis: [
-      ...axes.map((/** @type {any} */ one, /** @type {number} */ dim) => (one.numeric
+      ...axes.map((/** @type {any} */ one, /** @type {number} */ dim) => (spread(one)
         ? { ...style, dim, name: one.name, type: one.log ? "log" : "value", scale: true, min: "dataMin", max: "dataMax" }
         : { ...style, dim, name: one.name, type: "category", data: one.values.map(short) })),
       { ...style, dim: axes.length, name: metric, type: "value", inverse: direction === "minimize", ...flat ? { scale: true } : { min: low, max: high } },
@@ -60,5 +60,8 @@ function draw(store, { lines, axes }, metric, direction) {
   };
 }
 
+/** Whether a field gets an axis of numbers; few values are spread evenly. @param {any} one */
+const spread = (one) => one.numeric && one.values.length > 12;
+
 /** @param {any} one @param {any} trial */
-const cellOf = (one, trial) => (one.numeric ? trial.params[one.path] ?? NaN : short(trial.params[one.path] ?? ""));
+const cellOf = (one, trial) => (spread(one) ? trial.params[one.path] ?? NaN : short(trial.params[one.path] ?? ""));

@@ -104,7 +104,7 @@ function scatter(store, { x, y }, { metric, direction, how }) {
   const placed = shares(results.map((t) => Number(t.objective)), direction, how), ink = inks();
   const place = (/** @type {TrialView} */ t) => [x.numeric ? t.params[x.path] : short(t.params[x.path]), y.numeric ? t.params[y.path] : short(t.params[y.path])];
   const own = (/** @type {any} */ one, /** @type {number} */ gap) => axis(one.numeric
-    ? { type: one.log ? "log" : "value", name: one.name, nameGap: gap, scale: true, axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true } }
+    ? { type: one.log ? "log" : "value", name: one.name, nameGap: gap, scale: true, ...ends(one), axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true } }
     : { type: "category", name: one.name, nameGap: gap, data: one.values.map(short) });
   const option = {
     ...frame(ink, placed, metric, direction),
@@ -122,6 +122,14 @@ function scatter(store, { x, y }, { metric, direction, how }) {
     pick: (/** @type {any} */ event) => store.picks.toggle(event.data.trial.number),
     table: () => ({ heads: ["trial", y.path, x.path, metric, "state"], rows: found.map((t) => [t.number, t.params[y.path], t.params[x.path], t.objective, t.state]) }),
   };
+}
+
+/** The ends of an axis, a little beyond its values. @param {any} one */
+export function ends(one) {
+  const low = one.values[0], high = one.values[one.values.length - 1];
+  if (low === high) return {};
+  if (one.log) return { min: low / (high / low) ** 0.03, max: high * (high / low) ** 0.03 };
+  return { min: low - 0.03 * (high - low), max: high + 0.03 * (high - low) };
 }
 
 /** The grid and the colour bar. @param {any} ink @param {any} placed @param {string} metric @param {string} direction */

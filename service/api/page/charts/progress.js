@@ -25,7 +25,7 @@ export function BestSoFar({ store }) {
     const x = over === "trials" ? place + 1 : over === "time" ? (Date.parse(/** @type {string} */ (trial.ended_at)) - start) / 1000 : hours.get(trial.number);
     return { trial, x, best };
   }).filter((p) => p.x !== undefined);
-  return html`<${Chart} title="Best so far" option=${points.some((p) => p.best !== null) ? drawBest(store, points, over, metric, direction, found?.device) : null} file=${`${store.id}-best-so-far`}
+  return html`<${Chart} title="Best so far" size="tall" option=${points.some((p) => p.best !== null) ? drawBest(store, points, over, metric, direction, found?.device) : null} file=${`${store.id}-best-so-far`}
     label=${`The best ${metric} so far over ${over}; now ${best === null ? "none" : short(best)} after ${points.length} trials`} empty="No trial has ended with a result yet."
     onClick=${(/** @type {any} */ event) => { const trial = event.data?.trial; if (trial) store.picks.toggle(trial.number); }}
     table=${() => ({ heads: ["trial", over, metric, "best"], rows: points.map((p) => [p.trial.number, p.x, p.trial.objective, p.best]) })}>

@@ -142,6 +142,7 @@ export function without(value, schema, all) {
   const properties = own.discriminator ? whole({ $ref: own.discriminator.mapping[value.name] }, all).properties : own.properties;
   for (const [name, inner] of Object.entries(value)) {
     const part = properties?.[name] ? whole(properties[name], all) : null;
+    if (name === own.discriminator?.propertyName) { kept[name] = inner; continue; }
     if (name === "facts" || inner === null || (part && JSON.stringify(part.default) === JSON.stringify(inner))) continue;
     const whole_ = part && (part.properties || part.discriminator) && typeof inner === "object" && !Array.isArray(inner) ? without(inner, part, all) : name === "space" ? dimensions(inner) : inner;
     if (typeof whole_ === "object" && !Array.isArray(whole_) && !Object.keys(whole_).length) continue;

@@ -34,7 +34,7 @@ function Dimension({ path, value, set, errors }) {
     ${list ? html`<input class="grow" type="text" aria-label=${`Values of ${path}`} placeholder="4, 8, 16" value=${values.map((/** @type {any} */ v) => (typeof v === "number" ? String(v) : v)).join(", ")} spellcheck="false"
         onChange=${(/** @type {any} */ e) => set({ ...Array.isArray(value) ? {} : value, values: e.target.value.split(",").map((/** @type {string} */ t) => scalar(t)).filter((/** @type {any} */ v) => v !== undefined) })} />`
     : html`${number("low", "from")}${number("high", "to")}<label><input type="checkbox" checked=${Boolean(range.log)} onChange=${(/** @type {any} */ e) => set({ ...range, log: e.target.checked })} /> log</label>${number("grid", "grid points")}`}
-    <button type="button" class="plain" aria-label=${`Do not sweep ${path}`} onClick=${() => set(undefined)}>Remove</button></div>
+    <button type="button" class="plain" aria-label=${`Remove ${path}`} onClick=${() => set(undefined)}>Remove</button></div>
     ${errors.map((e) => html`<p class="bad" key=${e.field}>${e.field.replace(`space.${path}`, "").replace(/^\./, "")} ${short(e.given)} ${e.problem}; ${e.allowed}</p>`)}</fieldset>`;
 }
 

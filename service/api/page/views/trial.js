@@ -87,8 +87,8 @@ function Whole({ store, trial }) {
   return html`<header class="sweep-head"><div class="title">
       <h1><a href=${`#/sweeps/${sweep.id}`}>${sweep.name}</a> <span class="quiet">/</span> trial ${trial.number}</h1><${State} name=${trial.state} wanted=${trial.wanted} />
       <div class="actions">
-        ${at > 0 ? html`<a class="button" href=${`#/trials/${rows[at - 1].id}`} aria-label="Previous trial">← #${rows[at - 1].number}</a>` : null}
-        ${at < rows.length - 1 ? html`<a class="button" href=${`#/trials/${rows[at + 1].id}`} aria-label="Next trial">#${rows[at + 1].number} →</a>` : null}
+        ${at > 0 ? html`<a class="button" href=${`#/trials/${rows[at - 1].id}`} title="Previous trial">← #${rows[at - 1].number}</a>` : null}
+        ${at < rows.length - 1 ? html`<a class="button" href=${`#/trials/${rows[at + 1].id}`} title="Next trial">#${rows[at + 1].number} →</a>` : null}
         ${!ended ? html`<button onClick=${() => confirm(`Stop ${name}?`, "It ends now, and counts as pruned. Its checkpoints stay.", "Stop the trial", () => act("stop"))}>Stop</button>
           <button class="danger" onClick=${() => confirm(`Cancel ${name}?`, "It ends now, and its result does not count. This cannot be undone.", "Cancel the trial", () => act("cancel"))}>Cancel</button>` : null}
         ${trial.state === "failed" ? html`<button onClick=${() => act("rerun")}>Rerun</button>` : null}
@@ -109,7 +109,7 @@ function Whole({ store, trial }) {
     <section class="card padded" aria-label="Load the model"><h2>Load the model</h2>
       ${model.found ? html`<p>From MLflow:</p><${Code} text=${model.found.snippet} label="how to load the model from MLflow" />` : html`<p class="quiet">${model.why || "Reading …"}</p>`}
       <${Files} found=${files.found} /></section></div>
-  <section class="card padded" aria-label="Settings"><h2>Settings of this trial</h2><${Code} text=${JSON.stringify(spec, null, 2)} label="the settings of this trial" /></section>`;
+  <section class="card padded" aria-label="Settings"><h2>Settings of this trial</h2><${Code} text=${JSON.stringify(spec, (_, value) => value ?? undefined, 2)} label="the settings of this trial" /></section>`;
 }
 
 /** The document of a sweep with the values of one trial. @param {any} document @param {Record<string, any>} params */
@@ -165,7 +165,7 @@ function Attempts({ found, why }) {
   if (!found.attempts.length) return html`<p class="quiet">It has not been given to a worker yet.</p>`;
   return html`<ol class="attempts">${found.attempts.map((/** @type {any} */ attempt) => html`<li key=${attempt.number}>
       <p><b>Attempt ${attempt.number}</b> from step ${short(attempt.from_step)}: ${attempt.outcome ?? "running"}${attempt.cause ? `, cause: ${attempt.cause}` : ""}
-        <span class="quiet">${when(attempt.started_at)}${attempt.ended_at ? `, ${duration((Date.parse(attempt.ended_at) - Date.parse(attempt.started_at)) / 1000)}` : ""}, pack ${attempt.pack_id}</span></p>
+<span class="quiet">, ${when(attempt.started_at)}${attempt.ended_at ? `, ${duration((Date.parse(attempt.ended_at) - Date.parse(attempt.started_at)) / 1000)}` : ""}, pack ${attempt.pack_id}</span></p>
       ${attempt.reason ? html`<p>${attempt.reason}</p>` : null}
       ${attempt.log ? html`<details><summary>What was logged</summary><${Code} text=${attempt.log} label=${`the log of attempt ${attempt.number}`} /></details>` : null}</li>`)}</ol>
     <details><summary>${found.events.length} events</summary><ol class="events">${found.events.filter((/** @type {any} */ e) => e.kind !== "trial.metrics").map((/** @type {any} */ e) => html`<li key=${e.seq}><span class="quiet">${when(e.at)}</span> ${e.kind.slice(6)} ${e.data.step ? `at step ${short(e.data.step)}` : ""} ${e.data.reason ?? ""}</li>`)}</ol></details>`;

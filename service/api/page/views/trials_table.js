@@ -2,7 +2,7 @@
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib.js";
 import { colour } from "../colours.js";
-import { aligned, counted, duration, leaf, point, short } from "../format.js";
+import { aligned, counted, duration, leaf, point, pointed, short } from "../format.js";
 import { pieceOf } from "./trial_links.js";
 import { Reason, State } from "../pieces.js";
 import { byRank, hasRepeats, hasResult, paths, pointKey, spread } from "../trials.js";
@@ -78,7 +78,7 @@ function columnsOf(store, rows, together) {
     ...together ? [{ key: "sd", name: "± sd", title: "Standard deviation over the seeds", number: true, value: (/** @type {Row} */ row) => row.sd, cell: (/** @type {Row} */ row) => (row.sd === null ? "" : write(row.sd)) }] : [],
     ...swept.map((path) => {
       const numbers = rows.map((row) => row.trial.params[path]).filter((v) => typeof v === "number");
-      const number = numbers.length > 0, same = number && Math.max(...numbers.slice(0, 5000)) < 1000 * Math.max(1e-12, Math.min(...numbers.slice(0, 5000))) ? aligned(numbers) : short;
+      const number = numbers.length > 0, same = pointed(numbers);
       return { key: path, name: leaf(path), title: path, number, value: (/** @type {Row} */ row) => row.trial.params[path],
         cell: (/** @type {Row} */ row) => { const value = row.trial.params[path]; return typeof value === "number" ? same(value) : short(value); } };
     }),
@@ -125,6 +125,7 @@ const matches = (own, words) => words.every((word) => own.includes(word));
 function Grid({ store, rows, columns, sort, setSort, tall }) {
   const frame = useRef(/** @type {any} */ (null)), [range, setRange] = useState({ first: 0, last: 40 }), [active, setActive] = useState(0);
   const look = () => {
+    if (!frame.current) return;
     const { scrollTop, clientHeight } = frame.current, first = Math.max(0, Math.floor(scrollTop / HEIGHT) - BEYOND), last = Math.ceil((scrollTop + clientHeight) / HEIGHT) + BEYOND;
     setRange((before) => (before.first === first && before.last === last ? before : { first, last }));
   };
