@@ -29,6 +29,8 @@ export class SweepStore extends Watched {
     /** Counts the trials that have ended since the page was opened: what is computed of results is old then. */ this.ends = 0;
     /** @type {EventSource | null} */ this.source = null;
     /** @type {TrialView[] | null} */ this.sorted = null;
+    /** @type {string[] | null} */ this.grouped = null;
+    /** @type {TrialView[] | null} */ this.chosen = null;
     /** @type {Set<(event: import("./documents").EventView) => void>} */ this.watchers = new Set();
     this.timer = 0;
     this.retry = 0;
@@ -53,17 +55,26 @@ export class SweepStore extends Watched {
   }
 
   /** The groups of trials that cannot be ranked as one. */
-  get groups() { return [...new Set(this.rows.map(taskKey))].sort(); }
+  get groups() {
+    const apart = Object.keys(this.sweep?.spec.space ?? {}).some((path) => path.startsWith("task."));
+    this.grouped ??= apart ? [...new Set(this.rows.map(taskKey))].sort() : [""];
+    return this.grouped;
+  }
 
   /** The trials that are compared: all, or those of one group. */
   get compared() {
     const { groups } = this;
     if (groups.length < 2) return this.rows;
     const chosen = this.group !== null && groups.includes(this.group) ? this.group : groups[0];
-    return this.rows.filter((trial) => taskKey(trial) === chosen);
+    this.chosen ??= this.rows.filter((trial) => taskKey(trial) === chosen);
+    return this.chosen;
   }
 
-  changed() { this.sorted = null; super.changed(); }
+  changed() {
+    this.sorted = this.grouped = this.chosen = null;
+    this.pause = this.trials.size > 1000 ? 500 : 50;
+    super.changed();
+  }
 
   async read() {
     try {

@@ -8,12 +8,13 @@ export class Watched {
     this.listeners = new Set();
     this.version = 0;
     this.pending = 0;
+    /** How many milliseconds of changes are shown together. */ this.pause = 16;
   }
 
   changed() {
     this.version += 1;
     // a hidden page draws no frames, and has to learn of changes nevertheless
-    if (!this.pending) this.pending = window.setTimeout(() => { this.pending = 0; for (const listener of [...this.listeners]) listener(); }, 16);
+    if (!this.pending) this.pending = window.setTimeout(() => { this.pending = 0; for (const listener of [...this.listeners]) listener(); }, this.pause);
   }
 
   /** @param {() => void} listener */

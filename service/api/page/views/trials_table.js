@@ -29,7 +29,7 @@ export function TrialsTable({ store, tall }) {
   return html`<section class="card" aria-label="Trials">
     <div class="card-head"><h2>Trials</h2>
       <div class="controls">
-        <input type="search" placeholder="Filter, such as margin 0.01" aria-label="Filter trials by text" value=${text} onInput=${(/** @type {any} */ e) => setText(e.target.value)} />
+        <input type="search" placeholder="reflectors 16, lr 0.01" aria-label="Filter trials by text" value=${text} onInput=${(/** @type {any} */ e) => setText(e.target.value)} />
         <div class="segments" role="group" aria-label="Filter trials by state">${STATES.filter((state) => counts[state]).map((state) => html`
           <button key=${state} aria-pressed=${states.includes(state)} onClick=${() => byState(state)}><${State} name=${state} /> ${counts[state]}</button>`)}</div>
         ${hasRepeats(sweep) ? html`<label><input type="checkbox" checked=${together} onChange=${(/** @type {any} */ e) => setTogether(e.target.checked)} /> mean over seeds</label>` : null}
@@ -106,9 +106,9 @@ function widthOf(column, rows) {
 
 /** @param {Row[]} rows @param {Column[]} columns @param {{key: string, up: boolean}} sort @param {string} text @param {string[]} states */
 function arranged(rows, columns, sort, text, states) {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const phrases = text.toLowerCase().split(",").map((phrase) => phrase.trim()).filter(Boolean);
   const found = rows.filter((row) => (!states.length || row.members.some((t) => states.includes(t.state)))
-    && (!words.length || matches(`#${row.trial.number} ${row.trial.number} ${row.trial.state} ${point(row.trial.params)} ${row.trial.reason ?? ""}`.toLowerCase(), words)));
+    && (!phrases.length || matches(`#${row.trial.number}, ${row.trial.state}, ${point(row.trial.params)}, ${row.trial.reason ?? ""}`.toLowerCase(), phrases)));
   const column = columns.find((one) => one.key === sort.key) ?? columns[0], sign = sort.up ? 1 : -1;
   if (column.key === "rank" && sort.up) return found;
   return [...found].sort((a, b) => {
@@ -118,8 +118,14 @@ function arranged(rows, columns, sort, text, states) {
   });
 }
 
-/** @param {string} own @param {string[]} words */
-const matches = (own, words) => words.every((word) => own.includes(word));
+/** Whether a text has all phrases; a phrase that ends with a digit ends a number, so that 0.01 is not found in 0.012.
+ * @param {string} own @param {string[]} phrases */
+const matches = (own, phrases) => phrases.every((phrase) => {
+  for (let at = own.indexOf(phrase); at >= 0; at = own.indexOf(phrase, at + 1)) {
+    if (!/\d$/.test(phrase) || !/[\d.]/.test(own[at + phrase.length] ?? "")) return true;
+  }
+  return false;
+});
 
 /** @param {{store: import("../sweep_store.js").SweepStore, rows: Row[], columns: Column[], sort: {key: string, up: boolean}, setSort: any, tall?: boolean, together: boolean, version: string}} props */
 function Grid({ store, rows, columns, sort, setSort, tall }) {
