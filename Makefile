@@ -17,7 +17,7 @@ unexport PYTHONHOME PYTHONPATH
 endif
 
 .PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick \
-	bench-gpu clean setup lock containers
+	bench-gpu clean setup lock docs containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -110,6 +110,10 @@ bench-gpu: ## G1-G4 on a CUDA device (G1-G3 with torch, triton and numpy alone);
 		else echo "G4 is left out: it needs the extra [train]"; fi; \
 		$(PYTHON) -m benchmarks.gpu $(ARGS); \
 	else TRITON_INTERPRET=1 $(PYTHON) -m benchmarks.gpu; fi
+
+docs: $(READY) ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "Open build/site/index.html"
 
 lock: $(READY) ## requirements.lock again from pyproject.toml (newest versions: ARGS=--upgrade)
 	$(BIN)/python deploy/dependencies.py lock $(ARGS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -88,6 +90,47 @@ def describe(kind: str, context: dict[str, Any], message: str) -> tuple[str, str
     elif kind not in _OWN_TYPES:
         problem, allowed = message, names.get("expected", allowed)
     return problem, allowed
+
+
+MAX_LISTED = 16
+"""The most names that are listed beside the one that was probably meant."""
+
+
+def nearest(given: Any, names: Iterable[str], meanings: Mapping[str, str] | None = None) -> str | None:
+    """Return the name that was probably meant; None if no name is like what was given.
+
+    Hyphens, spaces and capitals do not count. Then comes a name that what was given begins with, such as ``adding`` for
+    ``adding_problem``, and then the most similar one.
+
+    Args:
+        given: What was given.
+        names: The names that are allowed.
+        meanings: Further words by which some of the names are known elsewhere.
+    """
+    if not isinstance(given, str):
+        return None
+    known, meant = list(names), given.strip().lower().replace("-", "_").replace(" ", "_")
+    if meant in known:
+        return meant
+    if meanings and meanings.get(meant) in known:
+        return meanings[meant]
+    begun = [name for name in known if len(name) > 2 and meant.startswith(name)]
+    return max(begun, key=len) if begun else next(iter(difflib.get_close_matches(meant, known, n=1)), None)
+
+
+def one_of(given: Any, names: Iterable[str], meanings: Mapping[str, str] | None = None) -> str:
+    """Return what is allowed in place of an unknown name: the one that was probably meant, and the names.
+
+    A list of more than ``MAX_LISTED`` names is left out beside the one that was meant. The arguments are those of
+    ``nearest``.
+    """
+    known = list(names)
+    close = nearest(given, known, meanings)
+    if close is None:
+        return f"one of {', '.join(known)}"
+    if len(known) > MAX_LISTED:
+        return f"did you mean {close}? It is one of {len(known)} that are allowed; /docs lists them"
+    return f"did you mean {close}? one of {', '.join(known)}"
 
 
 def first_problem(error: ValidationError) -> str:

@@ -7,37 +7,31 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service.access.token_source import token_to_send
-from service.cli import documents, tables
+from service.cli import documents, ids, tables
 from service.cli.errors import UserError
+from service.cli.options import HERE, TokenFileOption, UrlOption, connect, console
 from service.client import ENDS, Client
 
-PATIENCE_SECONDS = 1.0
-"""For how many seconds a command repeats a call to a service that does not answer or answers 503."""
 WATCH_PATIENCE_SECONDS = 60.0
 """``PATIENCE_SECONDS`` of a watch whose first call was answered: the service may be restarting."""
 LOOK_SECONDS = 0.5
 SHOWN_TRIALS = 8
 """``watch`` shows bars for at most this many running trials."""
 
-UrlOption = Annotated[str, typer.Option("--url", envvar="SPECTRAL_URL", help="Address of the service.")]
-TokenFileOption = Annotated[
-    Path | None,
-    typer.Option(help="File with the token; by default SPECTRAL_TOKEN counts, then the file of SPECTRAL_TOKEN_FILE."),
+SweepArgument = Annotated[str, typer.Argument(help="The id of a sweep, its beginning, or last.")]
+SweepOrTrialArgument = Annotated[str, typer.Argument(help="A sweep, or a trial such as last-7.")]
+FileArgument = Annotated[Path, typer.Argument(help="A sweep in JSON, YAML or TOML; - reads JSON from standard input.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Replace a value of the document, as in training.lr=0.01; may be repeated."),
 ]
-SweepArgument = Annotated[str, typer.Argument(help="The id of a sweep, as submit and ls print it.")]
-SweepOrTrialArgument = Annotated[str, typer.Argument(help="The id of a sweep, or of a trial as show prints it.")]
-FileArgument = Annotated[Path, typer.Argument(help="A JSON file with a sweep; - reads standard input.")]
-HERE = "http://127.0.0.1:8000"
-
-console = Console(highlight=False)
 
 
 def submit(
     file: FileArgument,
+    settings: SetOption = None,
     follow: Annotated[bool, typer.Option("--watch", help="Then do what watch does.")] = False,
     key: Annotated[
         str | None,
@@ -47,8 +41,8 @@ def submit(
     token_file: TokenFileOption = None,
 ) -> None:
     """Submit a sweep, print its id and return at once."""
-    document = documents.load(file)
-    with _client(url, token_file) as client:
+    document = documents.load(file, settings)
+    with connect(url, token_file) as client:
         sweep = client.submit(document, key)
     _print_warnings(sweep["warnings"])
     console.print(f"{sweep['id']}  {sweep['trials']['total']} trials, {sweep['state']}")
@@ -60,7 +54,8 @@ def submit(
 
 def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Show a sweep's progress until it has ended, then its best trials. The exit code is 0 if it succeeded, else 1."""
-    with _client(url, token_file) as client:
+    with connect(url, token_file) as client:
+        id = ids.sweep(client, id)
         sweep = client.sweep(id)
         client.patience = WATCH_PATIENCE_SECONDS
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -82,7 +77,7 @@ def ls(
     token_file: TokenFileOption = None,
 ) -> None:
     """List sweeps in order of submission, newest first."""
-    with _client(url, token_file) as client:
+    with connect(url, token_file) as client:
         rows = list(client.sweeps(state or [], limit))
     if rows:
         console.print(tables.sweeps(rows))
@@ -99,7 +94,8 @@ def show(
     token_file: TokenFileOption = None,
 ) -> None:
     """Show a sweep: its warnings, its state, its trials, best first, and the addresses of its pages."""
-    with _client(url, token_file) as client:
+    with connect(url, token_file) as client:
+        id = ids.sweep(client, id)
         sweep = client.sweep(id)
         rows = list(client.trials(id, "objective", limit=limit))
     tables.print_sweep(console, sweep, client.base_url)
@@ -129,7 +125,8 @@ def cancel(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFil
 
 def rerun(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Run the failed trials of a sweep again, or one failed trial. A sweep that has ended is running again."""
-    with _client(url, token_file) as client:
+    with connect(url, token_file) as client:
+        id = ids.sweep_or_trial(client, id)
         subject = client.rerun(id)
     if "trials" in subject:
         console.print(f"{id} is {subject['state']}, {_counted(subject['trials']['waiting'], 'trial')} to run")
@@ -152,7 +149,8 @@ def extend(
     """Give a sweep further trials. Those that exist keep their numbers and results; none is trained twice."""
     if (trials is None) == (not values):
         raise UserError("extend needs either --trials or --values")
-    with _client(url, token_file) as client:
+    with connect(url, token_file) as client:
+        id = ids.sweep(client, id)
         sweep = client.extend(id, trials, documents.new_values(values) if values else None)
     _print_warnings(sweep["warnings"])
     total, waiting = _counted(sweep["trials"]["total"], "trial"), sweep["trials"]["waiting"]
@@ -160,7 +158,9 @@ def extend(
 
 
 def rm(
-    ids: Annotated[list[str], typer.Argument(help="The ids of sweeps that have ended.")],
+    sweep_ids: Annotated[
+        list[str], typer.Argument(metavar="IDS...", help="The ids of sweeps that have ended, or their beginnings.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
     url: UrlOption = HERE,
     token_file: TokenFileOption = None,
@@ -169,18 +169,22 @@ def rm(
 
     Models that are in MLflow's model registry stay.
     """
-    if not yes:
-        typer.confirm(f"Delete {', '.join(ids)} with all results?", abort=True)
-    with _client(url, token_file) as client:
-        for id in ids:
-            client.delete(id)
-            console.print(f"{id} is deleted")
+    with connect(url, token_file) as client:
+        found = [client.sweep(ids.sweep(client, given)) for given in sweep_ids]
+        if not yes:
+            named = ", ".join(f"{sweep['id']} ({sweep['name']})" for sweep in found)
+            typer.confirm(f"Delete {named} with all results?", abort=True)
+        for sweep in found:
+            client.delete(sweep["id"])
+            console.print(f"{sweep['id']} is deleted")
 
 
-def validate(file: FileArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
+def validate(
+    file: FileArgument, settings: SetOption = None, url: UrlOption = HERE, token_file: TokenFileOption = None
+) -> None:
     """Check a sweep without submitting it, and print its warnings and its number of trials."""
-    document = documents.load(file)
-    with _client(url, token_file) as client:
+    document = documents.load(file, settings)
+    with connect(url, token_file) as client:
         plan = client.validate(document)
     _print_warnings(plan["warnings"])
     console.print(f"Valid. {_counted(plan['trials'], 'trial')}, trained in {_counted(len(plan['packs']), 'group')}.")
@@ -188,15 +192,12 @@ def validate(file: FileArgument, url: UrlOption = HERE, token_file: TokenFileOpt
         console.print(f"Left out for a constraint: {_counted(plan['excluded_points'], 'point')} of the grid.")
 
 
-def _client(url: str, token_file: Path | None) -> Client:
-    return Client(url, token=token_to_send(file=token_file), patience=PATIENCE_SECONDS)
-
-
 COMMANDS = (submit, watch, ls, show, pause, resume, stop, cancel, rerun, extend, rm, validate)
 
 
 def _steer(id: str, url: str, token_file: Path | None, verb: Literal["pause", "resume", "stop", "cancel"]) -> None:
-    with _client(url, token_file) as client:
+    with connect(url, token_file) as client:
+        id = ids.sweep_or_trial(client, id)
         subject = getattr(client, verb)(id)
     wanted = subject.get("wanted")
     console.print(f"{id} is {subject['state']}" + (f", {wanted} is under way" if wanted else ""))

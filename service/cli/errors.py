@@ -1,4 +1,7 @@
-"""Print errors as a user reads them, with exit code 2 and without a traceback.
+"""Print errors as a user reads them, with an exit code and without a traceback.
+
+The exit code is 2 for a mistake that the user can put right, 4 if what is asked for is not there, and 5 if no service
+answers.
 
 Of a wrong field the message says what is wrong with it, what was given and what is allowed.
 """
@@ -13,6 +16,8 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 EXIT_CODE = 2
+NOT_FOUND_CODE = 4
+UNREACHABLE_CODE = 5
 BROKEN_PIPE_CODE = 141
 """What a shell reports of a program that wrote to a closed pipe: 128 and the number of SIGPIPE."""
 SIGN_IN = (
@@ -36,9 +41,13 @@ class UserError(Exception):
         super().__init__(message)
 
 
+class NotFoundError(UserError):
+    """What the user asks for is not there."""
+
+
 @contextmanager
 def reported() -> Iterator[None]:
-    """Print expected exceptions of the block as messages on standard error, and exit with code 2.
+    """Print expected exceptions of the block as messages on standard error, and exit with their code.
 
     Expected are UserError, a refusal by the service (ApiError), no service at the address (ServiceUnreachable), an
     address or a proxy that cannot be used (ConnectionUnusable), a token that is none (TokenUnusable) and a package that
@@ -47,6 +56,8 @@ def reported() -> Iterator[None]:
     """
     try:
         yield
+    except NotFoundError as error:
+        _exit(f"Not found: {error}", code=NOT_FOUND_CODE)
     except UserError as error:
         _exit(str(error), error.errors)
     except BrokenPipeError:
@@ -65,18 +76,20 @@ def reported() -> Iterator[None]:
 
         if isinstance(error, ApiError):
             text = f"{error.problem.get('title')}: {error.problem.get('detail')}"
-            _exit(f"{text}\n{SIGN_IN}" if error.status == 401 else text, error.errors)
+            code = NOT_FOUND_CODE if error.status == 404 else EXIT_CODE
+            _exit(f"{text}\n{SIGN_IN}" if error.status == 401 else text, error.errors, code=code)
         if isinstance(error, ConnectionUnusable | TokenUnusable):
             _exit(str(error))
         if isinstance(error, ServiceUnreachable):
             _exit(
                 f"{error}\nStart the service with: spectral up\n"
-                "If it runs elsewhere, give its address with --url or SPECTRAL_URL."
+                "If it runs elsewhere, give its address with --url or SPECTRAL_URL.",
+                code=UNREACHABLE_CODE,
             )
         raise
 
 
-def _exit(message: str, errors: Sequence[Mapping[str, Any]] = ()) -> NoReturn:
+def _exit(message: str, errors: Sequence[Mapping[str, Any]] = (), *, code: int = EXIT_CODE) -> NoReturn:
     if errors:
         message = message.partition(":")[0]
     print(message, file=sys.stderr)
@@ -84,4 +97,4 @@ def _exit(message: str, errors: Sequence[Mapping[str, Any]] = ()) -> NoReturn:
         print(f"  {error['field']}: {error['problem']}", file=sys.stderr)
         print(f"    given:   {json.dumps(error['given'], ensure_ascii=False, default=str)}", file=sys.stderr)
         print(f"    allowed: {error['allowed']}", file=sys.stderr)
-    sys.exit(EXIT_CODE)
+    sys.exit(code)

@@ -12,14 +12,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli import audit, commands, data, errors, token
-from service.cli.commands import FileArgument
+from service.cli import audit, catalogue_commands, commands, data, errors, token, trial_commands
+from service.cli.commands import FileArgument, SetOption
 from spectral_rnn_service import installed_version
 
 app = typer.Typer(
     name="spectral",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Train sweeps of Spectral-RNNs: start the service, submit sweeps and watch them, or train without a service.",
 )
@@ -34,8 +33,9 @@ FreeMlflowPortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit the process with the command's exit code.
 
-    A mistake of the user, a refusal by the service, no service at the address or a missing package ends in a message on
-    standard error and exit code 2. Any other exception is a defect and shows its traceback.
+    A mistake of the user, a refusal by the service or a missing package ends in a message on standard error and exit
+    code 2, a sweep or trial that is not there in exit code 4, and no service at the address in exit code 5. Any other
+    exception is a defect and shows its traceback.
 
     Args:
         arguments: The command and its arguments, without the program's name; by default those of this process.
@@ -107,6 +107,12 @@ def demo(
 
 for command in commands.COMMANDS:
     app.command()(command)
+for of_trial in trial_commands.COMMANDS:
+    app.command()(of_trial)
+app.command()(catalogue_commands.tasks)
+app.command()(catalogue_commands.samplers)
+app.command()(catalogue_commands.init)
+app.command("open")(catalogue_commands.open_page)
 app.add_typer(data.app, name="data")
 app.add_typer(token.app, name="token")
 app.command()(audit.audit)
@@ -116,11 +122,12 @@ app.command()(audit.audit)
 def train(
     file: FileArgument,
     out: Annotated[Path, typer.Option(help="Folder for results and checkpoints; a repeated call continues there.")],
+    settings: SetOption = None,
 ) -> None:
     """Train every trial of a sweep on this machine without a service. The exit code is 1 if a trial failed."""
     from service.cli import documents, training
 
-    training.train(documents.load(file), out)
+    training.train(documents.load(file, settings), out)
 
 
 @app.command()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape as plain
 from rich.table import Table
 
-__all__ = ["advice", "params", "plain", "print_sweep", "sweeps", "trials"]
+__all__ = ["advice", "attempts", "definitions", "metrics", "params", "plain", "print_sweep", "sweeps", "trials"]
 
 
 def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
@@ -38,6 +39,34 @@ def trials(rows: Sequence[dict[str, Any]], metric: str) -> Table:
         value = "" if row["objective"] is None else f"{row['objective']:.6g}"
         text = params(row) + (f"  ({row['reason']})" if row["reason"] else "")
         table.add_row(row["id"], row["state"], str(row["step"]), value, plain(text))
+    return table
+
+
+def attempts(rows: Sequence[dict[str, Any]]) -> Table:
+    """Return a table with one row for each attempt of a trial: where it began, how it ended and why."""
+    table = Table("attempt", "from step", "outcome", "cause", "reason", box=None, pad_edge=False)
+    for row in rows:
+        outcome = row["outcome"] or "running"
+        table.add_row(
+            str(row["number"]), str(row["from_step"]), outcome, row["cause"] or "", plain(row["reason"] or "")
+        )
+    return table
+
+
+def metrics(values: Mapping[str, float]) -> Table:
+    """Return a table with the metrics of one report. Cells of arrays, such as ``grad_t/03``, are left out."""
+    table = Table("metric", "last value", box=None, pad_edge=False)
+    for name, value in sorted(values.items()):
+        if not re.search(r"/\d+$", name):
+            table.add_row(name, f"{value:.6g}")
+    return table
+
+
+def definitions(what: str, rows: Mapping[str, str]) -> Table:
+    """Return a table of names and what they mean; ``what`` is the heading of the names."""
+    table = Table(what, "", box=None, pad_edge=False)
+    for name, meaning in rows.items():
+        table.add_row(name, plain(meaning))
     return table
 
 

@@ -59,7 +59,7 @@ class Finding(NamedTuple):
 def warnings(sweep: SweepSpec) -> list[FieldError]:
     """Return at most one warning for each rule, about the network of the sweep that breaks the rule most severely.
 
-    Before them are those about its data (``data_warnings``).
+    Before them are those about its data (``data_warnings``), and about values that the space overrides.
 
     A rule about the tasks ``copy`` and ``adding`` is broken only if no network of the sweep keeps it. The least and the
     greatest value stand for a range or a list of numbers, and at most ``MAX_MODELS`` combinations are examined. Every
@@ -76,10 +76,28 @@ def warnings(sweep: SweepSpec) -> list[FieldError]:
     names = {task.name for task in tasks}  # type: ignore[attr-defined]
     found += _copying(own, length) if "copy" in names and own else []
     found += _adding(own) if "adding" in names and own and length >= DIAGRAM_LENGTH else []
-    return data_warnings(sweep, tasks) + [
+    about_networks = [
         FieldError(f"space.{hit.field}" if hit.field in sweep.space else hit.field, hit.given, hit.problem, hit.advice)
         for hit in found
     ]
+    return [*data_warnings(sweep, tasks), *_ignored(sweep), *about_networks]
+
+
+def _ignored(sweep: SweepSpec) -> Iterator[FieldError]:
+    """Warn of fixed values of fields that the space sets everywhere.
+
+    A default counts as not given, and so does the first value of the space: a sweep that was stored and is submitted
+    again has them in these places.
+    """
+    for path, dimension in sweep.space.items():
+        part, _, field = path.partition(".")
+        spec = getattr(sweep, part)
+        given = getattr(spec, field, None)
+        filled = isinstance(dimension, Values) and given == dimension.values[0]
+        default = type(spec).model_fields[field].get_default(call_default_factory=True)
+        if field in spec.model_fields_set and given not in (None, default) and not filled and not dimension.when:
+            problem = f"is ignored: space sets {path} in every trial"
+            yield FieldError(path, given, problem, f"leave out {path}, or take it out of space")
 
 
 def _exploding(network: Network) -> Finding | None:

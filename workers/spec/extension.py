@@ -111,7 +111,9 @@ def extended_document(sweep: SweepSpec, stored: dict[str, Any], extension: Exten
     for path, values in extension.space.items():
         dimension = sweep.space[path]
         # a range becomes the list of its points: new values need not lie evenly
-        space[path] = {"values": [*grid_values(dimension), *values]} | ({"when": dimension.when} if dimension.when else {})
+        space[path] = {"values": [*grid_values(dimension), *values]} | (
+            {"when": dimension.when} if dimension.when else {}
+        )
     return stored | {"space": space}
 
 

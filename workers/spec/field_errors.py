@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
+import re
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from workers.errors import FieldError
 from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS
-from workers.wording import describe
+from workers.wording import describe, one_of
 
 MAX_SHOWN = 20
 MAX_LETTERS = 200
@@ -44,11 +44,14 @@ def _field_error(item: Any) -> FieldError:
         return FieldError(field, shorten(given), "is not a known field", _near(path, task))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         name = given.get("name") if isinstance(given, dict) else given
-        return FieldError("task.name", shorten(name), "is not a known task", f"one of {', '.join(TASKS)}")
+        return FieldError("task.name", shorten(name), "is not a known task", one_of(name, TASKS))
     if kind in ("model_type", "model_attributes_type") and path[:1] == ["space"]:
         allowed = 'a list, {"values": [...]}, or {"low": ..., "high": ...}'
         return FieldError(field, shorten(given), "is not a dimension", allowed)
-    return FieldError(field, shorten(given), *describe(kind, context, str(item["msg"])))
+    problem, allowed = describe(kind, context, str(item["msg"]))
+    if kind == "literal_error" and isinstance(given, str):
+        allowed = one_of(given, re.findall(r"'([^']*)'", str(context["expected"])))
+    return FieldError(field, shorten(given), problem, allowed)
 
 
 def _is_tag(top: str, place: int, part: str) -> bool:
@@ -75,9 +78,7 @@ def _near(path: list[str], task: str | None) -> str:
     names = list(spec.model_fields) if spec else []
     if path[0] == "task":
         names = list(TASKS[task].model_fields) if task in TASKS else []
-    close = difflib.get_close_matches(path[-1], names, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{hint}one of {', '.join(names)}" if names else "leave it out"
+    return one_of(path[-1], names) if names else "leave it out"
 
 
 def shorten(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -27,7 +26,7 @@ from workers.spec.training import TrainingSpec
 from workers.spec.trial import TrialSpec
 from workers.tasks import Task
 from workers.tasks.dataset_info import DatasetTask
-from workers.wording import describe
+from workers.wording import describe, one_of
 
 
 def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
@@ -121,9 +120,9 @@ def _space_errors(sweep: SweepSpec, fields: Mapping[str, FieldInfo]) -> Iterator
     sampler = SAMPLERS[sweep.search.sampler]
     for path, dimension in sweep.space.items():
         if path not in fields:
-            close = difflib.get_close_matches(path, fields, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            problem, allowed = "is not a field that can be swept", f"{hint}one of {', '.join(fields)}"
+            problem, allowed = "is not a field that can be swept", one_of(path, fields)
+            if path == "task.name":
+                problem, allowed = "cannot be swept", "submit one sweep for each task"
             yield FieldError(f"space.{path}"[:MAX_LETTERS], shorten(path), problem, allowed)
             continue
         unsuited = sampler.unsuited(dimension)

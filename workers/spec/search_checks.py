@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 
 from pydantic.fields import FieldInfo
@@ -16,6 +15,7 @@ from workers.spec.samplers import SAMPLERS, GridSampler
 from workers.spec.samplers.grid import MAX_EXAMINED
 from workers.spec.search_space import MAX_TRIALS, Params, Range, Scalar, Values
 from workers.spec.sweep import SweepSpec
+from workers.wording import one_of
 
 
 def search_errors(sweep: SweepSpec, fields: Mapping[str, FieldInfo]) -> Iterator[FieldError]:
@@ -101,9 +101,7 @@ def _constraint_problem(rules: PointRules, named: tuple[str, ...], fields: Mappi
     """Return what is wrong with the fields of a constraint, and what is allowed; two empty texts if nothing is."""
     for path in named:
         if path not in fields:
-            close = difflib.get_close_matches(path, fields, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            return f"names {path}, which is not a field of a trial", f"{hint}one of {', '.join(fields)}"
+            return f"names {path}, which is not a field of a trial", one_of(path, fields)
         if path not in rules.space and path not in rules.fixed:
             return f"names {path}, which has no value in this sweep", "give it a value, or make it a dimension"
     return "", ""
@@ -127,9 +125,7 @@ def _point_errors(rules: PointRules, field: str, point: Params) -> Iterator[Fiel
         dimension = rules.space.get(path)
         if dimension is None:
             wrong = True
-            close = difflib.get_close_matches(path, rules.space, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            allowed = f"{hint}one of {', '.join(rules.space)}"
+            allowed = one_of(path, rules.space)
             yield FieldError(f"{field}.{path}"[:MAX_LETTERS], shorten(value), "is not a dimension", allowed)
         elif not lies_in(value, dimension):
             wrong = True

@@ -23,14 +23,29 @@ from workers.spec.samplers import SAMPLERS
 from workers.spec.search_space import MAX_DIMENSIONS, MAX_TRIALS, AnyDimension, Scalar
 from workers.spec.training import MAX_SEED, TrainingSpec
 from workers.tasks import AnyTask
-from workers.wording import describe
+from workers.wording import describe, one_of
+
+SAMPLERS_ELSEWHERE = {
+    "bayes": "tpe",
+    "bayesian": "tpe",
+    "optuna": "tpe",
+    "hyperopt": "tpe",
+    "bo": "gp",
+    "gaussian_process": "gp",
+    "quasi_random": "sobol",
+    "qmc": "sobol",
+    "evolution": "cma_es",
+}
+"""Words by which other tools know our samplers; an error names the sampler that was probably meant."""
 
 
 def _check_sampler(name: Any) -> str:
     """Return ``name`` if it is in the table of samplers, and raise otherwise."""
     if isinstance(name, str) and name in SAMPLERS:
         return name
-    raise PydanticCustomError("sampler", "is not a known sampler", {"expected": f"one of {', '.join(SAMPLERS)}"})
+    raise PydanticCustomError(
+        "sampler", "is not a known sampler", {"expected": one_of(name, SAMPLERS, SAMPLERS_ELSEWHERE)}
+    )
 
 
 SamplerName = Annotated[str, PlainValidator(_check_sampler), WithJsonSchema({"type": "string", "enum": list(SAMPLERS)})]

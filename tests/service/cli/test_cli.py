@@ -19,7 +19,7 @@ from rich.console import Console
 
 import service
 from service import demo
-from service.cli import commands, training
+from service.cli import catalogue_commands, commands, training, trial_commands
 from service.cli.main import main
 from service.store import components, sweeps, trials
 from service.store.database import Database
@@ -27,8 +27,23 @@ from service.store.tables import Sweep, Trial
 
 NewSweep = Callable[..., Sweep]
 COMMANDS = [
-    *("up", "demo", "submit", "watch", "ls", "show", "pause", "resume", "stop", "cancel", "validate"),
-    *("train", "show-task", "data", "token", "audit"),
+    *(
+        "up",
+        "demo",
+        "submit",
+        "watch",
+        "ls",
+        "show",
+        "pause",
+        "resume",
+        "stop",
+        "cancel",
+        "validate",
+        "trial",
+        "logs",
+        "metrics",
+    ),
+    *("train", "show-task", "data", "token", "audit", "tasks", "samplers", "init", "open"),
 ]
 
 
@@ -43,7 +58,7 @@ class Done:
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("NO_COLOR", "1")
-    for module in (commands, training):
+    for module in (commands, training, trial_commands, catalogue_commands):
         monkeypatch.setattr(module, "console", Console(highlight=False))
 
 
@@ -233,7 +248,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(base_url: str, document: di
     ("text", "words"),
     [
         ('{"a":\n  oops}', "standard input is not JSON at line 2, column 3"),
-        ("[1]", "standard input is JSON, but not an object"),
+        ("[1]", "standard input does not hold an object"),
         ('{"a": NaN}', "a: is not a finite number"),
         ("[" * 100_000, "nested too deep"),
         ('{"name": "a", "name": "b"}', "name: is given twice in one object"),
@@ -248,7 +263,7 @@ def test_a_file_that_is_not_a_sweep_ends_in_a_message_without_a_traceback(text: 
 
 def test_a_missing_server_ends_in_a_message_that_says_how_to_start_one(file: str) -> None:
     alone = spectral("submit", file)
-    assert alone.returncode == 2
+    assert alone.returncode == 5
     assert "no answer from http://127.0.0.1:1" in alone.stderr
     assert "spectral up" in alone.stderr
 
@@ -264,7 +279,7 @@ def test_a_proxy_that_cannot_be_used_ends_in_one_sentence(monkeypatch: pytest.Mo
 
 def test_an_unknown_sweep_is_named(base_url: str) -> None:
     done = spectral("show", "sw0123456789", url=base_url)
-    assert (done.returncode, done.stderr) == (2, "Not found: there is no sweep 'sw0123456789'\n")
+    assert (done.returncode, done.stderr) == (4, "Not found: there is no sweep 'sw0123456789'\n")
 
 
 def test_up_hands_its_options_and_its_exit_code_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

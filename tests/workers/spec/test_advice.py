@@ -144,3 +144,22 @@ def test_a_space_of_many_points_is_looked_at_by_its_ends() -> None:
         "training.lr": {"low": 0.001, "high": 0.1, "grid": 100},
     }
     assert list(advised(ADDING, {}, space=space)) == ["space.model.margin"]
+
+
+def test_a_value_that_the_space_overrides_is_named() -> None:
+    def ignored(model: dict[str, Any], space: dict[str, Any]) -> list[str]:
+        document = {
+            "task": {"name": "adding", "length": 20},
+            "model": {"kind": "spectral_rnn", "hidden_size": 8, **model},
+            "space": space,
+        }
+        sweep = parse_sweep(document)
+        assert warnings(parse_sweep(sweep.model_dump(mode="json"))) == warnings(sweep)
+        return [one.field for one in warnings(sweep) if "is ignored" in one.problem]
+
+    assert ignored({"reflectors": 4}, {"model.reflectors": [2, 4]}) == ["model.reflectors"]
+    assert ignored({"reflectors": 2}, {"model.reflectors": [2, 4]}) == []
+    assert ignored({"reflectors": 4}, {"model.reflectors": {"low": 1, "high": 3}}) == ["model.reflectors"]
+    assert ignored({"reflectors": 4}, {"model.margin": [0.01]}) == []
+    kinds = {"model.kind": ["spectral_rnn", "rnn"], "model.reflectors": {"values": [2], "when": {"model.kind": "rnn"}}}
+    assert ignored({"reflectors": 4}, kinds) == []

@@ -59,7 +59,7 @@ def test_a_required_field_may_stand_in_the_space_alone() -> None:
     ("space", "field", "allowed"),
     [
         ({"task.lenght": [1]}, "space.task.lenght", "did you mean task.length?"),
-        ({"task.name": ["digits"]}, "space.task.name", "task.length"),
+        ({"task.name": ["digits"]}, "space.task.name", "one sweep for each task"),
         ({"task.length": [1, 8]}, "space.task.length.values.0", "at least 2"),
         ({"task.length": [8, "long"]}, "space.task.length.values.1", "a whole number"),
         ({"task.length": {"low": 0, "high": 8}}, "space.task.length.low", "at least 2"),

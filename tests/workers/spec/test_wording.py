@@ -17,7 +17,7 @@ from workers.spec import field_errors
 from workers.spec.parse import parse_sweep
 from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS
-from workers.wording import FALLBACK, SENTENCES, describe, plain_number
+from workers.wording import FALLBACK, SENTENCES, describe, nearest, one_of, plain_number
 
 FOREIGN = re.compile(
     r"Input should|Field required|valid dictionary|after validation|List should|String should|Extra inputs"
@@ -135,3 +135,34 @@ def test_what_was_given_is_shown_as_json() -> None:
 
 def test_numbers_are_written_as_a_person_writes_them() -> None:
     assert [plain_number(n) for n in (1.0, 0.4, 10_000, 1e6, True)] == ["1", "0.4", "10,000", "1,000,000", "True"]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("spectral-rnn", "spectral_rnn"),
+        ("Spectral RNN", "spectral_rnn"),
+        ("adding_problem", "adding"),
+        ("addng", "adding"),
+        ("bayes", "tpe"),
+        ("tpe", "tpe"),
+        ("xyz", None),
+        ("", None),
+        (3, None),
+    ],
+)
+def test_the_name_that_was_probably_meant(given: Any, meant: str | None) -> None:
+    names = ["spectral_rnn", "adding", "tpe", "rnn"]
+    assert nearest(given, names, {"bayes": "tpe"}) == meant
+    said = one_of(given, names, {"bayes": "tpe"})
+    assert said.endswith("one of spectral_rnn, adding, tpe, rnn")
+    assert said.startswith(f"did you mean {meant}? ") == (meant is not None)
+
+
+def test_a_long_list_of_names_is_left_out_beside_a_suggestion() -> None:
+    names = [f"model.field_{place}" for place in range(40)]
+    assert (
+        one_of("model.field7", names)
+        == "did you mean model.field_7? It is one of 40 that are allowed; /docs lists them"
+    )
+    assert one_of("z", names).endswith("model.field_39")

@@ -92,7 +92,7 @@ class HaltonSampler(QuasiRandomSampler):
     """Halton's sequence."""
 
     summary = "search.trials points of Halton's sequence, which fills the space evenly for any number of trials"
-    use_when = "as for sobol, with a number of trials that is no power of 2 and at most about 8 dimensions"
+    use_when = "you would use sobol, but the number of trials is no power of 2; at most about 8 dimensions"
 
     def _engine(self, scramble: bool) -> Any:
         from scipy.stats import qmc

@@ -1,0 +1,30 @@
+"""Options, arguments and the console that the commands which talk to a service share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from service.access.token_source import token_to_send
+from service.client import Client
+
+PATIENCE_SECONDS = 1.0
+"""For how many seconds a command repeats a call to a service that does not answer or answers 503."""
+HERE = "http://127.0.0.1:8000"
+
+UrlOption = Annotated[str, typer.Option("--url", envvar="SPECTRAL_URL", help="Address of the service.")]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(help="File with the token; by default SPECTRAL_TOKEN counts, then the file of SPECTRAL_TOKEN_FILE."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON as the service answers it, for programs.")]
+
+console = Console(highlight=False)
+
+
+def connect(url: str, token_file: Path | None) -> Client:
+    """Return a client of the service at an address, which repeats a call for ``PATIENCE_SECONDS``."""
+    return Client(url, token=token_to_send(file=token_file), patience=PATIENCE_SECONDS)

@@ -1,0 +1,106 @@
+"""The commands about one trial, against a real service over a database."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from service.store import attempts, sweeps, trials
+from service.store.database import Database
+from service.store.tables import Attempt, Pack, Sweep, Trial, TrialReport
+from tests.service.cli.test_cli import plain, spectral
+
+__all__ = ["plain"]
+Running = tuple[Sweep, list[Trial]]
+
+
+@pytest.fixture
+def failed(database: Database, running: Running) -> Trial:
+    """A trial that has reported twice and then failed."""
+    sweep, made = running
+    with database.write() as session:
+        row = trials.get(session, made[1].id)
+        session.add(Pack(id="p", sweep_id=sweep.id, state="ended", trial_ids=[row.id], cpus=1.0, gpus=0.0, term=1))
+        session.flush()
+        trials.move(session, row, "running")
+        attempt = Attempt(trial_id=row.id, number=1, pack_id="p", from_step=0)
+        session.add(attempt)
+        session.add(TrialReport(trial_id=row.id, step=10, values={"val/loss": 0.5, "train/loss": 0.75}))
+        session.add(TrialReport(trial_id=row.id, step=20, values={"val/loss": 0.25, "grad_t/03": 1.5}))
+        session.flush()
+        row.step, row.objective, row.best_step = 20, 0.25, 20
+        attempts.end(attempt, "failed", "user", "train/loss was inf", "Traceback\nValueError: no")
+        trials.move(session, row, "failed", "train/loss was inf")
+    return row
+
+
+def test_a_trial_is_shown_by_its_short_id(base_url: str, failed: Trial) -> None:
+    done = spectral("trial", "last-1", url=base_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"trial 1  {failed.id}  failed" in done.stdout
+    for words in (
+        "reason:   train/loss was inf",
+        "best:     val/loss = 0.25 at step 20",
+        "step:     20",
+        "val/loss  0.25",
+    ):
+        assert words in done.stdout
+    assert "grad_t" not in done.stdout
+    assert "user" in done.stdout
+    found = json.loads(spectral("trial", failed.id, "--json", url=base_url).stdout)
+    assert (found["id"], found["state"], found["last_metrics"]["step"]) == (failed.id, "failed", 20)
+    assert [attempt["cause"] for attempt in found["attempts"]] == ["user"]
+
+
+def test_logs_are_in_order_of_time_with_the_traceback(base_url: str, failed: Trial) -> None:
+    done = spectral("logs", failed.id, "--follow", url=base_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    places = [
+        done.stdout.index(words) for words in ("trial.running", "attempt 1 ended: failed (user)", "ValueError: no")
+    ]
+    assert places == sorted(places)
+    assert "trial.failed" in done.stdout
+
+
+def test_metrics_are_a_table_for_other_programs(base_url: str, failed: Trial) -> None:
+    done = spectral("metrics", failed.id, url=base_url)
+    assert list(csv.reader(io.StringIO(done.stdout))) == [
+        ["step", "grad_t/03", "train/loss", "val/loss"],
+        ["10", "", "0.75", "0.5"],
+        ["20", "1.5", "", "0.25"],
+    ]
+    one = spectral("metrics", failed.id, "--key", "val/loss", url=base_url)
+    assert one.stdout == "step,val/loss\n10,0.5\n20,0.25\n"
+    assert len(json.loads(spectral("metrics", failed.id, "--json", url=base_url).stdout)) == 2
+
+
+@pytest.mark.parametrize("command", ["trial", "logs", "metrics"])
+def test_a_sweep_is_no_trial(base_url: str, running: Running, command: str) -> None:
+    done = spectral(command, running[0].id, url=base_url)
+    assert done.returncode == 2
+    assert f"is a sweep; this command takes a trial, such as {running[0].id}-0" in done.stderr
+    missing = spectral(command, f"{running[0].id}-99", url=base_url)
+    assert (missing.returncode, missing.stdout) == (4, "")
+    assert f"there is no trial '{running[0].id}-0099'" in missing.stderr
+
+
+def test_verbs_take_short_ids_and_sweeps_alone_where_they_need_one(
+    base_url: str, database: Database, running: Running
+) -> None:
+    sweep, made = running
+    assert f"{sweep.id} is paused" in spectral("pause", "last", url=base_url).stdout
+    assert f"{sweep.id} is running" in spectral("resume", sweep.id[:6], url=base_url).stdout
+    assert f"{made[2].id} is waiting, stop is under way" in spectral("stop", "last-2", url=base_url).stdout
+    refused = spectral("show", made[0].id, url=base_url)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"{made[0].id} is a trial; this command takes a sweep" in refused.stderr
+    with database.write() as session:
+        for trial in made:
+            trials.move(session, trials.get(session, trial.id), "cancelled")
+        sweeps.move(session, sweep.id, "failed", "over")
+    assert spectral("rm", "last", "--yes", url=base_url).stdout == f"{sweep.id} is deleted\n"
+    empty = spectral("show", "last", url=base_url)
+    assert (empty.returncode, "there are no sweeps yet" in empty.stderr) == (4, True)
