@@ -22,21 +22,16 @@ export const colour = (n) => (isDark() ? DARK : LIGHT)[n % LIGHT.length];
 /** @param {number} n */
 export const dash = (n) => DASHES[Math.floor(n / LIGHT.length) % DASHES.length];
 
-/** The colours of a scale from the worst to the best. */
-export const scale = () => SCALE;
+/** The colours of a scale from the worst to the best: what is best stands out from the paper, bright in the dark and
+ * deep in the light. */
+export const scale = () => (isDark() ? SCALE.slice(1) : SCALE.slice(0, -1).reverse());
 
-/** The colour of a share from 0 (worst) to 1 (best). @param {number} share */
-export function shade(share) {
-  const at = Math.max(0, Math.min(1, share)) * (SCALE.length - 1), low = Math.floor(at), high = Math.min(SCALE.length - 1, low + 1);
-  const mix = (/** @type {number} */ from) => {
-    const a = parseInt(SCALE[low].slice(from, from + 2), 16), b = parseInt(SCALE[high].slice(from, from + 2), 16);
-    return Math.round(a + (b - a) * (at - low));
-  };
-  return `rgb(${mix(1)}, ${mix(3)}, ${mix(5)})`;
+/** The colour of text on a share from 0 (worst) to 1 (best) of the scale. @param {number} share */
+export function ink(share) {
+  const colours = scale(), at = colours[Math.round(Math.max(0, Math.min(1, share)) * (colours.length - 1))];
+  const light = [1, 3, 5].map((from) => (parseInt(at.slice(from, from + 2), 16) / 255) ** 2.2);
+  return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] > 0.18 ? "#111" : "#fff";
 }
-
-/** The colour of text on a shade. @param {number} share */
-export const ink = (share) => (share > 0.42 ? "#111" : "#fff");
 
 /** The colours of the states of trials in charts. @returns {Record<string, string>} */
 export const stateColours = () => (isDark()

@@ -72,7 +72,7 @@ export class SweepStore extends Watched {
 
   changed() {
     this.sorted = this.grouped = this.chosen = null;
-    this.pause = this.trials.size > 1000 ? 500 : 50;
+    this.pause = this.trials.size > 1000 ? 600 : this.complete ? 200 : 50;
     super.changed();
   }
 

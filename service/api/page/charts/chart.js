@@ -32,6 +32,16 @@ export function axis(axis) {
   };
 }
 
+/** @type {Promise<any>} */
+let turn = Promise.resolve();
+
+/** The library, for one chart after another: the browser answers its user between two of them.
+ * @returns {ReturnType<typeof echarts>} */
+function inTurn() {
+  turn = turn.then(echarts).then((library) => new Promise((done) => { setTimeout(() => done(library)); }));
+  return turn;
+}
+
 /**
  * @param {object} props
  * @param {any} props.option what ECharts draws; null while there is nothing
@@ -54,7 +64,7 @@ export function Chart({ option, label, file, table, onClick, onBrush, size = "",
   useEffect(() => {
     let over = false;
     const watcher = new ResizeObserver(() => chart.current?.resize());
-    echarts().then((library) => {
+    inTurn().then((library) => {
       if (over || !frame.current) return;
       const made = library.init(frame.current, null, { renderer: "canvas" });
       chart.current = made;

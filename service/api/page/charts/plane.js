@@ -1,7 +1,7 @@
 // The objective over two swept fields: a heatmap where they have few values, else a scatter plot.
 
 import { html, useMemo, useState } from "../lib.js";
-import { ink as inkOn, scale, shade, shares } from "../colours.js";
+import { ink as inkOn, scale, shares } from "../colours.js";
 import { leaf, short } from "../format.js";
 import { axisOf, byRank, hasResult, paths, spread, TRIAL_ENDED } from "../trials.js";
 import { useWatched } from "../watched.js";
@@ -166,4 +166,3 @@ export function tellTrial(trial, metric) {
   return [`trial ${trial.number}, ${trial.state}`, trial.objective === null ? "no result" : `${metric} ${short(trial.objective)} at step ${trial.best_step ?? trial.step}`,
     ...Object.entries(trial.params).slice(0, 12).map(([path, value]) => `${leaf(path)} ${short(value)}`)].join("\n");
 }
-export { shade };

@@ -1,6 +1,6 @@
 // One sweep: what is known of it in a line, and its views, each with an address of its own.
 
-import { html, useEffect, useState } from "../lib.js";
+import { html, useEffect, useRef, useState } from "../lib.js";
 import { ask, service } from "../api.js";
 import { BestSoFar, Timeline } from "../charts/progress.js";
 import { Curves } from "../charts/curves.js";
@@ -40,12 +40,14 @@ export function Sweep({ id, tab }) {
   const [store, setStore] = useState(() => storeOf(id));
   useEffect(() => { setStore(storeOf(id)); }, [id]);
   useWatched(store);
+  const tabs = useRef(/** @type {any} */ (null));
+  useEffect(() => { tabs.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); }, [tab, store.sweep !== null]);
   useEffect(() => { document.title = `${store.sweep?.name ?? id} · ${(TABS.find(([key]) => key === tab) ?? TABS[0])[1]} · Spectral`; }, [store.sweep?.name, tab, id]);
   if (store.state === "missing") return html`<${Nothing} title=${`There is no sweep ${id}`}><p>It may have been deleted, or the address is incomplete.</p><p><a class="button primary" href="#/sweeps">All sweeps</a></p><//>`;
   if (store.state === "refused") return html`<${Nothing} title="This sweep cannot be shown"><p>${store.refusal}</p><p><a class="button" href="#/sweeps">All sweeps</a></p><//>`;
   if (!store.sweep) return html`<p class="quiet loading" aria-busy="true">Reading the sweep …</p>`;
   return html`<${Header} store=${store} />
-    <nav class="tabs" aria-label="Views of the sweep">${TABS.map(([key, name]) => html`<a key=${key} href=${`#/sweeps/${id}${key === "overview" ? "" : `/${key}`}`} aria-current=${key === tab ? "page" : null}>${name}</a>`)}</nav>
+    <nav class="tabs" ref=${tabs} aria-label="Views of the sweep">${TABS.map(([key, name]) => html`<a key=${key} href=${`#/sweeps/${id}${key === "overview" ? "" : `/${key}`}`} aria-current=${key === tab ? "page" : null}>${name}</a>`)}</nav>
     <${Groups} store=${store} /><${Picked} store=${store} />
     <${View} key=${tab} store=${store} tab=${tab} />`;
 }
