@@ -187,6 +187,29 @@ class Client:
         """Return a sweep's 20 best trials, and its trials' objectives by number of reflectors and margin."""
         return self._json("GET", f"/v1/sweeps/{_quoted(sweep_id)}/report")
 
+    def points(self, sweep_id: str, limit: int | None = None) -> Iterator[Json]:
+        """Yield the points of a sweep, the best first: its settings, each with the spread of its repeats.
+
+        Args:
+            sweep_id: The sweep.
+            limit: The largest number of points to yield; None for all of them.
+        """
+        return self._pages(f"/v1/sweeps/{_quoted(sweep_id)}/points", "points", {}, limit)
+
+    def compare(self, sweep_id: str, points: Sequence[int]) -> Json:
+        """Compare points of a sweep with each other, by their trials of equal seeds.
+
+        Args:
+            sweep_id: The sweep.
+            points: The numbers of 2 to 20 points.
+
+        Returns:
+            The ``points``, and ``comparisons`` of each of them with each of those after it, with a ``verdict``: the
+            first is ``better``, ``worse`` or ``not told apart``.
+        """
+        wanted = ",".join(map(str, points))
+        return self._json("GET", f"/v1/sweeps/{_quoted(sweep_id)}/compare", parameters={"points": wanted})
+
     def pause(self, sweep_id: str) -> Json:
         """Pause a sweep, and return it: running trials write a checkpoint and wait for ``resume``."""
         return self._json("POST", f"/v1/sweeps/{_quoted(sweep_id)}/pause")

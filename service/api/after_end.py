@@ -34,7 +34,8 @@ router = APIRouter(prefix="/v1", tags=["after the end"], dependencies=[Known])
 _SCALAR = {"type": ["boolean", "number", "string"]}
 _EXTENSION = {
     "type": "object",
-    "description": "Either the number of further trials, or new values by the path of the grid's dimension.",
+    "description": "Either the number of further trials, with repeats of points, or new values by the path of the "
+    "grid's dimension.",
     "properties": {
         "trials": {"type": "integer", "minimum": 1, "maximum": MAX_TRIALS},
         "space": {
@@ -90,7 +91,8 @@ def rerun_trial(trial_id: TrialId, context: Ctx, who: Who, key: OneKey) -> Respo
 def extend_sweep(sweep_id: SweepId, document: Posted, context: Ctx, who: Who, key: OneKey) -> Response:
     """Give a sweep further trials; one that has ended is running again until they end.
 
-    ``{"trials": 8}`` adds trials to a sweep whose sampler takes a number of them, and
+    ``{"trials": 8}`` adds trials to a sweep whose sampler takes a number of them, or points, each with all of its
+    seeds, if the sweep has ``repeats``.
     ``{"space": {"model.margin": [0.3]}}`` adds new values to dimensions of a grid. The trials that exist keep their
     numbers, points and results, and no point of a grid is trained twice. The status is 409 while the sweep is stopping
     or being cancelled.

@@ -21,6 +21,7 @@ from service.api import (
     health,
     mlflow_proxy,
     page,
+    points,
     problems,
     prometheus,
     route_rules,
@@ -71,7 +72,20 @@ def create_app(settings: ApiSettings) -> FastAPI:
     watch = EventWatch(database, settings.event_poll_seconds)
     app.state.context, app.state.registry = Context(settings, database, watch), scraped
     # rerun and extend come before the verbs of sweeps and trials, whose paths would match too
-    for module in (after_end, sweeps, curves, events, trials, catalogue, early_stopping, access, health, prometheus, page):
+    for module in (
+        after_end,
+        sweeps,
+        curves,
+        points,
+        events,
+        trials,
+        catalogue,
+        early_stopping,
+        access,
+        health,
+        prometheus,
+        page,
+    ):
         app.include_router(module.router)
     app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
     if mlflow:

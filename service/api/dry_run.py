@@ -28,9 +28,11 @@ def plan(spec: SweepSpec, nodes: Sequence[NodeSize] = ()) -> dict[str, Any]:
         SpecError: A trial cannot be built, because its values contradict each other.
     """
     trials = [plan.require_spec() for plan in plan_trials(spec)]
-    packs = pack_planner.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus)
+    packs = pack_planner.plan(trials, spec.resources.pack_size, 1, spec.resources.gpus, spec.repeats)
     return {
         "trials": len(trials),
+        "points": len(trials) // spec.repeats,
+        "repeats": spec.repeats,
         "excluded_points": excluded_points(spec),
         "shapes": sorted(Counter(trial.shape_key for trial in trials).values(), reverse=True),
         "packs": sorted(map(len, packs), reverse=True),

@@ -13,11 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from service.api import dry_run, schemas
+from service.api import dry_run, points, schemas
 from service.api.times import rfc3339
 from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_STATES
 from service.store import checkpoints, components, projections, sweeps, trials
+from service.store import points as stored_points
 from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
 from workers.spec.ranking import Direction
@@ -34,13 +35,15 @@ _NO_TRIALS = dict.fromkeys(TRIAL_STATES, 0)
 
 def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]:
     """Return a ``SweepView``. While the sweep has not ended, its warnings say which resources no node has."""
-    best = trials.best(session, row.id, direction(row))
+    point = stored_points.best(session, row)
+    best = stored_points.best_trial(session, row, point)
     run, lacks = projections.of_view(session, row.id)
     tally = trials.tally(session, [row.id])[row.id]
     over = trials.planned_steps_of_ended(session, [row.id]).get(row.id, 0) if row.steps_vary else 0
-    value = best.objective if best else None
+    value = trials.best_objectives(session, {row.id: direction(row)}).get(row.id)
     return _summary(row, tally, over, _task(row.spec), value) | {
         "best": trial(best) if best else None,
+        "best_point": points.views(session, row, [point])[0] if point else None,
         "mlflow_url": mlflow_url(settings, run) if run else None,
         "mlflow_lacks": lacks,
         "checkpoint_bytes": checkpoints.bytes_of_sweeps(session, [row.id]).get(row.id, 0),
@@ -51,7 +54,13 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
 
 def new_sweep(session: Session, row: Sweep) -> dict[str, Any]:
     """Return the ``SweepView`` of a sweep that was stored just now: it has no trials, and MLflow does not know it."""
-    nothing: dict[str, Any] = {"best": None, "mlflow_url": None, "mlflow_lacks": {}, "checkpoint_bytes": 0}
+    nothing: dict[str, Any] = {
+        "best": None,
+        "best_point": None,
+        "mlflow_url": None,
+        "mlflow_lacks": {},
+        "checkpoint_bytes": 0,
+    }
     return _summary(row, {}, 0, _task(row.spec), None) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
 
 
@@ -103,7 +112,7 @@ def spec_of(row: Sweep) -> SweepSpec | None:
 
 def direction(row: Sweep) -> Direction:
     """Return which objectives are better."""
-    return "maximize" if row.direction == "maximize" else "minimize"
+    return stored_points.direction_of(row)
 
 
 def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:
@@ -154,6 +163,7 @@ def _summary(
             "trials": f"{base}/trials",
             "events": f"{base}/events",
             "report": f"{base}/report",
+            "points": f"{base}/points",
             "data": f"{base}/data",
         },
     }

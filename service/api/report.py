@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from service.api import presenters
+from service.api import points, presenters
 from service.states import SWEEP_ENDED
 from service.store import trials
 from service.store.sweep_summary import advice_on
@@ -34,6 +34,7 @@ def of(session: Session, sweep: Sweep) -> dict[str, Any]:
         "sweep_id": sweep.id,
         "objective": presenters.objective(sweep),
         "leaderboard": [presenters.trial(leaders[result.number]) for result in results[:LEADERS]],
+        "points": points.leaders(session, sweep, LEADERS),
         "grid": _grid(places, max if direction == "maximize" else min),
         "places": places,
         "warnings": _warnings(sweep, results[:1]),

@@ -15,7 +15,7 @@ from service.api.model_snippet import model_snippet
 from service.api.strict_query import Known
 from service.api.times import rfc3339
 from service.states import SWEEP_ENDED, TRIAL_ENDED
-from service.store import attempts, checkpoints, events, outbox, projections, reports, sweeps, trials
+from service.store import attempts, checkpoints, events, outbox, points, projections, reports, sweeps, trials
 from service.store.errors import NotFound
 from service.store.tables import Projection, Trial
 from service.store.trials import TrialVerb
@@ -121,7 +121,7 @@ def _is_logged(session: Session, trial: Trial) -> bool:
     if trial.state != "pruned" or sweep.state not in SWEEP_ENDED or outbox.has_end(session, sweep.id, None):
         return False
     own = projections.get(session, sweep.id)
-    return own is not None and not own.lacks and trials.best(session, sweep.id, presenters.direction(sweep)) is trial
+    return own is not None and not own.lacks and points.best_trial(session, sweep) is trial
 
 
 def _why_no_model(trial: Trial, run: Projection | None) -> str:

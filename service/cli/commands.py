@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service.cli import documents, ids, tables
+from service.cli import documents, ids, point_tables, tables
 from service.cli.errors import UserError
 from service.cli.options import HERE, TokenFileOption, UrlOption, connect, console
 from service.client import ENDS, Client
@@ -45,7 +45,8 @@ def submit(
     with connect(url, token_file) as client:
         sweep = client.submit(document, key)
     _print_warnings(sweep["warnings"])
-    console.print(f"{sweep['id']}  {sweep['trials']['total']} trials, {sweep['state']}")
+    amount = point_tables.amount(sweep["spec"], sweep["trials"]["total"])
+    console.print(f"{sweep['id']}  {amount}, {sweep['state']}")
     page = f"{client.base_url}/#{sweep['id']}"
     console.print(f"Follow it with: spectral watch {sweep['id']}   or open {page}", soft_wrap=True)
     if follow:
@@ -63,6 +64,9 @@ def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption 
             sweep = _follow(client, sweep, bars)
         tables.print_sweep(console, sweep, client.base_url)
         report = client.report(id)
+    if report.get("points"):
+        metric, statistic = sweep["objective"]["metric"], point_tables.statistic_of(sweep)
+        console.print(point_tables.points(report["points"], metric, statistic))
     if report["leaderboard"]:
         console.print(tables.trials(report["leaderboard"], sweep["objective"]["metric"]))
     _print_warnings([warning for warning in report.get("warnings", []) if warning not in sweep["warnings"]])
@@ -93,12 +97,19 @@ def show(
     url: UrlOption = HERE,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Show a sweep: its warnings, its state, its trials, best first, and the addresses of its pages."""
+    """Show a sweep: its warnings, its state, its trials, best first, and the addresses of its pages.
+
+    Of a sweep with repeats, its points come first, with the spread of the repeats of each.
+    """
     with connect(url, token_file) as client:
         id = ids.sweep(client, id)
         sweep = client.sweep(id)
         rows = list(client.trials(id, "objective", limit=limit))
+        points = list(client.points(id, limit)) if point_tables.is_repeated(sweep) else []
     tables.print_sweep(console, sweep, client.base_url)
+    if points:
+        metric, statistic = sweep["objective"]["metric"], point_tables.statistic_of(sweep)
+        console.print(point_tables.points(points, metric, statistic))
     if rows:
         console.print(tables.trials(rows, sweep["objective"]["metric"]))
 
@@ -137,7 +148,7 @@ def rerun(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFile
 def extend(
     id: SweepArgument,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials to add, for samplers that take a number of them.")
+        int | None, typer.Option(min=1, help="Trials to add, with repeats points, for samplers that take a number.")
     ] = None,
     values: Annotated[
         list[str] | None,
@@ -153,7 +164,7 @@ def extend(
         id = ids.sweep(client, id)
         sweep = client.extend(id, trials, documents.new_values(values) if values else None)
     _print_warnings(sweep["warnings"])
-    total, waiting = _counted(sweep["trials"]["total"], "trial"), sweep["trials"]["waiting"]
+    total, waiting = point_tables.amount(sweep["spec"], sweep["trials"]["total"]), sweep["trials"]["waiting"]
     console.print(f"{id} is {sweep['state']}: {total}, of which {waiting} wait")
 
 
@@ -187,7 +198,8 @@ def validate(
     with connect(url, token_file) as client:
         plan = client.validate(document)
     _print_warnings(plan["warnings"])
-    console.print(f"Valid. {_counted(plan['trials'], 'trial')}, trained in {_counted(len(plan['packs']), 'group')}.")
+    amount, groups = point_tables.amount(plan, plan["trials"]), _counted(len(plan["packs"]), "group")
+    console.print(f"Valid. {amount}, trained in {groups}.")
     if plan["excluded_points"]:
         console.print(f"Left out for a constraint: {_counted(plan['excluded_points'], 'point')} of the grid.")
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli import audit, catalogue_commands, commands, data, errors, token, trial_commands
+from service.cli import audit, catalogue_commands, commands, data, errors, point_commands, token, trial_commands
 from service.cli.commands import FileArgument, SetOption
 from spectral_rnn_service import installed_version
 
@@ -109,6 +109,7 @@ for command in commands.COMMANDS:
     app.command()(command)
 for of_trial in trial_commands.COMMANDS:
     app.command()(of_trial)
+app.command()(point_commands.compare)
 app.command()(catalogue_commands.tasks)
 app.command()(catalogue_commands.samplers)
 app.command()(catalogue_commands.init)

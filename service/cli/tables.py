@@ -104,6 +104,13 @@ def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
     if sweep["best"]:
         best = sweep["best"]
         metric = sweep["objective"]["metric"]
+        if sweep.get("best_point"):
+            point = sweep["best_point"]
+            spread = "" if point["sd"] is None else f", sd {point['sd']:.4g} of {point['n']}"
+            console.print(
+                f"best point: {point['number']}  {metric} = {point['objective']:.6g}{spread}  {plain(params(point))}",
+                soft_wrap=True,
+            )
         console.print(
             f"best:   {metric} = {best['objective']:.6g}  {plain(params(best))}  ({best['id']})", soft_wrap=True
         )

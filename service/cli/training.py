@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from service.cli import tables
+from service.cli import point_tables, tables
 from service.cli.errors import UserError
 from workers.errors import DataMissing, FieldError, OtherSweep, SpecError
 from workers.protocol import Ended
@@ -17,6 +17,7 @@ from workers.runtime.local_sweep import LocalResult, LocalSweep
 from workers.spec.advice import warnings
 from workers.spec.data_warnings import result_warnings
 from workers.spec.parse import parse_sweep
+from workers.spec.repeats import without_seed
 from workers.tasks.data_folder import folder_of
 
 console = Console(highlight=False)
@@ -47,6 +48,8 @@ def train(document: dict[str, Any], out: Path) -> None:
         raise UserError("Invalid sweep", [found.as_dict() for found in error.errors]) from None
     except (OtherSweep, DataMissing) as error:
         raise UserError(str(error)) from None
+    if parsed.repeats > 1:
+        console.print(point_tables.points(_points(sweep), sweep.trials[0].objective.metric, parsed.objective.statistic))
     console.print(tables.trials([_row(result) for result in sweep.ranked], sweep.trials[0].objective.metric))
     if sweep.best is not None and sweep.best.objective is not None:
         _print_warnings(result_warnings(sweep.sweep, sweep.best.params, sweep.best.objective))
@@ -84,6 +87,19 @@ def _line(result: LocalResult) -> str:
     value = "" if result.objective is None else f" {result.objective:.6g}"
     reason = f": {result.reason}" if result.reason else ""
     return f"trial {result.number} {result.state}{value}  {tables.params({'params': result.params})}{reason}"
+
+
+def _points(sweep: LocalSweep) -> list[dict[str, Any]]:
+    return [
+        {
+            "number": point.number,
+            "objective": point.objective,
+            **point.summary._asdict(),
+            "reason": point.missing,
+            "params": without_seed(sweep.results[point.repeats[0].number].params, sweep.sweep.repeats),
+        }
+        for point in sweep.points
+    ]
 
 
 def _row(result: LocalResult) -> dict[str, Any]:

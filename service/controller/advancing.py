@@ -94,11 +94,21 @@ class SweepAdvancer:
             succeeded = _target_steps(session, sweep_id, spec, "succeeded")
             goal = objective(spec)
             curves = reports.curves_of_sweep(session, sweep_id, goal.metric) if running else {}
-        curves = pruning.extend_to_target(curves, succeeded)
-        # a decision holds until the trial has ended, also if a later report would change it
+            ended = open_trials.reasons_by_state(session, sweep_id) if spec.repeats > 1 else {}
+        # a decision holds until the trial has ended, also if a later report would change it; it holds for all repeats
         decided = {t: reason for t, reason in self._to_prune.get(sweep_id, {}).items() if t in running}
-        candidates = {t: steps for t, steps in running.items() if t not in decided}
-        self._to_prune[sweep_id] = decided | pruning.to_prune(spec.early_stopping, goal, curves, candidates)
+        decided |= {t: reason for t, reason in ended.get("pruned", {}).items() if reason != commands.STOPPED}
+        self._to_prune[sweep_id] = pruning.to_prune_points(
+            spec.early_stopping,
+            goal,
+            pruning.extend_to_target(curves, succeeded),
+            running,
+            spec.repeats,
+            spec.objective.statistic,
+            left_out=ended.get("failed", {}).keys() | ended.get("cancelled", {}).keys(),
+            final=succeeded.keys(),
+            decided=decided,
+        )
 
     def _instruct_runners(self, sweep_id: str) -> bool:
         """Carry out what is due for the open packs of a sweep; return whether a trial of them has an instruction."""

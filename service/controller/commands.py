@@ -13,6 +13,8 @@ RunnerVerb = Literal["prune", "pause", "cancel"]
 
 RESEND_SECONDS = 5.0
 """An instruction for a trial that has not ended is sent again after this many seconds."""
+STOPPED = "stopped by the user"
+"""The reason of a trial that a user has pruned, and no rule."""
 GRACE_SECONDS = 20.0
 """The process of a runner that has not obeyed a cancel after this many seconds is ended."""
 
@@ -39,7 +41,7 @@ def instruction(sweep: Sweep, trial: Trial, to_prune: Mapping[int, str]) -> Inst
     if sweep.state == "cancelling" or trial.wanted == "cancel":
         return Instruction("cancel", "cancelled by the user")
     if trial.wanted == "stop":
-        return Instruction("prune", "stopped by the user")
+        return Instruction("prune", STOPPED)
     if sweep.state == "paused":
         return Instruction("pause", "its sweep is paused")
     if trial.number in to_prune:

@@ -97,7 +97,7 @@ def _lost_process(attempt: Attempt) -> bool:
 
 
 def fresh_packs(
-    waiting: Sequence[tuple[Trial, TrialSpec]], needs: ResourcesSpec, capacity: Capacity
+    waiting: Sequence[tuple[Trial, TrialSpec]], needs: ResourcesSpec, capacity: Capacity, repeats: int = 1
 ) -> list[list[Trial]]:
     """Group trials into packs of the size that the sweep asks for, or as large as is efficient on this cluster.
 
@@ -105,7 +105,8 @@ def fresh_packs(
         waiting: Each trial with its specification, without the trials that ``retry_packs`` has grouped.
         needs: The CPUs, the GPUs and the size of a pack, as the sweep asks for them.
         capacity: The cluster. All of it counts, used or not.
+        repeats: How many trials each point of the sweep has, which are kept together.
     """
     specs = [spec for _, spec in waiting]
-    positions = plan(specs, needs.pack_size, max(1, capacity.total_packs(needs)), needs.gpus)
+    positions = plan(specs, needs.pack_size, max(1, capacity.total_packs(needs)), needs.gpus, repeats)
     return [[waiting[position][0] for position in pack] for pack in positions]

@@ -87,7 +87,7 @@ def next_packs(
     lost = retry_packs(candidates, attempts.histories(session, [trial.id for trial in candidates]))
     retried = {trial.id for group in lost for trial in group}
     fresh = [(trial, trial_spec) for trial, trial_spec in trainable if trial.id not in retried]
-    return [*lost, *fresh_packs(fresh, spec.resources, free)][: free.free_packs(spec.resources)]
+    return [*lost, *fresh_packs(fresh, spec.resources, free, spec.repeats)][: free.free_packs(spec.resources)]
 
 
 def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, term: int) -> Pack | None:

@@ -14,7 +14,8 @@ from workers.spec.extension import next_points
 from workers.spec.sweep import SweepSpec
 
 MOST_CREATED = 1_000
-"""The most trials of a sweep that one transaction creates, which keeps others waiting meanwhile."""
+"""The most trials of a sweep that one transaction creates, which keeps others waiting meanwhile. All trials of a point
+are created together."""
 
 
 def expand(session: Session, sweep_id: str, spec: SweepSpec) -> bool:
@@ -33,12 +34,13 @@ def expand(session: Session, sweep_id: str, spec: SweepSpec) -> bool:
     if sweep.state not in ("queued", "running"):
         return False
     earlier = trials.observations(session, sweep_id)
-    most = min(MOST_CREATED, sweep.trial_count - len(earlier))
+    batch = MOST_CREATED // spec.repeats * spec.repeats
+    most = min(batch, sweep.trial_count - len(earlier))
     points = next_points(spec, earlier, most) if most > 0 else []
     trials.create(session, sweep, len(earlier), points)
     if sweep.state == "queued":
         sweeps.move(session, sweep_id, "running")
-    return len(points) == MOST_CREATED and len(earlier) + len(points) < sweep.trial_count
+    return len(points) == batch and len(earlier) + len(points) < sweep.trial_count
 
 
 def needs_settling(session: Session, sweep: Sweep) -> bool:

@@ -23,6 +23,15 @@ def in_state(session: Session, sweep_id: str, state: TrialState) -> list[Trial]:
     return list(session.scalars(query.order_by(Trial.number)))
 
 
+def reasons_by_state(session: Session, sweep_id: str) -> dict[str, dict[int, str]]:
+    """Return, by state, the number of each trial of a sweep in this state, with its reason, which may be empty."""
+    query = select(Trial.state, Trial.number, Trial.reason).where(Trial.sweep_id == sweep_id)
+    found: dict[str, dict[int, str]] = {}
+    for state, number, reason in session.execute(query.order_by(Trial.number)):
+        found.setdefault(state, {})[number] = reason or ""
+    return found
+
+
 def unfinished(session: Session, sweep_id: str) -> list[Trial]:
     """Return a sweep's trials that have not ended, in order of number."""
     query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state.not_in(TRIAL_ENDED))

@@ -97,7 +97,12 @@ def observations(session: Session, sweep_id: str) -> list[Observation]:
     places = {number: place for place, (_, number) in enumerate(ends)}
     return [
         Observation(
-            number, params, value if has_result(state, value) else None, state in TRIAL_ENDED, places.get(number)
+            number,
+            params,
+            value if has_result(state, value) else None,
+            state in TRIAL_ENDED,
+            places.get(number),
+            state == "cancelled",
         )
         for number, params, value, state, _ in rows
     ]

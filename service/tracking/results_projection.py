@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.store.database import Database
-from service.tracking import diagnostic_plots, logged_models, model_registry, plots, sweep_results
+from service.tracking import diagnostic_plots, logged_models, model_registry, plots, points_artifact, sweep_results
 from service.tracking.checkpoint_check import problem_of
 from service.tracking.mlflow_runs import MODEL_TAG, RunMetrics, Runs
 from service.tracking.run_fields import trial_params
@@ -66,11 +66,18 @@ def project_results(
     points: list[RunMetrics] = []
     tags: dict[str, str | None] = {"spectral.state": end["state"], "spectral.reason": end["reason"]}
     lacks: str | None = None
+    if found.points:
+        runs.client.log_dict(run_id, points_artifact.table(found), points_artifact.FILE)
+        tags |= points_artifact.TABLE_TAGS
     if found.best is not None:
         trial = found.best.trial
         assert trial.objective is not None
-        points = [(trial.best_step or 0, end["at"], {f"best/{found.objective.metric}": trial.objective})]
+        values = {f"best/{found.objective.metric}": trial.objective}
         tags["spectral.best_trial"] = trial.id
+        if found.points and found.points[0].objective is not None:
+            values[f"best_point/{found.objective.metric}"] = found.points[0].objective
+            tags["spectral.best_point"] = str(found.points[0].number)
+        points = [(trial.best_step or 0, end["at"], values)]
         best_run = sweep_runs.child(trial, found.best.spec)
         if sweep_runs.is_deleted(trial.id):
             lacks = (

@@ -13,6 +13,8 @@ from workers.spec.trial import TrialSpec
 
 PARENT_TAG = "mlflow.parentRunId"
 """The tag of a trial's run that makes MLflow show it under the run of its sweep."""
+POINT_TAG, REPEAT_TAG = "spectral.point", "spectral.repeat"
+"""The tags of a trial's run with the number of its point, and with its place among the trials of the point."""
 _SOURCE_TAGS = {"mlflow.source.name": "spectral", "mlflow.source.type": "JOB"}
 
 
@@ -35,12 +37,14 @@ def of_sweep(sweep: Sweep, spec: SweepSpec) -> RunFields:
         "direction": goal.direction,
         "early_stopping": spec.early_stopping.kind,
     }
+    if spec.repeats > 1:
+        params |= {"repeats": spec.repeats, "statistic": spec.objective.statistic}
     for path, dimension in spec.space.items():
         params[f"space.{path}"] = str(dimension.model_dump_json(exclude_defaults=True))
     return RunFields(tags, params)
 
 
-def of_trial(trial: Trial, spec: TrialSpec | None, task: str, parent_run: str) -> RunFields:
+def of_trial(trial: Trial, spec: TrialSpec | None, task: str, parent_run: str, repeats: int = 1) -> RunFields:
     """Return the fields of a trial's run.
 
     Args:
@@ -49,6 +53,8 @@ def of_trial(trial: Trial, spec: TrialSpec | None, task: str, parent_run: str) -
             that the run gets its swept values only.
         task: The name of the task.
         parent_run: The sweep's run.
+        repeats: How many trials each point of the sweep has. With several the run is tagged with its point, by which
+            MLflow can group.
     """
     tags = {
         SWEEP_TAG: trial.sweep_id,
@@ -58,6 +64,8 @@ def of_trial(trial: Trial, spec: TrialSpec | None, task: str, parent_run: str) -
         "spectral.task": task,
         **_SOURCE_TAGS,
     }
+    if repeats > 1:
+        tags |= {POINT_TAG: str(trial.number // repeats), REPEAT_TAG: str(trial.number % repeats)}
     if spec is None:
         return RunFields(tags, {"trial": trial.number, **trial.params})
     return RunFields(tags | {"spectral.seed": str(spec.training.seed)}, trial_params(spec))

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from service.store import checkpoints, reports, sweeps, trials
+from service.store import checkpoints, points, reports, sweeps, trials
 from service.store.tables import Sweep, Trial
 from workers.spec.expand import objective, plan_trial
+from workers.spec.point_results import PointResult, ranked_points
 from workers.spec.pruning_rules import Curve
 from workers.spec.ranking import has_result
 from workers.spec.sweep import SweepSpec
@@ -47,9 +48,11 @@ class SweepResults:
         objective: The metric that the sweep optimises, and whether it is minimised or maximised.
         results: The trials in every state, in the order of ``workers.spec.ranking``: the best first, those without a
             result last.
-        best: The first of them, as ``store.trials.best`` returns it; None if no trial has a result.
+        best: The first of them, or with ``repeats`` the best trial of the best point, as ``store.points.best_trial``
+            returns it; None if no trial, or no point, has a result.
         best_reports: All reports of ``best``, as (step, metrics by name) in order of step.
         best_checkpoint: The folder of the best checkpoint of ``best``; None if there is none.
+        points: The points of a sweep with ``repeats``, the best first, those without a result last; empty without.
     """
 
     sweep: Sweep
@@ -59,6 +62,7 @@ class SweepResults:
     best: TrialResult | None
     best_reports: list[tuple[int, dict[str, float]]]
     best_checkpoint: Path | None
+    points: list[PointResult]
 
     @property
     def scored(self) -> list[tuple[TrialResult, float]]:
@@ -80,11 +84,13 @@ def read(session: Session, sweep_id: str) -> SweepResults:
     count = max(1, sweep.trial_count)
     ranked = trials.ranked(session, sweep_id, goal.direction, limit=count)
     results = [TrialResult(t, resolved(spec, t), curves.get(t.number, [])) for t in ranked]
-    best = results[0] if results and results[0].has_result else None
+    by_point = ranked_points(points.of_sweep(session, sweep), goal.direction) if spec.repeats > 1 else []
+    first = points.best_trial(session, sweep)
+    best = next((result for result in results if first is not None and result.trial.id == first.id), None)
     best_reports = [(row.step, row.values) for row in reports.of_trial(session, best.trial.id)] if best else []
     checkpoint = checkpoints.find(session, best.trial.id, "best") if best else None
     folder = Path(checkpoint.path) if checkpoint else None
-    return SweepResults(sweep, spec, goal, results, best, best_reports, folder)
+    return SweepResults(sweep, spec, goal, results, best, best_reports, folder, by_point)
 
 
 def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:
@@ -93,7 +99,10 @@ def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:
 
 
 def leaderboard(found: SweepResults) -> dict[str, Any]:
-    """Return the content of leaderboard.json: all trials, also failed ones, with their ranks from 1, best first."""
+    """Return the content of leaderboard.json: all trials, also failed ones, with their ranks from 1, best first.
+
+    Of a sweep with ``repeats`` it has all points too, each with the numbers of its trials.
+    """
     rows = [
         {
             "rank": rank,
@@ -107,10 +116,23 @@ def leaderboard(found: SweepResults) -> dict[str, Any]:
         }
         for rank, r in enumerate(found.results, 1)
     ]
-    return {
+    board = {
         "sweep": found.sweep.id,
         "name": found.sweep.name,
         "state": found.sweep.state,
         "objective": found.objective.model_dump(),
         "trials": rows,
     }
+    if found.points:
+        board["points"] = [
+            {
+                "rank": rank,
+                "point": point.number,
+                "objective": point.objective,
+                **point.summary._asdict(),
+                "reason": point.missing,
+                "trials": [repeat.number for repeat in point.repeats],
+            }
+            for rank, point in enumerate(found.points, 1)
+        ]
+    return board

@@ -82,7 +82,8 @@ class SweepRuns:
             spec: The trial's task, model and training; None if it cannot be trained.
         """
         own = self._rows.get(self._sweep.id)
-        fields = run_fields.of_trial(trial, spec, self._spec.task.name, own.run_id if own else self.parent())
+        parent = own.run_id if own else self.parent()
+        fields = run_fields.of_trial(trial, spec, self._spec.task.name, parent, self._spec.repeats)
         name, started_at = f"{self._sweep.name} #{trial.number}", trial.started_at or trial.created_at
         return self._find_or_create(trial.id, name, started_at, fields)
 

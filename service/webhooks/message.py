@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from service.store import trials, webhooks
+from service.store import points, trials, webhooks
 from service.store.tables import Sweep, Trial, WebhookMessage
-from workers.spec.expand import objective
-from workers.spec.sweep import SweepSpec
 
 
 def body_of(session: Session, message: WebhookMessage) -> bytes:
@@ -31,7 +28,7 @@ def body_of(session: Session, message: WebhookMessage) -> bytes:
             "links": {"trial": f"/v1/trials/{trial.id}", "sweep": f"/v1/sweeps/{sweep.id}"},
         }
     else:
-        best = _best(session, sweep)
+        best = points.best_trial(session, sweep)
         data |= {
             "best": _trial(best) if best else None,
             "trials": {state: count for state, (count, _) in trials.tally(session, [sweep.id])[sweep.id].items()},
@@ -86,14 +83,6 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "best_step": trial.best_step,
         "ended_at": _time(trial.ended_at),
     }
-
-
-def _best(session: Session, sweep: Sweep) -> Trial | None:
-    try:
-        direction = objective(SweepSpec.model_validate(sweep.spec)).direction
-    except ValidationError:  # a document of another version
-        return None
-    return trials.best(session, sweep.id, direction)
 
 
 def _time(seconds: float | None) -> str | None:

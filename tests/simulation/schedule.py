@@ -137,8 +137,9 @@ DOCUMENTS = (
     _document(3, 2, retries={"infrastructure": 0, "user": 1}),
     _document(4, 2, early_stopping={"kind": "asha", "reduction": 2, "min_steps": 2}),
     _document(2, 1, resources={"pack_size": 1, "cpus": 2.0}),
+    _document(3, 4, repeats=2, early_stopping={"kind": "asha", "reduction": 2, "min_steps": 2}),
 )
-"""The sweeps that schedules are made of. The last one fits on no node that has a single CPU."""
+"""The sweeps that schedules are made of. The one with two CPUs fits on no node that has a single one."""
 
 
 @cache
@@ -149,9 +150,9 @@ def spec_of(position: int) -> SweepSpec:
 
 @cache
 def longer_spec(position: int, trials: int) -> SweepSpec:
-    """Return the parsed document at a position of ``DOCUMENTS`` with another number of trials."""
+    """Return the parsed document at a position of ``DOCUMENTS`` with another number of trials, in whole points."""
     spec = spec_of(position)
-    return spec.model_copy(update={"search": spec.search.model_copy(update={"trials": trials})})
+    return spec.model_copy(update={"search": spec.search.model_copy(update={"trials": trials // spec.repeats})})
 
 
 @cache

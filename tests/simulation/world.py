@@ -197,11 +197,12 @@ class World:
         self.note(f"acknowledged {verb} of {subject}")
 
     def go_on(self, sweep_id: str) -> bool:
-        """Let the user rerun a sweep's failed trials, or extend it by a trial if none has failed.
+        """Let the user rerun a sweep's failed trials, or extend it by a point if none has failed.
 
         Returns:
             Whether the sweep was acknowledged to go on.
         """
+        repeats = spec_of(self.sweep_ids[sweep_id]).repeats
         try:
             with self.database.write() as session:
                 sweep = sweeps.get_locked(session, sweep_id)
@@ -210,14 +211,14 @@ class World:
                 if failed:
                     reopening.rerun(session, sweep_id)
                 else:
-                    count = reopening.trials_to_be(session, sweep) + 1
+                    count = reopening.trials_to_be(session, sweep) + repeats
                     spec = longer_spec(self.sweep_ids[sweep_id], count)
                     reopening.extend(session, sweep, spec.model_dump(mode="json"), count, facts_of(spec), 0)
         except IllegalMove:
             return False
         self.verbs += [(sweep_id, "reopened")] if ended else []
         self.reruns.update(failed)
-        self.added[sweep_id] += not failed
+        self.added[sweep_id] += 0 if failed else repeats
         self.note(
             f"acknowledged a {'rerun' if failed else 'longer'} {sweep_id}, which had {'' if ended else 'not '}ended"
         )

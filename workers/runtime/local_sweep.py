@@ -3,7 +3,8 @@
 Layout of the directory::
 
     sweep.json          the sweep
-    results.json        the state, objective and last metrics of every trial; rewritten when trials start and end
+    results.json        the state, objective and last metrics of every trial, and with repeats the spread of every
+                        point; rewritten when trials start and end
     trials/00003/       the checkpoints of trial 3 (workers.checkpoints)
 
 A sweep that is run again in the same directory resumes from its checkpoints. There is no early stopping here, because
@@ -33,6 +34,7 @@ from workers.protocol import AssignedTrial, Assignment, Checkpointed, Ended, Mea
 from workers.runtime.pack_planner import plan
 from workers.runtime.train_pack import train
 from workers.spec.expand import next_points, objective, plan_trial, trial_count, without_statistics
+from workers.spec.point_results import PointResult, RepeatResult, best_point, grouped, ranked_points
 from workers.spec.ranking import has_result, rank_key
 from workers.spec.samplers import Observation
 from workers.spec.search_space import Scalar
@@ -110,9 +112,24 @@ class LocalSweep:
 
     @property
     def best(self) -> LocalResult | None:
-        """The trial with the best objective so far, the first of equals; None before the first with a result."""
+        """The trial with the best objective so far, the first of equals; None before the first with a result.
+
+        With ``repeats`` it is the best trial of the best point.
+        """
+        if self.sweep.repeats > 1:
+            direction = objective(self.sweep).direction
+            point = best_point(self.points, direction)
+            repeat = point.best_repeat(direction) if point else None
+            return self.results[repeat.number] if repeat else None
         first = self.ranked[0] if self.results else None
         return first if first and has_result(first.state, first.objective) else None
+
+    @property
+    def points(self) -> list[PointResult]:
+        """The points, each with the spread of its repeats: the best first, those without a result last."""
+        trials = (RepeatResult(result.number, result.state, result.objective) for result in self.results)
+        found = grouped(trials, self.sweep.repeats, self.sweep.objective.statistic)
+        return ranked_points(found, objective(self.sweep).direction)
 
     @property
     def ranked(self) -> list[LocalResult]:
@@ -199,7 +216,15 @@ class LocalSweep:
         if len(self.trials) >= trial_count(self.sweep):
             return []
         earlier = [
-            Observation(r.number, r.params, r.objective, r.state not in UNFINISHED, r.place) for r in self.results
+            Observation(
+                r.number,
+                r.params,
+                r.objective if has_result(r.state, r.objective) else None,
+                r.state not in UNFINISHED,
+                r.place,
+                r.state == "cancelled",
+            )
+            for r in self.results
         ]
         added = [self._add_trial(point) for point in next_points(self.sweep, earlier)]
         if added:
@@ -213,7 +238,8 @@ class LocalSweep:
 
     def _assignments(self, trials: Sequence[TrialSpec]) -> Iterator[Assignment]:
         """Group trials into packs and yield an assignment for each."""
-        for pack in plan(trials, self.sweep.resources.pack_size, self._workers, self.sweep.resources.gpus):
+        gpus = self.sweep.resources.gpus
+        for pack in plan(trials, self.sweep.resources.pack_size, self._workers, gpus, self.sweep.repeats):
             yield self._assignment(self._pack_count, [trials[position] for position in pack])
             self._pack_count += 1
 
@@ -270,6 +296,11 @@ class LocalSweep:
             "best": None if best is None else best.number,
             "trials": [vars(result) for result in self.results],
         }
+        if self.sweep.repeats > 1:
+            document["points"] = [
+                {"number": point.number, "objective": point.objective, **point.summary._asdict()}
+                for point in self.points
+            ]
         write_whole(self.directory / RESULTS, json.dumps(document, indent=1).encode())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Literal
 
 from workers.spec.trial import TrialSpec
@@ -22,19 +22,23 @@ GPU itself (workers.training.pack_size), which nobody else can know; the others 
 is for what is lost with a process."""
 
 
-def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers: int, gpus: float) -> list[list[int]]:
+def plan(
+    trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers: int, gpus: float, repeats: int = 1
+) -> list[list[int]]:
     """Divide trials into packs, each of one shape key.
 
     With ``pack_size`` "auto", the trials of a shape are spread evenly over the workers, and a pack has at most
     ``MOST_ON_GPU`` trials on a GPU. On CPUs it has at most ``LARGEST_ON_CPU`` trials, or ``LARGEST_SMALL_ON_CPU``
     small ones. If trials of a shape differ in their numbers
-    of reflectors, their packs get about the same amount of work, because a sweep waits for the last of them.
+    of reflectors, their packs get about the same amount of work, because a sweep waits for the last of them. Trials of
+    one point, which differ in their seeds alone, are in one pack if a pack has room for all repeats of a point.
 
     Args:
         trials: The trials, in the order of their numbers.
         pack_size: The largest size of a pack, or "auto".
         workers: How many packs can run at the same time, at least 1.
         gpus: GPUs per pack, possibly a fraction; 0 for packs that run on CPUs.
+        repeats: How many trials each point of the sweep has; ``repeats`` trials with consecutive numbers are a point.
 
     Returns:
         The packs, each a list of positions in ``trials`` in ascending order. Every position is in one pack.
@@ -51,8 +55,11 @@ def plan(trials: Sequence[TrialSpec], pack_size: int | Literal["auto"], workers:
     for positions in shapes.values():
         first = trials[positions[0]]
         size = pack_size if pack_size != "auto" else _automatic_size(first, len(positions), workers, gpus)
-        work = {position: _work(trials[position]) for position in positions}
-        packs += _balanced(work, size) if len(set(work.values())) > 1 else _even(positions, size)
+        together = repeats if repeats <= size else 1
+        units = _points(trials, positions, together)
+        work = [sum(_work(trials[position]) for position in unit) for unit in units]
+        grouping = _balanced(work, size // together) if len(set(work)) > 1 else _even(len(units), size // together)
+        packs += [[position for unit in group for position in units[unit]] for group in grouping]
     return packs
 
 
@@ -65,27 +72,43 @@ def _automatic_size(trial: TrialSpec, count: int, workers: int, gpus: float) -> 
     return max(1, math.ceil(count / (workers * rounds)))
 
 
-def _even(positions: list[int], size: int) -> list[list[int]]:
-    """Divide positions into as few packs of at most ``size`` as possible; their sizes differ by at most one."""
-    packs = math.ceil(len(positions) / size)
-    cuts = [i * len(positions) // packs for i in range(packs + 1)]
-    return [positions[start:stop] for start, stop in pairwise(cuts)]
-
-
-def _balanced(work: dict[int, int], size: int) -> list[list[int]]:
-    """Divide positions into as many packs as ``_even`` does, with about the same work in each.
-
-    The trials with the most work are placed first, each in the pack with the least work so far that is not full. A pack
-    is full when it has its share of the trials, rounded up.
+def _points(trials: Sequence[TrialSpec], positions: list[int], repeats: int) -> list[list[int]]:
+    """Group positions, which are in order of number, by the points of their trials; each alone if there is one repeat.
 
     Args:
-        work: The ``_work`` of the trial at each position.
-        size: The largest size of a pack.
+        trials: The trials of which these are positions.
+        positions: The positions.
+        repeats: How many trials each point has. Some of them may be at no position.
+    """
+    if repeats == 1:
+        return [[position] for position in positions]
+    return [list(point) for _, point in groupby(positions, key=lambda position: trials[position].number // repeats)]
+
+
+def _even(count: int, size: int) -> list[list[int]]:
+    """Divide the numbers below ``count`` into as few groups of at most ``size`` as possible, of about equal sizes."""
+    packs = math.ceil(count / size)
+    cuts = [i * count // packs for i in range(packs + 1)]
+    return [list(range(start, stop)) for start, stop in pairwise(cuts)]
+
+
+def _balanced(work: Sequence[int], size: int) -> list[list[int]]:
+    """Divide what has some work into as many groups as ``_even`` does, with about the same work in each.
+
+    What has the most work is placed first, each in the group with the least work so far that is not full. A group is
+    full when it has its share, rounded up.
+
+    Args:
+        work: The work of each trial, or of the trials of each point.
+        size: The largest size of a group.
+
+    Returns:
+        The groups, each a list of positions in ``work`` in ascending order.
     """
     count = math.ceil(len(work) / size)
     packs: list[list[int]] = [[] for _ in range(count)]
     open_packs = [(0, number) for number in range(count)]
-    for position in sorted(work, key=lambda p: -work[p]):
+    for position in sorted(range(len(work)), key=lambda p: -work[p]):
         done, number = heapq.heappop(open_packs)
         packs[number].append(position)
         if len(packs[number]) < math.ceil(len(work) / count):

@@ -49,4 +49,4 @@ def sweep_bytes(sweep: SweepSpec) -> int:
     trials = [trial for trial in found if trial is not None]
     kept = sum(checkpoint_bytes(trial) * kept_checkpoints(sweep, trial) for trial in trials)
     largest = max(map(checkpoint_bytes, trials), default=0)
-    return kept * count // len(numbers) + WHILE_TRAINING * largest
+    return kept * count * sweep.repeats // len(numbers) + WHILE_TRAINING * largest

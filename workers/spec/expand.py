@@ -14,6 +14,7 @@ from workers.spec.constraint import parse_constraint
 from workers.spec.field_errors import field_errors
 from workers.spec.model import ModelSpec
 from workers.spec.point_rules import PointRules
+from workers.spec.repeats import observed_points, with_seeds
 from workers.spec.samplers import SAMPLERS, EnqueuedFirst, LearningSampler, Observation, Sampler
 from workers.spec.search_space import Params, Scalar, Values
 from workers.spec.sweep import SweepSpec
@@ -87,37 +88,48 @@ def rules_of(sweep: SweepSpec) -> PointRules:
 
 def trial_count(sweep: SweepSpec) -> int:
     """Return how many trials the sweep has, without listing them."""
-    return sampler_of(sweep).trial_count
+    return sampler_of(sweep).trial_count * sweep.repeats
 
 
 def points_of(sweep: SweepSpec) -> Iterator[Params]:
-    """Yield the point of every trial in order, as the sampler proposes it before any result is known."""
+    """Yield the values of every trial in order, as the sampler proposes them before any result is known.
+
+    With ``repeats``, each point comes once for each seed, with the seed among the values.
+    """
     sampler = sampler_of(sweep)
-    return (sampler.propose(number, ()) for number in range(sampler.trial_count))
+    for number in range(sampler.trial_count):
+        yield from with_seeds(sampler.propose(number, ()), sweep.repeats, sweep.training.seed)
 
 
 def next_points(sweep: SweepSpec, earlier: Sequence[Observation], most: int | None = None) -> list[Params]:
-    """Return the points of the trials that follow ``earlier``, as many as the sampler is ready to propose now.
+    """Return the values of the trials that follow ``earlier``, as many as the sampler is ready to propose now.
+
+    With ``repeats``, the sampler learns from points and proposes points, of which all trials are returned together. If
+    ``earlier`` ends in the middle of a point, its other trials come first.
 
     Args:
         sweep: The sweep.
         earlier: All trials that exist, by number from 0, with their results so far.
-        most: The largest number of points to return; None for no limit.
+        most: The largest number of trials to return; None for no limit. Only whole points are begun within it.
 
     Raises:
         SamplerError: The sampler fails, it proposes a point that sets other dimensions than those that exist there, or
             it waits for more results although all earlier trials have ended.
     """
-    sampler, known = sampler_of(sweep), list(earlier)
-    last = sampler.trial_count if most is None else min(sampler.trial_count, len(known) + most)
+    sampler, repeats = sampler_of(sweep), sweep.repeats
+    known = observed_points(earlier, repeats, sweep.objective.statistic)
+    begun = len(earlier) // repeats
+    room = sampler.trial_count if most is None else (len(earlier) + most) // repeats
+    last = min(sampler.trial_count, room)
     while len(known) < last and sampler.is_ready(len(known), known):
         known.append(Observation(len(known), _proposed(sweep, sampler, known)))
-    if len(known) < sampler.trial_count and all(trial.ended for trial in known):
+    if len(known) < last and all(trial.ended for trial in known):
         raise SamplerError(
             f"sampler {sweep.search.sampler} waits for more results before it proposes trial {len(known)}, but all "
             "earlier trials have ended"
         )
-    return [observation.params for observation in known[len(earlier) :]]
+    added = [params for point in known[begun:] for params in with_seeds(point.params, repeats, sweep.training.seed)]
+    return added[len(earlier) - begun * repeats :][:most]
 
 
 def _proposed(sweep: SweepSpec, sampler: Sampler, known: Sequence[Observation]) -> Params:

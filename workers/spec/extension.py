@@ -27,7 +27,7 @@ class Extension:
     """What is added to a sweep. Exactly one of the two is given.
 
     Attributes:
-        trials: The number of further trials; None if values are added.
+        trials: The number of further trials, with ``repeats`` of points; None if values are added.
         space: New values by the path of the dimension that gets them; empty if trials are added.
     """
 
@@ -85,7 +85,7 @@ def extended_document(sweep: SweepSpec, stored: dict[str, Any], extension: Exten
         sweep: The sweep.
         stored: Its stored document.
         extension: What is added.
-        count: The number of trials that it has without that.
+        count: The number of trials that it has without that. With ``repeats``, ``extension.trials`` counts points.
 
     Raises:
         SpecError: The sweep's sampler does not take what is added, or a dimension is unknown or has a value already.
@@ -97,10 +97,13 @@ def extended_document(sweep: SweepSpec, stored: dict[str, Any], extension: Exten
             problem = f"sampler {name} decides the number of trials itself"
             allowed = 'new values of its dimensions: {"space": {"PATH": [VALUE]}}'
             raise SpecError([FieldError("trials", extension.trials, problem, allowed)])
-        if count + extension.trials > MAX_TRIALS:
-            problem = f"and the {count:,} trials that the sweep has are more than a sweep may have"
-            raise SpecError([FieldError("trials", extension.trials, problem, f"at most {MAX_TRIALS - count:,}")])
-        return stored | {"search": stored["search"] | {"trials": count + extension.trials}}
+        points = count // sweep.repeats
+        if (points + extension.trials) * sweep.repeats > MAX_TRIALS:
+            each = "" if sweep.repeats == 1 else f", with {sweep.repeats} repeats of each point,"
+            problem = f"and the {count:,} trials that the sweep has{each} are more than a sweep may have"
+            most = f"at most {MAX_TRIALS // sweep.repeats - points:,}"
+            raise SpecError([FieldError("trials", extension.trials, problem, most)])
+        return stored | {"search": stored["search"] | {"trials": points + extension.trials}}
     if takes_trials:
         problem = f"can be extended only in a grid: sampler {name} draws from the whole space already"
         raise SpecError([FieldError("space", sorted(extension.space), problem, '{"trials": NUMBER}')])
@@ -129,12 +132,12 @@ def in_extension(error: FieldError, sweep: SweepSpec, extension: Extension) -> F
 
 
 def next_points(sweep: SweepSpec, earlier: Sequence[Observation], most: int | None = None) -> list[Params]:
-    """Return the points of the trials that follow ``earlier``, also if the sweep was extended since they were made.
+    """Return the values of the trials that follow ``earlier``, also if the sweep was extended since they were made.
 
     Args:
         sweep: The sweep.
         earlier: All trials that exist, by number from 0, with their results so far.
-        most: The largest number of points to return; None for no limit.
+        most: The largest number of trials to return; None for no limit.
 
     Raises:
         SamplerError: The sampler fails, or breaks its contract.
@@ -145,7 +148,12 @@ def next_points(sweep: SweepSpec, earlier: Sequence[Observation], most: int | No
 
 
 def new_points(sweep: SweepSpec, taken: Iterable[Params]) -> list[Params]:
-    """Return the points of a sweep whose sampler decides their number that are not ``taken``, in its order."""
+    """Return the values of all trials of a sweep whose sampler decides their number that no trial has yet, in order.
+
+    Args:
+        sweep: The sweep.
+        taken: The values of the trials that exist.
+    """
     left = Counter(_key(params) for params in taken)
     found = []
     for params in points_of(sweep):

@@ -19,7 +19,7 @@ from workers.spec.field_errors import MAX_LETTERS, MAX_SHOWN, field_errors, shor
 from workers.spec.model import ModelSpec
 from workers.spec.resolve_data import add_dataset_info, check_files, fill_swept_fields
 from workers.spec.samplers import SAMPLERS
-from workers.spec.search_checks import count_errors, enqueue_errors, no_valid_point, search_errors
+from workers.spec.search_checks import count_errors, enqueue_errors, no_valid_point, repeat_errors, search_errors
 from workers.spec.search_space import Range, Values
 from workers.spec.sweep import SweepSpec
 from workers.spec.training import TrainingSpec
@@ -49,6 +49,7 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
     for further in (
         search_errors(sweep, fields),
         enqueue_errors(sweep),
+        repeat_errors(sweep),
         count_errors(sweep),
         early_stopping_errors(sweep),
     ):

@@ -11,10 +11,12 @@ from workers.spec.constraint import ALLOWED, ConstraintError, ValueKind
 from workers.spec.expand import rules_of, sampler_of
 from workers.spec.field_errors import MAX_LETTERS, shorten
 from workers.spec.point_rules import PointRules, condition_problems, is_listed
+from workers.spec.repeats import SEED_PATH
 from workers.spec.samplers import SAMPLERS, GridSampler
 from workers.spec.samplers.grid import MAX_EXAMINED
 from workers.spec.search_space import MAX_TRIALS, Params, Range, Scalar, Values
 from workers.spec.sweep import SweepSpec
+from workers.spec.training import MAX_SEED
 from workers.wording import one_of
 
 
@@ -54,6 +56,22 @@ def enqueue_errors(sweep: SweepSpec) -> Iterator[FieldError]:
         yield from _point_errors(rules, f"search.enqueue.{number}", point)
 
 
+def repeat_errors(sweep: SweepSpec) -> Iterator[FieldError]:
+    """Yield an error if repeats and seeds do not go together, or if a statistic is asked for that changes nothing."""
+    repeats, seed, statistic = sweep.repeats, sweep.training.seed, sweep.objective.statistic
+    if repeats == 1:
+        if statistic != "mean":
+            problem = "of the single trial of a point is its objective, whatever the statistic"
+            yield FieldError("objective.statistic", statistic, problem, "repeats of at least 2, or leave it out")
+        return
+    if SEED_PATH in sweep.space:
+        problem = f"give each point seeds of their own, and {SEED_PATH} is searched too"
+        yield FieldError("repeats", repeats, problem, f"leave {SEED_PATH} out of the space, or repeats out")
+    if seed + repeats - 1 > MAX_SEED:
+        problem = f"is the first of {repeats} seeds, which follow each other"
+        yield FieldError(SEED_PATH, seed, problem, f"at most {MAX_SEED - repeats + 1}")
+
+
 def count_errors(sweep: SweepSpec) -> Iterator[FieldError]:
     """Yield an error if a sweep that is right otherwise has no trial, or more than ``MAX_TRIALS``."""
     sampler, name = sampler_of(sweep), sweep.search.sampler
@@ -66,6 +84,9 @@ def count_errors(sweep: SweepSpec) -> Iterator[FieldError]:
     if count > MAX_TRIALS:
         problem = f"the {name} has {count:,} points"
         yield FieldError("space", count, problem, f"at most {MAX_TRIALS:,}; use fewer values or sampler random")
+    elif count * sweep.repeats > MAX_TRIALS:
+        problem = f"of each of {count:,} points are {count * sweep.repeats:,} trials, more than {MAX_TRIALS:,}"
+        yield FieldError("repeats", sweep.repeats, problem, f"at most {MAX_TRIALS // count}, or fewer points")
     elif count == 0 and grid is not None:
         lost = ", ".join(f"{number:,} by {text}" for text, number in grid.excluded.items())
         problem = f"leave no point of the grid: {lost}"

@@ -19,6 +19,7 @@ from workers.spec.base_spec import SpecPart, invalid_field
 from workers.spec.constraint import ALLOWED, MAX_LENGTH, ConstraintError, parse_constraint
 from workers.spec.model import ModelSpec
 from workers.spec.pruning_rules import PRUNING_RULES, EarlyStoppingOptions
+from workers.spec.repeats import MAX_REPEATS, Statistic
 from workers.spec.samplers import SAMPLERS
 from workers.spec.search_space import MAX_DIMENSIONS, MAX_TRIALS, AnyDimension, Scalar
 from workers.spec.training import MAX_SEED, TrainingSpec
@@ -70,7 +71,10 @@ class SearchSpec(SpecPart):
     sampler: SamplerName = Field(default="grid", description="the method; GET /v1/samplers describes each")
     seed: int = Field(default=0, ge=0, le=MAX_SEED, description="seed of the sampler's random numbers")
     trials: int | None = Field(
-        default=None, ge=1, le=MAX_TRIALS, description="number of trials; refused for grid, required for the others"
+        default=None,
+        ge=1,
+        le=MAX_TRIALS,
+        description="number of trials, with repeats of points; refused for grid, required for the others",
     )
     options: dict[str, Any] = Field(
         default={}, description="options of the sampler; GET /v1/samplers has the JSON schema of each sampler's"
@@ -178,6 +182,9 @@ class ObjectiveSpec(SpecPart):
     direction: Literal["minimize", "maximize"] | None = Field(
         default=None, description="which values are better; default: the metric's own direction"
     )
+    statistic: Statistic = Field(
+        default="mean", description="with repeats: what the objective of a point is, of those of its trials"
+    )
 
 
 def _check_pack_size(value: Any) -> int | str:
@@ -256,6 +263,13 @@ class SweepSpec(SpecPart):
         '"model.reflectors": [4, 8]}; any scalar field of task, model and training',
     )
     search: SearchSpec = Field(default=SearchSpec(), description="how points of the space are chosen")
+    repeats: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_REPEATS,
+        description="how many trials each point has, which differ in training.seed alone: the seed given there, and "
+        "those after it",
+    )
     early_stopping: EarlyStoppingSpec = Field(default=EarlyStoppingSpec(), description="when poor trials end early")
     objective: ObjectiveSpec = Field(default=ObjectiveSpec(), description="the metric that decides")
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="what a pack of trials gets")

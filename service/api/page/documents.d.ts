@@ -67,6 +67,17 @@ export interface ClusterView {
   queue: Queue;
 }
 
+export interface ComparisonView {
+  first: number;
+  second: number;
+  verdict: "better" | "worse" | "not told apart";
+  n: number;
+  difference: number | null;
+  sd: number | null;
+  interval: [number, number] | null;
+  reason: string | null;
+}
+
 export interface ComponentView {
   healthy: boolean;
   message: string;
@@ -152,6 +163,8 @@ export interface Digits {
 
 export interface DryRun {
   trials: number;
+  points: number;
+  repeats: number;
   excluded_points: number;
   shapes: (number)[];
   packs: (number)[];
@@ -278,6 +291,7 @@ export interface NamedFew {
 export interface ObjectiveSpec {
   metric: string | null;
   direction: "minimize" | "maximize" | null;
+  statistic: "mean" | "median" | "min" | "max";
 }
 
 export interface ObjectiveView {
@@ -318,6 +332,33 @@ export interface PlanePoint {
   reflectors: [number, number];
   margin: number;
   objective: number;
+}
+
+export interface PointComparison {
+  objective: ObjectiveView;
+  confidence: number;
+  points: (PointView)[];
+  comparisons: (ComparisonView)[];
+}
+
+export interface PointPage {
+  objective: ObjectiveView;
+  statistic: "mean" | "median" | "min" | "max";
+  points: (PointView)[];
+  next_cursor: string | null;
+}
+
+export interface PointView {
+  number: number;
+  params: Record<string, any>;
+  objective: number | null;
+  n: number;
+  mean: number | null;
+  sd: number | null;
+  interval: [number, number] | null;
+  reason: string | null;
+  best_trial: string | null;
+  repeats: (RepeatView)[];
 }
 
 export interface Problem {
@@ -371,6 +412,14 @@ export interface Readiness {
   degraded: boolean;
   waiting_for: (string)[];
   parts: Record<string, ComponentView>;
+}
+
+export interface RepeatView {
+  trial_id: string;
+  number: number;
+  seed: number;
+  state: "waiting" | "running" | "succeeded" | "pruned" | "failed" | "cancelled";
+  objective: number | null;
 }
 
 export interface ResourcesSpec {
@@ -446,6 +495,7 @@ export interface SweepReport {
   sweep_id: string;
   objective: ObjectiveView;
   leaderboard: (TrialView)[];
+  points: (PointView)[];
   grid: Grid | null;
   places: (PlanePoint)[];
   warnings: (Advice)[];
@@ -458,6 +508,7 @@ export interface SweepSpec {
   training: TrainingSpec;
   space: Record<string, Values | Range>;
   search: SearchSpec;
+  repeats: number;
   early_stopping: EarlyStoppingSpec;
   objective: ObjectiveSpec;
   resources: ResourcesSpec;
@@ -502,6 +553,7 @@ export interface SweepView {
   last_event: number;
   links: Record<string, string>;
   best: TrialView | null;
+  best_point: PointView | null;
   mlflow_url: string | null;
   mlflow_lacks: Record<string, string>;
   checkpoint_bytes: number;

@@ -2,8 +2,10 @@
 
 from service.api.schemas.access import AuditPage, AuditView, WhoAmI
 from service.api.schemas.catalogue import PruningRuleView, SamplerView, TaskView
+from service.api.schemas.comparisons import ComparisonView, PointComparison, PointPage
 from service.api.schemas.data import SweepData, UnreadableData
 from service.api.schemas.health import ClusterView, ComponentView, Liveness, Queue, Readiness
+from service.api.schemas.points import PointView, RepeatView
 from service.api.schemas.problem import Advice, Problem
 from service.api.schemas.report import Grid, GridCell, PlanePoint, SweepReport
 from service.api.schemas.sweeps import Counts, DryRun, ObjectiveView, Progress, SweepPage, SweepSummary, SweepView
@@ -29,6 +31,7 @@ __all__ = [
     "AuditView",
     "CheckpointView",
     "ClusterView",
+    "ComparisonView",
     "ComponentView",
     "Counts",
     "DryRun",
@@ -42,11 +45,15 @@ __all__ = [
     "ModelView",
     "ObjectiveView",
     "PlanePoint",
+    "PointComparison",
+    "PointPage",
+    "PointView",
     "Problem",
     "Progress",
     "PruningRuleView",
     "Queue",
     "Readiness",
+    "RepeatView",
     "SamplerView",
     "SweepCurves",
     "SweepData",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.api.schemas.document import Document
+from service.api.schemas.points import PointView
 from service.api.schemas.problem import Advice
 from service.api.schemas.sweeps import ObjectiveView
 from service.api.schemas.trials import TrialView
@@ -54,6 +55,8 @@ class SweepReport(Document):
     """The metric by which the trials are ranked, and its direction."""
     leaderboard: list[TrialView]
     """The 20 best trials that have a finite objective and neither failed nor were cancelled, best first."""
+    points: list[PointView]
+    """The 20 best points that have a result, best first; empty for a sweep without ``repeats``."""
     grid: Grid | None
     """The objective by reflectors and margin; null if ``places`` is empty or has more than 16 different pairs of
     reflector counts or margins."""

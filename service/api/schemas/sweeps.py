@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from service.api.schemas.document import Document
+from service.api.schemas.points import PointView
 from service.api.schemas.problem import Advice
 from service.api.schemas.trials import TrialView
 from service.api.times import Time
@@ -15,7 +16,11 @@ class DryRun(Document):
     """What a sweep would do if it were submitted."""
 
     trials: int
-    """The number of trials."""
+    """The number of trials: that of points times that of repeats."""
+    points: int
+    """The number of points of the search space that are trained."""
+    repeats: int
+    """How many trials each point has, which differ in their seeds."""
     excluded_points: int
     """The number of points of the grid that break a constraint, and become no trials. 0 for the samplers that draw
     points: they draw again."""
@@ -108,15 +113,19 @@ class SweepSummary(Document):
     last_event: int
     """The number of the sweep's newest event: ``/events?after=`` this number streams what happens from now on."""
     links: dict[str, str]
-    """The paths of the sweep (``self``), of its ``trials``, its ``events``, its ``report`` and its ``data``."""
+    """The paths of the sweep (``self``), of its ``trials``, ``points``, ``events``, ``report`` and ``data``."""
 
 
 class SweepView(SweepSummary):
     """A sweep in full."""
 
     best: TrialView | None
-    """The trial with the best objective so far, the first of equals. Trials that have failed or were cancelled do not
-    count, and those that were pruned do; null until a trial has a finite objective."""
+    """The trial with the best objective so far, the first of equals; of a sweep with ``repeats`` the best trial of its
+    best point. Trials that have failed or were cancelled do not count, and those that were pruned do; null until a
+    trial, or a point, has a result."""
+    best_point: PointView | None
+    """The point with the best objective so far, the first of equals; null without ``repeats``, and until a point has a
+    result."""
     mlflow_url: str | None
     """The page of the sweep's run in MLflow; null until MLflow has it."""
     mlflow_lacks: dict[str, str]

@@ -42,6 +42,7 @@ COMMANDS = [
         "trial",
         "logs",
         "metrics",
+        "compare",
     ),
     *("train", "show-task", "data", "token", "audit", "tasks", "samplers", "init", "open"),
 ]

@@ -83,3 +83,37 @@ def test_packs_of_unlike_trials_have_the_same_work() -> None:
 def test_no_workers_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1; found 0"):
         plan([SMALL], "auto", 0, 0)
+
+
+def repeated(points: int, repeats: int, **changes: Any) -> list[Any]:
+    return [make_trial(**changes).model_copy(update={"number": number}) for number in range(points * repeats)]
+
+
+@given(
+    points=st.integers(1, 30),
+    repeats=st.integers(2, 7),
+    size=st.integers(1, 20),
+    workers=st.integers(1, 5),
+    lost=st.sets(st.integers(0, 200), max_size=20),
+)
+def test_the_repeats_of_a_point_share_a_pack_where_they_fit(
+    points: int, repeats: int, size: int, workers: int, lost: set[int]
+) -> None:
+    trials = [trial for trial in repeated(points, repeats) if trial.number not in lost]
+    packs = plan(trials, size, workers, 0, repeats)
+    assert sorted(position for pack in packs for position in pack) == list(range(len(trials)))
+    assert all(1 <= len(pack) <= size for pack in packs)
+    homes: dict[int, set[int]] = {}
+    for number, pack in enumerate(packs):
+        for position in pack:
+            homes.setdefault(trials[position].number // repeats, set()).add(number)
+    if repeats <= size:
+        assert all(len(home) == 1 for home in homes.values())
+
+
+def test_points_with_unlike_work_are_balanced_whole() -> None:
+    few, many = repeated(4, 3, reflectors=1), repeated(4, 3, reflectors=6)
+    trials = few + [trial.model_copy(update={"number": trial.number + 12}) for trial in many]
+    packs = plan(trials, 12, 1, 0, 3)
+    assert sorted(map(len, packs)) == [12, 12]
+    assert [sum(position < 12 for position in pack) for pack in packs] == [6, 6]

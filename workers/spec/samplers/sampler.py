@@ -24,7 +24,8 @@ class Observation:
 
     ``objective`` is the best value of the trial so far, None if it has none yet. ``ended`` says that the trial will not
     report again, and ``place`` is then its place in the order in which the trials of the sweep have ended. Trials
-    without a place count as having ended by number, after those with one.
+    without a place count as having ended by number, after those with one. ``cancelled`` trials have no objective, and
+    do not count for their point if it is repeated.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Observation:
     objective: float | None = None
     ended: bool = False
     place: int | None = None
+    cancelled: bool = False
 
     @property
     def result(self) -> float | None:
