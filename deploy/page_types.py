@@ -1,6 +1,7 @@
 """``python deploy/page_types.py``: write the types of the API's documents for the scripts of the web page.
 
-They are made from the OpenAPI schema. With ``--check`` nothing is written, and the exit status is 1 if the file differs.
+They are made from the OpenAPI schema. With ``--check`` nothing is written, and the exit status is 1 if the file
+differs.
 """
 
 from __future__ import annotations

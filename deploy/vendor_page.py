@@ -59,12 +59,13 @@ def downloaded(url: str) -> bytes:
 
 
 def unpack(files: tarfile.TarFile, file: dict[str, Any], folder: Path) -> None:
-    """Write one file of an archive into the folder, with its imports changed as the manifest says, and note its hash."""
+    """Write one file of an archive into the folder, its imports changed as the manifest says, and note its hash."""
     member = files.extractfile(f"package/{file['from']}")
     assert member is not None, f"the archive has no file {file['from']}"
     content = member.read()
     for name, path in file.get("imports", {}).items():
-        content, count = re.subn(rb'(from\s*)"' + re.escape(name).encode() + b'"', rb'\1"' + path.encode() + b'"', content)
+        pattern = rb'(from\s*)"' + re.escape(name).encode() + b'"'
+        content, count = re.subn(pattern, rb'\1"' + path.encode() + b'"', content)
         assert count, f"{file['from']} does not import {name}"
     content = re.sub(rb"\n//# sourceMappingURL=\S+\s*$", b"\n", content)
     target = folder / file["to"]

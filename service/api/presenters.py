@@ -61,7 +61,9 @@ def new_sweep(session: Session, row: Sweep) -> dict[str, Any]:
         "mlflow_lacks": {},
         "checkpoint_bytes": 0,
     }
-    return _summary(row, {}, 0, _task(row.spec), None) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
+    return (
+        _summary(row, {}, 0, _task(row.spec), None) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
+    )
 
 
 def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
@@ -133,9 +135,7 @@ def _task(document: dict[str, Any]) -> str:
     return str(document.get("task", {}).get("name", ""))
 
 
-def _summary(
-    row: Sweep, tally: dict[str, tuple[int, int]], over: int, task: str, best: float | None
-) -> dict[str, Any]:
+def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, task: str, best: float | None) -> dict[str, Any]:
     """Return a ``SweepSummary``.
 
     Args:

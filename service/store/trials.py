@@ -273,6 +273,7 @@ def best_objectives(session: Session, directions: Mapping[str, Direction]) -> di
     return {
         sweep_id: high if directions[sweep_id] == "maximize" else low
         for sweep_id, low, high in session.execute(query)
+        if low is not None and high is not None
     }
 
 

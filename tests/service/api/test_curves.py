@@ -74,10 +74,14 @@ def test_the_list_says_task_owner_best_and_last_event(backend: str, api: httpx.C
 def test_the_best_of_a_list_is_by_each_sweeps_direction(
     api: httpx.Client, database: Database, measured: Sweep, document: dict[str, Any]
 ) -> None:
-    other = api.post("/v1/sweeps", json=document | {"objective": {"metric": "val/loss", "direction": "maximize"}}).json()
+    other = api.post(
+        "/v1/sweeps", json=document | {"objective": {"metric": "val/loss", "direction": "maximize"}}
+    ).json()
     with database.write() as session:
         points = [{"model.reflectors": 2}, {"model.reflectors": 4}]
-        for trial, value in zip(trials.create(session, session.get_one(Sweep, other["id"]), 0, points), (0.3, 0.7), strict=True):
+        for trial, value in zip(
+            trials.create(session, session.get_one(Sweep, other["id"]), 0, points), (0.3, 0.7), strict=True
+        ):
             trial.objective = value
     best = {row["id"]: row["best_objective"] for row in api.get("/v1/sweeps").json()["sweeps"]}
     assert best == {measured.id: 0.2, other["id"]: 0.7}

@@ -39,7 +39,9 @@ def quality(params: dict[str, Any], noise: random.Random) -> float:
     return max(0.12, min(0.99, best + noise.gauss(0, 0.012)))
 
 
-def values_at(step: int, steps: int, goal: float, margin: float, noise: random.Random, diagnosed: bool) -> dict[str, Any]:
+def values_at(
+    step: int, steps: int, goal: float, margin: float, noise: random.Random, diagnosed: bool
+) -> dict[str, Any]:
     """Return the metrics of one report."""
     share = 1 - math.exp(-4 * step / steps)
     accuracy = 0.1 + (goal - 0.1) * share + noise.gauss(0, 0.008)
@@ -70,7 +72,13 @@ def new_sweep(database: Database, **changes: Any) -> Sweep:
 
 
 def run(
-    database: Database, sweep: Sweep, numbers: Sequence[int], *, until: float = 1.0, reports_each: int = 20, seed: int = 0,
+    database: Database,
+    sweep: Sweep,
+    numbers: Sequence[int],
+    *,
+    until: float = 1.0,
+    reports_each: int = 20,
+    seed: int = 0,
     end: bool = True,
 ) -> None:
     """Let some trials of a sweep report, and end: most succeed, some are pruned, few fail."""
@@ -80,7 +88,17 @@ def run(
             trial = trials.get(session, trials.id_of(sweep.id, number))
             pack = f"{sweep.id}-p{number // 4}"
             if session.get(Pack, pack) is None:
-                session.add(Pack(id=pack, sweep_id=sweep.id, state="ended" if end else "started", trial_ids=[], cpus=1.0, gpus=0.0, term=1))
+                session.add(
+                    Pack(
+                        id=pack,
+                        sweep_id=sweep.id,
+                        state="ended" if end else "started",
+                        trial_ids=[],
+                        cpus=1.0,
+                        gpus=0.0,
+                        term=1,
+                    )
+                )
                 session.flush()
             trial.pack_id = pack
             start = START + (number // 8) * 40 + (number % 8) * 0.5
@@ -127,9 +145,13 @@ def finish(session: Any, trial: Trial, noise: random.Random, start: float) -> No
     """End a trial in a state that suits what it has reached."""
     attempt = session.get(Attempt, (trial.id, 1))
     if trial.number % 29 == 17:
-        log = "Traceback (most recent call last):\n  File \"trainer.py\", line 81, in step\nFloatingPointError: loss is inf"
+        log = (
+            'Traceback (most recent call last):\n  File "trainer.py", line 81, in step\nFloatingPointError: loss is inf'
+        )
         attempts.end(attempt, "failed", "user", "train/loss was inf at step 40", log)
-        trials.move(session, trial, "failed", "train/loss was inf at step 40; a lower training.lr or clip_norm may help")
+        trials.move(
+            session, trial, "failed", "train/loss was inf at step 40; a lower training.lr or clip_norm may help"
+        )
     elif (trial.objective or 0) < 0.5:
         attempts.end(attempt, "pruned", None, PRUNED)
         trials.move(session, trial, "pruned", PRUNED)

@@ -40,7 +40,9 @@ def test_vendored_files_are_those_of_the_manifest(folder: Path) -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_imports_lead_to_files_of_the_page_alone(script: Path) -> None:
     text = script.read_text()
-    for name in re.findall(r'^(?:import|export)\b[^"\n]*?from "([^"]+)"|import\("(\./[^"]+\.js)"\)', text, re.MULTILINE):
+    for name in re.findall(
+        r'^(?:import|export)\b[^"\n]*?from "([^"]+)"|import\("(\./[^"]+\.js)"\)', text, re.MULTILINE
+    ):
         target = name[0] or name[1]
         assert target.startswith("."), f"{target} is no path"
         assert (script.parent / target).is_file(), f"{target} is not there"
@@ -65,7 +67,9 @@ def test_libraries_are_kept_by_browsers_and_other_files_asked_for(base: str) -> 
         assert client.get("favicon.svg").headers["content-type"].startswith("image/svg+xml")
 
 
-@pytest.mark.parametrize("name", ["__init__.py", "documents.d.ts", "tsconfig.json", "vendor/manifest.json", "../app.py", ""])
+@pytest.mark.parametrize(
+    "name", ["__init__.py", "documents.d.ts", "tsconfig.json", "vendor/manifest.json", "../app.py", ""]
+)
 def test_other_files_of_the_folder_are_not_served(base: str, name: str) -> None:
     assert httpx.get(f"{base}/page/{name}").status_code in (401, 404)
 

@@ -88,7 +88,8 @@ def test_metrics_of_an_open_trial_grow_with_its_events(
     before = page.locator("text=/reports, the last/").inner_text()
     report(27, 220)
     page.wait_for_function(
-        "(before) => { const found = [...document.querySelectorAll('.strip .quiet')].find((e) => /reports, the last/.test(e.textContent)); return found && found.textContent.split(' ')[0] !== before.split(' ')[0]; }",
+        """(before) => [...document.querySelectorAll(".strip .quiet")].some((e) =>
+        /reports, the last/.test(e.textContent) && e.textContent.split(" ")[0] !== before.split(" ")[0])""",
         arg=before,
     )
     page.wait_for_selector(".facts dd:has-text('220 of 400')")
@@ -168,4 +169,3 @@ def test_a_service_that_is_gone_is_said_and_what_was_shown_stays(
     page.wait_for_selector("tr[data-number='25']:has-text('360')")
     assert page.locator("tr[data-number]").count() > 5
     context.close()
-

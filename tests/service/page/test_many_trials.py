@@ -15,13 +15,17 @@ GENEROUS_MS = 20_000
 def test_500_trials_are_drawn_and_scrolled(
     open_page: OpenPage, database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    space = {"model.reflectors": {"values": list(range(1, 33))}, "model.margin": {"low": 0.0001, "high": 0.5, "log": True}}
+    space = {
+        "model.reflectors": {"values": list(range(1, 33))},
+        "model.margin": {"low": 0.0001, "high": 0.5, "log": True},
+    }
     sweep = filled.new_sweep(database, name="many", space=space, search={"sampler": "random", "trials": 500})
     filled.run(database, sweep, range(500), reports_each=3)
     filled.close(database, sweep, "succeeded")
     page = open_page()
     page.evaluate(
-        """() => { window.long = []; new PerformanceObserver((list) => { for (const e of list.getEntries()) window.long.push(Math.round(e.duration)); })
+        """() => { window.long = [];
+        new PerformanceObserver((list) => { for (const e of list.getEntries()) window.long.push(Math.round(e.duration)); })
         .observe({ type: "longtask", buffered: true }); window.begun = performance.now(); }"""
     )
     page.evaluate("(id) => { location.hash = `#/sweeps/${id}`; }", sweep.id)
@@ -33,7 +37,10 @@ def test_500_trials_are_drawn_and_scrolled(
     drawing = page.evaluate("window.long.splice(0)")
     heights = []
     for share in (0.25, 0.5, 0.75, 1.0):
-        page.evaluate("(share) => { const f = document.querySelector('.table-frame'); f.scrollTop = share * f.scrollHeight; }", share)
+        page.evaluate(
+            "(share) => { const f = document.querySelector('.table-frame'); f.scrollTop = share * f.scrollHeight; }",
+            share,
+        )
         page.wait_for_timeout(250)
         assert page.locator("tr[data-number]").count() < 60
         heights.append(page.evaluate("document.querySelector('.table-frame').scrollHeight"))
@@ -41,5 +48,5 @@ def test_500_trials_are_drawn_and_scrolled(
     assert len(set(heights)) == 1, "the table has its height whatever is in sight"
     scrolling = page.evaluate("window.long")
     with capsys.disabled():
-        print(f"\n500 trials: drawn in {drawn:.0f} ms; long tasks while drawing {drawing} ms, while scrolling {scrolling} ms")
+        print(f"\n500 trials: drawn in {drawn:.0f} ms; long tasks: drawing {drawing} ms, scrolling {scrolling} ms")
     assert max([drawn, *drawing, *scrolling]) < GENEROUS_MS

@@ -1,4 +1,4 @@
-"""What one does on the page: pick, filter, compare, download, steer, delete, submit, clone; with the mouse and without."""
+"""What one does on the page: pick, filter, compare, download, steer, delete, submit, clone; also by keyboard."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from service.store import sweeps
 from service.store.database import Database
+from tests.service.page import filled
 from tests.service.page.conftest import OpenPage
 
 if TYPE_CHECKING:
@@ -233,11 +234,7 @@ def test_the_list_is_searched_sorted_and_filtered(open_page: OpenPage) -> None:
     assert len(values) == 4
 
 
-def test_trials_that_learn_other_data_are_not_ranked_as_one(
-    open_page: OpenPage, database: Database
-) -> None:
-    from tests.service.page import filled
-
+def test_trials_that_learn_other_data_are_not_ranked_as_one(open_page: OpenPage, database: Database) -> None:
     sweep = filled.new_sweep(
         database,
         name="lengths",

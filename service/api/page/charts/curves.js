@@ -13,7 +13,7 @@ import { axis, Chart, inks } from "./chart.js";
 export function Curves({ store, size }) {
   const versions = useWatched(store, store.picks);
   const [metric, setMetric] = useState(store.sweep?.objective.metric ?? ""), [top, setTop] = useState(8);
-  const [logY, setLogY] = useState(false), [logX, setLogX] = useState(false), [smooth, setSmooth] = useState(0), [together, setTogether] = useState(false);
+  const [logY, setLogY] = useState(false), [logX, setLogX] = useState(false), [smooth, setSmooth] = useState(0), [together, setTogether] = useState(() => Number(store.sweep?.spec.repeats ?? 1) > 1);
   const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
   const shown = useMemo(() => {
     const ranked = [...store.compared].filter((t) => t.step > 0).sort(byRank(sweep.objective.direction));

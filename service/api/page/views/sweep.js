@@ -118,6 +118,10 @@ function bestOf(store) {
     const rows = groups.map((group) => store.rows.filter((t) => taskKey(t) === group && hasResult(t)).sort(order)[0]).filter(Boolean);
     return html`<span class="best">${rows.slice(0, 6).map((trial) => html`<span key=${trial.id}><b>${short(trial.objective)}</b> <a href=${`#/trials/${trial.id}`}>${taskKey(trial)}</a></span>`)}${rows.length > 6 ? ` and ${rows.length - 6} more` : ""}</span>`;
   }
+  if (sweep.best_point?.objective != null) {
+    const { objective, params, n, sd, number } = sweep.best_point;
+    return html`<span class="best"><span><b>${short(objective)}</b>${sd === null ? "" : ` ± ${short(sd)}`} <span class="quiet">${sweep.spec.objective?.statistic ?? "mean"} of ${counted(n, "seed")}, point ${number}: ${point(params)}</span></span></span>`;
+  }
   const best = store.complete ? store.rows.filter(hasResult).sort(order)[0] : sweep.best;
   return best ? html`<span class="best"><span><b>${short(best.objective)}</b> <a href=${`#/trials/${best.id}`}>#${best.number}</a> <span class="quiet">${point(best.params)}</span></span></span>` : html`<span class="quiet">no result yet</span>`;
 }

@@ -19,7 +19,7 @@ const STATES = ["waiting", "running", "succeeded", "pruned", "failed", "cancelle
 export function TrialsTable({ store, tall }) {
   const version = useWatched(store, store.picks);
   const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
-  const [sort, setSort] = useState({ key: "rank", up: true }), [text, setText] = useState(""), [states, setStates] = useState(/** @type {string[]} */ ([])), [together, setTogether] = useState(false);
+  const [sort, setSort] = useState({ key: "rank", up: true }), [text, setText] = useState(""), [states, setStates] = useState(/** @type {string[]} */ ([])), [together, setTogether] = useState(() => Number(sweep.spec.repeats ?? 1) > 1);
   const all = useMemo(() => rowsOf(store, together), [version, together]);
   const columns = useMemo(() => columnsOf(store, all, together), [all]);
   const shown = useMemo(() => arranged(all, columns, sort, text, states), [all, columns, sort, text, states]);
