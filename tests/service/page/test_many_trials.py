@@ -25,7 +25,7 @@ def test_500_trials_are_drawn_and_scrolled(
     page = open_page()
     page.evaluate(
         """() => { window.long = [];
-        new PerformanceObserver((list) => { for (const e of list.getEntries()) window.long.push(Math.round(e.duration)); })
+        new PerformanceObserver((list) => list.getEntries().forEach((e) => window.long.push(Math.round(e.duration))))
         .observe({ type: "longtask", buffered: true }); window.begun = performance.now(); }"""
     )
     page.evaluate("(id) => { location.hash = `#/sweeps/${id}`; }", sweep.id)

@@ -1,6 +1,6 @@
 // The table of a sweep's trials. Only the rows that are in sight are in the document, however many trials there are.
 
-import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib.js";
+import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib.js";
 import { colour } from "../colours.js";
 import { aligned, counted, duration, leaf, point, pointed, short } from "../format.js";
 import { pieceOf } from "./trial_links.js";
@@ -127,6 +127,23 @@ const matches = (own, phrases) => phrases.every((phrase) => {
   return false;
 });
 
+/** One row, which is drawn again only if something of it has changed, and not because another one came in sight. */
+class Line extends Component {
+  /** @param {any} next */
+  shouldComponentUpdate(next) {
+    const { row, columns, place, active, hue } = this.props;
+    return row !== next.row || columns !== next.columns || place !== next.place || active !== next.active || hue !== next.hue;
+  }
+
+  render() {
+    const { row, columns, place, active, hue, pick } = this.props;
+    return html`<tr data-number=${row.trial.number} aria-rowindex=${place + 2} class=${`${hue ? "picked" : ""} ${active ? "active" : ""}`}>
+      <td><label class="pick"><input type="checkbox" tabindex="-1" aria-label=${`Pick trial ${row.trial.number}`} checked=${hue !== ""} onChange=${() => pick(row)} />
+        <i class="swatch" style=${{ background: hue || "transparent" }}></i></label></td>
+      ${columns.map((/** @type {Column} */ column) => html`<td key=${column.key} class=${column.number ? "number" : ""}>${column.cell(row)}</td>`)}<td></td></tr>`;
+  }
+}
+
 /** @param {{store: import("../sweep_store.js").SweepStore, rows: Row[], columns: Column[], sort: {key: string, up: boolean}, setSort: any, tall?: boolean, together: boolean, version: string}} props */
 function Grid({ store, rows, columns, sort, setSort, tall }) {
   const frame = useRef(/** @type {any} */ (null)), [range, setRange] = useState({ first: 0, last: 40 }), [active, setActive] = useState(0);
@@ -167,10 +184,8 @@ function Grid({ store, rows, columns, sort, setSort, tall }) {
           <button class="head" title=${column.title} onClick=${() => setSort({ key: column.key, up: sort.key === column.key ? !sort.up : true })}>${column.name}<span aria-hidden="true">${sort.key === column.key ? (sort.up ? " ↑" : " ↓") : ""}</span></button></th>`)}<th class="fill"><span class="hidden">end</span></th></tr></thead>
       <tbody>
         ${first ? html`<tr key="above" class="space" aria-hidden="true"><td colspan=${columns.length + 2} style=${{ height: `${first * HEIGHT}px` }}></td></tr>` : null}
-        ${some.map((row, place) => html`<tr key=${row.key} data-number=${row.trial.number} aria-rowindex=${first + place + 2} class=${`${picked(row) ? "picked" : ""} ${first + place === active ? "active" : ""}`}>
-          <td><label class="pick"><input type="checkbox" tabindex="-1" aria-label=${`Pick trial ${row.trial.number}`} checked=${picked(row)} onChange=${() => pick(row)} />
-            <i class="swatch" style=${{ background: picked(row) ? colour(store.picks.places.get(row.trial.number) ?? 0) : "transparent" }}></i></label></td>
-          ${columns.map((column) => html`<td key=${column.key} class=${column.number ? "number" : ""}>${column.cell(row)}</td>`)}<td></td></tr>`)}
+        ${some.map((row, place) => html`<${Line} key=${row.key} row=${row} columns=${columns} place=${first + place} active=${first + place === active}
+          hue=${picked(row) ? colour(store.picks.places.get(row.trial.number) ?? 0) : ""} pick=${pick} />`)}
         ${last < rows.length ? html`<tr key="below" class="space" aria-hidden="true"><td colspan=${columns.length + 2} style=${{ height: `${(rows.length - last) * HEIGHT}px` }}></td></tr>` : null}
       </tbody></table>
     ${rows.length ? null : html`<p class="quiet empty">No trial matches.</p>`}
