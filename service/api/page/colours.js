@@ -33,6 +33,9 @@ export function ink(share) {
   return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] > 0.18 ? "#111" : "#fff";
 }
 
+/** The border of what is picked: it is no colour of the scale. */
+export const PICKED = "#ff6d00";
+
 /** The colours of the states of trials in charts. @returns {Record<string, string>} */
 export const stateColours = () => (isDark()
   ? { running: "#6cb6f5", succeeded: "#45c79c", pruned: "#d9bd4a", failed: "#f28b8b", cancelled: "#9aa0a6", waiting: "#5d646c" }

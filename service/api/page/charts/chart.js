@@ -17,7 +17,7 @@ function basis() {
     animation: false,
     aria: { enabled: false },
     textStyle: { fontFamily: "system-ui, sans-serif", color: text, fontSize: 12 },
-    tooltip: { renderMode: "richText", backgroundColor: card, borderColor: line, borderWidth: 1, textStyle: { color: text, fontSize: 12 }, confine: true },
+    tooltip: { renderMode: "richText", backgroundColor: card, borderColor: line, borderWidth: 1, textStyle: { color: text, fontSize: 12, fontFamily: "system-ui, sans-serif" }, confine: true },
     axes: { quiet, line },
   };
 }

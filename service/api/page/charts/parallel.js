@@ -1,7 +1,7 @@
 // Parallel coordinates: one line for each trial over the swept fields and the objective.
 
 import { html, useMemo, useRef } from "../lib.js";
-import { scale, shares } from "../colours.js";
+import { PICKED, scale, shares } from "../colours.js";
 import { short } from "../format.js";
 import { axisOf, byRank, hasResult, paths } from "../trials.js";
 import { useWatched } from "../watched.js";
@@ -55,7 +55,7 @@ function draw(store, { lines, axes }, metric, direction) {
     tooltip: { formatter: (/** @type {any} */ p) => (p.data?.trial ? tellTrial(p.data.trial, metric) : "") },
     series: [
       { type: "parallel", data: data(lines), lineStyle: { width: 1.2, opacity: Math.max(0.15, Math.min(0.8, 60 / lines.length)) }, smooth: false, inactiveOpacity: 0.03, activeOpacity: 0.9, progressive: 500, emphasis: { lineStyle: { width: 3, opacity: 1 } } },
-      { type: "parallel", data: data(lines.filter((/** @type {any} */ t) => store.picks.has(t.number))), lineStyle: { width: 3, opacity: 1, color: ink.accent }, z: 5 },
+      { type: "parallel", data: data(lines.filter((/** @type {any} */ t) => store.picks.has(t.number))), lineStyle: { width: 3, opacity: 1, color: PICKED }, z: 5 },
     ],
   };
 }

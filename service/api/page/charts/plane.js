@@ -1,7 +1,7 @@
 // The objective over two swept fields: a heatmap where they have few values, else a scatter plot.
 
 import { html, useMemo, useState } from "../lib.js";
-import { ink as inkOn, scale, shares } from "../colours.js";
+import { ink as inkOn, PICKED, scale, shares } from "../colours.js";
 import { leaf, short } from "../format.js";
 import { axisOf, byRank, hasResult, paths, spread, TRIAL_ENDED } from "../trials.js";
 import { useWatched } from "../watched.js";
@@ -73,8 +73,8 @@ function heatmap(store, { x, y }, { metric, direction, how, shown }) {
   const known = cells.filter((cell) => cell.value !== null);
   if (!store.compared.length) return null;
   const placed = shares(known.map((cell) => Number(cell.value)), direction, how), ink = inks(), narrow = x.values.length > 9;
-  const data = known.map((cell) => ({ value: [cell.x, cell.y, placed.of(Number(cell.value))], cell, label: { color: inkOn(placed.of(Number(cell.value))) },
-    itemStyle: cell.trials.some((t) => store.picks.has(t.number)) ? { borderColor: ink.accent, borderWidth: 3 } : undefined }));
+  const data = known.map((cell) => ({ value: [cell.x, cell.y, placed.of(Number(cell.value))], cell, label: { color: inkOn(placed.of(Number(cell.value))) } }));
+  const marked = cells.filter((cell) => cell.trials.some((t) => store.picks.has(t.number))).map((cell) => ({ value: [cell.x, cell.y, 0], cell }));
   const blank = cells.filter((cell) => cell.value === null).map((cell) => ({ value: [cell.x, cell.y, 0], cell, itemStyle: { color: ink.paper } }));
   const option = {
     ...frame(ink, placed, metric, direction),
@@ -84,6 +84,7 @@ function heatmap(store, { x, y }, { metric, direction, how, shown }) {
     series: [
       { type: "heatmap", data, label: { show: !narrow, fontSize: 12, formatter: (/** @type {any} */ p) => short(p.data.cell.value) }, itemStyle: { borderColor: ink.card, borderWidth: 1 }, emphasis: { itemStyle: { borderColor: ink.text, borderWidth: 2 } } },
       { type: "heatmap", data: blank, label: { show: true, color: ink.quiet, fontSize: narrow ? 10 : 11, overflow: "break", formatter: (/** @type {any} */ p) => p.data.cell.why }, itemStyle: { borderColor: ink.line, borderWidth: 1 } },
+      { type: "heatmap", data: marked, z: 6, silent: true, itemStyle: { color: "transparent", borderColor: PICKED, borderWidth: 3 } },
     ],
   };
   return {
@@ -104,7 +105,7 @@ function scatter(store, { x, y }, { metric, direction, how }) {
   const placed = shares(results.map((t) => Number(t.objective)), direction, how), ink = inks();
   const place = (/** @type {TrialView} */ t) => [x.numeric ? t.params[x.path] : short(t.params[x.path]), y.numeric ? t.params[y.path] : short(t.params[y.path])];
   const own = (/** @type {any} */ one, /** @type {number} */ gap) => axis(one.numeric
-    ? { type: one.log ? "log" : "value", name: one.name, nameGap: gap, scale: true, ...ends(one), axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true } }
+    ? { type: one.log ? "log" : "value", name: one.name, nameGap: gap, scale: true, ...ends(one), axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true, showMinLabel: false, showMaxLabel: false } }
     : { type: "category", name: one.name, nameGap: gap, data: one.values.map(short) });
   const option = {
     ...frame(ink, placed, metric, direction),
@@ -113,7 +114,7 @@ function scatter(store, { x, y }, { metric, direction, how }) {
     series: [
       { type: "scatter", symbolSize: (/** @type {any} */ _, /** @type {any} */ p) => (store.picks.has(p.data.trial.number) ? 15 : 10),
         data: results.map((trial) => ({ value: [...place(trial), placed.of(Number(trial.objective))], trial,
-          itemStyle: { borderColor: store.picks.has(trial.number) ? ink.accent : ink.quiet, borderWidth: store.picks.has(trial.number) ? 3 : 0.5 } })) },
+          itemStyle: { borderColor: store.picks.has(trial.number) ? PICKED : ink.quiet, borderWidth: store.picks.has(trial.number) ? 3 : 0.5 } })) },
       { type: "scatter", symbol: "path://M0,0L8,8M8,0L0,8", symbolSize: 7, data: found.filter((t) => !hasResult(t)).map((trial) => ({ value: [...place(trial), 0], trial })), itemStyle: { color: "transparent", borderColor: ink.quiet, borderWidth: 1.2 } },
     ],
   };
@@ -128,7 +129,7 @@ function scatter(store, { x, y }, { metric, direction, how }) {
 export function ends(one) {
   const low = one.values[0], high = one.values[one.values.length - 1];
   if (low === high) return {};
-  if (one.log) return { min: low / (high / low) ** 0.03, max: high * (high / low) ** 0.03 };
+  if (one.log) return { logBase: high / low < 200 ? 2 : 10, min: low / (high / low) ** 0.03, max: high * (high / low) ** 0.03 };
   return { min: low - 0.03 * (high - low), max: high + 0.03 * (high - low) };
 }
 

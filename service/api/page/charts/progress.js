@@ -1,7 +1,7 @@
 // The best objective so far over trials, time or device-hours, and when each trial ran.
 
 import { echarts, html, useEffect, useMemo, useState } from "../lib.js";
-import { shares, stateColours } from "../colours.js";
+import { PICKED, shares, stateColours } from "../colours.js";
 import { duration, point, short, when } from "../format.js";
 import { hasResult, TRIAL_ENDED } from "../trials.js";
 import { useWatched } from "../watched.js";
@@ -47,7 +47,7 @@ function drawBest(store, points, over, metric, direction, device) {
     yAxis: axis({ type: "value", name: `${metric}${far ? ` (${far} beyond)` : ""}`, nameGap: 50, scale: true, min: placed.low < placed.high ? placed.low : undefined, max: placed.low < placed.high ? placed.high : undefined, axisLabel: { color: ink.quiet, formatter: short } }),
     series: [
       { type: "line", name: "best so far", step: "end", showSymbol: false, data: steps.map((p) => ({ value: [p.x, p.best], trial: p.trial })), lineStyle: { color: ink.accent, width: 2.5 }, itemStyle: { color: ink.accent } },
-      { type: "scatter", name: "each trial", symbolSize: (/** @type {any} */ _, /** @type {any} */ p) => (store.picks.has(p.data.trial.number) ? 13 : 7), data: points.filter((p) => hasResult(p.trial)).map((p) => ({ value: [p.x, p.trial.objective], trial: p.trial })), itemStyle: { color: ink.quiet, opacity: 0.7 } },
+      { type: "scatter", name: "each trial", symbolSize: (/** @type {any} */ _, /** @type {any} */ p) => (store.picks.has(p.data.trial.number) ? 13 : 7), data: points.filter((p) => hasResult(p.trial)).map((p) => ({ value: [p.x, p.trial.objective], trial: p.trial, itemStyle: store.picks.has(p.trial.number) ? { color: PICKED, opacity: 1 } : undefined })), itemStyle: { color: ink.quiet, opacity: 0.7 } },
     ],
   };
 }
@@ -99,7 +99,7 @@ function drawTimeline(store, bars, lanes, library, sweep) {
         const height = Math.max(1, Math.min(22, api.size([0, 1])[1] * 0.8)), trial = bars[params.dataIndex].trial, area = params.coordSys;
         const shape = library.graphic.clipRectByRect({ x, y: y - height / 2, width: Math.max(2, end[0] - x), height }, { x: area.x, y: area.y, width: area.width, height: area.height });
         const chosen = store.picks.has(trial.number);
-        return shape && { type: "rect", shape: { ...shape, r: height > 6 ? 3 : 0 }, style: { fill: colours[trial.state], stroke: chosen ? ink.text : ink.card, lineWidth: chosen ? 3 : 0.5 } };
+        return shape && { type: "rect", shape: { ...shape, r: height > 6 ? 3 : 0 }, style: { fill: colours[trial.state], stroke: chosen ? PICKED : ink.card, lineWidth: chosen ? 3 : 0.5 } };
       },
     }],
   };

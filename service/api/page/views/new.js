@@ -89,7 +89,7 @@ function useCheck(text, parsed, setChecked) {
 function Verdict({ checked, parsed }) {
   if (parsed.problem) return html`<div class="verdict bad" role="status"><b>Not JSON.</b> ${parsed.problem}</div>`;
   if (checked.state === "valid") {
-    const { run } = checked, further = ["points", "repeats"].filter((name) => run[name] > 1).map((name) => `${run[name]} ${name}`);
+    const { run } = checked, further = run.repeats > 1 ? [`${counted(run.points, "point")} of ${run.repeats} seeds`] : [];
     const facts = [counted(run.trials, "trial"), ...further, `${counted(run.packs.length, "group")} trained together`, `${bytes(run.checkpoint_bytes)} of checkpoints`, ...run.excluded_points ? [`${run.excluded_points} points excluded`] : [], ...cost(run)];
     return html`<div class="verdict good" role="status"><b>Valid.</b> ${facts.join(" · ")}</div><${Warnings} warnings=${run.warnings} />`;
   }

@@ -26,7 +26,7 @@ export function Space({ space, fields, change, errors }) {
 /** @param {{path: string, value: any, set: (value: any) => void, errors: import("../documents").Field[]}} props */
 function Dimension({ path, value, set, errors }) {
   const list = Array.isArray(value) || Array.isArray(value?.values), values = Array.isArray(value) ? value : value?.values ?? [], range = list ? {} : value ?? {};
-  const number = (/** @type {string} */ name, /** @type {string} */ label) => html`<label>${label} <input type="text" inputmode="decimal" size="8" value=${range[name] ?? ""} aria-label=${`${label} of ${path}`}
+  const number = (/** @type {string} */ name, /** @type {string} */ label) => html`<label>${label} <input type="text" inputmode="decimal" class="short" value=${range[name] ?? ""} aria-label=${`${label} of ${path}`}
     onChange=${(/** @type {any} */ e) => { const given = typed(e.target.value, true), { [name]: _, ...rest } = range; set(given === undefined ? rest : { ...rest, [name]: given }); }} /></label>`;
   return html`<fieldset class=${`dimension ${errors.length ? "wrong" : ""}`}><legend><code>${path}</code></legend>
     <div class="row"><select aria-label=${`How ${path} varies`} value=${list ? "values" : "range"} onChange=${(/** @type {any} */ e) => set(e.target.value === "values" ? { values: [range.low, range.high].filter((v) => v !== undefined) } : { low: Number(values[0]) || 0.001, high: Number(values[values.length - 1]) || 0.1, log: true, grid: 3 })}>
