@@ -179,13 +179,42 @@ class Client:
         found = self._json("GET", f"/v1/trials/{_quoted(trial_id)}/metrics", parameters={"keys": list(keys)})
         return list(found["points"])
 
+    def weights(self, trial_id: str, which: Literal["best", "last"] = "best") -> bytes:
+        """Return the parameters of a trial's best or last checkpoint, as the content of a safetensors file.
+
+        Raises:
+            ApiError: With status 404 if there is no such checkpoint, and 410 if it was removed.
+        """
+        parameters = {"which": which, "download": 1}
+        return self._send("GET", f"/v1/trials/{_quoted(trial_id)}/checkpoint", parameters=parameters).content
+
     def logs(self, trial_id: str) -> Json:
         """Return a trial's history: its attempts, why each of them ended, and its events."""
         return self._json("GET", f"/v1/trials/{_quoted(trial_id)}/logs")
 
-    def report(self, sweep_id: str) -> Json:
-        """Return a sweep's 20 best trials, and its trials' objectives by number of reflectors and margin."""
-        return self._json("GET", f"/v1/sweeps/{_quoted(sweep_id)}/report")
+    def report(self, sweep_id: str, include: Sequence[str] = (), trial: int | None = None) -> Json:
+        """Return a sweep's 20 best trials, its trials' objectives by reflectors and margin, and further parts.
+
+        Args:
+            sweep_id: The sweep.
+            include: The further parts: ``importance``, ``learning_curves``, ``best_so_far``, ``parallel_coordinates``,
+                ``pareto``, ``diagnostics``. The others are None.
+            trial: The number of the trial whose ``diagnostics`` are returned; None for the best one.
+        """
+        parameters: Json = {"include": list(include)} | ({} if trial is None else {"trial": trial})
+        return self._json("GET", f"/v1/sweeps/{_quoted(sweep_id)}/report", parameters=parameters)
+
+    def report_file(self, sweep_id: str, name: str, trial: int | None = None) -> bytes:
+        """Return a file of a sweep's report.
+
+        Args:
+            sweep_id: The sweep.
+            name: ``report.html``, ``trials.csv``, ``optuna.db``, or a figure, such as ``figures/importance.svg``.
+            trial: The number of the trial that ``figures/spectrum`` or ``figures/gradients`` shows; None for the best.
+        """
+        path = "/".join(_quoted(part) for part in name.split("/"))
+        parameters = None if trial is None else {"trial": trial}
+        return self._send("GET", f"/v1/sweeps/{_quoted(sweep_id)}/{path}", parameters=parameters).content
 
     def points(self, sweep_id: str, limit: int | None = None) -> Iterator[Json]:
         """Yield the points of a sweep, the best first: its settings, each with the spread of its repeats.

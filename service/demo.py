@@ -137,9 +137,11 @@ def _wait_projected(stack: Stack, sweep_id: str) -> dict[str, Any]:
         StackError: This has not happened after ``PROJECTION_SECONDS``.
     """
     until = time.monotonic() + PROJECTION_SECONDS
-    query = {"experiment_ids": ["1"], "filter": f"tags.`spectral.sweep_id` = '{sweep_id}'", "max_results": 1000}
+    query: dict[str, Any] = {"filter": f"tags.`spectral.sweep_id` = '{sweep_id}'", "max_results": 1000}
     with http_client(stack.mlflow_url, timeout=30) as http:
         while time.monotonic() < until:
+            known = http.post("/api/2.0/mlflow/experiments/search", json={"max_results": 1000}).json()
+            query["experiment_ids"] = [experiment["experiment_id"] for experiment in known.get("experiments", [])]
             found = http.post("/api/2.0/mlflow/runs/search", json=query).json()
             for run in found.get("runs", []):
                 tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}

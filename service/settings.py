@@ -107,6 +107,7 @@ class ControllerSettings(StoreSettings):
     """The settings of the controller: ``python -m service.controller``."""
 
     mlflow_url: str = Field("http://127.0.0.1:5000", description="MLflow tracking server, as the controller reaches it")
+    public_url: str | None = Field(None, description="the service's page as a browser reaches it; for links in MLflow")
     ray_address: str = Field(
         "auto", pattern=ADDRESS, description="address of the Ray cluster's GCS, host:port, or auto"
     )

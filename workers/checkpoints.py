@@ -259,11 +259,23 @@ def read(folder: Path, *, model_only: bool = False) -> Checkpoint:
 
 
 def _tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
-    content = read_verified(folder, manifest, name)
+    return tensors_of(read_verified(folder, manifest, name), str(folder / name))
+
+
+def tensors_of(content: bytes, name: str) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint's file by the names that this release gives them.
+
+    Args:
+        content: The content of the file.
+        name: What it is called in messages.
+
+    Raises:
+        CheckpointInvalid: It is not a file of safetensors.
+    """
     try:
         found = load_tensors(content)
     except Exception as error:  # the library raises errors of many kinds for a file that is not one of its own
-        raise CheckpointInvalid(f"{folder / name} is not a file of safetensors: {error}") from error
+        raise CheckpointInvalid(f"{name} is not a file of safetensors: {error}") from error
     return {_OLD_NAME.sub(r"\1layers.svd.", key): tensor for key, tensor in found.items()}
 
 

@@ -79,6 +79,10 @@ class OtherSweep(ValueError):
     """The directory for a sweep's results already holds the results of another sweep."""
 
 
+class NoPlainForm(ValueError):
+    """A trained network cannot be written with the modules of torch alone, or not in the format that was asked for."""
+
+
 class NoGpu(RuntimeError):
     """A GPU was requested, but torch finds none that it can use on this node."""
 

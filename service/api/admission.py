@@ -7,6 +7,7 @@ by a writer: blocked writers take neither all threads nor all connections.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,17 +17,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api import security_headers
 from service.api.problems import Refused, busy, refusal
 
-READERS, WRITERS = 3, 2
-"""How many requests of either kind one process works on at once; each may hold a thread and a connection.
+READERS, WRITERS, REPORTERS = 3, 2, 1
+"""How many requests of each kind one process works on at once; each may hold a thread and a connection.
 
 More would not be faster: Python runs one thread at a time, and threads that take turns cost time of their own.
 """
 MLFLOW_REQUESTS, MAX_WAITING_FOR_MLFLOW = 12, 60
 """How many requests to MLflow one process hands on at once, apart from the others: MLflow may be slow, or hang."""
-MAX_WAITING_READS, MAX_WAITING_WRITES = 200, 60
-"""How many more of either kind may wait for their turn in one process."""
-WAIT_SECONDS = 5.0
-"""How long a request may wait for its turn."""
+MAX_WAITING_READS, MAX_WAITING_WRITES, MAX_WAITING_REPORTS = 200, 60, 20
+"""How many more of each kind may wait for their turn in one process."""
+WAIT_SECONDS, REPORT_WAIT_SECONDS = 5.0, 30.0
+"""How long a request may wait for its turn, and one for a report, which takes longer."""
 BODY_SECONDS = 30.0
 """How long a client may take to send a body."""
 MAX_HELD_BYTES = 64_000_000
@@ -35,6 +36,8 @@ MAX_HEAD_BYTES = 32 * 1024
 """The most bytes of a request's path, query and headers."""
 MLFLOW = "/mlflow/"
 """What begins so goes on to MLflow, and writes nothing to our database."""
+REPORTS = re.compile(r"/v1/sweeps/[^/]+/(?:figures/.*|report\.html|trials\.csv|optuna\.db)")
+"""Paths whose answers take seconds of computing, and so have a row of their own; so has a report with further parts."""
 ALWAYS_OPEN = ("/health/live", "/health/ready")
 """Paths that are answered however many requests are waiting."""
 
@@ -45,18 +48,20 @@ class Turns:
     Args:
         at_once: How many may be inside at a time.
         waiting: How many may wait.
+        seconds: How long one may wait.
     """
 
-    def __init__(self, at_once: int, waiting: int) -> None:
+    def __init__(self, at_once: int, waiting: int, seconds: float | None = None) -> None:
         self._turn, self._left = asyncio.Semaphore(at_once), at_once + waiting
+        self._seconds = seconds
 
     async def enter(self) -> None:
-        """Wait for the turn; raise Refused (503) if too many wait, or if it has not come after ``WAIT_SECONDS``."""
+        """Wait for the turn; raise Refused (503) if too many wait, or if it has not come in time."""
         if self._left <= 0:
             raise busy()
         self._left -= 1
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(WAIT_SECONDS if self._seconds is None else self._seconds):
                 await self._turn.acquire()
         except TimeoutError:
             self._left += 1
@@ -72,7 +77,7 @@ class Turns:
 
 
 class Admission:
-    """ASGI middleware that admits requests in three rows: for reads, for what may write, and for MLflow.
+    """ASGI middleware that admits requests in four rows: for reads, for what may write, for reports, and for MLflow.
 
     A body is received whole before its request is counted, so that slow senders keep nobody out. A request gives its
     place back when its answer begins, so that an open event stream takes none.
@@ -82,6 +87,7 @@ class Admission:
         self._app, self._most = app, max_body_bytes
         self._reads = Turns(READERS, MAX_WAITING_READS)
         self._writes = Turns(WRITERS, MAX_WAITING_WRITES)
+        self._reports = Turns(REPORTERS, MAX_WAITING_REPORTS, REPORT_WAIT_SECONDS)
         self._mlflow = Turns(MLFLOW_REQUESTS, MAX_WAITING_FOR_MLFLOW)
         self._held = 0
 
@@ -119,6 +125,8 @@ class Admission:
     def _turns(self, scope: Scope) -> Turns:
         if scope["path"].startswith(MLFLOW):
             return self._mlflow
+        if REPORTS.fullmatch(scope["path"]) or (scope["path"].endswith("/report") and scope["query_string"]):
+            return self._reports
         return self._reads if scope["method"] in ("GET", "HEAD", "OPTIONS") else self._writes
 
     @contextmanager

@@ -24,6 +24,7 @@ from service.api import (
     points,
     problems,
     prometheus,
+    report_files,
     route_rules,
     sweeps,
     trials,
@@ -40,7 +41,7 @@ from workers.spec.sweep import SweepSpec
 SUMMARY = "Sweeps of Spectral-RNNs over reflector count and singular-value margin."
 PATIENCE_SECONDS = 2.0
 """How long a request waits for a lock or a connection of the database before it is answered with 503."""
-CONNECTIONS = admission.READERS + admission.WRITERS + 8
+CONNECTIONS = admission.READERS + admission.WRITERS + admission.REPORTERS + 8
 """The most connections of one process: those of admitted requests, and some for event streams and probes."""
 
 
@@ -77,6 +78,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         sweeps,
         curves,
         points,
+        report_files,
         events,
         trials,
         catalogue,

@@ -12,7 +12,7 @@ from service.api import presenters, schemas
 from service.api.answers import answer
 from service.api.deps import Ctx, SweepId
 from service.api.strict_query import Known
-from service.store import reports, sweeps, trials
+from service.store import reports, sweep_record, sweeps, trials
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 
@@ -36,8 +36,8 @@ class CurveQuery(BaseModel):
 def get_curves(sweep_id: SweepId, context: Ctx, query: Annotated[CurveQuery, Query()]) -> Response:
     """Return one metric of several trials over their training, each with about ``points`` points.
 
-    Numbers that the sweep has no trial of are ignored. A curve has its first and its last report, and others evenly
-    spread between them.
+    Numbers that the sweep has no trial of are ignored. A curve has its first and its last report, and evenly spaced
+    ones between them.
     """
     with context.database.read() as session:
         row = sweeps.get(session, sweep_id)
@@ -45,9 +45,9 @@ def get_curves(sweep_id: SweepId, context: Ctx, query: Annotated[CurveQuery, Que
         if not wanted:
             best = trials.ranked(session, sweep_id, presenters.direction(row), limit=query.best)
             wanted = dict.fromkeys(trial.number for trial in best)
-        ids = {number: trials.id_of(sweep_id, number) for number in wanted}
+        numbers = {trials.id_of(sweep_id, number): number for number in wanted}
         metric = query.metric or row.metric
-        found = reports.thinned_curves(session, list(ids.values()), metric, query.points)
-        names = reports.metric_names(session, next(iter(ids.values()))) if ids else []
-    curves = [{"number": number, "points": found[own]} for number, own in ids.items() if own in found]
+        found = dict(sweep_record.thinned_curves(session, numbers, metric, query.points))
+        names = reports.metric_names(session, next(iter(numbers))) if numbers else []
+    curves = [{"number": number, "points": found[number]} for number in wanted if number in found]
     return answer({"sweep_id": sweep_id, "metric": metric, "metrics": names, "curves": curves})

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.api import cursors, dry_run, presenters, report, schemas, sweep_data
+from service.api import cursors, dry_run, presenters, schemas, sweep_data
 from service.api.answers import answer
 from service.api.data_reading import one_reader, read_sweep
 from service.api.deps import Ctx, SweepId, Who
@@ -129,14 +129,6 @@ def _by_objective(session: Session, sweep: Sweep, query: TrialListing) -> tuple[
     after = cursors.decode(query.cursor, (int, float, type(None)), int) if query.cursor else None
     rows = trials.ranked(session, sweep.id, presenters.direction(sweep), query.state, query.limit, after)
     return rows, cursors.encode(*trial_order.position(rows[-1])) if rows else None
-
-
-@router.get("/{sweep_id}/report", response_model=schemas.SweepReport)
-def get_report(sweep_id: SweepId, context: Ctx) -> Response:
-    """Return the sweep's 20 best trials, and its trials' objectives by number of reflectors and margin."""
-    with context.database.read() as session:
-        shown = report.of(session, sweeps.get(session, sweep_id))
-    return answer(shown)
 
 
 @router.get("/{sweep_id}/data")

@@ -8,10 +8,9 @@ from fastapi import APIRouter, Path, Query
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from service.api import checkpoint_files, presenters, schemas
+from service.api import checkpoint_files, model_snippet, presenters, schemas
 from service.api.answers import answer
 from service.api.deps import Ctx, TrialId, Who
-from service.api.model_snippet import model_snippet
 from service.api.strict_query import Known
 from service.api.times import rfc3339
 from service.states import SWEEP_ENDED, TRIAL_ENDED
@@ -107,10 +106,16 @@ def get_model(trial_id: TrialId, context: Ctx) -> schemas.ModelView:
         if run is None or run.deleted or run.lacks or not _is_logged(session, row):
             raise NotFound("model of trial", trial_id, _why_no_model(row, run))
         spec = SweepSpec.model_validate(sweeps.get(session, row.sweep_id).spec)
-    uri, url = f"runs:/{run.run_id}/model", presenters.mlflow_url(context.settings, run)
-    own = plan_trial(spec, row.number, row.params).require_spec()
-    snippet = model_snippet(context.settings.mlflow_public_url, uri, own)
-    return schemas.ModelView(trial_id=trial_id, uri=uri, mlflow_url=url, snippet=snippet)
+    # releases up to 0.2 gave every model the name "model"
+    uri = f"models:/{run.model_id}" if run.model_id else f"runs:/{run.run_id}/model"
+    server, own = context.settings.mlflow_public_url, plan_trial(spec, row.number, row.params).require_spec()
+    return schemas.ModelView(
+        trial_id=trial_id,
+        uri=uri,
+        mlflow_url=presenters.mlflow_url(context.settings, run),
+        snippet=model_snippet.with_mlflow(server, uri, own),
+        torch_snippet=model_snippet.with_torch(server, run.run_id, own),
+    )
 
 
 def _is_logged(session: Session, trial: Trial) -> bool:

@@ -12,7 +12,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli import audit, catalogue_commands, commands, data, errors, point_commands, token, trial_commands
+from service.cli import (
+    audit,
+    catalogue_commands,
+    commands,
+    data,
+    errors,
+    export,
+    point_commands,
+    report,
+    token,
+    trial_commands,
+)
 from service.cli.commands import FileArgument, SetOption
 from spectral_rnn_service import installed_version
 
@@ -117,6 +128,8 @@ app.command("open")(catalogue_commands.open_page)
 app.add_typer(data.app, name="data")
 app.add_typer(token.app, name="token")
 app.command()(audit.audit)
+app.command()(export.export)
+app.command()(report.report)
 
 
 @app.command()

@@ -13,6 +13,8 @@ from service.client import Client
 
 PATIENCE_SECONDS = 1.0
 """For how many seconds a command repeats a call to a service that does not answer or answers 503."""
+TIMEOUT_SECONDS = 30.0
+"""How long a command waits for the answer to one call, unless it says otherwise."""
 HERE = "http://127.0.0.1:8000"
 
 UrlOption = Annotated[str, typer.Option("--url", envvar="SPECTRAL_URL", help="Address of the service.")]
@@ -25,6 +27,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON as the serv
 console = Console(highlight=False)
 
 
-def connect(url: str, token_file: Path | None) -> Client:
-    """Return a client of the service at an address, which repeats a call for ``PATIENCE_SECONDS``."""
-    return Client(url, token=token_to_send(file=token_file), patience=PATIENCE_SECONDS)
+def connect(url: str, token_file: Path | None, timeout: float = TIMEOUT_SECONDS) -> Client:
+    """Return a client of the service at an address, which repeats a call for ``PATIENCE_SECONDS``.
+
+    Args:
+        url: The address of the service.
+        token_file: The file with the token, if one was given.
+        timeout: For how many seconds a single call waits for its answer.
+    """
+    return Client(url, token=token_to_send(file=token_file), patience=PATIENCE_SECONDS, timeout=timeout)

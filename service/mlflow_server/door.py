@@ -21,6 +21,9 @@ NOT_SERVED = (
     *("/gateway", "/ajax-api/2.0/mlflow/gateway-proxy", "/ajax-api/3.0/mlflow/gateway"),
 )
 """What MLflow can do beside its work here, and what would let its users run programs on the server or call others."""
+NO_GATEWAY = "/ajax-api/2.0/mlflow/gateway-proxy"
+"""What MLflow's page asks for the list of a gateway's endpoints. It gets an empty one, as from an MLflow without one:
+it shows every refusal to its users."""
 READING = ("GET", "HEAD", "OPTIONS")
 FOREIGN_SITES = ("cross-site", "same-site")
 """What a browser says of a request that a page of another server makes."""
@@ -51,6 +54,8 @@ class Door:
             return None
         if self._secret and not self._shows_secret(headers):
             return _refused(HTTPStatus.UNAUTHORIZED, "this MLflow is reached through the service, under /mlflow/")
+        if path == NO_GATEWAY and scope["method"] in READING:
+            return JSONResponse({"endpoints": []})
         if any(path == root or path.startswith(f"{root}/") for root in NOT_SERVED):
             return _refused(HTTPStatus.NOT_FOUND, f"{path} is not offered by this MLflow")
         if scope["method"] not in READING and _is_foreign(headers):

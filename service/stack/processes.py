@@ -132,6 +132,7 @@ def environment(layout: Layout) -> dict[str, str]:
         "SPECTRAL_DATABASE_URL": layout.database_url,
         "SPECTRAL_AUTH": layout.auth,
         "SPECTRAL_MLFLOW_PUBLIC_URL": layout.mlflow_public_url,
+        "SPECTRAL_PUBLIC_URL": layout.url,
     }
 
 

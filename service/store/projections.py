@@ -103,6 +103,11 @@ def note_lack(session: Session, subject_id: str, lacks: str | None) -> None:
     session.execute(update(Projection).where(Projection.subject_id == subject_id).values(lacks=lacks))
 
 
+def note_model(session: Session, subject_id: str, model_id: str) -> None:
+    """Store which logged model in MLflow is that of a trial's best checkpoint. Do nothing if the trial has no row."""
+    session.execute(update(Projection).where(Projection.subject_id == subject_id).values(model_id=model_id))
+
+
 def lacking(session: Session, since: float) -> dict[str, str]:
     """Return what MLflow lacks, by the id of the sweep or trial.
 

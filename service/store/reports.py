@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -56,26 +55,18 @@ def metric_names(session: Session, trial_id: str, limit: int = 200) -> list[str]
     return sorted({name for values in session.scalars(query) for name in values})
 
 
-def thinned_curves(session: Session, trial_ids: Sequence[str], metric: str, most: int) -> dict[str, Curve]:
-    """Return the curve of one metric of each of several trials, by the trial's id, with about ``most`` points each.
-
-    The first and the last report stay, and between them those that are evenly spread; only the metric is read of each
-    report. Steps without the metric are left out, and so are trials that have it at no step.
-    """
-    value = TrialReport.values[metric].as_float()
-    query = select(TrialReport.trial_id, TrialReport.step, value).where(TrialReport.trial_id.in_(trial_ids))
-    found = session.execute(query.order_by(TrialReport.trial_id, TrialReport.step))
-    curves = {
-        trial_id: [(step, float(number)) for _, step, number in points if number is not None]
-        for trial_id, points in groupby(found, key=lambda row: row[0])
-    }
-    return {trial_id: list(_spread(curve, most)) for trial_id, curve in curves.items() if curve}
+def at_steps(session: Session, trial_id: str, steps: Collection[int]) -> list[TrialReport]:
+    """Return a trial's reports at some steps, in order of step; steps without a report are left out."""
+    query = select(TrialReport).where(TrialReport.trial_id == trial_id, TrialReport.step.in_(steps))
+    return list(session.scalars(query.order_by(TrialReport.step)))
 
 
-def _spread(curve: Curve, most: int) -> Iterator[tuple[int, float]]:
-    """Yield about ``most`` points of a curve, evenly spread by their place, with its first and its last point."""
-    last = len(curve) - 1
-    yield from curve if last < most else (curve[round(place * last / (most - 1))] for place in range(most))
+def of_checkpoints(session: Session, trial_id: str, steps: Collection[int]) -> list[TrialReport]:
+    """Return a trial's reports at some steps, and its last one, in order of step; unknown steps are left out."""
+    found = {report.step: report for report in at_steps(session, trial_id, steps)}
+    query = select(TrialReport).where(TrialReport.trial_id == trial_id)
+    last = session.scalar(query.order_by(TrialReport.step.desc()).limit(1))
+    return list((found | ({last.step: last} if last else {})).values())
 
 
 def curves(session: Session, trial_ids: Iterable[str], metric: str) -> dict[str, Curve]:

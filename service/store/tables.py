@@ -257,6 +257,8 @@ class Projection(Base):
         subject_id: The id of the sweep or trial.
         deleted: Whether the run was deleted in MLflow and not restored there. Nothing is written to such a run.
         lacks: What MLflow lacks of the sweep or trial, and why, for a person to read; None if it lacks nothing.
+        model_id: The logged model of a trial's best checkpoint; None if there is none, or if a release up to 0.2 logged
+            it, which gave it the name ``model``.
     """
 
     __tablename__ = "projections"
@@ -274,6 +276,7 @@ class Projection(Base):
     run_id: Mapped[str] = mapped_column(String(64))
     deleted: Mapped[bool] = mapped_column(default=False, server_default=false())
     lacks: Mapped[str | None] = mapped_column(Text)
+    model_id: Mapped[str | None] = mapped_column(String(64))
 
 
 class Webhook(Base):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,35 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from service.tracking.checkpoint_check import CHECKPOINT_FILES
 from service.tracking.mlflow_experiments import MISSING
-from service.tracking.mlflow_runs import SWEEP_TAG
+from service.tracking.mlflow_runs import SWEEP_TAG, TRIAL_TAG, VALUE_LENGTH
 from service.tracking.model_package import model_package
 from workers.spec.trial import TrialSpec
 
 PYFUNC_FILE = Path(__file__).with_name("pyfunc_model.py")
 CODE_ARCHIVE = "code.zip"
-NAME = "model"
 CHECKPOINT_TAG = "spectral.checkpoint"
-"""The tag of a logged model with the name of the checkpoint's folder. Models of other programs do not have it."""
+"""The tag of a logged model with the name of the checkpoint's folder, and with the form of the model behind it if it is
+another one than ours. Models of other programs do not have it."""
+STEP_TAG = "spectral.step"
+
+Save = Callable[[Path, Model], None]
+"""Saves a model to a folder that does not exist yet, with the given metadata."""
 
 _saving = threading.Lock()
 """Held while a model is saved: MLflow then runs the model's code, and keeps the result in a global variable."""
 
 
 def log_model(
-    client: mlflow.MlflowClient, run: Run, spec: TrialSpec, checkpoint: Path, params: Mapping[str, Any]
+    client: mlflow.MlflowClient,
+    run: Run,
+    spec: TrialSpec,
+    checkpoint: Path,
+    params: Mapping[str, Any],
+    *,
+    name: str,
+    step: int,
 ) -> str:
-    """Log the model in a checkpoint folder to a run, as ``runs:/ID/model``.
+    """Log the model in a checkpoint folder to a run.
 
     A model that an earlier call has made for the run is completed, if it has to be, and no other one is made: the reply
     to that call may have been lost, or the process may have ended after it.
@@ -52,20 +63,43 @@ def log_model(
         spec: What the trial trained.
         checkpoint: The folder with ``manifest.json`` and ``model.safetensors``.
         params: Parameters to show beside the model in MLflow; each value is written as text.
+        name: What the model is called.
+        step: The step of the checkpoint.
 
     Returns:
         The id of the logged model.
     """
-    tags = {CHECKPOINT_TAG: checkpoint.name}
-    tags |= {SWEEP_TAG: run.data.tags[SWEEP_TAG]} if SWEEP_TAG in run.data.tags else {}
-    logged = _made_before(client, run)
+
+    def save(folder: Path, metadata: Model) -> None:
+        _save(folder, metadata, spec, checkpoint)
+
+    return log_saved(client, run, checkpoint.name, save, params, name=name, step=step)
+
+
+def log_saved(
+    client: mlflow.MlflowClient, run: Run, mark: str, save: Save, params: Mapping[str, Any], *, name: str, step: int
+) -> str:
+    """Log a model to a run, as ``log_model`` does, and return its id.
+
+    Args:
+        client: The client of the MLflow server that holds the run.
+        run: The trial's run.
+        mark: What tells the model from others of the run; the value of its ``CHECKPOINT_TAG``.
+        save: Saves the model.
+        params: Parameters to show beside the model in MLflow; each value is written as text.
+        name: What the model is called.
+        step: The step of the checkpoint.
+    """
+    tags = {CHECKPOINT_TAG: mark, STEP_TAG: str(step)}
+    tags |= {key: run.data.tags[key] for key in (SWEEP_TAG, TRIAL_TAG) if key in run.data.tags}
+    logged = _made_before(client, run, mark)
     if logged is None:
-        texts = {key: str(value) for key, value in params.items()}
-        logged = client.create_logged_model(run.info.experiment_id, NAME, run.info.run_id, tags, texts)
+        texts = {key: str(value)[:VALUE_LENGTH] for key, value in params.items()}
+        logged = client.create_logged_model(run.info.experiment_id, name, run.info.run_id, tags, texts)
     elif logged.status == LoggedModelStatus.READY and client.list_logged_model_artifacts(logged.model_id):
         return str(logged.model_id)
     try:
-        _fill(client, run, spec, checkpoint, logged)
+        _fill(client, run, save, logged, step)
     except Exception:
         # a model without files would be shown for ever, and a further attempt makes another one
         with suppress(Exception):
@@ -98,19 +132,19 @@ def of_sweep(client: mlflow.MlflowClient, experiment_ids: Sequence[str], sweep_i
             return found
 
 
-def _made_before(client: mlflow.MlflowClient, run: Run) -> LoggedModel | None:
-    """Return the first model that ``log_model`` made for a run; None if there is none that was not deleted."""
-    query = f"source_run_id = '{run.info.run_id}' AND name = '{NAME}'"
+def _made_before(client: mlflow.MlflowClient, run: Run, mark: str) -> LoggedModel | None:
+    """Return the first model that was made for a run with this mark; None if there is none that was not deleted."""
+    query = f"source_run_id = '{run.info.run_id}' AND tags.`{CHECKPOINT_TAG}` = '{mark}'"
     oldest_first = [{"field_name": "creation_timestamp", "ascending": True}]
     found = client.search_logged_models([run.info.experiment_id], query, order_by=oldest_first)
-    return next((model for model in found if CHECKPOINT_TAG in model.tags), None)
+    return next(iter(found), None)
 
 
-def _fill(client: mlflow.MlflowClient, run: Run, spec: TrialSpec, checkpoint: Path, logged: LoggedModel) -> None:
+def _fill(client: mlflow.MlflowClient, run: Run, save: Save, logged: LoggedModel, step: int) -> None:
     """Upload the files of a new logged model, and mark it as ready."""
     outputs = run.outputs.model_outputs if run.outputs else []
     if logged.model_id not in {output.model_id for output in outputs}:  # MLflow refuses it a second time
-        client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=step)])
     metadata = Model(
         artifact_path=logged.artifact_location,
         model_uuid=logged.model_id,
@@ -120,7 +154,7 @@ def _fill(client: mlflow.MlflowClient, run: Run, spec: TrialSpec, checkpoint: Pa
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "model")
         with _saving:
-            _save(folder, metadata, spec, checkpoint)
+            save(folder, metadata)
         repository = get_artifact_repository(logged.artifact_location, client.tracking_uri)
         repository.log_artifacts(str(folder))  # type: ignore[no-untyped-call]
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Experiment, LifecycleStage
 
-EXPERIMENT = "spectral"
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Makes MLflow's page open the experiment at its training runs; without it, the page guesses."""
+EARLIER = "spectral"
+"""The experiment of all sweeps that releases up to 0.2 began."""
+OURS = "spectral.sweeps"
+"""The tag of an experiment in which sweeps of this service have begun."""
+TAGS = {"mlflow.experimentKind": "custom_model_development", OURS: "true"}
+"""The tags of such an experiment. The first makes MLflow's page open it at its training runs; else the page guesses."""
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 """MLflow's error code for a run, an experiment or a model that it does not have."""
 TAKEN = "RESOURCE_ALREADY_EXISTS"
@@ -52,26 +55,40 @@ class Experiments:
         found = self.get(experiment_id)
         return found is not None and not is_deleted(found)
 
-    def named(self) -> Experiment:
-        """Return the experiment of new sweeps, named ``EXPERIMENT``. It may be in MLflow's trash.
-
-        It is created if MLflow has none of this name.
-        """
-        found = self._client.get_experiment_by_name(EXPERIMENT)
+    def named(self, name: str) -> Experiment:
+        """Return the experiment of this name, which may be in MLflow's trash. It is created if MLflow has none."""
+        found = self._client.get_experiment_by_name(name)
         if found is None:
-            return self._create()
+            return self._create(name)
         if not is_deleted(found):
-            for key, value in KIND.items():
+            for key, value in TAGS.items():
                 if key not in found.tags:
                     self._client.set_experiment_tag(found.experiment_id, key, value)
         return found
 
-    def _create(self) -> Experiment:
+    def of_earlier_releases(self) -> Experiment | None:
+        """Return the experiment of sweeps that an earlier release began; None if MLflow has none, or in its trash."""
+        found = self._client.get_experiment_by_name(EARLIER)
+        return None if found is None or is_deleted(found) else found
+
+    def ours(self) -> list[str]:
+        """Return the ids of all experiments in which sweeps of this service have begun, without those in the trash."""
+        earlier = self.of_earlier_releases()
+        found = {earlier.experiment_id} if earlier else set()
+        token: str | None = None
+        while True:
+            page = self._client.search_experiments(filter_string=f"tags.`{OURS}` = 'true'", page_token=token)
+            found |= {experiment.experiment_id for experiment in page}
+            token = page.token
+            if not token:
+                return sorted(found)
+
+    def _create(self, name: str) -> Experiment:
         try:
-            return self._client.get_experiment(self._client.create_experiment(EXPERIMENT, tags=KIND))
+            return self._client.get_experiment(self._client.create_experiment(name, tags=TAGS))
         except MlflowException as error:
             # another controller made it at this moment, or an earlier call whose reply was lost
-            found = self._client.get_experiment_by_name(EXPERIMENT) if error.error_code == TAKEN else None
+            found = self._client.get_experiment_by_name(name) if error.error_code == TAKEN else None
             if found is None:
                 raise
             return found

@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mlflow import MlflowClient, MlflowException
-from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import DatasetInput, LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from service.tracking.mlflow_experiments import MISSING, ExperimentDeleted, Experiments
 
+
+class RunFields(NamedTuple):
+    """The name of a run, its tags and parameters by name, and the data sets that are its inputs."""
+
+    name: str
+    tags: Mapping[str, str]
+    params: Mapping[str, Any]
+    inputs: Sequence[DatasetInput] = ()
+
+
 T = TypeVar("T")
 
 SWEEP_TAG, TRIAL_TAG, MODEL_TAG = "spectral.sweep_id", "spectral.trial_id", "spectral.model_id"
+MODELS_TAG = "spectral.models"
+"""The tag of a trial's run with the logged model of each of its checkpoints, as ``FOLDER=MODEL``, with spaces."""
 BATCH = 1_000
 """The largest number of metrics in one call to MLflow, which is MLflow's own limit."""
 PARAM_BATCH = 100
@@ -71,13 +83,15 @@ class TaggedRun:
 
     Attributes:
         run_id: Its id.
+        experiment_id: Its experiment.
         deleted: Whether it is in MLflow's trash.
-        model_id: The logged model that it names in its tag ``MODEL_TAG``; None if it names none.
+        model_ids: The logged models that it names in its tags ``MODEL_TAG`` and ``MODELS_TAG``.
     """
 
     run_id: str
+    experiment_id: str
     deleted: bool
-    model_id: str | None = None
+    model_ids: frozenset[str] = frozenset()
 
 
 class Runs:
@@ -87,14 +101,17 @@ class Runs:
 
     Args:
         url: The address of the MLflow server.
+        page: The address of the service's page, for links; None if it is not known.
 
     Attributes:
         client: The client of the server.
         experiments: The server's experiments.
+        page: The address of the service's page, without a slash at its end; None if it is not known.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, page: str | None = None) -> None:
         self.client = MlflowClient(url)
+        self.page = page.rstrip("/") if page else None
         self.experiments = Experiments(self.client)
 
     def of_sweep(self, experiment_ids: Sequence[str], sweep_id: str) -> dict[str, list[TaggedRun]]:
@@ -111,7 +128,9 @@ class Runs:
                 list(experiment_ids), query, ViewType.ALL, max_results=SEARCHED, page_token=token
             )
             for run in page:
-                tagged = TaggedRun(run.info.run_id, _is_deleted(run), run.data.tags.get(MODEL_TAG))
+                models = {run.data.tags.get(MODEL_TAG, ""), *models_of(run).values()} - {""}
+                info = run.info
+                tagged = TaggedRun(info.run_id, info.experiment_id, _is_deleted(run), frozenset(models))
                 found.setdefault(run.data.tags.get(TRIAL_TAG, sweep_id), []).append(tagged)
             token = page.token
             if not token:
@@ -131,29 +150,31 @@ class Runs:
         view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
         return {run.info.run_id for run in self.client.search_runs(list(experiment_ids), query, view, SEARCHED)}
 
-    def create(
-        self, experiment_id: str, name: str, at: float, tags: Mapping[str, str], params: Mapping[str, Any]
-    ) -> str:
-        """Create a run with its parameters and return its id; ``at`` is its start in seconds since 1970.
+    def create(self, experiment_id: str, at: float, fields: RunFields) -> str:
+        """Create a run and return its id; ``at`` is its start in seconds since 1970.
 
         Raises:
             ExperimentDeleted: If the experiment is in MLflow's trash, or MLflow has it no longer.
         """
         try:
-            run = self.client.create_run(experiment_id, start_time=millis(at), tags=dict(tags), run_name=name)
+            run = self.client.create_run(
+                experiment_id, start_time=millis(at), tags=dict(fields.tags), run_name=fields.name
+            )
         except MlflowException as error:
             if not self.experiments.is_active(experiment_id):
                 raise ExperimentDeleted(experiment_id) from error
             raise
         run_id: str = run.info.run_id
-        self._set_params(run_id, params)
+        self._set_params(run_id, fields.params)
+        self.log_inputs(run_id, fields.inputs)
         return run_id
 
-    def complete(self, run_id: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
-        """Set a run's tags, and those of the parameters that it does not have: MLflow changes no parameter's value."""
+    def complete(self, run_id: str, fields: RunFields) -> None:
+        """Set a run's tags and inputs, and the parameters that it lacks: MLflow changes no parameter's value."""
         known = self.get(run_id).data.params
-        self._set_params(run_id, {key: value for key, value in params.items() if key not in known})
-        self.log(run_id, [], tags)
+        self._set_params(run_id, {key: value for key, value in fields.params.items() if key not in known})
+        self.log_inputs(run_id, fields.inputs)
+        self.log(run_id, [], fields.tags)
 
     def _set_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Set parameters that a run does not have, each as text of at most ``VALUE_LENGTH`` characters."""
@@ -177,6 +198,26 @@ class Runs:
         for start in range(0, max(len(rows), len(tagged) > 0), BATCH):
             batch = rows[start : start + BATCH]
             self.on(run_id, partial(self.client.log_batch, run_id, batch, tags=tagged if start == 0 else []))
+
+    def log_of_model(self, run_id: str, model_id: str, point: RunMetrics, dataset: tuple[str, str]) -> None:
+        """Log the metrics of one report to a logged model of a run. Repeating a call adds nothing.
+
+        Args:
+            run_id: The run, which has these metrics already.
+            model_id: The logged model.
+            point: The report at the step of the model's checkpoint.
+            dataset: The name and the digest of the data on which they were measured.
+        """
+        step, at, values = point
+        name, digest = dataset
+        rows = [Metric(key, value, millis(at), step, model_id, name, digest, run_id) for key, value in values.items()]
+        for start in range(0, len(rows), BATCH):
+            self.on(run_id, partial(self.client.log_batch, run_id, rows[start : start + BATCH]))
+
+    def log_inputs(self, run_id: str, inputs: Sequence[DatasetInput]) -> None:
+        """Log data sets as inputs of a run. Repeating a call adds nothing."""
+        if inputs:
+            self.on(run_id, partial(self.client.log_inputs, run_id, list(inputs)))
 
     def end(self, run_id: str, state: str, at: float) -> None:
         """End a run.
@@ -216,6 +257,10 @@ class Runs:
         repository = get_artifact_repository(run.info.artifact_uri, self.client.tracking_uri)
         repository.log_artifacts(folder, path)  # type: ignore[no-untyped-call]
 
+    def write_json(self, run_id: str, content: Mapping[str, Any], name: str) -> None:
+        """Write a document to a file of the run's artifacts, replacing the one that is there."""
+        self.on(run_id, partial(self.client.log_dict, run_id, dict(content), name))
+
     def delete_artifacts(self, location: str) -> None:
         """Delete all artifacts at a location, such as that of a run; do nothing if there are none."""
         get_artifact_repository(location, self.client.tracking_uri).delete_artifacts()  # type: ignore[no-untyped-call]
@@ -251,6 +296,17 @@ class Runs:
         if not self.experiments.is_active(run.info.experiment_id):
             raise ExperimentDeleted(run.info.experiment_id)
         raise RunDeleted(run.info.run_id)
+
+
+def models_of(run: Run) -> dict[str, str]:
+    """Return the logged models that a run names in its tag ``MODELS_TAG``, by the name of the checkpoint's folder."""
+    pairs = (pair.partition("=") for pair in run.data.tags.get(MODELS_TAG, "").split())
+    return {folder: model_id for folder, _, model_id in pairs}
+
+
+def models_text(models: Mapping[str, str]) -> str:
+    """Return the value of the tag ``MODELS_TAG`` that ``models_of`` reads."""
+    return " ".join(f"{folder}={model_id}" for folder, model_id in models.items())
 
 
 def _is_deleted(run: Run) -> bool:

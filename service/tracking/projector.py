@@ -70,6 +70,7 @@ class Projector:
 
     def __init__(self, database: Database, settings: ControllerSettings, term: int) -> None:
         self._database, self._url, self._term = database, settings.mlflow_url.rstrip("/"), term
+        self._page = settings.public_url
         self._stop, self._woken = threading.Event(), threading.Event()
         self._reached_at = -NOTE_SECONDS
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
@@ -238,7 +239,7 @@ class Projector:
             mlflow.set_tracking_uri(self._url)
             mlflow.set_registry_uri(self._url)
             logged_models.prepare()
-            self._runs = Runs(self._url)
+            self._runs = Runs(self._url, self._page)
             self._deletions = Deletions(self._database, self._term, self._runs)
         try:
             self._look()

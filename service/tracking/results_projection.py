@@ -1,39 +1,49 @@
-"""Writes an ended sweep's leaderboard and plots to its MLflow run, ends the run, and registers the best model."""
+"""Writes an ended sweep's leaderboard and report to its MLflow run, ends the run, and registers the best model."""
 
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mlflow.entities import Run
+
+from service.store import sweep_record
 from service.store.database import Database
-from service.tracking import diagnostic_plots, logged_models, model_registry, plots, points_artifact, sweep_results
+from service.store.tables import TrialCheckpoint
+from service.tracking import model_registry, plain_models, points_artifact, sweep_results
 from service.tracking.checkpoint_check import problem_of
 from service.tracking.mlflow_runs import MODEL_TAG, RunMetrics, Runs
-from service.tracking.run_fields import trial_params
+from service.tracking.plain_models import PlainFiles
+from service.tracking.report_artifacts import report_files
+from service.tracking.run_names import model_name
 from service.tracking.sweep_results import SweepResults
 from service.tracking.sweep_runs import SweepRuns
+from service.tracking.trial_models import log_models
+from workers.checkpoint_files import folder_name
 
 REGISTERED_TAG = "spectral.registered_run"
 """The tag of a sweep's run with the trial's run whose model was added to the model registry."""
 
 
 def read_and_plot(database: Database, sweep_id: str) -> tuple[SweepResults, dict[str, bytes]]:
-    """Return the results of a sweep, and its plots as PNG files by name; none if no trial has an objective.
+    """Return the results of a sweep, and the files of its report by their paths among the artifacts.
 
     Everything is read from the database, and MLflow is not asked.
     """
     with database.read() as session:
         found = sweep_results.read(session, sweep_id)
-    if not found.scored:
-        return found, {}
-    drawn = {"results.png": plots.results(found), "learning_curves.png": plots.learning_curves(found)}
-    return found, drawn | diagnostic_plots.drawn(found)
+        record = sweep_record.read(session, found.sweep)
+    return found, report_files(sweep_record.analysis_of(database, record))
 
 
 def project_results(
-    runs: Runs, sweep_runs: SweepRuns, end: dict[str, Any], found: SweepResults, drawn: dict[str, bytes]
+    runs: Runs,
+    sweep_runs: SweepRuns,
+    end: dict[str, Any],
+    found: SweepResults,
+    drawn: dict[str, bytes],
+    plain: PlainFiles,
 ) -> str | None:
     """Write the results to the sweep's run, register the model of the best trial, and end the run.
 
@@ -46,7 +56,8 @@ def project_results(
         sweep_runs: The runs of this sweep; those of its trials must be up to date.
         end: The payload of the outbox entry for the sweep's end: ``state``, ``reason`` and ``at``.
         found: The sweep's trials, ranked by the objective.
-        drawn: The plots as PNG files by name; may be empty.
+        drawn: The files of the report by their paths.
+        plain: The network of the best trial without our code, by form; may be empty.
 
     Returns:
         Why the model of the best trial could not be registered; None if it could, or if there is none.
@@ -61,8 +72,10 @@ def project_results(
     if drawn:
         with tempfile.TemporaryDirectory() as folder:
             for name, content in drawn.items():
-                Path(folder, name).write_bytes(content)
-            runs.client.log_artifacts(run_id, folder, "plots")
+                path = Path(folder, name)
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
+            runs.client.log_artifacts(run_id, folder)
     points: list[RunMetrics] = []
     tags: dict[str, str | None] = {"spectral.state": end["state"], "spectral.reason": end["reason"]}
     lacks: str | None = None
@@ -88,12 +101,45 @@ def project_results(
             model_id = runs.get(best_run).data.tags.get(MODEL_TAG)
             if model_id is None and trial.state == "pruned":
                 model_id, lacks = _log_pruned(runs, best_run, found)
+                sweep_runs.note_model(trial.id, model_id)
             if model_id is not None and run.data.tags.get(REGISTERED_TAG) != best_run:
-                lacks = model_registry.register(runs.client, best_run, model_id, found.sweep.name, found.sweep.id)
+                lacks = _register(runs, runs.get(best_run), model_id, found, plain)
                 tags[REGISTERED_TAG] = None if lacks else best_run
     runs.log(run_id, points, tags)
     runs.end(run_id, end["state"], end["at"])
     return lacks
+
+
+def _register(runs: Runs, run: Run, model_id: str, found: SweepResults, plain: PlainFiles) -> str | None:
+    """Register the model of the best trial, and its forms without our code, under the sweep's name.
+
+    Args:
+        runs: The service's runs in MLflow.
+        run: The run of the best trial.
+        model_id: Its model.
+        found: The sweep's results.
+        plain: The forms.
+
+    Returns:
+        Why the model cannot be registered, for a person to read; None if the registry has it.
+    """
+    assert found.best is not None
+    best, sweep, goal = found.best, found.sweep, found.objective
+    step = best.trial.best_step or 0
+    text = f"Trial {best.trial.number} of sweep {sweep.name} ({sweep.id}): {goal.metric} = {best.trial.objective:.6g} "
+    text += f"at step {step}."
+    link = f" See [the sweep]({runs.page}/#{sweep.id})." if runs.page else ""
+    run_id = run.info.run_id
+    lacks = model_registry.register(runs.client, run_id, model_id, sweep.name, sweep.id, text + link)
+    if lacks or best.spec is None:
+        return lacks
+    name = model_name(sweep.name, best.trial.number, step)
+    logged = plain_models.log_plain(runs, run, best.spec, name, folder_name(step), step, plain)
+    for form, own in logged.items():
+        described = f"{text} {plain_models.DESCRIPTIONS[form]}{link}"
+        # that a name is a prompt's, or a form was deleted, costs the model itself nothing
+        model_registry.register(runs.client, run_id, own, f"{sweep.name}-{form}", sweep.id, described, form)
+    return None
 
 
 def _log_pruned(runs: Runs, run_id: str, found: SweepResults) -> tuple[str | None, str | None]:
@@ -103,16 +149,15 @@ def _log_pruned(runs: Runs, run_id: str, found: SweepResults) -> tuple[str | Non
         The id of the logged model, or None; and then why its model cannot be logged, for a person to read.
     """
     assert found.best is not None
-    spec, folder = found.best.spec, found.best_checkpoint
+    trial, spec, folder = found.best.trial, found.best.spec, found.best_checkpoint
     if spec is None or folder is None:
         return None, None
     if problem := problem_of(folder):
         return (
             None,
-            f"its best model is not in the model registry: trial {found.best.trial.number} was pruned; {problem}",
+            f"its best model is not in the model registry: trial {trial.number} was pruned; {problem}",
         )
-    run = runs.get(run_id)
-    log_model = partial(logged_models.log_model, runs.client, run, spec, folder, trial_params(spec))
-    model_id = runs.on(run_id, log_model)
-    runs.log(run_id, [], {MODEL_TAG: model_id})
-    return model_id, None
+    row = TrialCheckpoint(trial_id=trial.id, step=trial.best_step, path=str(folder))
+    tags = log_models(runs, runs.get(run_id), found.sweep, trial, spec, [row], found.best_told)
+    runs.log(run_id, [], tags)
+    return tags.get(MODEL_TAG), None

@@ -17,7 +17,7 @@ from mlflow.entities import LoggedModel, Run, ViewType
 
 from service.tracking import logged_models
 from service.tracking.error_words import broke_off, in_words
-from service.tracking.mlflow_experiments import EXPERIMENT, MISSING
+from service.tracking.mlflow_experiments import MISSING
 from service.tracking.mlflow_runs import MODEL_TAG, SWEEP_TAG, Runs
 
 log = logging.getLogger(__name__)
@@ -35,16 +35,15 @@ def remove_some(runs: Runs, experiment_ids: Sequence[str], sweep_id: str) -> boo
 
     Args:
         runs: The service's runs in MLflow.
-        experiment_ids: The experiments in which the sweep had runs, as far as is known; that of new sweeps is searched
-            too.
+        experiment_ids: The experiments in which the sweep had runs, as far as is known; the others in which sweeps have
+            begun are searched too.
         sweep_id: The sweep.
 
     Raises:
         mlflow.MlflowException: If MLflow refuses a call or does not answer.
     """
-    named = runs.client.get_experiment_by_name(EXPERIMENT)
-    wanted = {*experiment_ids, *([named.experiment_id] if named else [])}
-    searched = [experiment_id for experiment_id in sorted(wanted) if runs.experiments.get(experiment_id) is not None]
+    known = {experiment_id for experiment_id in experiment_ids if runs.experiments.get(experiment_id) is not None}
+    searched = sorted(known.union(runs.experiments.ours()))
     if not searched:
         return False
     query, token = f"tags.`{SWEEP_TAG}` = '{sweep_id}'", None

@@ -11,12 +11,15 @@ from service.states import SWEEP_ENDED
 from service.store import outbox, projections, sweeps, trials
 from service.store.database import Database
 from service.store.tables import OutboxEntry
-from service.tracking import sweep_results
+from service.tracking import plain_models, sweep_results
 from service.tracking.mlflow_experiments import ExperimentDeleted
 from service.tracking.mlflow_runs import RunMissing, Runs
 from service.tracking.results_projection import project_results, read_and_plot
+from service.tracking.sweep_results import SweepResults
 from service.tracking.sweep_runs import SweepRuns
-from service.tracking.trial_projection import project_trial
+from service.tracking.trial_images import DRAWING
+from service.tracking.trial_projection import Projected, TrialProjection
+from workers.spec.expand import objective
 from workers.spec.sweep import SweepSpec
 
 THREADS = 4
@@ -25,6 +28,8 @@ BATCH = 16
 """The number of trials whose entries are removed from the outbox together, once all of them have been written.
 
 A process that ends waits for one batch at most."""
+DOCUMENT = "sweep.json"
+"""The artifact of a sweep's run with the document that was submitted."""
 DELETED = "its run was deleted in MLflow before it had everything; once it is restored there, it gets the rest"
 ALL_DELETED = (
     "all of its runs were deleted in MLflow before they had everything; once they are restored there, they get the rest"
@@ -52,12 +57,12 @@ class SweepProjection:
     def __init__(self, database: Database, term: int, runs: Runs, sweep_id: str) -> None:
         self._database, self._term, self._runs, self._sweep_id = database, term, runs, sweep_id
         with database.read() as session:
-            sweep = sweeps.get(session, sweep_id)
+            self._sweep = sweeps.get(session, sweep_id)
         try:
-            self._spec = SweepSpec.model_validate(sweep.spec)
+            self._spec = SweepSpec.model_validate(self._sweep.spec)
         except ValidationError as error:
             raise InvalidStoredSweep(" ".join(str(error).split())[:300]) from None
-        self._sweep_runs = SweepRuns(database, term, runs, sweep, self._spec)
+        self._sweep_runs = SweepRuns(database, term, runs, self._sweep, self._spec)
 
     def project(self, entries: Sequence[OutboxEntry]) -> None:
         """Write entries to MLflow, and remove them from the outbox.
@@ -90,11 +95,15 @@ class SweepProjection:
         own = by_trial.pop(None, [])
         parent = self._sweep_runs.parent() if own or (by_trial and self._is_open) else None
         end = next((entry.payload for entry in own if entry.kind == "ended"), None)
+        if parent and any(entry.kind == "sweep" for entry in own):
+            self._runs.write_json(parent, self._sweep.spec, DOCUMENT)
         if parent and not end and any(entry.kind == "reopened" for entry in own):
             self._runs.reopen(parent)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="mlflow") as pool:
             # the plots are drawn while MLflow takes the last trials
-            results = pool.submit(read_and_plot, self._database, self._sweep_id) if end else None
+            results = pool.submit(self._read_and_plot) if end else None
+            goal = objective(self._spec)
+            plain = pool.submit(plain_models.of_best, self._database, self._sweep_id, goal.direction) if end else None
             errors: list[BaseException] = []
             for batch in _batches(list(by_trial.values()), BATCH):
                 failed = self._project_trials(pool, batch)
@@ -108,11 +117,15 @@ class SweepProjection:
                 raise next(error for error in errors if not isinstance(error, RunMissing))
             if missing:
                 return  # what is left is written by the next call
-            if results and end:
+            if results and plain and end:
                 self._sweep_runs.remove_duplicates()
-                lacks = project_results(self._runs, self._sweep_runs, end, *results.result())
+                lacks = project_results(self._runs, self._sweep_runs, end, *results.result(), plain.result())
                 self._note_lack(self._sweep_id, lacks)
         self._remove(own)
+
+    def _read_and_plot(self) -> tuple[SweepResults, dict[str, bytes]]:
+        with DRAWING:
+            return read_and_plot(self._database, self._sweep_id)
 
     def _without_deleted(self, entries: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
         """Remove the entries of deleted runs from the outbox, and return the others."""
@@ -133,7 +146,7 @@ class SweepProjection:
         Returns:
             The errors of the trials that failed, after all others have been tried.
         """
-        started: dict[str, Future[str | None]] = {}
+        started: dict[str, Future[Projected]] = {}
         for entries in batch:
             trial_id = entries[0].trial_id
             assert trial_id is not None
@@ -143,13 +156,14 @@ class SweepProjection:
             # runs are created here, one after the other: the threads share no state but MLflow's
             run_id = self._sweep_runs.child(trial, spec)
             if not self._sweep_runs.is_deleted(trial_id):
-                started[trial_id] = pool.submit(project_trial, self._database, self._runs, trial, spec, run_id, entries)
+                projection = TrialProjection(self._database, self._runs, self._sweep, self._spec, trial, spec, run_id)
+                started[trial_id] = pool.submit(projection.project, entries)
         wait(started.values())
         failed = {trial_id: error for trial_id, future in started.items() if (error := future.exception())}
         written = [entry for entries in batch for entry in entries if entry.trial_id in started.keys() - failed.keys()]
         for entry in written:
             if entry.kind == "ended":
-                self._note_lack(str(entry.trial_id), started[str(entry.trial_id)].result())
+                self._note(str(entry.trial_id), started[str(entry.trial_id)].result())
         self._remove(written)
         return list(failed.values())
 
@@ -157,6 +171,11 @@ class SweepProjection:
     def _is_open(self) -> bool:
         with self._database.read() as session:
             return sweeps.get(session, self._sweep_id).state not in SWEEP_ENDED
+
+    def _note(self, trial_id: str, done: Projected) -> None:
+        """Store what MLflow has and lacks of an ended trial."""
+        self._note_lack(trial_id, done.lacks)
+        self._sweep_runs.note_model(trial_id, done.model_id)
 
     def _note_lack(self, subject: str, lacks: str | None) -> None:
         """Store what MLflow lacks of the sweep or a trial, if that is not stored already."""

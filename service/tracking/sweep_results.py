@@ -1,4 +1,4 @@
-"""A sweep's trials, ranked by the objective, as the leaderboard and the plots read them from the database."""
+"""A sweep's trials, ranked by the objective, as the leaderboard reads them from the database."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from service.store import checkpoints, points, reports, sweeps, trials
-from service.store.tables import Sweep, Trial
+from service.store.tables import Sweep, Trial, TrialReport
 from workers.spec.expand import objective, plan_trial
 from workers.spec.point_results import PointResult, ranked_points
-from workers.spec.pruning_rules import Curve
 from workers.spec.ranking import has_result
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import Objective, TrialSpec
@@ -20,17 +19,20 @@ from workers.spec.trial import Objective, TrialSpec
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A trial with the objective that it reported over training.
+    """A trial of a sweep.
 
     Attributes:
         trial: The trial's row, with its state and its best objective.
-        spec: The task, model and training of the trial; None if it cannot be trained, so that it never ran.
-        curve: The objective at each report that has it, as (step, value) in order of step; empty if none has.
+        sweep_spec: The sweep's document.
     """
 
     trial: Trial
-    spec: TrialSpec | None
-    curve: Curve
+    sweep_spec: SweepSpec
+
+    @property
+    def spec(self) -> TrialSpec | None:
+        """The task, model and training of the trial; None if it cannot be trained, so that it never ran."""
+        return resolved(self.sweep_spec, self.trial)
 
     @property
     def has_result(self) -> bool:
@@ -51,6 +53,7 @@ class SweepResults:
         best: The first of them, or with ``repeats`` the best trial of the best point, as ``store.points.best_trial``
             returns it; None if no trial, or no point, has a result.
         best_reports: All reports of ``best``, as (step, metrics by name) in order of step.
+        best_told: The reports of ``best`` at the step of its best checkpoint, and its last one.
         best_checkpoint: The folder of the best checkpoint of ``best``; None if there is none.
         points: The points of a sweep with ``repeats``, the best first, those without a result last; empty without.
     """
@@ -61,6 +64,7 @@ class SweepResults:
     results: list[TrialResult]
     best: TrialResult | None
     best_reports: list[tuple[int, dict[str, float]]]
+    best_told: list[TrialReport]
     best_checkpoint: Path | None
     points: list[PointResult]
 
@@ -80,17 +84,18 @@ def read(session: Session, sweep_id: str) -> SweepResults:
     sweep = sweeps.get(session, sweep_id)
     spec = SweepSpec.model_validate(sweep.spec)
     goal = objective(spec)
-    curves = reports.curves_of_sweep(session, sweep_id, goal.metric)
     count = max(1, sweep.trial_count)
     ranked = trials.ranked(session, sweep_id, goal.direction, limit=count)
-    results = [TrialResult(t, resolved(spec, t), curves.get(t.number, [])) for t in ranked]
+    results = [TrialResult(t, spec) for t in ranked]
     by_point = ranked_points(points.of_sweep(session, sweep), goal.direction) if spec.repeats > 1 else []
     first = points.best_trial(session, sweep)
     best = next((result for result in results if first is not None and result.trial.id == first.id), None)
-    best_reports = [(row.step, row.values) for row in reports.of_trial(session, best.trial.id)] if best else []
+    told = reports.of_trial(session, best.trial.id) if best else []
+    best_reports = [(row.step, row.values) for row in told]
+    best_told = [row for row in told if best and (row.step == best.trial.best_step or row is told[-1])]
     checkpoint = checkpoints.find(session, best.trial.id, "best") if best else None
     folder = Path(checkpoint.path) if checkpoint else None
-    return SweepResults(sweep, spec, goal, results, best, best_reports, folder, by_point)
+    return SweepResults(sweep, spec, goal, results, best, best_reports, best_told, folder, by_point)
 
 
 def resolved(spec: SweepSpec, trial: Trial) -> TrialSpec | None:

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import logging
 
+from mlflow.entities import Experiment
+
 from service.store import outbox, projections
 from service.store.database import Database
 from service.store.tables import Sweep, Trial
 from service.tracking import logged_models, run_fields
 from service.tracking.mlflow_experiments import ExperimentDeleted, is_deleted
-from service.tracking.mlflow_runs import RunDeleted, RunGone, RunMissing, Runs, TaggedRun
-from service.tracking.run_fields import PARENT_TAG, RunFields
+from service.tracking.mlflow_runs import RunDeleted, RunFields, RunGone, RunMissing, Runs, TaggedRun
+from service.tracking.run_fields import PARENT_TAG
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import TrialSpec
 
@@ -66,8 +68,8 @@ class SweepRuns:
         if self.is_deleted(self._sweep.id):
             self._restore_parent()
         known = self._sweep.id in self._rows
-        fields = run_fields.of_sweep(self._sweep, self._spec)
-        run_id = self._find_or_create(self._sweep.id, self._sweep.name, self._sweep.created_at, fields)
+        fields = run_fields.of_sweep(self._sweep, self._spec, self._runs.page)
+        run_id = self._find_or_create(self._sweep.id, self._sweep.created_at, fields)
         if not known:
             self._move_children(run_id)
         if self.is_deleted(self._sweep.id):  # it was found by its tag, in the trash
@@ -83,9 +85,14 @@ class SweepRuns:
         """
         own = self._rows.get(self._sweep.id)
         parent = own.run_id if own else self.parent()
-        fields = run_fields.of_trial(trial, spec, self._spec.task.name, parent, self._spec.repeats)
-        name, started_at = f"{self._sweep.name} #{trial.number}", trial.started_at or trial.created_at
-        return self._find_or_create(trial.id, name, started_at, fields)
+        fields = run_fields.of_trial(trial, spec, self._sweep, self._spec, parent, self._runs.page)
+        return self._find_or_create(trial.id, trial.started_at or trial.created_at, fields)
+
+    def note_model(self, trial_id: str, model_id: str | None) -> None:
+        """Store the logged model of a trial's best checkpoint, unless it is None."""
+        if model_id is not None:
+            with self._database.write(self._term) as session:
+                projections.note_model(session, trial_id, model_id)
 
     def note_missing(self, error: RunMissing) -> None:
         """Store that a run of this sweep is deleted, or have it written again if it is gone."""
@@ -135,7 +142,7 @@ class SweepRuns:
                 if subject in kept and run.run_id != kept[subject] and not run.deleted:
                     self._runs.remove_duplicate(run.run_id, kept[subject])
                     log.warning("MLflow had a second run of %s, %s; it was deleted", subject, run.run_id)
-        named = {run.model_id for tagged in found.values() for run in tagged}
+        named = {model_id for tagged in found.values() for run in tagged for model_id in run.model_ids}
         for model in logged_models.of_sweep(self._runs.client, experiments, self._sweep.id):
             if model.model_id not in named:
                 self._runs.client.delete_logged_model(model.model_id)
@@ -166,7 +173,7 @@ class SweepRuns:
                 except RunMissing as error:
                     self.note_missing(error)
 
-    def _find_or_create(self, subject: str, name: str, started_at: float, fields: RunFields) -> str:
+    def _find_or_create(self, subject: str, started_at: float, fields: RunFields) -> str:
         """Return the id of a sweep's or trial's run: the one in the database, else one tagged in MLflow, or a new one.
 
         ``subject`` is the id of the sweep or trial.
@@ -175,26 +182,44 @@ class SweepRuns:
         """
         if subject not in self._rows:
             experiment_id = self._experiment_id()
-            if self._tagged is None:
-                self._tagged = self._runs.of_sweep([experiment_id], self._sweep.id)
-            found = next(iter(self._tagged.get(subject, [])), None)
+            found = next(iter(self._tagged_runs(experiment_id).get(subject, [])), None)
             if found is None:
-                found = TaggedRun(self._runs.create(experiment_id, name, started_at, *fields), deleted=False)
+                run_id = self._runs.create(experiment_id, started_at, fields)
+                found = TaggedRun(run_id, experiment_id, deleted=False)
             elif not found.deleted:
-                self._runs.complete(found.run_id, *fields)
+                self._runs.complete(found.run_id, fields)
             with self._database.write(self._term) as session:
-                row = projections.put(session, subject, experiment_id, found.run_id, deleted=found.deleted)
+                row = projections.put(session, subject, found.experiment_id, found.run_id, deleted=found.deleted)
             self._rows[subject] = row
         return self._rows[subject].run_id
 
+    def _tagged_runs(self, experiment_id: str) -> dict[str, list[TaggedRun]]:
+        """Return the runs that carry the sweep's tag in an experiment, or where an earlier release would have begun."""
+        if self._tagged is None:
+            earlier = self._runs.experiments.of_earlier_releases()
+            searched = {experiment_id, *([earlier.experiment_id] if earlier else [])}
+            self._tagged = self._runs.of_sweep(sorted(searched), self._sweep.id)
+        return self._tagged
+
     def _experiment_id(self) -> str:
-        """Return the experiment of the sweep's other runs, also if it was renamed; without any, that of new sweeps."""
+        """Return the experiment of the sweep's other runs, also if it was renamed.
+
+        Without any it is that of a run which was created but not stored, or else the one that the sweep names.
+        """
         if self._experiment is None:
             rows = [self._rows.get(self._sweep.id), *self._rows.values()]
             known = next((row.experiment_id for row in rows if row is not None and not row.deleted), None)
             found = self._runs.experiments.get(known) if known else None
-            found = found or self._runs.experiments.named()
+            found = found or self._begun_elsewhere() or self._runs.experiments.named(self._spec.experiment_name)
             if is_deleted(found):
                 raise ExperimentDeleted(found.experiment_id)
             self._experiment = found.experiment_id
         return self._experiment
+
+    def _begun_elsewhere(self) -> Experiment | None:
+        """Return the experiment of earlier releases if a run of the sweep lies there, which nobody has stored."""
+        earlier = self._runs.experiments.of_earlier_releases()
+        if earlier is None or earlier.name == self._spec.experiment_name:
+            return None
+        tagged = self._runs.of_sweep([earlier.experiment_id], self._sweep.id)
+        return earlier if any(not run.deleted for runs in tagged.values() for run in runs) else None

@@ -24,9 +24,10 @@ SWEEP: Json = {
     "resources": {"pack_size": 2},
 }
 """Trials of as many reflectors: they are padded alike in every pack, so that numbers are the same bits after a loss."""
-CLOCK = ("time/", "throughput/")
+CLOCK = ("time/", "throughput/", "system/")
 STEPS = list(range(20, 401, 20))
-PLOTS = {f"plots/{name}.png" for name in ("results", "learning_curves", "gradients", "spectrum")}
+FIGURES = ("results", "learning_curves", "best_so_far", "parallel_coordinates", "gradients", "spectrum")
+PLOTS = {f"plots/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
 
 
 def until(what: Callable[[], T | None], seconds: float = 60.0) -> T:

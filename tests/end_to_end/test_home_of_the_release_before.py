@@ -182,7 +182,6 @@ def test_mlflow_has_all_of_the_sweep_again(resumed: Resumed, frozen: Frozen, nam
     mlflow = MlflowSide(resumed.stack, resumed.client, sweep["id"])
     mlflow.assert_tells_what_the_api_tells()
     for run in mlflow.children.values():
-        (model,) = mlflow.api.search_logged_models(
-            [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
-        )
-        assert model.name == "model"
+        model = mlflow.api.get_logged_model(run.data.tags["spectral.model_id"])
+        assert model.source_run_id == run.info.run_id
+        assert model.name.startswith(f"{name}-{run.data.params['trial']}-step-")

@@ -56,7 +56,7 @@ def test_with_a_token_a_sweep_runs_and_mlflow_shows_it_below_the_api(
         assert client.sweep(sweep["id"])["mlflow_url"].startswith(f"{guarded.url}/mlflow/#/experiments/")
     monkeypatch.setenv(SECRET, token)
     api = mlflow.MlflowClient(guarded.mlflow_url)
-    (experiment,) = [found for found in api.search_experiments() if found.name == "spectral"]
+    (experiment,) = [found for found in api.search_experiments() if found.name == f"spectral/{SWEEP['task']['name']}"]
     runs = until(lambda: [r for r in api.search_runs([experiment.experiment_id]) if r.info.status == "FINISHED"])
     assert any(run.data.tags.get("spectral.sweep_id") == sweep["id"] for run in runs)
 

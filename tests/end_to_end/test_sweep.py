@@ -73,7 +73,7 @@ def test_every_model_predicts_as_its_checkpoint_does(
     task = Adding(length=20)
     inputs = task.fresh(np.random.default_rng(0), 7).inputs
     for trial in client.trials(undisturbed["id"]):
-        model = mlflow.pyfunc.load_model(f"runs:/{side.children[trial['number']].info.run_id}/model")
+        model = mlflow.pyfunc.load_model(client._json("GET", f"/v1/trials/{trial['id']}/model")["uri"])
         found = client._json("GET", f"/v1/trials/{trial['id']}/checkpoint")
         network = load(found["best"]["path"])
         expected = network(torch.from_numpy(inputs)).detach().numpy()

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialReport
+from service.tracking.trial_metrics import scalars
 from tests.end_to_end.small_sweep import CLOCK
 from tests.faults.living_stack import LivingStack
 from tests.faults.watchers import half_checkpoints
@@ -109,7 +110,7 @@ def of_tables(stack: LivingStack, sweep_id: str) -> SweepOutcome:
                     trial.user_failures,
                     trial.infrastructure_failures,
                     {report.step: _timeless(report.values) for report in reports},
-                    Counter((key, report.step, value) for report in reports for key, value in report.values.items()),
+                    Counter((key, row.step, value) for row in reports for key, value in scalars(row.values).items()),
                     tuple(AttemptOutcome(a.outcome, a.from_step, in_pack[a.pack_id]) for a in attempts),
                 )
             )
@@ -131,6 +132,8 @@ def _timeless(values: dict[str, float]) -> dict[str, float]:
 def of_mlflow(stack: LivingStack, sweep_id: str) -> tuple[tuple[RunOutcome, ...], dict[int, tuple[RunOutcome, ...]]]:
     """Return the sweep's own runs, and those of its trials by their numbers, as MLflow's own tables have them.
 
+    The points ``best/...`` are left out, which follow from the others.
+
     A point that was written twice with another time, or a run that nobody knows of, is seen only there.
     """
     path = stack.home.mlflow / "mlflow.db"
@@ -146,7 +149,7 @@ def of_mlflow(stack: LivingStack, sweep_id: str) -> tuple[tuple[RunOutcome, ...]
         numbers = dict(
             database.execute("SELECT run_uuid, value FROM params WHERE key = 'trial'")
         )  # a run that was begun and not filled has none
-        points = "SELECT key, step, value FROM metrics WHERE run_uuid = ?"
+        points = "SELECT key, step, value FROM metrics WHERE run_uuid = ? AND key NOT LIKE 'best/%'"
         parents, runs = [], dict[int, list[RunOutcome]]()
         for run_id, status, kind in kinds:
             run = RunOutcome(status, Counter(database.execute(points, (run_id,))))

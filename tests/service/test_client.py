@@ -102,6 +102,12 @@ def test_the_calls(
     assert client.metrics(made[2].id, ["val/loss"])[0]["values"] == {"val/loss": 0.5}
     assert client.logs(made[2].id)["attempts"] == []
     assert client.report(sweep.id)["leaderboard"][0]["id"] == made[2].id
+    parts = client.report(sweep.id, ["importance", "diagnostics"], trial=2)
+    assert (parts["importance"]["trials"], parts["diagnostics"]["number"], parts["pareto"]) == (1, 2, None)
+    assert client.report_file(sweep.id, "trials.csv").startswith(b"rank,trial,")
+    assert client.report_file(sweep.id, "figures/results.png").startswith(b"\x89PNG")
+    with pytest.raises(ApiError, match="Trial 1 has reported no singular values"):
+        client.report_file(sweep.id, "figures/spectrum.svg", trial=1)
     assert [client.pause(sweep.id)["state"], client.resume(sweep.id)["state"]] == ["paused", "running"]
     assert client.stop(made[0].id)["wanted"] == "stop"
     assert client.cancel(made[0].id)["wanted"] == "cancel"

@@ -10,6 +10,7 @@ from workers.checkpoints import read
 from workers.models.factory import initial_network
 from workers.models.packed_model import Tensors
 from workers.models.sequence_model import SequenceModel
+from workers.spec.trial import TrialSpec
 
 
 def load(checkpoint: str | Path) -> SequenceModel:
@@ -29,9 +30,14 @@ def load(checkpoint: str | Path) -> SequenceModel:
         CheckpointInvalid: The checkpoint is incomplete or was altered.
     """
     found = read(Path(checkpoint), model_only=True)
-    model = initial_network(found.manifest.spec)
-    _set_vocabulary(model, found.model)
-    model.load_state_dict(found.model)
+    return trained_network(found.manifest.spec, found.model)
+
+
+def trained_network(trial: TrialSpec, tensors: Tensors) -> SequenceModel:
+    """Return the network of a trial with the parameters of one of its checkpoints, on the CPU and in eval mode."""
+    model = initial_network(trial)
+    _set_vocabulary(model, tensors)
+    model.load_state_dict(tensors)
     return model.eval()
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from workers.protocol import Assignment, Command, Poll, Report, StaleTerm
+from workers.protocol import Assignment, Command, Measured, Poll, Report, StaleTerm
+from workers.runtime.machine_load import MachineLoad
 from workers.runtime.train_pack import train
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class PackRunner:
         self._command_seqs: set[int] = set()
         self._interrupt, self._trained, self._exited = threading.Event(), threading.Event(), threading.Event()
         self._orphaned = False
+        self._load = MachineLoad(gpu=self._assignment.gpus > 0)
         self._polled_at = time.monotonic()
         self._pack_run: PackRun | None = None
         for target in (self._train, self._watch):
@@ -155,6 +157,8 @@ class PackRunner:
             run.end("pause", run.live, "no controller has polled this pack")
 
     def _append_report(self, report: Report) -> None:
+        if isinstance(report, Measured):
+            report = report.model_copy(update={"values": report.values | self._load.sample()})
         with self._lock:
             self._reports.append(report)
 

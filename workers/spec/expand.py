@@ -17,7 +17,7 @@ from workers.spec.point_rules import PointRules
 from workers.spec.repeats import observed_points, with_seeds
 from workers.spec.samplers import SAMPLERS, EnqueuedFirst, LearningSampler, Observation, Sampler
 from workers.spec.search_space import Params, Scalar, Values
-from workers.spec.sweep import SweepSpec
+from workers.spec.sweep import COSTS, SweepSpec
 from workers.spec.training import RECOMPUTING_KINDS, TrainingSpec
 from workers.spec.trial import Objective, TrialSpec
 from workers.tasks import Task
@@ -264,6 +264,18 @@ def objective(sweep: SweepSpec) -> Objective:
     return Objective(metric=metric, direction=direction)
 
 
+def objectives(sweep: SweepSpec) -> tuple[Objective, ...]:
+    """Return the sweep's objective, followed by its further objectives, each with its direction."""
+    further = (
+        Objective(
+            metric=one.metric,
+            direction=one.direction or sweep.task.metrics.get(one.metric.removeprefix("val/"), "minimize"),
+        )
+        for one in sweep.further_objectives
+    )
+    return (objective(sweep), *further)
+
+
 def _describe_misfit(sweep: SweepSpec, params: Params, found: FieldError) -> FieldError:
     """Word the error of a trial whose values cannot be combined: which field, at which point, and the way out."""
     field = f"space.{found.field}" if found.field in params else found.field
@@ -301,11 +313,14 @@ def _unsupported(sweep: SweepSpec, trial: TrialSpec) -> FieldError | None:
     if trial.training.dtype == "bfloat16" and not sweep.resources.gpus:
         allowed = "float32, float64, or resources.gpus above 0"
         return FieldError("training.dtype", "bfloat16", "needs a GPU, and resources.gpus is 0", allowed)
-    if trial.objective.metric.removeprefix("val/") not in trial.task.metrics:
-        known = ", ".join(f"val/{name}" for name in trial.task.metrics)
-        problem = f"is not a metric of the task at {_show(trial.params)}"
-        allowed = f"a metric of every trial's task: here one of {known}"
-        return FieldError("objective.metric", trial.objective.metric, problem, allowed)
+    wanted = [("objective.metric", trial.objective.metric)]
+    wanted += [(f"further_objectives.{i}.metric", one.metric) for i, one in enumerate(sweep.further_objectives)]
+    for field, metric in wanted:
+        if metric not in COSTS and metric.removeprefix("val/") not in trial.task.metrics:
+            known = ", ".join(f"val/{name}" for name in trial.task.metrics)
+            problem = f"is not a metric of the task at {_show(trial.params)}"
+            allowed = f"a metric of every trial's task: here one of {known}"
+            return FieldError(field, metric, problem, allowed)
     return None
 
 

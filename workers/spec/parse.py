@@ -14,14 +14,14 @@ from pydantic.fields import FieldInfo
 
 from workers.errors import FieldError, NoValidPoint, SpecError
 from workers.spec.early_stopping import early_stopping_errors
-from workers.spec.expand import plan_trial, points_of
+from workers.spec.expand import objective, plan_trial, points_of
 from workers.spec.field_errors import MAX_LETTERS, MAX_SHOWN, field_errors, shorten
 from workers.spec.model import ModelSpec
 from workers.spec.resolve_data import add_dataset_info, check_files, fill_swept_fields
 from workers.spec.samplers import SAMPLERS
 from workers.spec.search_checks import count_errors, enqueue_errors, no_valid_point, repeat_errors, search_errors
 from workers.spec.search_space import Range, Values
-from workers.spec.sweep import SweepSpec
+from workers.spec.sweep import COSTS, SweepSpec
 from workers.spec.training import TrainingSpec
 from workers.spec.trial import TrialSpec
 from workers.tasks import Task
@@ -149,8 +149,16 @@ def _dimension_errors(path: str, dimension: Values | Range, checker: TypeAdapter
 
 
 def _objective_errors(sweep: SweepSpec) -> Iterator[FieldError]:
-    """Yield an error if the document names an objective that is not a validation metric of the sweep's task."""
+    """Yield an error for each objective that is no validation metric of the task and no cost, or that comes twice."""
     allowed = [f"val/{metric}" for metric in sweep.task.metrics]
+    problem = f"task {sweep.task.name} has no such metric"
     if sweep.objective.metric is not None and sweep.objective.metric not in allowed:
-        problem = f"task {sweep.task.name} has no such metric"
         yield FieldError("objective.metric", sweep.objective.metric, problem, f"one of {', '.join(allowed)}")
+    seen = {objective(sweep).metric}
+    for number, further in enumerate(sweep.further_objectives):
+        field = f"further_objectives.{number}.metric"
+        if further.metric not in (*allowed, *COSTS):
+            yield FieldError(field, further.metric, problem, f"one of {', '.join((*allowed, *COSTS))}")
+        elif further.metric in seen:
+            yield FieldError(field, further.metric, "is an objective already", "each metric once, or leave it out")
+        seen.add(further.metric)

@@ -187,6 +187,24 @@ class ObjectiveSpec(SpecPart):
     )
 
 
+COSTS = {
+    "parameters": "the number of trainable parameters of the trial's network",
+    "seconds": "the seconds of training until the trial's best checkpoint, evaluations included",
+}
+"""What may be a further objective beside the metrics of the task; smaller is better."""
+MAX_FURTHER = 2
+"""The most further objectives: with three in all, the hypervolume is computed exactly."""
+
+
+class FurtherObjectiveSpec(SpecPart):
+    """One more number by which the report compares trials, measured at the trial's best checkpoint by the objective."""
+
+    metric: str = Field(max_length=80, description=f"val/METRIC of the task, or {' or '.join(COSTS)}")
+    direction: Literal["minimize", "maximize"] | None = Field(
+        default=None, description="which values are better; default: the metric's own direction, minimize for costs"
+    )
+
+
 def _check_pack_size(value: Any) -> int | str:
     """Return ``value`` if it is a pack size or "auto", and raise otherwise."""
     if value == "auto":
@@ -247,6 +265,17 @@ def _check_printable(name: str) -> str:
     return name
 
 
+def _check_not_blank(name: str) -> str:
+    """Return ``name`` if it neither begins nor ends with a space, and raise otherwise."""
+    if name != name.strip():
+        raise PydanticCustomError("blank", "begins or ends with a space", {"expected": "a name without it"})
+    return name
+
+
+EXPERIMENT_LENGTH = 120
+"""The largest number of characters of an experiment's name."""
+
+
 class SweepSpec(SpecPart):
     """A sweep: one task, one model and training setup, and the space of the fields that are searched."""
 
@@ -272,6 +301,23 @@ class SweepSpec(SpecPart):
     )
     early_stopping: EarlyStoppingSpec = Field(default=EarlyStoppingSpec(), description="when poor trials end early")
     objective: ObjectiveSpec = Field(default=ObjectiveSpec(), description="the metric that decides")
+    further_objectives: list[FurtherObjectiveSpec] = Field(
+        default=[],
+        max_length=MAX_FURTHER,
+        description="what the report compares trials by beside the objective: Pareto front and hypervolume; samplers, "
+        "early stopping and the best trial follow the objective alone",
+    )
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="what a pack of trials gets")
     retries: RetriesSpec = Field(default=RetriesSpec(), description="how often a failed trial is tried again")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="which checkpoints stay on the disk")
+    experiment: Annotated[str, AfterValidator(_check_printable), AfterValidator(_check_not_blank)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=EXPERIMENT_LENGTH,
+        description="the MLflow experiment that shows the sweep; default: one for each task, such as spectral/adding",
+    )
+
+    @property
+    def experiment_name(self) -> str:
+        """The name of the MLflow experiment in which the sweep begins."""
+        return self.experiment or f"spectral/{self.task.name}"

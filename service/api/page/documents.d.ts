@@ -41,6 +41,13 @@ export interface AuditView {
   reason: string | null;
 }
 
+export interface BestSoFar {
+  device: string;
+  device_hours: number;
+  points: (EndedTrial)[];
+  ended: number;
+}
+
 export interface CheckpointView {
   step: number;
   path: string;
@@ -98,6 +105,14 @@ export interface Counts {
   pruned: number;
   failed: number;
   cancelled: number;
+}
+
+export interface CurveBand {
+  step: number;
+  trials: number;
+  lower: number;
+  median: number;
+  upper: number;
 }
 
 export interface DataStatistics {
@@ -182,6 +197,14 @@ export interface EarlyStoppingSpec {
   threshold: number | null;
 }
 
+export interface EndedTrial {
+  ended: number;
+  number: number;
+  device_hours: number;
+  objective: number | null;
+  best: number | null;
+}
+
 export interface EventView {
   seq: number;
   kind: string;
@@ -205,16 +228,34 @@ export interface Field {
   allowed: string;
 }
 
+export interface FieldImportance {
+  path: string;
+  share: number;
+  trials: number;
+}
+
 export interface FirstSeries {
   features: (string)[];
   steps: ((number | null)[])[];
   targets: (string)[];
 }
 
+export interface FurtherObjectiveSpec {
+  metric: string;
+  direction: "minimize" | "maximize" | null;
+}
+
+export interface GradientNorms {
+  times: (number)[];
+  norms: ([number, (number)[]])[];
+}
+
 export interface Grid {
   reflectors: ([number, number])[];
   margins: (number)[];
   cells: ((GridCell | null)[])[];
+  details: ((PlaneCell)[])[];
+  scale: RobustScale;
 }
 
 export interface GridCell {
@@ -231,6 +272,21 @@ export interface Images {
   order: "rows" | "columns" | "permuted";
   validation: number;
   split_seed: number;
+}
+
+export interface Importance {
+  fields: (FieldImportance)[];
+  trials: number;
+  best: number;
+  notes: (string)[];
+}
+
+export interface LearningCurves {
+  best: (TrialCurve)[];
+  others: (CurveBand)[];
+  other_trials: number;
+  left_out: number;
+  not_finite: number;
 }
 
 export interface Liveness {
@@ -281,6 +337,7 @@ export interface ModelView {
   uri: string;
   mlflow_url: string;
   snippet: string;
+  torch_snippet: string;
 }
 
 export interface NamedFew {
@@ -324,6 +381,52 @@ export interface OwnData {
   validation: number;
   test: number;
   split_seed: number;
+}
+
+export interface ParallelAxis {
+  name: string;
+  log: boolean;
+  ticks: ([number, string])[];
+  hidden: number;
+}
+
+export interface ParallelLine {
+  number: number;
+  heights: (number | null)[];
+}
+
+export interface ParallelPlot {
+  axes: (ParallelAxis)[];
+  lines: (ParallelLine)[];
+  left_out: number;
+}
+
+export interface ParetoFront {
+  metrics: (string)[];
+  directions: (string)[];
+  front: (ParetoTrial)[];
+  others: (ParetoTrial)[];
+  left_out: number;
+  reference: (number)[];
+  hypervolume: ([number, number])[];
+}
+
+export interface ParetoTrial {
+  number: number;
+  trial_id: string;
+  values: (number)[];
+}
+
+export interface PlaneCell {
+  state: "result" | "not_finite" | "failed" | "cancelled" | "open" | "missing";
+  trials: number;
+  failed: number;
+  not_finite: number;
+  results: number;
+  best: number | null;
+  mean: number | null;
+  sd: number | null;
+  off_scale: boolean;
 }
 
 export interface PlanePoint {
@@ -434,6 +537,14 @@ export interface RetriesSpec {
   preemption: number;
 }
 
+export interface RobustScale {
+  low: number;
+  high: number;
+  log: boolean;
+  below: number;
+  above: number;
+}
+
 export interface SamplerView {
   name: string;
   summary: string;
@@ -466,6 +577,13 @@ export interface SingleReading {
   alone: boolean;
 }
 
+export interface SingularValues {
+  low: number | null;
+  high: number | null;
+  ends: ([number, number, number])[];
+  shares: ([number, (number)[]])[];
+}
+
 export interface Spread {
   min: number;
   median: number;
@@ -494,11 +612,18 @@ export interface SweepPage {
 export interface SweepReport {
   sweep_id: string;
   objective: ObjectiveView;
+  objectives: (ObjectiveView)[];
   leaderboard: (TrialView)[];
   points: (PointView)[];
   grid: Grid | null;
   places: (PlanePoint)[];
   warnings: (Advice)[];
+  importance: Importance | null;
+  learning_curves: LearningCurves | null;
+  best_so_far: BestSoFar | null;
+  parallel_coordinates: ParallelPlot | null;
+  pareto: ParetoFront | null;
+  diagnostics: TrialDiagnostics | null;
 }
 
 export interface SweepSpec {
@@ -511,9 +636,11 @@ export interface SweepSpec {
   repeats: number;
   early_stopping: EarlyStoppingSpec;
   objective: ObjectiveSpec;
+  further_objectives: (FurtherObjectiveSpec)[];
   resources: ResourcesSpec;
   retries: RetriesSpec;
   checkpoints: CheckpointsSpec;
+  experiment: string | null;
 }
 
 export interface SweepSummary {
@@ -615,6 +742,18 @@ export interface TrialCheckpoints {
   trial_id: string;
   last: CheckpointView | null;
   best: CheckpointView | null;
+}
+
+export interface TrialCurve {
+  number: number;
+  points: ([number, number])[];
+}
+
+export interface TrialDiagnostics {
+  number: number;
+  trial_id: string;
+  singular_values: SingularValues | null;
+  gradient_norms: GradientNorms | null;
 }
 
 export interface TrialMetrics {

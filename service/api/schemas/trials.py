@@ -138,7 +138,9 @@ class ModelView(Document):
     mlflow_url: str
     """The page of the trial's run in MLflow."""
     snippet: str
-    """A Python program that loads the model and runs it on an input of the right shape."""
+    """A Python program that loads the model with MLflow, and runs it on an input of the right shape."""
+    torch_snippet: str
+    """A Python program that loads the trial's best checkpoint as a module of torch, and runs it on the same input."""
 
 
 class AttemptView(Document):

@@ -21,7 +21,7 @@ from tests.service.access.conftest import NewToken
 from tests.service.api.test_errors import problem
 
 Call = Callable[..., httpx.Response]
-PARAMETERS = {"sweep_id", "trial_id", "verb"}
+PARAMETERS = {"sweep_id", "trial_id", "verb", "figure", "kind"}
 """The parameters of paths. One that names something with an owner needs a rule in ``route_rules.subject_of``."""
 
 
@@ -44,6 +44,7 @@ def mounted(routes: list[Any]) -> Iterator[str]:
 
 def filled(path: str, trial_id: str) -> str:
     ids = {"sweep_id": trial_id.partition("-")[0], "trial_id": trial_id, "verb": "cancel"}
+    ids |= {"figure": "results", "kind": "png"}
     return path.format_map(ids)
 
 

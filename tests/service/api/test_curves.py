@@ -41,7 +41,8 @@ def test_curves_of_the_best_trials_come_best_first(backend: str, api: httpx.Clie
     assert (found["metric"], found["metrics"]) == ("val/loss", ["train/loss", "val/loss"])
     assert [curve["number"] for curve in found["curves"]] == [1, 0]
     points = found["curves"][0]["points"]
-    assert [step for step, _ in points] == [1, 26, 50, 75, 100] or len(points) == 5
+    assert 3 <= len(points) <= 6
+    assert [step for step, _ in points] == sorted({step for step, _ in points})
     assert (points[0], points[-1]) == ([1, 1.2], [100, pytest.approx(0.21)])
 
 

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from service.api.problems import STATUSES
+from service.api.report import PARTS
 from service.store import checkpoints, components, projections, reports, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Attempt, Pack, Sweep, Trial, TrialCheckpoint
@@ -79,6 +80,8 @@ def test_answers_are_what_the_schema_says(conforms: Callable[..., Any], database
         assert bool(shown["best"]) == bool(shown["warnings"]) == bool(shown["mlflow_lacks"]) == full
         for query in ("", "?sort=objective"):
             assert len(conforms("/v1/sweeps/{sweep_id}/trials", query=query, **ids)["trials"]) == 4
+        parts = "&".join(f"include={part}" for part in PARTS)
+        conforms("/v1/sweeps/{sweep_id}/report", query=f"?{parts}", **ids)
         report = conforms("/v1/sweeps/{sweep_id}/report", **ids)
         assert [len(report[name]) for name in ("places", "leaderboard")] == ([2, 2] if full else [0, 0])
         assert bool(report["grid"]) == full

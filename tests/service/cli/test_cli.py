@@ -19,7 +19,7 @@ from rich.console import Console
 
 import service
 from service import demo
-from service.cli import catalogue_commands, commands, training, trial_commands
+from service.cli import catalogue_commands, commands, options, report, training, trial_commands
 from service.cli.main import main
 from service.store import components, sweeps, trials
 from service.store.database import Database
@@ -44,7 +44,7 @@ COMMANDS = [
         "metrics",
         "compare",
     ),
-    *("train", "show-task", "data", "token", "audit", "tasks", "samplers", "init", "open"),
+    *("train", "show-task", "data", "token", "audit", "tasks", "samplers", "init", "open", "export", "report"),
 ]
 
 
@@ -59,7 +59,7 @@ class Done:
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("NO_COLOR", "1")
-    for module in (commands, training, trial_commands, catalogue_commands):
+    for module in (commands, options, report, training, trial_commands, catalogue_commands):
         monkeypatch.setattr(module, "console", Console(highlight=False))
 
 
@@ -317,6 +317,38 @@ def test_train_needs_no_service(tmp_path: Path, document: dict[str, Any]) -> Non
     wrong = spectral("train", "-", "--out", str(out), text=json.dumps(document | {"task": {"name": "x"}}))
     assert wrong.returncode == 2
     assert "task.name" in wrong.stderr
+
+
+def test_report_prints_the_results_or_writes_files(
+    base_url: str, database: Database, running: tuple[Sweep, list[Trial]], tmp_path: Path
+) -> None:
+    sweep, made = running
+    assert "No trial has a result yet." in spectral("report", sweep.id, url=base_url).stdout
+    with database.write() as session:
+        for trial, value in zip(made[:2], (0.5, 0.25), strict=True):
+            row = trials.get(session, trial.id)
+            trials.move(session, row, "running")
+            row.objective = value
+            trials.move(session, row, "succeeded")
+    done = spectral("report", sweep.id, url=base_url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index(made[1].id) < done.stdout.index(made[0].id)
+    assert "2 trials with a result are too few to tell" in done.stdout
+    assert "0.25" in done.stdout
+    assert "2 trials have ended" in done.stdout
+    files = {"--html": tmp_path / "r.html", "--csv": tmp_path / "r.csv", "--optuna": tmp_path / "r.db"}
+    arguments = [text for option, file in files.items() for text in (option, str(file))]
+    done = spectral("report", sweep.id, *arguments, url=base_url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote ") == 3
+    assert made[0].id not in done.stdout
+    starts = {"--html": b"<!doctype html>", "--csv": b"rank,trial,", "--optuna": b"SQLite format 3"}
+    assert all(files[option].read_bytes().startswith(start) for option, start in starts.items())
+    assert sorted(tmp_path.glob(".*.part")) == []
+    refused = spectral("report", sweep.id, "--csv", str(tmp_path / "nowhere" / "r.csv"), url=base_url)
+    assert refused.returncode == 2
+    assert "cannot write" in refused.stderr
+    assert spectral("report", "sw0123456789", url=base_url).returncode == 2
 
 
 def test_rerun_extend_and_rm(base_url: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:

@@ -69,13 +69,26 @@ def test_its_own_page_and_programs_may_delete(http: httpx.Client, run_id: str) -
 
 
 @pytest.mark.parametrize(
-    "path", ["/ajax-api/3.0/mlflow/assistant/config", "/gateway/x/mlflow/invocations", f"{AJAX}/gateway-proxy"]
+    ("path", "methods"),
+    [
+        ("/ajax-api/3.0/mlflow/assistant/config", ("GET", "POST")),
+        ("/gateway/x/mlflow/invocations", ("GET", "POST")),
+        (f"{AJAX}/gateway-proxy", ("POST",)),
+    ],
 )
-def test_what_would_run_programs_or_call_other_servers_is_not_offered(http: httpx.Client, path: str) -> None:
-    for method in ("GET", "POST"):
+def test_what_would_run_programs_or_call_other_servers_is_not_offered(
+    http: httpx.Client, path: str, methods: tuple[str, ...]
+) -> None:
+    for method in methods:
         answer = http.request(method, path)
         assert (answer.status_code, answer.json()["error_code"]) == (404, "NOT_FOUND")
         assert "is not offered" in answer.json()["message"]
+
+
+def test_its_page_is_told_that_there_is_no_gateway(http: httpx.Client) -> None:
+    """A refusal would be shown to whoever opens a list of runs."""
+    answer = http.get(f"{AJAX}/gateway-proxy", params={"gateway_path": "api/2.0/endpoints/"})
+    assert (answer.status_code, answer.json()) == (200, {"endpoints": []})
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,13 @@ from service.settings import ControllerSettings
 from service.store import leases
 from service.store.database import Database
 from service.store.tables import Sweep
-from service.tracking import logged_models, plots
+from service.tracking import logged_models, plain_models, results_projection
 from service.tracking import projector as projecting
 from service.tracking.mlflow_health import Probe
 from service.tracking.projector import Projector
 from tests.service.tracking.sweep_story import Stories, SweepStory
+
+EXPORT = plain_models.of_best
 
 
 @pytest.fixture
@@ -107,8 +109,9 @@ def controllers(
     """
     monkeypatch.setattr(Probe, "check", lambda _: None)
     monkeypatch.setattr(logged_models, "prepare", lambda: None)  # it only makes the first model faster
-    for name in ("results", "learning_curves"):
-        monkeypatch.setattr(plots, name, lambda _: b"\x89PNG\r\n\x1a\n")
+    monkeypatch.setattr(plain_models, "of_best", lambda *_: {})  # a process that imports torch takes seconds
+    files = {"plots/results.png": b"\x89PNG\r\n\x1a\n"}
+    monkeypatch.setattr(results_projection, "report_files", lambda _: files)  # figures have tests of their own
     monkeypatch.setattr(projecting, "NOTE_SECONDS", 0.0)
     monkeypatch.setattr("service.tracking.mlflow_health.NOTE_SECONDS", 0.0)
     monkeypatch.setattr("service.tracking.deletions.LOOK_SECONDS", 0.0)
@@ -122,6 +125,12 @@ def controllers(
 
     terms: list[int] = []
     return lead
+
+
+@pytest.fixture
+def real_export() -> Callable[..., dict[str, bytes]]:
+    """What ``controllers`` replaces: the best network of a sweep without our code. To be asked for beside it."""
+    return EXPORT
 
 
 @pytest.fixture

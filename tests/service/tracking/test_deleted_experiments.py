@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from service.store.database import Database
 from service.tracking.logged_models import log_model
-from service.tracking.mlflow_runs import Runs
+from service.tracking.mlflow_runs import RunFields, Runs
 from service.tracking.projector import Projector
 from tests.service.tracking.sweep_story import Stories, drain, health, purge
 from workers.spec.expand import plan_trial
@@ -27,7 +27,7 @@ def purge_experiment(client: MlflowClient, experiment_id: str) -> None:
     client._tracking_client.store._hard_delete_experiment(experiment_id)
 
 
-def experiment_of(client: MlflowClient, name: str = "spectral") -> str:
+def experiment_of(client: MlflowClient, name: str = "spectral/adding") -> str:
     found = client.get_experiment_by_name(name)
     assert found is not None
     return str(found.experiment_id)
@@ -60,7 +60,7 @@ def test_a_deleted_experiment_is_left_alone_until_a_sweep_needs_it(
     client.delete_experiment(experiment_of(client))
     drain(projector)
     drain(controllers())
-    found = client.get_experiment_by_name("spectral")
+    found = client.get_experiment_by_name("spectral/adding")
     assert found is not None
     assert found.lifecycle_stage == "deleted"
     new = stories()
@@ -74,7 +74,7 @@ def test_a_deleted_experiment_is_left_alone_until_a_sweep_needs_it(
     assert not old.waits
 
 
-@pytest.mark.parametrize("next_one", ["", "another", "spectral"])
+@pytest.mark.parametrize("next_one", ["", "another", "spectral/adding"])
 @pytest.mark.parametrize("seen", [True, False])
 def test_a_purged_experiment_is_made_anew_with_the_sweeps_that_are_wanted(
     next_one: str,
@@ -270,9 +270,9 @@ def test_a_model_whose_files_cannot_be_stored_leaves_no_empty_model(
 ) -> None:
     story = stories()
     runs = Runs(mlflow_url)
-    experiment = runs.experiments.named().experiment_id
-    run = runs.get(runs.create(experiment, "name", 1.0, {}, {}))
+    experiment = runs.experiments.named("one").experiment_id
+    run = runs.get(runs.create(experiment, 1.0, RunFields("name", {}, {})))
     spec = plan_trial(story.spec, 0, {"model.margin": 0.01}).require_spec()
     with pytest.raises(FileNotFoundError):
-        log_model(client, run, spec, tmp_path / "nowhere", {})
+        log_model(client, run, spec, tmp_path / "nowhere", {}, name="model", step=0)
     assert list(client.search_logged_models([experiment])) == []

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from service.store.database import Database
 from service.tracking.mlflow_experiments import ExperimentDeleted
-from service.tracking.mlflow_runs import RunDeleted, RunGone, Runs
+from service.tracking.mlflow_runs import RunDeleted, RunFields, RunGone, Runs
 from service.tracking.projector import Projector
 from tests.service.tracking.sweep_story import Stories, SweepStory, drain, health, purge
 
@@ -32,7 +32,7 @@ def test_a_deleted_trial_stays_deleted_and_the_rest_is_written(
     assert (story.run(one).info.status, story.steps(one)) == ("FINISHED", [10, 20])
     own = story.run(story.id)
     assert own.info.status == "FINISHED"
-    assert {"leaderboard.json", "plots"} == {file.path for file in client.list_artifacts(own.info.run_id)}
+    assert {"leaderboard.json", "plots", "sweep.json"} == {file.path for file in client.list_artifacts(own.info.run_id)}
     assert own.data.tags["spectral.best_trial"] == two
     assert "spectral.best_run" not in own.data.tags
     assert health(database).healthy
@@ -255,7 +255,7 @@ def test_a_run_found_by_its_tags_in_the_trash_stays_there(
 
 def _left_behind(client: MlflowClient, story: SweepStory, number: int) -> str:
     """Return a run of a trial that the database does not know."""
-    experiment = client.create_experiment("spectral")
+    experiment = client.create_experiment("spectral/adding")
     tags = {"spectral.sweep_id": story.id, "spectral.trial_id": story.trials[number]}
     run_id = client.create_run(experiment, tags=tags).info.run_id
     client.log_param(run_id, "training.seed", "by hand")
@@ -288,7 +288,7 @@ CALLS: dict[str, Callable[[Runs, str], object]] = {
     "log metrics": lambda runs, run_id: runs.log(run_id, [(1, 1.0, {"loss": 1.0})]),
     "set tags": lambda runs, run_id: runs.log(run_id, [], {"key": "value"}),
     "set parameters": lambda runs, run_id: runs._set_params(run_id, {"key": "value"}),
-    "complete": lambda runs, run_id: runs.complete(run_id, {"key": "value"}, {"key": "value"}),
+    "complete": lambda runs, run_id: runs.complete(run_id, RunFields("name", {"key": "value"}, {"key": "value"})),
     "end": lambda runs, run_id: runs.end(run_id, "succeeded", 1.0),
     "get": lambda runs, run_id: runs.get(run_id),
     "log a model's output": lambda runs, run_id: runs.on(run_id, lambda: runs.client.log_outputs(run_id, [])),
@@ -301,8 +301,8 @@ def test_every_call_says_what_has_happened_to_the_run(
     call: Callable[[Runs, str], object], client: MlflowClient, mlflow_url: str
 ) -> None:
     runs = Runs(mlflow_url)
-    experiment = runs.experiments.named().experiment_id
-    run_id = runs.create(experiment, "name", 1.0, {}, {})
+    experiment = runs.experiments.named("one").experiment_id
+    run_id = runs.create(experiment, 1.0, RunFields("name", {}, {}))
     call(runs, run_id)
     client.delete_run(run_id)
     with pytest.raises(RunDeleted):
@@ -311,7 +311,7 @@ def test_every_call_says_what_has_happened_to_the_run(
     with pytest.raises(ExperimentDeleted):
         call(runs, run_id)
     with pytest.raises(ExperimentDeleted):
-        runs.create(experiment, "name", 1.0, {}, {})
+        runs.create(experiment, 1.0, RunFields("name", {}, {}))
     purge(client, run_id)
     with pytest.raises(RunGone):
         call(runs, run_id)

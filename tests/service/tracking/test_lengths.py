@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
-from service.api.model_snippet import model_snippet
+from service.api import model_snippet
 from service.tracking.logged_models import log_model
 from tests.workers.examples import make_assignment
 from workers.protocol import Checkpointed, Ended, Measured, Report
@@ -79,7 +79,7 @@ def trained(data_dir: Path, task: dict[str, Any], **fields: Any) -> Trained:
 
 
 def logged(run: Run, found: Trained) -> PyFuncModel:
-    log_model(mlflow.MlflowClient(), run, found.spec, found.checkpoint, {})
+    log_model(mlflow.MlflowClient(), run, found.spec, found.checkpoint, {}, name="model", step=0)
     return mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
 
 
@@ -202,7 +202,15 @@ def test_the_program_that_the_api_shows_runs(
 ) -> None:
     found = trained(data_dir, task)
     logged(run, found)
-    program = model_snippet(mlflow.get_tracking_uri(), f"runs:/{run.info.run_id}/model", found.spec)
-    capsys.readouterr()
-    exec(compile(program, "snippet", "exec"), {})
-    assert capsys.readouterr().out.count("[[") == 2
+    mlflow.MlflowClient().log_artifacts(run.info.run_id, str(found.checkpoint), "checkpoints/best")
+    server, run_id = mlflow.get_tracking_uri(), run.info.run_id
+    printed = []
+    for program in (
+        model_snippet.with_mlflow(server, f"runs:/{run_id}/model", found.spec),
+        model_snippet.with_torch(server, run_id, found.spec),
+    ):
+        capsys.readouterr()
+        exec(compile(program, "snippet", "exec"), {})
+        printed.append([float(number) for number in re.findall(r"-?\d+\.\d*(?:e-?\d+)?", capsys.readouterr().out)])
+    assert len(printed[0]) == 2 * found.spec.task.output_size
+    assert printed[0] == pytest.approx(printed[1], abs=1e-3)

@@ -60,7 +60,7 @@ def test_the_signature_is_that_of_the_task(spec: TrialSpec, inputs: Any, outputs
 def test_a_model_of_tokens_predicts_as_its_network_does(tmp_path: Path, run: Run) -> None:
     spec = trial(LANGUAGE)
     checkpoint = TrainingState.start(spec).save(CheckpointFolder(tmp_path / "trial", spec))
-    model_id = log_model(mlflow.MlflowClient(), run, spec, checkpoint, {"model.hidden_size": 4})
+    model_id = log_model(mlflow.MlflowClient(), run, spec, checkpoint, {"model.hidden_size": 4}, name="model", step=0)
     logged = mlflow.MlflowClient().get_logged_model(model_id)
     assert (logged.status, logged.source_run_id) == (LoggedModelStatus.READY, run.info.run_id)
     assert logged.params == {"model.hidden_size": "4"}
@@ -136,7 +136,7 @@ def test_a_model_loads_beside_foreign_packages_of_our_names_and_beside_a_model_o
 ) -> None:
     spec = trial({"name": "adding", "length": 6})
     checkpoint = TrainingState.start(spec).save(CheckpointFolder(tmp_path / "trial", spec))
-    log_model(mlflow.MlflowClient(), run, spec, checkpoint, {})
+    log_model(mlflow.MlflowClient(), run, spec, checkpoint, {}, name="model", step=0)
     uri = f"runs:/{run.info.run_id}/model"
     models = [Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path / place))) for place in ("a", "b")]
     doubling(models[1])

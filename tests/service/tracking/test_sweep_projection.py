@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +14,13 @@ from sqlalchemy import select
 
 import service.tracking.projector
 from service.controller import sweep_lifecycle
+from service.report import figures
 from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import checkpoints, components, leases, outbox, projections, reports, sweeps, trials
 from service.store.database import Database
 from service.store.tables import OutboxEntry, Sweep, Trial, TrialCheckpoint
-from service.tracking import diagnostic_plots, logged_models, plots, sweep_results
+from service.tracking import logged_models, results_projection, sweep_results
 from service.tracking.mlflow_health import Probe
 from service.tracking.mlflow_runs import STATUS, Runs
 from service.tracking.model_registry import registry_name
@@ -63,6 +65,9 @@ def ended(database: Database, new_sweep: Callable[..., Sweep]) -> Callable[..., 
     return run
 
 
+ALWAYS = {"results", "learning_curves", "best_so_far", "parallel_coordinates"}
+"""The figures of every sweep that has a result."""
+OTHERS = {"report/report.html", "report/trials.csv", "report/report.json"}
 SPACES = {
     "both": {"model.reflectors": {"values": [2, 4]}, "model.margin": {"values": [0.01, 0.1]}},
     "apart": {"model.reflectors_u": {"values": [2, 4]}, "model.margin": {"values": [0.01, 0.1]}},
@@ -75,10 +80,30 @@ SPACES = {
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_every_kind_of_sweep_has_its_plots(database: Database, ended: Any, space: dict[str, Any]) -> None:
     sweep = ended(space=space)
-    with database.read() as session:
-        found = sweep_results.read(session, sweep.id)
-    assert plots.results(found).startswith(PNG)
-    assert plots.learning_curves(found).startswith(PNG)
+    _, files = results_projection.read_and_plot(database, sweep.id)
+    names = {name for name in files if name.endswith(".png")}
+    assert names == {f"plots/{name}.png" for name in ALWAYS}
+    assert all(files[name].startswith(PNG) for name in names)
+    assert files.keys() - names == OTHERS | {f"plots/{name}.svg" for name in ALWAYS}
+    assert files["report/report.html"].startswith(b"<!doctype html>")
+    assert files["report/trials.csv"].startswith(b"rank,trial,")
+    assert json.loads(files["report/report.json"])["sweep"] == sweep.id
+
+
+def test_a_sweep_without_results_has_a_page_and_a_table_and_a_figure_that_fails_stops_nothing(
+    database: Database, new_sweep: Callable[..., Sweep], ended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, files = results_projection.read_and_plot(database, new_sweep().id)
+    assert files.keys() == OTHERS
+
+    def slip(*_: Any) -> None:
+        raise ValueError("a mistake in one figure")
+
+    sweep = ended()
+    monkeypatch.setitem(figures.OF_SWEEP, "best_so_far", slip)
+    _, files = results_projection.read_and_plot(database, sweep.id)
+    assert files.keys() >= {"plots/results.png", "report/trials.csv", "report/report.json"}
+    assert "plots/best_so_far.png" not in files
 
 
 LOOK = {f"grad_t/{i:02d}": 10.0**-i for i in range(16)} | {f"spectral_hist/{i}": 0.1 for i in range(10)}
@@ -101,12 +126,11 @@ def test_the_best_trial_shows_what_it_looked_like_inside(
     sweep = ended()
     with database.write() as session:
         reports.add(session, f"{sweep.id}-0003", [(30, {"val/loss": 0.1} | look), (40, look)], at=1000.0)
-    with database.read() as session:
-        found = sweep_results.read(session, sweep.id)
+    found, files = results_projection.read_and_plot(database, sweep.id)
     assert [step for step, _ in found.best_reports] == [10, 20, 30, 40]
-    drawn = diagnostic_plots.drawn(found)
-    assert drawn.keys() == names
-    assert all(content.startswith(PNG) for content in drawn.values())
+    drawn = {name for name in files if name in ("plots/gradients.png", "plots/spectrum.png")}
+    assert drawn == {f"plots/{name}" for name in names}
+    assert all(files[name].startswith(PNG) for name in drawn)
 
 
 def test_the_leaderboard_is_in_order(database: Database, ended: Any) -> None:
@@ -133,7 +157,8 @@ def test_what_has_no_result_is_last_on_the_leaderboard_in_no_plot_and_never_the_
     assert found.best is not None
     assert best is not None
     assert found.best.trial.number == best.number == 1
-    assert plots.results(found).startswith(PNG)
+    _, files = results_projection.read_and_plot(database, sweep.id)
+    assert files["plots/results.png"].startswith(PNG)
 
 
 def test_refilling_puts_everything_back_with_the_same_times(database: Database, ended: Any) -> None:
@@ -192,7 +217,7 @@ def projector(
 
 
 def runs_of(runs: Runs, sweep_id: str) -> dict[str, str]:
-    found = runs.of_sweep([runs.experiments.named().experiment_id], sweep_id)
+    found = runs.of_sweep(runs.experiments.ours(), sweep_id)
     return {subject: run.run_id for subject, (run,) in found.items()}
 
 
@@ -229,7 +254,7 @@ def test_a_sweep_with_an_invalid_spec_or_invalid_trials_is_written_as_far_as_pos
     assert params == {"2", "8"}
     sizes = [runs.client.get_run(run).data.params for own, run in runs_of(runs, sound.id).items() if own != sound.id]
     assert all(int(own["parameters.total"]) > int(own["parameters.recurrent"]) > 0 for own in sizes)
-    experiment = runs.experiments.named()
+    experiment = runs.experiments.named("spectral/adding")
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
@@ -279,11 +304,11 @@ def test_trials_that_mlflow_has_taken_are_not_written_again_after_an_error(
     second = f"{checkpointed.id}-0001"
     logged, log_model = [], logged_models.log_model
 
-    def slip(client: Any, run: Any, *rest: Any) -> str:
+    def slip(client: Any, run: Any, *rest: Any, **named: Any) -> str:
         logged.append(run.data.tags["spectral.trial_id"])
         if logged.count(second) == 1 and logged[-1] == second:
             raise ConnectionError("MLflow went away")
-        return log_model(client, run, *rest)
+        return log_model(client, run, *rest, **named)
 
     monkeypatch.setattr(logged_models, "log_model", slip)
     projecting = projector()
@@ -306,7 +331,7 @@ def test_trials_that_mlflow_has_taken_are_not_written_again_after_an_error(
         "checkpoints/last",
     }
     plots_ = {found.path for found in runs.client.list_artifacts(own[checkpointed.id], "plots")}
-    assert plots_ == {"plots/results.png", "plots/learning_curves.png"}
+    assert plots_ == {f"plots/{name}.{kind}" for name in ALWAYS for kind in ("png", "svg")}
     versions = runs.client.search_model_versions(f"name = '{registry_name(checkpointed.name)}'")
     assert [version.run_id for version in versions] == [own[f"{checkpointed.id}-0001"]]
 

@@ -85,7 +85,7 @@ def recorded(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
         if isinstance(report, Measured):
             found.setdefault(
                 (report.trial_id, report.step),
-                {k: v for k, v in report.values.items() if not k.startswith(("throughput/", "time/"))},
+                {k: v for k, v in report.values.items() if not k.startswith(("throughput/", "time/", "system/"))},
             )
     return found
 

@@ -1,0 +1,127 @@
+"""Arrays of one trial: an image of each for some of its reports, which MLflow shows by step, and a JSON file of all."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from service.report.drawing import COLOURS, GREY, finish
+from service.store.tables import TrialReport
+from service.tracking.mlflow_runs import millis
+from service.tracking.trial_metrics import GRADIENTS, SPECTRUM, cells
+from workers.spec.trial import TrialSpec
+
+IMAGES = 8
+"""The largest number of reports of a trial for which images are drawn: one in each part of its training."""
+LIVE_TRIALS = 64
+"""In a sweep of more trials than this, images are drawn only of the last report, of trials that have succeeded."""
+FOLDER = "images"
+"""The folder of a run's artifacts in which MLflow's page looks for images by step."""
+LOGGED_IMAGES = "mlflow.loggedImages"
+"""The tag that makes MLflow's page show them."""
+ARRAYS = "arrays.json"
+DPI, PREVIEW = 110, (256, 256)
+"""Pixels to an inch of an image, and the largest sides of its preview in pixels."""
+
+DRAWING = threading.Lock()
+"""Held while matplotlib draws, which it does in one thread at a time."""
+
+
+def looks(reports: Sequence[TrialReport], steps: int) -> list[TrialReport]:
+    """Return the reports of a trial for which images are drawn: the first in each part of its training.
+
+    A later report does not change which of the earlier ones are drawn.
+
+    Args:
+        reports: The trial's reports that have an array, in order of step.
+        steps: The steps of its training.
+    """
+    found: dict[int, TrialReport] = {}
+    for report in reports:
+        found.setdefault(report.step * IMAGES // max(1, steps), report)
+    return list(found.values())
+
+
+def has_array(values: Mapping[str, float]) -> bool:
+    """Return whether the metrics of a report are cells of an array, at least in part."""
+    return any(name.startswith((GRADIENTS, SPECTRUM)) for name in values)
+
+
+def write_images(folder: Path, trial_id: str, report: TrialReport, spec: TrialSpec) -> None:
+    """Write the images of a report to a folder, as MLflow's page expects them: a PNG file and a preview of each.
+
+    The names depend on trial and step alone, so that what is written again replaces what is there.
+    """
+    for key, figure in _figures(report, spec):
+        content = BytesIO()
+        figure.savefig(content, format="png", dpi=DPI)
+        own = uuid.uuid5(uuid.NAMESPACE_OID, f"{trial_id}/{key}/{report.step}")
+        stem = f"{key}+step+{report.step}+timestamp+{millis(report.at)}+{own}"
+        (folder / f"{stem}.png").write_bytes(content.getvalue())
+        with Image.open(content) as image:
+            image.thumbnail(PREVIEW)
+            image.save(folder / f"{stem}+compressed.webp")
+
+
+def arrays(reports: Sequence[TrialReport], spec: TrialSpec) -> dict[str, Any]:
+    """Return the arrays of a trial: for each its axis, and one row for each report that has it."""
+    found: dict[str, Any] = {}
+    for name, prefix, axis in (
+        ("gradient_norms", GRADIENTS, "time_steps"),
+        ("singular_value_shares", SPECTRUM, "edges"),
+    ):
+        rows = {report.step: cells(report.values, prefix) for report in reports}
+        rows = {step: row for step, row in rows.items() if row}
+        if rows:
+            count = max(len(row) for row in rows.values())
+            ticks = _times(count, spec) if prefix == GRADIENTS else _edges(count, spec)
+            found[name] = {axis: ticks, "steps": list(rows), "values": list(rows.values())}
+    return found
+
+
+def _figures(report: TrialReport, spec: TrialSpec) -> Iterator[tuple[str, Figure]]:
+    norms, shares = cells(report.values, GRADIENTS), cells(report.values, SPECTRUM)
+    if len(norms) > 1:
+        yield "gradient norms", _gradients(norms, report.step, spec)
+    if shares:
+        yield "singular values", _spectrum(shares, report.step, spec)
+
+
+def _gradients(norms: list[float], step: int, spec: TrialSpec) -> Figure:
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(_times(len(norms), spec), norms, "o-", color=COLOURS[0], linewidth=1.6, markersize=4)
+    if min(norms) > 0:
+        axes.set_yscale("log")
+    finish(axes, f"gradients over time, step {step}", "time step t", r"$|\partial L / \partial h_t|$")
+    return figure
+
+
+def _spectrum(shares: list[float], step: int, spec: TrialSpec) -> Figure:
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    edges = _edges(len(shares), spec)
+    axes.stairs(shares, edges, fill=True, color=COLOURS[0])
+    axes.axvline(spec.model.band_centre, color=GREY, linestyle="--", linewidth=1.2)
+    axes.set_ylim(0, 1)
+    axes.ticklabel_format(axis="x", useOffset=False)
+    finish(axes, f"singular values, step {step}", r"$\sigma_i$", "share")
+    return figure
+
+
+def _times(count: int, spec: TrialSpec) -> list[float]:
+    """Return the time steps of the cells of gradient norms: evenly spaced from the first state to the last."""
+    return [i * spec.depth / max(1, count - 1) for i in range(count)]
+
+
+def _edges(count: int, spec: TrialSpec) -> list[float]:
+    """Return the edges of the cells of the singular values, which share the band sigma* +- r evenly."""
+    low, margin = spec.model.band_centre - spec.model.band_margin, spec.model.band_margin
+    return [low + 2 * margin * i / count for i in range(count + 1)]
