@@ -249,3 +249,21 @@ def test_trials_that_learn_other_data_are_not_ranked_as_one(open_page: OpenPage,
     assert page.locator(".best > span").count() == 2
     page.select_option(".strip select", "length 50")
     page.wait_for_selector(".strip:has-text('2 of 4 trials')")
+
+
+def test_several_objectives_have_a_trade_off(open_page: OpenPage, ids: dict[str, str], database: Database) -> None:
+    sweep = filled.new_sweep(
+        database,
+        name="small-and-good",
+        further_objectives=[{"metric": "parameters", "direction": "minimize"}],
+        space={"model.hidden_size": {"values": [8, 16, 32]}, "model.margin": {"values": [0.01, 0.1]}},
+    )
+    filled.run(database, sweep, range(6), reports_each=5)
+    filled.close(database, sweep, "succeeded")
+    page = open_page(f"#/sweeps/{sweep.id}")
+    page.click(".tabs a:has-text('Trade-off')")
+    page.wait_for_selector(READY)
+    assert "of 6 trials are beaten by no other" in page.inner_text(".chart")
+    page.goto(page.url.partition("#")[0] + f"#/sweeps/{ids['done']}")
+    page.wait_for_selector("h1:has-text('digits-margin')")
+    assert page.locator(".tabs a:has-text('Trade-off')").count() == 0

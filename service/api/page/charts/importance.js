@@ -27,7 +27,7 @@ export function Importance({ store }) {
   const fields = found?.fields ?? [];
   return html`<${Chart} title="Importance" option=${fields.length ? draw(fields) : null} file=${`${store.id}-importance`}
     label=${`Importance of ${fields.map((/** @type {any} */ f) => `${leaf(f.path)} ${Math.round(100 * f.share)} %`).join(", ")}`}
-    empty=${problem || (found ? found.notes.join(" ") : "Reading …")}
+    empty=${problem || (found ? found.notes.join(" ") : "Computing …")}
     table=${() => ({ heads: ["field", "share", "trials"], rows: fields.map((/** @type {any} */ f) => [f.path, f.share, f.trials]) })}>
     <span class="quiet">How much each field decides whether a trial is among the best${found?.trials ? `, from ${found.trials} trials` : ""}.</span>
   <//>

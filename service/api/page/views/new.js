@@ -17,6 +17,7 @@ const WAIT = 400;
 export function NewSweep({ from, trial }) {
   const [text, setText] = useState(() => (from ? "" : write(START))), [schemas, setSchemas] = useState(/** @type {any} */ (null)), [tasks, setTasks] = useState(/** @type {any[]} */ ([]));
   const [samplers, setSamplers] = useState(/** @type {any[]} */ ([])), [checked, setChecked] = useState(/** @type {any} */ ({ state: "none" })), [sending, setSending] = useState(""), [problem, setProblem] = useState("");
+  const sent = useRef({ text: "", key: "" });
   useEffect(() => {
     document.title = "New sweep · Spectral";
     Promise.all([ask("/openapi.json"), ask("/v1/tasks"), ask("/v1/samplers")]).then(([openapi, some, found]) => { setSchemas(openapi.components.schemas); setTasks(some); setSamplers(found); }, (error) => setProblem(error.message));
@@ -35,13 +36,16 @@ export function NewSweep({ from, trial }) {
   }, [from, schemas !== null]);
   const parsed = useMemo(() => parse(text), [text]);
   useCheck(text, parsed, setChecked);
-  const set = (/** @type {any} */ next) => setText(write(next));
-  const change = (/** @type {string} */ path, /** @type {any} */ value) => set(changed(parsed.document ?? {}, path.split("."), value));
+  // two changes in a row must not undo each other: each begins with the text as it is then
+  const set = (/** @type {any} */ next) => setText((before) => write(typeof next === "function" ? next(parse(before).document ?? {}) : next));
+  const change = (/** @type {string} */ path, /** @type {any} */ value) => set((/** @type {any} */ before) => changed(before, path.split("."), value));
   const errors = checked.state === "refused" ? checked.errors : [];
   const submit = async () => {
-    setSending(crypto.randomUUID());
+    setSending("yes");
+    // the same document once more is the same sweep, as after an answer that was lost
+    if (sent.current.text !== text) sent.current = { text, key: randomKey() };
     try {
-      const sweep = await ask("/v1/sweeps", { method: "POST", text, key: crypto.randomUUID() });
+      const sweep = await ask("/v1/sweeps", { method: "POST", ...sent.current });
       service.say(`${sweep.name} was submitted.`);
       location.hash = `#/sweeps/${sweep.id}`;
     } catch (error) {
@@ -113,8 +117,8 @@ function Form({ document, schemas, tasks, samplers, change, set, errors }) {
   const common = { all: schemas, change, errors };
   const section = (/** @type {string} */ name, /** @type {string} */ title, /** @type {any} */ open, /** @type {any} */ content) => html`<details key=${name} open=${open || errors.some((e) => e.field === name || e.field.startsWith(`${name}.`))}><summary>${title}</summary><div class="fields">${content}</div></details>`;
   return html`<div class="fields"><${Fields} ...${common} schema=${spec} value=${document} path="" only=${["name"]} />
-      <div class="field"><label for="field-task">task</label><select id="field-task" value=${document.task?.name ?? ""} onChange=${(/** @type {any} */ e) => set({ ...document, task: { name: e.target.value } })}>${task ? null : html`<option value=""></option>`}${tasks.map((one) => html`<option key=${one.name} value=${one.name}>${one.name}</option>`)}</select><p class="help">${task?.summary ?? "what the networks learn"}</p></div></div>
-    ${section("space", "Search space", true, html`<div class="wide"><${Space} space=${document.space ?? {}} fields=${sweepable(schemas, task)} errors=${errors} change=${(/** @type {any} */ space) => set({ ...document, space })} /></div>`)}
+      <div class="field"><label for="field-task">task</label><select id="field-task" value=${document.task?.name ?? ""} onChange=${(/** @type {any} */ e) => set((/** @type {any} */ before) => ({ ...before, task: { name: e.target.value } }))}>${task ? null : html`<option value=""></option>`}${tasks.map((one) => html`<option key=${one.name} value=${one.name}>${one.name}</option>`)}</select><p class="help">${task?.summary ?? "what the networks learn"}</p></div></div>
+    ${section("space", "Search space", true, html`<div class="wide"><${Space} space=${document.space ?? {}} fields=${sweepable(schemas, task)} errors=${errors} change=${(/** @type {any} */ space) => set((/** @type {any} */ before) => ({ ...before, space }))} /></div>`)}
     ${task ? section("task", `Task: ${task.name}`, Object.keys(document.task).length > 1, html`<${Fields} ...${common} all=${{ ...schemas, ...task.json_schema.$defs }} schema=${task.json_schema} value=${document.task} path="task" leave=${["name", "facts"]} />`) : null}
     ${section("model", "Model", true, html`<${Fields} ...${common} schema=${part("model")} value=${document.model} path="model" />`)}
     ${section("training", "Training", false, html`<${Fields} ...${common} schema=${part("training")} value=${document.training} path="training" />`)}
@@ -153,6 +157,9 @@ export function without(value, schema, all) {
 
 /** @param {any} space */
 const dimensions = (space) => Object.fromEntries(Object.entries(space).map(([path, own]) => [path, Array.isArray(own) ? own : Object.fromEntries(Object.entries(/** @type {any} */ (own)).filter(([name, v]) => v !== null && v !== false && !(name === "log" && !v)))]));
+
+/** A key by which the service recognises a request; browsers offer randomUUID on trusted addresses alone. */
+const randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** @param {any} document */
 function write(document) {

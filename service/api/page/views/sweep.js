@@ -5,6 +5,7 @@ import { ask, service } from "../api.js";
 import { BestSoFar, Timeline } from "../charts/progress.js";
 import { Curves } from "../charts/curves.js";
 import { Importance } from "../charts/importance.js";
+import { TradeOff } from "../charts/pareto.js";
 import { Parallel } from "../charts/parallel.js";
 import { Plane } from "../charts/plane.js";
 import { Slices } from "../charts/slices.js";
@@ -18,7 +19,7 @@ import { SweepDataView } from "./data.js";
 import { TrialsTable } from "./trials_table.js";
 
 export const TABS = [["overview", "Overview"], ["trials", "Trials"], ["plane", "Plane"], ["curves", "Curves"], ["parallel", "Parallel"], ["slices", "Slices"],
-  ["importance", "Importance"], ["timeline", "Timeline"], ["best", "Best so far"], ["data", "Data"], ["document", "Document"]];
+  ["importance", "Importance"], ["timeline", "Timeline"], ["best", "Best so far"], ["tradeoff", "Trade-off"], ["data", "Data"], ["document", "Document"]];
 
 /** @type {SweepStore | null} */
 let open = null;
@@ -47,7 +48,7 @@ export function Sweep({ id, tab }) {
   if (store.state === "refused") return html`<${Nothing} title="This sweep cannot be shown"><p>${store.refusal}</p><p><a class="button" href="#/sweeps">All sweeps</a></p><//>`;
   if (!store.sweep) return html`<p class="quiet loading" aria-busy="true">Reading the sweep …</p>`;
   return html`<${Header} store=${store} />
-    <nav class="tabs" ref=${tabs} aria-label="Views of the sweep">${TABS.map(([key, name]) => html`<a key=${key} href=${`#/sweeps/${id}${key === "overview" ? "" : `/${key}`}`} aria-current=${key === tab ? "page" : null}>${name}</a>`)}</nav>
+    <nav class="tabs" ref=${tabs} aria-label="Views of the sweep">${TABS.filter(([key]) => key !== "tradeoff" || store.sweep?.spec.further_objectives?.length).map(([key, name]) => html`<a key=${key} href=${`#/sweeps/${id}${key === "overview" ? "" : `/${key}`}`} aria-current=${key === tab ? "page" : null}>${name}</a>`)}</nav>
     <${Groups} store=${store} /><${Picked} store=${store} />
     <${View} key=${tab} store=${store} tab=${tab} />`;
 }
@@ -63,6 +64,7 @@ function View({ store, tab }) {
     case "importance": return html`<${Importance} store=${store} />`;
     case "timeline": return html`<${Timeline} store=${store} />`;
     case "best": return html`<${BestSoFar} store=${store} />`;
+    case "tradeoff": return html`<${TradeOff} store=${store} />`;
     case "data": return html`<${SweepDataView} store=${store} />`;
     case "document": return html`<${Document} store=${store} />`;
     default: return html`<div class="pair"><${Curves} store=${store} /><${Plane} store=${store} /></div><${TrialsTable} store=${store} />`;
@@ -92,6 +94,7 @@ function Header({ store }) {
       <div class="actions">${verbs}
         ${store.ended && sweep.trials.failed ? html`<button onClick=${() => act("rerun")}>Rerun failed</button>` : null}
         <a class="button" href=${`#/new?from=${sweep.id}`}>Clone</a>
+        <a class="button" href=${`/v1/sweeps/${sweep.id}/report.html`} target="_blank">Report ↗</a>
         ${sweep.mlflow_url ? html`<a class="button" href=${sweep.mlflow_url} target="_blank" rel="noreferrer">MLflow ↗</a>` : null}
         ${store.ended ? html`<button class="danger" onClick=${ask_.remove}>Delete</button>` : null}</div></div>
     <dl class="facts">

@@ -107,8 +107,9 @@ function Whole({ store, trial }) {
   <div class="pair even">
     <section class="card padded" aria-label="Attempts"><h2>Attempts</h2><${Attempts} found=${logs.found} why=${logs.why} /></section>
     <section class="card padded" aria-label="Load the model"><h2>Load the model</h2>
-      ${model.found ? html`<p>From MLflow:</p><${Code} text=${model.found.snippet} label="how to load the model from MLflow" />` : html`<p class="quiet">${model.why || "Reading …"}</p>`}
-      <${Files} found=${files.found} /></section></div>
+      ${model.found ? html`<p>From MLflow:</p><${Code} text=${model.found.snippet} label="how to load the model from MLflow" />
+        <p>The torch module alone:</p><${Code} text=${model.found.torch_snippet} label="how to load the torch module" />` : html`<p class="quiet">${model.why || "Reading …"}</p>`}
+      <${Files} found=${files.found} alone=${!model.found} /></section></div>
   <section class="card padded" aria-label="Settings"><h2>Settings of this trial</h2><${Code} text=${JSON.stringify(spec, (_, value) => value ?? undefined, 2)} label="the settings of this trial" /></section>`;
 }
 
@@ -171,11 +172,11 @@ function Attempts({ found, why }) {
     <details><summary>${found.events.length} events</summary><ol class="events">${found.events.filter((/** @type {any} */ e) => e.kind !== "trial.metrics").map((/** @type {any} */ e) => html`<li key=${e.seq}><span class="quiet">${when(e.at)}</span> ${e.kind.slice(6)} ${e.data.step ? `at step ${short(e.data.step)}` : ""} ${e.data.reason ?? ""}</li>`)}</ol></details>`;
 }
 
-/** @param {{found: any}} props */
-function Files({ found }) {
+/** @param {{found: any, alone: boolean}} props */
+function Files({ found, alone }) {
   if (!found || (!found.best && !found.last)) return html`<p class="quiet">There is no checkpoint.</p>`;
   return html`<h3>Checkpoints</h3><table class="plain-table"><thead><tr><th scope="col">which</th><th scope="col" class="number">step</th><th scope="col" class="number">objective</th><th scope="col">file</th></tr></thead><tbody>
     ${["best", "last"].filter((which) => found[which]).map((which) => html`<tr key=${which}><td>${which}</td><td class="number">${short(found[which].step)}</td><td class="number">${short(found[which].objective)}</td>
       <td>${found[which].missing ? html`<span class="quiet">${found[which].missing}</span>` : html`<a href=${found[which].download} download>safetensors</a>`}</td></tr>`)}</tbody></table>
-    ${found.best ? html`<p>With torch:</p><${Code} label="how to load the model with torch" text=${`from workers.models import load\n\nmodel = load(${JSON.stringify(found.best.path)})`} />` : null}`;
+    ${found.best && alone ? html`<p>With torch, where the checkpoints are:</p><${Code} label="how to load the model with torch" text=${`from workers.models import load\n\nmodel = load(${JSON.stringify(found.best.path)})`} />` : null}`;
 }
