@@ -251,7 +251,7 @@ function changes({ kind, data, at }, trial) {
   };
 }
 
-/** The trials that are picked, each with a place in the palette that it keeps, and the one under the pointer. */
+/** The trials that are picked, each with a place in the palette that it keeps. */
 export class Picks extends Watched {
   /** @type {Map<number, number>} Place in the palette by number. */ places = new Map();
 
