@@ -84,7 +84,7 @@ function columnsOf(store, rows, together) {
     }),
     { key: "step", name: "step", title: "The highest step that was reported", number: true, value: (row) => row.trial.step, cell: (row) => short(row.trial.step) },
     { key: "time", name: "time", title: "From its start to its end", number: true, value: seconds, cell: (row) => duration(seconds(row) ?? NaN), width: 9 },
-    { key: "reason", name: "reason", title: "Why it ended, failed or waits", number: false, value: (row) => row.trial.reason ?? "", width: 17, cell: (row) => (row.trial.reason ? html`<${Reason} text=${row.trial.reason} label=${`Trial ${row.trial.number}`} />` : "") },
+    { key: "reason", name: "reason", title: "Why it ended, failed or waits", number: false, value: (row) => row.trial.reason ?? "", width: 20, cell: (row) => (row.trial.reason ? html`<${Reason} text=${row.trial.reason} label=${`Trial ${row.trial.number}`} /> <span class="quiet">${row.trial.reason}</span>` : "") },
   ];
   for (const column of columns) column.width ??= widthOf(column, rows);
   return columns;
@@ -140,7 +140,7 @@ class Line extends Component {
     return html`<tr data-number=${row.trial.number} aria-rowindex=${place + 2} class=${`${hue ? "picked" : ""} ${active ? "active" : ""}`}>
       <td><label class="pick"><input type="checkbox" tabindex="-1" aria-label=${`Pick trial ${row.trial.number}`} checked=${hue !== ""} onChange=${() => pick(row)} />
         <i class="swatch" style=${{ background: hue || "transparent" }}></i></label></td>
-      ${columns.map((/** @type {Column} */ column) => html`<td key=${column.key} class=${column.number ? "number" : ""}>${column.cell(row)}</td>`)}<td></td></tr>`;
+      ${columns.map((/** @type {Column} */ column) => html`<td key=${column.key} class=${column.number ? "number" : ""}>${column.cell(row)}</td>`)}</tr>`;
   }
 }
 
@@ -176,17 +176,17 @@ function Grid({ store, rows, columns, sort, setSort, tall }) {
   };
   const every = rows.length > 0 && rows.slice(0, 50).every(picked);
   return html`<div class=${`table-frame ${tall ? "tall" : ""}`} ref=${frame} onScroll=${look} tabindex="0" onKeyDown=${onKey} role="group" aria-label="Trials; arrow keys move, space picks, enter opens">
-    <table class="data" aria-rowcount=${rows.length + 1}>
-      <colgroup><col style=${{ width: "3.2rem" }} />${columns.map((column) => html`<col key=${column.key} style=${{ width: `${(column.width ?? 10) + 2}ch` }} />`)}<col /></colgroup>
+    <table class="data" aria-rowcount=${rows.length + 1} style=${{ minWidth: `calc(3.2rem + ${columns.reduce((sum, column) => sum + (column.width ?? 10) + 2, 0)}ch)` }}>
+      <colgroup><col style=${{ width: "3.2rem" }} />${columns.map((column) => html`<col key=${column.key} style=${column.key === "reason" ? {} : { width: `${(column.width ?? 10) + 2}ch` }} />`)}</colgroup>
       <thead><tr>
         <th scope="col"><input type="checkbox" aria-label="Pick the first 50 rows" checked=${every} onChange=${() => store.picks.set(rows.slice(0, 50).flatMap((row) => row.members.map((t) => t.number)), !every)} /></th>
         ${columns.map((column) => html`<th key=${column.key} scope="col" class=${column.number ? "number" : ""} aria-sort=${sort.key === column.key ? (sort.up ? "ascending" : "descending") : "none"}>
-          <button class="head" title=${column.title} onClick=${() => setSort({ key: column.key, up: sort.key === column.key ? !sort.up : true })}>${column.name}<span aria-hidden="true">${sort.key === column.key ? (sort.up ? " ↑" : " ↓") : ""}</span></button></th>`)}<th class="fill"><span class="hidden">end</span></th></tr></thead>
+          <button class="head" title=${column.title} onClick=${() => setSort({ key: column.key, up: sort.key === column.key ? !sort.up : true })}>${column.name}<span aria-hidden="true">${sort.key === column.key ? (sort.up ? " ↑" : " ↓") : ""}</span></button></th>`)}</tr></thead>
       <tbody>
-        ${first ? html`<tr key="above" class="space" aria-hidden="true"><td colspan=${columns.length + 2} style=${{ height: `${first * HEIGHT}px` }}></td></tr>` : null}
+        ${first ? html`<tr key="above" class="space" aria-hidden="true"><td colspan=${columns.length + 1} style=${{ height: `${first * HEIGHT}px` }}></td></tr>` : null}
         ${some.map((row, place) => html`<${Line} key=${row.key} row=${row} columns=${columns} place=${first + place} active=${first + place === active}
           hue=${picked(row) ? colour(store.picks.places.get(row.trial.number) ?? 0) : ""} pick=${pick} />`)}
-        ${last < rows.length ? html`<tr key="below" class="space" aria-hidden="true"><td colspan=${columns.length + 2} style=${{ height: `${(rows.length - last) * HEIGHT}px` }}></td></tr>` : null}
+        ${last < rows.length ? html`<tr key="below" class="space" aria-hidden="true"><td colspan=${columns.length + 1} style=${{ height: `${(rows.length - last) * HEIGHT}px` }}></td></tr>` : null}
       </tbody></table>
     ${rows.length ? null : html`<p class="quiet empty">No trial matches.</p>`}
   </div>`;
