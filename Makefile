@@ -17,7 +17,7 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check check-page page-types vendor fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick \
+.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check check-page page-types vendor fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick bench-estimates \
 	bench-gpu clean setup lock docs containers
 .DEFAULT_GOAL := help
 
@@ -115,8 +115,12 @@ bench-load: $(READY) ## L1-L6: the API over a full database, with up to 1,000 cl
 	$(BIN)/python -m benchmarks.load --database postgresql --workers 2 $(ARGS)
 	$(BIN)/python -m benchmarks.load --database sqlite --workers 1 $(ARGS)
 
-bench-tick: $(READY) ## T1-T5: a tick of the controller while 400 sweeps wait, and its memory (ten minutes)
+bench-tick: $(READY) ## T1-T5, Q1-Q3: a tick of the controller while 400 sweeps wait, its memory, and a decision of the queue (ten minutes)
 	$(BIN)/python -m benchmarks.tick
+	$(BIN)/python -m benchmarks.queue
+
+bench-estimates: $(READY) ## E1-E3: dry runs of ten sweeps against the sweeps themselves (a quarter of an hour)
+	$(BIN)/python -m benchmarks.estimates $(ARGS)
 
 bench-gpu: ## G1-G4 on a CUDA device (G1-G3 with torch, triton and numpy alone); without one, the law check in the interpreter
 	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \

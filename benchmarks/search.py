@@ -60,7 +60,7 @@ TRIALS, CONCURRENT, STARTUP = 200, 4, 8
 
 
 @dataclass
-class BestSoFar:
+class SearchCourse:
     """How the best objective fell or rose with the training steps that were spent.
 
     Attributes:
@@ -107,14 +107,14 @@ def main() -> None:
     results.show(rows, header)
 
 
-def compare(task: str, seed: int, folder: Path, *, quick: bool) -> tuple[BestSoFar, BestSoFar, list[Row]]:
+def compare(task: str, seed: int, folder: Path, *, quick: bool) -> tuple[SearchCourse, SearchCourse, list[Row]]:
     """Return the progress of the grid and of the search on one task, and their row.
 
     The grid's progress is kept in a file in ``folder``, and read from there the next time.
     """
     kept = folder / f"bench-search-grid-{task}-{seed}{'-quick' if quick else ''}.json"
     if kept.exists():
-        full = BestSoFar(**json.loads(kept.read_bytes()))
+        full = SearchCourse(**json.loads(kept.read_bytes()))
     else:
         full = train_all(sweep_of(task, seed, {"sampler": "grid"}, quick=quick))
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def sweep_of(task: str, seed: int, how: dict[str, Any], *, quick: bool) -> Sweep
     return parse_sweep(document)
 
 
-def train_all(sweep: SweepSpec) -> BestSoFar:
+def train_all(sweep: SweepSpec) -> SearchCourse:
     """Train every trial of a sweep to its end, in packs, and return the progress with trials in their order."""
     trials = [planned.require_spec() for planned in plan_trials(sweep)]
     curves: dict[int, list[tuple[int, float]]] = {}
@@ -158,7 +158,7 @@ def train_all(sweep: SweepSpec) -> BestSoFar:
                 if isinstance(event, Reported):
                     curve = curves.setdefault(pack[event.trial], [])
                     curve.append((event.step, event.values[metric.metric]))
-    progress, done = BestSoFar(), 0
+    progress, done = SearchCourse(), 0
     for _, curve in sorted(curves.items()):
         for step, value in curve:
             _note(progress, done + step, value, metric)
@@ -166,9 +166,9 @@ def train_all(sweep: SweepSpec) -> BestSoFar:
     return progress
 
 
-def search(sweep: SweepSpec, allowed: int) -> BestSoFar:
+def search(sweep: SweepSpec, allowed: int) -> SearchCourse:
     """Train the trials that the sweep's sampler proposes, shortened by its rule, until ``allowed`` steps are done."""
-    metric, known, progress = objective(sweep), [], BestSoFar()
+    metric, known, progress = objective(sweep), [], SearchCourse()
     rule = PRUNING_RULES[sweep.early_stopping.kind](sweep.early_stopping, metric, sweep.training.steps)
     data = _data(plan_trial(sweep, 0, next_points(sweep, [])[0]).require_spec())
     waiting: list[_Trial] = []
@@ -243,13 +243,13 @@ def _end(known: list[_Trial], trial: _Trial, state: str) -> None:
     trial.state, trial.place = state, sum(other.place is not None for other in known)
 
 
-def _note(progress: BestSoFar, steps: int, value: float, metric: Any) -> None:
+def _note(progress: SearchCourse, steps: int, value: float, metric: Any) -> None:
     before = progress.best[-1] if progress.best else value
     progress.steps.append(steps)
     progress.best.append(max(before, value, key=lambda one: merit(one, metric.direction)))
 
 
-def _pairs(progress: BestSoFar) -> Iterator[tuple[int, float]]:
+def _pairs(progress: SearchCourse) -> Iterator[tuple[int, float]]:
     return zip(progress.steps, progress.best, strict=True)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from service.controller.cluster import Death, Node
+from service.controller.cluster import Death
+from service.controller.node import Node
 from workers.protocol import Assignment, Ended, Measured, Poll
 
 

@@ -31,6 +31,8 @@ ENDS = frozenset({"sweep.succeeded", "sweep.failed", "sweep.stopped", "sweep.can
 """The kinds of a sweep's last event: ``sweep.`` and the state in which the sweep has ended."""
 LATER = frozenset({429, 503})
 """The statuses of calls to repeat: there are too many at once, or the service cannot work for now."""
+CALIBRATION_SECONDS = 120.0
+"""For how long a calibration may say nothing."""
 SILENCE_SECONDS = 60.0
 """An event stream on which nothing arrives for this long is broken: the server sends something every 15 seconds."""
 
@@ -128,9 +130,16 @@ class Client:
         """
         return self._json("POST", "/v1/sweeps", document, {"Idempotency-Key": key or uuid.uuid4().hex})
 
-    def validate(self, document: Json) -> Json:
-        """Check a sweep without submitting it, and return its number of trials, its packs' sizes and its warnings."""
-        return self._json("POST", "/v1/sweeps/validate", document)
+    def validate(self, document: Json, *, calibrate: bool = False) -> Json:
+        """Check a sweep without submitting it, and return its trials, packs and warnings, and how long it will take.
+
+        Args:
+            document: The sweep.
+            calibrate: Have the server measure what a step takes, in up to a minute, where no earlier sweep says it.
+        """
+        if not calibrate:
+            return self._json("POST", "/v1/sweeps/validate", document)
+        return self._json("POST", "/v1/sweeps/validate?calibrate=true", document, timeout=CALIBRATION_SECONDS)
 
     def sweep(self, sweep_id: str) -> Json:
         """Return a sweep with the number of trials in each state, its progress and its best trial."""
@@ -246,6 +255,20 @@ class Client:
     def resume(self, sweep_id: str) -> Json:
         """Continue a paused sweep, and return it: its trials go on from their checkpoints."""
         return self._json("POST", f"/v1/sweeps/{_quoted(sweep_id)}/resume")
+
+    def change(self, sweep_id: str, **fields: int | None) -> Json:
+        """Change a sweep that has not ended, and return it.
+
+        Args:
+            sweep_id: The sweep.
+            fields: ``priority``: sweeps of a higher one are trained first, and take the place of others;
+                ``max_parallel``: how many of its trials run at the same time, None for as many as fit. What is left out
+                stays as it is.
+
+        Raises:
+            ApiError: With status 409 if the sweep has ended or is being cancelled.
+        """
+        return self._json("PATCH", f"/v1/sweeps/{_quoted(sweep_id)}", fields)
 
     def stop(self, id: str) -> Json:
         """Let a sweep's running trials finish and start no others, or end one trial, which keeps its checkpoints.
@@ -396,8 +419,9 @@ class Client:
         document: Json | None = None,
         headers: Mapping[str, str] | None = None,
         parameters: Json | None = None,
+        timeout: float | None = None,
     ) -> Json:
-        found: Json = self._send(method, path, document, headers, parameters).json()
+        found: Json = self._send(method, path, document, headers, parameters, timeout).json()
         return found
 
     def _send(
@@ -407,13 +431,17 @@ class Client:
         document: Json | None = None,
         headers: Mapping[str, str] | None = None,
         parameters: Json | None = None,
+        timeout: float | None = None,
     ) -> httpx.Response:
         import httpx
 
+        seconds = timeout or self._timeout
         until, pause, was_sent = time.monotonic() + self.patience, 0.1, False
         while True:
             try:
-                response = self._http.request(method, path, json=document, headers=headers, params=parameters)
+                response = self._http.request(
+                    method, path, json=document, headers=headers, params=parameters, timeout=seconds
+                )
                 if response.is_success:
                     return response
                 if method == "DELETE" and response.status_code == 404 and was_sent:

@@ -62,6 +62,9 @@ class ApiSettings(StoreSettings):
     mlflow_upstream: str | None = Field(
         None, description="MLflow tracking server that the API shows under /mlflow; by default none"
     )
+    calibrate: bool = Field(
+        False, description="whether a dry run may train for a few seconds on the API's machine, to time steps"
+    )
     event_poll_seconds: float = Field(0.25, gt=0, description="how often an event stream looks for new events")
     auth: Literal["auto", "tokens", "none"] = Field(
         "auto",
@@ -119,6 +122,12 @@ class ControllerSettings(StoreSettings):
     tick_seconds: float = Field(0.5, gt=0, description="pause between two rounds of the controller")
     lease_seconds: float = Field(15.0, gt=0, description="a controller silent for this long loses the lead")
     orphan_ttl_seconds: float = Field(600.0, gt=0, description="a runner not polled for this long ends at a checkpoint")
+    aging_seconds: float = Field(
+        600.0, gt=0, description="waiting for this long counts as much as one level of priority"
+    )
+    preempt_after_seconds: float = Field(
+        60.0, ge=0, description="a pack runs for this long before a higher priority can take its place"
+    )
 
 
 def wrong_settings(error: ValidationError) -> str:

@@ -18,6 +18,8 @@ DELETING: Deleting = "deleting"
 SweepVerb = Literal["pause", "resume", "stop", "cancel"]
 AfterEnd = Literal["rerun", "extend", "delete"]
 """What can be done with a sweep that has ended."""
+Change = Literal["change"]
+"""What changes an open sweep and leaves it in its state: another priority or number of parallel trials."""
 
 _AFTER_END: frozenset[StoredSweepState] = frozenset({"running", DELETING})
 SWEEP_MOVES: dict[StoredSweepState, frozenset[StoredSweepState]] = {
@@ -56,7 +58,7 @@ _AGAIN: dict[StoredSweepState, StoredSweepState] = {
     "cancelled": "running",
 }
 # by verb and current state, the next state; the state stays if the verb has had its effect
-_VERBS: dict[SweepVerb | AfterEnd, dict[StoredSweepState, StoredSweepState]] = {
+_VERBS: dict[SweepVerb | AfterEnd | Change, dict[StoredSweepState, StoredSweepState]] = {
     "pause": {"queued": "paused", "running": "paused", "paused": "paused"},
     "resume": {"paused": "running", "running": "running", "queued": "queued"},
     "stop": {
@@ -76,6 +78,7 @@ _VERBS: dict[SweepVerb | AfterEnd, dict[StoredSweepState, StoredSweepState]] = {
     },
     "rerun": _AGAIN,
     "extend": {"queued": "queued", **_AGAIN},
+    "change": {"queued": "queued", "running": "running", "paused": "paused", "stopping": "stopping"},
     "delete": {
         "succeeded": DELETING,
         "failed": DELETING,
@@ -105,11 +108,12 @@ def move_trial(state: StoredTrialState, to: StoredTrialState) -> StoredTrialStat
     return to
 
 
-def after_verb(state: StoredSweepState, verb: SweepVerb | AfterEnd) -> StoredSweepState:
+def after_verb(state: StoredSweepState, verb: SweepVerb | AfterEnd | Change) -> StoredSweepState:
     """Return the state that a sweep in ``state`` gets from a user's verb.
 
     It is ``state`` itself if the verb has had its effect, as that of ``pause`` on a paused sweep, or ``stop`` on a
-    stopped one. ``rerun`` and ``extend`` leave an open sweep in its state, and have their effect all the same.
+    stopped one. ``rerun``, ``extend`` and ``change`` leave an open sweep in its state, and have their effect all the
+    same.
 
     Raises:
         IllegalMove: If the verb does not apply: the sweep has ended in another way, or it is stopping or being

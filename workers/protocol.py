@@ -54,6 +54,8 @@ class Assignment(_Message):
     ``attempt`` counts the starts of this pack from 0, ``term`` is that of the controller's lease, ``cpus`` and ``gpus``
     are for the whole pack, and ``data_dir`` is the folder of data sets; None for the one in the user's cache.
     Checkpoints at multiples of ``keep_every`` steps are kept beside those that training needs; None: no others.
+    ``memory``, ``labels`` and ``node`` are for Ray: the bytes that it sets aside, what is wanted of the node's labels,
+    and the id of the node to prefer.
     """
 
     pack_id: str
@@ -62,6 +64,9 @@ class Assignment(_Message):
     trials: list[AssignedTrial] = Field(min_length=1)
     cpus: float
     gpus: float
+    memory: int = 0
+    labels: dict[str, str] = {}
+    node: str | None = None
     data_dir: str | None = None
     keep_every: int | None = None
     orphan_ttl: float = Field(
@@ -124,17 +129,54 @@ class Ended(_Message):
 Report = Annotated[Measured | Checkpointed | Ended, Field(discriminator="kind")]
 
 
+class SizeTimes(_Message):
+    """What a runner measured while its pack had so many ``rows``: places for trials, also of some that have ended.
+
+    ``step_seconds`` is the time of one optimiser step of the whole pack, and ``evaluation_seconds`` that of all
+    ``evaluations``, one at each report.
+    """
+
+    rows: int
+    steps: int
+    step_seconds: float
+    evaluations: int
+    evaluation_seconds: float
+
+
+class PackTimes(_Message):
+    """How long the parts of a pack's training took so far, and the most memory that its process had.
+
+    ``device`` names the kind of device. ``age_seconds`` counts from the runner's creation to now, or to the end of the
+    last trial, ``ready_seconds`` to the beginning of training, and ``warm_up_seconds`` is what the first steps took
+    longer than the others. ``checkpoint_seconds`` is the time of all ``checkpoints``.
+    """
+
+    device: str
+    age_seconds: float
+    ready_seconds: float
+    warm_up_seconds: float
+    sizes: list[SizeTimes]
+    checkpoints: int
+    checkpoint_seconds: float
+    peak_bytes: int
+    gpu_peak_bytes: int | None = None
+
+
 class Poll(_Message):
     """A runner's reply to a poll.
 
     ``state`` is ``starting`` while data and checkpoints are loaded, and ``ended`` once every trial has ended.
     ``unsaved`` says why the newest checkpoints of a trial are not on disk yet; None if they are. They are tried again.
+    ``node`` is the id in Ray of the runner's node; None if it is not in Ray, or of an earlier release.
+    ``times`` are None before training begins. A runner of an earlier release never gives them.
     """
 
     state: Literal["starting", "running", "ended"]
     reports: list[Report]
     progress: dict[str, int] = Field(description="optimiser steps done, by trial")
     unsaved: str | None = None
+    node: str | None = None
+    times: PackTimes | None = None
 
 
 class Command(_Message):

@@ -82,7 +82,7 @@ def rerun_trial(trial_id: TrialId, context: Ctx, who: Who, key: OneKey) -> Respo
         sweep_id = trials.get(session, trial_id).sweep_id
     _once(context, who.owner, key, JsonBody({"rerun": trial_id}), sweep_id, act)
     with context.database.read() as session:
-        return answer(presenters.trial(trials.get(session, trial_id)), 202)
+        return answer(presenters.trial(session, trials.get(session, trial_id)), 202)
 
 
 @router.post(

@@ -11,7 +11,7 @@ from service.access.principal import principal_of
 from service.api import schemas
 from service.api.deps import Context, Ctx
 from service.api.strict_query import Known
-from service.store import components, packs, trials
+from service.store import components, packs, queue, trials
 
 router = APIRouter(tags=["health"])
 
@@ -47,12 +47,12 @@ def cluster(context: Ctx) -> schemas.ClusterView:
     """Return the nodes, CPUs and GPUs as the controller last saw them, and how many trials wait and are trained."""
     with context.database.read() as session:
         counts = trials.counts(session)
-        queue = schemas.Queue(
+        shown = schemas.Queue(
             waiting_trials=counts.get("waiting", 0),
             running_trials=counts.get("running", 0),
             open_packs=len(packs.open_packs(session)),
         )
-    return schemas.ClusterView(parts=_parts(context), queue=queue)
+    return schemas.ClusterView(parts=_parts(context), queue=shown)
 
 
 def _parts(context: Context) -> dict[str, schemas.ComponentView]:
@@ -73,6 +73,8 @@ def _parts(context: Context) -> dict[str, schemas.ComponentView]:
         unknown = schemas.ComponentView(healthy=False, message="not known while the database does not answer")
         return {"database": schemas.ComponentView(healthy=False, message=message), **dict.fromkeys(names, unknown)}
     for row in rows:
+        if row.name == queue.NAME:  # what sweeps wait for, also those of other owners
+            continue
         age = context.sightings.age(row.name, row.at)
         stale = age > STALE_SECONDS
         message = f"last seen {age:.0f} s ago ({row.message})" if stale else row.message

@@ -7,18 +7,20 @@ an earlier release stored is shown for ever.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from service.api import dry_run, points, schemas
+from service.api import dry_run, points, queue_words, schemas
 from service.api.times import rfc3339
 from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_STATES
-from service.store import checkpoints, components, projections, sweeps, trials
+from service.store import checkpoints, components, projections, queue, sweeps, trials
 from service.store import points as stored_points
+from service.store.queue import QueueNotes
 from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
 from workers.spec.ranking import Direction
@@ -28,8 +30,10 @@ TRAINING = "?workflowType=machine_learning"
 """The query of a run's address that makes MLflow show its training runs; without it MLflow opens its GenAI side."""
 TIMES = ("created_at", "started_at", "ended_at")
 
-_SHOWN = ("id", "name", "owner", "state", "reason")
-_TRIAL = tuple(name for name in schemas.TrialView.model_fields if name != "links" and name not in TIMES)
+_SHOWN = ("id", "name", "owner", "state", "reason", "priority", "max_parallel", "planned_steps")
+_TRIAL = tuple(
+    name for name in schemas.TrialView.model_fields if name not in ("links", "waiting_for") and name not in TIMES
+)
 _NO_TRIALS = dict.fromkeys(TRIAL_STATES, 0)
 
 
@@ -40,9 +44,9 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
     run, lacks = projections.of_view(session, row.id)
     tally = trials.tally(session, [row.id])[row.id]
     over = trials.planned_steps_of_ended(session, [row.id]).get(row.id, 0) if row.steps_vary else 0
-    value = trials.best_objectives(session, {row.id: direction(row)}).get(row.id)
-    return _summary(row, tally, over, _task(row.spec), value) | {
-        "best": trial(best) if best else None,
+    shown = _summary(row, tally, over, queue.read(session)) | _beside(session, [row])[row.id]
+    return shown | {
+        "best": trial(session, best) if best else None,
         "best_point": points.views(session, row, [point])[0] if point else None,
         "mlflow_url": mlflow_url(settings, run) if run else None,
         "mlflow_lacks": lacks,
@@ -61,9 +65,8 @@ def new_sweep(session: Session, row: Sweep) -> dict[str, Any]:
         "mlflow_lacks": {},
         "checkpoint_bytes": 0,
     }
-    return (
-        _summary(row, {}, 0, _task(row.spec), None) | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
-    )
+    shown = _summary(row, {}, 0, queue.read(session)) | _beside(session, [row])[row.id]
+    return shown | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
 
 
 def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
@@ -72,18 +75,31 @@ def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
     tallies = trials.tally(session, ids)
     vary = [row.id for row in rows if row.steps_vary]
     over = trials.planned_steps_of_ended(session, vary) if vary else {}
-    tasks, best = sweeps.task_names(session, ids), trials.best_objectives(session, {r.id: direction(r) for r in rows})
-    return [
-        _summary(row, tallies[row.id], over.get(row.id, 0), tasks.get(row.id) or "", best.get(row.id)) for row in rows
-    ]
+    notes = queue.read(session)
+    beside = _beside(session, rows)
+    return [_summary(row, tallies[row.id], over.get(row.id, 0), notes) | beside[row.id] for row in rows]
 
 
-def trial(row: Trial) -> dict[str, Any]:
+def trial(session: Session, row: Trial) -> dict[str, Any]:
     """Return a ``TrialView``, with the paths of the trial's metrics, checkpoint, model and logs."""
+    return trials_of(session, sweeps.get(session, row.sweep_id), [row])[0]
+
+
+def trials_of(session: Session, of: Sweep, rows: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return a ``TrialView`` for each of these trials of a sweep."""
+    waits = any(row.state == "waiting" for row in rows)
+    text = queue_words.of_waiting_trials(of, queue.read(session)) if waits else None
+    return [_trial_view(row, text) for row in rows]
+
+
+def _trial_view(row: Trial, waiting_for: str | None) -> dict[str, Any]:
     base = f"/v1/trials/{row.id}"
+    if row.wanted is not None:
+        waiting_for = queue_words.TO_END
     return {
         **{name: getattr(row, name) for name in _TRIAL},
         **_times(row),
+        "waiting_for": waiting_for if row.state == "waiting" else None,
         "links": {
             "self": base,
             "metrics": f"{base}/metrics",
@@ -124,26 +140,29 @@ def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:
         advice = advice_on(spec) if spec else {"data": [], "values": []}
     found = [*advice["data"], *advice["values"]]
     if row.state not in SWEEP_ENDED:
-        needs = row.spec.get("resources", {})
         nodes = components.nodes(session)
-        found += [w.as_dict() for w in dry_run.no_room(needs.get("cpus", 1.0), needs.get("gpus", 0), nodes)]
+        found += [w.as_dict() for w in dry_run.no_room(row.spec.get("resources", {}), nodes)]
     return found
 
 
-def _task(document: dict[str, Any]) -> str:
-    """Return the name of the task of a stored document."""
-    return str(document.get("task", {}).get("name", ""))
+def _beside(session: Session, rows: Sequence[Sweep]) -> dict[str, dict[str, Any]]:
+    """Return what is read of sweeps beside their own rows, by id: the names of their tasks and their best objectives.
+
+    Their documents are not loaded.
+    """
+    tasks = sweeps.task_names(session, [row.id for row in rows])
+    best = trials.best_objectives(session, {row.id: direction(row) for row in rows})
+    return {row.id: {"task": tasks.get(row.id) or "", "best_objective": best.get(row.id)} for row in rows}
 
 
-def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, task: str, best: float | None) -> dict[str, Any]:
+def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, notes: QueueNotes) -> dict[str, Any]:
     """Return a ``SweepSummary``.
 
     Args:
         row: The sweep.
         tally: The number of its trials in each state, and the steps that they have done.
         over: The steps that its ended trials had before them at first, if trials differ in their steps.
-        task: The name of its task.
-        best: The best objective of its trials; None without a result.
+        notes: What waiting sweeps wait for.
     """
     base = f"/v1/sweeps/{row.id}"
     counts = _NO_TRIALS | {state: count for state, (count, _) in tally.items()}
@@ -151,12 +170,11 @@ def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, task: str
     return {
         **{name: getattr(row, name) for name in _SHOWN},
         **_times(row),
+        **queue_words.of_sweep(row, {state: count for state, (count, _) in tally.items()}, notes),
         "trials": {"total": row.trial_count} | counts,
         "progress": _progress(row, tally, over),
-        "task": task,
+        **_eta(row, counts["running"]),
         "objective": objective(row),
-        "best_objective": best,
-        "planned_steps": row.planned_steps,
         "last_event": row.event_seq,
         "links": {
             "self": base,
@@ -176,6 +194,27 @@ def _progress(row: Sweep, tally: dict[str, tuple[int, int]], over: int) -> dict[
         over = sum(count for count, _ in ended) * row.planned_steps // max(1, row.trial_count)
     left = 0 if row.state in SWEEP_ENDED else max(0, row.planned_steps - over)
     return {"done": done, "total": sum(steps for _, steps in ended) + left}
+
+
+def _eta(row: Sweep, running: int) -> dict[str, Any]:
+    """Return when a sweep is expected to end, and the seconds until then, or why that cannot be said."""
+    why = {
+        "queued": "it has not begun",
+        "paused": "it is paused",
+        "cancelling": "it is being cancelled",
+    }.get(row.state)
+    if row.state in SWEEP_ENDED:
+        return {"eta_at": None, "seconds_left": None, "eta_reason": None}
+    left = None if row.eta_at is None else row.eta_at - time.time()
+    if why is None and not running:
+        why = "none of its trials runs at the moment: they wait for room in the cluster, or for results"
+    if why is None and left is None:
+        why = "nothing is known of the speed of its packs yet; that takes until their first reports"
+    if why is None and left is not None and left < 0:
+        why = "it takes longer than was expected; the next estimate follows in some seconds"
+    if why is not None or left is None or row.eta_at is None:
+        return {"eta_at": None, "seconds_left": None, "eta_reason": why}
+    return {"eta_at": rfc3339(row.eta_at), "seconds_left": round(left, 1), "eta_reason": None}
 
 
 def _times(row: Sweep | Trial) -> dict[str, str | None]:

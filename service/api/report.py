@@ -45,6 +45,7 @@ def of(
         sweep = sweeps.get(session, sweep_id)
         record = sweep_record.read(session, sweep, with_packs="best_so_far" in wanted, with_values="pareto" in wanted)
         leaders = trials.of_numbers(session, sweep.id, [row.number for row in record.scored[:LEADERS]])
+        best_trials = presenters.trials_of(session, sweep, [leaders[row.number] for row in record.scored[:LEADERS]])
         best_points = points.leaders(session, sweep, LEADERS)
     model = plane.model_of(sweep.spec)
     placed = plane.placed(model, record.ranked) if model else []
@@ -54,7 +55,7 @@ def of(
         "sweep_id": sweep.id,
         "objective": presenters.objective(sweep),
         "objectives": [one.model_dump() for one in record.objectives],
-        "leaderboard": [presenters.trial(leaders[row.number]) for row in record.scored[:LEADERS]],
+        "leaderboard": best_trials,
         "points": best_points,
         "grid": _grid(grid) if grid and _tells_something(grid) else None,
         "places": [_place(row, place) for row, place in placed if row.has_result],

@@ -86,7 +86,8 @@ def submit(database: Database, spec: SweepSpec, body: JsonBody, key: str | None,
         The row, and whether this call stored it.
 
     Raises:
-        QuotaExceeded: The owner has as many open sweeps or trials, or stored bytes, as they may have.
+        QuotaExceeded: The owner has as many open sweeps or trials, or stored bytes, as they may have, or their sweeps
+            may not have so high a priority.
         KeyReused: The earlier request with this key had another body.
         Refused: The sweep's checkpoints do not fit into the checkpoint store; the status is 507.
     """
@@ -98,6 +99,7 @@ def submit(database: Database, spec: SweepSpec, body: JsonBody, key: str | None,
             if known:
                 return sweeps.get(session, known), False
             quotas.admit(session, owner, trial_count(spec))
+            quotas.admit_priority(session, owner, spec.priority)
             refuse_without_space(session, spec, needed)
             sweep = sweeps.create(session, spec.name, document, trial_count(spec), facts, owner, needed)
             if key:

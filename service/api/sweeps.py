@@ -6,27 +6,29 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.api import cursors, dry_run, presenters, schemas, sweep_data
+from service.api import cursors, estimating, presenters, schemas, sweep_data
 from service.api.answers import answer
 from service.api.data_reading import one_reader, read_sweep
 from service.api.deps import Ctx, SweepId, Who
 from service.api.json_body import Posted
 from service.api.problems import Refused
-from service.api.storage_check import no_space
 from service.api.strict_query import Known
 from service.api.submission import OneKey, find_by_key, submit
 from service.states import SweepState, SweepVerb, TrialState
-from service.store import components, sweeps, trial_order, trials
+from service.store import sweeps, trial_order, trials
 from service.store.tables import Sweep, Trial
-from workers.spec.checkpoint_size import sweep_bytes
+from workers.spec.change import SweepChange, parse_change
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 _SWEEP_SCHEMA = {"schema": {"$ref": "#/components/schemas/SweepSpec"}}
 BODY = {"requestBody": {"required": True, "content": {"application/json": _SWEEP_SCHEMA}}}
 """What the OpenAPI schema says about the body of a call that takes a sweep document."""
+CHANGE_BODY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": SweepChange.model_json_schema()}}}
+}
+CHANGE_BODY["requestBody"]["content"]["application/json"]["schema"] |= {"minProperties": 1}  # type: ignore[index]
 PROBLEM: dict[str, Any] = {"model": schemas.Problem, "description": "A problem document"}
 
 
@@ -37,6 +39,13 @@ class Listing(BaseModel):
     state: list[SweepState] = Field(default=[], description="Only those in one of these states; all by default.")
     limit: int = Field(50, ge=1, le=200, description="The largest number of sweeps to return.")
     cursor: str | None = Field(None, max_length=400, description="``next_cursor`` of the page before.")
+
+
+class DryRunOptions(BaseModel):
+    """The query parameters of a dry run."""
+
+    model_config = ConfigDict(extra="forbid")
+    calibrate: bool = Field(False, description="Measure what a step takes, where no earlier run says it.")
 
 
 class TrialListing(BaseModel):
@@ -69,23 +78,17 @@ def post_sweep(document: Posted, context: Ctx, who: Who, key: OneKey) -> Respons
 
 
 @router.post("/validate", openapi_extra=BODY)
-def validate_sweep(document: Posted, context: Ctx) -> schemas.DryRun:
-    """Check a sweep, and return its number of trials, the sizes of its packs and its warnings. Nothing is stored.
+def validate_sweep(document: Posted, context: Ctx, query: Annotated[DryRunOptions, Query()]) -> schemas.DryRun:
+    """Check a sweep, and return its trials, packs and warnings, and how long it will take. The sweep is not stored.
 
-    While the database or Ray does not answer, warnings about what the cluster and the checkpoint store do not have are
+    How long a step takes is known from earlier sweeps. With ``calibrate`` it is measured, in some seconds, by training
+    packs whose like have not been trained yet for a moment, if the server may do that.
+
+    While the database or Ray does not answer, what is known of the cluster, the checkpoint store and earlier sweeps is
     left out.
     """
     spec = read_sweep(document.content, context.settings)
-    needed, full = sweep_bytes(spec), None
-    try:
-        with context.database.read() as session:
-            nodes = components.nodes(session)
-            full = no_space(session, spec, needed)
-    except SQLAlchemyError:
-        nodes = []
-    found = dry_run.plan(spec, nodes)
-    found["warnings"] += [full.as_dict()] if full else []
-    return schemas.DryRun(**found, checkpoint_bytes=needed)
+    return estimating.dry_run_of(spec, context, calibrate=query.calibrate)
 
 
 @router.get("", response_model=schemas.SweepPage)
@@ -115,8 +118,8 @@ def list_trials(sweep_id: SweepId, context: Ctx, query: Annotated[TrialListing, 
         rows, place = (
             _by_objective(session, row, query) if query.sort == "objective" else _by_number(session, row, query)
         )
-    more = place if len(rows) == query.limit else None
-    return answer({"trials": [presenters.trial(r) for r in rows], "next_cursor": more})
+        shown = presenters.trials_of(session, row, rows)
+    return answer({"trials": shown, "next_cursor": place if len(rows) == query.limit else None})
 
 
 def _by_number(session: Session, sweep: Sweep, query: TrialListing) -> tuple[list[Trial], str | None]:
@@ -144,6 +147,23 @@ def get_data(sweep_id: SweepId, context: Ctx) -> schemas.SweepData:
         raise Refused(404, "Data not readable", detail)
     with one_reader():
         return sweep_data.summaries_of(sweep_id, spec, context.settings.data_dir)
+
+
+@router.patch("/{sweep_id}", status_code=202, openapi_extra=CHANGE_BODY, response_model=schemas.SweepView)
+def change_sweep(sweep_id: SweepId, document: Posted, context: Ctx) -> Response:
+    """Change a sweep that has not ended: its ``priority``, or ``max_parallel``, the trials that run at the same time.
+
+    What is left out stays as it is; null lifts ``max_parallel``. Trials that run go on, also if they are more than may
+    run from now on. A higher priority may take the place of packs of lower ones, which pause at a checkpoint. The
+    status is 403 if the owner's sweeps may not have so high a priority, and 409 if the sweep has ended or is being
+    cancelled.
+    """
+    changes = parse_change(document.content)
+    with context.database.write() as session:
+        row = sweeps.change(session, sweep_id, changes)
+    with context.database.read() as session:
+        shown = presenters.sweep(session, row, context.settings)
+    return answer(shown, 202)
 
 
 @router.post("/{sweep_id}/{verb}", status_code=202, response_model=schemas.SweepView)

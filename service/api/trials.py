@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/trials", tags=["trials"], dependencies=[Known])
 def get_trial(trial_id: TrialId, context: Ctx) -> Response:
     """Return a trial: its parameters, state, step and best objective."""
     with context.database.read() as session:
-        return answer(presenters.trial(trials.get(session, trial_id)))
+        return answer(presenters.trial(session, trials.get(session, trial_id)))
 
 
 @router.post("/{trial_id}/{verb}", status_code=202, response_model=schemas.TrialView)
@@ -43,7 +43,7 @@ def steer(
     trial has ended, the answer is 409.
     """
     with context.database.write() as session:
-        shown = presenters.trial(trials.want(session, trial_id, verb))
+        shown = presenters.trial(session, trials.want(session, trial_id, verb))
     return answer(shown, 202)
 
 

@@ -37,10 +37,19 @@ def submit(
         str | None,
         typer.Option(help="Key of this submission: the same file with the same key again returns the existing sweep."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Submit nothing: print how long the sweep would take, from a few seconds of training."
+        ),
+    ] = False,
     url: UrlOption = HERE,
     token_file: TokenFileOption = None,
 ) -> None:
     """Submit a sweep, print its id and return at once."""
+    if dry_run:
+        _print_dry_run(file, settings, url, token_file, calibrate=True)
+        return
     document = documents.load(file, settings)
     with connect(url, token_file) as client:
         sweep = client.submit(document, key)
@@ -59,7 +68,10 @@ def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption 
         id = ids.sweep(client, id)
         sweep = client.sweep(id)
         client.patience = WATCH_PATIENCE_SECONDS
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
+            TextColumn("{task.fields[left]}"),
+        )
         with Progress(*columns, console=console) as bars:
             sweep = _follow(client, sweep, bars)
         tables.print_sweep(console, sweep, client.base_url)
@@ -134,6 +146,35 @@ def cancel(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFil
     _steer(id, url, token_file, "cancel")
 
 
+def change(
+    id: SweepArgument,
+    priority: Annotated[
+        int | None, typer.Option(help="From -100 to 100; sweeps of a higher priority are trained first.")
+    ] = None,
+    max_parallel: Annotated[
+        str | None,
+        typer.Option(metavar="N|none", help="How many trials run at the same time; none: as many as fit."),
+    ] = None,
+    url: UrlOption = HERE,
+    token_file: TokenFileOption = None,
+) -> None:
+    """Change the priority of a sweep that has not ended, or how many of its trials run at the same time.
+
+    Trials that run go on. A higher priority may have packs of lower ones pause at a checkpoint.
+    """
+    changes: dict[str, int | None] = {} if priority is None else {"priority": priority}
+    if max_parallel is not None:
+        changes["max_parallel"] = (
+            None if max_parallel == "none" else documents.whole_number("--max-parallel", max_parallel)
+        )
+    if not changes:
+        raise UserError("change needs --priority or --max-parallel")
+    with connect(url, token_file) as client:
+        id = ids.sweep(client, id)
+        sweep = client.change(id, **changes)
+    console.print(f"{id} is {sweep['state']}: {tables.queue_facts(sweep)}")
+
+
 def rerun(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
     """Run the failed trials of a sweep again, or one failed trial. A sweep that has ended is running again."""
     with connect(url, token_file) as client:
@@ -193,18 +234,25 @@ def rm(
 def validate(
     file: FileArgument, settings: SetOption = None, url: UrlOption = HERE, token_file: TokenFileOption = None
 ) -> None:
-    """Check a sweep without submitting it, and print its warnings and its number of trials."""
+    """Check a sweep without submitting it, and print its warnings, its number of trials and how long it would take."""
+    _print_dry_run(file, settings, url, token_file, calibrate=False)
+
+
+COMMANDS = (submit, watch, ls, show, pause, resume, stop, cancel, change, rerun, extend, rm, validate)
+
+
+def _print_dry_run(
+    file: Path, settings: list[str] | None, url: str, token_file: Path | None, *, calibrate: bool
+) -> None:
     document = documents.load(file, settings)
     with connect(url, token_file) as client:
-        plan = client.validate(document)
+        plan = client.validate(document, calibrate=calibrate)
     _print_warnings(plan["warnings"])
-    amount, groups = point_tables.amount(plan, plan["trials"]), _counted(len(plan["packs"]), "group")
-    console.print(f"Valid. {amount}, trained in {groups}.")
+    amount, packs = point_tables.amount(plan, plan["trials"]), _counted(plan["estimate"]["packs"], "pack")
+    console.print(f"Valid. {amount}, trained in {packs}.")
     if plan["excluded_points"]:
         console.print(f"Left out for a constraint: {_counted(plan['excluded_points'], 'point')} of the grid.")
-
-
-COMMANDS = (submit, watch, ls, show, pause, resume, stop, cancel, rerun, extend, rm, validate)
+    console.print(tables.estimate(plan))
 
 
 def _steer(id: str, url: str, token_file: Path | None, verb: Literal["pause", "resume", "stop", "cancel"]) -> None:
@@ -232,11 +280,12 @@ def _follow(client: Client, sweep: dict[str, Any], bars: Progress) -> dict[str, 
         sweep: The sweep as the client returned it.
         bars: Where the progress is shown. The bars of trials are removed at the end, that of the sweep stays.
     """
-    whole = bars.add_task(tables.plain(sweep["name"]), total=sweep["progress"]["total"])
+    whole = bars.add_task(tables.plain(sweep["name"]), total=sweep["progress"]["total"], left="")
     shown: dict[str, TaskID] = {}
     while True:
         title = f"{tables.plain(sweep['name'])} ({sweep['state']})"
-        bars.update(whole, description=title, completed=sweep["progress"]["done"], total=sweep["progress"]["total"])
+        done, total, left = sweep["progress"]["done"], sweep["progress"]["total"], tables.time_left(sweep)
+        bars.update(whole, description=title, completed=done, total=total, left=left)
         if f"sweep.{sweep['state']}" in ENDS:
             for bar in shown.values():
                 bars.remove_task(bar)
@@ -257,5 +306,6 @@ def _show_running(client: Client, sweep: dict[str, Any], bars: Progress, shown: 
     for id, trial in running.items():
         steps = trial["params"].get("training.steps", sweep["spec"]["training"]["steps"])
         if id not in shown:
-            shown[id] = bars.add_task(f"  {trial['number']:>4} {tables.plain(tables.params(trial))}", total=steps)
+            text = f"  {trial['number']:>4} {tables.plain(tables.params(trial))}"
+            shown[id] = bars.add_task(text, total=steps, left="")
         bars.update(shown[id], completed=trial["step"])

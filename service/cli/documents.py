@@ -68,6 +68,14 @@ def new_values(given: list[str]) -> dict[str, list[Any]]:
     return found
 
 
+def whole_number(option: str, text: str) -> int:
+    """Return the value of an option as a whole number; raise UserError if it is none."""
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{option} is {text!r}; allowed: a whole number, or none") from None
+
+
 def _set(document: dict[str, Any], setting: str) -> None:
     """Set one value of a document, from a text such as ``training.lr=0.01``; objects on the way are created.
 

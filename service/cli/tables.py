@@ -10,20 +10,86 @@ from rich.console import Console
 from rich.markup import escape as plain
 from rich.table import Table
 
-__all__ = ["advice", "attempts", "definitions", "metrics", "params", "plain", "print_sweep", "sweeps", "trials"]
+__all__ = [
+    "advice",
+    "attempts",
+    "definitions",
+    "duration",
+    "estimate",
+    "metrics",
+    "params",
+    "plain",
+    "print_sweep",
+    "queue_facts",
+    "sweeps",
+    "time_left",
+    "trials",
+]
 
 
 def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
     """Return a table with one row for each sweep.
 
-    Its column ``trials`` has the trials that have ended, of all; ``done`` has the share of the optimiser steps done.
+    Its column ``trials`` has the trials that have ended, of all, ``done`` the share of the optimiser steps done, and
+    ``left`` the time until the sweep is expected to end.
     """
-    table = Table("id", "name", "state", "trials", "done", box=None, pad_edge=False)
+    table = Table("id", "name", "state", "trials", "done", "left", box=None, pad_edge=False)
     for row in rows:
         counts, progress = row["trials"], row["progress"]
         ended = counts["total"] - counts["waiting"] - counts["running"]
         share = progress["done"] / progress["total"] if progress["total"] else 1.0
-        table.add_row(row["id"], plain(row["name"]), row["state"], f"{ended}/{counts['total']}", f"{share:.0%}")
+        done = f"{ended}/{counts['total']}"
+        table.add_row(row["id"], plain(row["name"]), row["state"], done, f"{share:.0%}", time_left(row))
+    return table
+
+
+def time_left(sweep: dict[str, Any]) -> str:
+    """Return in how long a sweep is expected to end, such as ``about 3 min``; empty if that is not known."""
+    left = sweep.get("seconds_left")
+    return "" if left is None else f"about {duration(left)}"
+
+
+def duration(seconds: float) -> str:
+    """Return a number of seconds for a person to read, such as ``45 s``, ``2.5 min``, ``12 min`` or ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 10 * 60:
+        return f"{seconds / 60:.1f} min"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86_400:.1f} days"
+
+
+def estimate(plan: dict[str, Any]) -> Table:
+    """Return a table with the numbers of a dry run, each with its reasons.
+
+    Args:
+        plan: The answer of the API.
+    """
+    found, why = plan["estimate"], dict[str, list[str]]()
+    for reason in found["reasons"]:
+        why.setdefault(reason["about"], []).append(reason["reason"])
+    seconds, hours = found["seconds"], found["device_hours"]
+    rows = {
+        "trials": ("trials", str(plan["trials"])),
+        "packs": ("packs", str(found["packs"])),
+        "workers": ("at a time", str(found["workers"])),
+        "seconds": ("wall time", "not known"),
+        "device_hours": ("device-hours", "not known"),
+        "peak_memory_bytes": ("memory of a worker", f"{found['peak_memory_bytes'] / 1e9:.2f} GB"),
+    }
+    if seconds is not None and hours is not None:
+        between = f"{duration(seconds['low'])} to {duration(seconds['high'])}"
+        rows["seconds"] = ("wall time", f"{duration(seconds['expected'])} ({between})")
+        gpu = f", {hours['gpu']:.3g} of GPUs" if hours["gpu"] else ""
+        rows["device_hours"] = ("device-hours", f"{hours['cpu']:.3g} of CPUs{gpu}")
+    if found["gpu_memory_bytes"] is not None:
+        name, text = rows["peak_memory_bytes"]
+        rows["peak_memory_bytes"] = (name, f"{text}, {found['gpu_memory_bytes'] / 1e9:.2f} GB of a GPU")
+    table = Table("number", "estimate", "why", box=None, pad_edge=False)
+    for about, (name, text) in rows.items():
+        for place, reason in enumerate(why.get(about, [""])):
+            table.add_row(*((name, text) if not place else ("", "")), plain(reason))
     return table
 
 
@@ -84,6 +150,13 @@ def advice(warning: dict[str, Any]) -> str:
     return f"{warning['field']} = {warning['given']} {warning['problem']}; {warning['allowed']}"
 
 
+def queue_facts(sweep: dict[str, Any]) -> str:
+    """Return a sweep's priority and its number of parallel trials in words, and what its trials wait for."""
+    most = sweep["max_parallel"]
+    text = f"priority {sweep['priority']}, " + ("as many trials as fit" if most is None else f"max_parallel {most}")
+    return text + (f"; waits for {sweep['waiting_for']}" if sweep["waiting_for"] else "")
+
+
 def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
     """Print a sweep's warnings, state, numbers of trials and best trial, and its pages in the service and in MLflow.
 
@@ -101,6 +174,12 @@ def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
     console.print(
         f"trials: {sweep['trials']['total']} (" + ", ".join(f"{n} {name}" for name, n in counts.items()) + ")"
     )
+    if sweep.get("waiting_for"):
+        console.print(f"queue:  {plain(queue_facts(sweep))}", soft_wrap=True)
+    if sweep.get("seconds_left") is not None:
+        console.print(f"left:   {time_left(sweep)}")
+    elif sweep.get("eta_reason"):
+        console.print(f"left:   not known: {plain(sweep['eta_reason'])}", soft_wrap=True)
     if sweep["best"]:
         best = sweep["best"]
         metric = sweep["objective"]["metric"]

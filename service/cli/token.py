@@ -23,6 +23,11 @@ app = typer.Typer(
 SECONDS = {"h": 3_600.0, "d": 86_400.0}
 OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,59}")
 
+FRACTIONS = ("requests_per_second", "weight", "running_cpus", "running_gpus")
+"""The limits that need not be whole numbers."""
+SMALLEST = {"requests_per_second": 0.1, "weight": 0.001, "highest_priority": -100}
+"""The smallest values of limits for which that is not 0."""
+
 LimitOption = Annotated[str | None, typer.Option(metavar="N|default")]
 
 
@@ -100,6 +105,10 @@ def limits(
     open_sweeps: LimitOption = None,
     open_trials: LimitOption = None,
     stored_bytes: LimitOption = None,
+    weight: LimitOption = None,
+    running_cpus: LimitOption = None,
+    running_gpus: LimitOption = None,
+    highest_priority: LimitOption = None,
     home: StoreOption = None,
 ) -> None:
     """Set how much of the service an owner may have at a time, and print it. Without options it is only printed."""
@@ -113,6 +122,10 @@ def limits(
         "open_sweeps": open_sweeps,
         "open_trials": open_trials,
         "stored_bytes": stored_bytes,
+        "weight": weight,
+        "running_cpus": running_cpus,
+        "running_gpus": running_gpus,
+        "highest_priority": highest_priority,
     }
     wanted = {name: _limit(name, text) for name, text in given.items() if text is not None}
     with opened(home) as database:
@@ -128,12 +141,12 @@ def _limit(name: str, text: str) -> int | float | None:
     """Return a limit as a number, or None for ``default``. Raises UserError if it is neither."""
     if text == "default":
         return None
-    number: Any = float if name == "requests_per_second" else int
+    number: Any = float if name in FRACTIONS else int
     try:
         value = number(text)
     except ValueError:
-        value = -1
-    smallest = 0.1 if name == "requests_per_second" else 0
+        value = float("nan")
+    smallest = SMALLEST.get(name, 0)
     if not smallest <= value < (2**53 if name == "stored_bytes" else 2**31):
         option = name.replace("_", "-")
         raise UserError(f"--{option} is {text!r}; allowed: a number from {smallest}, or default")

@@ -122,7 +122,7 @@ class SweepAdvancer:
     def _instructions(self, session: Session, pack: Pack) -> _PackInstructions:
         sweep, to_prune = sweeps.get(session, pack.sweep_id), self._to_prune.get(pack.sweep_id, {})
         running = [trials.get(session, trial_id) for trial_id in attempts.open_of_pack(session, pack.id)]
-        by_trial = {trial.id: commands.instruction(sweep, trial, to_prune) for trial in running}
+        by_trial = {trial.id: commands.instruction(sweep, trial, to_prune, pack.preempted) for trial in running}
         given = {trial_id: found for trial_id, found in by_trial.items() if found is not None}
         return _PackInstructions(pack, find_runner_name(session, pack), given, len(given) == len(running))
 

@@ -18,6 +18,7 @@ from ray.core.generated import common_pb2, gcs_pb2
 from ray.exceptions import RayError
 from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
+from service.controller.node import Node
 from service.controller.runner_logs import last_words
 from service.store.attempts import FailureDomain
 from workers.protocol import Assignment
@@ -51,15 +52,6 @@ class Death:
     domain: FailureDomain
     words: str = ""
     last_words: str = ""
-
-
-@dataclass(frozen=True)
-class Node:
-    """A living node of the cluster: its host name, and all of its CPUs and GPUs, used or not."""
-
-    name: str
-    cpus: float
-    gpus: float
 
 
 class Cluster:
@@ -179,6 +171,9 @@ class Cluster:
                 info.node_manager_hostname,
                 float(info.resources_total.get("CPU", 0)),
                 float(info.resources_total.get("GPU", 0)),
+                int(info.resources_total.get("memory", 0)),
+                dict(info.labels),
+                info.node_id.hex(),
             )
             for info in living
         ]

@@ -27,16 +27,20 @@ class Instruction:
     reason: str
 
 
-def instruction(sweep: Sweep, trial: Trial, to_prune: Mapping[int, str]) -> Instruction | None:
+def instruction(
+    sweep: Sweep, trial: Trial, to_prune: Mapping[int, str], preempted: str | None = None
+) -> Instruction | None:
     """Return whether a running trial is to be cancelled, pruned or paused now; None if it goes on.
 
     If several apply, the first of these is returned: a cancel of the sweep or the trial, a stop of the trial, a pause
-    of the sweep, the pruning rule. A trial that a user stops is pruned, because it keeps the result that it has.
+    of the sweep, the pruning rule, the preemption of its pack. A trial that a user stops is pruned, because it keeps
+    the result that it has.
 
     Args:
         sweep: The trial's sweep.
         trial: The running trial.
         to_prune: Why the pruning rule ends a trial, by the trial's number; it lacks the trials that the rule keeps.
+        preempted: Why its pack is preempted; None if it is not.
     """
     if sweep.state == "cancelling" or trial.wanted == "cancel":
         return Instruction("cancel", "cancelled by the user")
@@ -46,6 +50,8 @@ def instruction(sweep: Sweep, trial: Trial, to_prune: Mapping[int, str]) -> Inst
         return Instruction("pause", "its sweep is paused")
     if trial.number in to_prune:
         return Instruction("prune", to_prune[trial.number])
+    if preempted is not None:
+        return Instruction("pause", preempted)
     return None
 
 

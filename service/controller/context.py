@@ -21,7 +21,7 @@ from service.store.database import Database
 from service.store.tables import Pack, Trial
 from workers.spec.expand import TrialPlan, plan_trial
 from workers.spec.field_errors import field_errors
-from workers.spec.sweep import ResourcesSpec, SweepSpec
+from workers.spec.sweep import SweepSpec
 
 SPECS = 256
 """The number of parsed sweep documents that are kept."""
@@ -70,7 +70,6 @@ class ReconcileContext:
         self._database = database
         self._specs: RecentlyUsed[tuple[str, int], SweepSpec] = RecentlyUsed(SPECS)
         self._plans: RecentlyUsed[str, TrialPlan] = RecentlyUsed(PLANS)
-        self._resources: dict[str, ResourcesSpec] = {}
 
     def read(self) -> AbstractContextManager[Session]:
         """Open a session for reading; its changes are not committed."""
@@ -92,17 +91,6 @@ class ReconcileContext:
         key = (sweep_id, sweeps.trial_count(session, sweep_id))
         return self._specs.get(key, lambda: _parsed(sweeps.get(session, sweep_id).spec))
 
-    def resources(self, session: Session, sweep_id: str) -> ResourcesSpec:
-        """Return what one pack of an open sweep needs. It is kept until ``forget``.
-
-        Raises:
-            NotFound: If there is no such sweep.
-            InvalidDocument: If the sweep's document is not valid in this version.
-        """
-        if sweep_id not in self._resources:
-            self._resources[sweep_id] = self.spec(session, sweep_id).resources
-        return self._resources[sweep_id]
-
     def plan(self, session: Session, trial: Trial) -> TrialPlan:
         """Return a trial's specification, or why it cannot be trained. It is made unless it was asked for lately.
 
@@ -120,7 +108,6 @@ class ReconcileContext:
 
     def forget(self, sweep_id: str) -> None:
         """Drop what is kept of a sweep that has ended."""
-        self._resources.pop(sweep_id, None)
         self.new_metrics.discard(sweep_id)
 
     def mark_lost(self, pack: Pack, domain: FailureDomain, reason: str, last_words: str = "") -> None:

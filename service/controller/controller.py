@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from ray.exceptions import RayError
 from sqlalchemy.orm import Session
@@ -13,13 +14,16 @@ from sqlalchemy.orm import Session
 from service.controller import scheduling
 from service.controller.backoff import Backoff
 from service.controller.checkpoint_keeper import CheckpointKeeper
-from service.controller.cluster import Cluster, ClusterUnreachable, Node
+from service.controller.cluster import Cluster, ClusterUnreachable
 from service.controller.leadership import EXIT_STATUS, Leadership
+from service.controller.node import Node
 from service.controller.reconciler import Reconciler
 from service.controller.sweep_remover import SweepRemover
 from service.settings import ControllerSettings
 from service.store import components, leases, packs
 from service.store.database import Database, LeadLost, is_unavailable
+from service.store.queue import QueueNotes
+from service.store.tables import Pack
 from service.tracking.projector import Projector
 from service.webhooks.deliverer import Deliverer
 from service.webhooks.targets import read_targets
@@ -32,6 +36,9 @@ RETRY_SECONDS = 1.0
 """The pause, in seconds, between two attempts to become the leader while another one leads."""
 MAX_TERMS, MAX_SECONDS = 5, 30.0
 """So many terms in a row, over so many seconds, may end with an unexpected error; then the process ends."""
+
+
+NO_RAY = "Ray, which does not answer"
 
 
 class Controller:
@@ -56,6 +63,7 @@ class Controller:
         self._webhooks = read_targets(settings.webhooks_file) if settings.webhooks_file else []
         self._health_at = 0.0
         self._last_message = ""
+        self._notes: QueueNotes | None = None
 
     def run(self) -> int:
         """Reconcile while this controller is the leader, and otherwise try again and again to become it.
@@ -115,6 +123,7 @@ class Controller:
         keeper = CheckpointKeeper(self._database, self._settings, term)
         remover = SweepRemover(self._database, self._settings, term)
         reconciler = Reconciler(self._database, self._cluster, self._settings, term)
+        self._notes = None
         for thread in (projector, deliverer, keeper, remover):
             thread.start()
         try:
@@ -191,6 +200,7 @@ class Controller:
         if time.monotonic() - self._health_at < HEALTH_SECONDS:
             return
         nodes = self._nodes()  # before the transaction, which must not wait for Ray
+        notes = reconciler.launcher.notes if nodes is not None else QueueNotes.of_all(NO_RAY)
         with self._database.write(term) as session:
             lease = leases.current(session)
             detail = {"term": term, "holder": lease.holder if lease else ""}
@@ -201,6 +211,9 @@ class Controller:
                 components.note(session, "checkpoint_writes", False, problem)
             else:
                 components.remove(session, "checkpoint_writes")
+            if notes != self._notes:
+                notes.write(session)
+        self._notes = notes
         self._health_at = time.monotonic()
 
     def _nodes(self) -> list[Node] | None:
@@ -223,11 +236,13 @@ class Controller:
         stalled = scheduling.stalled_sweeps(session, nodes)
         detail = {
             "identity": self._cluster.identity,
-            "nodes": [_as_json(node) for node in nodes],
+            "nodes": [_as_json(node, running) for node in nodes],
             "cpus": sum(node.cpus for node in nodes),
             "gpus": sum(node.gpus for node in nodes),
+            "memory": sum(node.memory for node in nodes),
             "cpus_used": sum(pack.cpus for pack in running),
             "gpus_used": sum(pack.gpus for pack in running),
+            "memory_used": sum(pack.memory for pack in running),
             "packs": len(running),
             "stalled": stalled,
         }
@@ -241,8 +256,19 @@ class Controller:
         self._last_message = message
 
 
-def _as_json(node: Node) -> dict[str, str | float]:
-    return {"name": node.name, "cpus": node.cpus, "gpus": node.gpus}
+def _as_json(node: Node, running: Sequence[Pack]) -> dict[str, Any]:
+    """Return a node as the API shows it, with what is in use there of its CPUs, GPUs and memory."""
+    here = [pack for pack in running if pack.node == node.id]
+    return {
+        "name": node.name,
+        "cpus": node.cpus,
+        "gpus": node.gpus,
+        "memory": node.memory,
+        "labels": dict(node.labels),
+        "cpus_used": sum(pack.cpus for pack in here),
+        "gpus_used": sum(pack.gpus for pack in here),
+        "memory_used": sum(pack.memory for pack in here),
+    }
 
 
 def _first_line(error: Exception) -> str:

@@ -44,6 +44,7 @@ def ingest(session: Session, pack: Pack, poll: Poll, objective: Objective, retri
             new_metrics |= _ingest_trial(session, trial, attempt, own, objective, retries)
     pack.last_seq = max([pack.last_seq, *(report.seq for report in fresh)])
     pack.state, pack.seen_at = "started", time.time()
+    pack.node = poll.node or pack.node
     return new_metrics
 
 
@@ -105,13 +106,16 @@ def _store_checkpoint(session: Session, trial: Trial, report: Checkpointed) -> N
 
 
 def _store_end(session: Session, trial: Trial, attempt: Attempt, report: Ended, retries: RetriesSpec) -> None:
-    attempts.end(attempt, report.outcome, report.cause, report.reason, report.log)
+    pack = packs.get(session, attempt.pack_id)
+    made_room = report.outcome == "paused" and pack.preempted is not None
+    cause = attempts.PREEMPTED if made_room else report.cause
+    attempts.end(attempt, report.outcome, cause, report.reason, report.log)
     if trial.state in TRIAL_ENDED:
         return
     to: TrialState
     reason = report.reason
     if report.outcome == "failed":
-        alone = len(packs.get(session, attempt.pack_id).trial_ids) == 1
+        alone = len(pack.trial_ids) == 1
         to = _charge_failure(trial, report, retries, alone)
         if to == "failed":
             session.flush()

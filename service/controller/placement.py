@@ -1,62 +1,35 @@
-"""Placement, without the database: which trials share a pack, and how many packs the cluster's nodes can hold."""
+"""Which trials share a pack, without the database, and how many packs the cluster's nodes can hold."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from service.controller.cluster import Node
+from service.controller.node import Needs, Node
 from service.store import attempts
-from service.store.tables import Attempt, Pack, Trial
+from service.store.tables import Attempt, Trial
 from workers.runtime.pack_planner import plan
-from workers.spec.sweep import ResourcesSpec
+from workers.spec.resources import ResourcesSpec
 from workers.spec.trial import TrialSpec
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """Counts how many packs the cluster can hold.
+    """What the cluster can hold.
 
     Attributes:
         nodes: The nodes of the cluster.
-        cpus: The CPUs that are free on all nodes together.
-        gpus: The GPUs that are free on all nodes together.
     """
 
     nodes: Sequence[Node]
-    cpus: float
-    gpus: float
 
-    @classmethod
-    def free(cls, nodes: Sequence[Node], running: Iterable[Pack]) -> Capacity:
-        """Return the capacity of ``nodes`` that the ``running`` packs leave free."""
-        open_packs = list(running)
-        cpus = sum(node.cpus for node in nodes) - sum(pack.cpus for pack in open_packs)
-        return cls(nodes, cpus, sum(node.gpus for node in nodes) - sum(pack.gpus for pack in open_packs))
-
-    def can_ever_hold(self, needs: ResourcesSpec) -> bool:
+    def can_ever_hold(self, needs: Needs) -> bool:
         """Return whether some node is large enough for one pack while nothing else runs on it."""
-        return any(node.cpus >= needs.cpus and node.gpus >= needs.gpus for node in self.nodes)
-
-    def minus(self, needs: ResourcesSpec) -> Capacity:
-        """Return the capacity that is left after one more pack."""
-        return Capacity(self.nodes, self.cpus - needs.cpus, self.gpus - needs.gpus)
-
-    def free_packs(self, needs: ResourcesSpec) -> int:
-        """Return how many more packs fit into the CPUs and GPUs that are free on all nodes together.
-
-        The free ones may be spread over several nodes, so that a pack still has to wait in Ray for room on one node.
-        """
-        return max(0, _times(self.cpus, self.gpus, needs))
+        return any(node.can_hold(needs) for node in self.nodes)
 
     def total_packs(self, needs: ResourcesSpec) -> int:
         """Return how many packs fit on the nodes of the cluster, each on one node, while nothing runs on them."""
-        return sum(_times(node.cpus, node.gpus, needs) for node in self.nodes)
-
-
-def _times(cpus: float, gpus: float, needs: ResourcesSpec) -> int:
-    by_cpu = int(cpus // needs.cpus)
-    return min(by_cpu, int(gpus // needs.gpus)) if needs.gpus else by_cpu
+        return sum(node.packs_of(Needs.of(needs)) for node in self.nodes)
 
 
 def retry_packs(waiting: Sequence[Trial], histories: Mapping[str, Sequence[Attempt]]) -> list[list[Trial]]:

@@ -6,13 +6,17 @@ import logging
 import time
 from functools import partial
 
+from sqlalchemy.orm import Session
+
 from service.controller import ingest
 from service.controller.cluster import Death
 from service.controller.context import ReconcileContext
+from service.controller.cost_records import measured_costs
+from service.controller.etas import EtaKeeper
 from service.controller.guard import SweepGuard
 from service.controller.runner_requests import PollResult
 from service.controller.runners import find_runner_name
-from service.store import attempts, packs
+from service.store import attempts, cost_samples, packs, trials
 from service.store.tables import Pack
 from workers.protocol import Poll
 from workers.spec.expand import objective
@@ -26,8 +30,8 @@ SEEN_SECONDS = 5.0
 class RunnerPoller:
     """Polls the runners, stores their reports, and marks packs as lost whose runner is gone."""
 
-    def __init__(self, context: ReconcileContext, guard: SweepGuard) -> None:
-        self._context, self._guard = context, guard
+    def __init__(self, context: ReconcileContext, guard: SweepGuard, etas: EtaKeeper) -> None:
+        self._context, self._guard, self._etas = context, guard, etas
         self._stored_at: dict[str, float] = {}
 
     def poll(self, wait: float) -> None:
@@ -53,6 +57,7 @@ class RunnerPoller:
             self._handle_problem(result, pack, name)
             return
         self._context.checkpoint_store.note(pack.id, result.poll)
+        self._etas.note(pack, result.poll)
         if self._is_worth_storing(result.poll, pack):
             self._store(result.poll, pack, name)
 
@@ -67,12 +72,21 @@ class RunnerPoller:
             ended = poll.state == "ended" and not attempts.open_of_pack(session, pack.id)
             if ended:
                 packs.end(row)
+                self._keep_costs(session, row, poll)
         self._stored_at[pack.id] = time.monotonic()
         if ended:
             # the runner would leave by itself, but the next pack needs its CPUs now
             context.ended = True
             context.runners.end(pack.id, name)
             context.command_log.forget(pack.id)
+            self._etas.forget(pack.id)
+
+    def _keep_costs(self, session: Session, pack: Pack, poll: Poll) -> None:
+        """Store what a pack that has ended has cost, for the estimates of others."""
+        found = trials.some(session, pack.trial_ids)
+        specs = [plan.spec for trial in found if (plan := self._context.plan(session, trial)).spec is not None]
+        if poll.times is not None and specs:
+            cost_samples.add(session, measured_costs(pack, poll.times, specs))
 
     def _handle_problem(self, result: PollResult, pack: Pack, name: str) -> None:
         if result.problem == "silent":
@@ -80,6 +94,7 @@ class RunnerPoller:
             return
         death = self._death(result, pack, name)
         self._context.runners.end(pack.id, name)
+        self._etas.forget(pack.id)
         self._context.mark_lost(pack, death.domain, death.words or result.message, death.last_words)
 
     def _death(self, result: PollResult, pack: Pack, name: str) -> Death:

@@ -11,6 +11,7 @@ from service.controller.advancing import SweepAdvancer
 from service.controller.attention import Attention
 from service.controller.cluster import Cluster
 from service.controller.context import ReconcileContext
+from service.controller.etas import EtaKeeper
 from service.controller.guard import SweepGuard
 from service.controller.launching import PackLauncher
 from service.controller.polling import RunnerPoller
@@ -29,15 +30,16 @@ class Reconciler:
     def __init__(self, database: Database, cluster: Cluster, settings: ControllerSettings, term: int) -> None:
         self._context = ReconcileContext(database, cluster, settings, term)
         self._guard = SweepGuard(self._context)
-        self._poller = RunnerPoller(self._context, self._guard)
+        self._etas = EtaKeeper(self._context)
+        self._poller = RunnerPoller(self._context, self._guard, self._etas)
         self._attention = Attention()
         self._advancer = SweepAdvancer(self._context)
         self.launcher = PackLauncher(self._context, self._guard)
 
     @property
     def behind(self) -> bool:
-        """Whether the last tick left changed sweeps to the next one, which should follow without a pause."""
-        return self._attention.behind
+        """Whether the last tick left changed sweeps or packs to the next one, which should follow without a pause."""
+        return self._attention.behind or self.launcher.behind
 
     def tick(self, wait: float) -> bool:
         """Poll the runners, advance the sweeps that need it (``attention``), and launch packs.
@@ -62,6 +64,7 @@ class Reconciler:
             self._guard.run(sweep.id, "advance", partial(self._advance, sweep))
         if self._context.cluster.connected:
             self.launcher.launch(open_sweeps)
+        self._etas.update()
         return self._context.ended
 
     @property

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from service.controller import removed_checkpoints
-from service.controller.cluster import Node
+from service.controller.node import Needs, Node
+from service.controller.node_room import OpenPack
 from service.controller.placement import Capacity, fresh_packs, retry_packs
-from service.store import attempts, open_trials, packs, sweeps, trials
+from service.store import attempts, open_trials, packs, quotas, sweeps, trials
 from service.store.tables import Pack, Trial
 from workers.spec.expand import TrialPlan
 from workers.spec.sweep import SweepSpec
@@ -19,11 +20,6 @@ TrainableTrial = tuple[Trial, TrialSpec]
 
 LOOK_AHEAD = 1_000
 """The largest number of waiting trials of one sweep, the first by number, that one tick considers."""
-
-
-def free_capacity(session: Session, nodes: Sequence[Node]) -> Capacity:
-    """Return the CPUs and GPUs of the cluster that the planned and started packs of all sweeps leave free."""
-    return Capacity.free(nodes, packs.open_packs(session))
 
 
 def trials_to_run(session: Session, sweep_id: str, limit: int = LOOK_AHEAD) -> list[Trial]:
@@ -77,9 +73,9 @@ def fail_waiting(session: Session, sweep_id: str, reasons: Mapping[str, str]) ->
 
 
 def next_packs(
-    session: Session, spec: SweepSpec, trainable: Sequence[TrainableTrial], free: Capacity
+    session: Session, spec: SweepSpec, trainable: Sequence[TrainableTrial], capacity: Capacity
 ) -> list[list[Trial]]:
-    """Group trials into packs, and return as many packs as the free CPUs and GPUs hold.
+    """Group trials into packs, in the order in which they are to start.
 
     Trials that had begun come first, because a sweep that is stopping waits only for them.
     """
@@ -87,14 +83,24 @@ def next_packs(
     lost = retry_packs(candidates, attempts.histories(session, [trial.id for trial in candidates]))
     retried = {trial.id for group in lost for trial in group}
     fresh = [(trial, trial_spec) for trial, trial_spec in trainable if trial.id not in retried]
-    return [*lost, *fresh_packs(fresh, spec.resources, free, spec.repeats)][: free.free_packs(spec.resources)]
+    return [*lost, *fresh_packs(fresh, spec.resources, capacity, spec.repeats)]
 
 
-def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, term: int) -> Pack | None:
+def plan_pack(
+    session: Session, sweep_id: str, trial_ids: Sequence[str], spec: SweepSpec, term: int, node: str | None = None
+) -> Pack | None:
     """Store a planned pack and move its trials from waiting to running.
 
-    A user may have paused, stopped or cancelled the sweep or its trials since they were chosen. Trials that must not
-    run any more are left out. A trial whose newest checkpoint was removed gets that as its reason.
+    A user may have paused, stopped, cancelled or changed the sweep or its trials since they were chosen. Trials that
+    must not run any more are left out. A trial whose newest checkpoint was removed gets that as its reason.
+
+    Args:
+        session: A session in a write transaction.
+        sweep_id: The sweep.
+        trial_ids: The trials, in order.
+        spec: The sweep's document.
+        term: The leadership term that the pack is planned in.
+        node: The id of the node for which it is planned; None if Ray chooses.
 
     Returns:
         The planned pack; None if no trial is left.
@@ -109,21 +115,37 @@ def plan_pack(session: Session, sweep_id: str, trial_ids: Sequence[str], spec: S
         # The sweep may have been stopped since ``settle`` ran: only trials that had begun and were lost may go on.
         lost = attempts.lost_trials(session, [trial.id for trial in chosen])
         chosen = [trial for trial in chosen if trial.id in lost]
+    chosen = quotas.within(session, sweep_id, chosen)
     if not chosen:
         return None
-    pack = packs.plan(session, chosen, spec.resources.cpus, spec.resources.gpus, term)
+    needs = spec.resources
+    pack = packs.plan(session, chosen, needs.cpus, needs.gpus, term, needs.memory or 0, node)
     for trial in chosen:
         trials.move(session, trial, "running", removed_checkpoints.take_note(session, trial))
     return pack
 
 
+def preempt(session: Session, pack: OpenPack, priority: int) -> None:
+    """Have the trials of a pack pause, so that a sweep of a higher priority can run.
+
+    Args:
+        session: A session in a write transaction.
+        pack: The pack.
+        priority: The priority of the other sweep.
+    """
+    sweeps.lock(session, pack.sweep_id)
+    packs.preempt(session, pack.id, f"preempted by a sweep of priority {priority}")
+
+
 def stalled_sweeps(session: Session, nodes: Sequence[Node]) -> list[str]:
     """Return a message for each running sweep whose waiting trials need packs that fit on no node."""
-    found = []
-    for sweep_id, cpus, gpus in sweeps.needs_of_running(session):
-        fits = any(node.cpus >= cpus and node.gpus >= gpus for node in nodes)
-        if not fits and open_trials.exist(session, sweep_id, "waiting"):
-            found.append(
-                f"no node is large enough for {sweep_id}, which needs {cpus:g} CPUs and {gpus:g} GPUs on one node"
-            )
-    return found
+    running = [sweep.id for sweep in sweeps.open_sweeps(session) if sweep.state == "running"]
+    needs = {sweep_id: Needs.stored(found) for sweep_id, found in sweeps.resources(session, running).items()}
+    cluster = Capacity(nodes)
+    large = [sweep_id for sweep_id in running if sweep_id in needs and not cluster.can_ever_hold(needs[sweep_id])]
+    waiting = open_trials.sweeps_with_ready(session, large)
+    return [
+        f"no node is large enough for {sweep_id}, which needs {needs[sweep_id].words}"
+        for sweep_id in large
+        if sweep_id in waiting
+    ]

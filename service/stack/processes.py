@@ -186,6 +186,8 @@ def _mlflow(layout: Layout) -> ManagedProcess:
 
 def _api(layout: Layout) -> ManagedProcess:
     own = {"SPECTRAL_HOST": HOST, "SPECTRAL_PORT": str(layout.port), "SPECTRAL_API_WORKERS": str(layout.workers)}
+    # the workers are on this machine, so that a step takes as long here as there
+    own |= {"SPECTRAL_CALIBRATE": "true", "SPECTRAL_CHECKPOINT_DIR": str(layout.home.checkpoints)}
     if layout.needs_sign_in:
         own["SPECTRAL_ADMIN_TOKEN_FILE"] = str(layout.home.admin_token)
         own["SPECTRAL_MLFLOW_UPSTREAM"] = layout.mlflow_url

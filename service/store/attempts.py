@@ -23,6 +23,8 @@ LOST = "lost"
 """The outcome of an attempt whose runner ended, or fell silent for good, before it reported the trial's end."""
 FAILED = "failed"
 """The outcome of an attempt that the runner reports as failed."""
+PREEMPTED = "preemption"
+"""The cause of a paused attempt whose trial had to make room for others. It counts for nothing."""
 FailureDomain = Literal["process", "memory", "preemption", "cluster"]
 
 
@@ -57,12 +59,17 @@ def numbers(session: Session, trial_ids: Iterable[str]) -> dict[str, int]:
 
 
 def lost_trials(session: Session, trial_ids: Iterable[str]) -> set[str]:
-    """Return the ids of those trials whose newest attempt was lost or has failed: they had begun, and want to go on.
+    """Return the ids of those trials that had begun and want to go on, although nobody has paused them.
 
-    A trial that a user had run again has not begun, until its next attempt.
+    Their newest attempt was lost, has failed, or was preempted. A trial that a user had run again has not begun, until
+    its next attempt.
     """
     found = histories(session, trial_ids)
-    return {trial_id for trial_id, history in found.items() if history[-1].outcome in (LOST, FAILED)}
+    return {trial_id for trial_id, history in found.items() if _was_broken_off(history[-1])}
+
+
+def _was_broken_off(attempt: Attempt) -> bool:
+    return attempt.outcome in (LOST, FAILED) or (attempt.outcome == "paused" and attempt.cause == PREEMPTED)
 
 
 def with_first_cause(session: Session, trial_id: str, reason: str | None) -> str | None:
@@ -93,7 +100,8 @@ def end(attempt: Attempt, outcome: str, cause: str | None, reason: str | None, l
         attempt: The attempt, in a session in a write transaction.
         outcome: How it ended: as the runner reports it (``succeeded``, ``failed``, ``pruned``, ``cancelled`` or
             ``paused``), or ``lost``.
-        cause: What a failed attempt needs (``workers.protocol.Cause``), the failure domain of a lost one, else None.
+        cause: What a failed attempt needs (``workers.protocol.Cause``), the failure domain of a lost one, ``PREEMPTED``
+            for a paused one that had to make room, else None.
         reason: Why it ended, for a person to read; None if there is nothing to say.
         log: The last lines of what was logged about a failure; None if there are none.
     """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -35,8 +37,17 @@ def get(session: Session, name: str) -> Component | None:
     return session.get(Component, name)
 
 
-def nodes(session: Session) -> list[tuple[float, float]]:
-    """Return the (CPUs, GPUs) of each node when the controller last saw the cluster.
+class NodeSize(NamedTuple):
+    """What a node has, used or not: its CPUs, its GPUs, the bytes of memory that Ray gives away, and its labels."""
+
+    cpus: float
+    gpus: float
+    memory: int = 0
+    labels: Mapping[str, str] = MappingProxyType({})
+
+
+def nodes(session: Session) -> list[NodeSize]:
+    """Return what each node had when the controller last saw the cluster.
 
     The list is empty if Ray is not healthy or was never observed.
     """
@@ -44,7 +55,10 @@ def nodes(session: Session) -> list[tuple[float, float]]:
     found = row.detail.get("nodes") if row is not None and row.healthy else None
     if not isinstance(found, list):
         return []
-    return [(float(node["cpus"]), float(node["gpus"])) for node in found]
+    return [
+        NodeSize(float(node["cpus"]), float(node["gpus"]), int(node.get("memory", 0)), node.get("labels", {}))
+        for node in found
+    ]
 
 
 def every(session: Session) -> list[Component]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Collection
+
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.states import TRIAL_ENDED, TrialState
-from service.store.tables import Trial
+from service.store.tables import Sweep, Trial
 from service.store.trial_order import with_result
 
 
@@ -48,6 +50,18 @@ def ready(session: Session, sweep_id: str, limit: int) -> list[Trial]:
     """Return the first ``limit`` waiting trials, by number, of a sweep that no user has stopped or cancelled."""
     query = select(Trial).where(Trial.sweep_id == sweep_id, Trial.state == "waiting", Trial.wanted.is_(None))
     return list(session.scalars(query.order_by(Trial.number).limit(limit)))
+
+
+def sweeps_with_ready(session: Session, sweep_ids: Collection[str]) -> set[str]:
+    """Return the ids of those sweeps that have a waiting trial which no user has stopped or cancelled."""
+    ready = select(Trial.id).where(Trial.sweep_id == Sweep.id, Trial.state == "waiting", Trial.wanted.is_(None))
+    return set(session.scalars(select(Sweep.id).where(Sweep.id.in_(sweep_ids), ready.exists())))
+
+
+def running_of_packs(session: Session) -> dict[str, int]:
+    """Return the number of running trials of each pack, by its id; packs without any are left out."""
+    query = select(Trial.pack_id, func.count()).where(Trial.state == "running").group_by(Trial.pack_id)
+    return {pack_id: count for pack_id, count in session.execute(query) if pack_id is not None}
 
 
 def waiting_with_verb(session: Session, sweep_id: str) -> list[Trial]:

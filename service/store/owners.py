@@ -26,6 +26,10 @@ class OwnerLimits:
     open_sweeps: int | None = 1_000
     open_trials: int | None = 100_000
     stored_bytes: int | None = None
+    weight: float = 1.0
+    running_cpus: float | None = None
+    running_gpus: float | None = None
+    highest_priority: int | None = None
 
 
 DEFAULTS = OwnerLimits()

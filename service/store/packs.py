@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.store import attempts
+from service.store import attempts, events
 from service.store.errors import NotFound
 from service.store.tables import Attempt, Pack, Trial
 
@@ -28,7 +28,15 @@ def get(session: Session, pack_id: str) -> Pack:
     return pack
 
 
-def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, term: int) -> Pack:
+def plan(
+    session: Session,
+    trials: Sequence[Trial],
+    cpus: float,
+    gpus: float,
+    term: int,
+    memory: int = 0,
+    node: str | None = None,
+) -> Pack:
     """Store and return a planned pack, with a new attempt for each of its trials. The trials keep their state.
 
     Args:
@@ -37,6 +45,8 @@ def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, te
         cpus: The number of CPUs that the runner takes.
         gpus: The number of GPUs that the runner takes.
         term: The leadership term that the pack is planned in.
+        memory: The number of bytes that Ray sets aside for the runner.
+        node: The id of the node that it is planned for; None if Ray chooses.
     """
     sweep_id = trials[0].sweep_id
     count = session.scalar(select(func.count()).select_from(Pack).where(Pack.sweep_id == sweep_id)) or 0
@@ -47,6 +57,8 @@ def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, te
         trial_ids=[trial.id for trial in trials],
         cpus=cpus,
         gpus=gpus,
+        memory=memory,
+        node=node,
         term=term,
         created_at=time.time(),
     )
@@ -64,6 +76,33 @@ def plan(session: Session, trials: Sequence[Trial], cpus: float, gpus: float, te
 def mark_started(session: Session, pack_id: str) -> None:
     """Mark a pack as started: its runner is there. Raise NotFound if there is no such pack."""
     get(session, pack_id).state = "started"
+
+
+def last_ends(session: Session, sweep_ids: Collection[str]) -> dict[str, float]:
+    """Return when the last pack of each of these sweeps has ended, by its id; sweeps without one are left out."""
+    query = select(Pack.sweep_id, func.max(Pack.ended_at)).where(Pack.sweep_id.in_(sweep_ids))
+    query = query.where(Pack.ended_at.is_not(None)).group_by(Pack.sweep_id)
+    return {sweep_id: at for sweep_id, at in session.execute(query) if at is not None}
+
+
+def preempt(session: Session, pack_id: str, reason: str) -> bool:
+    """Note that the trials of an open pack are to pause so that others can run, with an event of its sweep.
+
+    Args:
+        session: A session in a write transaction, in which the pack's sweep is locked.
+        pack_id: The pack.
+        reason: Why, for a person to read.
+
+    Returns:
+        False if nothing was noted, because it has ended or was preempted before.
+    """
+    pack = get(session, pack_id)
+    if pack.state == "ended" or pack.preempted is not None:
+        return False
+    pack.preempted = reason
+    data = {"pack": pack_id, "trials": list(attempts.open_of_pack(session, pack_id)), "reason": reason}
+    events.record(session, pack.sweep_id, "pack.preempted", data)
+    return True
 
 
 def reserve_command_numbers(session: Session, pack_id: str, count: int) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.states import SWEEP_OPEN
 from service.store.errors import QuotaExceeded
-from service.store.owners import limits_of
+from service.store.owners import OwnerLimits, limits_of
 from service.store.tables import Owner, Sweep, Trial, TrialCheckpoint
 
 AnyTrial = TypeVar("AnyTrial")
@@ -58,27 +58,37 @@ def _stored_bytes(session: Session, owner: str) -> int:
     return int(session.scalar(query.where(Sweep.owner == owner, TrialCheckpoint.removed_at.is_(None))) or 0)
 
 
-def spent(session: Session) -> set[str]:
-    """Return the ids of the open sweeps whose owners may run no further trial beside those that run."""
-    query = select(Owner.name, Owner.running_trials).where(Owner.running_trials.is_not(None))
-    limits = {name: int(most or 0) for name, most in session.execute(query)}
-    if not limits:
-        return set()
-    mine = select(Sweep.owner, func.count()).select_from(Trial).join(Sweep, Sweep.id == Trial.sweep_id)
-    mine = mine.where(Trial.state == "running", Sweep.owner.in_(limits)).group_by(Sweep.owner)
-    running = dict(session.execute(mine).all())
-    full = [name for name, most in limits.items() if running.get(name, 0) >= most]
-    sweeps = select(Sweep.id).where(Sweep.owner.in_(full), Sweep.state.in_(SWEEP_OPEN))
-    return set(session.scalars(sweeps)) if full else set()
+def admit_priority(session: Session, owner: str, priority: int) -> None:
+    """Raise QuotaExceeded if the sweeps of an owner may not have so high a priority."""
+    most = limits_of(session.get(Owner, owner)).highest_priority
+    if most is not None and priority > most:
+        raise QuotaExceeded(
+            f"the sweeps of {owner} may have a priority of at most {most}; give one that is not above it, not "
+            f"{priority}, or ask an administrator for more"
+        )
+
+
+def of_owners(session: Session) -> dict[str, OwnerLimits]:
+    """Return the limits of every owner who has a token, by name."""
+    return {row.name: limits_of(row) for row in session.scalars(select(Owner))}
 
 
 def within(session: Session, sweep_id: str, waiting: Sequence[AnyTrial]) -> list[AnyTrial]:
-    """Return the first of a sweep's waiting trials, as many as its owner may run beside those that run already."""
-    query = select(Owner.name, Owner.running_trials).join(Sweep, Sweep.owner == Owner.name)
-    row = session.execute(query.where(Sweep.id == sweep_id, Owner.running_trials.is_not(None))).one_or_none()
-    if row is None:
+    """Return the first of a sweep's waiting trials, as many as may run beside those that run already.
+
+    ``max_parallel`` of the sweep bounds them, and the number of trials that its owner may run.
+    """
+    query = select(Sweep.owner, Sweep.max_parallel, Owner.running_trials)
+    query = query.outerjoin(Owner, Owner.name == Sweep.owner).where(Sweep.id == sweep_id)
+    row = session.execute(query).one_or_none()
+    if row is None or (row[1] is None and row[2] is None):
         return list(waiting)
-    owner, most = row[0], int(row[1] or 0)
-    mine = select(func.count()).select_from(Trial).join(Sweep, Sweep.id == Trial.sweep_id)
-    running = session.scalar(mine.where(Sweep.owner == owner, Trial.state == "running")) or 0
-    return list(waiting[: max(0, most - running)])
+    owner, own_most, most_of_owner = row
+    running = select(func.count()).select_from(Trial).where(Trial.state == "running")
+    left = len(waiting)
+    if own_most is not None:
+        left = min(left, own_most - (session.scalar(running.where(Trial.sweep_id == sweep_id)) or 0))
+    if most_of_owner is not None:
+        of_owner = running.join(Sweep, Sweep.id == Trial.sweep_id).where(Sweep.owner == owner)
+        left = min(left, most_of_owner - (session.scalar(of_owner) or 0))
+    return list(waiting[: max(0, left)])

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session, defer
 
 from service import states
 from service.states import DELETING, SWEEP_ENDED, SWEEP_OPEN, StoredSweepState, SweepVerb
-from service.store import events, outbox, webhooks
+from service.store import events, outbox, quotas, webhooks
 from service.store.errors import NotFound
 from service.store.sweep_summary import SweepFacts, facts_of
 from service.store.tables import LOCAL_OWNER, Sweep
@@ -25,11 +25,25 @@ _SHOWN: ColumnElement[bool] = Sweep.state != DELETING
 
 
 class OpenSweep(NamedTuple):
-    """A sweep that has not ended: its id, its state, and the number of its last event, which grows with each change."""
+    """A sweep that has not ended.
+
+    Attributes:
+        id: Its id.
+        state: Its state.
+        event_seq: The number of its last event, which grows with each change.
+        owner: Whose it is.
+        priority: Its priority.
+        max_parallel: How many of its trials may run at the same time; None for any number.
+        queued_at: Since when its trials may run.
+    """
 
     id: str
     state: str
     event_seq: int
+    owner: str = LOCAL_OWNER
+    priority: int = 0
+    max_parallel: int | None = None
+    queued_at: float = 0.0
 
 
 def create(
@@ -52,7 +66,7 @@ def create(
         owner: Who submits it.
         checkpoint_bytes: About how many bytes its checkpoints will take; None if that is not known.
     """
-    facts = facts or facts_of(SweepSpec.model_validate(spec))
+    facts, now = facts or facts_of(SweepSpec.model_validate(spec)), time.time()
     sweep = Sweep(
         id=f"sw{secrets.token_hex(5)}",
         name=name,
@@ -61,7 +75,10 @@ def create(
         trial_count=trial_count,
         owner=owner,
         checkpoint_bytes=checkpoint_bytes,
-        created_at=time.time(),
+        created_at=now,
+        queued_at=now,
+        priority=spec.get("priority", 0),
+        max_parallel=spec.get("max_parallel"),
         **facts._asdict(),
     )
     session.add(sweep)
@@ -131,9 +148,11 @@ def move(session: Session, sweep_id: str, to: StoredSweepState, reason: str | No
     sweep = get_locked(session, sweep_id)
     before, now = sweep.state, time.time()
     sweep.state = states.move_sweep(before, to)  # type: ignore[arg-type]  # a column is plain text
-    sweep.reason = reason
+    sweep.reason, sweep.eta_at = reason, None
     if to == "running" and sweep.started_at is None:
         sweep.started_at = now
+    if to == "running" and before != "queued":
+        sweep.queued_at = now
     if before in SWEEP_ENDED and to in SWEEP_OPEN:
         sweep.ended_at = None
         outbox.sweep_reopened(session, sweep)
@@ -144,6 +163,12 @@ def move(session: Session, sweep_id: str, to: StoredSweepState, reason: str | No
         webhooks.sweep_ended(session, sweep)
     events.record(session, sweep_id, f"sweep.{to}", {"from": before, "reason": reason})
     return sweep
+
+
+def note_eta(session: Session, sweep_id: str, eta_at: float) -> None:
+    """Store when a sweep is expected to end, unless its state has changed so that this cannot be said. No event."""
+    going = Sweep.state.in_(("running", "stopping"))
+    session.execute(update(Sweep).where(Sweep.id == sweep_id, going).values(eta_at=eta_at))
 
 
 def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:
@@ -158,6 +183,36 @@ def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:
     sweep = get_locked(session, sweep_id)
     to = states.after_verb(sweep.state, verb)  # type: ignore[arg-type]  # a column is plain text
     return sweep if to == sweep.state else move(session, sweep_id, to)
+
+
+def change(session: Session, sweep_id: str, changes: Mapping[str, int | None]) -> Sweep:
+    """Change the priority of an open sweep, or how many of its trials may run at the same time, and return it.
+
+    Trials that run already go on, also if they are more than may run from now on. What is as it was, changes nothing.
+
+    Args:
+        session: A session in a write transaction.
+        sweep_id: The sweep.
+        changes: The new values of ``priority`` or ``max_parallel``, or both; valid ones.
+
+    Raises:
+        NotFound: If there is no such sweep.
+        states.IllegalMove: If the sweep has ended or is being cancelled.
+        QuotaExceeded: If the owner's sweeps may not have so high a priority.
+    """
+    sweep = get_locked(session, sweep_id)
+    states.after_verb(sweep.state, "change")  # type: ignore[arg-type]  # a column is plain text
+    new = {name: value for name, value in changes.items() if getattr(sweep, name) != value}
+    if not new:
+        return sweep
+    if "priority" in new:
+        quotas.admit_priority(session, sweep.owner, new["priority"] or 0)
+    before = {name: getattr(sweep, name) for name in new}
+    for name, value in new.items():
+        setattr(sweep, name, value)
+    sweep.spec = sweep.spec | new
+    events.record(session, sweep_id, "sweep.changed", {"before": before, "after": new})
+    return sweep
 
 
 def page(
@@ -186,7 +241,9 @@ def page(
 
 def open_sweeps(session: Session) -> list[OpenSweep]:
     """Return the sweeps that have not ended, the oldest first, without their documents."""
-    query = select(Sweep.id, Sweep.state, Sweep.event_seq).where(Sweep.state.in_(SWEEP_OPEN))
+    since = func.coalesce(Sweep.queued_at, Sweep.created_at)
+    columns = Sweep.id, Sweep.state, Sweep.event_seq, Sweep.owner, Sweep.priority, Sweep.max_parallel, since
+    query = select(*columns).where(Sweep.state.in_(SWEEP_OPEN))
     return [OpenSweep(*row) for row in session.execute(query.order_by(Sweep.created_at, Sweep.id))]
 
 
@@ -202,16 +259,13 @@ def task_names(session: Session, sweep_ids: Collection[str]) -> dict[str, str | 
     return dict(session.execute(query).all())
 
 
-def needs_of_running(session: Session) -> list[tuple[str, float, float]]:
-    """Return the id of each running sweep, the oldest first, with the CPUs and the GPUs that one pack of it needs.
+def resources(session: Session, sweep_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return the ``resources`` of the documents of these sweeps, by id; an earlier release may have left some out.
 
     The database reads them from the stored documents, of which nothing else is loaded.
     """
-    resources = Sweep.spec["resources"]
-    cpus = func.coalesce(resources["cpus"].as_float(), 1.0)
-    gpus = func.coalesce(resources["gpus"].as_float(), 0.0)
-    query = select(Sweep.id, cpus, gpus).where(Sweep.state == "running").order_by(Sweep.created_at, Sweep.id)
-    return [(sweep_id, float(c), float(g)) for sweep_id, c, g in session.execute(query)]
+    query = select(Sweep.id, Sweep.spec["resources"]).where(Sweep.id.in_(sweep_ids))
+    return {sweep_id: found or {} for sweep_id, found in session.execute(query)}
 
 
 def counts(session: Session) -> dict[str, int]:

@@ -46,6 +46,11 @@ class Sweep(Base):
         steps_vary: Whether trials have different numbers of steps.
         advice: The warnings about the document; None if an earlier release stored the sweep.
         owner: Who submitted it. Only the owner and administrators can see it.
+        priority: That of the document, which a user may change; the greater comes first.
+        max_parallel: How many of its trials may run at the same time, likewise; None for any number.
+        queued_at: When it was submitted, resumed or reopened: since when its trials may run. None if an earlier release
+            stored it.
+        eta_at: When it is expected to end, as the controller last computed it; None if it has not, or cannot.
     """
 
     __tablename__ = "sweeps"
@@ -71,6 +76,10 @@ class Sweep(Base):
     steps_vary: Mapped[bool] = mapped_column(server_default=false())
     advice: Mapped[dict[str, Any] | None]
     owner: Mapped[str] = mapped_column(String(60), default=LOCAL_OWNER, server_default=LOCAL_OWNER)
+    priority: Mapped[int] = mapped_column(default=0, server_default="0")
+    max_parallel: Mapped[int | None]
+    queued_at: Mapped[float | None]
+    eta_at: Mapped[float | None]
 
 
 class Trial(Base):
@@ -126,6 +135,10 @@ class Pack(Base):
         trial_ids: The ids of the pack's trials.
         cpus: The number of CPUs that the runner takes.
         gpus: The number of GPUs that the runner takes.
+        memory: The number of bytes that Ray sets aside for the runner; 0 for none.
+        node: The id in Ray of the node for which it was planned, or on which its runner says that it is; None if an
+            earlier release planned it.
+        preempted: Why its trials are to pause so that others can run, for a person to read; None if they are not.
         term: The leadership term in which the pack was planned.
         last_seq: The highest number of a report that was taken from the runner; 0 before the first.
         command_seq: The highest number given to a command for the runner; 0 before the first.
@@ -141,6 +154,9 @@ class Pack(Base):
     trial_ids: Mapped[list[Any]]
     cpus: Mapped[float]
     gpus: Mapped[float]
+    memory: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    node: Mapped[str | None] = mapped_column(String(64))
+    preempted: Mapped[str | None] = mapped_column(Text)
     term: Mapped[int]
     last_seq: Mapped[int] = mapped_column(default=0)
     command_seq: Mapped[int] = mapped_column(default=0)
@@ -159,7 +175,7 @@ class Attempt(Base):
         outcome: How the attempt ended, as the runner reported it; ``lost`` if the runner was gone; ``cancelled`` if the
             controller failed the whole sweep; None while the attempt is open.
         cause: What a failure needs (``workers.protocol.Cause``), or the failure domain of a lost attempt
-            (``attempts.FailureDomain``); else None.
+            (``attempts.FailureDomain``); ``preemption`` if it was paused so that others can run; else None.
         reason: Why the attempt ended, for a person to read.
         log: The last lines of what the runner, or Ray, logged about a failure; None if there are none.
     """
@@ -336,6 +352,35 @@ class IdempotencyKey(Base):
     created_at: Mapped[float] = mapped_column(default=time.time)
 
 
+class CostSample(Base):
+    """What was measured of one pack: ``workers.spec.cost.MeasuredCost`` has the meaning of each column.
+
+    There are a few rows for each shape of trials and number of trials at once, the newest ones.
+    """
+
+    __tablename__ = "cost_samples"
+    __table_args__ = (Index("ix_cost_samples_shape", "shape", "size", "source"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    source: Mapped[str] = mapped_column(String(20))
+    shape: Mapped[str] = mapped_column(String(32))
+    kind: Mapped[str] = mapped_column(String(32))
+    device: Mapped[str] = mapped_column(String(120))
+    cpus: Mapped[float]
+    gpus: Mapped[float]
+    trials: Mapped[int]
+    size: Mapped[int]
+    work: Mapped[float]
+    steps: Mapped[int]
+    step_seconds: Mapped[float]
+    evaluation_seconds: Mapped[float | None]
+    checkpoint_seconds: Mapped[float | None]
+    start_seconds: Mapped[float | None]
+    peak_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    gpu_peak_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    at: Mapped[float] = mapped_column(default=time.time)
+
+
 class RemovedSweep(Base):
     """A sweep that was deleted. The row stays for ever, so that what comes late of the sweep is recognised.
 
@@ -382,6 +427,8 @@ class Lease(Base):
 class Component(Base):
     """The health of a component (``controller``, ``ray`` or ``mlflow``), as the controller last observed it.
 
+    The row ``queue`` has what waiting sweeps wait for (``store.queue``).
+
     Attributes:
         message: One line for a person to read.
         detail: Further facts for programs to read.
@@ -405,6 +452,10 @@ class Owner(Base):
         open_sweeps: How many sweeps may be submitted that have not ended.
         open_trials: How many trials these sweeps may have together.
         stored_bytes: How many bytes the checkpoints of all their sweeps may take when a sweep is submitted.
+        weight: Their part of the cluster while it is short, compared with the weights of others.
+        running_cpus: How many CPUs their packs take at the same time.
+        running_gpus: How many GPUs their packs take at the same time.
+        highest_priority: The highest priority of their sweeps.
     """
 
     __tablename__ = "owners"
@@ -415,6 +466,10 @@ class Owner(Base):
     open_sweeps: Mapped[int | None]
     open_trials: Mapped[int | None]
     stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    weight: Mapped[float | None]
+    running_cpus: Mapped[float | None]
+    running_gpus: Mapped[float | None]
+    highest_priority: Mapped[int | None]
     created_at: Mapped[float] = mapped_column(default=time.time)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RaySystemError, RayTaskError
 
-from service.controller.cluster import ClusterUnreachable, Death, Node
+from service.controller.cluster import ClusterUnreachable, Death
+from service.controller.node import Node
 from tests.simulation.runner import SimulatedRunner
 from workers.protocol import Assignment, StaleTerm
 

@@ -41,6 +41,7 @@ SLACK = {
     "verb on trial": 25.0,
     "submit": 0.0,
     "rerun or extend": 30.0,
+    "change": 30.0,
 }
 """By how many seconds a fault may put off the end of the sweeps, beyond the work that it makes necessary again."""
 
@@ -79,6 +80,13 @@ def apply_fault(world: World, fault: Fault, process: Process) -> None:
         world.clock.wall_offset += CLOCK_SECONDS if choice > 0.5 else -CLOCK_SECONDS
     elif kind == "submit":
         world.submit()
+    elif kind == "change":
+        if choice > 0.4:  # once others run, the newest sweep becomes the most urgent one
+            world.at(now + 5.0 * choice, lambda: world.change(list(world.sweep_ids)[-1], {"priority": 9}))
+            return
+        field = "max_parallel" if choice < 0.2 else "priority"
+        value = _pick((1, 2, None) if field == "max_parallel" else (-9, 0, 3), (choice * 13) % 1)
+        world.change(str(_pick(sorted(world.sweep_ids), (choice * 7) % 1)), {field: value})
     elif kind == "rerun or extend":
         world.go_on(str(_pick(sorted(world.sweep_ids), choice)))
     else:

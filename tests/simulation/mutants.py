@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.controller import (
+    commands,
     controller,
     ingest,
     launching,
@@ -22,6 +23,7 @@ from service.controller import (
 )
 from service.controller.attention import Attention
 from service.controller.context import ReconcileContext
+from service.controller.node_room import ClusterRoom
 from service.controller.polling import RunnerPoller
 from service.store import events, open_trials, outbox, packs, reports, sweeps
 from service.store.database import Database
@@ -213,6 +215,36 @@ def keeps_the_document_of_a_sweep_that_was_extended() -> AbstractContextManager[
 @_mutant("rerun or extend")
 def leaves_the_first_end_of_a_trial_in_the_outbox() -> AbstractContextManager[Any]:
     return mock.patch.object(outbox, "_drop_ends")
+
+
+@_mutant("change", "submit")
+def charges_trials_that_made_room() -> AbstractContextManager[Any]:
+    def store_end(session: Session, trial: Trial, attempt: Attempt, report: Any, *rest: Any) -> None:
+        original(session, trial, attempt, report, *rest)
+        trial.preemptions += attempt.cause == "preemption"
+
+    original = ingest._store_end
+    return mock.patch.object(ingest, "_store_end", store_end)
+
+
+@_mutant("submit", "verb on trial")
+def preempts_packs_of_equal_priority() -> AbstractContextManager[Any]:
+    def reserve(self: ClusterRoom, needs: Any, below: int | None, seconds: float) -> Any:
+        return original(self, needs, 1_000, seconds)
+
+    original = ClusterRoom.reserve
+    return mock.patch.object(ClusterRoom, "reserve", reserve)
+
+
+@_mutant("submit")
+def forgets_that_a_pack_was_preempted() -> AbstractContextManager[Any]:
+    """The room of a pack that has been told to pause is waited for, and it is never told again."""
+
+    def instruction(sweep: Any, trial: Any, to_prune: Any, preempted: Any) -> Any:
+        return original(sweep, trial, to_prune)
+
+    original = commands.instruction
+    return mock.patch.object(commands, "instruction", instruction)
 
 
 @_mutant("submit")

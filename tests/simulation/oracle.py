@@ -13,20 +13,28 @@ from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import packs
 from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialReport
 from tests.simulation.faults import SLACK
-from tests.simulation.runner import loss_at
+from tests.simulation.runner import STEPS_PER_SECOND, loss_at
 from tests.simulation.schedule import Schedule, points_for, row_of, spec_of
 from tests.simulation.world import World
 
-SECONDS_OF_A_TRIAL = 9.0
-"""How long a trial may take alone: start-up, its steps, and the ticks before, between and after them."""
+SECONDS_OF_A_TRIAL = 8.0
+"""How long a trial may take alone beside its steps: start-up, and the ticks before, between and after them."""
+
+PREEMPTION_SECONDS = 30.0
+"""How long packs of one sweep may be put off by another, and may take to be started again."""
 
 
 def time_limit(schedule: Schedule) -> float:
     """Return within how many seconds after the last fault all sweeps must have ended."""
-    work = SECONDS_OF_A_TRIAL * sum(row_of(position)[1] for position in schedule.sweeps)
+    work = sum(row_of(position)[1] * _seconds_of_a_trial(position) for position in schedule.sweeps)
     again = 1 + sum("runner" in fault.kind or "head" in fault.kind or "away" in fault.kind for fault in schedule.faults)
     slack = sum(SLACK[fault.kind] for fault in schedule.faults)
-    return 20.0 + slack + work * again + (60.0 if schedule.poison else 0.0)
+    beside = PREEMPTION_SECONDS * (len(schedule.sweeps) - 1)
+    return 20.0 + slack + work * again + beside + (60.0 if schedule.poison else 0.0)
+
+
+def _seconds_of_a_trial(position: int) -> float:
+    return SECONDS_OF_A_TRIAL + spec_of(position).training.steps / STEPS_PER_SECOND
 
 
 def violations(world: World) -> list[str]:
@@ -44,6 +52,9 @@ def violations(world: World) -> list[str]:
             found += _sweep_end(world, sweep, of_sweep)
             for trial in of_sweep:
                 found += _trial(session, world, sweep, trial)
+        if not world.changed and len({spec_of(position).priority for position in world.sweep_ids.values()}) == 1:
+            preempted = session.scalars(select(Pack.id).where(Pack.preempted.is_not(None)))
+            found += [f"pack {pack_id} was preempted among sweeps of equal priority" for pack_id in preempted]
         found += [f"pack {pack.id} is open after all sweeps have ended" for pack in packs.open_packs(session)]
     found += _runners(world)
     return found
@@ -76,15 +87,21 @@ def _trial(session: Session, world: World, sweep: Sweep, trial: Trial) -> Iterat
     allowed = may_be_charged(world, trial, rows, size)
     if trial.infrastructure_failures > allowed:
         yield f"{trial.id} is charged {trial.infrastructure_failures} losses, and had {allowed} that charge it"
+    counted = [row for row in rows if row.number > trial.attempts_before]
+    ordered = sum(row.outcome == "lost" and row.cause == "preemption" for row in counted)
+    failed = sum(row.outcome == "failed" for row in counted)
+    if (trial.preemptions, trial.user_failures) != (ordered, failed):
+        found = f"{trial.preemptions} ends from outside and {trial.user_failures} failures"
+        yield f"{trial.id} is charged {found}, and had {ordered} and {failed}"
     used_up = trial.infrastructure_failures > spec.retries.infrastructure
     if trial.state == "failed" and trial.id not in world.failing and not used_up:
         yield f"{trial.id} has failed, with retries left: {trial.reason}"
     if trial.state == "succeeded" and trial.step != spec.training.steps:
         yield f"{trial.id} has succeeded at step {trial.step}"
-    lost = sum(row.outcome == "lost" for row in rows) + world.reruns[trial.id]
+    lost = sum(row.outcome in ("lost", "failed") for row in rows) + world.reruns[trial.id]
     trained = sum(runner.trained.get(trial.id, 0) for runner in world.runners)
     if trained > spec.training.steps + lost * spec.training.checkpoint_interval:
-        yield f"{trial.id} trained {trained} steps with {lost} losses and reruns: too many were redone"
+        yield f"{trial.id} trained {trained} steps with {lost} losses, failures and reruns: too many were redone"
 
 
 def _reports(session: Session, trial: Trial, interval: int) -> Iterator[str]:

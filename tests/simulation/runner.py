@@ -9,7 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.protocol import Assignment, Checkpointed, Command, Ended, Measured, Outcome, Poll, Report, StaleTerm
+from workers.protocol import (
+    Assignment,
+    Checkpointed,
+    Command,
+    Ended,
+    Measured,
+    Outcome,
+    PackTimes,
+    Poll,
+    Report,
+    SizeTimes,
+    StaleTerm,
+)
 
 START_SECONDS = 0.6
 """From the creation of a runner to its first step."""
@@ -90,7 +102,7 @@ class SimulatedRunner:
         self._term = assignment.term
         self._commands: dict[int, Command] = {}
         self._ready_at: float | None = None
-        self._trained_to = now + START_SECONDS
+        self._created_at, self._trained_to = now, now + START_SECONDS
         self._polled_at = now
         self._left_at: float | None = None
 
@@ -115,7 +127,9 @@ class SimulatedRunner:
         started = self._ready_at is not None
         state = "ended" if started and not self._live else "running" if started else "starting"
         progress = {trial_id: self._step.get(trial_id, 0) for trial_id in self._specs}
-        return Poll.model_construct(state=state, reports=list(self._reports), progress=progress).model_dump()
+        times = self._times(now) if started else None
+        reports = list(self._reports)
+        return Poll.model_construct(state=state, reports=reports, progress=progress, times=times).model_dump()
 
     def command(self, term: int, fields: dict[str, Any], now: float) -> bool:
         """Obey a command; raise StaleTerm for a term that is over."""
@@ -157,6 +171,23 @@ class SimulatedRunner:
         """End the process."""
         if self.death is None:
             self.death = Death(cause, self.assignment.pack_id, tuple(self._live or self._specs), len(self._specs))
+
+    def _times(self, now: float) -> PackTimes:
+        """Return what such a runner measures: every step takes the same time, and nothing else takes any."""
+        steps = max(self.trained.values())
+        size = SizeTimes(
+            rows=len(self._specs), steps=steps, step_seconds=1 / STEPS_PER_SECOND, evaluations=0, evaluation_seconds=0.0
+        )
+        return PackTimes(
+            device="cpu: simulated",
+            age_seconds=max(0.0, now - self._created_at),
+            ready_seconds=START_SECONDS,
+            warm_up_seconds=0.0,
+            sizes=[size] if steps else [],
+            checkpoints=0,
+            checkpoint_seconds=0.0,
+            peak_bytes=1,
+        )
 
     def _check_term(self, term: int) -> None:
         if term < self._term:

@@ -34,6 +34,7 @@ FAULTS = {
     "verb on trial": 3,
     "submit": 2,
     "rerun or extend": 3,
+    "change": 3,
 }
 """The kinds of what happens, with how often each is drawn."""
 MOMENTS = 160
@@ -105,7 +106,7 @@ def draw(seed: int, kinds: Sequence[str] = tuple(FAULTS)) -> Schedule:
     return Schedule(
         seed=seed,
         cpus=rng.choice((1.0, 1.0, 2.0)),
-        sweeps=tuple(rng.randrange(len(DOCUMENTS)) for _ in range(rng.choice((1, 1, 1, 1, 2, 2, 3)))),
+        sweeps=tuple(rng.randrange(len(DOCUMENTS)) for _ in range(rng.choice((1, 1, 2, 2, 2, 3)))),
         together=seed % 2 == 1,
         standby=rng.random() < 0.2,
         poison=rng.random() < 0.15,
@@ -128,14 +129,19 @@ def _document(trials: int, pack_size: int, **changes: Any) -> dict[str, Any]:
     }
 
 
+LONGER = {"steps": 24, "report_every": 4, "checkpoint_every": 8}
+"""The training of sweeps that may have to make room for others."""
 DOCUMENTS = (
     _document(1, 1),
-    _document(2, 2),
-    _document(3, 1),
-    _document(3, 3),
-    _document(5, 4),
+    _document(2, 2, training=LONGER),
+    _document(3, 1, training=LONGER),
+    _document(3, 3, priority=3),
+    _document(5, 4, priority=-2, training=LONGER),
     _document(3, 2, retries={"infrastructure": 0, "user": 1}),
     _document(4, 2, early_stopping={"kind": "asha", "reduction": 2, "min_steps": 2}),
+    _document(3, 2, priority=5),
+    _document(2, 1, priority=-5, training=LONGER),
+    _document(4, 1, priority=2, max_parallel=1),
     _document(2, 1, resources={"pack_size": 1, "cpus": 2.0}),
     _document(3, 4, repeats=2, early_stopping={"kind": "asha", "reduction": 2, "min_steps": 2}),
 )

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.controller import attention, controller, launching, runner_requests
+from service.controller import attention, controller, demand, runner_requests
 from service.controller.leadership import Leadership
 from service.settings import ControllerSettings
 from service.states import SWEEP_ENDED, IllegalMove
 from service.store import leases, reopening, sweeps, trials
 from service.store.database import Database, LeadLost
 from service.store.sweep_summary import facts_of
-from service.store.tables import Lease
+from service.store.tables import Lease, Pack
 from tests.simulation.clock import VirtualClock
 from tests.simulation.fake_ray import Head, RayModule, SimulatedCluster
 from tests.simulation.faults import apply_fault
@@ -33,6 +34,7 @@ from workers.protocol import Assignment
 ORPHAN_SECONDS = 60.0
 LEASE_SECONDS = 15.0
 TICK_SECONDS = 1.0
+AGING_SECONDS, PREEMPT_AFTER_SECONDS = 10.0, 0.5
 MOST_ATTEMPTS = 12
 """How often a trial is started without faults: as often as a trial that ends its process has to be lost with others,
 until it is alone, and then as its retries allow."""
@@ -59,6 +61,7 @@ class World:
         verbs: The acknowledged verbs: the subject and the verb; ``reopened`` where a sweep that had ended goes on.
         reruns: How often each trial was run again by the user.
         added: By how many trials each sweep was extended.
+        changed: Whether the priority or the parallel trials of a sweep were changed.
         quiet_at: When the last fault was over; None until then.
         written: Whether a transaction was committed since it was last asked whether all sweeps have ended.
         trace: What happened, for a person to read.
@@ -76,6 +79,7 @@ class World:
         self.added: Counter[str] = Counter()
         self.trace: list[str] = []
         self.quiet_at: float | None = None
+        self.changed = False
         self.checkpoints: dict[str, Kept] = {}
         self.poison: dict[str, int] = {}
         self.failing: dict[str, int] = {}
@@ -95,6 +99,8 @@ class World:
             tick_seconds=TICK_SECONDS,
             lease_seconds=LEASE_SECONDS,
             orphan_ttl_seconds=ORPHAN_SECONDS,
+            aging_seconds=AGING_SECONDS,
+            preempt_after_seconds=PREEMPT_AFTER_SECONDS,
         )
 
     def run(self, limit: float) -> None:
@@ -196,6 +202,22 @@ class World:
         self.verbs.append((subject, verb))
         self.note(f"acknowledged {verb} of {subject}")
 
+    def change(self, sweep_id: str, changes: dict[str, int | None]) -> None:
+        """Let the user change a sweep; it is acknowledged unless the state forbids it."""
+        try:
+            with self.database.write() as session:
+                sweeps.change(session, sweep_id, changes)
+        except IllegalMove:
+            return
+        self.changed = True
+        self.note(f"acknowledged {changes} of {sweep_id}")
+
+    def preemptions_of(self, trial_id: str) -> int:
+        """Return how often a pack of a trial was preempted."""
+        with self.database.read() as session:
+            trial_ids = session.scalars(select(Pack.trial_ids).where(Pack.preempted.is_not(None)))
+            return sum(trial_id in ids for ids in trial_ids)
+
     def go_on(self, sweep_id: str) -> bool:
         """Let the user rerun a sweep's failed trials, or extend it by a point if none has failed.
 
@@ -230,7 +252,8 @@ class World:
             self.violated(f"pack {assignment.pack_id} gets a second runner while its first one lives")
         for trial in assignment.trials:
             before = sum(trial.trial_id in other.trial_ids for other in self.runners)
-            if before >= MOST_ATTEMPTS * (1 + self.reruns[trial.trial_id]) + 3 * len(self.schedule.faults):
+            most = MOST_ATTEMPTS * (1 + self.reruns[trial.trial_id]) + 3 * len(self.schedule.faults)
+            if before >= most + self.preemptions_of(trial.trial_id):
                 self.violated(f"trial {trial.trial_id} is started again after {before} attempts")
         runner = SimulatedRunner(assignment, self.checkpoints, self.poison, self.failing, self.clock.now)
         self.runners.append(runner)
@@ -341,7 +364,7 @@ class World:
             stack.enter_context(mock.patch.multiple(controller, **parts, HEALTH_SECONDS=30.0, RETRY_SECONDS=3.0))
             # without the looks that make up for a lost mark, a lost mark is noticed
             stack.enter_context(mock.patch.object(attention, "RECHECK_SECONDS", float("inf")))
-            stack.enter_context(mock.patch.object(launching, "IDLE_SECONDS", float("inf")))
+            stack.enter_context(mock.patch.object(demand, "IDLE_SECONDS", float("inf")))
             stack.enter_context(mock.patch.object(runner_requests, "ray", RayModule(self)))
             stack.enter_context(mock.patch.object(secrets, "token_hex", lambda n: self.rng.randbytes(n).hex()))
             yield

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from workers.protocol import Assignment, Command, Measured, Poll, Report, StaleTerm
 from workers.runtime.machine_load import MachineLoad
@@ -28,12 +29,13 @@ def start(assignment: Assignment, name: str, namespace: str) -> Any:
     """Start the actor of a pack's runner, or find the one that has this name already.
 
     The actor is detached, so it outlives the process that started it. Ray never restarts it: whether there is a
-    further attempt is the controller's decision.
+    further attempt is the controller's decision. It runs on the assignment's node, if that is still there.
 
     Returns:
         The actor's handle. Call ``handle.poll.remote(after_seq, term)`` and
         ``handle.command.remote(term, command.model_dump())``.
     """
+    node = assignment.node
     actor = ray.remote(PackRunnerActor).options(
         name=name,
         namespace=namespace,
@@ -44,6 +46,9 @@ def start(assignment: Assignment, name: str, namespace: str) -> Any:
         max_concurrency=4,
         num_cpus=assignment.cpus,
         num_gpus=assignment.gpus,
+        memory=assignment.memory or None,
+        label_selector=assignment.labels or None,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True) if node else None,
     )
     return actor.remote(assignment.model_dump())
 
@@ -101,6 +106,8 @@ class PackRunner:
             reports=reports,
             progress=steps,
             unsaved=pack_run.unsaved if pack_run else None,
+            node=self.node_id(),
+            times=pack_run.times() if pack_run else None,
         )
         return reply.model_dump()
 
@@ -123,6 +130,10 @@ class PackRunner:
             self._commands.append(accepted)
         self._interrupt.set()
         return True
+
+    def node_id(self) -> str | None:
+        """Return the id of this runner's node in Ray. Here it is None: this class is not in Ray."""
+        return None
 
     def exit(self) -> None:
         """Do nothing. A subclass ends its process here; called once, when the runner has nothing left to do."""
@@ -183,6 +194,10 @@ class PackRunner:
 
 class PackRunnerActor(PackRunner):
     """A runner that is a Ray actor: when it exits, it ends its worker process."""
+
+    def node_id(self) -> str | None:
+        """Return the id of this process's node in Ray."""
+        return str(ray.get_runtime_context().get_node_id())
 
     def exit(self) -> None:
         """Kill the actor, and with it its process."""

@@ -18,6 +18,7 @@ from workers.spec.expand import objective, plan_trial, points_of
 from workers.spec.field_errors import MAX_LETTERS, MAX_SHOWN, field_errors, shorten
 from workers.spec.model import ModelSpec
 from workers.spec.resolve_data import add_dataset_info, check_files, fill_swept_fields
+from workers.spec.resources import resource_errors
 from workers.spec.samplers import SAMPLERS
 from workers.spec.search_checks import count_errors, enqueue_errors, no_valid_point, repeat_errors, search_errors
 from workers.spec.search_space import Range, Values
@@ -52,6 +53,7 @@ def parse_sweep(document: Any, data_dir: Path | None = None) -> SweepSpec:
         repeat_errors(sweep),
         count_errors(sweep),
         early_stopping_errors(sweep),
+        resource_errors(sweep.resources),
     ):
         # each looks at what those before it have found to be right
         if not errors:

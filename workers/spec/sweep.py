@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     Field,
-    FiniteFloat,
     PlainValidator,
     ValidationError,
     WithJsonSchema,
@@ -20,6 +19,7 @@ from workers.spec.constraint import ALLOWED, MAX_LENGTH, ConstraintError, parse_
 from workers.spec.model import ModelSpec
 from workers.spec.pruning_rules import PRUNING_RULES, EarlyStoppingOptions
 from workers.spec.repeats import MAX_REPEATS, Statistic
+from workers.spec.resources import ResourcesSpec
 from workers.spec.samplers import SAMPLERS
 from workers.spec.search_space import MAX_DIMENSIONS, MAX_TRIALS, AnyDimension, Scalar
 from workers.spec.training import MAX_SEED, TrainingSpec
@@ -205,30 +205,6 @@ class FurtherObjectiveSpec(SpecPart):
     )
 
 
-def _check_pack_size(value: Any) -> int | str:
-    """Return ``value`` if it is a pack size or "auto", and raise otherwise."""
-    if value == "auto":
-        return "auto"
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 256:
-        return value
-    raise PydanticCustomError("pack_size", "is not a pack size", {"expected": '"auto" or a whole number from 1 to 256'})
-
-
-PackSize = Annotated[
-    int | Literal["auto"],
-    PlainValidator(_check_pack_size),
-    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 256}]}),
-]
-
-
-class ResourcesSpec(SpecPart):
-    """What one pack gets. A pack is a group of trials that one worker trains together."""
-
-    gpus: FiniteFloat = Field(default=0.0, ge=0, le=64, description="GPUs per pack; 0: train on the CPU")
-    cpus: FiniteFloat = Field(default=1.0, gt=0, le=1024, description="CPUs per pack")
-    pack_size: PackSize = Field(default="auto", description="trials per pack; auto: as many as pays on the device")
-
-
 class RetriesSpec(SpecPart):
     """How often a trial is tried again, by the cause of the failure."""
 
@@ -274,6 +250,9 @@ def _check_not_blank(name: str) -> str:
 
 EXPERIMENT_LENGTH = 120
 """The largest number of characters of an experiment's name."""
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
+MAX_PARALLEL = 1_000_000
+"""The largest value of ``max_parallel``; None stands for no bound."""
 
 
 class SweepSpec(SpecPart):
@@ -308,6 +287,15 @@ class SweepSpec(SpecPart):
         "early stopping and the best trial follow the objective alone",
     )
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="what a pack of trials gets")
+    priority: int = Field(
+        default=0,
+        ge=LOWEST_PRIORITY,
+        le=HIGHEST_PRIORITY,
+        description="sweeps of higher priority are trained first, and take the place of others; docs/scheduling.md",
+    )
+    max_parallel: int | None = Field(
+        default=None, ge=1, le=MAX_PARALLEL, description="trials that run at the same time; null: as many as fit"
+    )
     retries: RetriesSpec = Field(default=RetriesSpec(), description="how often a failed trial is tried again")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="which checkpoints stay on the disk")
     experiment: Annotated[str, AfterValidator(_check_printable), AfterValidator(_check_not_blank)] | None = Field(

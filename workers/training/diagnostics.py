@@ -69,10 +69,14 @@ class LastStep(NamedTuple):
 
 def is_due(spec: TrialSpec, step: int) -> bool:
     """Return whether the report at ``step`` is the first at or after a multiple of ``training.diagnose_every``."""
-    training, model = spec.training, spec.model
-    states = spec.depth * training.batch_size * model.hidden_size
-    every = training.diagnose_every or (INTERVAL_OF_SMALL if states < SMALL else INTERVAL)
-    return step // every > (step - training.report_interval) // every
+    every = interval(spec)
+    return step // every > (step - spec.training.report_interval) // every
+
+
+def interval(spec: TrialSpec) -> int:
+    """Return the steps between two diagnoses: ``training.diagnose_every``, or the default for a step of this size."""
+    states = spec.depth * spec.training.batch_size * spec.model.hidden_size
+    return spec.training.diagnose_every or (INTERVAL_OF_SMALL if states < SMALL else INTERVAL)
 
 
 def measure(task: Task, model: PackedModel, specs: Sequence[TrialSpec], last: LastStep) -> list[dict[str, float]]:

@@ -15,11 +15,12 @@ import torch
 from workers.checkpoint_files import bytes_in
 from workers.checkpoints import CheckpointFolder
 from workers.errors import CheckpointForeign, DataMissing, store_problem
-from workers.protocol import AssignedTrial, Cause, Checkpointed, Ended, Measured, Outcome, Report
+from workers.protocol import AssignedTrial, Cause, Checkpointed, Ended, Measured, Outcome, PackTimes, Report
 from workers.tasks.readers.errors import DataWrong
 from workers.training.batches import TaskData
 from workers.training.checkpoint_writer import CheckpointWriter, DueCheckpoint, WrittenCheckpoint
 from workers.training.pack_size import trials_at_once
+from workers.training.pack_timer import PackTimer
 from workers.training.trainer import Failed, Finished, Reported, Trainer, TrainerEvent
 from workers.training.training_state import TrainingState
 
@@ -68,6 +69,7 @@ class PackRun:
         if trials[0].spec.training.dtype == "bfloat16" and not device.startswith("cuda"):
             raise ValueError("training.dtype bfloat16 needs a GPU; give resources.gpus above 0, or use float32")
         self._emit, self._data_dir, self._device = emit, data_dir, torch.device(device)
+        self._timer = PackTimer(self._device)
         self._folders = {
             trial_id: CheckpointFolder(Path(trial.checkpoint_dir), trial.spec, keep_every)
             for trial_id, trial in self._assigned.items()
@@ -99,6 +101,10 @@ class PackRun:
             self._steps |= {trial_id: self._trainer.step_of(i) for i, trial_id in enumerate(self._trained_ids)}
         return dict(self._steps)
 
+    def times(self) -> PackTimes:
+        """Return how long the parts of the training took so far."""
+        return self._timer.times()
+
     @property
     def unsaved(self) -> str | None:
         """Why the newest checkpoints of a trial are not on disk yet, for a person to read; None if all are."""
@@ -123,7 +129,8 @@ class PackRun:
             return
         self._trained_ids = list(states)
         largest = trials_at_once(list(states.values()), data, self._device)
-        self._trainer = Trainer(list(states.values()), data, self._device, largest=largest)
+        self._trainer = Trainer(list(states.values()), data, self._device, largest=largest, timer=self._timer)
+        self._timer.ready()
         for trial_id, state in states.items():
             self._repeat_reports(trial_id, state)
 
@@ -244,12 +251,14 @@ class PackRun:
     def _write_due(self, events: Sequence[Reported]) -> Written:
         """Write the checkpoints of trials that have reported, in parallel, and return those that are on disk now."""
         assert self._trainer is not None
-        due = {}
+        started, due = time.perf_counter(), {}
         for event in events:
             trial_id = self._trained_ids[event.trial]
             objective = event.values[self._assigned[trial_id].spec.objective.metric]
             due[trial_id] = DueCheckpoint(self._trainer.state(event.trial), event.best, objective)
-        return self._writer.write(due)
+        written = self._writer.write(due)
+        self._timer.count_checkpoints(len(due), time.perf_counter() - started)
+        return written
 
     def _report_written(self, written: Written) -> None:
         """Report checkpoints that are on disk."""
@@ -289,6 +298,8 @@ class PackRun:
     ) -> None:
         """Emit the last report of a trial; ``step`` is by default the trial's current one."""
         self._ended.add(trial_id)
+        if self.ended:
+            self._timer.ended()
         self._finishing.pop(trial_id, None)
         at = self.progress()[trial_id] if step is None else step
         self._writer.drop(trial_id)

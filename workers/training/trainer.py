@@ -24,6 +24,7 @@ from workers.protocol import divergence
 from workers.training import diagnostics
 from workers.training.batches import TaskData
 from workers.training.pack import Readings, StepOptions, TrainingPack
+from workers.training.pack_timer import PackTimer
 from workers.training.training_state import TrainingState
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Trainer:
         device: The device on which they are trained.
         largest: The most trials that are trained at once; None for all of them.
         options: How steps are run; by default the fastest way on the device.
+        timer: What counts the time of steps and evaluations.
     """
 
     def __init__(
@@ -115,7 +117,9 @@ class Trainer:
         *,
         largest: int | None = None,
         options: StepOptions | None = None,
+        timer: PackTimer | None = None,
     ) -> None:
+        self._timer = timer or PackTimer(device)
         self._states, self._data, self._device, self._options = list(states), data, device, options
         self._largest = largest or len(states)
         self._training = states[0].spec.training
@@ -202,6 +206,7 @@ class Trainer:
     def _count(self, seconds: float) -> None:
         """Count the steps that ``_steps`` has done, and the time that they took."""
         done, self._uncounted = self._uncounted, 0
+        self._timer.count_steps(len(self._rows), done, seconds)
         for trial in self._packed:
             self._states[trial].step += done
             clock = self._clocks[trial]
@@ -255,8 +260,10 @@ class Trainer:
         test = self._pack.evaluate_best() if ending else []
         diagnosed = {i for i in due if i in ending or diagnostics.is_due(self._states[i].spec, self.step_of(i))}
         diagnoses = self._pack.diagnose() if diagnosed else []
+        seconds = time.perf_counter() - started
+        self._timer.count_evaluation(len(self._rows), seconds)
         for trial in self._packed:
-            self._clocks[trial].total += time.perf_counter() - started
+            self._clocks[trial].total += seconds
         events: list[TrainerEvent] = []
         for trial in due:
             row = self._rows[trial]

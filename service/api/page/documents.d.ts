@@ -172,6 +172,11 @@ export interface DatasetInfo {
   statistics: DataStatistics | null;
 }
 
+export interface DeviceHours {
+  cpu: number;
+  gpu: number;
+}
+
 export interface Digits {
   name: "digits";
 }
@@ -184,6 +189,7 @@ export interface DryRun {
   shapes: (number)[];
   packs: (number)[];
   checkpoint_bytes: number;
+  estimate: Estimate;
   warnings: (Advice)[];
 }
 
@@ -203,6 +209,21 @@ export interface EndedTrial {
   device_hours: number;
   objective: number | null;
   best: number | null;
+}
+
+export interface Estimate {
+  packs: number;
+  workers: number;
+  seconds: SecondsRange | null;
+  device_hours: DeviceHours | null;
+  peak_memory_bytes: number;
+  gpu_memory_bytes: number | null;
+  reasons: (EstimateReason)[];
+}
+
+export interface EstimateReason {
+  about: "trials" | "packs" | "workers" | "seconds" | "device_hours" | "peak_memory_bytes";
+  reason: string;
 }
 
 export interface EventView {
@@ -528,6 +549,8 @@ export interface RepeatView {
 export interface ResourcesSpec {
   gpus: number;
   cpus: number;
+  memory: number | string | null;
+  labels: Record<string, string>;
   pack_size: "auto" | number;
 }
 
@@ -562,6 +585,12 @@ export interface SearchSpec {
   options: Record<string, any>;
   enqueue: (Record<string, boolean | number | string>)[];
   constraints: (string)[];
+}
+
+export interface SecondsRange {
+  expected: number;
+  low: number;
+  high: number;
 }
 
 export interface SetSizes {
@@ -638,6 +667,8 @@ export interface SweepSpec {
   objective: ObjectiveSpec;
   further_objectives: (FurtherObjectiveSpec)[];
   resources: ResourcesSpec;
+  priority: number;
+  max_parallel: number | null;
   retries: RetriesSpec;
   checkpoints: CheckpointsSpec;
   experiment: string | null;
@@ -650,11 +681,18 @@ export interface SweepSummary {
   task: string;
   state: "queued" | "running" | "paused" | "stopping" | "cancelling" | "succeeded" | "failed" | "stopped" | "cancelled";
   reason: string | null;
+  priority: number;
+  max_parallel: number | null;
+  waiting_for: string | null;
+  queue_position: number | null;
   created_at: string;
   started_at: string | null;
   ended_at: string | null;
   trials: Counts;
   progress: Progress;
+  eta_at: string | null;
+  seconds_left: number | null;
+  eta_reason: string | null;
   objective: ObjectiveView;
   best_objective: number | null;
   planned_steps: number;
@@ -669,11 +707,18 @@ export interface SweepView {
   task: string;
   state: "queued" | "running" | "paused" | "stopping" | "cancelling" | "succeeded" | "failed" | "stopped" | "cancelled";
   reason: string | null;
+  priority: number;
+  max_parallel: number | null;
+  waiting_for: string | null;
+  queue_position: number | null;
   created_at: string;
   started_at: string | null;
   ended_at: string | null;
   trials: Counts;
   progress: Progress;
+  eta_at: string | null;
+  seconds_left: number | null;
+  eta_reason: string | null;
   objective: ObjectiveView;
   best_objective: number | null;
   planned_steps: number;
@@ -779,6 +824,7 @@ export interface TrialView {
   best_step: number | null;
   pack_id: string | null;
   reason: string | null;
+  waiting_for: string | null;
   created_at: string;
   started_at: string | null;
   ended_at: string | null;

@@ -8,7 +8,19 @@ from service.api.schemas.health import ClusterView, ComponentView, Liveness, Que
 from service.api.schemas.points import PointView, RepeatView
 from service.api.schemas.problem import Advice, Problem
 from service.api.schemas.report import Grid, GridCell, PlanePoint, SweepReport
-from service.api.schemas.sweeps import Counts, DryRun, ObjectiveView, Progress, SweepPage, SweepSummary, SweepView
+from service.api.schemas.sweeps import (
+    Counts,
+    DeviceHours,
+    DryRun,
+    Estimate,
+    EstimateReason,
+    ObjectiveView,
+    Progress,
+    SecondsRange,
+    SweepPage,
+    SweepSummary,
+    SweepView,
+)
 from service.api.schemas.trials import (
     AttemptView,
     CheckpointView,
@@ -34,7 +46,10 @@ __all__ = [
     "ComparisonView",
     "ComponentView",
     "Counts",
+    "DeviceHours",
     "DryRun",
+    "Estimate",
+    "EstimateReason",
     "EventView",
     "Grid",
     "GridCell",
@@ -55,6 +70,7 @@ __all__ = [
     "Readiness",
     "RepeatView",
     "SamplerView",
+    "SecondsRange",
     "SweepCurves",
     "SweepData",
     "SweepPage",

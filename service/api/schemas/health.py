@@ -42,8 +42,8 @@ class ClusterView(Document):
     """The condition of the service's parts, and how much it has to train."""
 
     parts: dict[str, ComponentView]
-    """``database``, ``controller``, ``ray``, ``mlflow`` and ``checkpoints``. Nodes, CPUs and GPUs are in the detail of
-    ``ray``."""
+    """``database``, ``controller``, ``ray``, ``mlflow`` and ``checkpoints``. Nodes with their CPUs, GPUs, memory and
+    labels, and what of them is in use, are in the detail of ``ray``."""
     queue: Queue
     """How many trials wait and are being trained."""
 

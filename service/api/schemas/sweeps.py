@@ -12,6 +12,54 @@ from service.api.times import Time
 from service.states import SweepState
 
 
+class SecondsRange(Document):
+    """How long something takes, in seconds of wall time."""
+
+    expected: float
+    """The time that is expected."""
+    low: float
+    """It hardly takes less."""
+    high: float
+    """It hardly takes more, if the cluster does nothing else."""
+
+
+class DeviceHours(Document):
+    """How long devices are taken, summed over all of them, in hours."""
+
+    cpu: float
+    """Hours of CPUs."""
+    gpu: float
+    """Hours of GPUs; 0 if the sweep takes none."""
+
+
+class EstimateReason(Document):
+    """Where a number of an estimate comes from."""
+
+    about: Literal["trials", "packs", "workers", "seconds", "device_hours", "peak_memory_bytes"]
+    """The number."""
+    reason: str
+    """Where it comes from, for a person to read."""
+
+
+class Estimate(Document):
+    """What a sweep will take on the cluster as it is now, if nothing else runs there."""
+
+    packs: int
+    """The number of packs, planned for the workers that there are."""
+    workers: int
+    """How many packs run at the same time; 1 if the nodes are not known."""
+    seconds: SecondsRange | None
+    """The wall time from the submit to the end of the last trial; null if nothing is known of such networks."""
+    device_hours: DeviceHours | None
+    """How long devices are taken; null if ``seconds`` is."""
+    peak_memory_bytes: int
+    """The most main memory that one worker needs."""
+    gpu_memory_bytes: int | None
+    """The most memory of a GPU that one worker needs; null if the sweep takes none, or if that is not known."""
+    reasons: list[EstimateReason]
+    """Where each number comes from."""
+
+
 class DryRun(Document):
     """What a sweep would do if it were submitted."""
 
@@ -32,9 +80,12 @@ class DryRun(Document):
     worker trains together."""
     checkpoint_bytes: int
     """About how many bytes its checkpoints will take on the disk."""
+    estimate: Estimate
+    """How long the sweep will take, and what it needs."""
     warnings: list[Advice]
     """Values that are accepted but likely to train badly, data whose scores are hard to trust, resources that no node
-    of the cluster has, and checkpoints that do not fit into the checkpoint store, for which a submit is refused."""
+    of the cluster has, memory that a node lacks, and checkpoints that do not fit into the checkpoint store, for which
+    a submit is refused."""
 
 
 class Counts(Document):
@@ -93,6 +144,14 @@ class SweepSummary(Document):
     """The sweep's state."""
     reason: str | None
     """Why the sweep failed or could not go on; null otherwise."""
+    priority: int
+    """Its priority: sweeps of a higher one are trained first, and take the place of others."""
+    max_parallel: int | None
+    """How many of its trials may run at the same time; null for as many as fit."""
+    waiting_for: str | None
+    """What its waiting trials wait for, as the controller decided it a few seconds ago; null if none waits."""
+    queue_position: int | None
+    """Its place among the sweeps that wait for their turn, from 1; null if it does not wait for its turn."""
     created_at: Time
     """When the sweep was submitted."""
     started_at: Time | None
@@ -103,6 +162,12 @@ class SweepSummary(Document):
     """The number of trials in each state."""
     progress: Progress
     """The progress in optimiser steps."""
+    eta_at: Time | None
+    """When the sweep is expected to end, with the workers that it has now; null if that cannot be said."""
+    seconds_left: float | None
+    """The seconds until then; null if ``eta_at`` is."""
+    eta_reason: str | None
+    """Why ``eta_at`` is null; null if it is not, and if the sweep has ended."""
     objective: ObjectiveView
     """The metric by which its trials are ranked, and its direction."""
     best_objective: float | None

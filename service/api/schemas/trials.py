@@ -36,6 +36,8 @@ class TrialView(Document):
     """The pack of its last attempt: a group of trials that one worker trains together; null before the first."""
     reason: str | None
     """Why the trial ended early, failed, or waits for another attempt; null if there is nothing to explain."""
+    waiting_for: str | None
+    """What a waiting trial waits for, as the controller decided it a few seconds ago; null if it does not wait."""
     created_at: Time
     """When the trial was created."""
     started_at: Time | None
@@ -158,7 +160,8 @@ class AttemptView(Document):
     """Of a failed attempt ``user`` if the trial was at fault, ``infrastructure`` if the machine was or data were not
     there, ``memory`` if that was too small, ``storage`` if checkpoints could not be written; of a lost one ``process``
     if its worker died, ``memory`` if its machine had none left, ``preemption`` if the worker was ended from outside or
-    its node was lost, ``cluster`` if all of Ray was; else null."""
+    its node was lost, ``cluster`` if all of Ray was; of a paused one ``preemption`` if it made room for a sweep of a
+    higher priority; else null."""
     reason: str | None
     """Why the attempt ended, in words; null if there is nothing to explain."""
     log: str | None

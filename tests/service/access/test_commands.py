@@ -50,6 +50,13 @@ def test_a_token_is_made_listed_used_limited_and_revoked(
     assert re.search(r"running_trials +4\n", limits)
     assert re.search(r"requests_per_second +0.5\n", limits)
     assert re.search(r"open_sweeps +1,000\n", limits)
+    shares = spectral("token", "limits", "ada", "--weight=2.5", "--running-gpus", "1.5", "--highest-priority=-3").stdout
+    for name, value in (("weight", "2.5"), ("running_gpus", "1.5"), ("running_cpus", "no limit")):
+        assert re.search(rf"{name} +{value}\n", shares)
+    assert re.search(r"highest_priority +-3\n", shares)
+    spectral(
+        "token", "limits", "ada", *(f"--{name}=default" for name in ("weight", "running-gpus", "highest-priority"))
+    )
     assert re.search(
         r"running_trials +no limit\n", spectral("token", "limits", "ada", "--running-trials=default").stdout
     )
@@ -84,6 +91,7 @@ def test_a_token_never_ends_only_if_asked_to() -> None:
         (("limits", "nobody"), "there is no owner 'nobody'"),
         (("limits", "ada", "--open-sweeps", "many"), "--open-sweeps is 'many'; allowed: a number from 0, or default"),
         (("limits", "ada", "--open-sweeps", "-1"), "--open-sweeps is '-1'"),
+        (("limits", "ada", "--weight", "0"), "--weight is '0'; allowed: a number from 0.001, or default"),
         (("limits", "ada", "--requests-per-second", "nan"), "--requests-per-second is 'nan'"),
         (("limits", "ada", "--running-trials", "99999999999"), "--running-trials is '99999999999'"),
     ],

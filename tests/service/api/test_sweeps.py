@@ -390,7 +390,7 @@ def test_validate_refuses_trials_that_do_not_go_together(document: dict[str, Any
         }
     )
     with pytest.raises(SpecError) as refused:
-        dry_run.plan(spec)
+        dry_run.trials_of(spec)
     (error,) = refused.value.errors
     assert error.field.startswith("space.model.")
     assert "hidden_size = 4" in error.problem

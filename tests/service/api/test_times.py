@@ -72,7 +72,8 @@ def test_every_time_in_every_answer(api: httpx.Client, database: Database, runni
         written = [value for _, value in found if value is not None]
         assert written, path
         assert all(WRITTEN.fullmatch(value) and before < timestamp(value) < time.time() + 1 for value in written), path
-    assert {name for found in answers.values() for name, _ in found} == {"at", "created_at", "started_at", "ended_at"}
+    names = {name for found in answers.values() for name, _ in found}
+    assert names == {"at", "created_at", "started_at", "ended_at", "eta_at"}
     assert dict(answers[base])["ended_at"] is not None
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -19,11 +21,14 @@ from rich.console import Console
 
 import service
 from service import demo
-from service.cli import catalogue_commands, commands, options, report, training, trial_commands
+from service.cli import catalogue_commands, commands, options, report, tables, training, trial_commands
 from service.cli.main import main
-from service.store import components, sweeps, trials
+from service.store import components, cost_samples, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial
+from tests.service.estimates.examples import measured
+from workers.spec.expand import plan_trials
+from workers.spec.parse import parse_sweep
 
 NewSweep = Callable[..., Sweep]
 COMMANDS = [
@@ -38,6 +43,7 @@ COMMANDS = [
         "resume",
         "stop",
         "cancel",
+        "change",
         "validate",
         "trial",
         "logs",
@@ -229,10 +235,56 @@ def test_watch_ends_with_the_sweep_and_its_leaderboard(
 
 def test_validate_says_what_would_run_and_warns(base_url: str, document: dict[str, Any]) -> None:
     done = spectral("validate", "-", url=base_url, text=json.dumps(document))
-    assert (done.returncode, done.stdout) == (0, "Valid. 4 trials, trained in 1 group.\n")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Valid. 4 trials, trained in 1 pack.\n")
+    assert "wall time           not known" in done.stdout
     document["space"]["model.margin"]["values"] = [0.9]
     warned = spectral("validate", "-", url=base_url, text=json.dumps(document))
     assert "warning space.model.margin = 0.9 is above 10 / T" in warned.stdout.replace("\n", " ")
+
+
+def test_a_dry_run_submits_nothing_and_prints_each_number_with_its_reason(
+    base_url: str, database: Database, document: dict[str, Any]
+) -> None:
+    pack = [plan.require_spec() for plan in plan_trials(parse_sweep(document))]
+    with database.write() as session:
+        components.note(session, "ray", True, "1 node", {"nodes": [{"name": "a", "cpus": 1.0, "gpus": 0.0}]})
+        cost_samples.add(session, [measured(pack, step_seconds=2.0)])
+    done = spectral("submit", "-", "--dry-run", url=base_url, text=json.dumps(document))
+    assert (done.returncode, done.stderr) == (0, "")
+    # 100 steps of 2 s, and what is beside them
+    assert re.search(r"^wall time +3\.6 min \(3\.1 min to 4\.1 min\) +step times", done.stdout, re.MULTILINE)
+    assert re.search(r"^device-hours +0\.0597 of CPUs", done.stdout, re.MULTILINE)
+    assert re.search(r"^memory of a worker +0\.40 GB +as an earlier worker had", done.stdout, re.MULTILINE)
+    assert "this server may make none" in done.stdout
+    with database.read() as session:
+        assert sweeps.open_sweeps(session) == []
+
+
+def test_the_time_that_is_left_is_shown(base_url: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:
+    sweep, made = running
+    assert "left:   not known: none of its trials runs" in spectral("show", sweep.id, url=base_url).stdout
+    with database.write() as session:
+        trials.move(session, trials.get(session, made[0].id), "running")
+        sweeps.note_eta(session, sweep.id, time.time() + 3600)
+    assert "left:   about 60 min" in spectral("show", sweep.id, url=base_url).stdout
+    assert "about 60 min" in spectral("ls", url=base_url).stdout
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (4.4, "4 s"),
+        (89.0, "89 s"),
+        (91.0, "1.5 min"),
+        (601.0, "10 min"),
+        (5399.0, "90 min"),
+        (9000.0, "2.5 h"),
+        (300_000.0, "3.5 days"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
+    assert tables.duration(seconds) == words
 
 
 def test_a_wrong_field_is_named_with_what_is_allowed(base_url: str, document: dict[str, Any]) -> None:
@@ -348,7 +400,28 @@ def test_report_prints_the_results_or_writes_files(
     refused = spectral("report", sweep.id, "--csv", str(tmp_path / "nowhere" / "r.csv"), url=base_url)
     assert refused.returncode == 2
     assert "cannot write" in refused.stderr
-    assert spectral("report", "sw0123456789", url=base_url).returncode == 2
+    assert spectral("report", "sw0123456789", url=base_url).returncode == 4
+
+
+def test_change_sets_priority_and_parallel_trials(base_url: str, running: tuple[Sweep, list[Trial]]) -> None:
+    sweep, _ = running
+
+    def change(*arguments: str) -> Done:
+        return spectral("change", sweep.id, *arguments, url=base_url)
+
+    waits = "; waits for the next round of the controller\n"
+    assert change("--priority", "-4").stdout == f"{sweep.id} is running: priority -4, as many trials as fit{waits}"
+    assert change("--max-parallel", "2").stdout == f"{sweep.id} is running: priority -4, max_parallel 2{waits}"
+    assert f"queue:  priority -4, max_parallel 2{waits}" in spectral("show", sweep.id, url=base_url).stdout
+    assert change("--max-parallel", "none", "--priority=0").stdout.endswith(f"priority 0, as many trials as fit{waits}")
+    for arguments, problem in (
+        ([], "needs --priority or --max-parallel"),
+        (["--max-parallel", "two"], "--max-parallel is 'two'; allowed: a whole number, or none"),
+        (["--max-parallel", "0"], "max_parallel"),
+        (["--priority", "500"], "at most 100"),
+    ):
+        refused = change(*arguments)
+        assert (refused.returncode, problem in refused.stderr) == (2, True), refused.stderr
 
 
 def test_rerun_extend_and_rm(base_url: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:

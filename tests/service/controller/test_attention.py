@@ -8,11 +8,13 @@ import pytest
 
 from service.controller import attention
 from service.controller.attention import MAX_LOOKS, RECHECK_SECONDS, RECHECKS, Attention
+from service.controller.node import Needs
 from service.controller.recently_used import RecentlyUsed
 from service.store import sweeps, trials
 from service.store.database import Database
 from service.store.sweeps import OpenSweep
 from service.store.tables import Sweep
+from workers.spec.resources import ResourcesSpec
 
 
 def some(count: int, event_seq: int = 1) -> list[OpenSweep]:
@@ -116,15 +118,19 @@ def test_every_change_of_a_sweep_or_a_trial_is_a_mark(
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
-def test_what_running_sweeps_need_is_read_from_their_documents(
+def test_what_sweeps_need_is_read_from_their_documents(
     backend: str, database: Database, new_sweep: Callable[..., Sweep]
 ) -> None:
-    large, plain, _queued = new_sweep(resources={"cpus": 2.5, "gpus": 1.0}), new_sweep(), new_sweep()
+    asked = {"cpus": 2.5, "gpus": 1.0, "memory": "1 GiB", "labels": {"zone": "a"}}
+    large, plain, old = new_sweep(resources=asked), new_sweep(), new_sweep()
     with database.write() as session:
-        for sweep in (large, plain):
-            sweeps.move(session, sweep.id, "running")
+        row = sweeps.get(session, old.id)
+        row.spec = {**row.spec, "resources": {"cpus": 3.0}}  # as an earlier release stored it
     with database.read() as session:
-        assert sweeps.needs_of_running(session) == [(large.id, 2.5, 1.0), (plain.id, 1.0, 0.0)]
+        found = sweeps.resources(session, [large.id, plain.id, old.id])
+    assert Needs.stored(found[large.id]) == Needs(2.5, 1.0, 2**30, (("zone", "a"),))
+    assert Needs.stored(found[plain.id]) == Needs.of(ResourcesSpec()) == Needs()
+    assert Needs.stored(found[old.id]) == Needs(3.0)
 
 
 def test_a_cache_keeps_the_values_that_were_used_last_and_no_failure() -> None:

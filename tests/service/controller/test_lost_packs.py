@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from service.controller import lost_packs, scheduling, sweep_lifecycle
-from service.controller.cluster import Node
+from service.controller.node import Node
+from service.controller.placement import Capacity
 from service.store import attempts, packs, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Pack, Sweep, Trial
@@ -117,7 +118,7 @@ def next_packs(database: Database, term: int) -> Callable[[Sweep, SweepSpec], li
         with database.write(term) as session:
             waiting = scheduling.trials_to_run(session, sweep.id)
             trainable, _ = scheduling.split_trainable(waiting, lambda t: plan_trial(spec, t.number, t.params))
-            groups = scheduling.next_packs(session, spec, trainable, scheduling.free_capacity(session, nodes))
+            groups = scheduling.next_packs(session, spec, trainable, Capacity(nodes))
             return [[trial.number for trial in group] for group in groups]
 
     return choose
@@ -172,8 +173,9 @@ def test_a_poison_trial_is_found_by_halving_and_the_others_finish(
         with database.write(term) as session:
             waiting = scheduling.trials_to_run(session, sweep.id)
             trainable, _ = scheduling.split_trainable(waiting, lambda t: plan_trial(spec, t.number, t.params))
-            groups = scheduling.next_packs(session, spec, trainable, scheduling.free_capacity(session, nodes))
-            started = [scheduling.plan_pack(session, sweep.id, [t.id for t in group], spec, term) for group in groups]
+            groups = scheduling.next_packs(session, spec, trainable, Capacity(nodes))
+            ids = [[trial.id for trial in group] for group in groups[:2]]
+            started = [scheduling.plan_pack(session, sweep.id, group, spec, term) for group in ids]
         for pack in started:
             assert pack is not None
             if f"{sweep.id}-{poison:04d}" in pack.trial_ids:

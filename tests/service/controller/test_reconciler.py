@@ -287,9 +287,27 @@ def test_a_sweep_that_no_node_can_hold_waits_with_a_message_while_others_run(
     assert state(database, large) == "running"
     with database.read() as session:
         assert scheduling.stalled_sweeps(session, cluster.nodes()) == [
-            f"no node is large enough for {large.id}, which needs 64 CPUs and 0 GPUs on one node"
+            f"no node is large enough for {large.id}, which needs 64 CPUs"
         ]
         assert [p for p in packs.open_packs(session) if p.sweep_id == large.id] == []
+
+
+def test_a_pack_runs_with_memory_on_the_node_with_its_labels(
+    database: Database, cluster: Cluster, reconciler: Reconciler, new_sweep: Callable[..., Sweep]
+) -> None:
+    (node,) = cluster.nodes()
+    assert (node.cpus, node.labels["ray.io/node-id"]) == (2.0, node.id)
+    assert node.memory > 2**28
+    suited = {"memory": "256 MiB", "labels": {"ray.io/node-id": f"in({node.id})", "zone": "!a"}}
+    here = new_sweep(**QUICK | {"resources": suited | {"pack_size": 4}})
+    elsewhere = new_sweep(**QUICK | {"resources": {"labels": {"zone": "a"}}})
+    tick_until(reconciler, lambda: state(database, here) == "succeeded")
+    with database.read() as session:
+        (pack,) = session.scalars(select(Pack).where(Pack.sweep_id == here.id))
+        assert (pack.node, pack.memory) == (node.id, 2**28)
+        assert scheduling.stalled_sweeps(session, cluster.nodes()) == [
+            f"no node is large enough for {elsewhere.id}, which needs 1 CPU on a node with zone: a"
+        ]
 
 
 def test_a_verb_between_choice_and_launch_wins(database: Database, term: int, expanded: Any) -> None:

@@ -1,0 +1,148 @@
+"""The estimate for a sweep: its numbers, and a reason beside each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.estimates.estimate import MOST_CALIBRATED, SERVICE_SECONDS, Estimator, concurrent_trials, workers_of
+from service.estimates.pack_costs import ERRORS
+from service.estimates.peak_memory import PROGRAM_BYTES, RAY_BYTES
+from tests.service.estimates.examples import measured, seeds, sweep_of
+from workers.spec.cost import training_bytes
+from workers.spec.sweep import ResourcesSpec
+
+TRAINING = {"steps": 80, "batch_size": 4, "report_every": 10, "checkpoint_every": 20, "lr": 0.01}
+TWO = [(2.0, 0.0)]
+
+
+def why(estimate: dict[str, Any], about: str) -> str:
+    return "; ".join(reason["reason"] for reason in estimate["reasons"] if reason["about"] == about)
+
+
+def test_the_time_of_a_sweep_is_that_of_its_packs_on_the_workers() -> None:
+    spec, trials = sweep_of(space=seeds(4), training=TRAINING, resources={"pack_size": 1, "cpus": 2.0})
+    known = [measured(trials[:1], cpus=2.0)]
+    # a pack of one trial takes 12.04 s beside 4 s for its start; two of the four run at the same time
+    found = Estimator(spec, trials, [(4.0, 0.0)], known).estimate()
+    pack = 4.0 + 80 * 0.1 + 8 * 0.5 + 4 * 0.01
+    assert (found["packs"], found["workers"]) == (4, 2)
+    error = ERRORS["runs"]
+    low, high = 2 * pack / (1 + error), 2 * pack * (1 + error)
+    wanted = {"expected": 2 * pack, "low": low, "high": high}
+    assert found["seconds"] == {
+        name: pytest.approx(value + SERVICE_SECONDS, abs=0.06) for name, value in wanted.items()
+    }
+    assert found["device_hours"] == {"cpu": pytest.approx(4 * pack * 2 / 3600), "gpu": 0.0}
+    assert found["peak_memory_bytes"] == 400_000_000
+    assert {reason["about"] for reason in found["reasons"]} == {
+        *("trials", "packs", "workers", "seconds", "device_hours", "peak_memory_bytes"),
+    }
+    assert "4 packs as in earlier runs of packs like them" in why(found, "seconds")
+    assert "4.0 s for the start of each pack: the median of the last 1 pack here" in why(found, "seconds")
+    assert why(found, "packs") == "4 of 1 trial: 1 shape, at most 1 in a pack"
+    assert "room for 2 packs at a time" in why(found, "workers")
+
+
+def test_without_any_measurement_the_time_is_null_and_the_reason_says_what_gives_one() -> None:
+    spec, trials = sweep_of(space=seeds(4), training=TRAINING)
+    found = Estimator(spec, trials, [], []).estimate(["a note"])
+    assert (found["seconds"], found["device_hours"], found["workers"]) == (None, None, 1)
+    assert "no network of kind spectral_rnn was trained on a CPU here yet" in why(found, "seconds")
+    assert "spectral submit --dry-run" in why(found, "seconds")
+    assert "a note" in why(found, "seconds")
+    assert "not known" in why(found, "workers")
+    assert found["peak_memory_bytes"] == PROGRAM_BYTES + RAY_BYTES + training_bytes(trials)
+
+
+def test_the_range_is_wider_where_less_is_known() -> None:
+    spec, trials = sweep_of(space=seeds(4), training=TRAINING)
+    other = sweep_of(space=seeds(4), training=TRAINING | {"batch_size": 8})[1]
+    widths = []
+    for known in (measured(trials), measured(trials, source="calibration"), measured(other)):
+        seconds = Estimator(spec, trials, [(1.0, 0.0)], [known]).estimate()["seconds"]
+        widths.append(seconds["high"] / seconds["low"])
+    assert widths == sorted(widths)
+    assert widths[0] < 1.4
+    assert widths[2] > 2
+
+
+def test_early_stopping_lowers_what_is_expected_and_not_the_upper_end() -> None:
+    plain, trials = sweep_of(space=seeds(9), training=TRAINING)
+    early = {"kind": "asha", "min_steps": 20, "reduction": 3}
+    halved = sweep_of(space=seeds(9), training=TRAINING, early_stopping=early)[0]
+    known = [measured(trials), measured(trials[:3], step_seconds=0.04), measured(trials[:1], step_seconds=0.02)]
+    whole = Estimator(plain, trials, [(1.0, 0.0)], known).estimate()
+    less = Estimator(halved, trials, [(1.0, 0.0)], known).estimate()
+    assert less["seconds"]["expected"] < 0.8 * whole["seconds"]["expected"]
+    assert less["seconds"]["high"] == whole["seconds"]["high"]
+    assert less["device_hours"]["cpu"] < whole["device_hours"]["cpu"]
+    assert "asha is expected to let one trial in 3 go on" in why(less, "seconds")
+    target, own = sweep_of(space=seeds(9), training=TRAINING | {"target": 0.1})
+    reached = Estimator(target, own, [(1.0, 0.0)], known).estimate()
+    assert reached["seconds"]["expected"] == whole["seconds"]["expected"]
+    assert reached["seconds"]["low"] < less["seconds"]["low"]
+    assert "how early training.target ends trials depends on their results" in why(reached, "seconds")
+
+
+def test_every_shape_is_estimated_and_calibrated_by_its_largest_pack() -> None:
+    space = {"model.hidden_size": {"values": [6, 12, 24]}, "training.seed": {"values": [0, 1, 2]}}
+    spec, trials = sweep_of(space=space, training=TRAINING)
+    estimator = Estimator(spec, trials, [(1.0, 0.0)], [measured(trials[:3], step_seconds=0.01)])
+    packs = estimator.to_calibrate()
+    assert [pack[0].model.hidden_size for pack in packs] == [24, 12]
+    assert all(len(pack) == 3 for pack in packs)
+    found = estimator.estimate()
+    assert "1 pack as in earlier runs" in why(found, "seconds")
+    assert "2 packs scaled by their multiply-adds" in why(found, "seconds")
+    assert "3 shapes" in why(found, "packs")
+
+
+def test_of_many_shapes_some_are_calibrated_from_the_largest_to_the_smallest() -> None:
+    sizes = list(range(4, 44, 2))
+    spec, trials = sweep_of(space={"model.hidden_size": {"values": sizes}}, training=TRAINING)
+    chosen = [pack[0].model.hidden_size for pack in Estimator(spec, trials, TWO, []).to_calibrate()]
+    assert len(chosen) == MOST_CALIBRATED
+    assert (chosen[0], chosen[-1]) == (42, 4)
+    assert chosen == sorted(chosen, reverse=True)
+
+
+def test_workers_are_counted_node_by_node() -> None:
+    nodes = [(3.0, 1.0), (2.0, 0.0), (0.5, 4.0)]
+    assert workers_of(ResourcesSpec(cpus=1.0), nodes) == 5
+    assert workers_of(ResourcesSpec(cpus=2.0), nodes) == 2
+    assert workers_of(ResourcesSpec(cpus=0.5, gpus=0.5), nodes) == 3
+
+
+def test_a_sampler_that_learns_bounds_how_many_trials_run_at_once() -> None:
+    search = {"sampler": "tpe", "trials": 12, "options": {"concurrent": 3}}
+    space = {"model.margin": {"low": 0.001, "high": 0.1}}
+    spec, trials = sweep_of(space=space, training=TRAINING, search=search)
+    assert concurrent_trials(spec) == 3
+    found = Estimator(spec, trials, TWO, [measured(trials[:2]), measured(trials[:1])]).estimate()
+    assert "at most 3 trials run at a time" in why(found, "packs")
+    assert found["packs"] > 4
+    random = sweep_of(space=space, training=TRAINING, search={"sampler": "random", "trials": 12})[0]
+    assert concurrent_trials(random) is None
+
+
+def test_repeats_of_a_point_stay_together_and_count_for_what_runs_at_once() -> None:
+    search = {"sampler": "tpe", "trials": 4, "options": {"concurrent": 2}}
+    space = {"model.margin": {"low": 0.001, "high": 0.1}}
+    spec, trials = sweep_of(space=space, training=TRAINING, search=search, repeats=3)
+    assert len(trials) == 12
+    assert concurrent_trials(spec) == 6
+    estimator = Estimator(spec, trials, TWO, [measured(trials[:3])])
+    assert [[trial.number // 3 for trial in pack] for pack in estimator.packs] == [[n] * 3 for n in range(4)]
+    assert why(estimator.estimate(), "trials") == "4 search.trials, drawn by tpe, each with 3 seeds"
+
+
+def test_memory_is_the_largest_that_was_measured_of_such_packs() -> None:
+    spec, trials = sweep_of(space=seeds(4), training=TRAINING)
+    runs = [measured(trials, peak_bytes=size) for size in (500_000_000, 510_000_000)]
+    assert Estimator(spec, trials, [(1.0, 0.0)], runs).estimate()["peak_memory_bytes"] == 510_000_000
+    tried = [measured(trials, source="calibration", peak_bytes=300_000_000)]
+    assert Estimator(spec, trials, [(1.0, 0.0)], tried).estimate()["peak_memory_bytes"] == 300_000_000 + RAY_BYTES
+    # of a pack of another size nothing was measured
+    assert Estimator(spec, trials, TWO, runs).estimate()["peak_memory_bytes"] < 400_000_000
