@@ -59,6 +59,14 @@ export function Dialog() {
     </div></dialog>`;
 }
 
+/** A field for text that keeps what is being typed, whatever is drawn again meanwhile, until it is left or entered.
+ * @param {{value: any, commit: (text: string) => void} & Record<string, any>} props */
+export function Draft({ value, commit, ...rest }) {
+  const [draft, setDraft] = useState(/** @type {string | null} */ (null));
+  return html`<input type="text" autocomplete="off" spellcheck="false" ...${rest} value=${draft ?? value} onInput=${(/** @type {any} */ e) => setDraft(e.target.value)}
+    onChange=${(/** @type {any} */ e) => { commit(e.target.value); setDraft(null); }} />`;
+}
+
 /** A warning of the service. @param {{found: import("./documents").Advice}} props */
 export function Warning({ found }) {
   const given = found.given === null || found.given === undefined ? "" : ` = ${typeof found.given === "string" ? found.given : JSON.stringify(found.given)}`;

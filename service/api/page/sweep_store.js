@@ -234,7 +234,7 @@ export class SweepStore extends Watched {
 }
 
 const TRIAL_STATES = ["waiting", "running", "succeeded", "pruned", "failed", "cancelled"];
-const KINDS = ["trial.metrics", "trial.checkpointed", "trial.wanted", "sweep.extended", ...TRIAL_STATES.map((state) => `trial.${state}`),
+const KINDS = ["trial.metrics", "trial.checkpointed", "trial.wanted", "sweep.extended", "sweep.changed", "pack.preempted", ...TRIAL_STATES.map((state) => `trial.${state}`),
   ...["queued", "running", "paused", "stopping", "cancelling", "succeeded", "failed", "stopped", "cancelled"].map((state) => `sweep.${state}`)];
 const ENDS = new Set(["trial.succeeded", "trial.pruned", "trial.failed", "trial.cancelled"]);
 
@@ -246,7 +246,7 @@ function changes({ kind, data, at }, trial) {
   if (kind === "trial.metrics" || kind === "trial.checkpointed") return { step, ...best };
   const state = /** @type {TrialView["state"]} */ (kind.slice(6));
   return {
-    state, step, ...best, reason: data.reason ?? null, wanted: ENDS.has(kind) ? null : trial.wanted,
+    state, step, ...best, waiting_for: state === "waiting" ? trial.waiting_for : null, reason: data.reason ?? null, wanted: ENDS.has(kind) ? null : trial.wanted,
     started_at: trial.started_at ?? (state === "running" ? at : null), ended_at: ENDS.has(kind) ? at : null,
   };
 }

@@ -41,6 +41,7 @@ def test_scroll_selection_focus_and_open_panels_survive_events(
     page.fill("input[type=search]", "running")
     page.wait_for_selector("tr[data-number='25']")
     page.locator("tr[data-number='26'] input").check()
+    page.locator("#priority").press_sequentially("7")
     page.evaluate("document.querySelector('.warnings').open = false")
     page.evaluate("document.querySelector('details.health').open = true")
     page.evaluate(
@@ -58,6 +59,7 @@ def test_scroll_selection_focus_and_open_panels_survive_events(
     assert page.evaluate("window.row === document.querySelector(\"tr[data-number='25']\")")
     assert page.locator("tr[data-number='26'] input").is_checked()
     assert page.input_value("input[type=search]") == "running"
+    assert "7" in page.input_value("#priority"), "what is being typed stays, too"
     assert page.evaluate("document.querySelector('.warnings').open") is False
     assert page.evaluate("document.querySelector('details.health').open") is True
 

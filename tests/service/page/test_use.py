@@ -127,6 +127,20 @@ def test_a_sweep_is_paused_and_resumed(open_page: OpenPage, ids: dict[str, str],
     assert page.url.endswith("/curves")
 
 
+def test_priority_and_trials_at_once_are_changed(open_page: OpenPage, ids: dict[str, str], database: Database) -> None:
+    page = open_page(f"#/sweeps/{ids['running']}/trials", allowed="422")
+    for field, text in (("#priority", "3"), ("#max-parallel", "2")):
+        page.fill(field, text)
+        with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
+            page.locator(field).press("Tab")
+    with database.read() as session:
+        row = sweeps.get(session, ids["running"])
+        assert (row.priority, row.max_parallel) == (3, 2)
+    page.fill("#priority", "no number")
+    page.locator("#priority").press("Tab")
+    page.wait_for_selector("p[role=alert]:has-text('priority')")
+
+
 def test_a_sweep_is_submitted_by_the_form(open_page: OpenPage, database: Database) -> None:
     page = open_page("#/new", allowed="422")
     page.wait_for_selector(".verdict.good:has-text('4 trials')")

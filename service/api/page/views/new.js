@@ -2,7 +2,7 @@
 
 import { html, useEffect, useMemo, useRef, useState } from "../lib.js";
 import { ask, Problem, service } from "../api.js";
-import { bytes, counted, short } from "../format.js";
+import { bytes, counted, duration, short } from "../format.js";
 import { Warnings } from "../pieces.js";
 import { changed, Fields, whole } from "./schema_form.js";
 import { Space } from "./space_form.js";
@@ -56,7 +56,7 @@ export function NewSweep({ from, trial }) {
   };
   if (problem) return html`<p class="bad" role="alert">${problem}</p>`;
   return html`<div class="title"><h1>${from ? "Clone and edit a sweep" : "New sweep"}</h1><div class="actions"><button class="primary" disabled=${checked.state !== "valid" || sending !== ""} onClick=${submit}>${sending ? "Submitting …" : "Submit"}</button></div></div>
-    <${Verdict} checked=${checked} parsed=${parsed} />
+    <${Verdict} checked=${checked} parsed=${parsed} text=${text} setChecked=${setChecked} />
     <div class="editor">
       <form class="card padded form" aria-label="Form" onSubmit=${(/** @type {Event} */ e) => e.preventDefault()}>
         ${parsed.document && schemas ? html`<${Form} document=${parsed.document} schemas=${schemas} tasks=${tasks} samplers=${samplers} change=${change} set=${set} errors=${errors} />`
@@ -89,13 +89,23 @@ function useCheck(text, parsed, setChecked) {
   }, [text]);
 }
 
-/** @param {{checked: any, parsed: any}} props */
-function Verdict({ checked, parsed }) {
+/** @param {{checked: any, parsed: any, text: string, setChecked: (checked: any) => void}} props */
+function Verdict({ checked, parsed, text, setChecked }) {
+  const [measuring, setMeasuring] = useState("");
+  const measure = async () => {
+    setMeasuring("Measuring …");
+    try {
+      setChecked({ state: "valid", run: await ask("/v1/sweeps/validate?calibrate=true", { method: "POST", text }) });
+      setMeasuring("");
+    } catch (error) {
+      setMeasuring(/** @type {Error} */ (error).message);
+    }
+  };
   if (parsed.problem) return html`<div class="verdict bad" role="status"><b>Not JSON.</b> ${parsed.problem}</div>`;
   if (checked.state === "valid") {
     const { run } = checked, further = run.repeats > 1 ? [`${counted(run.points, "point")} of ${run.repeats} seeds`] : [];
-    const facts = [counted(run.trials, "trial"), ...further, `${counted(run.packs.length, "group")} trained together`, `${bytes(run.checkpoint_bytes)} of checkpoints`, ...run.excluded_points ? [`${run.excluded_points} points excluded`] : [], ...cost(run)];
-    return html`<div class="verdict good" role="status"><b>Valid.</b> ${facts.join(" · ")}</div><${Warnings} warnings=${run.warnings} />`;
+    const facts = [counted(run.trials, "trial"), ...further, `${counted(run.packs.length, "group")} trained together`, `${bytes(run.checkpoint_bytes)} of checkpoints`, `${bytes(run.estimate.peak_memory_bytes)} of memory for a worker`, ...run.excluded_points ? [`${run.excluded_points} points excluded`] : [], ...cost(run)];
+    return html`<div class="verdict good" role="status"><b>Valid.</b> ${facts.join(" · ")}${run.estimate.seconds ? null : html`<span class="quiet"> · ${whyNoTime(run)}</span> ${measuring ? html`<span>${measuring}</span>` : html`<button onClick=${measure}>Measure</button>`}`}</div><${Warnings} warnings=${run.warnings} />`;
   }
   if (checked.state === "refused") return html`<div class="verdict bad" role="status"><b>${counted(Math.max(1, checked.errors.length), "error")}.</b>
     ${checked.errors.length ? html`<ul>${checked.errors.map((/** @type {any} */ e) => html`<li key=${e.field}><code>${e.field}${e.given === null ? "" : ` = ${JSON.stringify(e.given)}`}</code> ${e.problem}. <span class="quiet">${e.allowed}</span></li>`)}</ul>` : checked.detail}</div>`;
@@ -103,10 +113,15 @@ function Verdict({ checked, parsed }) {
   return html`<div class="verdict quiet" role="status">Checking …</div>`;
 }
 
-/** What the dry run says of time, where the service estimates it. @param {any} run */
-function cost(run) {
-  const seconds = run.estimate?.seconds ?? run.seconds;
-  return typeof seconds === "number" ? [`about ${short(Math.round(seconds))} s`] : [];
+/** Why nothing is said of time. @param {import("../documents").DryRun} run */
+const whyNoTime = (run) => run.estimate.reasons.find((reason) => reason.about === "seconds")?.reason ?? "how long it takes is not known yet";
+
+/** How long the sweep takes and what it needs, as the service estimates it. @param {import("../documents").DryRun} run */
+function cost({ estimate }) {
+  const { seconds, device_hours: hours } = estimate, found = [];
+  if (seconds) found.push(`about ${duration(seconds.expected)} (${duration(seconds.low)} to ${duration(seconds.high)})`);
+  if (hours) found.push([hours.gpu ? `${short(hours.gpu)} GPU-hours` : "", hours.cpu ? `${short(hours.cpu)} CPU-hours` : ""].filter(Boolean).join(", "));
+  return found.filter(Boolean);
 }
 
 /** @param {{document: any, schemas: any, tasks: any[], samplers: any[], change: any, set: any, errors: any[]}} props */

@@ -1,6 +1,7 @@
 // A form made from a JSON schema. It edits a part of the document, and shows the service's errors at their fields.
 
 import { html } from "../lib.js";
+import { Draft } from "../pieces.js";
 
 /** @typedef {(path: string, value: any) => void} Change called with undefined to remove a field */
 
@@ -40,9 +41,8 @@ function Field({ name, schema, required, value, path, change, errors }) {
     <option value="">${hint}</option><option value="true">true</option><option value="false">false</option></select>`;
   else if (kind.values.length && !kind.mixed) input = html`<select ...${common} value=${value ?? ""} onChange=${(/** @type {any} */ e) => set(e.target.value === "" ? undefined : kind.values.find((/** @type {any} */ v) => String(v) === e.target.value))}>
     ${required && value !== undefined ? null : html`<option value="">${hint}</option>`}${kind.values.map((/** @type {any} */ v) => html`<option key=${String(v)} value=${String(v)}>${String(v)}</option>`)}</select>`;
-  else if (kind.numeric || kind.text) input = html`<input ...${common} type="text" inputmode=${kind.numeric && !kind.mixed ? "decimal" : "text"} value=${value === undefined || value === null ? "" : String(value)} placeholder=${hint} autocomplete="off" spellcheck="false"
-    onChange=${(/** @type {any} */ e) => set(typed(e.target.value, kind.numeric))} />`;
-  else input = html`<input ...${common} type="text" value=${value === undefined || value === null ? "" : JSON.stringify(value)} placeholder="JSON" autocomplete="off" spellcheck="false" onChange=${(/** @type {any} */ e) => set(json(e.target.value))} />`;
+  else if (kind.numeric || kind.text) input = html`<${Draft} ...${common} inputmode=${kind.numeric && !kind.mixed ? "decimal" : "text"} value=${value === undefined || value === null ? "" : String(value)} placeholder=${hint} commit=${(/** @type {string} */ text) => set(typed(text, kind.numeric))} />`;
+  else input = html`<${Draft} ...${common} value=${value === undefined || value === null ? "" : JSON.stringify(value)} placeholder="JSON" commit=${(/** @type {string} */ text) => set(json(text))} />`;
   return html`<div class=${`field ${own.length ? "wrong" : ""}`}><label for=${id}>${name.replaceAll("_", " ")}${required ? html`<span class="quiet"> required</span>` : null}</label>${input}
     <p class="help" id=${`${id}-help`}>${own.length ? own.map((e) => html`<span class="bad" key=${e.field}>${e.field === path ? "" : `${e.field}: `}${e.problem}; ${e.allowed}</span>`) : schema.description ?? ""}</p></div>`;
 }

@@ -2,6 +2,7 @@
 
 import { html, useState } from "../lib.js";
 import { short } from "../format.js";
+import { Draft } from "../pieces.js";
 import { typed } from "./schema_form.js";
 
 /**
@@ -26,13 +27,13 @@ export function Space({ space, fields, change, errors }) {
 /** @param {{path: string, value: any, set: (value: any) => void, errors: import("../documents").Field[]}} props */
 function Dimension({ path, value, set, errors }) {
   const list = Array.isArray(value) || Array.isArray(value?.values), values = Array.isArray(value) ? value : value?.values ?? [], range = list ? {} : value ?? {};
-  const number = (/** @type {string} */ name, /** @type {string} */ label) => html`<label>${label} <input type="text" inputmode="decimal" class="short" value=${range[name] ?? ""} aria-label=${`${label} of ${path}`}
-    onChange=${(/** @type {any} */ e) => { const given = typed(e.target.value, true), { [name]: _, ...rest } = range; set(given === undefined ? rest : { ...rest, [name]: given }); }} /></label>`;
+  const number = (/** @type {string} */ name, /** @type {string} */ label) => html`<label>${label} <${Draft} inputmode="decimal" class="short" value=${range[name] ?? ""} aria-label=${`${label} of ${path}`}
+    commit=${(/** @type {string} */ text) => { const given = typed(text, true), { [name]: _, ...rest } = range; set(given === undefined ? rest : { ...rest, [name]: given }); }} /></label>`;
   return html`<fieldset class=${`dimension ${errors.length ? "wrong" : ""}`}><legend><code>${path}</code></legend>
     <div class="row"><select aria-label=${`How ${path} varies`} value=${list ? "values" : "range"} onChange=${(/** @type {any} */ e) => set(e.target.value === "values" ? { values: [range.low, range.high].filter((v) => v !== undefined) } : { low: Number(values[0]) || 0.001, high: Number(values[values.length - 1]) || 0.1, log: true, grid: 3 })}>
       <option value="values">values</option><option value="range">range</option></select>
-    ${list ? html`<input class="grow" type="text" aria-label=${`Values of ${path}`} placeholder="4, 8, 16" value=${values.map((/** @type {any} */ v) => (typeof v === "number" ? String(v) : v)).join(", ")} spellcheck="false"
-        onChange=${(/** @type {any} */ e) => set({ ...Array.isArray(value) ? {} : value, values: e.target.value.split(",").map((/** @type {string} */ t) => scalar(t)).filter((/** @type {any} */ v) => v !== undefined) })} />`
+    ${list ? html`<${Draft} class="grow" aria-label=${`Values of ${path}`} placeholder="4, 8, 16" value=${values.map((/** @type {any} */ v) => (typeof v === "number" ? String(v) : v)).join(", ")}
+        commit=${(/** @type {string} */ text) => set({ ...Array.isArray(value) ? {} : value, values: text.split(",").map((/** @type {string} */ t) => scalar(t)).filter((/** @type {any} */ v) => v !== undefined) })} />`
     : html`${number("low", "from")}${number("high", "to")}<label><input type="checkbox" checked=${Boolean(range.log)} onChange=${(/** @type {any} */ e) => set({ ...range, log: e.target.checked })} /> log</label>${number("grid", "grid points")}`}
     <button type="button" class="plain" aria-label=${`Remove ${path}`} onClick=${() => set(undefined)}>Remove</button></div>
     ${errors.map((e) => html`<p class="bad" key=${e.field}>${e.field.replace(`space.${path}`, "").replace(/^\./, "")} ${short(e.given)} ${e.problem}; ${e.allowed}</p>`)}</fieldset>`;

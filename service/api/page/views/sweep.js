@@ -11,11 +11,12 @@ import { Plane } from "../charts/plane.js";
 import { Slices } from "../charts/slices.js";
 import { colour } from "../colours.js";
 import { age, bytes, counted, duration, point, short, when } from "../format.js";
-import { Code, confirm, Nothing, ProgressBar, State, Warnings } from "../pieces.js";
+import { Code, confirm, Draft, Nothing, ProgressBar, State, Warnings } from "../pieces.js";
 import { SweepStore } from "../sweep_store.js";
 import { byRank, hasResult, taskKey } from "../trials.js";
 import { useWatched } from "../watched.js";
 import { SweepDataView } from "./data.js";
+import { typed } from "./schema_form.js";
 import { TrialsTable } from "./trials_table.js";
 
 export const TABS = [["overview", "Overview"], ["trials", "Trials"], ["plane", "Plane"], ["curves", "Curves"], ["parallel", "Parallel"], ["slices", "Slices"],
@@ -99,14 +100,16 @@ function Header({ store }) {
         ${store.ended ? html`<button class="danger" onClick=${ask_.remove}>Delete</button>` : null}</div></div>
     <dl class="facts">
       <div><dt>Progress</dt><dd><${ProgressBar} progress=${sweep.progress} planned=${sweep.planned_steps} state=${sweep.state} /></dd></div>
-      ${store.ended ? null : html`<div><dt>Left</dt><dd>${eta(sweep)}</dd></div>`}
+      ${store.ended ? null : html`<div><dt>Time left</dt><dd>${eta(sweep) || html`<span class="quiet">${sweep.eta_reason ?? "not known yet"}</span>`}</dd></div>`}
       <div><dt>${groups > 1 ? `Best of each of ${groups} data sets` : store.ended ? "Best" : "Best so far"} <span class="quiet">${metric}, ${direction === "maximize" ? "higher" : "lower"} is better</span></dt><dd>${bestOf(store)}</dd></div>
       <div><dt>Trials</dt><dd>${Object.entries(sweep.trials).filter(([name, n]) => n && name !== "total").map(([name, n]) => `${short(n)} ${name}`).join(", ")}</dd></div>
       <div><dt>${store.ended ? "Took" : "Running for"}</dt><dd>${sweep.started_at ? duration(((sweep.ended_at ? Date.parse(sweep.ended_at) : Date.now()) - Date.parse(sweep.started_at)) / 1000) : "not started"}</dd></div>
       <div><dt>Task</dt><dd>${sweep.task}</dd></div>
       <div><dt>Submitted</dt><dd title=${when(sweep.created_at)}>${age(sweep.created_at)}${sweep.owner === "local" ? "" : ` by ${sweep.owner}`}</dd></div>
+      ${store.ended ? null : html`<${Priority} store=${store} failed=${setFailure} />`}
       <div><dt>Id</dt><dd><code>${sweep.id}</code></dd></div>
     </dl>
+    ${sweep.waiting_for ? html`<p class="quiet">${sweep.queue_position ? `Place ${sweep.queue_position} in the queue. ` : ""}Waiting trials: ${sweep.waiting_for}.</p>` : null}
     ${failure ? html`<p class="bad" role="alert">${failure}</p>` : null}
     ${sweep.reason ? html`<p class="bad">${sweep.reason}</p>` : null}
     ${Object.entries(sweep.mlflow_lacks).slice(0, 3).map(([id, why]) => html`<p class="warn" key=${id}>MLflow lacks a part of ${id}: ${why}</p>`)}
@@ -129,12 +132,17 @@ function bestOf(store) {
   return best ? html`<span class="best"><span><b>${short(best.objective)}</b> <a href=${`#/trials/${best.id}`}>#${best.number}</a> <span class="quiet">${point(best.params)}</span></span></span>` : html`<span class="quiet">no result yet</span>`;
 }
 
-/** About how long a sweep needs yet, from how fast it was so far. @param {any} sweep */
+/** How long a sweep needs yet, as the service estimates it. @param {import("../documents").SweepSummary} sweep */
 export function eta(sweep) {
-  const { done, total } = sweep.progress;
-  if (sweep.state === "paused") return "paused";
-  if (!done || !sweep.started_at || sweep.state === "queued") return "not known yet";
-  return `about ${duration(Math.round((((Date.now() - Date.parse(sweep.started_at)) / 1000) * (total - done)) / done))}`;
+  return sweep.seconds_left === null ? "" : `about ${duration(Math.round(sweep.seconds_left))}`;
+}
+
+/** The priority of a sweep and how many of its trials may run at once, which can be changed while it runs. @param {{store: SweepStore, failed: (problem: string) => void}} props */
+function Priority({ store, failed }) {
+  const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
+  const change = (/** @type {any} */ body) => ask(`/v1/sweeps/${sweep.id}`, { method: "PATCH", body }).then((found) => { store.sweep = found; failed(""); store.changed(); }, (error) => failed(error.message));
+  return html`<div><dt><label for="priority">Priority</label></dt><dd><${Draft} id="priority" inputmode="numeric" class="short" value=${sweep.priority} commit=${(/** @type {string} */ text) => change({ priority: typed(text, true) ?? 0 })} /></dd></div>
+    <div><dt><label for="max-parallel">Trials at once</label></dt><dd><${Draft} id="max-parallel" inputmode="numeric" class="short" placeholder="as many as fit" value=${sweep.max_parallel ?? ""} commit=${(/** @type {string} */ text) => change({ max_parallel: typed(text, true) ?? null })} /></dd></div>`;
 }
 
 /** The choice of a data set, for sweeps whose trials learn different ones: they are never ranked as one. @param {{store: SweepStore}} props */

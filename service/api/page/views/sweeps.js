@@ -74,7 +74,7 @@ const COLUMNS = [["name", "name", false], ["state", "state", false], ["share", "
 /** @param {Summary} sweep @param {string} key @returns {any} */
 function valueOf(sweep, key) {
   if (key === "share") return sweep.progress.total ? sweep.progress.done / sweep.progress.total : 1;
-  if (key === "left") return SWEEP_ENDED.has(sweep.state) ? Infinity : (sweep.progress.total - sweep.progress.done) / Math.max(1, sweep.progress.done);
+  if (key === "left") return sweep.seconds_left;
   if (key === "metric") return sweep.objective.metric;
   if (key === "total" || key === "failed") return sweep.trials[key];
   return /** @type {any} */ (sweep)[key];
@@ -100,7 +100,7 @@ function Row({ sweep }) {
     <td class="name"><a href=${`#/sweeps/${sweep.id}`}>${sweep.name}</a><span class="quiet id">${sweep.id}</span></td>
     <td><${State} name=${sweep.state} /></td>
     <td><${ProgressBar} progress=${sweep.progress} planned=${sweep.planned_steps} state=${sweep.state} slim /></td>
-    <td class="number">${ended ? "" : eta(sweep).replace("not known yet", "–")}</td>
+    <td class="number">${ended ? "" : html`<span title=${sweep.eta_reason}>${eta(sweep) || (sweep.queue_position ? `place ${sweep.queue_position} in the queue` : "–")}</span>`}</td>
     <td class="number strong">${sweep.best_objective === null ? "" : short(sweep.best_objective)}</td><td class="quiet">${sweep.objective.metric} ${sweep.objective.direction === "maximize" ? "↑" : "↓"}</td>
     <td>${sweep.task}</td><td class="number">${short(done)} / ${short(sweep.trials.total)}</td>
     <td class="number">${sweep.trials.failed ? html`<span class="bad">${sweep.trials.failed}</span>` : ""}</td>

@@ -101,6 +101,7 @@ function Whole({ store, trial }) {
       <div><dt>${ended ? "Took" : "Running for"}</dt><dd>${trial.started_at ? duration(((trial.ended_at ? Date.parse(trial.ended_at) : Date.now()) - Date.parse(trial.started_at)) / 1000) : "not started"}</dd></div>
       <div><dt>Id</dt><dd><code>${trial.id}</code></dd></div></dl>
     ${trial.reason ? html`<p class=${trial.state === "failed" ? "bad" : "quiet"}>${trial.reason}</p>` : null}
+    ${trial.waiting_for ? html`<p class="quiet">It waits: ${trial.waiting_for}.</p>` : null}
     ${failure ? html`<p class="bad" role="alert">${failure}</p>` : null}</header>
   <${Metrics} points=${points} trial=${trial} />
   <div class="pair"><${SingularValues} points=${points ?? []} id=${trial.id} band=${bandOf(spec)} /><${GradientFlow} points=${points ?? []} id=${trial.id} length=${null} /></div>

@@ -84,7 +84,8 @@ function columnsOf(store, rows, together) {
     }),
     { key: "step", name: "step", title: "The highest step that was reported", number: true, value: (row) => row.trial.step, cell: (row) => short(row.trial.step) },
     { key: "time", name: "time", title: "From its start to its end", number: true, value: seconds, cell: (row) => duration(seconds(row) ?? NaN), width: 9 },
-    { key: "reason", name: "reason", title: "Why it ended, failed or waits", number: false, value: (row) => row.trial.reason ?? "", width: 20, cell: (row) => (row.trial.reason ? html`<${Reason} text=${row.trial.reason} label=${`Trial ${row.trial.number}`} /> <span class="quiet">${row.trial.reason}</span>` : "") },
+    { key: "reason", name: "reason", title: "Why it ended, failed or waits", number: false, value: (row) => row.trial.reason ?? row.trial.waiting_for ?? "", width: 20,
+      cell: (row) => (row.trial.reason ? html`<${Reason} text=${row.trial.reason} label=${`Trial ${row.trial.number}`} /> <span class="quiet">${row.trial.reason}</span>` : row.trial.waiting_for ? html`<span class="quiet" title=${row.trial.waiting_for}>${row.trial.waiting_for}</span>` : "") },
   ];
   for (const column of columns) column.width ??= widthOf(column, rows);
   return columns;
