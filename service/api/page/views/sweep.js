@@ -142,7 +142,7 @@ function Priority({ store, failed }) {
   const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
   const change = (/** @type {any} */ body) => ask(`/v1/sweeps/${sweep.id}`, { method: "PATCH", body }).then((found) => { store.sweep = found; failed(""); store.changed(); }, (error) => failed(error.message));
   return html`<div><dt><label for="priority">Priority</label></dt><dd><${Draft} id="priority" inputmode="numeric" class="short" value=${sweep.priority} commit=${(/** @type {string} */ text) => change({ priority: typed(text, true) ?? 0 })} /></dd></div>
-    <div><dt><label for="max-parallel">Trials at once</label></dt><dd><${Draft} id="max-parallel" inputmode="numeric" class="short" placeholder="as many as fit" value=${sweep.max_parallel ?? ""} commit=${(/** @type {string} */ text) => change({ max_parallel: typed(text, true) ?? null })} /></dd></div>`;
+    <div><dt><label for="max-parallel">Trials at once</label></dt><dd><${Draft} id="max-parallel" inputmode="numeric" class="short wider" placeholder="as many as fit" value=${sweep.max_parallel ?? ""} commit=${(/** @type {string} */ text) => change({ max_parallel: typed(text, true) ?? null })} /></dd></div>`;
 }
 
 /** The choice of a data set, for sweeps whose trials learn different ones: they are never ranked as one. @param {{store: SweepStore}} props */
