@@ -8,7 +8,7 @@ an earlier release stored is shown for ever.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,7 +20,6 @@ from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_STATES
 from service.store import checkpoints, components, projections, queue, sweeps, trials
 from service.store import points as stored_points
-from service.store.queue import QueueNotes
 from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
 from workers.spec.ranking import Direction
@@ -34,6 +33,8 @@ _SHOWN = ("id", "name", "owner", "state", "reason", "priority", "max_parallel", 
 _TRIAL = tuple(
     name for name in schemas.TrialView.model_fields if name not in ("links", "waiting_for") and name not in TIMES
 )
+Tally = dict[str, tuple[int, int]]
+"""The number of trials in each state, and the steps that they have done."""
 _NO_TRIALS = dict.fromkeys(TRIAL_STATES, 0)
 
 
@@ -44,7 +45,7 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
     run, lacks = projections.of_view(session, row.id)
     tally = trials.tally(session, [row.id])[row.id]
     over = trials.planned_steps_of_ended(session, [row.id]).get(row.id, 0) if row.steps_vary else 0
-    shown = _summary(row, tally, over, queue.read(session)) | _beside(session, [row])[row.id]
+    shown = _summary(row, tally, over) | _beside(session, [row], {row.id: tally})[row.id]
     return shown | {
         "best": trial(session, best) if best else None,
         "best_point": points.views(session, row, [point])[0] if point else None,
@@ -65,7 +66,7 @@ def new_sweep(session: Session, row: Sweep) -> dict[str, Any]:
         "mlflow_lacks": {},
         "checkpoint_bytes": 0,
     }
-    shown = _summary(row, {}, 0, queue.read(session)) | _beside(session, [row])[row.id]
+    shown = _summary(row, {}, 0) | _beside(session, [row], {row.id: {}})[row.id]
     return shown | nothing | {"warnings": _warnings(session, row), "spec": row.spec}
 
 
@@ -75,9 +76,8 @@ def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
     tallies = trials.tally(session, ids)
     vary = [row.id for row in rows if row.steps_vary]
     over = trials.planned_steps_of_ended(session, vary) if vary else {}
-    notes = queue.read(session)
-    beside = _beside(session, rows)
-    return [_summary(row, tallies[row.id], over.get(row.id, 0), notes) | beside[row.id] for row in rows]
+    beside = _beside(session, rows, tallies)
+    return [_summary(row, tallies[row.id], over.get(row.id, 0)) | beside[row.id] for row in rows]
 
 
 def trial(session: Session, row: Trial) -> dict[str, Any]:
@@ -145,24 +145,29 @@ def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:
     return found
 
 
-def _beside(session: Session, rows: Sequence[Sweep]) -> dict[str, dict[str, Any]]:
-    """Return what is read of sweeps beside their own rows, by id: the names of their tasks and their best objectives.
+def _beside(session: Session, rows: Sequence[Sweep], tallies: Mapping[str, Tally]) -> dict[str, dict[str, Any]]:
+    """Return the fields of ``SweepSummary`` that are read beside the rows of sweeps, by id.
 
-    Their documents are not loaded.
+    They are the names of their tasks, their best objectives, and what they wait for. Their documents are not loaded.
     """
-    tasks = sweeps.task_names(session, [row.id for row in rows])
+    names, notes = sweeps.tasks_and_samplers(session, [row.id for row in rows]), queue.read(session)
     best = trials.best_objectives(session, {row.id: direction(row) for row in rows})
-    return {row.id: {"task": tasks.get(row.id) or "", "best_objective": best.get(row.id)} for row in rows}
+    found = {}
+    for row in rows:
+        task, sampler = names.get(row.id, (None, None))
+        counts = {state: count for state, (count, _) in tallies[row.id].items()}
+        waits = queue_words.of_sweep(row, sampler, counts, notes)
+        found[row.id] = {"task": task or "", "best_objective": best.get(row.id), **waits}
+    return found
 
 
-def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, notes: QueueNotes) -> dict[str, Any]:
+def _summary(row: Sweep, tally: Tally, over: int) -> dict[str, Any]:
     """Return a ``SweepSummary``.
 
     Args:
         row: The sweep.
         tally: The number of its trials in each state, and the steps that they have done.
         over: The steps that its ended trials had before them at first, if trials differ in their steps.
-        notes: What waiting sweeps wait for.
     """
     base = f"/v1/sweeps/{row.id}"
     counts = _NO_TRIALS | {state: count for state, (count, _) in tally.items()}
@@ -170,7 +175,6 @@ def _summary(row: Sweep, tally: dict[str, tuple[int, int]], over: int, notes: Qu
     return {
         **{name: getattr(row, name) for name in _SHOWN},
         **_times(row),
-        **queue_words.of_sweep(row, {state: count for state, (count, _) in tally.items()}, notes),
         "trials": {"total": row.trial_count} | counts,
         "progress": _progress(row, tally, over),
         **_eta(row, counts["running"]),

@@ -25,11 +25,12 @@ def of_waiting_trials(sweep: Sweep, notes: QueueNotes) -> str:
     return _STATES.get(sweep.state) or _words(notes.of_sweep(sweep.id))
 
 
-def of_sweep(sweep: Sweep, counts: Mapping[str, int], notes: QueueNotes) -> dict[str, Any]:
+def of_sweep(sweep: Sweep, sampler: str | None, counts: Mapping[str, int], notes: QueueNotes) -> dict[str, Any]:
     """Return the fields ``waiting_for`` and ``queue_position`` of a sweep.
 
     Args:
-        sweep: The sweep.
+        sweep: The sweep, whose document is not looked at: lists of sweeps do not load it.
+        sampler: The name of its sampler; None if the document does not say it.
         counts: The number of its trials in each state.
         notes: What waiting sweeps wait for.
     """
@@ -38,14 +39,14 @@ def of_sweep(sweep: Sweep, counts: Mapping[str, int], notes: QueueNotes) -> dict
         if counts.get("waiting") or sweep.state in _STATES:
             what = of_waiting_trials(sweep, notes)
         elif sweep.state == "running" and sum(counts.values()) < sweep.trial_count:
-            what = RESULTS if _learns(sweep) else _STATES["queued"]
+            what = RESULTS if _learns(sampler) else _STATES["queued"]
         place = notes.of_sweep(sweep.id) if counts.get("waiting") and sweep.state not in _STATES else None
         position = place.position if place else None
     return {"waiting_for": what, "queue_position": position}
 
 
-def _learns(sweep: Sweep) -> bool:
-    sampler = SAMPLERS.get(str((sweep.spec.get("search") or {}).get("sampler")))
+def _learns(name: str | None) -> bool:
+    sampler = SAMPLERS.get(name or "")
     return sampler is not None and sampler.learns
 
 

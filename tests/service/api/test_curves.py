@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.store import reports, trials
+from service.store import reports, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial
 from tests.service.api.test_errors import problem
@@ -86,3 +86,18 @@ def test_the_best_of_a_list_is_by_each_sweeps_direction(
             trial.objective = value
     best = {row["id"]: row["best_objective"] for row in api.get("/v1/sweeps").json()["sweeps"]}
     assert best == {measured.id: 0.2, other["id"]: 0.7}
+
+
+def test_a_list_has_running_sweeps_that_have_no_trials_yet(
+    api: httpx.Client, database: Database, document: dict[str, Any]
+) -> None:
+    learning = document | {"search": {"sampler": "tpe", "trials": 4}}
+    learning["space"] = {"model.margin": {"low": 0.01, "high": 0.1}}
+    ids = [api.post("/v1/sweeps", json=one).json()["id"] for one in (document, learning)]
+    with database.write() as session:
+        for id in ids:
+            sweeps.move(session, id, "running")
+    listed = {row["id"]: row["waiting_for"] for row in api.get("/v1/sweeps").json()["sweeps"]}
+    assert listed == {id: api.get(f"/v1/sweeps/{id}").json()["waiting_for"] for id in ids}
+    assert "results" in listed[ids[1]]
+    assert "results" not in listed[ids[0]]
