@@ -72,13 +72,13 @@ def create_app(settings: ApiSettings) -> FastAPI:
     scraped, own = prometheus.registries(database)
     watch = EventWatch(database, settings.event_poll_seconds)
     app.state.context, app.state.registry = Context(settings, database, watch), scraped
-    # rerun and extend come before the verbs of sweeps and trials, whose paths would match too
+    # what has a path of its own comes before the verbs of sweeps and trials, whose paths would match too
     for module in (
         after_end,
-        sweeps,
         curves,
         points,
         report_files,
+        sweeps,
         events,
         trials,
         catalogue,

@@ -306,7 +306,7 @@ def test_a_deleted_sweep_is_gone_for_every_call_at_once(
     calls = [(method, path) for path, found in schema.items() for method in found if "_id}" in path]
     assert len(calls) > 14
     for method, path in calls:
-        filled = path.format(sweep_id=id, trial_id=f"{id}-0000", verb="cancel")
+        filled = path.format(sweep_id=id, trial_id=f"{id}-0000", verb="cancel", figure="results", kind="png")
         body = {"trials": 1} if path.endswith("extend") else {"priority": 1} if method == "patch" else None
         assert api.request(method, filled, json=body).status_code == 404, (method, path)
     assert [sweep["id"] for sweep in api.get("/v1/sweeps").json()["sweeps"]] == [kept]
