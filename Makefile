@@ -9,6 +9,7 @@ PARALLEL := --numprocesses $(shell expr $$(nproc) + 1) --maxprocesses 8 --dist l
 ON_THE_PROCESSOR := tests/spectral/recurrence tests/spectral/test_rnn.py tests/spectral/test_gated.py \
 	tests/spectral/test_pack.py tests/spectral/test_svd.py tests/spectral/test_recurrent_precision.py \
 	tests/workers/training tests/workers/models -k "not triton and not torch_loop and not cudnn"
+TYPESCRIPT := typescript@5.9.3
 LIKE_AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 SPECTRAL_NATIVE_ISA=avx2
 
 # .venv has all that the targets need; only bench-gpu uses another Python, which may find torch by PYTHONPATH
@@ -16,7 +17,7 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick bench-estimates bench-refill \
+.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check check-page page-types vendor fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick bench-estimates bench-refill \
 	bench-gpu clean setup lock docs containers
 .DEFAULT_GOAL := help
 
@@ -71,7 +72,20 @@ check: $(READY) ## lint, types, layering
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory check-page
 	@! git grep -nE '^(<{7}|>{7}) ' || { echo "These lines are left from a merge."; exit 1; }
+
+check-page: $(READY) ## the types of the page's scripts, where node and the type checker can be had
+	$(BIN)/python deploy/page_types.py --check
+	@if ! command -v npx > /dev/null; then echo "Skipped: the types of the page's scripts, which need node (npx)."; \
+	elif ! npx --yes --package $(TYPESCRIPT) tsc --version > /dev/null 2>&1; then echo "Skipped: the types of the page's scripts; npx cannot fetch $(TYPESCRIPT)."; \
+	else npx --yes --package $(TYPESCRIPT) tsc --project service/api/page; fi
+
+page-types: $(READY) ## write the types of the API's documents for the page's scripts
+	$(BIN)/python deploy/page_types.py
+
+vendor: $(READY) ## fetch the page's libraries again, as their manifest says
+	$(BIN)/python deploy/vendor_page.py $(ARGS)
 
 fix: $(READY) ## repair what lint can repair, and format
 	$(BIN)/ruff check --fix .

@@ -123,7 +123,7 @@ def test_the_core_needs_torch_and_numpy_alone(wheel: Path) -> None:
         metadata = Metadata.from_email(archive.read(name), validate=True)
     required = [r.name for r in metadata.requires_dist or [] if r.marker is None or r.marker.evaluate({"extra": ""})]
     assert required == ["torch", "numpy"]
-    assert metadata.provides_extra == ["export", "train", "service", "all", "dev", "bench"]
+    assert metadata.provides_extra == ["export", "train", "service", "all", "docs", "dev", "bench"]
 
 
 def test_the_numerics_work_with_the_optional_packages_absent(run: Run, installed: Path) -> None:
@@ -223,4 +223,4 @@ def test_every_extra_is_used_by_name() -> None:
     extras = PROJECT["optional-dependencies"]
     own = [Requirement(text) for required in extras.values() for text in required]
     contained = {extra for requirement in own if requirement.name == PROJECT["name"] for extra in requirement.extras}
-    assert contained == {"train", "service", "all", "export"}
+    assert contained == {"train", "service", "all", "export", "docs"}

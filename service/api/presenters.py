@@ -8,7 +8,7 @@ an earlier release stored is shown for ever.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,7 +20,6 @@ from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_STATES
 from service.store import checkpoints, components, projections, queue, sweeps, trials
 from service.store import points as stored_points
-from service.store.queue import QueueNotes
 from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
 from workers.spec.ranking import Direction
@@ -30,10 +29,12 @@ TRAINING = "?workflowType=machine_learning"
 """The query of a run's address that makes MLflow show its training runs; without it MLflow opens its GenAI side."""
 TIMES = ("created_at", "started_at", "ended_at")
 
-_SHOWN = ("id", "name", "state", "reason", "priority", "max_parallel")
+_SHOWN = ("id", "name", "owner", "state", "reason", "priority", "max_parallel", "planned_steps")
 _TRIAL = tuple(
     name for name in schemas.TrialView.model_fields if name not in ("links", "waiting_for") and name not in TIMES
 )
+Tally = dict[str, tuple[int, int]]
+"""The number of trials in each state, and the steps that they have done."""
 _NO_TRIALS = dict.fromkeys(TRIAL_STATES, 0)
 
 
@@ -45,7 +46,8 @@ def sweep(session: Session, row: Sweep, settings: ApiSettings) -> dict[str, Any]
     tally = trials.tally(session, [row.id])[row.id]
     over = trials.planned_steps_of_ended(session, [row.id]).get(row.id, 0) if row.steps_vary else 0
     added = trials.added_steps_to_come(session, [row.id]).get(row.id, 0)
-    return _summary(row, tally, over, queue.read(session), added) | {
+    shown = _summary(row, tally, over, added) | _beside(session, [row], {row.id: tally})[row.id]
+    return shown | {
         "best": trial(session, best) if best else None,
         "best_point": points.views(session, row, [point])[0] if point else None,
         "mlflow_url": mlflow_url(settings, run) if run else None,
@@ -65,8 +67,8 @@ def new_sweep(session: Session, row: Sweep) -> dict[str, Any]:
         "mlflow_lacks": {},
         "checkpoint_bytes": 0,
     }
-    about = {"warnings": _warnings(session, row), "spec": _shown_document(row)}
-    return _summary(row, {}, 0, queue.read(session)) | nothing | about
+    shown = _summary(row, {}, 0) | _beside(session, [row], {row.id: {}})[row.id]
+    return shown | nothing | {"warnings": _warnings(session, row), "spec": _shown_document(row)}
 
 
 def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
@@ -75,8 +77,8 @@ def sweep_list(session: Session, rows: Sequence[Sweep]) -> list[dict[str, Any]]:
     tallies = trials.tally(session, ids)
     vary = [row.id for row in rows if row.steps_vary]
     over = trials.planned_steps_of_ended(session, vary) if vary else {}
-    added, notes = trials.added_steps_to_come(session, ids), queue.read(session)
-    return [_summary(row, tallies[row.id], over.get(row.id, 0), notes, added.get(row.id, 0)) for row in rows]
+    added, beside = trials.added_steps_to_come(session, ids), _beside(session, rows, tallies)
+    return [_summary(row, tallies[row.id], over.get(row.id, 0), added.get(row.id, 0)) | beside[row.id] for row in rows]
 
 
 def trial(session: Session, row: Trial) -> dict[str, Any]:
@@ -152,16 +154,29 @@ def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:
     return found
 
 
-def _summary(
-    row: Sweep, tally: dict[str, tuple[int, int]], over: int, notes: QueueNotes, added: int = 0
-) -> dict[str, Any]:
+def _beside(session: Session, rows: Sequence[Sweep], tallies: Mapping[str, Tally]) -> dict[str, dict[str, Any]]:
+    """Return the fields of ``SweepSummary`` that are read beside the rows of sweeps, by id.
+
+    They are the names of their tasks, their best objectives, and what they wait for. Their documents are not loaded.
+    """
+    names, notes = sweeps.tasks_and_samplers(session, [row.id for row in rows]), queue.read(session)
+    best = trials.best_objectives(session, {row.id: direction(row) for row in rows})
+    found = {}
+    for row in rows:
+        task, sampler = names.get(row.id, (None, None))
+        counts = {state: count for state, (count, _) in tallies[row.id].items()}
+        waits = queue_words.of_sweep(row, sampler, counts, notes)
+        found[row.id] = {"task": task or "", "best_objective": best.get(row.id), **waits}
+    return found
+
+
+def _summary(row: Sweep, tally: Tally, over: int, added: int = 0) -> dict[str, Any]:
     """Return a ``SweepSummary``.
 
     Args:
         row: The sweep.
         tally: The number of its trials in each state, and the steps that they have done.
         over: The steps that its ended trials had before them at first, if trials differ in their steps.
-        notes: What waiting sweeps wait for.
         added: The steps that users have added to trials that have not ended.
     """
     base = f"/v1/sweeps/{row.id}"
@@ -170,11 +185,11 @@ def _summary(
     return {
         **{name: getattr(row, name) for name in _SHOWN},
         **_times(row),
-        **queue_words.of_sweep(row, {state: count for state, (count, _) in tally.items()}, notes),
         "trials": {"total": row.trial_count} | counts,
         "progress": _progress(row, tally, over, added),
         **_eta(row, counts["running"]),
         "objective": objective(row),
+        "last_event": row.event_seq,
         "links": {
             "self": base,
             "trials": f"{base}/trials",

@@ -8,6 +8,7 @@ from typing import Any
 from service.states import SWEEP_ENDED
 from service.store.queue import QueueNotes, QueuePlace
 from service.store.tables import Sweep
+from workers.spec.samplers import SAMPLERS
 
 TO_END = "the controller, which is about to end it"
 _STATES = {
@@ -24,11 +25,12 @@ def of_waiting_trials(sweep: Sweep, notes: QueueNotes) -> str:
     return _STATES.get(sweep.state) or _words(notes.of_sweep(sweep.id))
 
 
-def of_sweep(sweep: Sweep, counts: Mapping[str, int], notes: QueueNotes) -> dict[str, Any]:
+def of_sweep(sweep: Sweep, sampler: str | None, counts: Mapping[str, int], notes: QueueNotes) -> dict[str, Any]:
     """Return the fields ``waiting_for`` and ``queue_position`` of a sweep.
 
     Args:
-        sweep: The sweep.
+        sweep: The sweep, whose document is not looked at: lists of sweeps do not load it.
+        sampler: The name of its sampler; None if the document does not say it.
         counts: The number of its trials in each state.
         notes: What waiting sweeps wait for.
     """
@@ -37,10 +39,15 @@ def of_sweep(sweep: Sweep, counts: Mapping[str, int], notes: QueueNotes) -> dict
         if counts.get("waiting") or sweep.state in _STATES:
             what = of_waiting_trials(sweep, notes)
         elif sweep.state == "running" and sum(counts.values()) < sweep.trial_count:
-            what = RESULTS if counts.get("running") else _STATES["queued"]
+            what = RESULTS if _learns(sampler) else _STATES["queued"]
         place = notes.of_sweep(sweep.id) if counts.get("waiting") and sweep.state not in _STATES else None
         position = place.position if place else None
     return {"waiting_for": what, "queue_position": position}
+
+
+def _learns(name: str | None) -> bool:
+    sampler = SAMPLERS.get(name or "")
+    return sampler is not None and sampler.learns
 
 
 def _words(place: QueuePlace | None) -> str:

@@ -49,6 +49,12 @@ def of_trial(session: Session, trial_id: str, after: int = -1, limit: int | None
     return list(session.scalars(query.order_by(TrialReport.step).limit(limit)))
 
 
+def metric_names(session: Session, trial_id: str, limit: int = 200) -> list[str]:
+    """Return the names of the metrics in the first reports of a trial, sorted."""
+    query = select(TrialReport.values).where(TrialReport.trial_id == trial_id).order_by(TrialReport.step).limit(limit)
+    return sorted({name for values in session.scalars(query) for name in values})
+
+
 def at_steps(session: Session, trial_id: str, steps: Collection[int]) -> list[TrialReport]:
     """Return a trial's reports at some steps, in order of step; steps without a report are left out."""
     query = select(TrialReport).where(TrialReport.trial_id == trial_id, TrialReport.step.in_(steps))

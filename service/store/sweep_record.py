@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from pydantic import ValidationError
@@ -105,10 +105,17 @@ def curves(
     """
     for start in range(0, len(rows), IDS_AT_ONCE):
         numbers = {row.trial_id: row.number for row in rows[start : start + IDS_AT_ONCE]}
-        for trial_id, points in groupby(_values(session, list(numbers), metric), key=lambda point: point[0]):
-            kept = thin(_known(points), most)
-            if kept:
-                yield numbers[trial_id], kept
+        yield from thinned_curves(session, numbers, metric, most)
+
+
+def thinned_curves(
+    session: Session, numbers: Mapping[str, int], metric: str, most: int
+) -> Iterator[tuple[int, list[tuple[int, float]]]]:
+    """Yield the number and the curve of one metric of some trials, by their ids, as ``curves`` does."""
+    for trial_id, points in groupby(_values(session, list(numbers), metric), key=lambda point: point[0]):
+        kept = thin(_known(points), most)
+        if kept:
+            yield numbers[trial_id], kept
 
 
 def _values(session: Session, ids: Sequence[str], metric: str) -> Iterator[tuple[str, int, float | None]]:

@@ -253,6 +253,16 @@ def heads(session: Session, sweep_ids: Collection[str]) -> dict[str, tuple[int, 
     return {sweep_id: (seq, state) for sweep_id, seq, state in session.execute(query)}
 
 
+def tasks_and_samplers(session: Session, sweep_ids: Collection[str]) -> dict[str, tuple[str | None, str | None]]:
+    """Return the names of the task and the sampler of each of these sweeps, by its id; None for what is not said.
+
+    Nothing else of their documents is loaded.
+    """
+    names = (Sweep.spec["task"]["name"].as_string(), Sweep.spec["search"]["sampler"].as_string())
+    query = select(Sweep.id, *names).where(Sweep.id.in_(sweep_ids))
+    return {sweep_id: (task, sampler) for sweep_id, task, sampler in session.execute(query)}
+
+
 def resources(session: Session, sweep_ids: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return the ``resources`` of the documents of these sweeps, by id; an earlier release may have left some out.
 

@@ -261,6 +261,22 @@ def best(session: Session, sweep_id: str, direction: Direction) -> Trial | None:
     return session.scalar(query.order_by(*trial_order.by_rank(direction)).limit(1))
 
 
+def best_objectives(session: Session, directions: Mapping[str, Direction]) -> dict[str, float]:
+    """Return the best objective of each of some sweeps, by its id; a sweep without a result is left out.
+
+    Args:
+        session: A session.
+        directions: The sweeps' ids, each with the direction in which its objective gets better.
+    """
+    query = select(Trial.sweep_id, func.min(Trial.objective), func.max(Trial.objective))
+    query = query.where(_of_sweeps(session, list(directions)), trial_order.with_result()).group_by(Trial.sweep_id)
+    return {
+        sweep_id: high if directions[sweep_id] == "maximize" else low
+        for sweep_id, low, high in session.execute(query)
+        if low is not None and high is not None
+    }
+
+
 def tally(session: Session, sweep_ids: Sequence[str]) -> dict[str, dict[str, tuple[int, int]]]:
     """Return, by sweep id and state, the number of trials and the sum of the highest steps that they have reported.
 

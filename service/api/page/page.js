@@ -1,171 +1,75 @@
-// Two views: the list of sweeps, and the sweep whose id follows # in the address.
+// The page: one frame around all views, and the addresses of the views.
 
-import { curves, heatmap, scatter } from "./charts.js";
-import { dataView } from "./data.js";
-import { bar, cells, make, percent, point, short, state, table, when } from "./dom.js";
-import { SignedOut, showWho, signInForm } from "./sign_in.js";
+import { html, render, useEffect, useState } from "./lib.js";
+import { ask, poll, service } from "./api.js";
+import { when } from "./format.js";
+import { Dialog, Nothing } from "./pieces.js";
+import { SignIn, Who } from "./sign_in.js";
+import { useWatched } from "./watched.js";
+import { Compare } from "./views/compare.js";
+import { NewSweep } from "./views/new.js";
+import { closeStore, Sweep, TABS } from "./views/sweep.js";
+import { SweepList } from "./views/sweeps.js";
+import { Trial } from "./views/trial.js";
 
-const main = document.getElementById("main");
-const LOOK = 1500, CURVES = 12;
-const ENDED = new Set(["succeeded", "failed", "stopped", "cancelled"]);
-const VERBS = {
-  pause: ["queued", "running"], resume: ["paused"], stop: ["queued", "running", "paused"],
-  cancel: ["queued", "running", "paused", "stopping"],
-};
-const opened = new Set(), known = { id: null, parts: null };
-let timer = null, turn = 0;
-
-async function ask(path, options) {
-  const answer = await fetch(path, options);
-  const document = await answer.json();
-  if (answer.status === 401) throw new SignedOut(document.detail);
-  if (!answer.ok) throw new Error(document.detail ?? answer.statusText);
-  return document;
+/** What an address shows. @param {string} hash */
+function parse(hash) {
+  const [path, query = ""] = hash.replace(/^#\/?/, "").split("?"), [view = "", id = "", tab = "overview"] = path.split("/").map(decodeURIComponent);
+  // addresses of earlier releases: the id alone
+  if (/^sw[0-9a-f]{10}$/.test(view)) { location.replace(`#/sweeps/${view}`); return parse(`#/sweeps/${view}`); }
+  return { view: view || "sweeps", id, tab, query: new URLSearchParams(query) };
 }
 
-function say(text, bad = false) {
-  const status = document.getElementById("status");
-  status.textContent = text;
-  status.className = bad ? "bad" : "quiet";
+function App() {
+  const [place, setPlace] = useState(() => parse(location.hash)), [turn, setTurn] = useState(0);
+  useWatched(service);
+  useEffect(() => {
+    const move = () => { setPlace(parse(location.hash)); scrollTo(0, 0); };
+    addEventListener("hashchange", move);
+    return () => removeEventListener("hashchange", move);
+  }, []);
+  useEffect(() => {
+    ask("/v1/tokens/self").then((who) => { service.who = who; service.changed(); }, () => {});
+    return poll(10, async () => { service.cluster = await ask("/v1/cluster"); service.changed(); });
+  }, [turn]);
+  const again = () => { service.signedOut = false; closeStore(); setTurn(turn + 1); service.changed(); };
+  const at = place.view;
+  useEffect(() => { if (at !== "sweeps" || !place.id) if (at !== "trials") closeStore(); }, [at, place.id]);
+  return html`<a class="skip" href="#main" onClick=${(/** @type {Event} */ e) => { e.preventDefault(); document.getElementById("main")?.focus(); }}>Skip to the content</a>
+    <header class="top"><a class="home" href="#/sweeps"><img src="/page/favicon.svg" alt="" width="20" height="20" />Spectral</a>
+      <nav aria-label="Main"><a href="#/sweeps" aria-current=${at === "sweeps" && !place.id ? "page" : null}>Sweeps</a><a href="#/new" aria-current=${at === "new" ? "page" : null}>New sweep</a><a href="/docs">API</a></nav>
+      <${Health} /><${Who} done=${again} /></header>
+    ${service.down ? html`<div class="banner" role="alert">The service does not answer. What you see is from ${when(service.seen)}. Trying again …</div>` : null}
+    <main id="main" tabindex="-1" class=${service.down ? "old" : ""}>${service.signedOut ? html`<${SignIn} done=${again} />` : html`<${View} key=${turn} place=${place} />`}</main>
+    <div class="said" role="status" aria-live="polite">${service.said}</div><${Dialog} />`;
 }
 
-async function health() {
-  const answer = await fetch("/health/ready");
-  const found = await answer.json();
-  if (!found.ready) return say(`Not ready, waiting for ${found.waiting_for.join("; ")}`, true);
-  const down = Object.entries(found.parts).filter(([, part]) => !part.healthy || Object.keys(part.detail.lacks ?? {}).length)
-    .map(([name, part]) => `${name}: ${part.message}. Training is not affected.`);
-  say(["Ready.", ...down].join(" "));
+/** @param {{place: ReturnType<typeof parse>}} props */
+function View({ place }) {
+  const { view, id, tab, query } = place;
+  if (view === "sweeps" && !id) return html`<${SweepList} />`;
+  if (view === "sweeps" && TABS.some(([key]) => key === tab)) return html`<${Sweep} key=${id} id=${id} tab=${tab} />`;
+  if (view === "trials" && id) return html`<${Trial} id=${id} />`;
+  if (view === "compare") return html`<${Compare} ids=${(query.get("trials") ?? "").split(",").filter(Boolean)} />`;
+  if (view === "new") return html`<${NewSweep} key=${query.toString()} from=${query.get("from")} trial=${query.get("trial")} />`;
+  return html`<${Nothing} title="There is nothing at this address"><p><code>${location.hash}</code></p><p><a class="button primary" href="#/sweeps">All sweeps</a></p><//>`;
 }
 
-async function list() {
-  const { sweeps } = await ask("/v1/sweeps?limit=100");
-  if (!sweeps.length) return [make("p", {}, "There are no sweeps yet. Submit one with this command:"), make("pre", {}, "spectral submit sweep.json")];
-  const rows = sweeps.map((sweep) => cells(
-    make("a", { href: `#${sweep.id}` }, sweep.name), state(sweep.state), bar(sweep.progress), [percent(sweep.progress)],
-    [`${sweep.trials.total - sweep.trials.waiting - sweep.trials.running} / ${sweep.trials.total}`],
-    [String(sweep.trials.failed || "")], when(sweep.created_at), make("span", { class: "quiet" }, sweep.id)));
-  return [make("h1", {}, "Sweeps"), table(["name", "state", "progress", [""], ["trials"], ["failed"], "created", "id"], rows)];
+/** Whether sweeps can run now. A part that only answers slowly is no alarm. */
+function Health() {
+  const parts = service.cluster?.parts;
+  if (service.down || !parts) return html`<span class="health"></span>`;
+  const ill = Object.entries(parts).filter(([, part]) => !part.healthy), needed = ill.filter(([name]) => ["database", "controller", "ray"].includes(name));
+  const text = needed.length ? `Sweeps wait: ${needed.map(([name]) => name).join(", ")} not ready` : ill.length ? ill.map(([name, part]) => sentence(name, part.message)).join(" ") : "Ready";
+  const title = Object.entries(parts).map(([name, part]) => `${name}: ${part.message || (part.healthy ? "works" : "not seen yet")}`).join("\n");
+  return html`<details class="health"><summary title=${title}><i class=${needed.length ? "dot bad" : ill.length ? "dot warn" : "dot good"} aria-hidden="true"></i><span class="text">${text}</span></summary><p class="pre">${title}</p></details>`;
 }
 
-async function lines(report, metric) {
-  const leaders = report.leaderboard.slice(0, CURVES);
-  const found = await Promise.all(leaders.map((trial) => ask(`/v1/trials/${trial.id}/metrics?keys=${encodeURIComponent(metric)}`)));
-  return leaders.map((trial, i) => ({
-    name: `trial ${trial.number}: ${point(trial.params)}`,
-    points: found[i].points.filter((p) => p.values[metric] != null).map((p) => [p.step, p.values[metric]]),
-  }));
+/** @param {string} name @param {string} message */
+function sentence(name, message) {
+  if (name !== "mlflow") return `${name}: ${message}.`;
+  const last = /last seen ([\d.]+ s(?:econds)?) ago/.exec(message);
+  return last ? `MLflow is slow: last answer ${last[1]} ago. Training is not affected.` : `MLflow: ${message}. Training is not affected.`;
 }
 
-function verbs(sweep) {
-  return Object.entries(VERBS).map(([verb, states]) => make("button", {
-    disabled: !states.includes(sweep.state),
-    onclick: () => ask(`/v1/sweeps/${sweep.id}/${verb}`, { method: "POST" }).then(show, (error) => say(error.message, true)),
-  }, verb[0].toUpperCase() + verb.slice(1)));
-}
-
-function leaderboard(trials, metric) {
-  const rows = trials.map((trial) => cells(
-    [String(trial.number)], state(trial.state), [trial.objective == null ? "" : short(trial.objective)],
-    [String(trial.step)], point(trial.params), trial.reason ?? "",
-    trial.best_step == null ? "" : make("a", { href: `/v1/trials/${trial.id}/checkpoint?which=best&download=1` }, "weights")));
-  return table([["trial"], "state", [metric], ["step"], "parameters", "reason", ""], rows);
-}
-
-// The fields of task and model that all trials share.
-function common({ task, model, space }) {
-  const words = (part, fields) => point(Object.fromEntries(Object.entries(fields).filter(([name, value]) =>
-    value != null && value !== false && name !== "facts" && !(`${part}.${name}` in space))));
-  return make("p", { class: "quiet" }, `Task: ${words("task", task)}`, make("br"), `Model: ${words("model", model)}`);
-}
-
-// The plane of reflectors and margin, if the sweep varies one of them.
-function plane(sweep, report) {
-  const axes = ["model.reflectors", "model.reflectors_u", "model.reflectors_v", "model.margin"];
-  if (!axes.some((axis) => axis in sweep.spec.space)) return null;
-  return report.grid ? heatmap(report.grid, report.objective)
-    : report.places.length ? scatter(report.places, report.objective) : null;
-}
-
-function warning(found) {
-  return make("p", { class: "warn" }, `${found.field} = ${found.given} ${found.problem}; ${found.allowed}`);
-}
-
-// A part of the page that is folded until it is opened, and stays open when the page is drawn again.
-function folded(name, title, content) {
-  const inner = make("div", {}, make("p", { class: "quiet" }, "Reading …")), details = make("details", { open: opened.has(name) }, make("summary", {}, title), inner);
-  const fill = () => content().then((parts) => inner.replaceChildren(...parts),
-    (error) => inner.replaceChildren(make("p", { class: "quiet" }, error.message)));
-  details.addEventListener("toggle", () => {
-    if (details.open && !opened.has(name)) fill();
-    if (details.open) opened.add(name); else opened.delete(name);
-  });
-  if (details.open) fill();
-  return details;
-}
-
-// The data of a sweep is read once by the server, when this part is opened.
-function dataOf({ id, warnings }) {
-  const said = new Set(warnings.map((found) => found.problem));
-  if (known.id !== id) Object.assign(known, { id, parts: ask(`/v1/sweeps/${id}/data`).then((data) => dataView(data, said)) });
-  return known.parts;
-}
-
-async function one(id) {
-  const [sweep, report, all] = await Promise.all([
-    ask(`/v1/sweeps/${id}`), ask(`/v1/sweeps/${id}/report`), ask(`/v1/sweeps/${id}/trials?sort=objective&limit=50`)]);
-  const { metric, direction } = sweep.objective;
-  const counts = Object.entries(sweep.trials).filter(([name, n]) => n && name !== "total").map(([name, n]) => `${n} ${name}`);
-  const drawn = plane(sweep, report), ended = ENDED.has(sweep.state);
-  const said = new Set(sweep.warnings.map((found) => JSON.stringify(found)));
-  const best = all.trials.length > CURVES ? ` of the best ${CURVES} trials` : "";
-  const parts = [
-    make("h1", {}, sweep.name), common(sweep.spec),
-    make("div", { class: "row" }, state(sweep.state), bar(sweep.progress),
-      make("span", {}, percent(sweep.progress)), make("span", {}, `${sweep.trials.total} trials: ${counts.join(", ")}`),
-      sweep.mlflow_url ? make("a", { href: sweep.mlflow_url }, "MLflow") : make("span", { class: "quiet" }, "MLflow does not have it yet")),
-    sweep.reason ? make("p", { class: "bad" }, sweep.reason) : null,
-    ...sweep.warnings.map(warning),
-    ...Object.entries(sweep.mlflow_lacks).map(([id, why]) => make("p", { class: "warn" }, `MLflow lacks a part of ${id}: ${why}`)),
-    make("div", { class: "row" }, ...verbs(sweep)),
-    sweep.best ? make("p", {}, `${ended ? "Best" : "Best so far"}: ${metric} = ${short(sweep.best.objective)} `
-      + `with ${point(sweep.best.params)}`) : null,
-    ...report.warnings.filter((found) => !said.has(JSON.stringify(found))).map(warning),
-    make("div", { class: "columns" },
-      drawn ? make("section", {}, make("h2", {}, `${metric} (${direction}), by reflectors and margin`), drawn) : "",
-      make("section", {}, make("h2", {}, `Learning curves${best}`), curves(await lines(report, metric), metric))),
-    make("h2", {}, "Trials, best first"), leaderboard(all.trials, metric),
-    folded("data", "The data", () => dataOf(sweep)),
-    folded("spec", "The sweep as stored", async () => [make("pre", {}, JSON.stringify(sweep.spec, null, 2))]),
-  ];
-  return [parts.filter(Boolean), ended];
-}
-
-async function show() {
-  clearTimeout(timer);
-  const mine = ++turn, id = location.hash.slice(1);
-  let over = false;
-  try {
-    await health();
-    const [parts, ended] = id ? await one(id) : [await list(), false];
-    if (mine !== turn) return;
-    over = ended;
-    main.replaceChildren(...parts);
-  } catch (error) {
-    if (mine !== turn) return;
-    if (error instanceof SignedOut) {
-      say("");
-      return main.replaceChildren(...signInForm(begin));
-    }
-    say(error.message, true);
-  }
-  if (!over) timer = setTimeout(show, LOOK);
-}
-
-function begin() {
-  showWho(document.getElementById("who"), begin).catch(() => {});
-  show();
-}
-
-addEventListener("hashchange", () => { main.replaceChildren(); opened.clear(); show(); });
-begin();
+render(html`<${App} />`, /** @type {Element} */ (document.getElementById("page")));

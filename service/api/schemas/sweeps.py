@@ -136,6 +136,10 @@ class SweepSummary(Document):
     """The sweep's id."""
     name: str
     """The name in the submitted document; ``sweep`` if it had none."""
+    owner: str
+    """Who submitted it; ``local`` while no tokens are required."""
+    task: str
+    """The name of the task that its trials learn, as in ``task.name`` of the document."""
     state: SweepState
     """The sweep's state."""
     reason: str | None
@@ -166,6 +170,13 @@ class SweepSummary(Document):
     """Why ``eta_at`` is null; null if it is not, and if the sweep has ended."""
     objective: ObjectiveView
     """The metric by which its trials are ranked, and its direction."""
+    best_objective: float | None
+    """The best objective of all trials that have a result; null until one has. Trials of a sweep that varies its data
+    set are not comparable, and this is then the best of any of them."""
+    planned_steps: int
+    """The steps that all trials would do if none of them ended early. A sweep that was cancelled has done fewer."""
+    last_event: int
+    """The number of the sweep's newest event: ``/events?after=`` this number streams what happens from now on."""
     links: dict[str, str]
     """The paths of the sweep (``self``), of its ``trials``, ``points``, ``events``, ``report`` and ``data``."""
 

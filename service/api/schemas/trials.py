@@ -34,6 +34,8 @@ class TrialView(Document):
     """The best value of the objective at any checkpoint so far; null until there is one."""
     best_step: int | None
     """The step of the checkpoint with that value; null until there is one."""
+    pack_id: str | None
+    """The pack of its last attempt: a group of trials that one worker trains together; null before the first."""
     reason: str | None
     """Why the trial ended early, failed, or waits for another attempt; null if there is nothing to explain."""
     waiting_for: str | None
@@ -77,6 +79,29 @@ class TrialMetrics(Document):
     """The names of all metrics in the reports after the step asked for, also of those that the query left out."""
     points: list[MetricsPoint]
     """The first 10,000 reports in order of step."""
+
+
+class MetricCurve(Document):
+    """One metric of one trial over its training."""
+
+    number: int
+    """The trial's number within the sweep."""
+    points: list[tuple[int, float]]
+    """(step, value), in order of step."""
+
+
+class SweepCurves(Document):
+    """One metric of several trials of a sweep over their training."""
+
+    sweep_id: str
+    """The sweep."""
+    metric: str
+    """The metric."""
+    metrics: list[str]
+    """The names of the metrics that the first of these trials reports; empty before its first report."""
+    curves: list[MetricCurve]
+    """The curves in the order in which the trials were asked for, or the best trial first. Trials that have not
+    reported the metric are left out."""
 
 
 class CheckpointView(Document):

@@ -1,0 +1,116 @@
+// One chart: an ECharts canvas that follows its frame, the colour scheme and its option, with downloads.
+
+import { echarts, html, useEffect, useRef, useState } from "../lib.js";
+import { csv, save } from "../format.js";
+import { onScheme } from "../colours.js";
+
+/** The colours of text and lines that the style sheet defines. */
+export function inks() {
+  const style = getComputedStyle(document.documentElement), read = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
+  return { text: read("--ink"), quiet: read("--quiet"), line: read("--line"), card: read("--card"), accent: read("--accent"), paper: read("--paper") };
+}
+
+/** What all charts have in common. */
+function basis() {
+  const { text, quiet, line, card } = inks();
+  return {
+    animation: false,
+    aria: { enabled: false },
+    textStyle: { fontFamily: "system-ui, sans-serif", color: text, fontSize: 12 },
+    tooltip: { renderMode: "richText", backgroundColor: card, borderColor: line, borderWidth: 1, textStyle: { color: text, fontSize: 12, fontFamily: "system-ui, sans-serif" }, confine: true },
+    axes: { quiet, line },
+  };
+}
+
+/** An axis with the page's colours. @param {any} axis */
+export function axis(axis) {
+  const { quiet, line } = inks();
+  return {
+    nameTextStyle: { color: quiet, fontSize: 12 }, nameLocation: "middle", nameGap: 28, axisLine: { lineStyle: { color: line } },
+    axisTick: { lineStyle: { color: line } }, axisLabel: { color: quiet, hideOverlap: true, fontSize: 12 },
+    splitLine: { lineStyle: { color: line, opacity: 0.6 } }, minorSplitLine: { show: false }, ...axis,
+  };
+}
+
+/** @type {Promise<any>} */
+let turn = Promise.resolve();
+
+/** The library, for one chart after another: the browser answers its user between two of them.
+ * @returns {ReturnType<typeof echarts>} */
+function inTurn() {
+  turn = turn.then(echarts).then((library) => new Promise((done) => { setTimeout(() => done(library)); }));
+  return turn;
+}
+
+/**
+ * @param {object} props
+ * @param {any} props.option what ECharts draws; null while there is nothing
+ * @param {string} props.label what the chart shows, for people who cannot see it
+ * @param {string} props.file the name of downloads, without an ending
+ * @param {() => {heads: string[], rows: any[][]}} props.table the numbers of the chart
+ * @param {(event: any) => void} [props.onClick]
+ * @param {(event: any) => void} [props.onBrush] called when ranges of parallel axes have been chosen
+ * @param {string} [props.size] a class for the height
+ * @param {string} [props.empty] what is said in place of the chart
+ * @param {any} [props.children] controls above the chart
+ * @param {string} props.title
+ */
+export function Chart({ option, label, file, table, onClick, onBrush, size = "", empty, children, title }) {
+  const frame = useRef(/** @type {any} */ (null)), chart = useRef(/** @type {import("../lib.js").EChart | null} */ (null));
+  const latest = useRef({ option, onClick, onBrush, shape: "" });
+  const [ready, setReady] = useState(false), [, recolour] = useState(0);
+  latest.current = { ...latest.current, option, onClick, onBrush };
+
+  useEffect(() => {
+    let over = false;
+    const watcher = new ResizeObserver(() => chart.current?.resize());
+    inTurn().then((library) => {
+      if (over || !frame.current) return;
+      const made = library.init(frame.current, null, { renderer: "canvas" });
+      chart.current = made;
+      made.on("click", (event) => latest.current.onClick?.(event));
+      made.on("axisareaselected", (event) => latest.current.onBrush?.({ event, chart: made }));
+      watcher.observe(frame.current);
+      setReady(true);
+    });
+    const end = onScheme(() => recolour((n) => n + 1));
+    return () => { over = true; end(); watcher.disconnect(); chart.current?.dispose(); chart.current = null; };
+  }, []);
+
+  // Tooltips and zoom survive a patch; only another shape (other axes, other series) is drawn anew.
+  useEffect(() => {
+    if (!chart.current || !option) return;
+    const shape = JSON.stringify([Object.keys(option).sort(), (option.series ?? []).map((/** @type {any} */ s) => s.type), [option.xAxis].flat().length,
+      [option.xAxis, option.yAxis].flat().map((one) => [one?.type, one?.name]), (option.parallelAxis ?? []).map((/** @type {any} */ a) => [a.name, a.type])]);
+    const same = shape === latest.current.shape;
+    latest.current.shape = shape;
+    chart.current.setOption(whole(option), same ? { replaceMerge: ["series"], lazyUpdate: true } : { notMerge: true });
+  });
+
+  const picture = async (/** @type {string} */ kind) => {
+    if (kind === "csv") { const { heads, rows } = table(); return save(`${file}.csv`, new Blob([csv(heads, rows)], { type: "text/csv" })); }
+    if (kind === "png") return save(`${file}.png`, chart.current?.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: inks().card }) ?? "");
+    const library = await echarts(), box = frame.current.getBoundingClientRect();
+    const drawn = library.init(null, null, { renderer: "svg", ssr: true, width: box.width, height: box.height });
+    drawn.setOption({ ...whole(option), backgroundColor: inks().card });
+    save(`${file}.svg`, new Blob([drawn.renderToSVGString()], { type: "image/svg+xml" }));
+    drawn.dispose();
+  };
+
+  const nothing = !option;
+  return html`<section class="card chart" aria-label=${title}>
+    <div class="card-head"><h2>${title}</h2><div class="controls">${children}</div>
+      <div class="downloads" role="group" aria-label=${`Download ${title}`}>
+        ${["png", "svg", "csv"].map((kind) => html`<button key=${kind} class="plain" disabled=${nothing || !ready} title=${`Download as ${kind.toUpperCase()}`}
+          onClick=${() => picture(kind)}>${kind.toUpperCase()}</button>`)}
+      </div></div>
+    ${nothing ? html`<p class="quiet empty">${empty ?? "There is nothing to show yet."}</p>` : null}
+    <div class=${`canvas ${size}`} hidden=${nothing} ref=${frame} role="img" aria-label=${label} data-ready=${ready && !nothing ? "yes" : "no"}></div>
+  </section>`;
+}
+
+/** @param {any} option */
+function whole(option) {
+  const { axes, tooltip, ...rest } = basis();
+  return { ...rest, ...option, tooltip: { ...tooltip, ...option.tooltip } };
+}

@@ -1,0 +1,148 @@
+// Learning curves: the best and the picked trials, one metric at a time.
+
+import { html, useEffect, useMemo, useState } from "../lib.js";
+import { colour, dash } from "../colours.js";
+import { leaf, point, short } from "../format.js";
+import { byRank, hasRepeats, pointKey, spread } from "../trials.js";
+import { useWatched } from "../watched.js";
+import { axis, Chart, inks } from "./chart.js";
+
+/** @typedef {{name: string, number: number | null, points: [number, number][], colour: string, dash: string, low?: [number, number][], high?: [number, number][]}} Line */
+
+/** @param {{store: import("../sweep_store.js").SweepStore, size?: string}} props */
+export function Curves({ store, size }) {
+  const versions = useWatched(store, store.picks);
+  const [metric, setMetric] = useState(store.sweep?.objective.metric ?? ""), [top, setTop] = useState(8);
+  const [logY, setLogY] = useState(false), [logX, setLogX] = useState(false), [smooth, setSmooth] = useState(0), [together, setTogether] = useState(() => Number(store.sweep?.spec.repeats ?? 1) > 1);
+  const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
+  const shown = useMemo(() => {
+    const ranked = [...store.compared].filter((t) => t.step > 0).sort(byRank(sweep.objective.direction));
+    const best = ranked.slice(0, top).map((t) => t.number);
+    return [...new Set([...store.picks.numbers, ...best])].filter((n) => store.trials.has(n));
+  }, [versions, top]);
+  const wanted = together ? repeatsOf(store, shown) : shown;
+  useEffect(() => { store.readCurves(metric, wanted).catch(() => {}); }, [metric, wanted.join()]);
+  const lines = together ? groupedLines(store, metric, wanted) : ownLines(store, metric, shown);
+  const { option, left } = draw(lines, { metric, logX, logY, smooth, picked: store.picks.numbers });
+  const metrics = store.metrics.length ? store.metrics : [metric];
+  return html`<${Chart} title="Learning curves" size=${size} option=${option} file=${`${store.id}-${metric.replace("/", "-")}`}
+    label=${`${metric} over the steps, ${lines.length} curves: ${lines.slice(0, 5).map((l) => l.name).join("; ")}`}
+    empty=${store.rows.length ? "No trial has reported this metric yet." : "No trial has begun yet."}
+    onClick=${(/** @type {any} */ event) => { const number = lines[event.seriesIndex]?.number; if (number !== null && number !== undefined) store.picks.toggle(number); }}
+    table=${() => ({ heads: ["trial", "step", metric], rows: lines.flatMap((line) => line.points.map((p) => [line.name, ...p])) })}>
+    <label>Metric <select value=${metric} onChange=${(/** @type {any} */ e) => setMetric(e.target.value)}>
+      ${[...new Set([metric, ...metrics])].filter((m) => !/^(spectral_hist|grad_t)\//.test(m)).map((m) => html`<option key=${m} value=${m}>${m}</option>`)}</select></label>
+    <label>Best <select value=${String(top)} onChange=${(/** @type {any} */ e) => setTop(Number(e.target.value))}>
+      ${[0, 4, 8, 16, 32, 100].map((n) => html`<option key=${n} value=${String(n)}>${n}</option>`)}</select></label>
+    <label>Smoothing <input type="range" min="0" max="0.98" step="0.02" value=${smooth} onInput=${(/** @type {any} */ e) => setSmooth(Number(e.target.value))} /></label>
+    <label><input type="checkbox" checked=${logY} onChange=${(/** @type {any} */ e) => setLogY(e.target.checked)} /> log y</label>
+    <label><input type="checkbox" checked=${logX} onChange=${(/** @type {any} */ e) => setLogX(e.target.checked)} /> log x</label>
+    ${hasRepeats(sweep) ? html`<label><input type="checkbox" checked=${together} onChange=${(/** @type {any} */ e) => setTogether(e.target.checked)} /> mean over seeds</label>` : null}
+    ${left ? html`<span class="quiet">${left} values that are not positive are left out</span>` : null}
+  <//>`;
+}
+
+/** @param {import("../sweep_store.js").SweepStore} store @param {string} metric @param {number[]} numbers @returns {Line[]} */
+function ownLines(store, metric, numbers) {
+  const known = store.curves.get(metric);
+  let free = Math.max(0, ...[...store.picks.places.values()].map((place) => place + 1));
+  return numbers.map((number) => {
+    const place = store.picks.places.get(number) ?? free++;
+    const trial = /** @type {any} */ (store.trials.get(number));
+    return { name: `#${number} ${point(trial.params)}`, number, points: known?.get(number) ?? [], colour: colour(place), dash: dash(place) };
+  }).filter((line) => line.points.length);
+}
+
+/** All trials of the points that some trials belong to. @param {import("../sweep_store.js").SweepStore} store @param {number[]} numbers */
+function repeatsOf(store, numbers) {
+  const sweep = /** @type {any} */ (store.sweep), keys = new Set(numbers.map((n) => pointKey(sweep, /** @type {any} */ (store.trials.get(n)))));
+  return store.compared.filter((trial) => trial.step > 0 && keys.has(pointKey(sweep, trial))).map((trial) => trial.number).slice(0, 400);
+}
+
+/** The mean of repeats with the 95 % interval of the mean. @param {import("../sweep_store.js").SweepStore} store @param {string} metric @param {number[]} numbers @returns {Line[]} */
+function groupedLines(store, metric, numbers) {
+  const groups = new Map();
+  for (const number of numbers) {
+    const trial = /** @type {any} */ (store.trials.get(number)), key = pointKey(/** @type {any} */ (store.sweep), trial);
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(trial);
+  }
+  return [...groups.values()].map((trials, place) => {
+    const curves = trials.map((/** @type {any} */ t) => store.curves.get(metric)?.get(t.number) ?? []);
+    const { "training.seed": _, ...params } = trials[0].params;
+    return { name: `${point(params)} (${trials.length} seeds)`, number: null, colour: colour(place), dash: dash(place), ...meanOf(curves) };
+  }).filter((line) => line.points.length);
+}
+
+/** Mean and interval at the steps that at least two curves, or the only one, have. @param {[number, number][][]} curves */
+export function meanOf(curves) {
+  const at = new Map();
+  for (const curve of curves) for (const [step, value] of curve) at.set(step, [...at.get(step) ?? [], value]);
+  const least = Math.min(2, curves.filter((curve) => curve.length).length);
+  /** @type {[number, number][]} */ const points = [], /** @type {[number, number][]} */ low = [], /** @type {[number, number][]} */ high = [];
+  for (const [step, values] of [...at].sort((a, b) => a[0] - b[0])) {
+    if (values.length < least) continue;
+    const { mean, half } = spread(values);
+    points.push([step, mean]);
+    low.push([step, mean - (half ?? 0)]);
+    high.push([step, mean + (half ?? 0)]);
+  }
+  return { points, low, high };
+}
+
+/** An exponential mean that forgets its start. @param {[number, number][]} points @param {number} weight @returns {[number, number][]} */
+function smoothed(points, weight) {
+  if (!weight) return points;
+  let sum = 0, total = 0;
+  return points.map(([step, value]) => {
+    sum = weight * sum + (1 - weight) * value;
+    total = weight * total + (1 - weight);
+    return [step, sum / total];
+  });
+}
+
+/**
+ * The option of a chart of lines, and how many values a logarithmic axis leaves out.
+ * @param {Line[]} lines
+ * @param {{metric: string, logX: boolean, logY: boolean, smooth: number, picked?: number[], xName?: string}} how
+ */
+export function draw(lines, { metric, logX, logY, smooth, picked = [], xName = "step" }) {
+  if (!lines.length) return { option: null, left: 0 };
+  let left = 0;
+  const kept = (/** @type {[number, number][]} */ points) => points.filter(([x, y]) => {
+    const fits = (!logX || x > 0) && (!logY || y > 0);
+    left += fits ? 0 : 1;
+    return fits;
+  });
+  const ink = inks(), many = lines.length > 40;
+  const main = lines.map((line) => ({
+    type: "line", name: line.name, showSymbol: line.points.length === 1, symbolSize: 6, data: kept(smoothed(line.points, smooth)),
+    triggerLineEvent: true, sampling: "lttb", z: line.number !== null && picked.includes(line.number) ? 5 : 2, emphasis: { focus: many ? "none" : "series", lineStyle: { width: 3 } },
+    lineStyle: { width: line.number !== null && picked.includes(line.number) ? 2.8 : 1.6, color: line.colour, type: line.dash, opacity: many && !picked.includes(/** @type {number} */ (line.number)) ? 0.55 : 1 },
+    itemStyle: { color: line.colour },
+  }));
+  const bands = lines.flatMap((line) => (line.low && line.high ? [
+    { type: "line", name: line.name, data: kept(line.low), showSymbol: false, silent: true, tooltip: { show: false }, lineStyle: { width: 1, opacity: 0.4, color: line.colour }, itemStyle: { color: line.colour } },
+    { type: "line", name: line.name, data: kept(line.high), showSymbol: false, silent: true, tooltip: { show: false }, lineStyle: { width: 1, opacity: 0.4, color: line.colour }, itemStyle: { color: line.colour } },
+  ] : []));
+  const option = {
+    grid: { left: 64, right: 20, top: 16, bottom: 84 },
+    legend: { type: "scroll", bottom: 0, left: 8, right: 8, icon: "roundRect", itemWidth: 11, itemHeight: 11, textStyle: { color: ink.text, width: lines.length > 4 ? 220 : 420, overflow: "truncate", fontSize: 12 },
+      pageTextStyle: { color: ink.quiet }, pageIconColor: ink.quiet, data: lines.map((line) => line.name) },
+    tooltip: { trigger: "axis", axisPointer: { type: "cross", lineStyle: { color: ink.quiet }, crossStyle: { color: ink.quiet }, label: { backgroundColor: ink.quiet, formatter: (/** @type {any} */ p) => short(Number(p.value)) } },
+      formatter: (/** @type {any[]} */ items) => tip(items, metric, bands.length > 0) },
+    xAxis: axis({ type: logX ? "log" : "value", name: xName, min: logX ? undefined : "dataMin", max: "dataMax", splitLine: { show: false } }),
+    yAxis: axis({ type: logY ? "log" : "value", name: metric, nameGap: 46, scale: true, axisLabel: { color: ink.quiet, fontSize: 12, formatter: (/** @type {number} */ v) => short(v) } }),
+    dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseMove: false }],
+    series: [...main, ...bands],
+  };
+  return { option, left };
+}
+
+/** @param {any[]} items @param {string} metric @param {boolean} banded */
+function tip(items, metric, banded) {
+  const seen = new Set(), rows = items.filter((item) => !banded || (!seen.has(item.seriesName) && seen.add(item.seriesName)));
+  rows.sort((a, b) => b.value[1] - a.value[1]);
+  const lines = rows.slice(0, 14).map((item) => `${item.marker} ${short(item.value[1])}  ${item.seriesName.length > 52 ? `${item.seriesName.slice(0, 51)}…` : item.seriesName}`);
+  return [`step ${short(rows[0]?.value[0])}, ${leaf(metric)}`, ...lines, ...rows.length > 14 ? [`… and ${rows.length - 14} more`] : []].join("\n");
+}

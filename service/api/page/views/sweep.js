@@ -1,0 +1,174 @@
+// One sweep: what is known of it in a line, and its views, each with an address of its own.
+
+import { html, useEffect, useRef, useState } from "../lib.js";
+import { ask, service } from "../api.js";
+import { BestSoFar, Timeline } from "../charts/progress.js";
+import { Curves } from "../charts/curves.js";
+import { Importance } from "../charts/importance.js";
+import { TradeOff } from "../charts/pareto.js";
+import { Parallel } from "../charts/parallel.js";
+import { Plane } from "../charts/plane.js";
+import { Slices } from "../charts/slices.js";
+import { colour } from "../colours.js";
+import { age, bytes, counted, duration, point, short, when } from "../format.js";
+import { Code, confirm, Draft, Nothing, ProgressBar, State, Warnings } from "../pieces.js";
+import { SweepStore } from "../sweep_store.js";
+import { byRank, hasResult, taskKey } from "../trials.js";
+import { useWatched } from "../watched.js";
+import { SweepDataView } from "./data.js";
+import { typed } from "./schema_form.js";
+import { TrialsTable } from "./trials_table.js";
+
+export const TABS = [["overview", "Overview"], ["trials", "Trials"], ["plane", "Plane"], ["curves", "Curves"], ["parallel", "Parallel"], ["slices", "Slices"],
+  ["importance", "Importance"], ["timeline", "Timeline"], ["best", "Best so far"], ["tradeoff", "Trade-off"], ["data", "Data"], ["document", "Document"]];
+
+/** @type {SweepStore | null} */
+let open = null;
+
+/** The store of a sweep, which stays open while views of the same sweep follow each other. @param {string} id */
+export function storeOf(id) {
+  if (open?.id !== id || open.closed || open.state === "missing") {
+    open?.close();
+    open = new SweepStore(id).open();
+  }
+  return open;
+}
+
+/** Stop asking about the sweep that was looked at last. */
+export function closeStore() { open?.close(); open = null; }
+
+/** @param {{id: string, tab: string}} props */
+export function Sweep({ id, tab }) {
+  const [store, setStore] = useState(() => storeOf(id));
+  useEffect(() => { setStore(storeOf(id)); }, [id]);
+  useWatched(store);
+  const tabs = useRef(/** @type {any} */ (null));
+  useEffect(() => { tabs.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); }, [tab, store.sweep !== null]);
+  useEffect(() => { document.title = `${store.sweep?.name ?? id} · ${(TABS.find(([key]) => key === tab) ?? TABS[0])[1]} · Spectral`; }, [store.sweep?.name, tab, id]);
+  if (store.state === "missing") return html`<${Nothing} title=${`There is no sweep ${id}`}><p>It may have been deleted, or the address is incomplete.</p><p><a class="button primary" href="#/sweeps">All sweeps</a></p><//>`;
+  if (store.state === "refused") return html`<${Nothing} title="This sweep cannot be shown"><p>${store.refusal}</p><p><a class="button" href="#/sweeps">All sweeps</a></p><//>`;
+  if (!store.sweep) return html`<p class="quiet loading" aria-busy="true">Reading the sweep …</p>`;
+  return html`<${Header} store=${store} />
+    <nav class="tabs" ref=${tabs} aria-label="Views of the sweep">${TABS.filter(([key]) => key !== "tradeoff" || store.sweep?.spec.further_objectives?.length).map(([key, name]) => html`<a key=${key} href=${`#/sweeps/${id}${key === "overview" ? "" : `/${key}`}`} aria-current=${key === tab ? "page" : null}>${name}</a>`)}</nav>
+    <${Groups} store=${store} /><${Picked} store=${store} />
+    <${View} key=${tab} store=${store} tab=${tab} />`;
+}
+
+/** @param {{store: SweepStore, tab: string}} props */
+function View({ store, tab }) {
+  switch (tab) {
+    case "trials": return html`<${TrialsTable} store=${store} tall />`;
+    case "plane": return html`<${Plane} store=${store} size="tall" />`;
+    case "curves": return html`<${Curves} store=${store} size="tall" />`;
+    case "parallel": return html`<${Parallel} store=${store} />`;
+    case "slices": return html`<${Slices} store=${store} />`;
+    case "importance": return html`<${Importance} store=${store} />`;
+    case "timeline": return html`<${Timeline} store=${store} />`;
+    case "best": return html`<${BestSoFar} store=${store} />`;
+    case "tradeoff": return html`<${TradeOff} store=${store} />`;
+    case "data": return html`<${SweepDataView} store=${store} />`;
+    case "document": return html`<${Document} store=${store} />`;
+    default: return html`<div class="pair"><${Curves} store=${store} /><${Plane} store=${store} /></div><${TrialsTable} store=${store} />`;
+  }
+}
+
+/** @type {Record<string, string[]>} */
+const VERBS = { pause: ["queued", "running"], resume: ["paused"], stop: ["queued", "running", "paused"], cancel: ["queued", "running", "paused", "stopping"] };
+
+/** @param {{store: SweepStore}} props */
+function Header({ store }) {
+  const sweep = /** @type {import("../documents").SweepView} */ (store.sweep), { metric, direction } = sweep.objective;
+  const [failure, setFailure] = useState("");
+  const act = (/** @type {string} */ verb) => store.act(verb).then(() => setFailure(""), (error) => setFailure(error.message));
+  const remove = () => ask(`/v1/sweeps/${sweep.id}`, { method: "DELETE" }).then(() => { service.say(`${sweep.name} was deleted.`); location.hash = "#/sweeps"; }, (error) => setFailure(error.message));
+  const ask_ = {
+    cancel: () => confirm(`Cancel ${sweep.name}?`, `All of its ${counted(sweep.trials.running + sweep.trials.waiting, "open trial")} end now, without a new checkpoint. This cannot be undone. To let running trials finish, use Stop.`, "Cancel the sweep", () => act("cancel")),
+    stop: () => confirm(`Stop ${sweep.name}?`, `Running trials finish; the ${counted(sweep.trials.waiting, "waiting trial")} never start. This cannot be undone.`, "Stop the sweep", () => act("stop")),
+    remove: () => confirm(`Delete ${sweep.name}?`, `The sweep ${sweep.id}, its ${counted(sweep.trials.total, "trial")}, ${bytes(sweep.checkpoint_bytes)} of checkpoints and its runs in MLflow are removed. Models in the registry stay. This cannot be undone.`, "Delete the sweep", remove),
+  };
+  const verbs = Object.entries(VERBS).filter(([, states]) => states.includes(sweep.state)).map(([verb]) => html`<button key=${verb} class=${verb === "cancel" ? "danger" : ""}
+    onClick=${() => (verb === "cancel" ? ask_.cancel() : verb === "stop" ? ask_.stop() : act(verb))}>${verb[0].toUpperCase() + verb.slice(1)}</button>`);
+  const groups = store.groups.length;
+  return html`<header class="sweep-head">
+    <div class="title"><h1>${sweep.name}</h1><${State} name=${sweep.state} />
+      ${sweep.trials.failed ? html`<span class="chip bad">${counted(sweep.trials.failed, "failed trial")}</span>` : null}
+      <div class="actions">${verbs}
+        ${store.ended && sweep.trials.failed ? html`<button onClick=${() => act("rerun")}>Rerun failed</button>` : null}
+        <a class="button" href=${`#/new?from=${sweep.id}`}>Clone</a>
+        <a class="button" href=${`/v1/sweeps/${sweep.id}/report.html`} target="_blank">Report ↗</a>
+        ${sweep.mlflow_url ? html`<a class="button" href=${sweep.mlflow_url} target="_blank" rel="noreferrer">MLflow ↗</a>` : null}
+        ${store.ended ? html`<button class="danger" onClick=${ask_.remove}>Delete</button>` : null}</div></div>
+    <dl class="facts">
+      <div><dt>Progress</dt><dd><${ProgressBar} progress=${sweep.progress} planned=${sweep.planned_steps} state=${sweep.state} /></dd></div>
+      ${store.ended ? null : html`<div><dt>Time left</dt><dd>${eta(sweep) || html`<span class="quiet">${sweep.eta_reason ?? "not known yet"}</span>`}</dd></div>`}
+      <div><dt>${groups > 1 ? `Best of each of ${groups} data sets` : store.ended ? "Best" : "Best so far"} <span class="quiet">${metric}, ${direction === "maximize" ? "higher" : "lower"} is better</span></dt><dd>${bestOf(store)}</dd></div>
+      <div><dt>Trials</dt><dd>${Object.entries(sweep.trials).filter(([name, n]) => n && name !== "total").map(([name, n]) => `${short(n)} ${name}`).join(", ")}</dd></div>
+      <div><dt>${store.ended ? "Took" : "Running for"}</dt><dd>${sweep.started_at ? duration(((sweep.ended_at ? Date.parse(sweep.ended_at) : Date.now()) - Date.parse(sweep.started_at)) / 1000) : "not started"}</dd></div>
+      <div><dt>Task</dt><dd>${sweep.task}</dd></div>
+      <div><dt>Submitted</dt><dd title=${when(sweep.created_at)}>${age(sweep.created_at)}${sweep.owner === "local" ? "" : ` by ${sweep.owner}`}</dd></div>
+      ${store.ended ? null : html`<${Priority} store=${store} failed=${setFailure} />`}
+      <div><dt>Id</dt><dd><code>${sweep.id}</code></dd></div>
+    </dl>
+    ${sweep.waiting_for ? html`<p class="quiet">${sweep.queue_position ? `Place ${sweep.queue_position} in the queue. ` : ""}Waiting trials: ${sweep.waiting_for}.</p>` : null}
+    ${failure ? html`<p class="bad" role="alert">${failure}</p>` : null}
+    ${sweep.reason ? html`<p class="bad">${sweep.reason}</p>` : null}
+    ${Object.entries(sweep.mlflow_lacks).slice(0, 3).map(([id, why]) => html`<p class="warn" key=${id}>MLflow lacks a part of ${id}: ${why}</p>`)}
+    <${Warnings} warnings=${sweep.warnings} />
+  </header>`;
+}
+
+/** @param {SweepStore} store */
+function bestOf(store) {
+  const sweep = /** @type {any} */ (store.sweep), order = byRank(sweep.objective.direction), groups = store.groups;
+  if (groups.length > 1) {
+    const rows = groups.map((group) => store.rows.filter((t) => taskKey(t) === group && hasResult(t)).sort(order)[0]).filter(Boolean);
+    return html`<span class="best">${rows.slice(0, 6).map((trial) => html`<span key=${trial.id}><b>${short(trial.objective)}</b> <a href=${`#/trials/${trial.id}`}>${taskKey(trial)}</a></span>`)}${rows.length > 6 ? ` and ${rows.length - 6} more` : ""}</span>`;
+  }
+  if (sweep.best_point?.objective != null) {
+    const { objective, params, n, sd, number } = sweep.best_point;
+    return html`<span class="best"><span><b>${short(objective)}</b>${sd === null ? "" : ` ± ${short(sd)}`} <span class="quiet">${sweep.spec.objective?.statistic ?? "mean"} of ${counted(n, "seed")}, point ${number}: ${point(params)}</span></span></span>`;
+  }
+  const best = store.complete ? store.rows.filter(hasResult).sort(order)[0] : sweep.best;
+  return best ? html`<span class="best"><span><b>${short(best.objective)}</b> <a href=${`#/trials/${best.id}`}>#${best.number}</a> <span class="quiet">${point(best.params)}</span></span></span>` : html`<span class="quiet">no result yet</span>`;
+}
+
+/** How long a sweep needs yet, as the service estimates it. @param {import("../documents").SweepSummary} sweep */
+export function eta(sweep) {
+  return sweep.seconds_left === null ? "" : `about ${duration(Math.round(sweep.seconds_left))}`;
+}
+
+/** The priority of a sweep and how many of its trials may run at once, which can be changed while it runs. @param {{store: SweepStore, failed: (problem: string) => void}} props */
+function Priority({ store, failed }) {
+  const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
+  const change = (/** @type {any} */ body) => ask(`/v1/sweeps/${sweep.id}`, { method: "PATCH", body }).then((found) => { store.sweep = found; failed(""); store.changed(); }, (error) => failed(error.message));
+  return html`<div><dt><label for="priority">Priority</label></dt><dd><${Draft} id="priority" inputmode="numeric" class="short" value=${sweep.priority} commit=${(/** @type {string} */ text) => change({ priority: typed(text, true) ?? 0 })} /></dd></div>
+    <div><dt><label for="max-parallel">Trials at once</label></dt><dd><${Draft} id="max-parallel" inputmode="numeric" class="short wider" placeholder="as many as fit" value=${sweep.max_parallel ?? ""} commit=${(/** @type {string} */ text) => change({ max_parallel: typed(text, true) ?? null })} /></dd></div>`;
+}
+
+/** The choice of a data set, for sweeps whose trials learn different ones: they are never ranked as one. @param {{store: SweepStore}} props */
+function Groups({ store }) {
+  const groups = store.groups;
+  if (groups.length < 2) return null;
+  const chosen = store.group !== null && groups.includes(store.group) ? store.group : groups[0];
+  return html`<div class="strip"><label>Trials of <select value=${chosen} onChange=${(/** @type {any} */ e) => { store.group = e.target.value; store.changed(); }}>
+    ${groups.map((group) => html`<option key=${group} value=${group}>${group || "the task as it is"}</option>`)}</select></label>
+    <span class="quiet">${store.compared.length} of ${counted(store.rows.length, "trial")}. Trials that learn different data are not compared with each other.</span></div>`;
+}
+
+/** The trials that are picked. @param {{store: SweepStore}} props */
+function Picked({ store }) {
+  useWatched(store.picks);
+  const numbers = store.picks.numbers;
+  if (!numbers.length) return null;
+  const ids = numbers.map((n) => store.trials.get(n)?.id).filter(Boolean);
+  return html`<div class="strip picked" role="region" aria-label="Picked trials"><b>${counted(numbers.length, "trial")} picked</b>
+    <span class="chips">${numbers.slice(0, 12).map((n) => html`<button key=${n} class="chip" aria-label=${`Unpick trial ${n}`} onClick=${() => store.picks.toggle(n)}><i class="swatch" style=${{ background: colour(store.picks.places.get(n) ?? 0) }}></i>#${n} ×</button>`)}${numbers.length > 12 ? html`<span class="quiet">and ${numbers.length - 12} more</span>` : null}</span>
+    <a class="button primary" href=${`#/compare?trials=${ids.join(",")}`}>Compare</a><button onClick=${() => store.picks.clear()}>Clear</button></div>`;
+}
+
+/** @param {{store: SweepStore}} props */
+function Document({ store }) {
+  const sweep = /** @type {any} */ (store.sweep), text = JSON.stringify(sweep.spec, null, 2);
+  return html`<section class="card" aria-label="Document"><div class="card-head"><h2>The sweep as stored, with every default</h2><div class="downloads"><a class="button plain" href=${`#/new?from=${sweep.id}`}>Clone and edit</a></div></div>
+    <${Code} text=${text} label="the sweep document" /></section>`;
+}
