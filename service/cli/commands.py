@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import time
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service.cli import documents, ids, point_tables, tables
+from service.cli import documents, ids, point_tables, tables, watching
 from service.cli.errors import UserError
-from service.cli.options import HERE, TokenFileOption, UrlOption, connect, console
-from service.client import ENDS, Client
+from service.cli.options import HERE, JsonOption, TokenFileOption, UrlOption, connect, console
 
 WATCH_PATIENCE_SECONDS = 60.0
 """``PATIENCE_SECONDS`` of a watch whose first call was answered: the service may be restarting."""
-LOOK_SECONDS = 0.5
-SHOWN_TRIALS = 8
-"""``watch`` shows bars for at most this many running trials."""
 
 SweepArgument = Annotated[str, typer.Argument(help="The id of a sweep, its beginning, or last.")]
 SweepOrTrialArgument = Annotated[str, typer.Argument(help="A sweep, or a trial such as last-7.")]
@@ -68,12 +63,7 @@ def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption 
         id = ids.sweep(client, id)
         sweep = client.sweep(id)
         client.patience = WATCH_PATIENCE_SECONDS
-        columns = (
-            *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
-            TextColumn("{task.fields[left]}"),
-        )
-        with Progress(*columns, console=console) as bars:
-            sweep = _follow(client, sweep, bars)
+        sweep = watching.follow(client, sweep, console)
         tables.print_sweep(console, sweep, client.base_url)
         report = client.report(id)
     if report.get("points"):
@@ -89,13 +79,16 @@ def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption 
 def ls(
     state: Annotated[list[str] | None, typer.Option(help="Only sweeps in this state, or in any of several.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The most sweeps to list.")] = 20,
+    as_json: JsonOption = False,
     url: UrlOption = HERE,
     token_file: TokenFileOption = None,
 ) -> None:
     """List sweeps in order of submission, newest first."""
     with connect(url, token_file) as client:
         rows = list(client.sweeps(state or [], limit))
-    if rows:
+    if as_json:
+        console.print_json(json.dumps(rows))
+    elif rows:
         console.print(tables.sweeps(rows))
     elif state:
         console.print(f"There are no sweeps in state {' or '.join(state)}.")
@@ -106,6 +99,7 @@ def ls(
 def show(
     id: SweepArgument,
     limit: Annotated[int, typer.Option(min=1, help="The most trials to show.")] = 20,
+    as_json: JsonOption = False,
     url: UrlOption = HERE,
     token_file: TokenFileOption = None,
 ) -> None:
@@ -118,6 +112,9 @@ def show(
         sweep = client.sweep(id)
         rows = list(client.trials(id, "objective", limit=limit))
         points = list(client.points(id, limit)) if point_tables.is_repeated(sweep) else []
+    if as_json:
+        console.print_json(json.dumps({**sweep, "leaderboard": rows, "points": points}))
+        return
     tables.print_sweep(console, sweep, client.base_url)
     if points:
         metric, statistic = sweep["objective"]["metric"], point_tables.statistic_of(sweep)
@@ -281,42 +278,3 @@ def _print_warnings(warnings: list[dict[str, Any]]) -> None:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
-
-
-def _follow(client: Client, sweep: dict[str, Any], bars: Progress) -> dict[str, Any]:
-    """Show the progress of a sweep and its running trials until the sweep has ended, and return the ended sweep.
-
-    Args:
-        client: The service's client.
-        sweep: The sweep as the client returned it.
-        bars: Where the progress is shown. The bars of trials are removed at the end, that of the sweep stays.
-    """
-    whole = bars.add_task(tables.plain(sweep["name"]), total=sweep["progress"]["total"], left="")
-    shown: dict[str, TaskID] = {}
-    while True:
-        title = f"{tables.plain(sweep['name'])} ({sweep['state']})"
-        done, total, left = sweep["progress"]["done"], sweep["progress"]["total"], tables.time_left(sweep)
-        bars.update(whole, description=title, completed=done, total=total, left=left)
-        if f"sweep.{sweep['state']}" in ENDS:
-            for bar in shown.values():
-                bars.remove_task(bar)
-            return sweep
-        _show_running(client, sweep, bars, shown)
-        time.sleep(LOOK_SECONDS)
-        sweep = client.sweep(sweep["id"])
-
-
-def _show_running(client: Client, sweep: dict[str, Any], bars: Progress, shown: dict[str, TaskID]) -> None:
-    """Add, update and remove bars, so that each running trial, up to ``SHOWN_TRIALS``, has one.
-
-    ``shown`` maps the ids of the trials that have a bar to their bars, and is changed in place.
-    """
-    running = {trial["id"]: trial for trial in client.trials(sweep["id"], state=["running"], limit=SHOWN_TRIALS)}
-    for ended in shown.keys() - running.keys():
-        bars.remove_task(shown.pop(ended))
-    for id, trial in running.items():
-        steps = trial["params"].get("training.steps", sweep["spec"]["training"]["steps"]) + trial["added_steps"]
-        if id not in shown:
-            text = f"  {trial['number']:>4} {tables.plain(tables.params(trial))}"
-            shown[id] = bars.add_task(text, total=steps, left="")
-        bars.update(shown[id], completed=trial["step"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -30,16 +32,22 @@ __all__ = [
 def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
     """Return a table with one row for each sweep.
 
-    Its column ``trials`` has the trials that have ended, of all, ``done`` the share of the optimiser steps done, and
-    ``left`` the time until the sweep is expected to end.
+    Its column ``trials`` has the trials that have ended, of all, ``done`` the share of the optimiser steps done,
+    ``best`` the best objective so far, ``left`` the time until the sweep is expected to end, and ``age`` how long ago
+    it was submitted.
     """
-    table = Table("id", "name", "state", "trials", "done", "left", box=None, pad_edge=False)
+    table = Table("id", "name", "task", "state", "trials", "done", "best", "left", "age", box=None, pad_edge=False)
+    now = time.time()
     for row in rows:
         counts, progress = row["trials"], row["progress"]
         ended = counts["total"] - counts["waiting"] - counts["running"]
         share = progress["done"] / progress["total"] if progress["total"] else 1.0
         done = f"{ended}/{counts['total']}"
-        table.add_row(row["id"], plain(row["name"]), row["state"], done, f"{share:.0%}", time_left(row))
+        value = row["best_objective"]
+        best = "" if value is None else f"{row['objective']['metric']} {value:.4g}"
+        age = duration(max(0.0, now - datetime.fromisoformat(row["created_at"]).timestamp()))
+        left = time_left(row)
+        table.add_row(row["id"], plain(row["name"]), row["task"], row["state"], done, f"{share:.0%}", best, left, age)
     return table
 
 

@@ -457,3 +457,33 @@ def test_rerun_extend_and_rm(base_url: str, database: Database, running: tuple[S
     assert spectral("show", sweep.id, url=base_url).returncode == 0
     assert spectral("rm", sweep.id, url=base_url, text="y\n").stdout.endswith(f"{sweep.id} is deleted\n")
     assert "there is no sweep" in spectral("rm", "-y", sweep.id, url=base_url).stderr
+
+
+def test_ls_has_task_best_value_and_age(base_url: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:
+    sweep, made = running
+    with database.write() as session:
+        trials.get(session, made[0].id).objective = 0.125
+        sweeps.get(session, sweep.id).created_at -= 7200
+    (line,) = [line for line in spectral("ls", url=base_url).stdout.splitlines() if sweep.id in line]
+    assert " adding " in line
+    assert " val/loss 0.125 " in line
+    assert line.rstrip().endswith("2.0 h")
+    (found,) = json.loads(spectral("ls", "--json", url=base_url).stdout)
+    assert (found["id"], found["best_objective"]) == (sweep.id, 0.125)
+    shown = json.loads(spectral("show", "last", "--json", url=base_url).stdout)
+    assert [trial["id"] for trial in shown["leaderboard"]][0] == made[0].id
+
+
+def test_watch_prints_lines_where_there_is_no_terminal(
+    base_url: str, database: Database, running: tuple[Sweep, list[Trial]]
+) -> None:
+    sweep, made = running
+    with database.write() as session:
+        for trial in made:
+            row = trials.get(session, trial.id)
+            trials.move(session, row, "running")
+            row.step, row.objective = 100, 0.5
+            trials.move(session, row, "succeeded")
+        sweeps.move(session, sweep.id, "succeeded")
+    first = spectral("watch", "last", url=base_url).stdout.splitlines()[0]
+    assert first.endswith("succeeded  4/4 trials  400/400 steps  best 0.5")
