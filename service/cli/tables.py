@@ -33,21 +33,26 @@ def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
     """Return a table with one row for each sweep.
 
     Its column ``trials`` has the trials that have ended, of all, ``done`` the share of the optimiser steps done,
-    ``best`` the best objective so far, ``left`` the time until the sweep is expected to end, and ``age`` how long ago
-    it was submitted.
+    ``best`` the best objective so far, ``age`` how long ago it was submitted, and ``left``, if that is known of a sweep,
+    the time until it is expected to end.
     """
-    table = Table("id", "name", "task", "state", "trials", "done", "best", "left", "age", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    lefts = [time_left(row) for row in rows]
+    shown = ["left"] if any(lefts) else []
+    for heading in ("id", "name", "task", "state", "trials", "done", "best", *shown, "age"):
+        # an id that is cut is of no use, and a name is known by its beginning
+        table.add_column(heading, no_wrap=True, min_width=12 if heading == "id" else None)
     now = time.time()
-    for row in rows:
+    for row, left in zip(rows, lefts, strict=True):
         counts, progress = row["trials"], row["progress"]
         ended = counts["total"] - counts["waiting"] - counts["running"]
         share = progress["done"] / progress["total"] if progress["total"] else 1.0
         done = f"{ended}/{counts['total']}"
         value = row["best_objective"]
-        best = "" if value is None else f"{row['objective']['metric']} {value:.4g}"
+        best = "" if value is None else f"{value:.4g}"
         age = duration(max(0.0, now - datetime.fromisoformat(row["created_at"]).timestamp()))
-        left = time_left(row)
-        table.add_row(row["id"], plain(row["name"]), row["task"], row["state"], done, f"{share:.0%}", best, left, age)
+        cells = row["id"], plain(row["name"]), row["task"], row["state"], done, f"{share:.0%}", best
+        table.add_row(*cells, *([left] if shown else []), age)
     return table
 
 

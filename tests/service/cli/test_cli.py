@@ -466,7 +466,7 @@ def test_ls_has_task_best_value_and_age(base_url: str, database: Database, runni
         sweeps.get(session, sweep.id).created_at -= 7200
     (line,) = [line for line in spectral("ls", url=base_url).stdout.splitlines() if sweep.id in line]
     assert " adding " in line
-    assert " val/loss 0.125 " in line
+    assert " 0.125 " in line
     assert line.rstrip().endswith("2.0 h")
     (found,) = json.loads(spectral("ls", "--json", url=base_url).stdout)
     assert (found["id"], found["best_objective"]) == (sweep.id, 0.125)
