@@ -33,8 +33,8 @@ def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
     """Return a table with one row for each sweep.
 
     Its column ``trials`` has the trials that have ended, of all, ``done`` the share of the optimiser steps done,
-    ``best`` the best objective so far, ``age`` how long ago it was submitted, and ``left``, if that is known of a sweep,
-    the time until it is expected to end.
+    ``best`` the best objective so far, ``age`` how long ago it was submitted, and ``left`` the time until its end,
+    if that is known of any sweep.
     """
     table = Table(box=None, pad_edge=False)
     lefts = [time_left(row) for row in rows]

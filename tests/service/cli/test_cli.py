@@ -471,7 +471,7 @@ def test_ls_has_task_best_value_and_age(base_url: str, database: Database, runni
     (found,) = json.loads(spectral("ls", "--json", url=base_url).stdout)
     assert (found["id"], found["best_objective"]) == (sweep.id, 0.125)
     shown = json.loads(spectral("show", "last", "--json", url=base_url).stdout)
-    assert [trial["id"] for trial in shown["leaderboard"]][0] == made[0].id
+    assert shown["leaderboard"][0]["id"] == made[0].id
 
 
 def test_watch_prints_lines_where_there_is_no_terminal(
