@@ -142,7 +142,7 @@ def sweep_of(task: str, seed: int, how: dict[str, Any], *, quick: bool) -> Sweep
         training |= {"steps": training["steps"] // 10, "report_every": max(1, training["report_every"] // 10)}
     document["training"] = training
     if how["sampler"] != "grid":
-        document["early_stopping"] = {"kind": "asha", "reduction": 3, "min_steps": training["steps"] // 27}
+        document["early_stopping"] = {"kind": "asha", "reduction": 3, "min_steps": max(1, training["steps"] // 9)}
     return parse_sweep(document)
 
 
