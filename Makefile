@@ -17,7 +17,7 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check check-page page-types vendor fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick bench-estimates bench-refill \
+.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check check-page page-types vendor fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick bench-estimates bench-refill bench-search \
 	bench-gpu clean setup lock docs containers
 .DEFAULT_GOAL := help
 
@@ -124,6 +124,9 @@ bench-tick: $(READY) ## T1-T5, Q1-Q3: a tick of the controller while 400 sweeps 
 
 bench-estimates: $(READY) ## E1-E3: dry runs of ten sweeps against the sweeps themselves (a quarter of an hour)
 	$(BIN)/python -m benchmarks.estimates $(ARGS)
+
+bench-search: $(READY) ## S1: TPE with ASHA against a full grid (an hour)
+	$(BIN)/python -m benchmarks.search $(ARGS)
 
 bench-gpu: ## G1-G4 on a CUDA device (G1-G3 with torch, triton and numpy alone); without one, the law check in the interpreter
 	@if $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
