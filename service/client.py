@@ -145,14 +145,24 @@ class Client:
         """Return a sweep with the number of trials in each state, its progress and its best trial."""
         return self._json("GET", f"/v1/sweeps/{_quoted(sweep_id)}")
 
-    def sweeps(self, state: Sequence[str] = (), limit: int | None = None) -> Iterator[Json]:
+    def sweeps(
+        self,
+        state: Sequence[str] = (),
+        limit: int | None = None,
+        *,
+        tag: str | None = None,
+        archived: bool | None = False,
+    ) -> Iterator[Json]:
         """Yield sweeps, newest first, fetched page by page.
 
         Args:
             state: The states of the sweeps to yield; all states if empty.
             limit: The largest number of sweeps to yield; None for all of them.
+            tag: A tag that they have; None for any sweep.
+            archived: Whether to yield those that are archived or those that are not; None for both.
         """
-        return self._pages("/v1/sweeps", "sweeps", {"state": list(state)}, limit)
+        asked: Json = {"state": list(state), "archived": "any" if archived is None else str(archived).lower()}
+        return self._pages("/v1/sweeps", "sweeps", asked | ({} if tag is None else {"tag": tag}), limit)
 
     def trials(
         self,
@@ -256,17 +266,18 @@ class Client:
         """Continue a paused sweep, and return it: its trials go on from their checkpoints."""
         return self._json("POST", f"/v1/sweeps/{_quoted(sweep_id)}/resume")
 
-    def change(self, sweep_id: str, **fields: int | None) -> Json:
-        """Change a sweep that has not ended, and return it.
+    def change(self, sweep_id: str, **fields: int | bool | list[str] | None) -> Json:
+        """Change a sweep, and return it. What is left out stays as it is.
 
         Args:
             sweep_id: The sweep.
-            fields: ``priority``: sweeps of a higher one are trained first, and take the place of others;
-                ``max_parallel``: how many of its trials run at the same time, None for as many as fit. What is left out
-                stays as it is.
+            fields: ``tags``: words by which it is found again, in place of those that it has; ``archived``: whether
+                lists leave it out, of a sweep that has ended; and of one that has not, ``priority``: sweeps of a higher
+                one are trained first, and take the place of others; ``max_parallel``: how many of its trials run at the
+                same time, None for as many as fit.
 
         Raises:
-            ApiError: With status 409 if the sweep has ended or is being cancelled.
+            ApiError: With status 409 if the sweep's state does not permit the change.
         """
         return self._json("PATCH", f"/v1/sweeps/{_quoted(sweep_id)}", fields)
 

@@ -18,8 +18,8 @@ DELETING: Deleting = "deleting"
 SweepVerb = Literal["pause", "resume", "stop", "cancel"]
 AfterEnd = Literal["rerun", "extend", "delete"]
 """What can be done with a sweep that has ended."""
-Change = Literal["change"]
-"""What changes an open sweep and leaves it in its state: another priority or number of parallel trials."""
+Change = Literal["change", "archive"]
+"""What leaves a sweep in its state: another priority or number of parallel trials, or that lists leave it out."""
 
 _AFTER_END: frozenset[StoredSweepState] = frozenset({"running", DELETING})
 SWEEP_MOVES: dict[StoredSweepState, frozenset[StoredSweepState]] = {
@@ -79,6 +79,7 @@ _VERBS: dict[SweepVerb | AfterEnd | Change, dict[StoredSweepState, StoredSweepSt
     "rerun": _AGAIN,
     "extend": {"queued": "queued", **_AGAIN},
     "change": {"queued": "queued", "running": "running", "paused": "paused", "stopping": "stopping"},
+    "archive": {"succeeded": "succeeded", "failed": "failed", "stopped": "stopped", "cancelled": "cancelled"},
     "delete": {
         "succeeded": DELETING,
         "failed": DELETING,
@@ -86,7 +87,10 @@ _VERBS: dict[SweepVerb | AfterEnd | Change, dict[StoredSweepState, StoredSweepSt
         "cancelled": DELETING,
     },
 }
-_FIRST = {"delete": "; wait until it has ended, or cancel it"}
+_FIRST = {
+    "delete": "; wait until it has ended, or cancel it",
+    "archive": "; wait until it has ended, or cancel it",
+}
 """What has to be done before a verb, if that is not said by the states that permit it."""
 
 
@@ -112,8 +116,8 @@ def after_verb(state: StoredSweepState, verb: SweepVerb | AfterEnd | Change) -> 
     """Return the state that a sweep in ``state`` gets from a user's verb.
 
     It is ``state`` itself if the verb has had its effect, as that of ``pause`` on a paused sweep, or ``stop`` on a
-    stopped one. ``rerun``, ``extend`` and ``change`` leave an open sweep in its state, and have their effect all the
-    same.
+    stopped one. ``rerun``, ``extend`` and ``change`` leave an open sweep in its state, and ``archive`` one that has
+    ended, and have their effect all the same.
 
     Raises:
         IllegalMove: If the verb does not apply: the sweep has ended in another way, or it is stopping or being

@@ -46,7 +46,7 @@ def run(client: Client, documents: Sequence[SweepDocument], records: Records, co
         lines = {document.stem: bars.add_task(document.stem, total=None) for document in documents}
         waiting = {document.stem: document for document in documents}
         while waiting:
-            seen = {sweep["id"]: sweep for sweep in client.sweeps()}
+            seen = {sweep["id"]: sweep for sweep in client.sweeps(archived=None)}
             for stem, document in list(waiting.items()):
                 sweep = seen[sweeps[stem]["id"]]
                 _show(bars, lines[stem], stem, sweep)

@@ -18,7 +18,7 @@ from service.api import dry_run, points, queue_words, schemas
 from service.api.times import rfc3339
 from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_STATES
-from service.store import checkpoints, components, projections, queue, sweeps, trials
+from service.store import checkpoints, components, projections, queue, sweeps, tags, trials
 from service.store import points as stored_points
 from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
@@ -29,7 +29,7 @@ TRAINING = "?workflowType=machine_learning"
 """The query of a run's address that makes MLflow show its training runs; without it MLflow opens its GenAI side."""
 TIMES = ("created_at", "started_at", "ended_at")
 
-_SHOWN = ("id", "name", "owner", "state", "reason", "priority", "max_parallel", "planned_steps")
+_SHOWN = ("id", "name", "owner", "state", "reason", "priority", "max_parallel", "archived", "planned_steps")
 _TRIAL = tuple(
     name for name in schemas.TrialView.model_fields if name not in ("links", "waiting_for") and name not in TIMES
 )
@@ -157,8 +157,10 @@ def _warnings(session: Session, row: Sweep) -> list[dict[str, Any]]:
 def _beside(session: Session, rows: Sequence[Sweep], tallies: Mapping[str, Tally]) -> dict[str, dict[str, Any]]:
     """Return the fields of ``SweepSummary`` that are read beside the rows of sweeps, by id.
 
-    They are the names of their tasks, their best objectives, and what they wait for. Their documents are not loaded.
+    They are the names of their tasks, their tags, their best objectives, and what they wait for. Their documents are
+    not loaded.
     """
+    tagged = tags.of_sweeps(session, [row.id for row in rows])
     names, notes = sweeps.tasks_and_samplers(session, [row.id for row in rows]), queue.read(session)
     best = trials.best_objectives(session, {row.id: direction(row) for row in rows})
     found = {}
@@ -166,7 +168,8 @@ def _beside(session: Session, rows: Sequence[Sweep], tallies: Mapping[str, Tally
         task, sampler = names.get(row.id, (None, None))
         counts = {state: count for state, (count, _) in tallies[row.id].items()}
         waits = queue_words.of_sweep(row, sampler, counts, notes)
-        found[row.id] = {"task": task or "", "best_objective": best.get(row.id), **waits}
+        best_objective = best.get(row.id)
+        found[row.id] = {"task": task or "", "tags": tagged[row.id], "best_objective": best_objective, **waits}
     return found
 
 

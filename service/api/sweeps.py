@@ -21,6 +21,7 @@ from service.states import SweepState, SweepVerb, TrialState
 from service.store import sweeps, trial_order, trials
 from service.store.tables import Sweep, Trial
 from workers.spec.change import SweepChange, parse_change
+from workers.spec.tags import TAG_LENGTH
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 _SWEEP_SCHEMA = {"schema": {"$ref": "#/components/schemas/SweepSpec"}}
@@ -38,6 +39,10 @@ class Listing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     state: list[SweepState] = Field(default=[], description="Only those in one of these states; all by default.")
+    tag: str | None = Field(None, min_length=1, max_length=TAG_LENGTH, description="Only those that have this tag.")
+    archived: Literal["false", "true", "any"] = Field(
+        "false", description="Those that are not archived, those that are, or both."
+    )
     limit: int = Field(50, ge=1, le=200, description="The largest number of sweeps to return.")
     cursor: str | None = Field(None, max_length=400, description="``next_cursor`` of the page before.")
 
@@ -96,10 +101,11 @@ def validate_sweep(
 
 @router.get("", response_model=schemas.SweepPage)
 def list_sweeps(context: Ctx, who: Who, query: Annotated[Listing, Query()]) -> Response:
-    """Return one page of the list of sweeps, newest first."""
+    """Return one page of the list of sweeps, newest first. Sweeps that are archived are left out by default."""
+    archived = {"false": False, "true": True, "any": None}[query.archived]
     before = cursors.decode(query.cursor, (int, float), str) if query.cursor else None
     with context.database.read() as session:
-        rows = sweeps.page(session, query.state, query.limit, before, who.sees)
+        rows = sweeps.page(session, query.state, query.limit, before, who.sees, archived=archived, tag=query.tag)
         last = rows[-1] if len(rows) == query.limit else None
         shown = presenters.sweep_list(session, rows)
     return answer({"sweeps": shown, "next_cursor": cursors.encode(last.created_at, last.id) if last else None})
@@ -154,12 +160,14 @@ def get_data(sweep_id: SweepId, context: Ctx) -> schemas.SweepData:
 
 @router.patch("/{sweep_id}", status_code=202, openapi_extra=CHANGE_BODY, response_model=schemas.SweepView)
 def change_sweep(sweep_id: SweepId, document: Posted, context: Ctx) -> Response:
-    """Change a sweep that has not ended: its ``priority``, or ``max_parallel``, the trials that run at the same time.
+    """Change a sweep: its ``tags``, whether it is ``archived``, and its place in the queue. What is left out stays.
 
-    What is left out stays as it is; null lifts ``max_parallel``. Trials that run go on, also if they are more than may
-    run from now on. A higher priority may take the place of packs of lower ones, which pause at a checkpoint. The
-    status is 403 if the owner's sweeps may not have so high a priority, and 409 if the sweep has ended or is being
-    cancelled.
+    ``tags`` replaces all tags that it has. Only a sweep that has ended is archived: lists leave it out, and it keeps
+    everything; one that goes on is archived no more. While it has not ended, ``priority`` can be changed, and
+    ``max_parallel``, the trials that run at the same time; null lifts it. Trials that run go on, also if they are more
+    than may run from now on. A higher priority may take the place of packs of lower ones, which pause at a checkpoint.
+    The status is 403 if the owner's sweeps may not have so high a priority, and 409 if the sweep's state does not
+    permit the change.
     """
     changes = parse_change(document.content)
     with context.database.write() as session:

@@ -78,20 +78,26 @@ def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption 
 
 def ls(
     state: Annotated[list[str] | None, typer.Option(help="Only sweeps in this state, or in any of several.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only sweeps that have this tag.")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="List the sweeps that are archived instead.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="The most sweeps to list.")] = 20,
     as_json: JsonOption = False,
     url: UrlOption = HERE,
     token_file: TokenFileOption = None,
 ) -> None:
-    """List sweeps in order of submission, newest first."""
+    """List sweeps in order of submission, newest first. Sweeps that are archived are left out unless asked for."""
     with connect(url, token_file) as client:
-        rows = list(client.sweeps(state or [], limit))
+        rows = list(client.sweeps(state or [], limit, tag=tag, archived=archived))
     if as_json:
         console.print_json(json.dumps(rows))
     elif rows:
         console.print(tables.sweeps(rows))
-    elif state:
-        console.print(f"There are no sweeps in state {' or '.join(state)}.")
+    elif state or tag or archived:
+        words = [f"in state {' or '.join(state)}"] if state else []
+        words += [f"with the tag {tag}"] if tag else []
+        console.print(
+            " ".join(["There are no", *(["archived"] if archived else []), "sweeps", *words]) + ".", markup=False
+        )
     else:
         console.print("There are no sweeps yet. Submit one with: spectral submit FILE")
 
@@ -152,24 +158,37 @@ def change(
         str | None,
         typer.Option(metavar="N|none", help="How many trials run at the same time; none: as many as fit."),
     ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Give it this tag; may be repeated.")] = None,
+    untag: Annotated[list[str] | None, typer.Option(help="Take this tag from it; may be repeated.")] = None,
+    archive: Annotated[
+        bool | None, typer.Option("--archive/--unarchive", help="Leave it out of lists, or list it again.")
+    ] = None,
     url: UrlOption = HERE,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Change the priority of a sweep that has not ended, or how many of its trials run at the same time.
+    """Change the tags of a sweep, archive it, or change its place in the queue.
 
-    Trials that run go on. A higher priority may have packs of lower ones pause at a checkpoint.
+    Only a sweep that has ended is archived; it keeps everything. Priority and parallel trials are changed while it has
+    not ended: trials that run go on, and a higher priority may have packs of lower ones pause at a checkpoint.
     """
-    changes: dict[str, int | None] = {} if priority is None else {"priority": priority}
+    changes: dict[str, int | bool | list[str] | None] = {} if priority is None else {"priority": priority}
     if max_parallel is not None:
         changes["max_parallel"] = (
             None if max_parallel == "none" else documents.whole_number("--max-parallel", max_parallel)
         )
-    if not changes:
-        raise UserError("change needs --priority or --max-parallel")
+    if archive is not None:
+        changes["archived"] = archive
+    if not changes and not tag and not untag:
+        raise UserError("change needs --priority, --max-parallel, --tag, --untag, --archive or --unarchive")
     with connect(url, token_file) as client:
         id = ids.sweep(client, id)
+        if tag or untag:
+            kept = [one for one in client.sweep(id)["tags"] if one not in (untag or [])]
+            changes["tags"] = list(dict.fromkeys([*kept, *(tag or [])]))
         sweep = client.change(id, **changes)
-    console.print(f"{id} is {sweep['state']}: {tables.queue_facts(sweep)}")
+    queue = tables.queue_facts(sweep) if "priority" in changes or "max_parallel" in changes else ""
+    facts = "; ".join(fact for fact in (tables.list_facts(sweep), queue) if fact)
+    console.print(f"{id} is {sweep['state']}" + (f": {facts}" if facts else ""), markup=False)
 
 
 def rerun(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:

@@ -2,7 +2,7 @@
 
 sw2512385c0c        a sweep
 sw2512              the same, if no other sweep's id begins like that
-last                the newest sweep
+last                the newest sweep that is not archived
 sw2512-7, last-7    trial 7 of it
 """
 
@@ -72,7 +72,7 @@ def _by_beginning(client: Client, given: str) -> str:
     if not _BEGINNING.fullmatch(given):
         raise NotFoundError(f"there is no sweep {given!r}; spectral ls lists them")
     beginning = given if given.startswith("sw") else f"sw{given}"
-    found = [row for row in client.sweeps(limit=SEARCHED) if row["id"].startswith(beginning)]
+    found = [row for row in client.sweeps(limit=SEARCHED, archived=None) if row["id"].startswith(beginning)]
     if not found:
         raise NotFoundError(f"there is no sweep whose id begins with {given!r}; spectral ls lists them")
     if len(found) > 1:

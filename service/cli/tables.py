@@ -18,6 +18,7 @@ __all__ = [
     "definitions",
     "duration",
     "estimate",
+    "list_facts",
     "metrics",
     "params",
     "plain",
@@ -33,13 +34,13 @@ def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
     """Return a table with one row for each sweep.
 
     Its column ``trials`` has the trials that have ended, of all, ``done`` the share of the optimiser steps done,
-    ``best`` the best objective so far, ``age`` how long ago it was submitted, and ``left`` the time until its end,
-    if that is known of any sweep.
+    ``best`` the best objective so far, ``age`` how long ago it was submitted, ``left`` the time until its end, if that
+    is known of any sweep, and ``tags`` the tags, if any sweep has some.
     """
     table = Table(box=None, pad_edge=False)
     lefts = [time_left(row) for row in rows]
-    shown = ["left"] if any(lefts) else []
-    for heading in ("id", "name", "task", "state", "trials", "done", "best", *shown, "age"):
+    shown, tagged = ["left"] if any(lefts) else [], ["tags"] if any(row["tags"] for row in rows) else []
+    for heading in ("id", "name", "task", "state", "trials", "done", "best", *shown, "age", *tagged):
         # an id that is cut is of no use, and a name is known by its beginning
         table.add_column(heading, no_wrap=True, min_width=12 if heading == "id" else None)
     now = time.time()
@@ -52,7 +53,7 @@ def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
         best = "" if value is None else f"{value:.4g}"
         age = duration(max(0.0, now - datetime.fromisoformat(row["created_at"]).timestamp()))
         cells = row["id"], plain(row["name"]), row["task"], row["state"], done, f"{share:.0%}", best
-        table.add_row(*cells, *([left] if shown else []), age)
+        table.add_row(*cells, *([left] if shown else []), age, *([plain(" ".join(row["tags"]))] if tagged else []))
     return table
 
 
@@ -170,6 +171,12 @@ def queue_facts(sweep: dict[str, Any]) -> str:
     return text + (f"; waits for {sweep['waiting_for']}" if sweep["waiting_for"] else "")
 
 
+def list_facts(sweep: dict[str, Any]) -> str:
+    """Return a sweep's tags in words, and whether it is archived; empty if there is nothing to say."""
+    facts = [f"tags {', '.join(sweep['tags'])}"] if sweep["tags"] else []
+    return "; ".join([*facts, "archived"] if sweep["archived"] else facts)
+
+
 def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
     """Print a sweep's warnings, state, numbers of trials and best trial, and its pages in the service and in MLflow.
 
@@ -182,6 +189,8 @@ def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
         console.print(f"[yellow]warning[/] {plain(advice(warning))}", soft_wrap=True)
     counts = {name: n for name, n in sweep["trials"].items() if n and name != "total"}
     console.print(f"[bold]{plain(sweep['name'])}[/]  {sweep['id']}  {sweep['state']}", soft_wrap=True)
+    if list_facts(sweep):
+        console.print(f"listed: {plain(list_facts(sweep))}", soft_wrap=True)
     if sweep["reason"]:
         console.print(f"reason: {plain(sweep['reason'])}", soft_wrap=True)
     console.print(

@@ -56,6 +56,11 @@ def sweep_reopened(session: Session, sweep: Sweep) -> None:
     _add(session, sweep.id, "reopened", {})
 
 
+def sweep_tagged(session: Session, sweep_id: str, tags: Sequence[str]) -> None:
+    """Add the entry with the tags that a sweep has from now on."""
+    _add(session, sweep_id, "tags", {"tags": list(tags)})
+
+
 def trials_reopened(session: Session, sweep_id: str, trial_ids: Sequence[str]) -> None:
     """Replace the entries with the ends of trials that are still here by some that make MLflow show runs as running."""
     _drop_ends(session, sweep_id, OutboxEntry.trial_id.in_(trial_ids))

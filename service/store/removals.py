@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from service import states
 from service.states import DELETING
-from service.store import outbox, projections, sweeps
+from service.store import outbox, projections, sweeps, tags
 from service.store.tables import (
     Attempt,
     Event,
@@ -107,6 +107,7 @@ def delete_rows(session: Session, sweep_id: str) -> bool:
     # what was written of it while it was being hidden
     _forget_mlflow(session, sweep_id)
     session.execute(delete(Pack).where(Pack.sweep_id == sweep_id))
+    tags.remove_all(session, sweep_id)
     session.execute(delete(Sweep).where(Sweep.id == sweep_id, Sweep.state == DELETING))
     _note(session, sweep_id, rows_at=time.time())
     return False

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, defer
 
 from service import states
 from service.states import DELETING, SWEEP_ENDED, SWEEP_OPEN, StoredSweepState, SweepVerb
-from service.store import events, outbox, quotas, webhooks
+from service.store import events, outbox, quotas, tags, webhooks
 from service.store.errors import NotFound
 from service.store.sweep_summary import SweepFacts, facts_of
 from service.store.tables import LOCAL_OWNER, Sweep
@@ -83,6 +83,8 @@ def create(
     )
     session.add(sweep)
     events.record_first(session, sweep, "sweep.queued", {"name": name, "trials": trial_count})
+    if spec.get("tags"):
+        tags.replace(session, sweep.id, spec["tags"])
     outbox.sweep_created(session, sweep)
     return sweep
 
@@ -154,7 +156,7 @@ def move(session: Session, sweep_id: str, to: StoredSweepState, reason: str | No
     if to == "running" and before != "queued":
         sweep.queued_at = now
     if before in SWEEP_ENDED and to in SWEEP_OPEN:
-        sweep.ended_at = None
+        sweep.ended_at, sweep.archived = None, False
         outbox.sweep_reopened(session, sweep)
         webhooks.withdraw(session, sweep_id)
     if to in SWEEP_ENDED:
@@ -185,33 +187,45 @@ def apply(session: Session, sweep_id: str, verb: SweepVerb) -> Sweep:
     return sweep if to == sweep.state else move(session, sweep_id, to)
 
 
-def change(session: Session, sweep_id: str, changes: Mapping[str, int | None]) -> Sweep:
-    """Change the priority of an open sweep, or how many of its trials may run at the same time, and return it.
+_OF_QUEUE = ("priority", "max_parallel")
+"""What can be changed of a sweep only while it is open."""
 
-    Trials that run already go on, also if they are more than may run from now on. What is as it was, changes nothing.
+
+def change(session: Session, sweep_id: str, changes: Mapping[str, Any]) -> Sweep:
+    """Change what a user may change of a sweep that was submitted, and return it. What is as it was, changes nothing.
+
+    Trials that run already go on, also if they are more than may run from now on.
 
     Args:
         session: A session in a write transaction.
         sweep_id: The sweep.
-        changes: The new values of ``priority`` or ``max_parallel``, or both; valid ones.
+        changes: The new values of some of ``priority``, ``max_parallel``, ``tags`` and ``archived``; valid ones.
 
     Raises:
         NotFound: If there is no such sweep.
-        states.IllegalMove: If the sweep has ended or is being cancelled.
+        states.IllegalMove: If the sweep has ended or is being cancelled, and its place in the queue is to change; or if
+            it has not ended, and is to be archived.
         QuotaExceeded: If the owner's sweeps may not have so high a priority.
     """
     sweep = get_locked(session, sweep_id)
-    states.after_verb(sweep.state, "change")  # type: ignore[arg-type]  # a column is plain text
-    new = {name: value for name, value in changes.items() if getattr(sweep, name) != value}
+    if any(name in changes for name in _OF_QUEUE):
+        states.after_verb(sweep.state, "change")  # type: ignore[arg-type]  # a column is plain text
+    if changes.get("archived"):
+        states.after_verb(sweep.state, "archive")  # type: ignore[arg-type]  # a column is plain text
+    now = {name: getattr(sweep, name) for name in (*_OF_QUEUE, "archived")} | {"tags": sweep.spec.get("tags", [])}
+    new = {name: value for name, value in changes.items() if now[name] != value}
     if not new:
         return sweep
     if "priority" in new:
         quotas.admit_priority(session, sweep.owner, new["priority"] or 0)
-    before = {name: getattr(sweep, name) for name in new}
     for name, value in new.items():
-        setattr(sweep, name, value)
-    sweep.spec = sweep.spec | new
-    events.record(session, sweep_id, "sweep.changed", {"before": before, "after": new})
+        if name == "tags":
+            tags.replace(session, sweep_id, value)
+            outbox.sweep_tagged(session, sweep_id, value)
+        else:
+            setattr(sweep, name, value)
+    sweep.spec = sweep.spec | {name: value for name, value in new.items() if name != "archived"}
+    events.record(session, sweep_id, "sweep.changed", {"before": {name: now[name] for name in new}, "after": new})
     return sweep
 
 
@@ -221,6 +235,9 @@ def page(
     limit: int = 50,
     before: tuple[float, str] | None = None,
     owner: str | None = None,
+    *,
+    archived: bool | None = None,
+    tag: str | None = None,
 ) -> list[Sweep]:
     """Return one page of sweeps, the newest first, without their documents and advice.
 
@@ -230,12 +247,18 @@ def page(
         limit: The largest number of sweeps to return.
         before: The (created_at, id) of the last sweep of the page before; None for the first page.
         owner: Whose sweeps to include; None for those of every owner.
+        archived: Whether to include those that are archived or those that are not; None for both.
+        tag: A tag that they have; None for any sweep.
     """
     query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit)
     query = query.options(defer(Sweep.spec, raiseload=True), defer(Sweep.advice, raiseload=True))
     query = query.where(Sweep.state.in_(wanted) if wanted else _SHOWN)
     if owner is not None:
         query = query.where(Sweep.owner == owner)
+    if archived is not None:
+        query = query.where(Sweep.archived == archived)
+    if tag is not None:
+        query = query.where(tags.has(tag))
     return list(session.scalars(query.where(_older(before)) if before else query))
 
 

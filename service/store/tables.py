@@ -51,12 +51,14 @@ class Sweep(Base):
         queued_at: When it was submitted, resumed or reopened: since when its trials may run. None if an earlier release
             stored it.
         eta_at: When it is expected to end, as the controller last computed it; None if it has not, or cannot.
+        archived: Whether lists leave it out unless they are asked for it. Only a sweep that has ended is archived.
     """
 
     __tablename__ = "sweeps"
     __table_args__ = (
         Index("ix_sweeps_created", "created_at", "id"),
         Index("ix_sweeps_owner", "owner", "created_at", "id"),
+        Index("ix_sweeps_archived", "archived", "created_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -80,6 +82,17 @@ class Sweep(Base):
     max_parallel: Mapped[int | None]
     queued_at: Mapped[float | None]
     eta_at: Mapped[float | None]
+    archived: Mapped[bool] = mapped_column(default=False, server_default=false())
+
+
+class SweepTag(Base):
+    """A tag of a sweep: a word by which users find it again. The sweep's document has the same ones."""
+
+    __tablename__ = "sweep_tags"
+    __table_args__ = (Index("ix_sweep_tags_tag", "tag", "sweep_id"),)
+
+    sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(40), primary_key=True)
 
 
 class Trial(Base):
@@ -254,8 +267,8 @@ class OutboxEntry(Base):
 
     Attributes:
         trial_id: The trial that the fact is about; None for a fact about the sweep itself.
-        kind: ``sweep`` or ``trial`` (it was created), ``metrics``, ``checkpoint``, ``ended``, or ``reopened`` (it had
-            ended, and goes on).
+        kind: ``sweep`` or ``trial`` (it was created), ``metrics``, ``checkpoint``, ``ended``, ``reopened`` (it had
+            ended, and goes on), or ``tags`` (the sweep has others).
         payload: What MLflow has to be told; its fields depend on the kind.
     """
 

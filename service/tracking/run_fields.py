@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE, MLFLOW_USER
@@ -21,6 +22,8 @@ PARENT_TAG = "mlflow.parentRunId"
 """The tag of a trial's run that makes MLflow show it under the run of its sweep."""
 POINT_TAG, REPEAT_TAG = "spectral.point", "spectral.repeat"
 """The tags of a trial's run with the number of its point, and with its place among the trials of the point."""
+USER_TAGS = "spectral.tags"
+"""The tag of a sweep's run with the tags that users gave the sweep, with commas between."""
 NOTE_LENGTH = 5_000
 """A description is cut after this many characters."""
 _SOURCE_TAGS = {"mlflow.source.name": "spectral", "mlflow.source.type": "JOB"}
@@ -37,6 +40,8 @@ def of_sweep(sweep: Sweep, spec: SweepSpec, page: str | None) -> RunFields:
     """
     goal = objective(spec)
     tags = {SWEEP_TAG: sweep.id, "spectral.kind": "sweep", **_common_tags(sweep, spec)}
+    if spec.tags:
+        tags[USER_TAGS] = tags_text(spec.tags)
     link = f"[its page]({page}/#{sweep.id})" if page else f"`spectral show {sweep.id}`"
     tags[MLFLOW_RUN_NOTE] = (
         f"Sweep {sweep.id}: {sweep.trial_count} trials of task **{spec.task.name}**, ranked by "
@@ -94,6 +99,11 @@ def of_trial(
         return RunFields(name, tags, {"trial": trial.number, **trial.params})
     tags["spectral.seed"] = str(spec.training.seed)
     return RunFields(name, tags, trial_params(spec), [data_input(spec.task)])
+
+
+def tags_text(tags: Sequence[str]) -> str:
+    """Return the value of ``USER_TAGS``."""
+    return ", ".join(sorted(tags))
 
 
 def trial_params(spec: TrialSpec) -> dict[str, Any]:

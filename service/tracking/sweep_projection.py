@@ -11,7 +11,7 @@ from service.states import SWEEP_ENDED
 from service.store import outbox, projections, sweeps, trials
 from service.store.database import Database
 from service.store.tables import OutboxEntry
-from service.tracking import plain_models, sweep_results
+from service.tracking import plain_models, run_fields, sweep_results
 from service.tracking.mlflow_experiments import ExperimentDeleted
 from service.tracking.mlflow_runs import RunMissing, Runs
 from service.tracking.results_projection import project_results, read_and_plot
@@ -97,6 +97,9 @@ class SweepProjection:
         end = next((entry.payload for entry in own if entry.kind == "ended"), None)
         if parent and any(entry.kind == "sweep" for entry in own):
             self._runs.write_json(parent, self._sweep.spec, DOCUMENT)
+        tagged = next((entry.payload["tags"] for entry in reversed(own) if entry.kind == "tags"), None)
+        if parent and tagged is not None:
+            self._runs.log(parent, [], {run_fields.USER_TAGS: run_fields.tags_text(tagged)})
         if parent and not end and any(entry.kind == "reopened" for entry in own):
             self._runs.reopen(parent)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="mlflow") as pool:

@@ -14,6 +14,7 @@ from service.states import (
     TRIAL_ENDED,
     TRIAL_MOVES,
     AfterEnd,
+    Change,
     IllegalMove,
     StoredSweepState,
     StoredTrialState,
@@ -27,7 +28,7 @@ from service.states import (
 
 SWEEPS: tuple[StoredSweepState, ...] = (*get_args(SweepState), "deleting")
 TRIALS: tuple[StoredTrialState, ...] = (*get_args(TrialState), "deleting")
-VERBS: tuple[SweepVerb | AfterEnd, ...] = (*get_args(SweepVerb), *get_args(AfterEnd))
+VERBS: tuple[SweepVerb | AfterEnd | Change, ...] = (*get_args(SweepVerb), *get_args(AfterEnd), *get_args(Change))
 
 
 def pairs(*moves: str) -> set[tuple[str, str]]:
@@ -62,7 +63,8 @@ REFUSED = {
     *product(SWEEP_ENDED - {"cancelled"}, ("cancel",)),
     *product(("queued", "stopping", "cancelling"), ("rerun",)),
     *product(("stopping", "cancelling"), ("extend",)),
-    *product(SWEEP_OPEN, ("delete",)),
+    *product(SWEEP_OPEN, ("delete", "archive")),
+    *product(("cancelling", *SWEEP_ENDED), ("change",)),
     *product(("deleting",), VERBS),
 }
 
@@ -97,7 +99,7 @@ def test_what_ends() -> None:
 
 
 @pytest.mark.parametrize(("state", "verb"), list(product(SWEEPS, VERBS)))
-def test_verbs_lead_along_permitted_moves(state: StoredSweepState, verb: SweepVerb | AfterEnd) -> None:
+def test_verbs_lead_along_permitted_moves(state: StoredSweepState, verb: SweepVerb | AfterEnd | Change) -> None:
     if (state, verb) in REFUSED:
         with pytest.raises(IllegalMove, match=f"cannot {verb} a sweep that is {state}"):
             after_verb(state, verb)

@@ -1,4 +1,4 @@
-"""What may be changed of a sweep while it is open: its priority, and how many of its trials run at the same time."""
+"""What may be changed of a sweep that was submitted: its place in the queue, its tags, and whether it is archived."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from workers.errors import FieldError, SpecError
 from workers.spec.base_spec import SpecPart
 from workers.spec.field_errors import MAX_LETTERS, MAX_SHOWN, field_errors, shorten
 from workers.spec.sweep import HIGHEST_PRIORITY, LOWEST_PRIORITY, MAX_PARALLEL
+from workers.spec.tags import Tags
 
 
 class SweepChange(SpecPart):
@@ -19,15 +20,18 @@ class SweepChange(SpecPart):
     max_parallel: int | None = Field(
         default=None, ge=1, le=MAX_PARALLEL, description="trials that run at the same time; null: as many as fit"
     )
+    tags: Tags = Field(default=[])
+    archived: bool = Field(default=False, description="whether lists leave the sweep out; true once it has ended")
 
 
-def parse_change(document: Any) -> dict[str, int | None]:
+def parse_change(document: Any) -> dict[str, Any]:
     """Return the fields that a document such as ``{"priority": 5}`` changes, with their new values.
 
     Raises:
         SpecError: It is no such document.
     """
-    names = " or ".join(SweepChange.model_fields)
+    *names_before, last = SweepChange.model_fields
+    names = f"{', '.join(names_before)} or {last}"
     if not isinstance(document, dict) or not document:
         raise SpecError([FieldError("(document)", shorten(document), "changes nothing", f"an object with {names}")])
     unknown = [str(name) for name in document if name not in SweepChange.model_fields]

@@ -23,6 +23,7 @@ from workers.spec.repeats import MAX_REPEATS, Statistic
 from workers.spec.resources import ResourcesSpec
 from workers.spec.samplers import SAMPLERS
 from workers.spec.search_space import MAX_DIMENSIONS, MAX_TRIALS, AnyDimension, Scalar
+from workers.spec.tags import Tags
 from workers.spec.training import MAX_SEED, TrainingSpec
 from workers.tasks import AnyTask
 from workers.wording import describe, one_of
@@ -275,6 +276,7 @@ class SweepSpec(SpecPart):
     name: Annotated[str, AfterValidator(_check_printable)] = Field(
         default="sweep", min_length=1, max_length=120, description="a name for people; need not be unique"
     )
+    tags: Tags = Field(default=[])
     task: AnyTask = Field(description="what the networks learn; GET /v1/tasks lists the tasks and their fields")
     model: ModelSpec = Field(default=ModelSpec(), description="the network")
     training: TrainingSpec = Field(default=TrainingSpec(), description="how the network is trained")

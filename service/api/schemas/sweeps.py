@@ -138,6 +138,10 @@ class SweepSummary(Document):
     """The name in the submitted document; ``sweep`` if it had none."""
     owner: str
     """Who submitted it; ``local`` while no tokens are required."""
+    tags: list[str]
+    """The words by which users find it again, in alphabetical order."""
+    archived: bool
+    """Whether lists leave it out unless they are asked for it."""
     task: str
     """The name of the task that its trials learn, as in ``task.name`` of the document."""
     state: SweepState

@@ -415,13 +415,36 @@ def test_change_sets_priority_and_parallel_trials(base_url: str, running: tuple[
     assert f"queue:  priority -4, max_parallel 2{waits}" in spectral("show", sweep.id, url=base_url).stdout
     assert change("--max-parallel", "none", "--priority=0").stdout.endswith(f"priority 0, as many trials as fit{waits}")
     for arguments, problem in (
-        ([], "needs --priority or --max-parallel"),
+        ([], "needs --priority, --max-parallel, --tag"),
         (["--max-parallel", "two"], "--max-parallel is 'two'; allowed: a whole number, or none"),
         (["--max-parallel", "0"], "max_parallel"),
         (["--priority", "500"], "at most 100"),
     ):
         refused = change(*arguments)
         assert (refused.returncode, problem in refused.stderr) == (2, True), refused.stderr
+
+
+def test_tags_and_the_archive_are_changed_and_listed(
+    base_url: str, database: Database, running: tuple[Sweep, list[Trial]]
+) -> None:
+    sweep, _ = running
+
+    def change(*arguments: str) -> str:
+        return spectral("change", sweep.id, *arguments, url=base_url).stdout
+
+    assert change("--tag", "red", "--tag", "big") == f"{sweep.id} is running: tags big, red\n"
+    assert change("--untag", "big", "--tag", "red") == f"{sweep.id} is running: tags red\n"
+    assert "listed: tags red\n" in spectral("show", sweep.id, url=base_url).stdout
+    assert sweep.id in spectral("ls", "--tag", "red", url=base_url).stdout
+    assert spectral("ls", "--tag", "big", url=base_url).stdout == "There are no sweeps with the tag big.\n"
+    assert "cannot archive a sweep that is running" in spectral("change", sweep.id, "--archive", url=base_url).stderr
+    with database.write() as session:
+        sweeps.move(session, sweep.id, "cancelling")
+        sweeps.move(session, sweep.id, "cancelled")
+    assert change("--archive") == f"{sweep.id} is cancelled: tags red; archived\n"
+    assert sweep.id not in spectral("ls", url=base_url).stdout
+    assert sweep.id in spectral("ls", "--archived", url=base_url).stdout
+    assert change("--unarchive", "--untag", "red") == f"{sweep.id} is cancelled\n"
 
 
 def test_rerun_extend_and_rm(base_url: str, database: Database, running: tuple[Sweep, list[Trial]]) -> None:

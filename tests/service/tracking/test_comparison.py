@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from service.states import TrialState
-from service.store import checkpoints, outbox, projections, reopening, reports, trials
+from service.store import checkpoints, outbox, projections, reopening, reports, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial, TrialCheckpoint
 from service.tracking import plain_models, trial_images
@@ -270,6 +270,20 @@ def test_a_sweep_names_its_experiment(
     story.report(10)
     drain(controllers())
     assert client.get_experiment(story.run(story.id).info.experiment_id).name == "my study"
+
+
+def test_the_tags_of_a_sweep_are_a_tag_of_its_run_and_follow_a_change(
+    database: Database, many: Callable[..., SweepStory], controllers: Controllers
+) -> None:
+    story = many(tags=["red", "big"])
+    projector = controllers()
+    drain(projector)
+    assert story.run(story.id).data.tags["spectral.tags"] == "big, red"
+    for tags, told in ((["blue"], "blue"), ([], "")):
+        with database.write() as session:
+            sweeps.change(session, story.id, {"tags": tags})
+        drain(projector)
+        assert story.run(story.id).data.tags["spectral.tags"] == told
 
 
 @pytest.mark.parametrize("stored", [True, False])
