@@ -14,6 +14,7 @@ from service.api import (
     access,
     admission,
     after_end,
+    best_so_far,
     catalogue,
     curves,
     early_stopping,
@@ -77,6 +78,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     for module in (
         after_end,
         trials_after_end,
+        best_so_far,
         curves,
         points,
         report_files,

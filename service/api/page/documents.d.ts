@@ -48,6 +48,15 @@ export interface BestSoFar {
   ended: number;
 }
 
+export interface BestSoFarOfSweep {
+  id: string;
+  points: ([number, number])[];
+}
+
+export interface BestSoFarPage {
+  sweeps: (BestSoFarOfSweep)[];
+}
+
 export interface CheckpointView {
   step: number;
   path: string;
@@ -678,6 +687,7 @@ export interface SweepReport {
 
 export interface SweepSpec {
   name: string;
+  tags: (string)[];
   task: Adding | Copy | Digits | Mnist | Images | PtbChar | PtbWord | Text | OwnData | Ucr;
   model: ModelSpec;
   training: TrainingSpec;
@@ -700,6 +710,8 @@ export interface SweepSummary {
   id: string;
   name: string;
   owner: string;
+  tags: (string)[];
+  archived: boolean;
   task: string;
   state: "queued" | "running" | "paused" | "stopping" | "cancelling" | "succeeded" | "failed" | "stopped" | "cancelled";
   reason: string | null;
@@ -726,6 +738,8 @@ export interface SweepView {
   id: string;
   name: string;
   owner: string;
+  tags: (string)[];
+  archived: boolean;
   task: string;
   state: "queued" | "running" | "paused" | "stopping" | "cancelling" | "succeeded" | "failed" | "stopped" | "cancelled";
   reason: string | null;

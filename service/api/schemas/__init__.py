@@ -1,6 +1,7 @@
 """The documents that the API answers with. Their docstrings and descriptions are what ``/docs`` shows."""
 
 from service.api.schemas.access import AuditPage, AuditView, WhoAmI
+from service.api.schemas.best_so_far import BestSoFarOfSweep, BestSoFarPage
 from service.api.schemas.catalogue import PruningRuleView, SamplerView, TaskView
 from service.api.schemas.comparisons import ComparisonView, PointComparison, PointPage
 from service.api.schemas.data import SweepData, UnreadableData
@@ -42,6 +43,8 @@ __all__ = [
     "AttemptView",
     "AuditPage",
     "AuditView",
+    "BestSoFarOfSweep",
+    "BestSoFarPage",
     "CheckpointView",
     "ClusterView",
     "ComparisonView",

@@ -46,3 +46,13 @@ def test_a_sweep_cannot_begin_with_the_results_of_another_owner(
     search = {"sampler": "tpe", "trials": 5, "warm_start": {"sweep": theirs}}
     for token in (ada, root):
         assert call("POST", "/v1/sweeps", token, json=document | {"search": search}).status_code == 202
+
+
+def test_the_best_results_of_another_owner_are_not_shown(
+    new_token: NewToken, call: Call, document: dict[str, Any]
+) -> None:
+    ada, eve, root = new_token("ada"), new_token("eve"), new_token("root", "admin")
+    mine, theirs = (call("POST", "/v1/sweeps", token, json=document).json()["id"] for token in (eve, ada))
+    path = f"/v1/best-so-far?sweeps={theirs}&sweeps={mine}"
+    assert [one["id"] for one in call("GET", path, eve).json()["sweeps"]] == [mine]
+    assert [one["id"] for one in call("GET", path, root).json()["sweeps"]] == [theirs, mine]

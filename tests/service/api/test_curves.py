@@ -101,3 +101,30 @@ def test_a_list_has_running_sweeps_that_have_no_trials_yet(
     assert listed == {id: api.get(f"/v1/sweeps/{id}").json()["waiting_for"] for id in ids}
     assert "results" in listed[ids[1]]
     assert "results" not in listed[ids[0]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_best_so_far_of_sweeps_is_a_few_points_for_each(
+    backend: str, api: httpx.Client, database: Database, measured: Sweep, document: dict[str, Any]
+) -> None:
+    space = {"training.seed": {"low": 0, "high": 999, "grid": 1000}}
+    goal = {"metric": "val/loss", "direction": "maximize"}
+    large = api.post("/v1/sweeps", json=document | {"space": space, "objective": goal}).json()["id"]
+    empty = api.post("/v1/sweeps", json=document).json()["id"]
+    with database.write() as session:
+        row = session.get_one(Sweep, large)
+        for trial in trials.create(session, row, 0, [{"training.seed": n} for n in range(600)]):
+            trial.objective = None if trial.number < 100 else float(trial.number % 300)
+    asked = [large, "sw0123456789", empty, measured.id, large]
+    found = api.get("/v1/best-so-far", params={"sweeps": asked}).json()["sweeps"]
+    assert [one["id"] for one in found] == [large, empty, measured.id]
+    points = {one["id"]: one["points"] for one in found}
+    assert points[measured.id] == [[1, 0.5], [2, 0.2], [3, 0.2]]
+    assert points[empty] == []
+    assert 10 <= len(points[large]) <= 24
+    assert points[large][0] == [125, 124.0]
+    assert points[large][-1] == [600, 299.0]
+    values = [value for _, value in points[large]]
+    assert values == sorted(values)
+    problem(api.get("/v1/best-so-far?sweeps=x"), 422)
+    problem(api.get("/v1/best-so-far?" + "&".join(f"sweeps={empty}" for _ in range(201))), 422)
