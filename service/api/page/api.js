@@ -86,3 +86,6 @@ export function poll(seconds, look) {
   again();
   return () => { over = true; clearTimeout(timer); document.removeEventListener("visibilitychange", again); };
 }
+
+/** A key by which the service recognises a request; browsers offer randomUUID on trusted addresses alone. */
+export const randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -42,21 +42,60 @@ let show = null;
 export const tell = (title, text) => show?.({ title, text });
 
 /** Ask something in a dialog; `act` is called if the answer is yes. @param {string} title @param {string} text @param {string} yes @param {() => any} act */
-export const confirm = (title, text, yes, act) => show?.({ title, text, yes, act });
+export const confirm = (title, text, yes, act) => show?.({ title, text, yes, act, danger: true });
+
+/** @typedef {{name: string, label: string, value: string, choices?: [string, string][], inputmode?: string, help?: string}} Question a field of a dialog */
+
+/** Ask in a dialog that stays open until `act` has done what was asked, and says why it could not.
+ * @param {{title: string, text: string, yes: string, fields?: Question[], act: (answers: Record<string, string>) => Promise<any>}} question */
+export const inquire = (question) => show?.({ fields: [], ...question });
 
 /** The one dialog of the page. */
 export function Dialog() {
   const [question, setQuestion] = useState(/** @type {any} */ (null)), place = useRef(/** @type {any} */ (null));
+  const [answers, setAnswers] = useState(/** @type {Record<string, string>} */ ({})), [problem, setProblem] = useState(""), [busy, setBusy] = useState(false);
   show = setQuestion;
-  useEffect(() => { if (question) place.current?.showModal(); }, [question]);
+  useEffect(() => {
+    setAnswers(Object.fromEntries((question?.fields ?? []).map((/** @type {Question} */ field) => [field.name, field.value])));
+    setProblem("");
+    if (question) place.current?.showModal();
+  }, [question]);
   const close = () => { place.current?.close(); setQuestion(null); };
-  return html`<dialog ref=${place} onClose=${close} aria-labelledby="dialog-title">
+  const answer = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    if (!question.fields) { close(); question.act(); return; }
+    setBusy(true);
+    try {
+      await question.act(answers);
+      close();
+    } catch (error) {
+      setProblem(/** @type {Error} */ (error).message);
+    }
+    setBusy(false);
+  };
+  return html`<dialog ref=${place} onClose=${close} aria-labelledby="dialog-title"><form onSubmit=${answer}>
     <h2 id="dialog-title">${question?.title}</h2>
     <p class="pre">${question?.text}</p>
+    ${(question?.fields ?? []).map((/** @type {Question} */ field, /** @type {number} */ place) => html`<${Ask} key=${field.name} field=${field} first=${place === 0} value=${answers[field.name] ?? ""} set=${(/** @type {string} */ value) => setAnswers({ ...answers, [field.name]: value })} />`)}
+    ${problem ? html`<p class="bad" role="alert">${problem}</p>` : null}
     <div class="row end">
-      ${question?.yes ? html`<button onClick=${close} autofocus>${"Keep it as it is"}</button><button class="danger" onClick=${() => { const { act } = question; close(); act(); }}>${question.yes}</button>`
-        : html`<button onClick=${() => navigator.clipboard?.writeText(question.text)}>Copy</button><button class="primary" onClick=${close} autofocus>Close</button>`}
-    </div></dialog>`;
+      ${question?.yes ? html`<button type="button" onClick=${close} autofocus=${!question.fields?.length}>${"Keep it as it is"}</button><button class=${question.danger ? "danger" : "primary"} disabled=${busy}>${question.yes}</button>`
+        : html`<button type="button" onClick=${() => navigator.clipboard?.writeText(question.text)}>Copy</button><button type="button" class="primary" onClick=${close} autofocus>Close</button>`}
+    </div></form></dialog>`;
+}
+
+/** A field of a dialog. @param {{field: Question, value: string, first: boolean, set: (value: string) => void}} props */
+function Ask({ field, value, first, set }) {
+  const id = `ask-${field.name}`, common = { id, value, autofocus: first, "aria-describedby": field.help ? `${id}-help` : null, onInput: (/** @type {any} */ e) => set(e.target.value) };
+  return html`<div class="field"><label for=${id}>${field.label}</label>${field.choices
+    ? html`<select ...${common}>${field.choices.map(([key, name]) => html`<option key=${key} value=${key}>${name}</option>`)}</select>`
+    : html`<input type="text" autocomplete="off" spellcheck="false" inputmode=${field.inputmode ?? "text"} ...${common} />`}
+    ${field.help ? html`<p class="help" id=${`${id}-help`}>${field.help}</p>` : null}</div>`;
+}
+
+/** A button that says why it does nothing now, also to those who cannot hover over it. @param {{why: string, act: () => any, children?: any}} props */
+export function Button({ why, act, children }) {
+  return html`<button aria-disabled=${why ? "true" : null} title=${why || null} aria-description=${why || null} onClick=${() => (why ? tell(`${children}: not now`, why) : act())}>${children}</button>`;
 }
 
 /** A field for text that keeps what is being typed, whatever is drawn again meanwhile, until it is left or entered.

@@ -2,6 +2,7 @@
 // events of the sweep, so that nothing is asked for again that has not changed.
 
 import { ask, Problem, service, Unreachable } from "./api.js";
+import { Hover } from "./hover.js";
 import { SWEEP_ENDED, taskKey } from "./trials.js";
 import { Watched } from "./watched.js";
 
@@ -22,6 +23,7 @@ export class SweepStore extends Watched {
     this.refusal = "";
     this.complete = false;
     this.picks = new Picks();
+    this.hover = new Hover();
     /** @type {Map<string, Map<number, Step[]>>} Curves by metric and number of the trial. */ this.curves = new Map();
     /** @type {string[]} */ this.metrics = [];
     /** @type {string | null} The group of trials that are compared, of a sweep over data sets. */ this.group = null;

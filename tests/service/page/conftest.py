@@ -58,7 +58,10 @@ def filled_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     filled.run(database, done, range(72), reports_each=10)
     filled.close(database, done, "succeeded")
     seeds = filled.new_sweep(
-        database, name="seeds", space={"model.margin": {"values": [0.01, 0.1]}, "training.seed": {"values": [0, 1, 2]}}
+        database,
+        name="seeds",
+        tags=["baseline", "small"],
+        space={"model.margin": {"values": [0.01, 0.1]}, "training.seed": {"values": [0, 1, 2]}},
     )
     filled.run(database, seeds, range(6), reports_each=10)
     filled.close(database, seeds, "succeeded")
@@ -68,9 +71,16 @@ def filled_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     running = filled.new_sweep(database, name="running-now")
     filled.run(database, running, range(24), reports_each=10)
     filled.run(database, running, range(24, 30), until=0.4, reports_each=10, end=False)
+    repeated = filled.new_sweep(
+        database, name="repeated", repeats=3, space={"model.margin": {"values": [0.001, 0.03, 0.031]}}
+    )
+    filled.run(database, repeated, range(9), reports_each=10)
+    filled.close(database, repeated, "succeeded")
+    replay = filled.replay_of(database, done, 5)
     filled.healthy(database)
     database.close()
-    return path, {"done": done.id, "seeds": seeds.id, "cancelled": cancelled.id, "running": running.id}
+    ids = {"done": done.id, "seeds": seeds.id, "cancelled": cancelled.id, "running": running.id}
+    return path, ids | {"repeated": repeated.id, "replay": replay.id}
 
 
 @pytest.fixture

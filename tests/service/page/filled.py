@@ -110,6 +110,17 @@ def run(
                 finish(session, trial, noise, start)
 
 
+def replay_of(database: Database, sweep: Sweep, number: int) -> Sweep:
+    """Store a sweep that has trained one trial of another one again, with other numbers, and return it."""
+    with database.read() as session:
+        trial = trials.get(session, trials.id_of(sweep.id, number))
+    space = {path: {"values": [value]} for path, value in trial.params.items()}
+    row = new_sweep(database, name=f"replay of {trial.id}", space=space, replays=trial.id)
+    run(database, row, [0], reports_each=10, seed=1)
+    close(database, row, "succeeded")
+    return row
+
+
 def train(session: Any, sweep: Sweep, trial: Trial, until: float, reports_each: int, noise: random.Random) -> None:
     """Store the reports of one trial up to a share of its steps."""
     steps = int(sweep.spec["training"]["steps"])

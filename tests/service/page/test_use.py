@@ -231,9 +231,9 @@ def test_the_page_is_used_by_the_keyboard_alone(open_page: OpenPage, ids: dict[s
 
 def test_the_list_is_searched_sorted_and_filtered(open_page: OpenPage) -> None:
     page = open_page()
-    page.wait_for_selector(".count:has-text('4 sweeps')")
+    page.wait_for_selector(".count:has-text('6 sweeps')")
     page.fill("input[type=search]", "seeds digits")
-    page.wait_for_selector(".count:has-text('1 of 4 sweeps')")
+    page.wait_for_selector(".count:has-text('1 of 6 sweeps')")
     page.fill("input[type=search]", "")
     page.click(".segments button:has-text('cancelled')")
     page.wait_for_selector(".count:has-text('1 sweep')")
@@ -245,7 +245,38 @@ def test_the_list_is_searched_sorted_and_filtered(open_page: OpenPage) -> None:
     assert "3 / 8" in page.inner_text(".cluster")
     values = [float(text) for text in page.locator("tr[data-sweep] td:nth-child(5)").all_inner_texts()]
     assert values == sorted(values, reverse=True)
-    assert len(values) == 4
+    assert len(values) == 6
+    lines = page.locator("svg.sparkline")
+    lines.nth(5).wait_for()
+    assert str(lines.first.get_attribute("aria-label")).startswith("best val/accuracy so far: ")
+
+
+def test_sweeps_are_tagged_filtered_by_a_tag_and_archived(
+    open_page: OpenPage, ids: dict[str, str], database: Database
+) -> None:
+    page = open_page(allowed="422")
+    page.click("[aria-label='Filter by tag baseline']")
+    page.wait_for_selector(".count:has-text('1 sweep')")
+    page.click(f"tr[data-sweep='{ids['seeds']}'] .name a")
+    page.fill("#tags", "two, words")
+    page.locator("#tags").press("Tab")
+    page.wait_for_function("() => document.querySelector('#tags').value === 'two words'")
+    page.fill("#tags", "x" * 41)
+    page.locator("#tags").press("Tab")
+    page.wait_for_selector("p[role=alert]:has-text('tags.0')")
+    page.click("button:has-text('Archive')")
+    page.wait_for_selector(".title .chip:has-text('archived')")
+    with database.read() as session:
+        row = sweeps.get(session, ids["seeds"])
+        assert (row.archived, row.spec["tags"]) == (True, ["two", "words"])
+    page.click("nav a:has-text('Sweeps')")
+    page.click("[aria-label='Show sweeps without the tag baseline again']")
+    page.wait_for_selector(".count:has-text('5 sweeps')")
+    page.click("button:has-text('Show archived')")
+    page.click(f"tr[data-sweep='{ids['seeds']}'] button:has-text('Unarchive')")
+    page.wait_for_selector(".count:has-text('0 sweeps')")
+    page.click("button:has-text('Show archived')")
+    page.wait_for_selector(".count:has-text('6 sweeps')")
 
 
 def test_trials_that_learn_other_data_are_not_ranked_as_one(open_page: OpenPage, database: Database) -> None:

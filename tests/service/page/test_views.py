@@ -28,6 +28,8 @@ VIEWS = {
     "document": ("#/sweeps/{done}/document", "pre"),
     "trial": ("#/trials/{done}-0005", ".canvas[data-ready=yes] >> nth=3"),
     "failed trial": ("#/trials/{done}-0017", ".attempts li"),
+    "points": ("#/sweeps/{repeated}/trials", ".verdicts, .note"),
+    "replay": ("#/trials/{replay}-0000", "[aria-label='Metrics that differ']"),
     "compare": ("#/compare?trials={done}-0001,{seeds}-0002,{done}-0003", ".canvas[data-ready=yes]"),
     "new": ("#/new", ".verdict.good"),
     "clone": ("#/new?from={done}", ".verdict.good"),
@@ -48,7 +50,7 @@ def findings(page: Page) -> list[str]:
 
 def allowed_in(view: str) -> str:
     """Return the message that a browser itself writes to the console for an answer that the view expects."""
-    return "404 (Not Found)" if view in ("trial", "failed trial", "missing") else ""
+    return "404 (Not Found)" if view in ("trial", "failed trial", "replay", "missing") else ""
 
 
 @pytest.mark.parametrize("view", VIEWS)

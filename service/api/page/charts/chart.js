@@ -3,6 +3,7 @@
 import { echarts, html, useEffect, useRef, useState } from "../lib.js";
 import { csv, save } from "../format.js";
 import { onScheme } from "../colours.js";
+import { hovered, placesOf } from "../hover.js";
 
 /** The colours of text and lines that the style sheet defines. */
 export function inks() {
@@ -50,12 +51,13 @@ function inTurn() {
  * @param {() => {heads: string[], rows: any[][]}} props.table the numbers of the chart
  * @param {(event: any) => void} [props.onClick]
  * @param {(event: any) => void} [props.onBrush] called when ranges of parallel axes have been chosen
+ * @param {import("../hover.js").Hover} [props.hover] the trials that the pointer is on, in this chart or elsewhere
  * @param {string} [props.size] a class for the height
  * @param {string} [props.empty] what is said in place of the chart
  * @param {any} [props.children] controls above the chart
  * @param {string} props.title
  */
-export function Chart({ option, label, file, table, onClick, onBrush, size = "", empty, children, title }) {
+export function Chart({ option, label, file, table, onClick, onBrush, hover, size = "", empty, children, title }) {
   const frame = useRef(/** @type {any} */ (null)), chart = useRef(/** @type {import("../lib.js").EChart | null} */ (null));
   const latest = useRef({ option, onClick, onBrush, shape: "" });
   const [ready, setReady] = useState(false), [, recolour] = useState(0);
@@ -69,6 +71,8 @@ export function Chart({ option, label, file, table, onClick, onBrush, size = "",
       const made = library.init(frame.current, null, { renderer: "canvas" });
       chart.current = made;
       made.on("click", (event) => latest.current.onClick?.(event));
+      made.on("mouseover", (event) => hover?.set(hovered(event, latest.current.option), made));
+      made.on("mouseout", () => hover?.set([], made));
       made.on("axisareaselected", (event) => latest.current.onBrush?.({ event, chart: made }));
       watcher.observe(frame.current);
       setReady(true);
@@ -86,6 +90,16 @@ export function Chart({ option, label, file, table, onClick, onBrush, size = "",
     latest.current.shape = shape;
     chart.current.setOption(whole(option), same ? { replaceMerge: ["series"], lazyUpdate: true } : { notMerge: true });
   });
+
+  // nothing is laid out or drawn anew: what is there is only put into the state of an item below the pointer
+  useEffect(() => hover?.listen((numbers, from) => {
+    const own = chart.current;
+    if (!own || from === own || !latest.current.option) return;
+    const places = placesOf(latest.current.option, numbers);
+    own.dispatchAction({ type: "downplay" });
+    if (places.length) own.dispatchAction({ type: "highlight", batch: places });
+    frame.current.dataset.hovered = places.length ? numbers.join() : "";
+  }), [hover]);
 
   const picture = async (/** @type {string} */ kind) => {
     if (kind === "csv") { const { heads, rows } = table(); return save(`${file}.csv`, new Blob([csv(heads, rows)], { type: "text/csv" })); }

@@ -7,7 +7,7 @@ import { byRank, hasRepeats, pointKey, spread } from "../trials.js";
 import { useWatched } from "../watched.js";
 import { axis, Chart, inks } from "./chart.js";
 
-/** @typedef {{name: string, number: number | null, points: [number, number][], colour: string, dash: string, low?: [number, number][], high?: [number, number][]}} Line */
+/** @typedef {{name: string, number: number | null, points: [number, number][], colour: string, dash: string, trials?: number[], low?: [number, number][], high?: [number, number][]}} Line */
 
 /** @param {{store: import("../sweep_store.js").SweepStore, size?: string}} props */
 export function Curves({ store, size }) {
@@ -25,7 +25,7 @@ export function Curves({ store, size }) {
   const lines = together ? groupedLines(store, metric, wanted) : ownLines(store, metric, shown);
   const { option, left } = draw(lines, { metric, logX, logY, smooth, picked: store.picks.numbers });
   const metrics = store.metrics.length ? store.metrics : [metric];
-  return html`<${Chart} title="Learning curves" size=${size} option=${option} file=${`${store.id}-${metric.replace("/", "-")}`}
+  return html`<${Chart} hover=${store.hover} title="Learning curves" size=${size} option=${option} file=${`${store.id}-${metric.replace("/", "-")}`}
     label=${`${metric} over the steps, ${lines.length} curves: ${lines.slice(0, 5).map((l) => l.name).join("; ")}`}
     empty=${store.rows.length ? "No trial has reported this metric yet." : "No trial has begun yet."}
     onClick=${(/** @type {any} */ event) => { const number = lines[event.seriesIndex]?.number; if (number !== null && number !== undefined) store.picks.toggle(number); }}
@@ -70,7 +70,7 @@ function groupedLines(store, metric, numbers) {
   return [...groups.values()].map((trials, place) => {
     const curves = trials.map((/** @type {any} */ t) => store.curves.get(metric)?.get(t.number) ?? []);
     const { "training.seed": _, ...params } = trials[0].params;
-    return { name: `${point(params)} (${trials.length} seeds)`, number: null, colour: colour(place), dash: dash(place), ...meanOf(curves) };
+    return { name: `${point(params)} (${trials.length} seeds)`, number: null, trials: trials.map((/** @type {any} */ t) => t.number), colour: colour(place), dash: dash(place), ...meanOf(curves) };
   }).filter((line) => line.points.length);
 }
 
@@ -116,7 +116,7 @@ export function draw(lines, { metric, logX, logY, smooth, picked = [], xName = "
   });
   const ink = inks(), many = lines.length > 40;
   const main = lines.map((line) => ({
-    type: "line", name: line.name, showSymbol: line.points.length === 1, symbolSize: 6, data: kept(smoothed(line.points, smooth)),
+    type: "line", name: line.name, trials: line.trials ?? (line.number === null ? [] : [line.number]), showSymbol: line.points.length === 1, symbolSize: 6, data: kept(smoothed(line.points, smooth)),
     triggerLineEvent: true, sampling: "lttb", z: line.number !== null && picked.includes(line.number) ? 5 : 2, emphasis: { focus: many ? "none" : "series", lineStyle: { width: 3 } },
     lineStyle: { width: line.number !== null && picked.includes(line.number) ? 2.8 : 1.6, color: line.colour, type: line.dash, opacity: many && !picked.includes(/** @type {number} */ (line.number)) ? 0.55 : 1 },
     itemStyle: { color: line.colour },

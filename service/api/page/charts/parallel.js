@@ -28,7 +28,7 @@ export function Parallel({ store }) {
     store.picks.clear();
     if (chosen.length && made && chosen.length < made.lines.length) store.picks.set(chosen.slice(0, 50).map((/** @type {number} */ i) => made.lines[i].number));
   };
-  return html`<${Chart} title="Parallel coordinates" size="tall" option=${option} file=${`${store.id}-parallel`} onBrush=${brush}
+  return html`<${Chart} hover=${store.hover} title="Parallel coordinates" size="tall" option=${option} file=${`${store.id}-parallel`} onBrush=${brush}
     label=${`${made?.lines.length ?? 0} trials over ${made?.axes.map((one) => one.name).join(", ") ?? ""} and ${metric}`} empty="No trial has a result yet."
     onClick=${(/** @type {any} */ event) => { const trial = event.data?.trial; if (trial) store.picks.toggle(trial.number); }}
     table=${() => ({ heads: ["trial", ...made?.axes.map((one) => one.path) ?? [], metric], rows: made?.lines.map((t) => [t.number, ...made.axes.map((one) => t.params[one.path]), t.objective]) ?? [] })}>

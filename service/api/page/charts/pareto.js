@@ -15,7 +15,7 @@ export function TradeOff({ store }) {
   const [axes, setAxes] = useState([0, 1]);
   const choose = (/** @type {number} */ which) => (/** @type {any} */ e) => setAxes(which ? [axes[0], Number(e.target.value)] : [Number(e.target.value), axes[1]]);
   const options = (/** @type {number} */ other) => (found?.metrics ?? []).map((/** @type {string} */ metric, /** @type {number} */ i) => (i === other ? null : html`<option key=${metric} value=${String(i)}>${metric}</option>`));
-  return html`<${Chart} title="Trade-off" size="tall" option=${found ? draw(store, found, axes) : null} file=${`${store.id}-trade-off`}
+  return html`<${Chart} hover=${store.hover} title="Trade-off" size="tall" option=${found ? draw(store, found, axes) : null} file=${`${store.id}-trade-off`}
     label=${found ? `${found.front.length} trials that no other beats in all of ${found.metrics.join(", ")}` : "Trade-off"} empty=${problem || "No trial has a value of every objective yet."}
     onClick=${(/** @type {any} */ event) => { if (event.data?.own) store.picks.toggle(event.data.own.number); }}
     table=${() => ({ heads: ["trial", "on the front", ...found.metrics], rows: [...found.front.map((/** @type {any} */ t) => [t.number, "yes", ...t.values]), ...found.others.map((/** @type {any} */ t) => [t.number, "no", ...t.values])] })}>

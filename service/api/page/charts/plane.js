@@ -36,7 +36,7 @@ export function Plane({ store, size }) {
   const pick = (/** @type {string} */ which) => (/** @type {any} */ e) => setAxes(which === "x" ? [e.target.value, yPath] : [xPath, e.target.value]);
   const options = (/** @type {string} */ other) => swept.filter((path) => path !== other).map((path) => html`<option key=${path} value=${path}>${leaf(path)}</option>`);
   const title = `${yPath ? `${leaf(yPath)} × ` : ""}${leaf(xPath ?? "")}`;
-  return html`<${Chart} title=${title} size=${size} option=${made?.option ?? null} file=${`${store.id}-plane`}
+  return html`<${Chart} hover=${store.hover} title=${title} size=${size} option=${made?.option ?? null} file=${`${store.id}-plane`}
     label=${`${shown} ${metric} by ${title}. ${made?.label ?? ""}`} onClick=${(/** @type {any} */ event) => made?.pick(event)}
     empty="No trial has a result yet." table=${() => made?.table() ?? { heads: [], rows: [] }}>
     <label>y <select value=${yPath} onChange=${pick("y")}>${options(xPath)}</select></label>

@@ -25,7 +25,7 @@ export function BestSoFar({ store }) {
     const x = over === "trials" ? place + 1 : over === "time" ? (Date.parse(/** @type {string} */ (trial.ended_at)) - start) / 1000 : hours.get(trial.number);
     return { trial, x, best };
   }).filter((p) => p.x !== undefined);
-  return html`<${Chart} title="Best so far" size="tall" option=${points.some((p) => p.best !== null) ? drawBest(store, points, over, metric, direction, found?.device) : null} file=${`${store.id}-best-so-far`}
+  return html`<${Chart} hover=${store.hover} title="Best so far" size="tall" option=${points.some((p) => p.best !== null) ? drawBest(store, points, over, metric, direction, found?.device) : null} file=${`${store.id}-best-so-far`}
     label=${`The best ${metric} so far over ${over}; now ${best === null ? "none" : short(best)} after ${points.length} trials`} empty="No trial has ended with a result yet."
     onClick=${(/** @type {any} */ event) => { const trial = event.data?.trial; if (trial) store.picks.toggle(trial.number); }}
     table=${() => ({ heads: ["trial", over, metric, "best"], rows: points.map((p) => [p.trial.number, p.x, p.trial.objective, p.best]) })}>
@@ -59,7 +59,7 @@ export function Timeline({ store }) {
   useEffect(() => { echarts().then((found) => setLibrary(() => found)); }, []);
   const sweep = /** @type {any} */ (store.sweep);
   const { bars, lanes } = useMemo(() => laned(store.rows), [versions]);
-  return html`<${Chart} title="Timeline" size="tall" option=${library && bars.length ? drawTimeline(store, bars, lanes, library, sweep) : null} file=${`${store.id}-timeline`}
+  return html`<${Chart} hover=${store.hover} title="Timeline" size="tall" option=${library && bars.length ? drawTimeline(store, bars, lanes, library, sweep) : null} file=${`${store.id}-timeline`}
     label=${`When ${bars.length} trials ran, in ${lanes} rows`} empty="No trial has begun yet."
     onClick=${(/** @type {any} */ event) => { const trial = event.data?.trial; if (trial) store.picks.toggle(trial.number); }}
     table=${() => ({ heads: ["trial", "pack", "state", "started", "ended"], rows: bars.map((b) => [b.trial.number, b.trial.pack_id, b.trial.state, b.trial.started_at, b.trial.ended_at]) })}>
@@ -99,7 +99,7 @@ function drawTimeline(store, bars, lanes, library, sweep) {
         const height = Math.max(1, Math.min(22, api.size([0, 1])[1] * 0.8)), trial = bars[params.dataIndex].trial, area = params.coordSys;
         const shape = library.graphic.clipRectByRect({ x, y: y - height / 2, width: Math.max(2, end[0] - x), height }, { x: area.x, y: area.y, width: area.width, height: area.height });
         const chosen = store.picks.has(trial.number);
-        return shape && { type: "rect", shape: { ...shape, r: height > 6 ? 3 : 0 }, style: { fill: colours[trial.state], stroke: chosen ? PICKED : ink.card, lineWidth: chosen ? 3 : 0.5 } };
+        return shape && { type: "rect", shape: { ...shape, r: height > 6 ? 3 : 0 }, style: { fill: colours[trial.state], stroke: chosen ? PICKED : ink.card, lineWidth: chosen ? 3 : 0.5 }, emphasis: { style: { fill: colours[trial.state], stroke: ink.text, lineWidth: 2 } } };
       },
     }],
   };

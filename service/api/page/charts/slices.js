@@ -20,7 +20,7 @@ export function Slices({ store }) {
   }, [versions]);
   const placed = shares(made.results.map((t) => Number(t.objective)), direction, "linear");
   return html`<div class="tiles">
-    ${made.axes.slice(0, MOST).map((one) => html`<${Chart} key=${one.path} title=${leaf(one.path)} size="short" file=${`${store.id}-slice-${leaf(one.path)}`}
+    ${made.axes.slice(0, MOST).map((one) => html`<${Chart} key=${one.path} hover=${store.hover} title=${leaf(one.path)} size="short" file=${`${store.id}-slice-${leaf(one.path)}`}
       label=${`${metric} over ${one.name}`} option=${draw(store, made.results, one, metric, placed)}
       onClick=${(/** @type {any} */ event) => store.picks.toggle(event.data.trial.number)}
       table=${() => ({ heads: ["trial", one.path, metric], rows: made.results.map((t) => [t.number, t.params[one.path], t.objective]) })} />`)}

@@ -1,7 +1,7 @@
 // A new sweep: the document beside a form of it, checked by the service as one types.
 
 import { html, useEffect, useMemo, useRef, useState } from "../lib.js";
-import { ask, Problem, service } from "../api.js";
+import { ask, Problem, randomKey, service } from "../api.js";
 import { bytes, counted, duration, short } from "../format.js";
 import { Warnings } from "../pieces.js";
 import { changed, Fields, whole } from "./schema_form.js";
@@ -172,9 +172,6 @@ export function without(value, schema, all) {
 
 /** @param {any} space */
 const dimensions = (space) => Object.fromEntries(Object.entries(space).map(([path, own]) => [path, Array.isArray(own) ? own : Object.fromEntries(Object.entries(/** @type {any} */ (own)).filter(([name, v]) => v !== null && v !== false && !(name === "log" && !v)))]));
-
-/** A key by which the service recognises a request; browsers offer randomUUID on trusted addresses alone. */
-const randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** @param {any} document */
 function write(document) {

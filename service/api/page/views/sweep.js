@@ -11,12 +11,14 @@ import { Plane } from "../charts/plane.js";
 import { Slices } from "../charts/slices.js";
 import { colour } from "../colours.js";
 import { age, bytes, counted, duration, point, short, when } from "../format.js";
-import { Code, confirm, Draft, Nothing, ProgressBar, State, Warnings } from "../pieces.js";
+import { Code, confirm, Draft, inquire, Nothing, ProgressBar, State, Warnings } from "../pieces.js";
 import { SweepStore } from "../sweep_store.js";
 import { byRank, hasResult, taskKey } from "../trials.js";
 import { useWatched } from "../watched.js";
 import { SweepDataView } from "./data.js";
+import { EXTENDABLE, extend } from "./extend_sweep.js";
 import { typed } from "./schema_form.js";
+import { archive, TagsField } from "./tags.js";
 import { TrialsTable } from "./trials_table.js";
 
 export const TABS = [["overview", "Overview"], ["trials", "Trials"], ["plane", "Plane"], ["curves", "Curves"], ["parallel", "Parallel"], ["slices", "Slices"],
@@ -75,15 +77,19 @@ function View({ store, tab }) {
 /** @type {Record<string, string[]>} */
 const VERBS = { pause: ["queued", "running"], resume: ["paused"], stop: ["queued", "running", "paused"], cancel: ["queued", "running", "paused", "stopping"] };
 
+const RERUN = new Set(["running", "paused", "succeeded", "failed", "stopped", "cancelled"]);
+
 /** @param {{store: SweepStore}} props */
 function Header({ store }) {
   const sweep = /** @type {import("../documents").SweepView} */ (store.sweep), { metric, direction } = sweep.objective;
   const [failure, setFailure] = useState("");
   const act = (/** @type {string} */ verb) => store.act(verb).then(() => setFailure(""), (error) => setFailure(error.message));
   const remove = () => ask(`/v1/sweeps/${sweep.id}`, { method: "DELETE" }).then(() => { service.say(`${sweep.name} was deleted.`); location.hash = "#/sweeps"; }, (error) => setFailure(error.message));
+  const file = () => archive(sweep).then((found) => { store.sweep = found; setFailure(""); store.changed(); }, (error) => setFailure(error.message));
   const ask_ = {
     cancel: () => confirm(`Cancel ${sweep.name}?`, `All of its ${counted(sweep.trials.running + sweep.trials.waiting, "open trial")} end now, without a new checkpoint. This cannot be undone. To let running trials finish, use Stop.`, "Cancel the sweep", () => act("cancel")),
     stop: () => confirm(`Stop ${sweep.name}?`, `Running trials finish; the ${counted(sweep.trials.waiting, "waiting trial")} never start. This cannot be undone.`, "Stop the sweep", () => act("stop")),
+    rerun: () => inquire({ title: `Rerun the ${counted(sweep.trials.failed, "failed trial")} of ${sweep.name}?`, yes: "Rerun them", text: `Each goes on from its newest checkpoint, if it has one, with all of its retries.${store.ended ? " The sweep is running again until they end." : ""}`, act: () => store.act("rerun") }),
     remove: () => confirm(`Delete ${sweep.name}?`, `The sweep ${sweep.id}, its ${counted(sweep.trials.total, "trial")}, ${bytes(sweep.checkpoint_bytes)} of checkpoints and its runs in MLflow are removed. Models in the registry stay. This cannot be undone.`, "Delete the sweep", remove),
   };
   const verbs = Object.entries(VERBS).filter(([, states]) => states.includes(sweep.state)).map(([verb]) => html`<button key=${verb} class=${verb === "cancel" ? "danger" : ""}
@@ -91,12 +97,15 @@ function Header({ store }) {
   const groups = store.groups.length;
   return html`<header class="sweep-head">
     <div class="title"><h1>${sweep.name}</h1><${State} name=${sweep.state} />
+      ${sweep.archived ? html`<span class="chip">archived</span>` : null}
       ${sweep.trials.failed ? html`<span class="chip bad">${counted(sweep.trials.failed, "failed trial")}</span>` : null}
       <div class="actions">${verbs}
-        ${store.ended && sweep.trials.failed ? html`<button onClick=${() => act("rerun")}>Rerun failed</button>` : null}
+        ${RERUN.has(sweep.state) && sweep.trials.failed ? html`<button onClick=${ask_.rerun}>Rerun failed</button>` : null}
+        ${EXTENDABLE.has(sweep.state) && store.complete ? html`<button onClick=${() => extend(store)}>Extend</button>` : null}
         <a class="button" href=${`#/new?from=${sweep.id}`}>Clone</a>
         <a class="button" href=${`/v1/sweeps/${sweep.id}/report.html`} target="_blank">Report ↗</a>
         ${sweep.mlflow_url ? html`<a class="button" href=${sweep.mlflow_url} target="_blank" rel="noreferrer">MLflow ↗</a>` : null}
+        ${store.ended ? html`<button title=${sweep.archived ? "List it again" : "Leave it out of the list of sweeps; it keeps everything"} onClick=${file}>${sweep.archived ? "Unarchive" : "Archive"}</button>` : null}
         ${store.ended ? html`<button class="danger" onClick=${ask_.remove}>Delete</button>` : null}</div></div>
     <dl class="facts">
       <div><dt>Progress</dt><dd><${ProgressBar} progress=${sweep.progress} planned=${sweep.planned_steps} state=${sweep.state} /></dd></div>
@@ -107,6 +116,7 @@ function Header({ store }) {
       <div><dt>Task</dt><dd>${sweep.task}</dd></div>
       <div><dt>Submitted</dt><dd title=${when(sweep.created_at)}>${age(sweep.created_at)}${sweep.owner === "local" ? "" : ` by ${sweep.owner}`}</dd></div>
       ${store.ended ? null : html`<${Priority} store=${store} failed=${setFailure} />`}
+      <${TagsField} store=${store} failed=${setFailure} />
       <div><dt>Id</dt><dd><code>${sweep.id}</code></dd></div>
     </dl>
     ${sweep.waiting_for ? html`<p class="quiet">${sweep.queue_position ? `Place ${sweep.queue_position} in the queue. ` : ""}Waiting trials: ${sweep.waiting_for}.</p>` : null}

@@ -10,7 +10,9 @@ import { age, duration, leaf, short, when } from "../format.js";
 import { Code, confirm, Nothing, State } from "../pieces.js";
 import { TRIAL_ENDED } from "../trials.js";
 import { useWatched } from "../watched.js";
+import { Likeness } from "./likeness.js";
 import { storeOf } from "./sweep.js";
+import { TrialActions } from "./trial_actions.js";
 
 /** @typedef {import("../documents").MetricsPoint} Point */
 
@@ -83,6 +85,7 @@ function Whole({ store, trial }) {
     .then((/** @type {any} */ found) => { store.trials.set(found.number, found); setFailure(""); store.changed(); if (verb === "rerun") store.read(); }, (error) => setFailure(error.message));
   const ended = TRIAL_ENDED.has(trial.state), name = `trial ${trial.number} of ${sweep.name}`;
   const spec = useMemo(() => resolved(sweep.spec, trial.params), [sweep.spec, trial.params]);
+  const steps = spec.training?.steps ? spec.training.steps + trial.added_steps : null;
   const rows = store.rows, at = rows.findIndex((t) => t.number === trial.number);
   return html`<header class="sweep-head"><div class="title">
       <h1><a href=${`#/sweeps/${sweep.id}`}>${sweep.name}</a> <span class="quiet">/</span> trial ${trial.number}</h1><${State} name=${trial.state} wanted=${trial.wanted} />
@@ -91,18 +94,19 @@ function Whole({ store, trial }) {
         ${at < rows.length - 1 ? html`<a class="button" href=${`#/trials/${rows[at + 1].id}`} title="Next trial">#${rows[at + 1].number} →</a>` : null}
         ${!ended ? html`<button onClick=${() => confirm(`Stop ${name}?`, "It ends now, and counts as pruned. Its checkpoints stay.", "Stop the trial", () => act("stop"))}>Stop</button>
           <button class="danger" onClick=${() => confirm(`Cancel ${name}?`, "It ends now, and its result does not count. This cannot be undone.", "Cancel the trial", () => act("cancel"))}>Cancel</button>` : null}
-        ${trial.state === "failed" ? html`<button onClick=${() => act("rerun")}>Rerun</button>` : null}
+        <${TrialActions} store=${store} trial=${trial} steps=${steps} />
         <a class="button" href=${`#/new?from=${sweep.id}&trial=${trial.number}`}>Clone with these values</a>
         ${model.found ? html`<a class="button" href=${model.found.mlflow_url} target="_blank" rel="noreferrer">MLflow run ↗</a>` : null}</div></div>
     <dl class="facts">
       <div><dt>${sweep.objective.metric}, best</dt><dd><b>${trial.objective === null ? "none yet" : short(trial.objective)}</b>${trial.best_step === null ? "" : html` <span class="quiet">at step ${short(trial.best_step)}</span>`}</dd></div>
-      <div><dt>Step</dt><dd>${short(trial.step)}${spec.training?.steps ? ` of ${short(spec.training.steps)}` : ""}</dd></div>
+      <div><dt>Step</dt><dd>${short(trial.step)}${steps ? ` of ${short(steps)}` : ""}</dd></div>
       ${Object.entries(trial.params).map(([path, value]) => html`<div key=${path}><dt title=${path}>${leaf(path)}</dt><dd>${short(value)}</dd></div>`)}
       <div><dt>${ended ? "Took" : "Running for"}</dt><dd>${trial.started_at ? duration(((trial.ended_at ? Date.parse(trial.ended_at) : Date.now()) - Date.parse(trial.started_at)) / 1000) : "not started"}</dd></div>
       <div><dt>Id</dt><dd><code>${trial.id}</code></dd></div></dl>
     ${trial.reason ? html`<p class=${trial.state === "failed" ? "bad" : "quiet"}>${trial.reason}</p>` : null}
     ${trial.waiting_for ? html`<p class="quiet">It waits: ${trial.waiting_for}.</p>` : null}
     ${failure ? html`<p class="bad" role="alert">${failure}</p>` : null}</header>
+  ${sweep.spec.replays ? html`<${Likeness} trial=${trial} original=${sweep.spec.replays} />` : null}
   <${Metrics} points=${points} trial=${trial} />
   <div class="pair"><${SingularValues} points=${points ?? []} id=${trial.id} band=${bandOf(spec)} /><${GradientFlow} points=${points ?? []} id=${trial.id} length=${null} /></div>
   <div class="pair even">

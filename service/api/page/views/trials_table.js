@@ -3,13 +3,14 @@
 import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib.js";
 import { colour } from "../colours.js";
 import { aligned, counted, duration, leaf, point, pointed, short } from "../format.js";
+import { PointComparisons, pointColumns, pointRows, usePoints } from "./points.js";
 import { pieceOf } from "./trial_links.js";
 import { Reason, State } from "../pieces.js";
 import { byRank, hasRepeats, hasResult, paths, pointKey, spread } from "../trials.js";
 import { useWatched } from "../watched.js";
 
 /** @typedef {import("../documents").TrialView} TrialView */
-/** @typedef {{key: string, trial: TrialView, members: TrialView[], rank: number | null, mean: number | null, sd: number | null}} Row */
+/** @typedef {{key: string, trial: TrialView, members: TrialView[], rank: number | null, mean: number | null, sd: number | null, point?: import("../documents").PointView}} Row */
 /** @typedef {{key: string, name: string, title: string, number: boolean, value: (row: Row) => any, cell: (row: Row) => any, text?: (row: Row) => string, width?: number}} Column */
 
 const HEIGHT = 34, BEYOND = 8;
@@ -20,8 +21,9 @@ export function TrialsTable({ store, tall }) {
   const version = useWatched(store, store.picks);
   const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
   const [sort, setSort] = useState({ key: "rank", up: true }), [text, setText] = useState(""), [states, setStates] = useState(/** @type {string[]} */ ([])), [together, setTogether] = useState(() => Number(sweep.spec.repeats ?? 1) > 1);
-  const all = useMemo(() => rowsOf(store, together), [version, together]);
-  const columns = useMemo(() => columnsOf(store, all, together), [all]);
+  const repeated = Number(sweep.spec.repeats ?? 1) > 1, found = usePoints(store, repeated && together), points = repeated && together ? found?.points ?? [] : null;
+  const all = useMemo(() => (points ? pointRows(store, points) : rowsOf(store, together)), [version, together, found]);
+  const columns = useMemo(() => columnsOf(store, all, together, found?.statistic ?? "mean"), [all]);
   const shown = useMemo(() => arranged(all, columns, sort, text, states), [all, columns, sort, text, states]);
   const counts = useMemo(() => tallied(store.compared), [version]);
   const total = sweep.trials.total;
@@ -32,11 +34,12 @@ export function TrialsTable({ store, tall }) {
         <input type="search" placeholder="reflectors 16, lr 0.01" aria-label="Filter trials by text" value=${text} onInput=${(/** @type {any} */ e) => setText(e.target.value)} />
         <div class="segments" role="group" aria-label="Filter trials by state">${STATES.filter((state) => counts[state]).map((state) => html`
           <button key=${state} aria-pressed=${states.includes(state)} onClick=${() => byState(state)}><${State} name=${state} /> ${counts[state]}</button>`)}</div>
-        ${hasRepeats(sweep) ? html`<label><input type="checkbox" checked=${together} onChange=${(/** @type {any} */ e) => setTogether(e.target.checked)} /> mean over seeds</label>` : null}
+        ${hasRepeats(sweep) ? html`<label><input type="checkbox" checked=${together} onChange=${(/** @type {any} */ e) => setTogether(e.target.checked)} /> ${repeated ? "points" : "mean over seeds"}</label>` : null}
       </div>
-      <span class="quiet count" role="status">${together ? `${shown.length} points of ${counted(all.length, "point")}` : `${shown.length} of ${counted(total, "trial")}`}${store.rows.length < total && !store.ended ? `, ${total - store.rows.length} not created yet` : ""}${store.complete ? "" : ", reading …"}</span>
+      <span class="quiet count" role="status">${together ? `${shown.length} points of ${counted(all.length, "point")}` : `${shown.length} of ${counted(total, "trial")}`}${store.rows.length < total && !store.ended ? `, ${total - store.rows.length} not created yet` : ""}${store.complete && (!points || found) ? "" : ", reading …"}${points && found?.more ? ", and more" : ""}</span>
       <div class="downloads"><a class="button plain" href=${`/v1/sweeps/${store.id}/trials.csv`} download>CSV</a></div>
     </div>
+    ${points && found ? html`<${PointComparisons} store=${store} points=${points} />` : null}
     <${Grid} store=${store} rows=${shown} columns=${columns} sort=${sort} setSort=${setSort} tall=${tall} together=${together} version=${version} />
   </section>`;
 }
@@ -65,23 +68,26 @@ function rowsOf(store, together) {
   return rows;
 }
 
-/** @param {import("../sweep_store.js").SweepStore} store @param {Row[]} rows @param {boolean} together @returns {Column[]} */
-function columnsOf(store, rows, together) {
+/** @param {import("../sweep_store.js").SweepStore} store @param {Row[]} rows @param {boolean} together @param {string} statistic @returns {Column[]} */
+function columnsOf(store, rows, together, statistic) {
   const sweep = /** @type {any} */ (store.sweep), { metric } = sweep.objective;
   const write = aligned(rows.filter((row) => row.mean !== null).map((row) => Number(row.mean)));
   const swept = paths(sweep, rows.map((row) => row.trial)).filter((path) => !(together && path === "training.seed"));
-  /** @type {Column[]} */ const columns = [
-    { key: "rank", name: "rank", title: "Place in the order of the objective", number: true, value: (row) => row.rank ?? Infinity, cell: (row) => row.rank ?? "" },
+  /** @type {Column} */ const rank = { key: "rank", name: "rank", title: "Place in the order of the objective", number: true, value: (row) => row.rank ?? Infinity, cell: (row) => row.rank ?? "" };
+  const fields = swept.map((path) => {
+    const numbers = rows.map((row) => row.trial.params[path]).filter((v) => typeof v === "number");
+    const number = numbers.length > 0, same = pointed(numbers);
+    return { key: path, name: leaf(path), title: path, number, value: (/** @type {Row} */ row) => row.trial.params[path],
+      cell: (/** @type {Row} */ row) => { const value = row.trial.params[path]; return typeof value === "number" ? same(value) : short(value); } };
+  });
+  const own = rows[0]?.point ? pointColumns(rows, metric, statistic) : null;
+  /** @type {Column[]} */ const columns = own ? [rank, ...own.before, ...fields, ...own.after] : [
+    rank,
     { key: "number", name: "trial", title: "The trial's number", number: true, value: (row) => row.trial.number, text: (row) => String(row.trial.number), cell: (row) => pieceOf(row.trial, together ? row.members.length : 1) },
     { key: "state", name: "state", title: "The trial's state", number: false, value: (row) => STATES.indexOf(row.trial.state), text: (row) => `${row.trial.state}    `, cell: (row) => html`<${State} name=${row.trial.state} wanted=${row.trial.wanted} />` },
     { key: "objective", name: together ? `${metric} (mean)` : metric, title: `The best ${metric}`, number: true, value: (row) => row.mean, cell: (row) => (row.mean === null ? "" : write(row.mean)) },
     ...together ? [{ key: "sd", name: "± sd", title: "Standard deviation over the seeds", number: true, value: (/** @type {Row} */ row) => row.sd, cell: (/** @type {Row} */ row) => (row.sd === null ? "" : write(row.sd)) }] : [],
-    ...swept.map((path) => {
-      const numbers = rows.map((row) => row.trial.params[path]).filter((v) => typeof v === "number");
-      const number = numbers.length > 0, same = pointed(numbers);
-      return { key: path, name: leaf(path), title: path, number, value: (/** @type {Row} */ row) => row.trial.params[path],
-        cell: (/** @type {Row} */ row) => { const value = row.trial.params[path]; return typeof value === "number" ? same(value) : short(value); } };
-    }),
+    ...fields,
     { key: "step", name: "step", title: "The highest step that was reported", number: true, value: (row) => row.trial.step, cell: (row) => short(row.trial.step) },
     { key: "time", name: "time", title: "From its start to its end", number: true, value: seconds, cell: (row) => duration(seconds(row) ?? NaN), width: 9 },
     { key: "reason", name: "reason", title: "Why it ended, failed or waits", number: false, value: (row) => row.trial.reason ?? row.trial.waiting_for ?? "", width: 20,
@@ -169,14 +175,22 @@ function Grid({ store, rows, columns, sort, setSort, tall }) {
       event.preventDefault();
       const next = Math.max(0, Math.min(rows.length - 1, active + moves[event.key]));
       setActive(next);
+      point(rows[next]);
       const top = next * HEIGHT, { scrollTop, clientHeight } = frame.current;
       if (top < scrollTop) frame.current.scrollTop = top;
       else if (top + 2 * HEIGHT > scrollTop + clientHeight) frame.current.scrollTop = top + 2 * HEIGHT - clientHeight;
     } else if (event.key === " " && rows[active]) { event.preventDefault(); pick(rows[active]); }
     else if (event.key === "Enter" && rows[active]) location.hash = `#/trials/${rows[active].trial.id}`;
   };
+  // the trials that the pointer or the arrow keys are on stand out in the charts, and those of the charts here
+  const point = (/** @type {Row | undefined} */ row) => store.hover.set(row ? row.members.map((t) => t.number) : [], frame);
+  const over = (/** @type {Event} */ event) => { const line = /** @type {Element} */ (event.target).closest("tr[data-number]"); point(line ? rows[Number(line.getAttribute("aria-rowindex")) - 2] : undefined); };
+  useEffect(() => store.hover.listen((numbers, from) => {
+    for (const line of frame.current?.querySelectorAll("tr[data-number]") ?? []) line.classList.toggle("hovered", from !== frame && rows[Number(line.getAttribute("aria-rowindex")) - 2]?.members.some((t) => numbers.includes(t.number)));
+  }), [store, rows]);
+  useEffect(() => () => store.hover.set([], frame), [store]);
   const every = rows.length > 0 && rows.slice(0, 50).every(picked);
-  return html`<div class=${`table-frame ${tall ? "tall" : ""}`} ref=${frame} onScroll=${look} tabindex="0" onKeyDown=${onKey} role="group" aria-label="Trials; arrow keys move, space picks, enter opens">
+  return html`<div class=${`table-frame ${tall ? "tall" : ""}`} ref=${frame} onScroll=${look} tabindex="0" onKeyDown=${onKey} onMouseOver=${over} onMouseLeave=${() => point(undefined)} onFocusOut=${() => point(undefined)} role="group" aria-label="Trials; arrow keys move, space picks, enter opens">
     <table class="data" aria-rowcount=${rows.length + 1} style=${{ minWidth: `calc(3.2rem + ${columns.reduce((sum, column) => sum + (column.width ?? 10) + 2, 0)}ch)` }}>
       <colgroup><col style=${{ width: "3.2rem" }} />${columns.map((column) => html`<col key=${column.key} style=${column.key === "reason" ? {} : { width: `${(column.width ?? 10) + 2}ch` }} />`)}</colgroup>
       <thead><tr>

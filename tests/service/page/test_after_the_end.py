@@ -1,0 +1,94 @@
+"""What one does with trials and points that have ended: compare, replay, train on, extend, and point at them."""
+
+from __future__ import annotations
+
+import re
+
+from service.store import sweeps, trials
+from service.store.database import Database
+from service.store.tables import TrialCheckpoint
+from tests.service.page.conftest import OpenPage
+
+READY = ".canvas[data-ready=yes]"
+
+
+def test_points_are_ranked_by_the_service_and_compared_when_they_are_picked(
+    open_page: OpenPage, ids: dict[str, str]
+) -> None:
+    page = open_page(f"#/sweeps/{ids['repeated']}/trials")
+    page.wait_for_selector(".count:has-text('3 points of 3 points')")
+    rows = page.locator("tr[data-number]")
+    assert rows.count() == 3
+    assert "3 of 3" in rows.first.inner_text()
+    assert re.search(r"0\.\d+ to 0\.\d+", rows.first.inner_text()), "the 95 % interval"
+    assert rows.last.locator("td").nth(2).inner_text() == "0", "the number of the point, not of a trial"
+    rows.nth(2).locator("input").check()
+    page.wait_for_selector(".note:has-text('Pick another point')")
+    rows.nth(0).locator("input").check()
+    page.wait_for_selector(".verdicts:has-text('is better than point 0')")
+    rows.nth(1).locator("input").check()
+    page.wait_for_selector(".verdicts li >> nth=2")
+    assert "not told apart" in page.inner_text(".verdicts")
+    page.click("label:has-text('points') input")
+    page.wait_for_selector(".count:has-text('9 of 9 trials')")
+
+
+def test_a_trial_is_replayed_trained_on_and_compared(
+    open_page: OpenPage, ids: dict[str, str], database: Database
+) -> None:
+    page = open_page(f"#/trials/{ids['replay']}-0000", allowed="Failed to load resource")
+    page.wait_for_selector("[aria-label='Likeness to the original']:has-text('Different numbers')")
+    page.click("[aria-label='Likeness to the original'] h2 a")
+    page.wait_for_selector("h1:has-text('trial 5')")
+    with database.write() as session:
+        trial = trials.get(session, f"{ids['done']}-0005")
+        session.add(TrialCheckpoint(trial_id=trial.id, step=trial.step, path="/c", best=True, objective=0.5))
+    page.click("button:has-text('More steps')")
+    page.fill("dialog input", "many")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog [role=alert]:has-text('steps')")
+    page.fill("dialog input", "500")
+    page.click("dialog button:has-text('Train on')")
+    page.wait_for_selector(".sweep-head .state.waiting")
+    page.wait_for_selector(".facts dd:has-text('400 of 500')")
+    page.focus("button[aria-disabled]:has-text('Replay')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open]:has-text('only one that has ended is replayed')")
+    page.click("dialog button:has-text('Close')")
+    page.goto(page.url.partition("#")[0] + f"#/trials/{ids['done']}-0006")
+    page.click("button:has-text('Replay')")
+    page.click("dialog button:has-text('Replay the trial')")
+    page.wait_for_selector(f"h1:has-text('replay of {ids['done']}-0006')")
+
+
+def test_a_sweep_is_extended(open_page: OpenPage, ids: dict[str, str], database: Database) -> None:
+    page = open_page(f"#/sweeps/{ids['done']}/trials", allowed="422")
+    page.click("button:has-text('Extend')")
+    page.select_option("dialog select", "training.lr")
+    page.fill("dialog input", "0.001")
+    page.click("dialog button:has-text('Add them')")
+    page.wait_for_selector("dialog [role=alert]:has-text('training.lr')")
+    page.fill("dialog input", "0.03, 0.05")
+    page.click("dialog button:has-text('Add them')")
+    page.wait_for_selector(".sweep-head .state.running")
+    with database.read() as session:
+        assert sweeps.get(session, ids["done"]).trial_count == 120
+
+
+def test_what_the_pointer_is_on_stands_out_elsewhere(open_page: OpenPage, ids: dict[str, str]) -> None:
+    page = open_page(f"#/sweeps/{ids['done']}", height=1600)
+    page.wait_for_selector(f"{READY} >> nth=1")
+    best = page.locator("tr[data-number]").first
+    number = best.get_attribute("data-number")
+    best.hover()
+    page.wait_for_selector(f".canvas[data-hovered='{number}'] >> nth=1")
+    page.mouse.move(5, 5)
+    page.wait_for_selector(".canvas[data-hovered='']")
+    box = page.locator(".canvas").nth(1).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"], steps=3)
+    page.wait_for_selector("tr.hovered")
+    page.locator(".table-frame").focus()
+    page.keyboard.press("ArrowDown")
+    second = page.locator("tr.active").get_attribute("data-number")
+    page.wait_for_selector(f".canvas[data-hovered='{second}'] >> nth=1")
