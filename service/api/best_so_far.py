@@ -11,7 +11,7 @@ from service.api import schemas
 from service.api.answers import answer
 from service.api.deps import Ctx, Who
 from service.api.strict_query import Known
-from service.store import best_so_far
+from service.store import improvements
 
 router = APIRouter(prefix="/v1", tags=["sweeps"], dependencies=[Known])
 
@@ -36,5 +36,5 @@ def get_best_so_far(context: Ctx, who: Who, query: Annotated[BestSoFarQuery, Que
     """
     wanted = list(dict.fromkeys(query.sweeps))
     with context.database.read() as session:
-        found = best_so_far.of_sweeps(session, wanted, who.sees)
+        found = improvements.of_sweeps(session, wanted, who.sees)
     return answer({"sweeps": [{"id": id, "points": found[id]} for id in wanted if id in found]})

@@ -1,7 +1,6 @@
 """The documents that the API answers with. Their docstrings and descriptions are what ``/docs`` shows."""
 
 from service.api.schemas.access import AuditPage, AuditView, WhoAmI
-from service.api.schemas.best_so_far import BestSoFarOfSweep, BestSoFarPage
 from service.api.schemas.catalogue import PruningRuleView, SamplerView, TaskView
 from service.api.schemas.comparisons import ComparisonView, PointComparison, PointPage
 from service.api.schemas.data import SweepData, UnreadableData
@@ -11,6 +10,8 @@ from service.api.schemas.points import PointView, RepeatView
 from service.api.schemas.problem import Advice, Problem
 from service.api.schemas.report import Grid, GridCell, PlanePoint, SweepReport
 from service.api.schemas.sweeps import (
+    BestSoFarOfSweep,
+    BestSoFarPage,
     Counts,
     DeviceHours,
     DryRun,

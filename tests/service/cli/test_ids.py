@@ -19,7 +19,7 @@ class Sweeps(Client):
     def __init__(self, known: list[str]) -> None:
         self.known, self.asked = known, 0
 
-    def sweeps(self, state: Any = (), limit: int | None = None) -> Any:
+    def sweeps(self, state: Any = (), limit: int | None = None, **_: Any) -> Any:
         self.asked += 1
         return iter([{"id": id, "name": f"name of {id}"} for id in self.known][:limit])
 
