@@ -189,8 +189,10 @@ def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
         console.print(f"[yellow]warning[/] {plain(advice(warning))}", soft_wrap=True)
     counts = {name: n for name, n in sweep["trials"].items() if n and name != "total"}
     console.print(f"[bold]{plain(sweep['name'])}[/]  {sweep['id']}  {sweep['state']}", soft_wrap=True)
-    if list_facts(sweep):
-        console.print(f"listed: {plain(list_facts(sweep))}", soft_wrap=True)
+    if sweep["tags"]:
+        console.print(f"tags:   {plain(', '.join(sweep['tags']))}", soft_wrap=True)
+    if sweep["archived"]:
+        console.print("It is archived: spectral ls --archived lists it.", soft_wrap=True)
     if sweep["reason"]:
         console.print(f"reason: {plain(sweep['reason'])}", soft_wrap=True)
     console.print(

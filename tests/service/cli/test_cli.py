@@ -434,7 +434,7 @@ def test_tags_and_the_archive_are_changed_and_listed(
 
     assert change("--tag", "red", "--tag", "big") == f"{sweep.id} is running: tags big, red\n"
     assert change("--untag", "big", "--tag", "red") == f"{sweep.id} is running: tags red\n"
-    assert "listed: tags red\n" in spectral("show", sweep.id, url=base_url).stdout
+    assert "tags:   red\n" in spectral("show", sweep.id, url=base_url).stdout
     assert sweep.id in spectral("ls", "--tag", "red", url=base_url).stdout
     assert spectral("ls", "--tag", "big", url=base_url).stdout == "There are no sweeps with the tag big.\n"
     assert "cannot archive a sweep that is running" in spectral("change", sweep.id, "--archive", url=base_url).stderr

@@ -154,8 +154,10 @@ def test_a_sweep_is_submitted_by_the_form(open_page: OpenPage, database: Databas
     page.fill("[aria-label='Values of model.reflectors']", "2, 4, 8")
     page.locator("[aria-label='Values of model.reflectors']").press("Tab")
     page.wait_for_selector(".verdict.good:has-text('6 trials')")
+    page.fill("[id='field-tags']", "red, big")
+    page.locator("[id='field-tags']").press("Tab")
     document = json.loads(page.input_value("textarea"))
-    assert document["model"]["hidden_size"] == 16
+    assert (document["model"]["hidden_size"], document["tags"]) == (16, ["red", "big"])
     assert document["space"]["model.reflectors"] == {"values": [2, 4, 8]}
     page.click("button:has-text('Submit')")
     page.wait_for_selector("h1:has-text('by-form')")

@@ -128,10 +128,10 @@ function cost({ estimate }) {
 function Form({ document, schemas, tasks, samplers, change, set, errors }) {
   const spec = schemas.SweepSpec, task = tasks.find((one) => one.name === document.task?.name), sampler = samplers.find((one) => one.name === (document.search?.sampler ?? "grid"));
   const part = (/** @type {string} */ name) => whole(spec.properties[name], schemas);
-  const further = Object.keys(spec.properties).filter((name) => !["name", "task", "model", "training", "space", "search", "early_stopping", "objective", "resources"].includes(name));
+  const further = Object.keys(spec.properties).filter((name) => !["name", "tags", "task", "model", "training", "space", "search", "early_stopping", "objective", "resources"].includes(name));
   const common = { all: schemas, change, errors };
   const section = (/** @type {string} */ name, /** @type {string} */ title, /** @type {any} */ open, /** @type {any} */ content) => html`<details key=${name} open=${open || errors.some((e) => e.field === name || e.field.startsWith(`${name}.`))}><summary>${title}</summary><div class="fields">${content}</div></details>`;
-  return html`<div class="fields"><${Fields} ...${common} schema=${spec} value=${document} path="" only=${["name"]} />
+  return html`<div class="fields"><${Fields} ...${common} schema=${spec} value=${document} path="" only=${["name", "tags"]} />
       <div class="field"><label for="field-task">task</label><select id="field-task" value=${document.task?.name ?? ""} onChange=${(/** @type {any} */ e) => set((/** @type {any} */ before) => ({ ...before, task: { name: e.target.value } }))}>${task ? null : html`<option value=""></option>`}${tasks.map((one) => html`<option key=${one.name} value=${one.name}>${one.name}</option>`)}</select><p class="help">${task?.summary ?? "what the networks learn"}</p></div></div>
     ${section("space", "Search space", true, html`<div class="wide"><${Space} space=${document.space ?? {}} fields=${sweepable(schemas, task)} errors=${errors} change=${(/** @type {any} */ space) => set((/** @type {any} */ before) => ({ ...before, space }))} /></div>`)}
     ${task ? section("task", `Task: ${task.name}`, Object.keys(document.task).length > 1, html`<${Fields} ...${common} all=${{ ...schemas, ...task.json_schema.$defs }} schema=${task.json_schema} value=${document.task} path="task" leave=${["name", "facts"]} />`) : null}

@@ -17,7 +17,7 @@ function nature(schema) {
   const one = real.length === 1 ? { ...schema, ...real[0] } : schema;
   const values = real.flatMap((/** @type {any} */ c) => c.enum ?? (c.const !== undefined ? [c.const] : []));
   const numeric = real.some((/** @type {any} */ c) => c.type === "number" || c.type === "integer");
-  return { one, values, numeric, whole: real.every((/** @type {any} */ c) => c.type === "integer"), boolean: one.type === "boolean", text: one.type === "string", mixed: values.length > 0 && numeric };
+  return { one, values, numeric, whole: real.every((/** @type {any} */ c) => c.type === "integer"), boolean: one.type === "boolean", text: one.type === "string", words: one.type === "array" && one.uniqueItems && one.items?.type === "string", mixed: values.length > 0 && numeric };
 }
 
 /**
@@ -42,6 +42,7 @@ function Field({ name, schema, required, value, path, change, errors }) {
   else if (kind.values.length && !kind.mixed) input = html`<select ...${common} value=${value ?? ""} onChange=${(/** @type {any} */ e) => set(e.target.value === "" ? undefined : kind.values.find((/** @type {any} */ v) => String(v) === e.target.value))}>
     ${required && value !== undefined ? null : html`<option value="">${hint}</option>`}${kind.values.map((/** @type {any} */ v) => html`<option key=${String(v)} value=${String(v)}>${String(v)}</option>`)}</select>`;
   else if (kind.numeric || kind.text) input = html`<${Draft} ...${common} inputmode=${kind.numeric && !kind.mixed ? "decimal" : "text"} value=${value === undefined || value === null ? "" : String(value)} placeholder=${hint} commit=${(/** @type {string} */ text) => set(typed(text, kind.numeric))} />`;
+  else if (kind.words) input = html`<${Draft} ...${common} value=${Array.isArray(value) ? value.join(" ") : String(value ?? "")} placeholder="words with spaces between" commit=${(/** @type {string} */ text) => set(wordsIn(text).length ? wordsIn(text) : undefined)} />`;
   else input = html`<${Draft} ...${common} value=${value === undefined || value === null ? "" : JSON.stringify(value)} placeholder="JSON" commit=${(/** @type {string} */ text) => set(json(text))} />`;
   return html`<div class=${`field ${own.length ? "wrong" : ""}`}><label for=${id}>${name.replaceAll("_", " ")}${required ? html`<span class="quiet"> required</span>` : null}</label>${input}
     <p class="help" id=${`${id}-help`}>${own.length ? own.map((e) => html`<span class="bad" key=${e.field}>${e.field === path ? "" : `${e.field}: `}${e.problem}; ${e.allowed}</span>`) : schema.description ?? ""}</p></div>`;
@@ -53,6 +54,9 @@ export function typed(text, numeric) {
   if (own === "") return undefined;
   return numeric && Number.isFinite(Number(own)) ? Number(own) : own;
 }
+
+/** The different words of a text, with spaces or commas between. @param {string} text */
+export const wordsIn = (text) => [...new Set(text.split(/[\s,]+/).filter(Boolean))];
 
 /** @param {string} text */
 function json(text) {

@@ -3,6 +3,7 @@
 import { html } from "../lib.js";
 import { ask, service } from "../api.js";
 import { Draft } from "../pieces.js";
+import { wordsIn } from "./schema_form.js";
 
 /** @typedef {import("../documents").SweepSummary} Summary */
 
@@ -15,13 +16,10 @@ export function TagChips({ tags, chosen, choose }) {
     ${tags.length > SHOWN ? html`<span class="quiet" title=${tags.slice(SHOWN).join(", ")}>+${tags.length - SHOWN}</span>` : null}</span>`;
 }
 
-/** The tags that a text names, with spaces or commas between. @param {string} text */
-const tagsIn = (text) => [...new Set(text.split(/[\s,]+/).filter(Boolean))];
-
 /** The tags of a sweep, to be edited. @param {{store: import("../sweep_store.js").SweepStore, failed: (problem: string) => void}} props */
 export function TagsField({ store, failed }) {
   const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
-  const change = (/** @type {string} */ text) => ask(`/v1/sweeps/${sweep.id}`, { method: "PATCH", body: { tags: tagsIn(text) } })
+  const change = (/** @type {string} */ text) => ask(`/v1/sweeps/${sweep.id}`, { method: "PATCH", body: { tags: wordsIn(text) } })
     .then((found) => { store.sweep = found; failed(""); store.changed(); }, (error) => failed(error.message));
   return html`<div><dt><label for="tags">Tags</label></dt><dd><${Draft} id="tags" class="short widest" placeholder="such as baseline" title="Words by which you find the sweep again, with spaces between" value=${sweep.tags.join(" ")} commit=${change} /></dd></div>`;
 }
