@@ -69,3 +69,22 @@ def test_a_sweep_that_is_preempted_ends_with_the_results_of_an_undisturbed_one(o
             assert all(left <= start or began >= end for start, end in taken)
             assert left - began >= SECONDS
     assert [event["kind"] for event in client.events(low)].count("pack.preempted") == len(histories[0]["attempts"]) - 1
+
+
+@pytest.mark.timeout(600)
+def test_two_sweeps_of_equal_priority_take_turns_on_one_cpu(one_cpu: Client) -> None:
+    client = one_cpu
+    document = SWEEP | {"resources": {"pack_size": 1}}
+    names = {client.submit(document | {"name": name})["id"]: name for name in ("one", "other")}
+    assert all(client.wait(id)["state"] == "succeeded" for id in names)
+    started = [
+        (timestamp(attempt["started_at"]), name)
+        for id, name in names.items()
+        for trial in client.trials(id)
+        for attempt in client.logs(trial["id"])["attempts"]
+    ]
+    order = [name for _, name in sorted(started)]
+    # the first pack may start before the second sweep is there
+    shares = [abs(order[:n].count("one") - order[:n].count("other")) for n in range(1, len(order) + 1)]
+    assert len(order) == 8
+    assert max(shares) <= 2, order
