@@ -1,6 +1,6 @@
 """The heap of a process that trains: what tensors free is kept for the next step, and not returned to the system.
 
-By default, glibc takes large blocks from the kernel and gives them back when they are freed. A step that allocates 20 MB
+By default, glibc takes large blocks from the kernel and returns them when they are freed. A step that allocates 20 MB
 then causes 5,000 page faults each time, which took up to half of the CPU time of a step of ``torch.nn.LSTM``.
 """
 
