@@ -37,9 +37,10 @@ FAULTS = {
     "change": 3,
 }
 """The kinds of what happens, with how often each is drawn."""
-MOMENTS_OF_LARGE_GRID = 3000
 MOMENTS = 160
 """Faults happen at one of the first so many points: transactions and calls of Ray, counted over all controllers."""
+MOMENTS_OF_LARGE_GRID = 3000
+"""The same for the large grid, which has about 4,700 of them."""
 
 
 @dataclass(frozen=True)
