@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service import strict_json
+from service.client.rules import Json
 
 if TYPE_CHECKING:
     from workers.spec.sweep import SweepSpec
-
-Json = dict[str, Any]
 
 
 class DocumentUnreadable(ValueError):

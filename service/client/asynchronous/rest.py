@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from service.client import rules
 from service.client.asynchronous.sender import AsyncSender
-
-Json = dict[str, Any]
+from service.client.rules import Json
 
 
 class AsyncRestClient(AsyncSender):
@@ -99,10 +98,9 @@ class AsyncRestClient(AsyncSender):
         Raises:
             ApiError: With status 404 if there is no such checkpoint, and 410 if it was removed.
         """
-        parameters = {"which": which, "download": 1}
-        return (
-            await self._send("GET", f"/v1/trials/{rules.quoted(trial_id)}/checkpoint", parameters=parameters)
-        ).content
+        path, parameters = f"/v1/trials/{rules.quoted(trial_id)}/checkpoint", {"which": which, "download": 1}
+        response = await self._send("GET", path, parameters=parameters)
+        return response.content
 
     async def logs(self, trial_id: str) -> Json:
         """Return a trial's history: its attempts, why each of them ended, and its events."""
@@ -130,7 +128,8 @@ class AsyncRestClient(AsyncSender):
         """
         path = "/".join(rules.quoted(part) for part in name.split("/"))
         parameters = None if trial is None else {"trial": trial}
-        return (await self._send("GET", f"/v1/sweeps/{rules.quoted(sweep_id)}/{path}", parameters=parameters)).content
+        response = await self._send("GET", f"/v1/sweeps/{rules.quoted(sweep_id)}/{path}", parameters=parameters)
+        return response.content
 
     def points(self, sweep_id: str, limit: int | None = None) -> AsyncIterator[Json]:
         """Yield the points of a sweep, the best first: its settings, each with the spread of its repeats.

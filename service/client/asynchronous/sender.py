@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from service.access.token_source import token_to_send
 from service.client import rules
 from service.client.errors import ApiError
+from service.client.rules import Json
 from service.http_client import async_http_client, through
 
 if TYPE_CHECKING:
     import httpx
-
-Json = dict[str, Any]
 
 
 class AsyncSender:
@@ -145,7 +144,8 @@ class AsyncSender:
         parameters: Json | None = None,
         timeout: float | None = None,
     ) -> Json:
-        found: Json = (await self._send(method, path, document, headers, parameters, timeout)).json()
+        response = await self._send(method, path, document, headers, parameters, timeout)
+        found: Json = response.json()
         return found
 
     async def _send(

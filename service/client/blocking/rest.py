@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from service.client import rules
 from service.client.blocking.sender import Sender
-
-Json = dict[str, Any]
+from service.client.rules import Json
 
 
 class RestClient(Sender):
@@ -98,8 +97,9 @@ class RestClient(Sender):
         Raises:
             ApiError: With status 404 if there is no such checkpoint, and 410 if it was removed.
         """
-        parameters = {"which": which, "download": 1}
-        return (self._send("GET", f"/v1/trials/{rules.quoted(trial_id)}/checkpoint", parameters=parameters)).content
+        path, parameters = f"/v1/trials/{rules.quoted(trial_id)}/checkpoint", {"which": which, "download": 1}
+        response = self._send("GET", path, parameters=parameters)
+        return response.content
 
     def logs(self, trial_id: str) -> Json:
         """Return a trial's history: its attempts, why each of them ended, and its events."""
@@ -127,7 +127,8 @@ class RestClient(Sender):
         """
         path = "/".join(rules.quoted(part) for part in name.split("/"))
         parameters = None if trial is None else {"trial": trial}
-        return (self._send("GET", f"/v1/sweeps/{rules.quoted(sweep_id)}/{path}", parameters=parameters)).content
+        response = self._send("GET", f"/v1/sweeps/{rules.quoted(sweep_id)}/{path}", parameters=parameters)
+        return response.content
 
     def points(self, sweep_id: str, limit: int | None = None) -> Iterator[Json]:
         """Yield the points of a sweep, the best first: its settings, each with the spread of its repeats.

@@ -6,17 +6,16 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from service.access.token_source import token_to_send
 from service.client import rules
 from service.client.errors import ApiError
+from service.client.rules import Json
 from service.http_client import http_client, through
 
 if TYPE_CHECKING:
     import httpx
-
-Json = dict[str, Any]
 
 
 class Sender:
@@ -145,7 +144,8 @@ class Sender:
         parameters: Json | None = None,
         timeout: float | None = None,
     ) -> Json:
-        found: Json = (self._send(method, path, document, headers, parameters, timeout)).json()
+        response = self._send(method, path, document, headers, parameters, timeout)
+        found: Json = response.json()
         return found
 
     def _send(
