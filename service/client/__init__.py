@@ -11,10 +11,10 @@
 ``Client`` returns sweeps and trials as objects. ``AsyncClient`` has the same methods, to be awaited. ``RestClient`` and
 ``AsyncRestClient`` return all documents as dictionaries, as they are in JSON; the service's page ``/docs`` shows their
 fields.
-
-The code is written once, in ``service.client.asynchronous``. ``service.client.blocking`` is made of it by ``make
-blocking-client``. What is repeated, and which error a call ends with, is decided in ``service.client.rules``.
 """
+
+# The code is written once, in service.client.asynchronous; service.client.blocking is made of it by `make
+# blocking-client`. What is repeated, and which error a call ends with, is decided in service.client.rules.
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
             TextColumn("{task.fields[left]}"),
         )
         self._bars = Progress(*columns, console=self._console) if shown and _has_bars(self._console) else None
-        self._bar = self._bars.add_task("", total=None, left="") if self._bars else None
+        self._bar = self._bars.add_task("", total=None, left="", visible=False) if self._bars else None
         self._printed: tuple[str, int] | None = None
         self._printed_at = 0.0
 
@@ -61,7 +61,10 @@ class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
             text = f"{sweep.id} {sweep.state}, {ended}/{counts.total} trials{best}"
             left = summaries.time_left(sweep)
             left = f"{left} left" if left else ""
-            self._bars.update(self._bar, description=text, completed=steps.done, total=max(1, steps.total), left=left)
+            total = max(1, steps.total)
+            self._bars.update(
+                self._bar, description=text, completed=steps.done, total=total, left=left, visible=True, refresh=True
+            )
         elif (sweep.state, ended) != self._printed or time.monotonic() - self._printed_at > LINE_SECONDS:
             self._printed, self._printed_at = (sweep.state, ended), time.monotonic()
             line = f"{time.strftime('%H:%M:%S')}  {sweep.id}  {summaries.of_sweep(sweep)}"

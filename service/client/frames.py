@@ -29,7 +29,7 @@ class MetricHistory(TrialMetrics):
         return frame(rows, index="step", columns=("step", "at", *self.keys))
 
     def __repr__(self) -> str:
-        return f"<{len(self.points)} reports of {self.trial_id}: {', '.join(self.keys) or 'no metric yet'}>"
+        return f"<{len(self.points)} reports of {self.trial_id}, with {len(self.keys)} metrics>"
 
     __str__ = __repr__
 

@@ -24,7 +24,8 @@ from service.states import SWEEP_ENDED
 class ListedSweep(SweepSummary):
     """A sweep of a list as the service last showed it, without its document, warnings and best trial.
 
-    ``refresh``, ``wait`` and the calls that steer it bring its fields up to date.
+    Its methods are those of the sweep in full. ``refresh``, ``wait`` and the calls that steer it bring its fields up
+    to date.
     """
 
     _rest: RestClient = PrivateAttr()
