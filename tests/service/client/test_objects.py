@@ -20,6 +20,8 @@ from service.api.app import create_app
 from service.api.report import PARTS
 from service.client import ApiError, Client, DocumentUnreadable, RestClient, SweepFailed, SweepHandle
 from service.client.display import ProgressDisplay
+from service.client.reading import read
+from service.schemas import DryRun
 from service.settings import ApiSettings
 from service.store import sweeps, trials
 from service.store.database import Database
@@ -244,6 +246,19 @@ def test_every_result_is_the_document_that_the_api_describes(
         assert described(*call) in names(result), call
     # the compiled answer of a dry run
     assert described("post", "/v1/sweeps/validate", "200") in names(client.validate(document))
+
+
+def test_words_of_a_newer_service_are_kept(base_url: str, running: Running, document: dict[str, Any]) -> None:
+    with RestClient(base_url) as rest:
+        sweep, dry_run = rest.sweep(running[0].id), rest.validate(document)
+        sweep["state"] = sweep["trials"]["total"] = "hibernating"
+        with pytest.raises(ApiError, match=r"trials.total: Input should be a valid integer"):
+            SweepHandle.of(rest, sweep)
+        sweep["trials"]["total"] = 4
+        shown = repr(SweepHandle.of(rest, sweep))
+        assert shown == f"<sweep {sweep['id']} 'margins': hibernating, 0/4 trials, 0/400 steps>"
+    dry_run["estimate"]["reasons"][-1]["about"] = "disk"
+    assert read(DryRun, dry_run).estimate.reasons[-1].about == "disk"
 
 
 def test_fields_of_a_newer_service_are_ignored_and_missing_ones_named(
