@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.client import Client, timestamp
+from service.client import RestClient, timestamp
 from service.stack import Stack
 from tests.end_to_end.small_sweep import SWEEP, Json, first_report, told, until
 
@@ -23,17 +23,17 @@ SECONDS = 1.0
 
 
 @pytest.fixture(scope="module")
-def one_cpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def one_cpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestClient]:
     """A service on a node with a single CPU, on which a pack can soon be preempted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECTRAL_PREEMPT_AFTER_SECONDS", str(SECONDS))
         home: Path = tmp_path_factory.mktemp("one-cpu") / "home"
-        with Stack(home, 0, 0, cpus=1, say=print) as running, Client(running.url) as client:
+        with Stack(home, 0, 0, cpus=1, say=print) as running, RestClient(running.url) as client:
             yield client
 
 
 @pytest.mark.timeout(600)
-def test_a_sweep_that_is_preempted_ends_with_the_results_of_an_undisturbed_one(one_cpu: Client) -> None:
+def test_a_sweep_that_is_preempted_ends_with_the_results_of_an_undisturbed_one(one_cpu: RestClient) -> None:
     client = one_cpu
     undisturbed = client.wait(client.submit(LOW)["id"])
     assert undisturbed["state"] == "succeeded"
