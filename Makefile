@@ -17,7 +17,7 @@ ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
 
-.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check check-page page-types vendor fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick bench-estimates bench-refill bench-search \
+.PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check check-page page-types blocking-client vendor fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick bench-estimates bench-refill bench-search \
 	bench-gpu clean setup lock docs containers
 .DEFAULT_GOAL := help
 
@@ -83,6 +83,9 @@ check-page: $(READY) ## the types of the page's scripts, where node and the type
 
 page-types: $(READY) ## write the types of the API's documents for the page's scripts
 	$(BIN)/python deploy/page_types.py
+
+blocking-client: $(READY) ## write the blocking client from the asynchronous one
+	$(BIN)/python deploy/blocking_client.py
 
 vendor: $(READY) ## fetch the page's libraries again, as their manifest says
 	$(BIN)/python deploy/vendor_page.py $(ARGS)

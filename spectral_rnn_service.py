@@ -1,7 +1,8 @@
 """The edge of the distribution: the ``spectral`` command, and checks that the right packages were found.
 
 ``spectral``, ``workers`` and ``service`` are names that other projects use too. No other project has a module of this
-name, so it can say which package was found in place of ours. It imports nothing but the standard library.
+name, so it can say which package was found in place of ours. It imports nothing but the standard library, until a
+client is asked for: ``from spectral_rnn_service import Client`` is ``from service.client import Client``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,12 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from service.client import AsyncClient, Client
+
+__all__ = ["AsyncClient", "Client", "check_extra", "check_packages", "main"]
 
 DISTRIBUTION = "spectral-rnn-service"
 """The name on a package index. The ``__init__`` of each of our packages contains it."""
@@ -23,6 +30,14 @@ class ForeignPackageError(ImportError):
 
 class MissingExtraError(ModuleNotFoundError):
     """A module cannot be imported because the extra that installs it, such as ``service``, was left out."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("AsyncClient", "Client"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from service import client
+
+    return getattr(client, name)
 
 
 def main() -> None:

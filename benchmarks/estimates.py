@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 
 LIMIT = 0.25
@@ -123,7 +123,7 @@ SWEEPS = [
 """The sweeps, each of well under a minute on two cores."""
 
 
-def measure(client: Client, document: dict[str, Any]) -> dict[str, Any]:
+def measure(client: RestClient, document: dict[str, Any]) -> dict[str, Any]:
     """Estimate a sweep, run it, and return the numbers of both.
 
     The program ends if the sweep does not succeed.
@@ -162,7 +162,7 @@ def measure(client: Client, document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cpu_hours(client: Client, sweep_id: str) -> float:
+def _cpu_hours(client: RestClient, sweep_id: str) -> float:
     """Return the hours that the packs of a sweep have taken, from the decision to train each to its end."""
     packs: dict[str, list[tuple[float, float]]] = {}
     for trial in client.trials(sweep_id):
@@ -202,7 +202,7 @@ def main() -> None:
     home = Path("build/bench-estimates-home")
     shutil.rmtree(home, ignore_errors=True)
     rows = []
-    with Stack(home, 0, 0, cpus=options.cpus) as stack, Client(stack.url, patience=120.0) as client:
+    with Stack(home, 0, 0, cpus=options.cpus) as stack, RestClient(stack.url, patience=120.0) as client:
         for sweep in chosen:
             rows.append(measure(client, sweep))
             _print(rows[-1:])

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from benchmarks.service_peer_tune import config_of, key
-from service.client import Client
+from service.client import RestClient
 from service.http_client import http_client
 from service.stack import Stack
 from service.stack.ports import free
@@ -58,7 +58,7 @@ def ours(document: dict[str, Any], home: Path, cpus: int) -> Run:
     The folder ``home`` is deleted first. The program ends if a trial does not succeed.
     """
     shutil.rmtree(home, ignore_errors=True)
-    with Stack(home, 0, 0, cpus=cpus) as stack, Client(stack.url) as client:
+    with Stack(home, 0, 0, cpus=cpus) as stack, RestClient(stack.url) as client:
         started, first = time.perf_counter(), None
         sweep_id = client.submit(document)["id"]
         for event in client.events(sweep_id):
@@ -74,7 +74,7 @@ def ours(document: dict[str, Any], home: Path, cpus: int) -> Run:
     return Run(wall, last - started, (first or last) - started, training, scoring, points)
 
 
-def _collect(client: Client, sweep_id: str, batch: int) -> tuple[dict[str, list[dict[str, float]]], float, float]:
+def _collect(client: RestClient, sweep_id: str, batch: int) -> tuple[dict[str, list[dict[str, float]]], float, float]:
     """Return the points by trial, and the seconds of training and of scoring of all packs."""
     points, training, together = {}, {}, {}
     for trial in client.trials(sweep_id):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from service.client import Client
+from service.client import RestClient
 from service.http_client import http_client
 from service.stack import Stack
 from service.stack.errors import StackError
@@ -78,7 +78,7 @@ def _program() -> str:
 
 def _demonstrate(stack: Stack, document: dict[str, Any], out: Path) -> bool:
     """Run the sweep, show its result, and return whether it succeeded with an accuracy above ``ENOUGH``."""
-    with Client(stack.url) as client:
+    with RestClient(stack.url) as client:
         began = time.monotonic()
         sweep = client.submit(document)
         console.print(f"Submitted {sweep['name']}: {sweep['trials']['total']} trials ({stack.url}/#{sweep['id']})\n")
@@ -104,7 +104,7 @@ def _demonstrate(stack: Stack, document: dict[str, Any], out: Path) -> bool:
     return bool(best["objective"] > ENOUGH)
 
 
-def _follow(client: Client, sweep: dict[str, Any]) -> dict[str, Any]:
+def _follow(client: RestClient, sweep: dict[str, Any]) -> dict[str, Any]:
     """Show the sweep's progress until it has ended, and return the ended sweep."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:

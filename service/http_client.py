@@ -64,7 +64,7 @@ def http_client(
     return httpx.Client(base_url=address, timeout=timeout, transport=transport, trust_env=False)
 
 
-def async_http_client(url: str, *, timeout: float, connections: int) -> httpx.AsyncClient:
+def async_http_client(url: str, *, timeout: float, connections: int = 100) -> httpx.AsyncClient:
     """Return a client as ``http_client`` does, for calls from an event loop.
 
     Args:

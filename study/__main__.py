@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from service.client import ApiError, Client
+from service.client import ApiError, RestClient
 from service.stack import Stack
 from service.stack.errors import StackError
 from study import documents, estimate, page, running
@@ -113,7 +113,7 @@ def _run(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None
     started = time.monotonic()
     stack = Stack(records.home, 0, 0, say=lambda line: console.print(line, style="yellow", markup=False))
     console.print("Starting Ray, MLflow, the API and the controller ...")
-    with stack, Client(stack.url, patience=120.0, timeout=120.0) as client:
+    with stack, RestClient(stack.url, patience=120.0, timeout=120.0) as client:
         console.print(f"Ready: {stack.url} (page), {stack.mlflow_url} (MLflow)")
         for document in pending if options.again else ():
             records.start_over(document.stem)  # only now, after the sweeps and their data have been checked

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service.client import Client, Json, timestamp
+from service.client import Json, RestClient, timestamp
 from service.states import SWEEP_ENDED
 from study import machine
 from study.documents import SweepDocument
@@ -23,14 +23,14 @@ POLL_SECONDS = 2.0
 ENDED_BY_HAND = ("cancelled", "stopped")
 
 
-def run(client: Client, documents: Sequence[SweepDocument], records: Records, console: Console) -> None:
+def run(client: RestClient, documents: Sequence[SweepDocument], records: Records, console: Console) -> None:
     """Submit sweeps together, wait until all have ended, and save a record of each as soon as it ends.
 
     Sweeps that are under way are continued. All other sweeps of the service that are queued or running are paused, and
     stay so. A sweep that fails is recorded too.
 
     Args:
-        client: Client of the service.
+        client: RestClient of the service.
         documents: The sweep documents.
         records: Where the records are saved.
         console: Where the progress is shown.
@@ -59,7 +59,7 @@ def run(client: Client, documents: Sequence[SweepDocument], records: Records, co
                 time.sleep(POLL_SECONDS)
 
 
-def _submit(client: Client, document: SweepDocument, records: Records) -> Json:
+def _submit(client: RestClient, document: SweepDocument, records: Records) -> Json:
     """Return the sweep of a document in the service: the one that was submitted before, or a new one.
 
     It is a new one if there is a record already, which then is of another document or incomplete and is deleted, or if
@@ -76,7 +76,7 @@ def _submit(client: Client, document: SweepDocument, records: Records) -> Json:
     return sweep
 
 
-def _pause_others(client: Client, ours: set[str]) -> None:
+def _pause_others(client: RestClient, ours: set[str]) -> None:
     for sweep in client.sweeps(state=["queued", "running"]):
         if sweep["id"] not in ours:
             client.pause(sweep["id"])
@@ -91,7 +91,9 @@ def _show(bars: Progress, line: TaskID, stem: str, sweep: Json) -> None:
         bars.stop_task(line)
 
 
-def _save(client: Client, sweep: Json, document: SweepDocument, records: Records, made_on: Mapping[str, str]) -> None:
+def _save(
+    client: RestClient, sweep: Json, document: SweepDocument, records: Records, made_on: Mapping[str, str]
+) -> None:
     if sweep["state"] in ENDED_BY_HAND:
         raise SweepEnded(
             f"sweep {document.stem} ({sweep['id']}) was {sweep['state']} before its end. "
@@ -100,11 +102,11 @@ def _save(client: Client, sweep: Json, document: SweepDocument, records: Records
     records.save(collect(client, sweep, document, made_on))
 
 
-def collect(client: Client, sweep: Json, document: SweepDocument, made_on: Mapping[str, str]) -> Record:
+def collect(client: RestClient, sweep: Json, document: SweepDocument, made_on: Mapping[str, str]) -> Record:
     """Return the record of a sweep that has ended, with all reports and attempts of its trials.
 
     Args:
-        client: Client of the service.
+        client: RestClient of the service.
         sweep: The sweep, as the service returns it.
         document: The document that it was submitted from.
         made_on: Description of the machine, by ``machine.describe``.
@@ -121,7 +123,7 @@ def collect(client: Client, sweep: Json, document: SweepDocument, made_on: Mappi
     )
 
 
-def _trial(client: Client, trial: Json) -> TrialRecord:
+def _trial(client: RestClient, trial: Json) -> TrialRecord:
     attempts = client.logs(trial["id"])["attempts"]
     points = [PointRecord(step=p["step"], values=p["values"]) for p in client.metrics(trial["id"])]
     names = ("number", "params", "state", "reason", "step", "objective", "best_step")

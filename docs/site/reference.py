@@ -13,6 +13,11 @@ from mkdocs.structure.files import File, Files
 
 FIRST = ("sweeps", "trials", "after the end", "catalogue")
 """The groups of calls with which the page of REST begins."""
+CLIENTS = (
+    *("Client", "SweepHandle", "ListedSweep", "TrialHandle", "Rows", "MetricHistory", "RestClient"),
+    *("ApiError", "ServiceUnreachable", "SweepFailed", "DocumentUnreadable", "NetworkUnreadable"),
+)
+"""The classes of the client, in the order of their page."""
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -105,13 +110,18 @@ def cli() -> Iterator[str]:
 
 
 def client() -> Iterator[str]:
-    """Yield the page of the client."""
+    """Yield the page of the clients."""
     import service.client
-    from service.client import Client
 
     yield "# Python client\n"
     yield _docstring(service.client)
-    yield from _class(Client, "service.client")
+    yield (
+        "The asynchronous twin of each class has a name that begins with `Async`. How to use them: "
+        "[Use it from Python](../python-client.md)."
+    )
+    shown: set[Any] = set()
+    for name in CLIENTS:
+        yield from _class(getattr(service.client, name), "service.client", shown)
 
 
 def layer() -> Iterator[str]:
@@ -242,11 +252,29 @@ def _commands(name: str, command: Any) -> Iterator[str]:
             yield f"| {names} | {default} | {_cell(row.help)} |"
 
 
-def _class(subject: type, module: str) -> Iterator[str]:
-    yield f"\n## `{module}.{subject.__name__}{_signature(subject)}`\n\n{_docstring(subject)}"
+def _class(subject: type, module: str, shown: set[Any] | None = None) -> Iterator[str]:
+    """Yield what a class is, the fields of a document, and its methods, also those of its bases in the package.
+
+    Args:
+        subject: The class.
+        module: The package.
+        shown: The methods that other classes of the page have shown; those of this one are added. None for none.
+    """
+    shown = set() if shown is None else shown
+    fields = getattr(subject, "model_fields", {})
+    signature = "" if fields else _signature(subject)
+    yield f"\n## `{module}.{subject.__name__}{signature}`\n\n{_docstring(subject)}"
+    if fields:
+        yield "| attribute | meaning |\n|---|---|"
+        yield from (f"| `{name}` | {_cell(field.description or '')} |" for name, field in fields.items())
     for name, member in inspect.getmembers(subject):
-        if name.startswith("_") or name not in vars(subject) or not callable(member):
+        of_package = (getattr(member, "__module__", None) or "").startswith(module)
+        if name.startswith(("_", "model_")) or not callable(member) or not (name in vars(subject) or of_package):
             continue
+        known = getattr(member, "__func__", member)
+        if known in shown:
+            continue
+        shown.add(known)
         yield f"\n### `{name}{_signature(member)}`\n\n{_docstring(member)}"
 
 
@@ -256,7 +284,7 @@ def _signature(subject: Any) -> str:
     except (TypeError, ValueError):
         return ""
     own = [p.replace(annotation=inspect.Parameter.empty) for name, p in signature.parameters.items() if name != "self"]
-    return str(signature.replace(parameters=own, return_annotation=inspect.Signature.empty))
+    return str(signature.replace(parameters=own, return_annotation=inspect.Signature.empty)).replace("Ellipsis", "...")
 
 
 def _docstring(subject: Any) -> str:

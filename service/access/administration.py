@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from service.access.principal import TokenScope
+from service.access.scopes import TokenScope
 from service.access.token_text import FORM, digest, new_token
 from service.store import audit, owners, tokens
 from service.store.database import Database

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
+from service.access.scopes import SCOPES, TokenScope
 from service.store.tables import LOCAL_OWNER
 
-TokenScope = Literal["read", "submit", "admin"]
-"""What a token permits; each includes those before it."""
-SCOPES: tuple[TokenScope, ...] = get_args(TokenScope)
 _KEY = "spectral.principal"
 
 

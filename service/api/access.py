@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
+from service import schemas
 from service.access.credentials import Unauthenticated, admitted, cookie_name, cookies, shown
 from service.access.principal import LOCAL, Principal, mark
 from service.access.token_text import digest
-from service.api import schemas
 from service.api.deps import Context, Ctx, Who
 from service.api.json_body import Posted
 from service.api.problems import Refused

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Response
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from service import states
-from service.api import presenters, schemas
+from service import schemas, states
+from service.api import presenters
 from service.api.answers import answer
 from service.api.data_reading import read_sweep
 from service.api.deps import Context, Ctx, SweepId, TrialId, Who

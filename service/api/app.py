@@ -35,7 +35,7 @@ from service.api.deps import Context
 from service.api.event_watch import EventWatch
 from service.api.gate import Gate
 from service.api.hidden_paths import HiddenPaths, folders_of
-from service.api.schemas import Problem
+from service.schemas import Problem
 from service.settings import ApiSettings
 from service.store.database import Database
 from workers.spec.sweep import SweepSpec

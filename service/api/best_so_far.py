@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api import schemas
+from service import schemas
 from service.api.answers import answer
 from service.api.deps import Ctx, Who
 from service.api.strict_query import Known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.api import schemas
+from service import schemas
 from service.api.strict_query import Known
 from workers.spec.samplers import SAMPLERS
 from workers.tasks import TASKS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starlette.responses import FileResponse, Response
 
-from service.api import schemas
+from service import schemas
 from service.api.problems import Refused
 from service.store.errors import NotFound
 from service.store.tables import TrialCheckpoint

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from service.api import presenters, schemas
+from service import schemas
+from service.api import presenters
 from service.api.answers import answer
 from service.api.deps import Ctx, SweepId
 from service.api.strict_query import Known

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.api import dry_run, schemas
+from service import schemas
+from service.api import dry_run
 from service.api.deps import Context
 from service.api.problems import busy
 from service.api.storage_check import no_space

@@ -15,7 +15,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.responses import Response
 
-from service.api import schemas
+from service import schemas
 from service.api.deps import Context, Ctx, SweepId
 from service.api.strict_query import Known
 from service.states import SWEEP_ENDED

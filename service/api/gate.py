@@ -22,8 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.audit_log import AuditLog
 from service.access.credentials import Credentials, Unauthenticated, admitted, shown
 from service.access.hosts import AllowedHosts, foreign_page, host_of, says_where_from
-from service.access.principal import LOCAL, Principal, TokenScope, mark, principal_of
+from service.access.principal import LOCAL, Principal, mark, principal_of
 from service.access.rate_limits import RateLimits
+from service.access.scopes import TokenScope
 from service.access.token_text import FORM, without_secrets
 from service.api import problems, route_rules, security_headers
 from service.settings import ApiSettings

@@ -7,8 +7,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service import schemas
 from service.access.principal import principal_of
-from service.api import schemas
 from service.api.deps import Context, Ctx
 from service.api.strict_query import Known
 from service.store import components, packs, queue, trials

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from service.api import cursors, schemas
+from service import schemas
+from service.api import cursors
 from service.api.answers import answer
 from service.api.deps import Ctx, SweepId
 from service.api.problems import Refused

@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from service.api import dry_run, points, queue_words, schemas
-from service.api.times import rfc3339
+from service import schemas
+from service.api import dry_run, points, queue_words
+from service.schemas.times import rfc3339
 from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_STATES
 from service.store import checkpoints, components, projections, queue, sweeps, tags, trials

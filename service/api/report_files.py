@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from fastapi import Path as PathParameter
 
-from service.api import report, schemas
+from service import schemas
+from service.api import report
 from service.api.answers import answer
 from service.api.deps import Context, Ctx, SweepId
 from service.api.problems import Refused

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from service.access.credentials import COOKIE
-from service.access.principal import TokenScope
+from service.access.scopes import TokenScope
 
 OPEN = frozenset(
     {

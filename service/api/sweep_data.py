@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from service.api import schemas
+from service import schemas
 from service.api.problems import Refused
 from workers.errors import DataMissing
 from workers.spec.expand import tasks_of

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from service.api import cursors, estimating, presenters, schemas, sweep_data
+from service import schemas
+from service.api import cursors, estimating, presenters, sweep_data
 from service.api.answers import answer
 from service.api.data_reading import one_reader, read_sweep
 from service.api.deps import Ctx, SweepId, Who

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Path, Query
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from service.api import checkpoint_files, model_snippet, presenters, schemas
+from service import schemas
+from service.api import checkpoint_files, model_snippet, presenters
 from service.api.answers import answer
 from service.api.deps import Ctx, TrialId, Who
 from service.api.strict_query import Known
-from service.api.times import rfc3339
+from service.schemas.times import rfc3339
 from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import attempts, checkpoints, events, outbox, points, projections, reports, sweeps, trials
 from service.store.errors import NotFound

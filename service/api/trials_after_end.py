@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
-from service import states
-from service.api import presenters, schemas
+from service import schemas, states
+from service.api import presenters
 from service.api.after_end import once, readable, refuse_unless_it_can_go_on
 from service.api.answers import answer
 from service.api.data_reading import read_sweep

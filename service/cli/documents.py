@@ -1,20 +1,14 @@
-"""Read the document of a sweep from a file or from standard input, and values from arguments.
-
-A document is JSON, YAML or TOML, which the ending of the file's name tells. YAML and TOML have to hold what JSON can
-hold: dates, for example, are refused.
-"""
+"""Read the document of a sweep from a file or from standard input, and values from arguments."""
 
 from __future__ import annotations
 
-import json
 import sys
-import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from service import strict_json
 from service.cli.errors import UserError
+from service.client import sweep_files
 
 
 def load(file: Path, settings: list[str] | None = None) -> dict[str, Any]:
@@ -29,23 +23,13 @@ def load(file: Path, settings: list[str] | None = None) -> dict[str, Any]:
             (``strict_json.decode``), or another value than an object; or a setting has no such form. If the syntax is
             wrong, the message names the line and column.
     """
-    name = "standard input" if str(file) == "-" else str(file)
     try:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"there is no file {name}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {name}: {error.strerror}") from None
-    translate = _TO_JSON.get(file.suffix.lower())
-    try:
-        document = strict_json.decode(raw if translate is None else translate(raw, name))
-    except strict_json.NotStrictJson as error:
-        first = error.errors[0]
-        if error.malformed:
-            raise UserError(f"{name} {first.problem}: found {first.given}; expected {first.allowed}") from None
-        raise UserError(f"{name} is not a sweep document:", [one.as_dict() for one in error.errors]) from None
-    if not isinstance(document, dict):
-        raise UserError(f"{name} does not hold an object; a sweep is an object: {{...}}")
+        if str(file) == "-":
+            document = sweep_files.decode(sys.stdin.buffer.read(), "standard input")
+        else:
+            document = sweep_files.read(file)
+    except sweep_files.DocumentUnreadable as error:
+        raise UserError(str(error), error.errors) from None
     for setting in settings or []:
         _set(document, setting)
     return document
@@ -100,54 +84,3 @@ def _value(text: str) -> Any:
         return strict_json.decode(text.encode())
     except strict_json.NotStrictJson:
         return text
-
-
-def _from_toml(raw: bytes, name: str) -> bytes:
-    try:
-        return _as_json(tomllib.loads(raw.decode()), name)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name} is not text in UTF-8: byte {error.start} is wrong") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{name} is not TOML: {error}") from None
-
-
-def _from_yaml(raw: bytes, name: str) -> bytes:
-    import yaml
-
-    class UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
-        """Reads YAML without tags of Python, and refuses a key that stands twice in one mapping."""
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            """Return the mapping of a node."""
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for place, key in enumerate(keys):
-                if not isinstance(key, str) or key in keys[:place]:
-                    problem = "is given twice" if isinstance(key, str) else "is no text, as a field's name has to be"
-                    raise UserError(f"{name}, line {node.value[place][0].start_mark.line + 1}: {key} {problem}")
-            found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-            return found
-
-    # An anchor may be used again and again, so that a short text stands for a huge document.
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(raw, Loader=yaml.SafeLoader)):
-            raise UserError(f"{name} uses an alias (*name); write out what it stands for")
-        return _as_json(yaml.load(raw, Loader=UniqueKeys), name)
-    except RecursionError:
-        raise UserError(f"{name} is nested too deep; at most {strict_json.MAX_DEPTH} levels") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{name} is not YAML{place}: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
-
-
-def _as_json(document: Any, name: str) -> bytes:
-    def refuse(value: Any) -> Any:
-        what = f"{value} ({type(value).__name__})"
-        raise UserError(f"{name} holds {what}, which no field of a sweep takes; write it in quotes if it is text")
-
-    return json.dumps(document, default=refuse).encode()
-
-
-_TO_JSON: dict[str, Callable[[bytes, str], bytes]] = {".toml": _from_toml, ".yaml": _from_yaml, ".yml": _from_yaml}

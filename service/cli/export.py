@@ -61,12 +61,8 @@ def _of_folder(folder: Path) -> SequenceModel:
 
 def _of_service(trial_id: str, url: str, token_file: Path | None) -> SequenceModel:
     """Return the network of a trial's best checkpoint, which the service sends; its files need not be readable here."""
-    from pydantic import ValidationError
-
-    from workers.checkpoints import tensors_of
-    from workers.models import trained_network
-    from workers.spec.expand import plan_trial
-    from workers.spec.sweep import SweepSpec
+    from service.client import NetworkUnreadable
+    from service.client.loading import network_of
 
     with connect(url, token_file) as client:
         trial_id = ids.trial(client, trial_id)
@@ -74,8 +70,6 @@ def _of_service(trial_id: str, url: str, token_file: Path | None) -> SequenceMod
         document = client.sweep(trial["sweep_id"])["spec"]
         content = client.weights(trial_id)
     try:
-        spec = plan_trial(SweepSpec.model_validate(document), trial["number"], trial["params"]).require_spec()
-    except ValidationError:
-        problem = f"this release cannot read the sweep of {trial_id}; install the release of the service"
-        raise UserError(problem) from None
-    return trained_network(spec, tensors_of(content, f"the best checkpoint of {trial_id}"))
+        return network_of(document, trial["number"], trial["params"], content)
+    except NetworkUnreadable as error:
+        raise UserError(str(error)) from None

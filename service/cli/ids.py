@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from service.cli.errors import NotFoundError, UserError
-from service.client import Client
+from service.client import RestClient
 
 LAST = "last"
 SEARCHED = 2_000
@@ -20,7 +20,7 @@ _SWEEP = re.compile(r"sw[0-9a-f]{10}")
 _BEGINNING = re.compile(r"sw[0-9a-f]{0,9}|[0-9a-f]{2,9}")
 
 
-def sweep(client: Client, given: str) -> str:
+def sweep(client: RestClient, given: str) -> str:
     """Return the whole id of the sweep that a user means.
 
     Raises:
@@ -33,7 +33,7 @@ def sweep(client: Client, given: str) -> str:
     return found
 
 
-def trial(client: Client, given: str) -> str:
+def trial(client: RestClient, given: str) -> str:
     """Return the whole id of the trial that a user means.
 
     Raises:
@@ -46,7 +46,7 @@ def trial(client: Client, given: str) -> str:
     return found
 
 
-def sweep_or_trial(client: Client, given: str) -> str:
+def sweep_or_trial(client: RestClient, given: str) -> str:
     """Return the whole id of the sweep or trial that a user means; a text that can be no id as it is.
 
     Raises:
@@ -61,14 +61,14 @@ def sweep_or_trial(client: Client, given: str) -> str:
     return f"{own}-{int(number):04d}" if hyphen else own
 
 
-def _last(client: Client) -> str:
+def _last(client: RestClient) -> str:
     newest = next(iter(client.sweeps(limit=1)), None)
     if newest is None:
         raise NotFoundError("there are no sweeps yet. Submit one with: spectral submit FILE")
     return str(newest["id"])
 
 
-def _by_beginning(client: Client, given: str) -> str:
+def _by_beginning(client: RestClient, given: str) -> str:
     if not _BEGINNING.fullmatch(given):
         raise NotFoundError(f"there is no sweep {given!r}; spectral ls lists them")
     beginning = given if given.startswith("sw") else f"sw{given}"

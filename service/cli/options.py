@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from service.access.token_source import token_to_send
-from service.client import Client
+from service.client import RestClient
 
 PATIENCE_SECONDS = 1.0
 """For how many seconds a command repeats a call to a service that does not answer or answers 503."""
@@ -27,7 +27,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON as the serv
 console = Console(highlight=False)
 
 
-def connect(url: str, token_file: Path | None, timeout: float = TIMEOUT_SECONDS) -> Client:
+def connect(url: str, token_file: Path | None, timeout: float = TIMEOUT_SECONDS) -> RestClient:
     """Return a client of the service at an address, which repeats a call for ``PATIENCE_SECONDS``.
 
     Args:
@@ -35,4 +35,4 @@ def connect(url: str, token_file: Path | None, timeout: float = TIMEOUT_SECONDS)
         token_file: The file with the token, if one was given.
         timeout: For how many seconds a single call waits for its answer.
     """
-    return Client(url, token=token_to_send(file=token_file), patience=PATIENCE_SECONDS, timeout=timeout)
+    return RestClient(url, token=token_to_send(file=token_file), patience=PATIENCE_SECONDS, timeout=timeout)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from service.cli import tables
-from service.client import ENDS, Client
+from service.client import ENDS, RestClient
 
 LOOK_SECONDS = 0.5
 LINE_SECONDS = 10.0
@@ -18,7 +18,7 @@ SHOWN_TRIALS = 8
 """Bars are shown for at most this many running trials."""
 
 
-def follow(client: Client, sweep: dict[str, Any], console: Console) -> dict[str, Any]:
+def follow(client: RestClient, sweep: dict[str, Any], console: Console) -> dict[str, Any]:
     """Show the progress of a sweep until it has ended, and return the ended sweep.
 
     Args:
@@ -36,7 +36,7 @@ def follow(client: Client, sweep: dict[str, Any], console: Console) -> dict[str,
         return _with_bars(client, sweep, bars)
 
 
-def _with_lines(client: Client, sweep: dict[str, Any], console: Console) -> dict[str, Any]:
+def _with_lines(client: RestClient, sweep: dict[str, Any], console: Console) -> dict[str, Any]:
     printed, at = None, 0.0
     while True:
         counts, progress = sweep["trials"], sweep["progress"]
@@ -59,7 +59,7 @@ def _with_lines(client: Client, sweep: dict[str, Any], console: Console) -> dict
         sweep = client.sweep(sweep["id"])
 
 
-def _with_bars(client: Client, sweep: dict[str, Any], bars: Progress) -> dict[str, Any]:
+def _with_bars(client: RestClient, sweep: dict[str, Any], bars: Progress) -> dict[str, Any]:
     """Show the progress of a sweep and its running trials until the sweep has ended, and return the ended sweep.
 
     Args:
@@ -82,7 +82,7 @@ def _with_bars(client: Client, sweep: dict[str, Any], bars: Progress) -> dict[st
         sweep = client.sweep(sweep["id"])
 
 
-def _show_running(client: Client, sweep: dict[str, Any], bars: Progress, shown: dict[str, TaskID]) -> None:
+def _show_running(client: RestClient, sweep: dict[str, Any], bars: Progress, shown: dict[str, TaskID]) -> None:
     """Add, update and remove bars, so that each running trial, up to ``SHOWN_TRIALS``, has one.
 
     ``shown`` maps the ids of the trials that have a bar to their bars, and is changed in place.

@@ -38,7 +38,7 @@ import mlflow
 import numpy as np
 import torch
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 from workers.models import load
 
@@ -113,7 +113,7 @@ def settle(database: Path) -> None:
 def run_sweeps(home: Path) -> dict[str, str]:
     """One sweep that has finished and one that is paused; gives their ids by name."""
     database = home / "spectral.db"
-    with started(home) as stack, Client(stack.url) as client:
+    with started(home) as stack, RestClient(stack.url) as client:
         finished = client.wait(client.submit(FINISHED, KEYS["finished"])["id"])
         if finished["state"] != "succeeded":
             raise RuntimeError(f"the first sweep has {finished['state']}: {finished['reason']}")
@@ -228,7 +228,7 @@ def resumed(frozen: Path, home: Path, facts: dict[str, Any]) -> None:
     """Resume the paused sweep in a restored home, and note what its trials come to."""
     restore(frozen, home)
     paused = facts["sweeps"]["paused"]
-    with started(home) as stack, Client(stack.url) as client:
+    with started(home) as stack, RestClient(stack.url) as client:
         for name, sweep in facts["sweeps"].items():
             document = FINISHED if name == "finished" else PAUSED
             if client.submit(document, sweep["key"])["id"] != sweep["id"]:

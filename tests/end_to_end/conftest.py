@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 from tests.end_to_end.small_sweep import SWEEP, Json
 
@@ -43,13 +43,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def client(stack: Stack) -> Iterator[Client]:
-    with Client(stack.url) as client:
+def client(stack: Stack) -> Iterator[RestClient]:
+    with RestClient(stack.url) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def undisturbed(client: Client) -> Json:
+def undisturbed(client: RestClient) -> Json:
     """A sweep that nothing happened to."""
     sweep = client.wait(client.submit(SWEEP)["id"])
     assert sweep["state"] == "succeeded", sweep["reason"]

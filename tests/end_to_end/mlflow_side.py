@@ -7,7 +7,7 @@ from collections import Counter
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 from service.tracking.trial_metrics import BEST, scalars
 from tests.end_to_end.small_sweep import until
@@ -16,7 +16,7 @@ from tests.end_to_end.small_sweep import until
 class MlflowSide:
     """One sweep's runs: ``parent`` and ``children`` by trial number. Made once MLflow has all of the sweep."""
 
-    def __init__(self, stack: Stack, client: Client, sweep_id: str) -> None:
+    def __init__(self, stack: Stack, client: RestClient, sweep_id: str) -> None:
         self.api = MlflowClient(stack.mlflow_url)
         self._client, self._sweep_id = client, sweep_id
         runs = until(self._complete, 90)

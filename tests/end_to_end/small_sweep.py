@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def runners(stack: Stack) -> list[psutil.Process]:
     return found
 
 
-def told(client: Client, sweep_id: str) -> Told:
+def told(client: RestClient, sweep_id: str) -> Told:
     """Every metric of every trial as the API gives it, those that depend on the clock left out."""
     return {
         trial["number"]: {
@@ -66,7 +66,7 @@ def told(client: Client, sweep_id: str) -> Told:
     }
 
 
-def first_report(client: Client, sweep_id: str) -> None:
+def first_report(client: RestClient, sweep_id: str) -> None:
     """Returns once the sweep is under way and has something to lose."""
     for event in client.events(sweep_id):
         if event["kind"] == "trial.checkpointed":

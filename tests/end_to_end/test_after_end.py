@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from service.client import ApiError, Client
+from service.client import ApiError, RestClient
 from service.stack import Stack
 from tests.end_to_end.mlflow_side import MlflowSide
 from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, told, until
 
 
 def test_an_extended_grid_has_the_values_of_the_larger_grid_and_can_be_deleted(
-    client: Client, stack: Stack, undisturbed: Json
+    client: RestClient, stack: Stack, undisturbed: Json
 ) -> None:
     """The grid begins with one margin and gets the other one later: each trial has the values that it has anyhow."""
     small = SWEEP | {"space": SWEEP["space"] | {"model.margin": {"values": [0.01]}}}
@@ -48,7 +48,7 @@ def test_an_extended_grid_has_the_values_of_the_larger_grid_and_can_be_deleted(
     assert client.sweep(undisturbed["id"])["state"] == "succeeded"
 
 
-def test_more_steps_and_a_replay_have_the_bits_of_one_long_training(client: Client, stack: Stack) -> None:
+def test_more_steps_and_a_replay_have_the_bits_of_one_long_training(client: RestClient, stack: Stack) -> None:
     """Two of four trials are trained in two parts; one whole training of as many steps, and a replay, equal them."""
     training = SWEEP["training"] | {"steps": 200}
     short = SWEEP | {"training": training}

@@ -22,8 +22,8 @@ COMMAND = (sys.executable, "-c", "from spectral_rnn_service import main; main()"
 CLIENT = """
 import sys
 sys.path.remove(sys.argv[2])
-from service.client import Client
-with Client(sys.argv[1]) as client:
+from service.client import RestClient
+with RestClient(sys.argv[1]) as client:
     print(*(sweep["name"] for sweep in client.sweeps()))
 """
 KEPT = ("http", "https", "all", "no", "SSL_CERT", "SPECTRAL_")

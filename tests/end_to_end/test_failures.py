@@ -6,13 +6,13 @@ import os
 import shutil
 import signal
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 from tests.end_to_end.mlflow_side import MlflowSide
 from tests.end_to_end.small_sweep import PLOTS, SWEEP, Json, first_report, runners, told, until
 
 
-def attempts(client: Client, sweep_id: str) -> list[list[str | None]]:
+def attempts(client: RestClient, sweep_id: str) -> list[list[str | None]]:
     """By trial the outcome of each attempt."""
     return [
         [attempt["outcome"] for attempt in client._json("GET", f"/v1/trials/{trial['id']}/logs")["attempts"]]
@@ -21,7 +21,7 @@ def attempts(client: Client, sweep_id: str) -> list[list[str | None]]:
 
 
 def test_a_killed_runner_is_replaced_and_nothing_is_lost_or_doubled(
-    stack: Stack, client: Client, undisturbed: Json
+    stack: Stack, client: RestClient, undisturbed: Json
 ) -> None:
     sweep_id = client.submit(SWEEP)["id"]
     first_report(client, sweep_id)
@@ -35,7 +35,7 @@ def test_a_killed_runner_is_replaced_and_nothing_is_lost_or_doubled(
 
 
 def test_a_killed_controller_is_replaced_and_adopts_the_runners(
-    stack: Stack, client: Client, undisturbed: Json
+    stack: Stack, client: RestClient, undisturbed: Json
 ) -> None:
     sweep_id = client.submit(SWEEP)["id"]
     first_report(client, sweep_id)
@@ -49,7 +49,7 @@ def test_a_killed_controller_is_replaced_and_adopts_the_runners(
     MlflowSide(stack, client, sweep_id).assert_tells_what_the_api_tells()
 
 
-def test_mlflow_away_during_a_sweep_misses_nothing(stack: Stack, client: Client, undisturbed: Json) -> None:
+def test_mlflow_away_during_a_sweep_misses_nothing(stack: Stack, client: RestClient, undisturbed: Json) -> None:
     sweep_id = client.submit(SWEEP)["id"]
     first_report(client, sweep_id)
     away = stack.pid("mlflow")
@@ -61,7 +61,7 @@ def test_mlflow_away_during_a_sweep_misses_nothing(stack: Stack, client: Client,
     MlflowSide(stack, client, sweep_id).assert_tells_what_the_api_tells()
 
 
-def test_a_lost_ray_head_costs_no_trial_its_retries(stack: Stack, client: Client, undisturbed: Json) -> None:
+def test_a_lost_ray_head_costs_no_trial_its_retries(stack: Stack, client: RestClient, undisturbed: Json) -> None:
     sweep_id = client.submit(SWEEP | {"retries": {"infrastructure": 0}})["id"]
     first_report(client, sweep_id)
     head = stack.pid("ray")
@@ -73,7 +73,7 @@ def test_a_lost_ray_head_costs_no_trial_its_retries(stack: Stack, client: Client
     until(lambda: client._json("GET", "/health/ready")["ready"])
 
 
-def test_a_wiped_mlflow_is_told_everything_anew(stack: Stack, client: Client, undisturbed: Json) -> None:
+def test_a_wiped_mlflow_is_told_everything_anew(stack: Stack, client: RestClient, undisturbed: Json) -> None:
     before = MlflowSide(stack, client, undisturbed["id"]).parent.info.run_id
     server = stack.pid("mlflow")
     assert server is not None

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 from tests.end_to_end.mlflow_side import MlflowSide
 from tests.end_to_end.small_sweep import Json
@@ -73,7 +73,7 @@ class Resumed(NamedTuple):
     """A stack of this code in the old home, once the paused sweep has ended."""
 
     stack: Stack
-    client: Client
+    client: RestClient
     sweep: Json
 
 
@@ -96,7 +96,7 @@ def resumed(frozen: Frozen, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with closing(sqlite3.connect(home / "spectral.db")) as connection, connection:
         connection.execute("UPDATE checkpoints SET path = replace(path, ?, ?)", (HOME_IN_DATABASE, str(home.resolve())))
     paused = frozen.facts["sweeps"]["paused"]["id"]
-    with Stack(home, 0, 0, cpus=2, say=print) as stack, Client(stack.url) as client:
+    with Stack(home, 0, 0, cpus=2, say=print) as stack, RestClient(stack.url) as client:
         client.resume(paused)
         yield Resumed(stack, client, client.wait(paused))
 

@@ -10,7 +10,7 @@ import psutil
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 from service.states import SWEEP_ENDED
 from tests.end_to_end.small_sweep import SWEEP, Json, first_report, runners, told, until
@@ -41,7 +41,7 @@ def freeze(stack: Stack, pid: int, statement: str) -> int:
     raise AssertionError("the process is always in a write transaction")
 
 
-def ended(client: Client, sweep_id: str) -> str:
+def ended(client: RestClient, sweep_id: str) -> str:
     """Return the state in which a sweep ends. It must do so within five minutes."""
     state: str = until(lambda: s if (s := client.sweep(sweep_id)["state"]) in SWEEP_ENDED else None, 300)
     return state
@@ -58,7 +58,7 @@ def gcs(stack: Stack) -> psutil.Process | None:
 
 
 def test_a_head_that_was_replaced_between_two_looks_is_noticed_by_its_identity(
-    stack: Stack, client: Client, undisturbed: Json
+    stack: Stack, client: RestClient, undisturbed: Json
 ) -> None:
     """The controller sleeps meanwhile, and wakes with a pack to start: its port is open again, its cluster is gone."""
     sweep_id = client.submit(SWEEP | {"retries": {"infrastructure": 0, "preemption": 0}})["id"]
@@ -92,7 +92,7 @@ def answers(stack: Stack) -> bool:
     return any(name.startswith("raylet") for name in names)
 
 
-def test_a_lost_runner_changes_no_bit_of_a_pack_of_unlike_trials(stack: Stack, client: Client) -> None:
+def test_a_lost_runner_changes_no_bit_of_a_pack_of_unlike_trials(stack: Stack, client: RestClient) -> None:
     """Trials of different sizes are padded alike only in the same pack; so the pack is made again as it was."""
     sweep = SWEEP | {
         "model": {"hidden_size": 16},
@@ -116,7 +116,9 @@ def test_a_lost_runner_changes_no_bit_of_a_pack_of_unlike_trials(stack: Stack, c
     assert lost["log"]
 
 
-def test_a_checkpoint_store_that_takes_nothing_fails_no_trial(stack: Stack, client: Client, undisturbed: Json) -> None:
+def test_a_checkpoint_store_that_takes_nothing_fails_no_trial(
+    stack: Stack, client: RestClient, undisturbed: Json
+) -> None:
     """A file lies where the folder of all checkpoints belongs: every write fails until it is taken away."""
     away = stack.home.checkpoints.with_name("checkpoints.away")
     sweep_id = client.submit(SWEEP | {"retries": {"infrastructure": 0, "user": 0}})["id"]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import psutil
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack, guard
 from tests.end_to_end.small_sweep import SWEEP, Json, first_report
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
-def test_every_port_of_the_stack_listens_on_this_machine_alone(stack: Stack, client: Client) -> None:
+def test_every_port_of_the_stack_listens_on_this_machine_alone(stack: Stack, client: RestClient) -> None:
     sweep_id = client.submit(SWEEP)["id"]
     first_report(client, sweep_id)  # so that a runner is there, which has a port of its own
     found: dict[str, set[str]] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 from tests.end_to_end.mlflow_side import MlflowSide
 from tests.end_to_end.small_sweep import SWEEP, Json, told
@@ -31,9 +31,9 @@ def database_url() -> Iterator[str]:
 
 
 def test_a_sweep_over_postgresql_is_the_same_sweep(
-    database_url: str, tmp_path: Path, client: Client, undisturbed: Json
+    database_url: str, tmp_path: Path, client: RestClient, undisturbed: Json
 ) -> None:
-    with Stack(tmp_path / "home", 0, 0, cpus=2, database_url=database_url) as stack, Client(stack.url) as other:
+    with Stack(tmp_path / "home", 0, 0, cpus=2, database_url=database_url) as stack, RestClient(stack.url) as other:
         sweep = other.wait(other.submit(SWEEP)["id"])
         assert sweep["state"] == "succeeded", sweep["reason"]
         assert told(other, sweep["id"]) == told(client, undisturbed["id"])

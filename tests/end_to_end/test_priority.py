@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.client import Client, timestamp
+from service.client import RestClient, timestamp
 from service.stack import Stack
 from tests.end_to_end.small_sweep import SWEEP, Json, first_report, told, until
 
@@ -23,17 +23,17 @@ SECONDS = 1.0
 
 
 @pytest.fixture(scope="module")
-def one_cpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def one_cpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestClient]:
     """A service on a node with a single CPU, on which a pack can soon be preempted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECTRAL_PREEMPT_AFTER_SECONDS", str(SECONDS))
         home: Path = tmp_path_factory.mktemp("one-cpu") / "home"
-        with Stack(home, 0, 0, cpus=1, say=print) as running, Client(running.url) as client:
+        with Stack(home, 0, 0, cpus=1, say=print) as running, RestClient(running.url) as client:
             yield client
 
 
 @pytest.mark.timeout(600)
-def test_a_sweep_that_is_preempted_ends_with_the_results_of_an_undisturbed_one(one_cpu: Client) -> None:
+def test_a_sweep_that_is_preempted_ends_with_the_results_of_an_undisturbed_one(one_cpu: RestClient) -> None:
     client = one_cpu
     undisturbed = client.wait(client.submit(LOW)["id"])
     assert undisturbed["state"] == "succeeded"
@@ -69,3 +69,22 @@ def test_a_sweep_that_is_preempted_ends_with_the_results_of_an_undisturbed_one(o
             assert all(left <= start or began >= end for start, end in taken)
             assert left - began >= SECONDS
     assert [event["kind"] for event in client.events(low)].count("pack.preempted") == len(histories[0]["attempts"]) - 1
+
+
+@pytest.mark.timeout(600)
+def test_two_sweeps_of_equal_priority_take_turns_on_one_cpu(one_cpu: Client) -> None:
+    client = one_cpu
+    document = SWEEP | {"resources": {"pack_size": 1}}
+    names = {client.submit(document | {"name": name})["id"]: name for name in ("one", "other")}
+    assert all(client.wait(id)["state"] == "succeeded" for id in names)
+    started = [
+        (timestamp(attempt["started_at"]), name)
+        for id, name in names.items()
+        for trial in client.trials(id)
+        for attempt in client.logs(trial["id"])["attempts"]
+    ]
+    order = [name for _, name in sorted(started)]
+    # the first pack may start before the second sweep is there
+    shares = [abs(order[:n].count("one") - order[:n].count("other")) for n in range(1, len(order) + 1)]
+    assert len(order) == 8
+    assert max(shares) <= 2, order

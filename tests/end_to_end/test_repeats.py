@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 from tests.end_to_end.mlflow_side import MlflowSide
 from tests.end_to_end.small_sweep import SWEEP, Json
@@ -26,7 +26,9 @@ REPEATED: Json = SWEEP | {
 }
 
 
-def test_points_are_trained_ended_and_told_to_mlflow_as_wholes(client: Client, stack: Stack, tmp_path: Path) -> None:
+def test_points_are_trained_ended_and_told_to_mlflow_as_wholes(
+    client: RestClient, stack: Stack, tmp_path: Path
+) -> None:
     sweep = client.wait(client.submit(REPEATED)["id"])
     assert sweep["state"] == "succeeded", sweep["reason"]
     points = list(client.points(sweep["id"]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import HomeBusy, Stack, guard, ports
 from service.store import migrations
 from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, first_report, told, until
@@ -23,12 +23,12 @@ sys.exit(up(Path(sys.argv[1]), *map(int, sys.argv[2:])))
 
 
 def test_a_killed_stack_leaves_no_process_and_goes_on_when_started_again(
-    tmp_path: Path, client: Client, undisturbed: Json
+    tmp_path: Path, client: RestClient, undisturbed: Json
 ) -> None:
     home = tmp_path / "home"
     port, mlflow_port = ports.free(2)
     with subprocess.Popen([sys.executable, "-c", UP, str(home), str(port), str(mlflow_port), "2"]) as supervisor:
-        with Client(f"http://127.0.0.1:{port}", patience=90) as first:
+        with RestClient(f"http://127.0.0.1:{port}", patience=90) as first:
             sweep_id = first.submit(SWEEP)["id"]
             first_report(first, sweep_id)
         with pytest.raises(HomeBusy, match=f"process {supervisor.pid}"):
@@ -37,7 +37,7 @@ def test_a_killed_stack_leaves_no_process_and_goes_on_when_started_again(
     until(lambda: not guard.members(str(home)), 30)
     # as if a release with the first schema had been killed, and this one were started in its home
     migrations.downgrade(f"sqlite:///{home / 'spectral.db'}", "0001")
-    with Stack(home, 0, 0, cpus=2) as stack, Client(stack.url) as again:
+    with Stack(home, 0, 0, cpus=2) as stack, RestClient(stack.url) as again:
         assert again.wait(sweep_id)["state"] == "succeeded"
         assert all(trial["step"] == STEPS[-1] for trial in again.trials(sweep_id))
         assert told(again, sweep_id) == told(client, undisturbed["id"])

@@ -9,7 +9,7 @@ import httpx
 import mlflow
 import pytest
 
-from service.client import Client
+from service.client import RestClient
 from service.mlflow_server import SECRET
 from service.stack import Stack
 from tests.end_to_end.small_sweep import SWEEP, until
@@ -49,7 +49,7 @@ def test_with_a_token_a_sweep_runs_and_mlflow_shows_it_below_the_api(
     guarded: Stack, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert guarded.mlflow_url == f"{guarded.url}/mlflow"
-    with Client(guarded.url, token=token) as client:
+    with RestClient(guarded.url, token=token) as client:
         sweep = client.wait(client.submit(SWEEP)["id"])
         assert sweep["state"] == "succeeded", sweep["reason"]
         until(lambda: client.sweep(sweep["id"])["mlflow_url"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 from tests.end_to_end.mlflow_side import MlflowSide
 from tests.end_to_end.small_sweep import PLOTS, STEPS, SWEEP, Json, until
@@ -22,11 +22,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWa
 
 
 @pytest.fixture(scope="module")
-def side(stack: Stack, client: Client, undisturbed: Json) -> MlflowSide:
+def side(stack: Stack, client: RestClient, undisturbed: Json) -> MlflowSide:
     return MlflowSide(stack, client, undisturbed["id"])
 
 
-def test_every_trial_succeeds_and_reports_each_step_once(client: Client, undisturbed: Json) -> None:
+def test_every_trial_succeeds_and_reports_each_step_once(client: RestClient, undisturbed: Json) -> None:
     trials = list(client.trials(undisturbed["id"]))
     assert [trial["state"] for trial in trials] == ["succeeded"] * 4
     for trial in trials:
@@ -34,7 +34,7 @@ def test_every_trial_succeeds_and_reports_each_step_once(client: Client, undistu
     assert undisturbed["best"]["objective"] == min(trial["objective"] for trial in trials)
 
 
-def test_events_tell_the_whole_story_without_a_gap(client: Client, undisturbed: Json) -> None:
+def test_events_tell_the_whole_story_without_a_gap(client: RestClient, undisturbed: Json) -> None:
     events = list(client.events(undisturbed["id"]))
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert [e["kind"] for e in events if e["kind"].startswith("sweep.")] == [
@@ -43,7 +43,7 @@ def test_events_tell_the_whole_story_without_a_gap(client: Client, undisturbed: 
     assert sum(event["kind"] == "trial.metrics" for event in events) == 4 * len(STEPS)
 
 
-def test_mlflow_has_a_parent_and_a_run_for_each_trial(client: Client, side: MlflowSide, undisturbed: Json) -> None:
+def test_mlflow_has_a_parent_and_a_run_for_each_trial(client: RestClient, side: MlflowSide, undisturbed: Json) -> None:
     assert side.count == 5
     assert sorted(side.children) == [0, 1, 2, 3]
     assert {run.info.status for run in (side.parent, *side.children.values())} == {"FINISHED"}
@@ -67,7 +67,7 @@ def test_mlflow_has_plots_leaderboard_and_checkpoints(side: MlflowSide, undistur
 
 
 def test_every_model_predicts_as_its_checkpoint_does(
-    stack: Stack, client: Client, side: MlflowSide, undisturbed: Json
+    stack: Stack, client: RestClient, side: MlflowSide, undisturbed: Json
 ) -> None:
     mlflow.set_tracking_uri(stack.mlflow_url)
     task = Adding(length=20)
@@ -92,7 +92,7 @@ def test_the_best_model_is_registered_under_the_sweeps_name(stack: Stack, side: 
 
 
 def test_the_best_and_last_checkpoints_are_left_and_what_they_take_is_known(
-    client: Client, side: MlflowSide, undisturbed: Json
+    client: RestClient, side: MlflowSide, undisturbed: Json
 ) -> None:
     """``side`` waits until MLflow has its copies."""
 

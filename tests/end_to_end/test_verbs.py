@@ -6,23 +6,23 @@ from typing import Any
 
 import pytest
 
-from service.client import Client
+from service.client import RestClient
 from service.stack import Stack
 from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, first_report, runners, told, until
 
 
 @pytest.fixture
-def running(client: Client) -> str:
+def running(client: RestClient) -> str:
     sweep_id: str = client.submit(SWEEP)["id"]
     first_report(client, sweep_id)
     return sweep_id
 
 
-def states(client: Client, sweep_id: str) -> list[str]:
+def states(client: RestClient, sweep_id: str) -> list[str]:
     return [trial["state"] for trial in client.trials(sweep_id)]
 
 
-def test_a_paused_sweep_goes_on_where_it_was(client: Client, stack: Stack, running: str, undisturbed: Json) -> None:
+def test_a_paused_sweep_goes_on_where_it_was(client: RestClient, stack: Stack, running: str, undisturbed: Json) -> None:
     client.pause(running)
     until(lambda: "running" not in states(client, running))
     before: dict[str, Any] = {trial["id"]: trial["step"] for trial in client.trials(running)}
@@ -35,7 +35,7 @@ def test_a_paused_sweep_goes_on_where_it_was(client: Client, stack: Stack, runni
     assert told(client, running) == told(client, undisturbed["id"])
 
 
-def test_a_cancelled_sweep_leaves_nothing_running(client: Client, stack: Stack, running: str) -> None:
+def test_a_cancelled_sweep_leaves_nothing_running(client: RestClient, stack: Stack, running: str) -> None:
     client.cancel(running)
     assert client.wait(running)["state"] == "cancelled"
     assert set(states(client, running)) <= {"cancelled", "succeeded"}
@@ -43,7 +43,7 @@ def test_a_cancelled_sweep_leaves_nothing_running(client: Client, stack: Stack, 
     until(lambda: not runners(stack))
 
 
-def test_a_stopped_sweep_lets_its_running_trials_finish(client: Client) -> None:
+def test_a_stopped_sweep_lets_its_running_trials_finish(client: RestClient) -> None:
     document = SWEEP | {"space": SWEEP["space"] | {"training.seed": {"values": [0, 1, 2]}}}
     sweep_id = client.submit(document)["id"]
     first_report(client, sweep_id)
@@ -55,7 +55,7 @@ def test_a_stopped_sweep_lets_its_running_trials_finish(client: Client) -> None:
     assert "cancelled" in ended.values()
 
 
-def test_a_cancelled_and_a_stopped_trial_leave_the_others_alone(client: Client, running: str) -> None:
+def test_a_cancelled_and_a_stopped_trial_leave_the_others_alone(client: RestClient, running: str) -> None:
     first, second, *others = [trial["id"] for trial in client.trials(running)]
     client.cancel(first)
     client.stop(second)

@@ -15,7 +15,7 @@ import httpx
 import psutil
 from sqlalchemy import make_url
 
-from service.client import Client
+from service.client import RestClient
 from service.http_client import http_client
 from service.stack import guard, ports
 from service.stack.home import Home
@@ -92,7 +92,7 @@ class LivingStack:
             self._log = opened.enter_context((self.folder / "supervisor.log").open("ab"))
             opened.callback(self._stop)
             self.start()
-            self.client = opened.enter_context(Client(self.url, patience=PATIENCE))
+            self.client = opened.enter_context(RestClient(self.url, patience=PATIENCE))
             self._open = opened.pop_all()
         return self
 

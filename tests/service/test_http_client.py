@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from service import http_client as module
-from service.client import ApiError, Client, ServiceUnreachable
+from service.client import ApiError, RestClient, ServiceUnreachable
 from service.http_client import ConnectionUnusable, http_client
 from service.tracking.mlflow_health import MLFLOW_CERTIFICATES, MlflowUnreachable, Probe
 
@@ -54,14 +54,14 @@ def test_the_service_on_this_machine_is_reached(
     base_url: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, environ)
-    with Client(base_url, patience=0) as client:
+    with RestClient(base_url, patience=0) as client:
         assert list(client.sweeps()) == []
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.1", "0.0.0.0", "LOCALHOST", "[::ffff:127.0.0.1]"])
 def test_it_is_reached_under_each_of_its_names(base_url: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, {"http_proxy": CLOSED, "ALL_PROXY": "socks5://127.0.0.1:9"})
-    with Client(base_url.replace("127.0.0.1", host), patience=0) as client:
+    with RestClient(base_url.replace("127.0.0.1", host), patience=0) as client:
         assert list(client.sweeps()) == []
 
 
@@ -103,7 +103,7 @@ def test_a_far_service_is_reached_by_the_proxy(
 ) -> None:
     address, proxy = recorder
     use(monkeypatch, {variable: prefix + address, "https_proxy": "socks5://127.0.0.1:9"})
-    with Client("http://far.example:8000", patience=0) as client:
+    with RestClient("http://far.example:8000", patience=0) as client:
         assert list(client.sweeps()) == []
     assert [asked.partition("?")[0] for asked in proxy.asked] == ["http://far.example:8000/v1/sweeps"]
 
@@ -114,7 +114,7 @@ def test_an_answer_of_the_proxy_itself_names_it(
     address, proxy = recorder
     proxy.status = 407
     monkeypatch.setenv("http_proxy", f"http://me:secret@{address}")
-    with Client("http://far.example", patience=0) as client, pytest.raises(ApiError) as caught:
+    with RestClient("http://far.example", patience=0) as client, pytest.raises(ApiError) as caught:
         client.sweep("sw1")
     assert f"Unexpected answer through the proxy http://{address}, which http_proxy names (407)" in str(caught.value)
     assert "Sign in first" in str(caught.value)
@@ -126,7 +126,7 @@ def test_a_page_of_another_server_is_not_shown(
 ) -> None:
     address, server = recorder
     server.status, server.kind = 404, "text/html; charset=utf-8"
-    with Client(f"http://{address}", patience=0) as client, pytest.raises(ApiError) as caught:
+    with RestClient(f"http://{address}", patience=0) as client, pytest.raises(ApiError) as caught:
         client.sweep("sw1")
     assert f"http://{address} answers with text/html, which this service does not send" in str(caught.value)
     assert "Sign in first" not in str(caught.value)
@@ -144,13 +144,16 @@ def test_an_address_that_no_server_of_ours_has_says_what_to_write(
     recorder: tuple[str, type[Recorder]], scheme: str, port: int | None, words: str
 ) -> None:
     host, own = recorder[0].split(":")
-    with pytest.raises(ConnectionError, match=words), Client(f"{scheme}://{host}:{port or own}", patience=0) as client:
+    with (
+        pytest.raises(ConnectionError, match=words),
+        RestClient(f"{scheme}://{host}:{port or own}", patience=0) as client,
+    ):
         client.sweep("sw1")
 
 
 def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
-    with Client("http://far.example", patience=0) as client, pytest.raises(ServiceUnreachable) as caught:
+    with RestClient("http://far.example", patience=0) as client, pytest.raises(ServiceUnreachable) as caught:
         client.sweep("sw1")
     assert str(caught.value) == (
         "no answer from http://far.example through the proxy http://127.0.0.1:9, which HTTP_PROXY names: connection "
@@ -175,7 +178,7 @@ def test_socks_without_its_package_is_said(scheme: str, monkeypatch: pytest.Monk
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:9")
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(ConnectionUnusable) as caught:
-        Client("http://far.example")
+        RestClient("http://far.example")
     assert str(caught.value) == (
         f"ALL_PROXY names the proxy {scheme}://127.0.0.1:9, and for SOCKS the package socksio is missing; run: pip "
         "install socksio. Or unset ALL_PROXY, or add far.example to NO_PROXY if it is reached without a proxy"
@@ -188,7 +191,7 @@ def test_socks_without_its_package_is_said(scheme: str, monkeypatch: pytest.Monk
 def test_a_malformed_proxy_is_named_for_a_far_service(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", value)
     with pytest.raises(ConnectionUnusable, match=r"^https_proxy is .* is not the address of a proxy"):
-        Client("https://far.example")
+        RestClient("https://far.example")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +201,7 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(
         ConnectionUnusable, match=r"is not the address of a server; write it like http://127\.0\.0\.1:8000"
     ):
-        Client(address)
+        RestClient(address)
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])

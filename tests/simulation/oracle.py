@@ -50,8 +50,10 @@ def violations(world: World) -> list[str]:
             of_sweep = list(session.scalars(select(Trial).where(Trial.sweep_id == sweep.id).order_by(Trial.number)))
             found += _events(session, sweep)
             found += _sweep_end(world, sweep, of_sweep)
+            own = select(Pack.id).where(Pack.sweep_id == sweep.id)
+            size = Counter(session.scalars(select(Attempt.pack_id).where(Attempt.pack_id.in_(own))))
             for trial in of_sweep:
-                found += _trial(session, world, sweep, trial)
+                found += _trial(session, world, sweep, trial, size)
         if not world.changed and len({spec_of(position).priority for position in world.sweep_ids.values()}) == 1:
             preempted = session.scalars(select(Pack.id).where(Pack.preempted.is_not(None)))
             found += [f"pack {pack_id} was preempted among sweeps of equal priority" for pack_id in preempted]
@@ -60,7 +62,7 @@ def violations(world: World) -> list[str]:
     return found
 
 
-def may_be_charged(world: World, trial: Trial, attempts_of_it: list[Attempt], size: dict[str, int]) -> int:
+def may_be_charged(world: World, trial: Trial, attempts_of_it: list[Attempt], size: Counter[str]) -> int:
     """Return how many infrastructure failures a trial may have at most. This is the one place for the rule.
 
     A lost process charges the trial that was alone in it. A runner that somebody ended and a lost head charge nobody.
@@ -72,7 +74,7 @@ def may_be_charged(world: World, trial: Trial, attempts_of_it: list[Attempt], si
     return sum(size[attempt.pack_id] == 1 for attempt in lost)
 
 
-def _trial(session: Session, world: World, sweep: Sweep, trial: Trial) -> Iterator[str]:
+def _trial(session: Session, world: World, sweep: Sweep, trial: Trial, size: Counter[str]) -> Iterator[str]:
     position = world.sweep_ids[sweep.id]
     spec, points = spec_of(position), points_for(position)
     if trial.params != points[trial.number]:
@@ -83,8 +85,6 @@ def _trial(session: Session, world: World, sweep: Sweep, trial: Trial) -> Iterat
         yield f"the attempts of {trial.id} have the numbers {[row.number for row in rows]}"
     if any(row.ended_at is None for row in rows):
         yield f"an attempt of {trial.id} is open after its sweep has ended"
-    own = select(Pack.id).where(Pack.sweep_id == sweep.id)
-    size = Counter(session.scalars(select(Attempt.pack_id).where(Attempt.pack_id.in_(own))))
     allowed = may_be_charged(world, trial, rows, size)
     if trial.infrastructure_failures > allowed:
         yield f"{trial.id} is charged {trial.infrastructure_failures} losses, and had {allowed} that charge it"

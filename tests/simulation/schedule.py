@@ -39,6 +39,8 @@ FAULTS = {
 """The kinds of what happens, with how often each is drawn."""
 MOMENTS = 160
 """Faults happen at one of the first so many points: transactions and calls of Ray, counted over all controllers."""
+MOMENTS_OF_LARGE_GRID = 3000
+"""The same for the large grid, which has about 4,700 of them."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,32 @@ def draw(seed: int, kinds: Sequence[str] = tuple(FAULTS)) -> Schedule:
     return Schedule(
         seed=seed,
         cpus=rng.choice((1.0, 1.0, 2.0)),
-        sweeps=tuple(rng.randrange(len(DOCUMENTS)) for _ in range(rng.choice((1, 1, 2, 2, 2, 3)))),
+        sweeps=tuple(rng.randrange(LARGE_GRID) for _ in range(rng.choice((1, 1, 2, 2, 2, 3)))),
         together=seed % 2 == 1,
         standby=rng.random() < 0.2,
         poison=rng.random() < 0.15,
         failing=rng.random() < 0.1,
         goes_on=rng.random() < 0.3,
         faults=tuple(sorted(faults, key=lambda fault: fault.moment)),
+    )
+
+
+def with_large_grid(seed: int) -> Schedule:
+    """Return a schedule of a grid of 13,020 points, through which controllers, runners and Ray's head are killed."""
+    rng = random.Random(f"large grid {seed}")
+    kinds = ("kill controller", "kill runner", "kill head", "database error", "lost answers")
+    moments = sorted(rng.sample(range(1, MOMENTS_OF_LARGE_GRID), 40))
+    faults = tuple(Fault(moment, rng.choice(kinds), rng.random()) for moment in moments)
+    return Schedule(
+        seed=seed,
+        cpus=16.0,
+        sweeps=(LARGE_GRID,),
+        together=True,
+        standby=True,
+        poison=False,
+        failing=False,
+        goes_on=False,
+        faults=faults,
     )
 
 
@@ -145,8 +166,17 @@ DOCUMENTS = (
     _document(6, 3, training=LONGER),
     _document(2, 1, resources={"pack_size": 1, "cpus": 2.0}),
     _document(3, 4, repeats=2, early_stopping={"kind": "asha", "reduction": 2, "min_steps": 2}),
+    _document(
+        0,
+        60,
+        space={"model.margin": {"low": 0.01, "high": 0.1, "grid": 420}, "training.seed": {"values": list(range(31))}},
+        search={"sampler": "grid"},
+        training={"steps": 2, "report_every": 2},
+    ),
 )
-"""The sweeps that schedules are made of. The one with two CPUs fits on no node that has a single one."""
+"""The sweeps that schedules are made of. The one with two CPUs fits on no node that has a single one, and the last one,
+a grid of 13,020 points, is in no schedule that is drawn."""
+LARGE_GRID = len(DOCUMENTS) - 1
 
 
 @cache
@@ -165,7 +195,8 @@ def longer_spec(position: int, trials: int) -> SweepSpec:
 @cache
 def points_for(position: int, trials: int = 60) -> list[dict[str, Any]]:
     """Return the points of an undisturbed run of a document that was extended to so many trials."""
-    return [dict(point) for point in points_of(longer_spec(position, trials))]
+    spec = spec_of(position) if position == LARGE_GRID else longer_spec(position, trials)
+    return [dict(point) for point in points_of(spec)]
 
 
 @cache

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from service.api.times import rfc3339
-from service.client import Client
+from service.client import RestClient
+from service.schemas.times import rfc3339
 from study import running
 from study.documents import SweepDocument
 from study.errors import SweepEnded
@@ -104,7 +104,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(service: Service, records: Records, *, chosen: list[SweepDocument] = DOCUMENTS) -> None:
-    running.run(cast(Client, service), chosen, records, Console(file=io.StringIO()))
+    running.run(cast(RestClient, service), chosen, records, Console(file=io.StringIO()))
 
 
 def test_every_sweep_becomes_the_record_of_all_its_trials(records: Records) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 
+from workers.runtime.heap import keep_freed_memory
 from workers.spec.cost import Calibration, CalibrationRequest, MeasuredCost
 
 
@@ -43,6 +44,7 @@ def calibrate(request: CalibrationRequest, began: float) -> Calibration:
 def main() -> None:
     """Read a request, measure, and print the result. An exception ends the process with one line of error output."""
     began = time.monotonic()
+    keep_freed_memory()  # as a worker does
     request = CalibrationRequest.model_validate_json(sys.stdin.read())
     try:
         found = calibrate(request, began)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from workers.errors import NoGpu, is_out_of_memory, store_problem
 from workers.protocol import Assignment, Cause, Ended, Report
 from workers.runtime.failure_log import failure_log
+from workers.runtime.heap import keep_freed_memory
 
 if TYPE_CHECKING:
     from workers.training.pack_run import PackRun
@@ -103,6 +104,7 @@ def _without_garbage_collection() -> Iterator[None]:
 
 
 def _open(assignment: Assignment, emit: Emit) -> PackRun:
+    keep_freed_memory()
     with _without_garbage_collection():
         import torch
 

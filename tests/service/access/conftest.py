@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.access.administration import create_token
-from service.access.principal import TokenScope
+from service.access.scopes import TokenScope
 from service.settings import ApiSettings
 from service.store.database import Database
 

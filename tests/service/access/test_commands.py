@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.access.token_source import TokenUnusable, token_to_send
-from service.client import ApiError, Client
+from service.client import ApiError, RestClient
 from service.store import tokens
 from service.store.database import Database
 from tests.service.access.conftest import NewToken
@@ -41,7 +41,7 @@ def test_a_token_is_made_listed_used_limited_and_revoked(
     assert token not in done.stderr
     assert f"spectral token revoke {id}" in done.stderr
     assert "SPECTRAL_TOKEN" in done.stderr
-    with Client(base_url, token=token) as client:
+    with RestClient(base_url, token=token) as client:
         client.submit(document)
     listed = spectral("token", "list").stdout
     assert re.search(rf"{id} +ada +submit +valid ", listed)
@@ -62,7 +62,7 @@ def test_a_token_is_made_listed_used_limited_and_revoked(
     )
     assert spectral("token", "revoke", id).stdout == f"{id} of ada is revoked\n"
     assert re.search(rf"{id} +ada +submit +revoked ", spectral("token", "list").stdout)
-    with Client(base_url, token=token) as client, pytest.raises(ApiError, match="revoked"):
+    with RestClient(base_url, token=token) as client, pytest.raises(ApiError, match="revoked"):
         client.validate(document)
     actions = [line.split("\t")[5] for line in spectral("audit").stdout.splitlines()]
     assert "token create --owner ada --scope submit" in actions
@@ -172,7 +172,7 @@ def test_a_client_sends_its_token_nowhere_else(new_token: NewToken) -> None:
         asked.append(request)
         return httpx.Response(307, headers={"Location": "https://other.example/v1/sweeps/sw0123456789"})
 
-    client = Client("http://127.0.0.1:8000", token=token, transport=httpx.MockTransport(elsewhere))
+    client = RestClient("http://127.0.0.1:8000", token=token, transport=httpx.MockTransport(elsewhere))
     with client:
         with pytest.raises(ApiError, match=re.escape("https://other.example/; no token is sent there")):
             client.sweep("sw0123456789")

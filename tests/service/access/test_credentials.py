@@ -17,7 +17,7 @@ from service.access.administration import revoke_token
 from service.access.credentials import COOKIE
 from service.access.token_text import FORM, SecretFilter, digest, new_token, without_secrets
 from service.api import gate
-from service.client import ApiError, Client
+from service.client import ApiError, RestClient
 from service.store import tokens
 from service.store.database import Database
 from service.store.tables import PageSession, Token
@@ -207,7 +207,7 @@ def test_an_event_stream_ends_when_its_token_is_revoked(
     monkeypatch.setattr(gate, "RECHECK_SECONDS", 0.0)
     monkeypatch.setattr("service.api.events.KEEPALIVE_SECONDS", 0.0)
     token = new_token()
-    with Client(base_url, token=token) as client:
+    with RestClient(base_url, token=token) as client:
         stream = client.events(client.submit(document)["id"])
         assert next(stream)["kind"] == "sweep.queued"
         revoke_token(database, id_of(token))

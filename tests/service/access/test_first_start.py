@@ -12,7 +12,7 @@ import pytest
 
 from service.access import administration
 from service.access.administration import first_token
-from service.client import ApiError, Client
+from service.client import ApiError, RestClient
 from service.stack.ports import free
 from service.store import tokens
 from service.store.database import Database
@@ -39,7 +39,7 @@ def test_the_first_start_makes_an_admin_token_that_only_its_file_shows(tmp_path:
     process = start(**settings)
     try:
         token = written(file)
-        with Client(address, patience=60, token=token) as client:
+        with RestClient(address, patience=60, token=token) as client:
             assert list(client.sweeps()) == []
         with httpx.Client(base_url=address, timeout=60) as http:
             who = http.get("/v1/tokens/self", headers={"Authorization": f"Bearer {token}"}).json()
@@ -55,7 +55,7 @@ def test_the_first_start_makes_an_admin_token_that_only_its_file_shows(tmp_path:
     file.unlink()
     process = start(**settings)
     try:
-        with Client(address, patience=60, token=token) as client:
+        with RestClient(address, patience=60, token=token) as client:
             assert list(client.sweeps()) == []
     finally:
         output = ended(process)
@@ -67,7 +67,7 @@ def test_without_a_file_the_first_start_says_which_command_makes_a_token(tmp_pat
     (port,) = free(1)
     process = start(database_url=f"sqlite:///{tmp_path}/new.db", port=port, auth="tokens")
     try:
-        with Client(f"http://127.0.0.1:{port}", patience=60) as client, pytest.raises(ApiError, match="401"):
+        with RestClient(f"http://127.0.0.1:{port}", patience=60) as client, pytest.raises(ApiError, match="401"):
             list(client.sweeps())
     finally:
         output = ended(process)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from service.access.administration import limit_owner
 from service.access.rate_limits import RateLimits
 from service.api.submission import stored
-from service.client import ApiError, Client
+from service.client import ApiError, RestClient
 from service.store import owners, quotas, sweeps, trials
 from service.store.database import Database
 from service.store.errors import NotFound, QuotaExceeded
@@ -64,9 +64,9 @@ def test_too_many_requests_of_one_owner_are_told_when_to_come_again(
 def test_a_client_comes_again_when_it_may(base_url: str, database: Database, new_token: NewToken) -> None:
     token = new_token("ada")
     limit_owner(database, "ada", {"requests_per_second": 2})
-    with Client(base_url, token=token, patience=60) as client:
+    with RestClient(base_url, token=token, patience=60) as client:
         assert [list(client.sweeps()) for _ in range(8)] == [[]] * 8
-    with Client(base_url, token=token, patience=0) as client, pytest.raises(ApiError, match="429"):
+    with RestClient(base_url, token=token, patience=0) as client, pytest.raises(ApiError, match="429"):
         [list(client.sweeps()) for _ in range(1000)]
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.client import Client
+from service.client import RestClient
 from service.stack.ports import free
 from tests.hostile_environment import hostile
 
@@ -32,7 +32,7 @@ def test_it_migrates_serves_and_ends_beside_an_open_stream(tmp_path: Path, docum
         port = listener.getsockname()[1]
     process = start(database_url=f"sqlite:///{tmp_path}/new.db", port=port)
     try:
-        with Client(f"http://127.0.0.1:{port}") as client:
+        with RestClient(f"http://127.0.0.1:{port}") as client:
             sweep = client.submit(document)
             stream = client.events(sweep["id"])
             assert next(stream)["kind"] == "sweep.queued"
@@ -52,7 +52,7 @@ def test_variables_of_other_programs_neither_stop_it_nor_change_its_processes(
     (port,) = free(1)
     process = start(database_url=f"sqlite:///{tmp_path}/new.db", port=port)
     try:
-        with Client(f"http://127.0.0.1:{port}", patience=60) as client:
+        with RestClient(f"http://127.0.0.1:{port}", patience=60) as client:
             assert list(client.sweeps()) == []
         assert psutil.Process(process.pid).children() == []
     finally:
@@ -81,7 +81,7 @@ def test_several_processes_answer_count_together_and_end_with_the_first(tmp_path
     address = f"http://127.0.0.1:{port}"
     workers: list[psutil.Process] = []
     try:
-        with Client(address, patience=120) as client:
+        with RestClient(address, patience=120) as client:
             assert list(client.sweeps()) == []
         workers = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
         assert len(workers) == 2

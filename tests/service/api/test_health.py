@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 from sqlalchemy.exc import OperationalError
 
-from service.api import schemas
+from service import schemas
 from service.api.app import create_app
 from service.settings import ApiSettings
 from service.store import components, trials, write_probe

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from scipy import stats
 
-from service.client import Client
+from service.client import RestClient
 from service.controller import sweep_lifecycle
 from service.store import points, sweeps, trials
 from service.store.database import Database
@@ -76,7 +76,7 @@ def test_points_come_in_pages(conforms: Callable[..., Any], api: httpx.Client, r
         if cursor is None:
             break
     assert seen == [2, 1, 0, 3]
-    with Client(str(api.base_url)) as client:
+    with RestClient(str(api.base_url)) as client:
         assert [point["number"] for point in client.points(sweep.id)] == seen
         assert [point["number"] for point in client.points(sweep.id, limit=1)] == [2]
     assert api.get(f"/v1/sweeps/{sweep.id}/points?cursor=x").status_code == 422
@@ -136,7 +136,7 @@ def test_points_are_compared_in_pairs(conforms: Callable[..., Any], api: httpx.C
     test = stats.ttest_rel(losses[1], losses[0])
     assert (pair["first"], pair["second"], pair["verdict"], pair["n"]) == (1, 0, "better", 3)
     assert pair["interval"] == pytest.approx(tuple(test.confidence_interval(0.95)))
-    with Client(str(api.base_url)) as client:
+    with RestClient(str(api.base_url)) as client:
         several = client.compare(sweep.id, [0, 1, 2, 3])
     verdicts = {(pair["first"], pair["second"]): pair["verdict"] for pair in several["comparisons"]}
     assert len(verdicts) == 6

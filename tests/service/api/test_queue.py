@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.api import queue_words
-from service.client import ApiError, Client
+from service.client import ApiError, RestClient
 from service.store import attempts, components, events, open_trials, owners, packs, queue, sweeps, trials
 from service.store.database import Database
 from service.store.queue import MOST_NOTED, QueueNote, QueueNotes
@@ -89,7 +89,7 @@ def test_an_owner_s_sweeps_have_no_higher_priority_than_they_may(
     with database.write() as session:
         owners.ensure(session, "local")
         owners.limit(session, "local", {"highest_priority": 3})
-    with Client(base_url, patience=0) as client:
+    with RestClient(base_url, patience=0) as client:
         sweep = client.submit(document | {"priority": 3})
         with pytest.raises(ApiError, match="may have a priority of at most 3") as refused:
             client.change(sweep["id"], priority=4)

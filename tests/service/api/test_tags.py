@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import event, func, select
 
-from service.client import Client
+from service.client import RestClient
 from service.store import events, outbox, removals, sweeps, tags
 from service.store.database import Database
 from service.store.tables import Sweep, SweepTag
@@ -112,7 +112,7 @@ def test_the_same_document_with_its_key_finds_its_sweep_whatever_its_tags_are_no
     base_url: str, document: dict[str, Any]
 ) -> None:
     tagged = document | {"tags": ["first"]}
-    with Client(base_url, patience=0) as client:
+    with RestClient(base_url, patience=0) as client:
         id = client.submit(tagged, "once")["id"]
         assert client.change(id, tags=["second"])["tags"] == ["second"]
         assert (again := client.submit(tagged, "once"))["id"] == id

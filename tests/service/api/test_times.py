@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.api.times import rfc3339
 from service.client import timestamp
+from service.schemas.times import rfc3339
 from service.store import components, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Attempt, Pack, Sweep, Trial, TrialReport

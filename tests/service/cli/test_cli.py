@@ -152,7 +152,7 @@ def test_client_commands_load_nothing_heavy() -> None:
     heavy = "{'torch', 'ray', 'mlflow', 'pydantic', 'sqlalchemy', 'fastapi', 'numpy'}"
     code = (
         "import sys, service.cli.main, service.cli.commands, service.cli.documents, service.client\n"
-        f"service.client.Client().close(); print(*{heavy} & set(sys.modules))"
+        f"service.client.RestClient().close(); print(*{heavy} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

@@ -8,12 +8,12 @@ import pytest
 
 from service.cli import ids
 from service.cli.errors import NotFoundError, UserError
-from service.client import Client
+from service.client import RestClient
 
 NEWEST_FIRST = ["sw1234567890", "swabcdef0123", "swabcd000000"]
 
 
-class Sweeps(Client):
+class Sweeps(RestClient):
     """Lists sweeps without a service, and counts how often it is asked."""
 
     def __init__(self, known: list[str]) -> None:

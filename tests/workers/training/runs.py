@@ -51,4 +51,4 @@ def assert_same_bits(a: TrainingState, b: TrainingState) -> None:
     left, right = tensors(a), tensors(b)
     assert left.keys() == right.keys()
     for name in left:
-        assert torch.equal(left[name], right[name]), name
+        torch.testing.assert_close(left[name], right[name], rtol=0, atol=0, equal_nan=True, msg=name)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from spectral.cpu import library
 from tests.workers.examples import make_trial
 from tests.workers.models.networks import trial
-from tests.workers.training.runs import CPU, assert_same_bits, tensors, trainer, values
+from tests.workers.training.runs import CPU, assert_same_bits, run, tensors, trainer, values
 from tests.workers.training.test_any_pack import companies, shared
 from workers.checkpoints import CheckpointFolder
 from workers.spec.model import KINDS
@@ -22,7 +22,7 @@ from workers.spec.trial import TrialSpec
 from workers.training.batches import TaskData
 from workers.training.pack import StepOptions, TrainingPack
 from workers.training.trainer import Trainer
-from workers.training.trainer_events import Finished, Reported, TrainerEvent
+from workers.training.trainer_events import Failed, Finished, Reported, TrainerEvent
 from workers.training.training_state import TrainingState
 
 COMPILED = pytest.mark.skipif(
@@ -62,6 +62,7 @@ class _Swarm:
     choose: Any
     packs: list[_Pack]
     ended: dict[int, TrainingState] = field(default_factory=dict)
+    failures: dict[int, tuple[int, str]] = field(default_factory=dict)
     moves: int = 0
 
     def run(self) -> None:
@@ -78,6 +79,8 @@ class _Swarm:
             for event in found:
                 if isinstance(event, Finished):
                     self.ended[own.trials[event.trial]] = own.trainer.state(event.trial)
+                elif isinstance(event, Failed):
+                    self.failures[own.trials[event.trial]] = (event.step, event.reason)
             for number in own.live:
                 fate = self.choose(st.sampled_from(["stays", "stays", "stays", "pruned", "moves"]))
                 if fate == "pruned":
@@ -119,6 +122,13 @@ def alone(spec: TrialSpec, steps: int) -> tuple[TrainingState, dict[int, dict[st
     return found.state(0), values(events, 0)
 
 
+def failure_alone(spec: TrialSpec) -> tuple[tuple[int, str], dict[int, dict[str, float]]]:
+    """Train a trial that diverges by itself."""
+    events = run(trainer([spec]))
+    (failed,) = [event for event in events if isinstance(event, Failed)]
+    return (failed.step, failed.reason), values(events, 0)
+
+
 @COMPILED
 @pytest.mark.parametrize("kind", sorted(KINDS))
 @EXAMPLES
@@ -134,6 +144,9 @@ def test_a_trial_has_the_bits_of_a_solo_run_through_prune_compaction_refill_and_
     options = data.draw(st.sampled_from([None, StepOptions(fed=True, fused=False, graph=False)]))
     found = swarm(specs, data.draw, options)
     for i, spec in enumerate(specs):
+        if i in found.failures:
+            assert (found.failures[i], found.values(i)) == failure_alone(spec)
+            continue
         state, wanted = alone(spec, found.ended[i].step)
         assert found.values(i) == wanted
         assert_same_bits(found.ended[i], state)

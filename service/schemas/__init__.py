@@ -1,15 +1,15 @@
-"""The documents that the API answers with. Their docstrings and descriptions are what ``/docs`` shows."""
+"""The documents that the API answers with and the client reads. Their docstrings are what ``/docs`` shows."""
 
-from service.api.schemas.access import AuditPage, AuditView, WhoAmI
-from service.api.schemas.catalogue import PruningRuleView, SamplerView, TaskView
-from service.api.schemas.comparisons import ComparisonView, PointComparison, PointPage
-from service.api.schemas.data import SweepData, UnreadableData
-from service.api.schemas.health import ClusterView, ComponentView, Liveness, Queue, Readiness
-from service.api.schemas.likeness import MetricLikenessView, SettingDifference, TrialLikeness
-from service.api.schemas.points import PointView, RepeatView
-from service.api.schemas.problem import Advice, Problem
-from service.api.schemas.report import Grid, GridCell, PlanePoint, SweepReport
-from service.api.schemas.sweeps import (
+from service.schemas.access import AuditPage, AuditView, WhoAmI
+from service.schemas.catalogue import PruningRuleView, SamplerView, TaskView
+from service.schemas.comparisons import ComparisonView, PointComparison, PointPage
+from service.schemas.data import SweepData, UnreadableData
+from service.schemas.health import ClusterView, ComponentView, Liveness, Queue, Readiness
+from service.schemas.likeness import MetricLikenessView, SettingDifference, TrialLikeness
+from service.schemas.points import PointView, RepeatView
+from service.schemas.problem import Advice, Problem
+from service.schemas.report import Grid, GridCell, PlanePoint, SweepReport
+from service.schemas.sweeps import (
     BestSoFarOfSweep,
     BestSoFarPage,
     Counts,
@@ -24,7 +24,7 @@ from service.api.schemas.sweeps import (
     SweepSummary,
     SweepView,
 )
-from service.api.schemas.trials import (
+from service.schemas.trials import (
     AttemptView,
     CheckpointView,
     EventView,

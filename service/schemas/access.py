@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from service.access.principal import TokenScope
-from service.api.schemas.document import Document
-from service.api.times import Time
+from service.access.scopes import TokenScope
+from service.schemas.document import Document
+from service.schemas.times import Time
 
 
 class WhoAmI(Document):

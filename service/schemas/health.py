@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from service.api.schemas.document import Document
-from service.api.times import Time
+from service.schemas.document import Document
+from service.schemas.times import Time
 
 
 class ComponentView(Document):

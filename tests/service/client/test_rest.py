@@ -5,24 +5,25 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
-import httpx
 import pytest
 
-from service.client import ApiError, Client, ServiceUnreachable
+from service.client import ApiError, RestClient, ServiceUnreachable
 from service.settings import ApiSettings
 from service.store import checkpoints, events, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial, TrialCheckpoint, TrialReport
+from tests.service.client.conftest import Connect, Faults
 from tests.service.conftest import serving
 
 NewSweep = Callable[..., Sweep]
 
 
 @pytest.fixture
-def client(base_url: str) -> Iterator[Client]:
-    with Client(base_url, patience=10) as client:
+def client(base_url: str, connect: Connect) -> Iterator[RestClient]:
+    with connect.rest(base_url, patience=10) as client:
         yield client
 
 
@@ -31,43 +32,24 @@ def finish(database: Database, sweep_id: str) -> None:
         sweeps.move(session, sweep_id, "failed", "over")
 
 
-class Wire(httpx.HTTPTransport):
-    """The real transport, but the first calls fail: the reply is lost after the work has been done, or it is a 503."""
-
-    def __init__(self, *faults: str) -> None:
-        super().__init__()
-        self.faults, self.keys = list(faults), list[str]()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.keys.append(request.headers.get("idempotency-key", ""))
-        fault = self.faults.pop() if self.faults else None
-        if fault == "unavailable":
-            return httpx.Response(503)
-        answer = super().handle_request(request)
-        if fault == "reply lost":
-            answer.read()
-            raise httpx.RemoteProtocolError("connection closed before the reply")
-        return answer
-
-
 @pytest.mark.parametrize("fault", ["reply lost", "unavailable"])
 def test_a_submit_that_got_no_reply_is_repeated_with_its_key(
-    base_url: str, database: Database, document: dict[str, Any], fault: str
+    base_url: str, connect: Connect, database: Database, document: dict[str, Any], fault: str
 ) -> None:
-    wire = Wire(fault, fault)
-    with Client(base_url, transport=wire) as client:
+    faults = Faults(fault, fault)
+    with connect.rest(base_url, faults) as client:
         sweep = client.submit(document)
-    assert (wire.faults, len(wire.keys), len(set(wire.keys))) == ([], 3, 1)
+    assert (faults.left, len(faults.keys), len(set(faults.keys))) == ([], 3, 1)
     with database.read() as session:
         assert [row.id for row in sweeps.page(session)] == [sweep["id"]]
 
 
-def test_each_submit_has_a_key_of_its_own(client: Client, document: dict[str, Any]) -> None:
+def test_each_submit_has_a_key_of_its_own(client: RestClient, document: dict[str, Any]) -> None:
     assert client.submit(document)["id"] != client.submit(document)["id"]
     assert client.submit(document, key="k")["id"] == client.submit(document, key="k")["id"]
 
 
-def test_a_refusal_carries_the_problem_and_is_not_repeated(client: Client, document: dict[str, Any]) -> None:
+def test_a_refusal_carries_the_problem_and_is_not_repeated(client: RestClient, document: dict[str, Any]) -> None:
     with pytest.raises(ApiError) as caught:
         client.submit(document | {"task": {"name": "sorting"}})
     assert caught.value.status == 422
@@ -77,10 +59,10 @@ def test_a_refusal_carries_the_problem_and_is_not_repeated(client: Client, docum
     assert missing.value.status == 404
 
 
-def test_a_missing_server_raises_service_unreachable() -> None:
+def test_a_missing_server_raises_service_unreachable(connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with Client(f"http://127.0.0.1:{port}", patience=0) as client:
+    with connect.rest(f"http://127.0.0.1:{port}", patience=0) as client:
         with pytest.raises(ServiceUnreachable, match=f"no answer from http://127.0.0.1:{port}"):
             client.sweep("sw0123456789")
         with pytest.raises(ServiceUnreachable):
@@ -88,7 +70,7 @@ def test_a_missing_server_raises_service_unreachable() -> None:
 
 
 def test_the_calls(
-    client: Client, database: Database, document: dict[str, Any], running: tuple[Sweep, list[Trial]]
+    client: RestClient, database: Database, document: dict[str, Any], running: tuple[Sweep, list[Trial]]
 ) -> None:
     sweep, made = running
     with database.write() as session:
@@ -115,7 +97,7 @@ def test_the_calls(
     assert client.cancel(sweep.id)["state"] == "cancelling"
 
 
-def test_listings_go_through_every_page(client: Client, database: Database, new_sweep: NewSweep) -> None:
+def test_listings_go_through_every_page(client: RestClient, database: Database, new_sweep: NewSweep) -> None:
     made = [new_sweep().id for _ in range(3)]
     sweep = new_sweep(space={"training.seed": {"low": 0, "high": 249}})
     with database.write() as session:
@@ -128,14 +110,14 @@ def test_listings_go_through_every_page(client: Client, database: Database, new_
 
 
 def test_events_go_on_where_a_restarted_server_left_them(
-    settings: ApiSettings, database: Database, new_sweep: NewSweep
+    settings: ApiSettings, connect: Connect, database: Database, new_sweep: NewSweep
 ) -> None:
     id = new_sweep().id
     seen: list[int] = []
     half, whole = threading.Event(), threading.Event()
 
     def read(address: str) -> None:
-        with Client(address, patience=30) as client:
+        with connect.rest(address, patience=30) as client:
             for event in client.events(id):
                 seen.append(event["seq"])
                 if len(seen) == 6:
@@ -160,7 +142,7 @@ def test_events_go_on_where_a_restarted_server_left_them(
     assert seen == list(range(1, 13))
 
 
-def test_wait_returns_what_became_of_the_sweep(client: Client, database: Database, new_sweep: NewSweep) -> None:
+def test_wait_returns_what_became_of_the_sweep(client: RestClient, database: Database, new_sweep: NewSweep) -> None:
     id = new_sweep().id
     ending = threading.Timer(0.05, finish, (database, id))
     ending.start()
@@ -168,7 +150,7 @@ def test_wait_returns_what_became_of_the_sweep(client: Client, database: Databas
     ending.join()
 
 
-def test_events_after_the_end_are_none(client: Client, database: Database, new_sweep: NewSweep) -> None:
+def test_events_after_the_end_are_none(client: RestClient, database: Database, new_sweep: NewSweep) -> None:
     id = new_sweep().id
     finish(database, id)
     assert [event["seq"] for event in client.events(id)] == [1, 2]
@@ -184,7 +166,7 @@ def end_with_a_failure(database: Database, sweep: Sweep, made: list[Trial]) -> N
 
 
 def test_a_sweep_goes_on_and_ends_again_and_is_deleted(
-    client: Client, database: Database, running: tuple[Sweep, list[Trial]]
+    client: RestClient, database: Database, running: tuple[Sweep, list[Trial]]
 ) -> None:
     sweep, made = running
     end_with_a_failure(database, sweep, made)
@@ -217,7 +199,7 @@ def test_a_sweep_goes_on_and_ends_again_and_is_deleted(
 
 
 def test_a_trial_gets_more_steps_and_is_replayed_and_compared(
-    client: Client, database: Database, running: tuple[Sweep, list[Trial]]
+    client: RestClient, database: Database, running: tuple[Sweep, list[Trial]]
 ) -> None:
     sweep, (trial, *others) = running
     with database.write() as session:
@@ -239,13 +221,13 @@ def test_a_trial_gets_more_steps_and_is_replayed_and_compared(
 
 
 def test_what_got_no_reply_after_the_end_is_repeated_and_has_one_effect(
-    base_url: str, database: Database, running: tuple[Sweep, list[Trial]]
+    base_url: str, connect: Connect, database: Database, running: tuple[Sweep, list[Trial]]
 ) -> None:
     sweep, made = running
     end_with_a_failure(database, sweep, made)
 
-    def lossy() -> Client:
-        return Client(base_url, transport=Wire("reply lost"), patience=20)
+    def lossy() -> AbstractContextManager[RestClient]:
+        return connect.rest(base_url, Faults("reply lost"), patience=20)
 
     with lossy() as client:
         assert client.rerun(sweep.id)["state"] == "running"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, PlainSerializer, WithJsonSchema
 
 
 @lru_cache(maxsize=8192)  # lists show the same times again and again
@@ -17,8 +17,9 @@ def rfc3339(seconds: float) -> str:
 
 
 Time = Annotated[
-    str,
-    BeforeValidator(rfc3339),
+    datetime,
+    AfterValidator(lambda moment: moment.astimezone(UTC)),
+    PlainSerializer(lambda moment: rfc3339(moment.timestamp()), return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-26T11:04:05.123Z"]}),
 ]
-"""The type of a field that takes seconds since 1970 and holds them as the text of ``rfc3339``."""
+"""The type of a field that takes seconds since 1970 or the text of ``rfc3339``, and is that text in JSON."""

@@ -1,4 +1,8 @@
-"""The base of the documents with which the API answers."""
+"""The base of the documents with which the API answers.
+
+The API describes its answers by these models, and the client reads the answers with them. A field that a newer service
+has added is ignored by an older client.
+"""
 
 from __future__ import annotations
 

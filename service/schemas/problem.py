@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.api.schemas.document import Document
+from service.schemas.document import Document
 
 
 class Problem(Document):

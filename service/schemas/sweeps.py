@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from service.api.schemas.document import Document
-from service.api.schemas.points import PointView
-from service.api.schemas.problem import Advice
-from service.api.schemas.trials import TrialView
-from service.api.times import Time
+from pydantic import Field
+
+from service.schemas.document import Document
+from service.schemas.points import PointView
+from service.schemas.problem import Advice
+from service.schemas.times import Time
+from service.schemas.trials import TrialView
 from service.states import SweepState
 
 
@@ -162,8 +164,8 @@ class SweepSummary(Document):
     """When the sweep first became ``running``, which may be before its first trial is trained; null before."""
     ended_at: Time | None
     """When it ended; null before."""
-    trials: Counts
-    """The number of trials in each state."""
+    counts: Counts = Field(alias="trials")
+    """The number of trials in each state; in JSON ``trials``."""
     progress: Progress
     """The progress in optimiser steps."""
     eta_at: Time | None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from service.api.schemas.document import Document
-from service.api.schemas.points import PointView
-from service.api.schemas.sweeps import ObjectiveView
+from service.schemas.document import Document
+from service.schemas.points import PointView
+from service.schemas.sweeps import ObjectiveView
 from workers.spec.point_results import Verdict
 from workers.spec.repeats import Statistic
 

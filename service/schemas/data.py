@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.api.schemas.document import Document
+from service.schemas.document import Document
 from workers.tasks.data_summary import DataSummary
 
 

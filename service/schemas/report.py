@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from service.api.schemas.document import Document
-from service.api.schemas.points import PointView
-from service.api.schemas.problem import Advice
-from service.api.schemas.sweeps import ObjectiveView
-from service.api.schemas.trials import TrialView
 from service.report.diagnostics import TrialDiagnostics
 from service.report.importance import Importance
 from service.report.learning_curves import LearningCurves
@@ -15,6 +10,11 @@ from service.report.pareto import ParetoFront
 from service.report.plane import PlaneCell
 from service.report.progress import BestSoFar
 from service.report.robust_scale import RobustScale
+from service.schemas.document import Document
+from service.schemas.points import PointView
+from service.schemas.problem import Advice
+from service.schemas.sweeps import ObjectiveView
+from service.schemas.trials import TrialView
 
 
 class PlanePoint(Document):

@@ -1,0 +1,1 @@
+"""The clients for an event loop, of which `make blocking-client` makes those of `service.client.blocking`."""

@@ -1,0 +1,142 @@
+"""The client: it calls one service, and returns sweeps and trials as objects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from service.client.asynchronous.rest import AsyncRestClient
+from service.client.asynchronous.rows import AsyncRows, read_rows
+from service.client.asynchronous.sweeps import AsyncListedSweep, AsyncSweepHandle
+from service.client.asynchronous.trials import AsyncTrialHandle
+from service.client.reading import read
+from service.client.sweep_files import document_of
+from service.schemas import DryRun
+
+if TYPE_CHECKING:
+    import httpx
+
+    from workers.spec.sweep import SweepSpec
+
+    SweepSource = Mapping[str, Any] | SweepSpec | str | Path
+
+
+class AsyncClient:
+    """Calls one service. As a context manager it closes its connections at the end of the block.
+
+    Sweeps and trials are objects with their fields as attributes, and times as datetimes in UTC. A field that only a
+    newer service has is left out. ``rest`` is the client beneath, whose documents are dictionaries as they are in JSON.
+
+    If the service cannot be reached or answers 503 or 429, a call is repeated until ``patience`` seconds have passed.
+    That is safe: a call that arrives twice has the effect of one. Every method that calls the service, also of sweeps
+    and trials, raises ApiError if the service answers with an error status, and ServiceUnreachable if none answers.
+
+    Args:
+        base_url: The address of the service, such as ``http://127.0.0.1:8000``.
+        patience: For how many seconds a call is repeated while the server cannot be reached, or answers 503 or 429; 0
+            for a single try.
+        timeout: For how many seconds a single try waits for the connection, or for the next part of the answer.
+        transport: An httpx transport of your own, for instance for certificates. By default a service on this machine
+            is reached without a proxy, and one elsewhere by the proxy that the environment names for it.
+        token: The token by which the service admits the calls; by default that of SPECTRAL_TOKEN, or of the file that
+            SPECTRAL_TOKEN_FILE names, if one is set. It is sent to ``base_url`` alone: redirects are not followed.
+
+    Attributes:
+        rest: The client beneath.
+
+    Raises:
+        TokenUnusable: What is given as a token is none.
+        ConnectionUnusable: The address, or the proxy or certificates that the environment names, cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        patience: float = 30.0,
+        timeout: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+        token: str | None = None,
+    ) -> None:
+        self.rest = AsyncRestClient(base_url, patience=patience, timeout=timeout, transport=transport, token=token)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections to the service. Neither the client nor its sweeps and trials can call it afterwards."""
+        await self.rest.close()
+
+    async def submit(self, sweep: SweepSource, key: str | None = None) -> AsyncSweepHandle:
+        """Submit a sweep and return it as stored, without waiting for its trials.
+
+        Args:
+            sweep: Its document, a ``SweepSpec``, or the path of a document in JSON, YAML or TOML.
+            key: An idempotency key: the same document with the same key again returns the existing sweep, and another
+                document with the same key raises ApiError with status 409. By default every call makes a new key, which
+                is kept while this call is repeated.
+
+        Raises:
+            DocumentUnreadable: The path is not that of a document.
+        """
+        return AsyncSweepHandle.of(self.rest, await self.rest.submit(document_of(sweep), key))
+
+    async def validate(self, sweep: SweepSource, *, calibrate: bool = False) -> DryRun:
+        """Check a sweep without submitting it, and return its trials, packs and warnings, and how long it will take.
+
+        Args:
+            sweep: The sweep, as for ``submit``.
+            calibrate: Have the server measure what a step takes, in up to a minute, where no earlier sweep says it.
+
+        Raises:
+            DocumentUnreadable: The path is not that of a document.
+        """
+        return read(DryRun, await self.rest.validate(document_of(sweep), calibrate=calibrate))
+
+    async def sweep(self, sweep_id: str) -> AsyncSweepHandle:
+        """Return the sweep with an id."""
+        return AsyncSweepHandle.of(self.rest, await self.rest.sweep(sweep_id))
+
+    def sweeps(
+        self,
+        state: Sequence[str] = (),
+        limit: int | None = None,
+        *,
+        tag: str | None = None,
+        archived: bool | None = False,
+    ) -> AsyncRows[AsyncListedSweep]:
+        """Return the sweeps, newest first, fetched page by page.
+
+        Args:
+            state: The states of the sweeps; all states if empty.
+            limit: The largest number of sweeps; None for all of them.
+            tag: A tag that they have; None for any sweep.
+            archived: Whether those that are archived or those that are not; None for both.
+        """
+
+        def fetch() -> AsyncIterator[AsyncListedSweep]:
+            answers = self.rest.sweeps(state, limit, tag=tag, archived=archived)
+            return read_rows(answers, lambda answer: AsyncListedSweep.of(self.rest, answer))
+
+        return AsyncRows(f"sweeps of {self.rest.base_url}", AsyncListedSweep, "id", fetch)
+
+    async def trial(self, trial_id: str) -> AsyncTrialHandle:
+        """Return the trial with an id, such as ``sw0123456789-0007``."""
+        return AsyncTrialHandle.of(self.rest, await self.rest.trial(trial_id))
+
+    async def replay(self, trial: AsyncTrialHandle | str, key: str | None = None) -> AsyncSweepHandle:
+        """Train a trial once more with exactly its settings, as a new sweep of one trial, and return that sweep.
+
+        Args:
+            trial: The trial or its id. It has ended and has reports.
+            key: An idempotency key, as for ``submit``.
+        """
+        id = trial if isinstance(trial, str) else trial.id
+        return AsyncSweepHandle.of(self.rest, await self.rest.replay(id, key))
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self.rest.base_url!r})"

@@ -1,0 +1,1 @@
+"""The blocking clients, written by `make blocking-client` from `service.client.asynchronous`."""

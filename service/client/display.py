@@ -1,0 +1,77 @@
+"""Show the progress of a sweep that is waited for: a bar in terminals and notebooks, and lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from service.client import summaries
+from service.schemas import SweepSummary
+
+LINE_SECONDS = 10.0
+"""A line is printed so often at most, and whenever the state changes or a trial ends."""
+
+
+class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
+    """Shows the progress of one sweep between its ``update``s; at the end of its block the last one stays.
+
+    Args:
+        shown: Whether to show anything at all.
+        console: Where to show it; standard error by default. A console that is neither a terminal nor a notebook gets
+            lines.
+    """
+
+    def __init__(self, shown: bool = True, console: Console | None = None) -> None:
+        self._shown = shown
+        self._console = console or Console(file=sys.stderr, highlight=False)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+        )
+        self._bars = Progress(*columns, console=self._console) if shown and _has_bars(self._console) else None
+        self._bar = self._bars.add_task("", total=None, left="", visible=False) if self._bars else None
+        self._printed: tuple[str, int] | None = None
+        self._printed_at = 0.0
+
+    def __enter__(self) -> Self:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def update(self, sweep: SweepSummary) -> None:
+        """Show how far a sweep has come."""
+        if not self._shown:
+            return
+        counts, steps = sweep.counts, sweep.progress
+        ended = counts.total - counts.waiting - counts.running
+        if self._bars is not None and self._bar is not None:
+            best = "" if sweep.best_objective is None else f", best {sweep.best_objective:.6g}"
+            text = f"{sweep.id} {sweep.state}, {ended}/{counts.total} trials{best}"
+            left = summaries.time_left(sweep)
+            left = f"{left} left" if left else ""
+            total = max(1, steps.total)
+            self._bars.update(
+                self._bar, description=text, completed=steps.done, total=total, left=left, visible=True, refresh=True
+            )
+        elif (sweep.state, ended) != self._printed or time.monotonic() - self._printed_at > LINE_SECONDS:
+            self._printed, self._printed_at = (sweep.state, ended), time.monotonic()
+            line = f"{time.strftime('%H:%M:%S')}  {sweep.id}  {summaries.of_sweep(sweep)}"
+            self._console.print(line, soft_wrap=True, markup=False)
+            self._console.file.flush()
+
+
+def _has_bars(console: Console) -> bool:
+    """Return whether bars can be drawn. In a notebook that takes ipywidgets."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)

@@ -1,0 +1,67 @@
+"""Sweeps and trials in a few words, and in a few lines of HTML for notebooks."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from service.schemas import SweepSummary, TrialView
+
+
+def of_sweep(sweep: SweepSummary) -> str:
+    """Return a sweep's state, progress and best value in one line."""
+    counts, steps = sweep.counts, sweep.progress
+    ended = counts.total - counts.waiting - counts.running
+    words = [sweep.state, f"{ended}/{counts.total} trials", f"{steps.done}/{steps.total} steps"]
+    if counts.failed:
+        words.append(f"{counts.failed} failed")
+    if sweep.best_objective is not None:
+        words.append(f"best {sweep.objective.metric} {sweep.best_objective:.6g}")
+    left = time_left(sweep)
+    return ", ".join([*words, *([f"{left} left"] if left else [])])
+
+
+def of_trial(trial: TrialView) -> str:
+    """Return a trial's state, step, objective and parameters in one line."""
+    words = [trial.state, f"step {trial.step}"]
+    if trial.objective is not None:
+        words.append(f"objective {trial.objective:.6g}")
+    return ", ".join([*words, *(f"{path}={_value(value)}" for path, value in trial.params.items())])
+
+
+def time_left(sweep: SweepSummary) -> str:
+    """Return in words how long a sweep will still take, as the service estimates it; empty if that is not known."""
+    if sweep.seconds_left is None:
+        return ""
+    seconds = round(sweep.seconds_left)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return (
+        f"{hours} h {minutes:02d} min"
+        if hours
+        else f"{minutes} min {seconds % 60:02d} s"
+        if minutes
+        else f"{seconds} s"
+    )
+
+
+def html_of_sweep(sweep: SweepSummary) -> str:
+    """Return a sweep as HTML: its name, a bar of its progress, and its state, trials and best value."""
+    steps = sweep.progress
+    bar = f'<progress value="{steps.done}" max="{max(1, steps.total)}" style="width: 20em"></progress>'
+    why = f"<br>{escape(sweep.reason)}" if sweep.reason else ""
+    return f"<div><b>{escape(sweep.name)}</b> {escape(sweep.id)}<br>{bar}<br>{escape(of_sweep(sweep))}{why}</div>"
+
+
+def html_of_trial(trial: TrialView) -> str:
+    """Return a trial as HTML: its state and objective, and a table of its parameters."""
+    rows = "".join(
+        f"<tr><td>{escape(path)}</td><td>{escape(_value(value))}</td></tr>" for path, value in trial.params.items()
+    )
+    objective = "" if trial.objective is None else f", objective {trial.objective:.6g} at step {trial.best_step}"
+    why = f"<br>{escape(trial.reason)}" if trial.reason else ""
+    head = f"<b>{escape(trial.id)}</b> {trial.state}, step {trial.step}{objective}{why}"
+    return f"<div>{head}<table>{rows}</table></div>"
+
+
+def _value(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
