@@ -43,7 +43,7 @@ class OutputCapture:
         self._streams = _Tee(sys.stdout, "stdout", self._take), _Tee(sys.stderr, "stderr", self._take)
         sys.stdout, sys.stderr = self._streams
         root = logging.getLogger()
-        self._level, self._handler = root.level, _LogLines(self._before[1], self._take)
+        self._level, self._handler = root.level, _LogLines(*self._before, self._take)
         root.addHandler(self._handler)
         root.setLevel(min(root.level or logging.INFO, logging.INFO))
         self._show = warnings.showwarning
@@ -122,11 +122,15 @@ class _Tee:
 
 
 class _LogLines(logging.Handler):
-    """Writes log records to a stream and passes their lines on, those of a traceback too."""
+    """Writes log records to a stream and passes their lines on, those of a traceback too.
 
-    def __init__(self, stream: TextIO, take: Take) -> None:
+    Warnings and errors go to ``stderr``, as they do where nothing is set up, and what only informs to ``stdout``: the
+    end of what a process wrote to its standard error is read when it is lost, and is to say what went wrong.
+    """
+
+    def __init__(self, stdout: TextIO, stderr: TextIO, take: Take) -> None:
         super().__init__(logging.INFO)
-        self._stream, self._take = stream, take
+        self._stdout, self._stderr, self._take = stdout, stderr, take
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write and pass on one record. It is about one trial if it has an attribute ``trial_id``."""
@@ -134,8 +138,7 @@ class _LogLines(logging.Handler):
             text = self.format(record)
             if record.name.partition(".")[0] not in OWN:
                 text = f"{record.name}: {text}"
-            at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-            self._stream.write(f"{at} {record.levelname} {text}\n")
+            (self._stderr if record.levelno >= logging.WARNING else self._stdout).write(f"{text}\n")
             trial_id = getattr(record, "trial_id", None)
             for line in text.split("\n"):
                 self._take(PrintedLine(record.created, "log", plain(line), record.levelname, trial_id))

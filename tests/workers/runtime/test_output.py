@@ -70,8 +70,8 @@ def test_everything_that_python_prints_is_a_line_and_goes_where_it_went_before()
     assert found[-2:] == [("log", "ERROR", "ArithmeticError: no number"), ("stdout", None, "no end")]
     assert [line.trial_id for line in lines if line.trial_id] == ["t1"]
     out, err = (stream.getvalue() for stream in own)
-    assert out == "one\ntwo and a half\nno endnot any more\n"
-    for words in ("!\n", "INFO a step\n", "lib.py:7: UserWarning: odd\n", "ERROR other: it broke\n", "ArithmeticError"):
+    assert out == "one\ntwo and a half\na step\nno endnot any more\n"
+    for words in ("!\n", "lib.py:7: UserWarning: odd\n", "other: it broke\n", "ArithmeticError"):
         assert err.count(words) == (2 if words == "ArithmeticError" else 1)
     assert (logging.getLogger().level, warnings.showwarning) == before
 
