@@ -40,7 +40,7 @@ def test_what_the_workers_printed_is_kept(client: Client, undisturbed: Json) -> 
         texts = [line["text"] for line in lines]
         assert texts.count(f"trial {trial['id']}: begins at step 0") == 1
         assert texts[-1] == f"trial {trial['id']}: succeeded at step {STEPS[-1]}"
-        assert sum(f"with torch {torch.__version__}" in text for text in texts) == 1
+        assert sum(f"torch: {torch.__version__}" in text for text in texts) == 1
 
 
 def test_events_tell_the_whole_story_without_a_gap(client: Client, undisturbed: Json) -> None:

@@ -148,7 +148,7 @@ class PackRun:
         self._trainer = Trainer(list(states.values()), data, self._device, largest=largest, timer=self._timer)
         self._timer.ready()
         log.info(
-            "%d trials of task %s are trained on %s with torch %s and %d threads",
+            "training begins; trials: %d, task: %s, device: %s, torch: %s, threads: %d",
             *(len(states), spec.task.name, device_name(self._device), torch.__version__, torch.get_num_threads()),
         )
         for trial_id, state in states.items():
@@ -317,7 +317,7 @@ class PackRun:
             self._logged_at = started
             steps = sorted({found.due.state.step for own in written.values() for found in own})
             of_steps = ", ".join(map(str, steps[-5:]))
-            log.info("wrote checkpoints of %d trials, at step %s, in %.2f s", len(written), of_steps, seconds)
+            log.info("checkpoints written; trials: %d, at step %s, in %.2f s", len(written), of_steps, seconds)
         return written
 
     def _report_written(self, written: Written) -> None:

@@ -31,7 +31,7 @@ PRUNED = "val/accuracy 0.158314 at step 75 is not among the best 4 of 13 there (
 ROOM = {"used_bytes": 21 * 10**8, "free_bytes": 10**12, "reserve_bytes": 0, "limit_bytes": None, "to_come_bytes": 0}
 START = 1_795_600_000.0
 PRINTED = [
-    OutputLine(seq=1, at=START, stream="log", level="INFO", text="8 trials of task digits are trained on cpu: test"),
+    OutputLine(seq=1, at=START, stream="log", level="INFO", text="training begins; trials: 8, task: digits"),
     OutputLine(seq=2, at=START + 1, stream="stdout", text="a line of the pack"),
     OutputLine(seq=9, at=START + 2, stream="note", text="... 7 lines are left out here ...", left_out=7),
     OutputLine(seq=10, at=START + 3, stream="log", level="WARNING", text="memory is short"),

@@ -192,7 +192,7 @@ def test_lines_and_reports_are_acknowledged_together_and_lost_replies_lose_nothi
     assert by_text["trial t0: begins at step 0"].seq == min(line.seq for line in whole.lines if line.trial_id == "t0")
     assert failed.seq < end["t1"].seq
     assert by_text["trial t0: succeeded at step 12"].seq < end["t0"].seq < by_text["advanced to the end"].seq
-    assert any(line.text.startswith("wrote checkpoints of ") for line in whole.lines)
+    assert any(line.text.startswith("checkpoints written; trials: 1, at step 4, in ") for line in whole.lines)
 
     half = numbers[len(numbers) // 2]
     rest = poll(runner, half)

@@ -104,7 +104,7 @@ def test_a_killed_runner_is_taken_up_again_and_nothing_is_lost(cluster: str, tmp
     assert [line.text for line in printed if line.trial_id == "t1"] == [
         "trial t1: begins at step 0", "trial t1: succeeded at step 120",
     ]  # fmt: skip
-    assert [line.level for line in printed if f"with torch {torch.__version__}" in line.text] == ["INFO"]
+    assert [line.level for line in printed if f"torch: {torch.__version__}" in line.text] == ["INFO"]
 
     assignment = make_assignment(tmp_path / "b", specs)
     first = ray_actor.start(assignment, "pack-b-a0", cluster)
