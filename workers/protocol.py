@@ -3,8 +3,9 @@
 The controller creates a runner from an ``Assignment`` and then pulls: ``poll(after_seq, term)`` returns a ``Poll``, and
 ``command(term, command)`` changes which trials run.
 
-Both calls may be repeated safely. Reports are numbered from 1 in ascending order and kept until a poll acknowledges
-them with its ``after_seq``, so the first poll passes 0. Commands have numbers too, and a repeated number is ignored.
+Both calls may be repeated safely. Reports, and the lines that the runner's process prints, are numbered together from 1
+in ascending order and kept until a poll acknowledges them with its ``after_seq``, so the first poll passes 0. A number
+says therefore what was printed before which report. Commands have numbers too, and a repeated number is ignored.
 
 Every call carries the term of the controller's lease. A runner remembers the highest term it has seen and raises
 ``StaleTerm`` on a lower one, because the caller has been replaced by another leader.
@@ -132,6 +133,27 @@ class Ended(_Message):
 
 Report = Annotated[Measured | Checkpointed | Ended, Field(discriminator="kind")]
 
+OutputStream = Literal["stdout", "stderr", "log", "warning", "note"]
+"""Where a line comes from: a stream, ``logging``, ``warnings``; a ``note`` says how many lines were left out there."""
+
+
+class OutputLine(_Message):
+    """One line of what the runner's process printed or logged.
+
+    ``at`` is when, in seconds since the Unix epoch on the runner's clock. ``level`` is that of a log record or a
+    warning, such as ``WARNING``. ``trial_id`` names the trial if the line is about one alone; None if it is about the
+    whole pack. A line with ``left_out`` stands for so many lines, which were too many to be kept. The numbers ``seq``
+    may have gaps.
+    """
+
+    seq: int
+    at: float
+    stream: OutputStream
+    text: str
+    level: str | None = None
+    trial_id: str | None = None
+    left_out: int = 0
+
 
 class SizeTimes(_Message):
     """What a runner measured while its pack had so many ``rows``: places for trials, also of some that have ended.
@@ -174,7 +196,8 @@ class Poll(_Message):
     that the runner was given and whose end the controller has not acknowledged; a trial that was sent and is not there
     has not arrived. ``unsaved`` says why the newest checkpoints of a trial are not on disk yet; None if they are. They
     are tried again. ``node`` is the id in Ray of the runner's node; None if it is not in Ray, or of an earlier release.
-    ``times`` are None before training begins. A runner of an earlier release never gives them.
+    ``times`` are None before training begins. A runner of an earlier release never gives them. ``lines`` has what the
+    process printed; a runner that is not in Ray, or of an earlier release, gives none.
     """
 
     state: Literal["starting", "running", "idle", "ended"]
@@ -183,6 +206,7 @@ class Poll(_Message):
     unsaved: str | None = None
     node: str | None = None
     times: PackTimes | None = None
+    lines: list[OutputLine] = []
 
 
 class Command(_Message):

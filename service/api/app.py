@@ -28,6 +28,7 @@ from service.api import (
     report_files,
     route_rules,
     sweeps,
+    trial_logs,
     trials,
     trials_after_end,
 )
@@ -84,6 +85,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         report_files,
         sweeps,
         events,
+        trial_logs,
         trials,
         catalogue,
         early_stopping,

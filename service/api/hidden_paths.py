@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.principal import principal_of
 from service.settings import ApiSettings
 
-TEXTS = ("application/json", "application/problem+json", "text/event-stream")
+TEXTS = ("application/json", "application/problem+json", "text/event-stream", "text/plain")
 SHORTEST = 4
 """A shorter path, such as that of the root folder, is not replaced."""
 

@@ -1,4 +1,4 @@
-"""``/v1/trials``: one trial, its reports, its checkpoints and its model."""
+"""``/v1/trials``: one trial, its reports, its checkpoints and its model. ``trial_logs`` has its history and output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.api.deps import Ctx, TrialId, Who
 from service.api.strict_query import Known
 from service.schemas.times import rfc3339
 from service.states import SWEEP_ENDED, TRIAL_ENDED
-from service.store import attempts, checkpoints, events, outbox, points, projections, reports, sweeps, trials
+from service.store import checkpoints, outbox, points, projections, reports, sweeps, trials
 from service.store.errors import NotFound
 from service.store.tables import Projection, Trial
 from service.store.trials import TrialVerb
@@ -146,19 +146,3 @@ def _why_no_model(trial: Trial, run: Projection | None) -> str:
             f"the checkpoints of this one are at /v1/trials/{trial.id}/checkpoint"
         )
     return f" yet: the trial is {trial.state}, and MLflow gets its model when it has succeeded"
-
-
-@router.get("/{trial_id}/logs")
-def get_logs(trial_id: TrialId, context: Ctx) -> schemas.Logs:
-    """Return the trial's history: its attempts, why each of them ended, and its first 1,000 events."""
-    with context.database.read() as session:
-        row = trials.get(session, trial_id)
-        tries = attempts.of_trial(session, trial_id)
-        happened = events.of_trial(session, row.sweep_id, trial_id)
-    return schemas.Logs(
-        trial_id=trial_id,
-        state=row.state,
-        reason=row.reason,
-        attempts=[schemas.AttemptView.model_validate(a, from_attributes=True) for a in tries],
-        events=[schemas.EventView.model_validate(e, from_attributes=True) for e in happened],
-    )

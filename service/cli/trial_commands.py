@@ -5,17 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
-import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from service.cli import ids, tables
+from service.cli import ids, log_lines, tables
 from service.cli.options import HERE, JsonOption, TokenFileOption, UrlOption, connect, console
 
 TrialArgument = Annotated[str, typer.Argument(help="A trial as show prints it, or short: last-7.")]
-LOOK_SECONDS = 1.0
-ENDED = frozenset({"succeeded", "pruned", "failed", "cancelled"})
 
 
 def trial(
@@ -25,7 +22,7 @@ def trial(
     with connect(url, token_file) as client:
         id = ids.trial(client, id)
         shown = client.trial(id)
-        history, points = client.logs(id), client.metrics(id)
+        history, points = client.logs(id, "history"), client.metrics(id)
         metric = client.sweep(shown["sweep_id"])["objective"]["metric"]
     last = points[-1] if points else None
     if as_json:
@@ -41,28 +38,24 @@ def trial(
     if last is not None:
         console.print(tables.metrics(last["values"]))
     console.print(tables.attempts(history["attempts"]))
-    console.print(f"All metrics: spectral metrics {id}   history: spectral logs {id}", soft_wrap=True)
+    console.print(f"All metrics: spectral metrics {id}   history and output: spectral logs {id}", soft_wrap=True)
 
 
 def logs(
     id: TrialArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print what is added until the trial ends.")] = False,
+    output_only: Annotated[
+        bool, typer.Option("--output-only", help="Print only what its workers printed, not its events and attempts.")
+    ] = False,
     url: UrlOption = HERE,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Print a trial's history: its attempts, why each of them ended, and its events."""
+    """Print a trial's history and what its workers printed, in order of time."""
     with connect(url, token_file) as client:
         id = ids.trial(client, id)
-        printed: set[str] = set()
-        while True:
-            history = client.logs(id)
-            for line in _lines(history):
-                if line not in printed:
-                    console.print(line, markup=False, soft_wrap=True)
-            printed |= set(_lines(history))
-            if not follow or history["state"] in ENDED:
-                return
-            time.sleep(LOOK_SECONDS)
+        for line in log_lines.lines(client, id, follow=follow, output_only=output_only):
+            console.print(line, markup=False, emoji=False, soft_wrap=True)
+            console.file.flush()
 
 
 def metrics(
@@ -82,28 +75,6 @@ def metrics(
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["step", *names])
     writer.writerows([[point["step"], *(point["values"].get(name, "") for name in names)] for point in points])
-
-
-def _lines(history: dict[str, Any]) -> list[str]:
-    """Return a trial's events, and the causes and log lines of its attempts, in order of time."""
-    dated = [(event["at"], _event_line(event)) for event in history["events"]]
-    for attempt in history["attempts"]:
-        if attempt.get("ended_at"):
-            dated.append((attempt["ended_at"], _attempt_line(attempt)))
-            dated += [(attempt["ended_at"], f"    {line}") for line in (attempt.get("log") or "").splitlines()]
-    return [f"{at[:19]}Z  {line}" for at, line in sorted(dated, key=lambda found: found[0])]
-
-
-def _event_line(event: dict[str, Any]) -> str:
-    facts = event.get("data") or {}
-    told = "  ".join(f"{name}={value}" for name, value in facts.items() if value is not None and name != "number")
-    return f"{event['kind']}  {told}".rstrip()
-
-
-def _attempt_line(attempt: dict[str, Any]) -> str:
-    cause = f" ({attempt['cause']})" if attempt.get("cause") else ""
-    reason = f": {attempt['reason']}" if attempt.get("reason") else ""
-    return f"attempt {attempt['number']} ended: {attempt['outcome']}{cause}{reason}"
 
 
 COMMANDS = (trial, logs, metrics)

@@ -1,4 +1,4 @@
-"""Storing a runner's reports in one transaction: metrics, checkpoints and ends of trials, with events and outbox."""
+"""Storing what a runner tells in one transaction: metrics, checkpoints, ends of trials, events, outbox, its output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from service.states import TRIAL_ENDED, TrialState
-from service.store import attempts, checkpoints, events, outbox, packs, reports, sweeps, trials
+from service.store import attempts, checkpoints, events, outbox, pack_lines, packs, reports, sweeps, trials
 from service.store.tables import Attempt, Pack, Trial, TrialCheckpoint
 from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
 from workers.spec.sweep import RetriesSpec
@@ -16,7 +16,7 @@ from workers.spec.trial import Objective
 
 
 def ingest(session: Session, pack: Pack, poll: Poll, objective: Objective, retries: RetriesSpec) -> bool:
-    """Store the reports of a poll whose numbers are above the pack's ``last_seq``, and mark the pack as started.
+    """Store the reports and lines of a poll with numbers above the pack's ``last_seq``, and mark the pack as started.
 
     Reports of a trial whose attempt in this pack has ended are dropped. If the runner has ended, trials that it never
     took wait again. The same poll a second time only updates the
@@ -43,9 +43,11 @@ def ingest(session: Session, pack: Pack, poll: Poll, objective: Objective, retri
             own = [report for report in fresh if report.trial_id == trial_id]
             trial = trials.get(session, trial_id)
             new_metrics |= _ingest_trial(session, trial, attempt, own, objective, retries)
+    lines = [line for line in poll.lines if line.seq > pack.last_seq]
+    pack_lines.add(session, pack.id, lines)
     if poll.state == "ended":
         _give_back(session, pack, poll)
-    pack.last_seq = max([pack.last_seq, *(report.seq for report in fresh)])
+    pack.last_seq = max([pack.last_seq, *(told.seq for told in (*fresh, *lines))])
     pack.state, pack.seen_at = "started", time.time()
     pack.node = poll.node or pack.node
     return new_metrics
@@ -123,6 +125,7 @@ def _store_end(session: Session, trial: Trial, attempt: Attempt, report: Ended, 
     made_room = report.outcome == "paused" and pack.preempted is not None
     cause = attempts.PREEMPTED if made_room else report.cause
     attempts.end(attempt, report.outcome, cause, report.reason, report.log)
+    attempt.line_to = report.seq
     if trial.state in TRIAL_ENDED:
         return
     to: TrialState

@@ -22,6 +22,8 @@ from workers.spec.expand import objective
 
 log = logging.getLogger(__name__)
 
+LINES_SECONDS = 1.0
+"""The seconds that lines wait for reports to be stored with: what a runner prints is not written in each tick."""
 SEEN_SECONDS = 5.0
 """The seconds after which a pack's ``seen_at`` is written again while its runner has nothing new to report."""
 
@@ -97,11 +99,12 @@ class RunnerPoller:
         return Death("cluster" if pack.seen_at is None else "process")
 
     def _is_worth_storing(self, poll: Poll, pack: Pack) -> bool:
-        """Return whether an answer changes the database: by new reports, by the pack's end, or by an old ``seen_at``.
+        """Return whether an answer changes the database: by new reports or lines, the pack's end, an old ``seen_at``.
 
         The age of ``seen_at`` is counted from when this term stored it, since the wall clock may have been set.
         """
         if poll.state == "ended" or any(report.seq > pack.last_seq for report in poll.reports):
             return True
         stored_at = self._stored_at.get(pack.id)
-        return stored_at is None or time.monotonic() - stored_at > SEEN_SECONDS
+        limit = LINES_SECONDS if any(line.seq > pack.last_seq for line in poll.lines) else SEEN_SECONDS
+        return stored_at is None or time.monotonic() - stored_at > limit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -189,8 +189,26 @@ class EventView(Document):
     """When it happened."""
 
 
+class LogLine(Document):
+    """One line that a trial's worker has printed or logged."""
+
+    id: str
+    """The line's place: the number of the attempt, a hyphen, and a number that grows within the attempt."""
+    at: Time
+    """When it was printed, on the clock of the worker's machine."""
+    attempt: int
+    """The number of the attempt during which it was printed."""
+    stream: Literal["stdout", "stderr", "log", "warning", "note"]
+    """Where it comes from: a stream, Python's ``logging`` or ``warnings``; or ``note`` for a line that says how many
+    lines were left out in its place."""
+    level: str | None
+    """The level of a log record or a warning, such as ``WARNING``; null for other lines."""
+    text: str
+    """The line, without colours, folders and credentials; a long one is cut, and says so."""
+
+
 class Logs(Document):
-    """The history of a trial."""
+    """The history of a trial, and what its workers have printed meanwhile."""
 
     trial_id: str
     """The trial."""
@@ -201,4 +219,9 @@ class Logs(Document):
     attempts: list[AttemptView]
     """Its attempts in order."""
     events: list[EventView]
-    """Its events in order, at most the first 1,000."""
+    """Its events in order behind ``events_after``, at most the first 1,000."""
+    lines: list[LogLine]
+    """What its workers printed, in order of attempt and place, behind the line ``after``. A worker trains a pack of
+    trials, so lines that are not about another trial alone belong to all that were in the pack at that time."""
+    more_lines: bool
+    """Whether there are further lines behind these now."""

@@ -64,7 +64,7 @@ def after(session: Session, sweep_id: str, seq: int, limit: int = 500) -> list[E
     return list(session.scalars(query))
 
 
-def of_trial(session: Session, sweep_id: str, trial_id: str, limit: int = 1000) -> list[Event]:
-    """Return the first ``limit`` events of one trial, the oldest first."""
-    query = select(Event).where(Event.sweep_id == sweep_id, Event.trial_id == trial_id)
+def of_trial(session: Session, sweep_id: str, trial_id: str, after: int = 0, limit: int = 1000) -> list[Event]:
+    """Return the first ``limit`` events of one trial with numbers above ``after``, the oldest first."""
+    query = select(Event).where(Event.sweep_id == sweep_id, Event.trial_id == trial_id, Event.seq > after)
     return list(session.scalars(query.order_by(Event.seq).limit(limit)))

@@ -76,7 +76,9 @@ def give(session: Session, pack: Pack, trials: Sequence[Trial]) -> None:
     numbers = attempts.numbers(session, [trial.id for trial in trials])
     for trial in trials:
         number = numbers.get(trial.id, 0) + 1
-        session.add(Attempt(trial_id=trial.id, number=number, pack_id=pack.id, from_step=trial.step))
+        attempt = Attempt(trial_id=trial.id, number=number, pack_id=pack.id, from_step=trial.step)
+        attempt.line_from = pack.last_seq
+        session.add(attempt)
         trial.pack_id = pack.id
     session.flush()
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from service import states
 from service.states import DELETING
-from service.store import outbox, projections, sweeps, tags
+from service.store import outbox, pack_lines, projections, sweeps, tags
 from service.store.tables import (
     Attempt,
     Event,
@@ -36,7 +36,7 @@ from service.store.tables import (
 SETTLE_SECONDS = 120.0
 """So long after a deletion, files and runs are looked at a last time."""
 TRIALS, EVENTS = 20, 5_000
-"""How many trials with all of their rows, or how many events, one call of ``delete_rows`` deletes."""
+"""How many trials with their rows, or how many events, one call of ``delete_rows`` deletes; or lines of some packs."""
 
 
 def begin(session: Session, sweep_id: str) -> None:
@@ -103,6 +103,8 @@ def delete_rows(session: Session, sweep_id: str) -> bool:
     first = session.scalar(select(func.min(Event.seq)).where(Event.sweep_id == sweep_id))
     if first is not None:
         session.execute(delete(Event).where(Event.sweep_id == sweep_id, Event.seq < first + EVENTS))
+        return True
+    if pack_lines.remove_some(session, sweep_id):
         return True
     # what was written of it while it was being hidden
     _forget_mlflow(session, sweep_id)

@@ -155,7 +155,7 @@ class Pack(Base):
             earlier release planned it.
         preempted: Why its trials are to pause so that others can run, for a person to read; None if they are not.
         term: The leadership term in which the pack was planned.
-        last_seq: The highest number of a report that was taken from the runner; 0 before the first.
+        last_seq: The highest number of a report or line that was taken from the runner; 0 before the first.
         command_seq: The highest number given to a command for the runner; 0 before the first.
         reason: Why the pack was lost or failed; None if neither.
         seen_at: When the runner last answered a poll, to within a few seconds; None if it has not answered yet.
@@ -194,6 +194,8 @@ class Attempt(Base):
             (``attempts.FailureDomain``); ``preemption`` if it was paused so that others can run; else None.
         reason: Why the attempt ended, for a person to read.
         log: The last lines of what the runner, or Ray, logged about a failure; None if there are none.
+        line_from: The lines of its pack above this number belong to it.
+        line_to: The number of its last report, up to which they do; None if there is none.
     """
 
     __tablename__ = "attempts"
@@ -206,6 +208,8 @@ class Attempt(Base):
     cause: Mapped[str | None] = mapped_column(String(20))
     reason: Mapped[str | None] = mapped_column(Text)
     log: Mapped[str | None] = mapped_column(Text)
+    line_from: Mapped[int] = mapped_column(default=0, server_default="0")
+    line_to: Mapped[int | None]
     started_at: Mapped[float] = mapped_column(default=time.time)
     ended_at: Mapped[float | None]
 

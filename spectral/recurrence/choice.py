@@ -14,6 +14,8 @@ from spectral.transition import Transition
 
 log = logging.getLogger(__name__)
 
+_told: set[tuple[object, ...]] = set()
+
 SMALLEST_FACTORED = {"native": 48, "torch_loop": 128}
 """Hidden sizes below which one dense product a step costs less than the two products of the factored form.
 
@@ -121,8 +123,18 @@ def resolve(backend: str, x: Tensor, cell: Cell, activation: Activation) -> str:
         name = backend
         _check_runs(name, device, dtype, activation, _is_vmapped(x, cell))
     if not torch.compiler.is_compiling():  # a line of a log would break a compiled graph in two
-        log.debug("recurrence n=%d r=%d input=%s: backend %s", n, r, tuple(x.shape), name)
+        log.log(
+            _level(n, r, device.type, name), "recurrence n=%d r=%d input=%s: backend %s", n, r, tuple(x.shape), name
+        )
     return name
+
+
+def _level(*what: object) -> int:
+    """Return the level at which a choice is logged: INFO the first time that it is made in this process, then DEBUG."""
+    if what in _told:
+        return logging.DEBUG
+    _told.add(what)
+    return logging.INFO
 
 
 def _is_vmapped(x: Tensor, cell: Cell) -> bool:

@@ -72,7 +72,7 @@ def test_a_sweep_that_is_preempted_ends_with_the_results_of_an_undisturbed_one(o
 
 
 @pytest.mark.timeout(600)
-def test_two_sweeps_of_equal_priority_take_turns_on_one_cpu(one_cpu: Client) -> None:
+def test_two_sweeps_of_equal_priority_take_turns_on_one_cpu(one_cpu: RestClient) -> None:
     client = one_cpu
     document = SWEEP | {"resources": {"pack_size": 1}}
     names = {client.submit(document | {"name": name})["id"]: name for name in ("one", "other")}

@@ -34,6 +34,15 @@ def test_every_trial_succeeds_and_reports_each_step_once(client: RestClient, und
     assert undisturbed["best"]["objective"] == min(trial["objective"] for trial in trials)
 
 
+def test_what_the_workers_printed_is_kept(client: RestClient, undisturbed: Json) -> None:
+    for trial in client.trials(undisturbed["id"]):
+        lines = client.logs(trial["id"], "output")["lines"]
+        texts = [line["text"] for line in lines]
+        assert texts.count(f"trial {trial['id']}: begins at step 0") == 1
+        assert texts[-1] == f"trial {trial['id']}: succeeded at step {STEPS[-1]}"
+        assert sum(f"torch: {torch.__version__}" in text for text in texts) == 1
+
+
 def test_events_tell_the_whole_story_without_a_gap(client: RestClient, undisturbed: Json) -> None:
     events = list(client.events(undisturbed["id"]))
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))

@@ -98,6 +98,15 @@ def forgets_which_reports_it_has() -> AbstractContextManager[Any]:
     return mock.patch.object(ingest, "ingest", store)
 
 
+@_mutant("submit")
+def acknowledges_a_line_that_it_does_not_store() -> AbstractContextManager[Any]:
+    def add(session: Session, pack_id: str, lines: Any) -> None:
+        original(session, pack_id, lines[:-1])
+
+    original = ingest.pack_lines.add
+    return mock.patch.object(ingest, "pack_lines", _Instead(ingest.pack_lines, add=add))
+
+
 @_mutant("kill runner")
 def stores_a_step_again_for_each_attempt() -> AbstractContextManager[Any]:
     def add(session: Session, trial_id: str, points: Any, at: float) -> list[TrialReport]:

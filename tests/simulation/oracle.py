@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from service import states
 from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import packs
+from service.store.log_tables import PackLine
 from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialReport
 from tests.simulation.faults import SLACK
 from tests.simulation.runner import STEPS_PER_SECOND, loss_at
@@ -57,6 +58,7 @@ def violations(world: World) -> list[str]:
         if not world.changed and len({spec_of(position).priority for position in world.sweep_ids.values()}) == 1:
             preempted = session.scalars(select(Pack.id).where(Pack.preempted.is_not(None)))
             found += [f"pack {pack_id} was preempted among sweeps of equal priority" for pack_id in preempted]
+        found += _output(session, world)
         found += [f"pack {pack.id} is open after all sweeps have ended" for pack in packs.open_packs(session)]
     found += _runners(world)
     return found
@@ -172,6 +174,16 @@ def _sweep_end(world: World, sweep: Sweep, of_sweep: list[Trial]) -> Iterator[st
         never = _prunes_never(world, sweep.id) or world.longer[trial.id]
         if trial.state == "pruned" and trial.id not in on_trials and never:
             yield f"{trial.id} was pruned, and nobody asked for it"
+
+
+def _output(session: Session, world: World) -> Iterator[str]:
+    """Lines come with the reports, once each: all that were printed before the last thing that was taken."""
+    for runner in world.runners:
+        pack = packs.get(session, runner.assignment.pack_id)
+        rows = session.scalars(select(PackLine).where(PackLine.pack_id == pack.id).order_by(PackLine.seq))
+        found = [(row.seq, row.trial_id, row.text) for row in rows]
+        if found != [(line.seq, line.trial_id, line.text) for line in runner.printed if line.seq <= pack.last_seq]:
+            yield f"the output of pack {pack.id} is not what its runner has printed: {found}"
 
 
 def _prunes_never(world: World, sweep_id: str) -> bool:

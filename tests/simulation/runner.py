@@ -17,6 +17,7 @@ from workers.protocol import (
     Ended,
     Measured,
     Outcome,
+    OutputLine,
     PackTimes,
     Poll,
     Report,
@@ -77,6 +78,7 @@ class SimulatedRunner:
         stopped_until: When a SIGCONT will follow its SIGSTOP.
         trained: The steps that it has trained, by trial.
         deliveries: How often each report was sent.
+        printed: All lines that it has printed.
         clash: A command number that was used for two different commands, if there was one.
     """
 
@@ -93,6 +95,7 @@ class SimulatedRunner:
         self.stopped_until = 0.0
         self.trained = {trial.trial_id: 0 for trial in assignment.trials}
         self.deliveries: dict[int, int] = {}
+        self.printed: list[OutputLine] = []
         self.clash: int | None = None
         self._specs = {trial.trial_id: trial.spec for trial in assignment.trials}
         self._history: dict[str, list[int]] = {}
@@ -137,7 +140,9 @@ class SimulatedRunner:
             progress = dict.fromkeys(self._specs, 0)
         times = self._times(now) if self._ready_at is not None else None
         reports = list(self._reports)
-        return Poll.model_construct(state=state, reports=reports, progress=progress, times=times).model_dump()
+        lines = [line for line in self.printed if line.seq > after_seq]
+        fields = {"state": state, "reports": reports, "progress": progress, "times": times, "lines": lines}
+        return Poll.model_construct(**fields).model_dump()
 
     def command(self, term: int, fields: dict[str, Any], now: float) -> bool:
         """Obey a command; raise StaleTerm for a term that is over."""
@@ -234,6 +239,7 @@ class SimulatedRunner:
         kept = self._checkpoints.get(trial_id, Kept())
         self._step[trial_id], self._history[trial_id] = kept.step, list(kept.history)
         self._live.append(trial_id)
+        self._print(trial_id, f"begins at step {kept.step}")
         for step in kept.history:
             self._measured(trial_id, step)
         for step in sorted({kept.best or kept.step, kept.step} - {0}):
@@ -283,10 +289,15 @@ class SimulatedRunner:
 
     def _ended(self, trial_id: str, outcome: Outcome, reason: str | None = None) -> None:
         self._live.remove(trial_id)
+        self._print(trial_id, f"{outcome} at step {self._step[trial_id]}")
         self._idle_since = self._trained_to
         cause = "user" if outcome == "failed" else None
         fields = {"seq": self._next(), "trial_id": trial_id, "step": self._step[trial_id], "outcome": outcome}
         self._reports.append(Ended.model_construct(**fields, cause=cause, reason=reason))
+
+    def _print(self, trial_id: str, text: str) -> None:
+        line = {"seq": self._next(), "at": self._trained_to, "stream": "log", "text": text, "trial_id": trial_id}
+        self.printed.append(OutputLine.model_construct(**line))
 
     def _next(self) -> int:
         self._seq += 1

@@ -19,9 +19,13 @@ def failure_log(error: BaseException) -> str:
 def shortened(text: str) -> str:
     """Return the last lines of a log, at most ``MAX_LINES`` and ``MAX_CHARACTERS``.
 
-    The folders of paths are replaced by ``.../``, and users and passwords in addresses are left out, because people
-    read a log who need not know them.
+    What people who read a log need not know is taken out of it (``without_folders``).
     """
-    lines = _CREDENTIALS.sub("", _FOLDERS.sub(".../", text)).strip().splitlines()[-MAX_LINES:]
+    lines = without_folders(text).strip().splitlines()[-MAX_LINES:]
     kept = "\n".join(lines)
     return kept if len(kept) <= MAX_CHARACTERS else "..." + kept[-MAX_CHARACTERS + 3 :]
+
+
+def without_folders(text: str) -> str:
+    """Return a text in which ``.../`` stands for the folders of paths, and addresses have no users and passwords."""
+    return _CREDENTIALS.sub("", _FOLDERS.sub(".../", text))

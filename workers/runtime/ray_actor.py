@@ -5,8 +5,10 @@ This module imports ray and nothing heavier: torch is imported only in the actor
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -14,7 +16,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from workers.protocol import Assignment, Command, Ended, Measured, Poll, Report, StaleTerm
 from workers.runtime.machine_load import MachineLoad
+from workers.runtime.output_capture import OutputCapture
 from workers.runtime.train_pack import train
+from workers.runtime.unread_lines import PrintedLine, UnreadLines
 
 if TYPE_CHECKING:
     from workers.training.pack_run import PackRun
@@ -56,9 +60,10 @@ def start(assignment: Assignment, name: str, namespace: str) -> Any:
 class PackRunner:
     """Trains one pack in a thread, from its creation on; usable without Ray.
 
-    Reports are kept until a poll acknowledges them with its ``after_seq``. When all trials have ended, the runner waits
-    ``idle_seconds`` for a command that brings others; then it exits as soon as all reports are acknowledged. If it is
-    not polled for ``orphan_ttl`` seconds, it pauses all trials, which writes their checkpoints, and exits.
+    Reports, and the lines that ``keep_line`` was given, are kept until a poll acknowledges them with its ``after_seq``.
+    When all trials have ended, the runner waits ``idle_seconds`` for a command that brings others; then it exits as
+    soon as all reports and lines are acknowledged. If it is not polled for ``orphan_ttl`` seconds, it pauses all
+    trials, which writes their checkpoints, and exits.
 
     Args:
         assignment: The fields of an ``Assignment``.
@@ -70,9 +75,12 @@ class PackRunner:
     def __init__(self, assignment: dict[str, Any]) -> None:
         self._assignment = Assignment.model_validate(assignment)
         self._term = self._assignment.term
-        # The lock guards the reports, commands and term, which several of Ray's threads use beside the trainer's.
-        self._lock = threading.Lock()
+        # The lock guards reports, lines, commands and term, which several of Ray's threads use beside the trainer's.
+        # A thread that prints something while it holds the lock, as a destructor may at any time, comes in again.
+        self._lock = threading.RLock()
+        self._numbers = itertools.count(1)
         self._reports: list[Report] = []
+        self._lines = UnreadLines()
         self._commands: list[Command] = []
         self._command_seqs: set[int] = set()
         self._interrupt, self._trained, self._exited = threading.Event(), threading.Event(), threading.Event()
@@ -85,10 +93,10 @@ class PackRunner:
             threading.Thread(target=target, name=thread_name, daemon=True).start()
 
     def poll(self, after_seq: int, term: int) -> dict[str, Any]:
-        """Return a ``Poll``, as a dict, with the reports numbered above ``after_seq``.
+        """Return a ``Poll``, as a dict, with the reports and lines numbered above ``after_seq``.
 
-        The call acknowledges the reports up to and including ``after_seq``, which are then dropped. The first poll
-        passes 0.
+        The call acknowledges the reports and lines up to and including ``after_seq``, which are then dropped. The first
+        poll passes 0.
 
         Raises:
             StaleTerm: ``term`` is lower than one that this runner has seen.
@@ -101,7 +109,9 @@ class PackRunner:
         steps = pack_run.progress() if pack_run else {trial.trial_id: 0 for trial in self._assignment.trials}
         with self._lock:
             self._reports = [report for report in self._reports if report.seq > after_seq]
-            reports = list(self._reports)
+            self._lines.acknowledge(after_seq)
+            self._lines.number(self._next_number)
+            reports, lines = list(self._reports), self._lines.to_send()
         steps |= {report.trial_id: report.step for report in reports if isinstance(report, Ended)}
         reply = Poll(
             state="ended" if trained else "idle" if idle else "running" if pack_run else "starting",
@@ -110,6 +120,7 @@ class PackRunner:
             unsaved=pack_run.unsaved if pack_run else None,
             node=self.node_id(),
             times=pack_run.times() if pack_run else None,
+            lines=lines,
         )
         return reply.model_dump()
 
@@ -136,6 +147,18 @@ class PackRunner:
         self._interrupt.set()
         return True
 
+    def keep_line(self, line: PrintedLine) -> None:
+        """Keep a line for the next poll. Any thread may call this."""
+        with self._lock:
+            self._lines.add(line)
+
+    def capture(self) -> AbstractContextManager[object]:
+        """Return what is open while the pack is trained, and gives ``keep_line`` what the process prints.
+
+        Here that is nothing: a process that is not a runner's alone prints other things too.
+        """
+        return nullcontext()
+
     def node_id(self) -> str | None:
         """Return the id of this runner's node in Ray. Here it is None: this class is not in Ray."""
         return None
@@ -155,13 +178,14 @@ class PackRunner:
 
     def _train(self) -> None:
         try:
-            train(
-                self._assignment,
-                self._append_report,
-                callback=self._run_commands,
-                should_stop=self._interrupt.is_set,
-                wait=self._wait_for_trials,
-            )
+            with self.capture():
+                train(
+                    self._assignment,
+                    self._append_report,
+                    callback=self._run_commands,
+                    should_stop=self._interrupt.is_set,
+                    wait=self._wait_for_trials,
+                )
         finally:
             self._trained.set()
 
@@ -187,18 +211,23 @@ class PackRunner:
         return not run.ended
 
     def _append_report(self, report: Report) -> None:
+        changes: dict[str, Any] = {}
         if isinstance(report, Measured):
-            report = report.model_copy(update={"values": report.values | self._load.sample()})
+            changes["values"] = report.values | self._load.sample()
         with self._lock:
-            self._reports.append(report)
+            self._lines.number(self._next_number)  # they were printed before this report
+            self._reports.append(report.model_copy(update={"seq": self._next_number(), **changes}))
+
+    def _next_number(self) -> int:
+        return next(self._numbers)
 
     def _watch(self) -> None:
-        """Exit once every report is acknowledged, or once the runner is not polled any more."""
+        """Exit once every report and line is acknowledged, or once the runner is not polled any more."""
         ttl = self._assignment.orphan_ttl
         while True:
             time.sleep(min(WATCH_SECONDS, ttl / 4))
             with self._lock:
-                finished = self._trained.is_set() and not self._reports
+                finished = self._trained.is_set() and not self._reports and not self._lines
             if finished:
                 time.sleep(LAST_REPLY_SECONDS)
                 break
@@ -212,7 +241,11 @@ class PackRunner:
 
 
 class PackRunnerActor(PackRunner):
-    """A runner that is a Ray actor: when it exits, it ends its worker process."""
+    """A runner that is a Ray actor: what its process prints is kept, and when it exits, it ends its process."""
+
+    def capture(self) -> AbstractContextManager[object]:
+        """Return what gives ``keep_line`` all lines that this process prints."""
+        return OutputCapture(self.keep_line)
 
     def node_id(self) -> str | None:
         """Return the id of this process's node in Ray."""

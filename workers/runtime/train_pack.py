@@ -59,7 +59,7 @@ def train(
     except BaseException as error:  # the caller may be a bare thread, where an exception would be seen by nobody
         if reports.broken:
             raise
-        log.exception("pack %s: training was ended by an exception", assignment.pack_id)
+        log.exception("the training of pack %s was ended by an exception", assignment.pack_id)
         remaining = [trial.trial_id for trial in assignment.trials] if run is None else run.live
         _fail_remaining([trial_id for trial_id in remaining if trial_id not in reports.ended], reports, error)
 

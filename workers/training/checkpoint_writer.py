@@ -145,7 +145,11 @@ class CheckpointWriter:
         assert outcome.error is not None
         pause = min(FIRST_PAUSE * 2.0 ** min(self._failures, 30), LONGEST_PAUSE)
         if self._failures == 0:
-            log.warning("trial %s: a checkpoint cannot be written, and is tried again: %s", trial_id, outcome.error)
+            log.warning(
+                "trial %s: a checkpoint cannot be written, and is tried again: %s",
+                *(trial_id, outcome.error),
+                extra={"trial_id": trial_id},
+            )
         self._failures += 1
         self._retry_at = time.monotonic() + pause
         self.problem = store_problem(outcome.error) or str(outcome.error.strerror or outcome.error)

@@ -6,6 +6,7 @@ because the previous runner may have died before they were polled. Receivers rec
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,10 +21,12 @@ from workers.tasks.readers.errors import DataWrong
 from workers.training.batches import TaskData
 from workers.training.checkpoint_writer import CheckpointWriter, DueCheckpoint, WrittenCheckpoint
 from workers.training.pack_size import trials_at_once
-from workers.training.pack_timer import PackTimer
+from workers.training.pack_timer import PackTimer, device_name
 from workers.training.trainer import Trainer
 from workers.training.trainer_events import Failed, Finished, Reported, TrainerEvent
 from workers.training.training_state import TrainingState
+
+log = logging.getLogger(__name__)
 
 OUTCOMES: dict[str, Outcome] = {"prune": "pruned", "pause": "paused", "move": "moved", "cancel": "cancelled"}
 """The outcome of a trial that a command ends, by the command's verb."""
@@ -31,6 +34,8 @@ RESUMED = ("pause", "move")
 """The verbs after which another run goes on with the trial, from a checkpoint of its present state."""
 FINISH_SECONDS = 3600.0
 """A trial that has done all its steps waits so long for the store to take its last checkpoint; then it fails."""
+LOG_SECONDS = 60.0
+"""That checkpoints were written is logged the first time, and then so often at most."""
 WAIT_SECONDS = 0.1
 """The pause between two looks while nothing is left to do but to write checkpoints again."""
 Written = Mapping[str, Sequence[WrittenCheckpoint]]
@@ -80,6 +85,7 @@ class PackRun:
         # Trials that have succeeded as soon as their last checkpoints are on disk: how, and since when they wait.
         self._finishing: dict[str, tuple[Finished, float]] = {}
         self._seq = 0
+        self._logged_at: float | None = None
         self._checkpoint_steps: dict[str, int] = {}
         self._steps: dict[str, int] = {}
         # The numbers of the trainer's trials; a trial that could not be resumed, or has ended, is not among them.
@@ -141,6 +147,10 @@ class PackRun:
         largest = None if self._device.type == "cpu" else trials_at_once(list(states.values()), data, self._device)
         self._trainer = Trainer(list(states.values()), data, self._device, largest=largest, timer=self._timer)
         self._timer.ready()
+        log.info(
+            "training begins; trials: %d, task: %s, device: %s, torch: %s, threads: %d",
+            *(len(states), spec.task.name, device_name(self._device), torch.__version__, torch.get_num_threads()),
+        )
         for trial_id, state in states.items():
             self._steps[trial_id] = state.step
             self._repeat_reports(trial_id, state)
@@ -247,7 +257,10 @@ class PackRun:
         unreadable.
         """
         try:
-            return TrainingState.resume(self._folders[trial_id], self._assigned[trial_id].spec)
+            state = TrainingState.resume(self._folders[trial_id], self._assigned[trial_id].spec)
+            begins = f"goes on from its checkpoint of step {state.step}" if state.step else "begins at step 0"
+            log.info("trial %s: %s", trial_id, begins, extra={"trial_id": trial_id})
+            return state
         except CheckpointForeign as error:
             self._end(trial_id, "failed", "user", str(error))
         except OSError as error:
@@ -298,7 +311,13 @@ class PackRun:
             objective = event.values[self._assigned[trial_id].spec.objective.metric]
             due[trial_id] = DueCheckpoint(self._trainer.state(event.trial), event.best, objective)
         written = self._writer.write(due)
-        self._timer.count_checkpoints(len(due), time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._timer.count_checkpoints(len(due), seconds)
+        if written and (self._logged_at is None or started - self._logged_at > LOG_SECONDS):
+            self._logged_at = started
+            steps = sorted({found.due.state.step for own in written.values() for found in own})
+            of_steps = ", ".join(map(str, steps[-5:]))
+            log.info("checkpoints written; trials: %d, at step %s, in %.2f s", len(written), of_steps, seconds)
         return written
 
     def _report_written(self, written: Written) -> None:
@@ -340,6 +359,8 @@ class PackRun:
         """Emit the last report of a trial; ``step`` is by default the trial's current one."""
         self._finishing.pop(trial_id, None)
         at = self._steps[trial_id] if step is None else step
+        level, why = logging.WARNING if outcome == "failed" else logging.INFO, f": {reason}" if reason else ""
+        log.log(level, "trial %s: %s at step %d%s", trial_id, outcome, at, why, extra={"trial_id": trial_id})
         self._writer.drop(trial_id)
         number = self._numbers.pop(trial_id, None)
         if self._trainer is not None and number is not None:

@@ -323,12 +323,23 @@ export interface Liveness {
   status: "alive";
 }
 
+export interface LogLine {
+  id: string;
+  at: string;
+  attempt: number;
+  stream: "stdout" | "stderr" | "log" | "warning" | "note";
+  level: string | null;
+  text: string;
+}
+
 export interface Logs {
   trial_id: string;
   state: "waiting" | "running" | "succeeded" | "pruned" | "failed" | "cancelled";
   reason: string | null;
   attempts: (AttemptView)[];
   events: (EventView)[];
+  lines: (LogLine)[];
+  more_lines: boolean;
 }
 
 export interface MetricCurve {

@@ -124,9 +124,27 @@ class AsyncRestClient(AsyncSender):
         response = await self._send("GET", path, parameters=parameters)
         return response.content
 
-    async def logs(self, trial_id: str) -> Json:
-        """Return a trial's history: its attempts, why each of them ended, and its events."""
-        return await self._json("GET", f"/v1/trials/{rules.quoted(trial_id)}/logs")
+    async def logs(
+        self,
+        trial_id: str,
+        only: Literal["history", "output"] | None = None,
+        *,
+        after: str | None = None,
+        events_after: int = 0,
+        limit: int = 1_000,
+    ) -> Json:
+        """Return a trial's history and the lines that its workers have printed.
+
+        Args:
+            trial_id: The trial.
+            only: ``history`` for its attempts and events alone, ``output`` for the lines alone; None for both.
+            after: The ``id`` of a line, behind which the lines begin; None for the first ones.
+            events_after: The number of an event, behind which the events begin; at most 1,000 are returned.
+            limit: The largest number of lines, up to 2,000. ``more_lines`` says whether there are further ones.
+        """
+        parameters: Json = {"events_after": events_after, "limit": limit}
+        parameters |= {name: value for name, value in (("only", only), ("after", after)) if value is not None}
+        return await self._json("GET", f"/v1/trials/{rules.quoted(trial_id)}/logs", parameters=parameters)
 
     async def report(self, sweep_id: str, include: Sequence[str] = (), trial: int | None = None) -> Json:
         """Return a sweep's 20 best trials, its trials' objectives by reflectors and margin, and further parts.

@@ -50,9 +50,24 @@ class TrialHandle(TrialView):
         names = sorted({name for point in points for name in point["values"]})
         return read(MetricHistory, {"trial_id": self.id, "keys": names, "points": points})
 
-    def logs(self) -> Logs:
-        """Return the trial's history: its attempts, why each of them ended, and its events."""
-        return read(Logs, self._rest.logs(self.id))
+    def logs(
+        self,
+        only: Literal["history", "output"] | None = None,
+        *,
+        after: str | None = None,
+        events_after: int = 0,
+        limit: int = 1_000,
+    ) -> Logs:
+        """Return the trial's history and the lines that its workers have printed.
+
+        Args:
+            only: ``history`` for its attempts and events alone, ``output`` for the lines alone; None for both.
+            after: The ``id`` of a line, behind which the lines begin; None for the first ones.
+            events_after: The number of an event, behind which the events begin; at most 1,000 are returned.
+            limit: The largest number of lines, up to 2,000. ``more_lines`` says whether there are further ones.
+        """
+        found = self._rest.logs(self.id, only, after=after, events_after=events_after, limit=limit)
+        return read(Logs, found)
 
     def weights(self, which: Literal["best", "last"] = "best") -> bytes:
         """Return the parameters of the best or last checkpoint, as the content of a safetensors file.

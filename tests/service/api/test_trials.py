@@ -9,10 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.api import trial_logs
 from service.states import TrialState
-from service.store import attempts, outbox, packs, projections, sweeps, trials
+from service.store import attempts, outbox, pack_lines, packs, projections, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial, TrialCheckpoint, TrialReport
+from workers.protocol import OutputLine
 
 BACKENDS = ["sqlite", "postgresql"]
 Running = tuple[Sweep, list[Trial]]
@@ -256,6 +258,65 @@ def test_logs_tell_attempts_and_events_with_reasons(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_what_a_worker_prints_is_read_page_by_page_and_as_text(
+    backend: str, api: httpx.Client, database: Database, trial: Trial
+) -> None:
+    path = f"/v1/trials/{trial.id}/logs"
+    lines = [
+        OutputLine(seq=1, at=1_795_600_000.25, stream="stdout", text="hello"),
+        OutputLine(seq=2, at=1_795_600_001.0, stream="log", level="WARNING", text="memory is short", trial_id=trial.id),
+        OutputLine(seq=3, at=1_795_600_001.0, stream="log", level="INFO", text="another", trial_id="other"),
+        OutputLine(seq=4, at=1_795_600_002.0, stream="stderr", text="<b>bye</b>"),
+    ]
+    with database.write() as session:
+        row = trials.get(session, trial.id)
+        pack = packs.plan(session, [row], 1.0, 0.0, term=1)
+        trials.move(session, row, "running")
+        pack_lines.add(session, pack.id, lines)
+    whole = api.get(path).json()
+    assert [line["id"] for line in whole["lines"]] == ["1-1", "1-2", "1-4"]
+    assert whole["lines"][1] == {
+        "id": "1-2",
+        "at": "2026-11-25T09:46:41.000Z",
+        "attempt": 1,
+        "stream": "log",
+        "level": "WARNING",
+        "text": "memory is short",
+    }
+    assert (whole["more_lines"], len(whole["attempts"]), len(whole["events"])) == (False, 1, 1)
+    first = api.get(path, params={"limit": 2, "only": "output"}).json()
+    assert (len(first["lines"]), first["more_lines"], first["attempts"], first["events"]) == (2, True, [], [])
+    rest = api.get(path, params={"after": "1-2", "events_after": whole["events"][-1]["seq"]}).json()
+    assert ([line["text"] for line in rest["lines"]], rest["more_lines"]) == (["<b>bye</b>"], False)
+    assert (rest["events"], len(rest["attempts"])) == ([], 1)
+    history = api.get(path, params={"only": "history"}).json()
+    assert (history["lines"], history["attempts"], history["events"]) == ([], whole["attempts"], whole["events"])
+    for text in (api.get(path, params={"format": "text"}), api.get(path, headers={"Accept": "text/plain"})):
+        assert text.headers["content-type"].startswith("text/plain")
+        assert text.text == (
+            "2026-11-25T09:46:40.250Z stdout hello\n"
+            "2026-11-25T09:46:41.000Z WARNING memory is short\n"
+            "2026-11-25T09:46:42.000Z stderr <b>bye</b>\n"
+        )
+    assert api.get(path, params={"format": "text", "after": "1-4"}).text == ""
+    refused = api.get(path, params={"after": "the last one"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "after")
+    assert api.get(f"/v1/trials/{trial.sweep_id}-9999/logs", params={"format": "text"}).status_code == 404
+
+
+def test_a_long_output_is_text_in_pieces_and_whole(
+    api: httpx.Client, database: Database, trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_logs, "LINES", 3)
+    with database.write() as session:
+        pack = packs.plan(session, [trials.get(session, trial.id)], 1.0, 0.0, term=1)
+        lines = [OutputLine(seq=seq, at=float(seq), stream="stdout", text=f"line {seq}") for seq in range(1, 8)]
+        pack_lines.add(session, pack.id, lines)
+    text = api.get(f"/v1/trials/{trial.id}/logs", params={"format": "text"}).text
+    assert [line.split(" ", 2)[2] for line in text.splitlines()] == [line.text for line in lines]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_verbs_on_a_trial(backend: str, api: httpx.Client, database: Database, trial: Trial) -> None:
     for verb, wanted in (("stop", "stop"), ("stop", "stop"), ("cancel", "cancel"), ("stop", "cancel")):
         answer = api.post(f"/v1/trials/{trial.id}/{verb}")
@@ -276,7 +337,7 @@ def test_verbs_on_a_trial(backend: str, api: httpx.Client, database: Database, t
         ("/v1/trials/{trial}/metrics?key=val/loss", "one of after, keys"),
         ("/v1/trials/{trial}/checkpoint?wich=last", "one of download, which"),
         ("/v1/trials/{trial}?full=1", "no parameter"),
-        ("/v1/trials/{trial}/logs?full=1", "no parameter"),
+        ("/v1/trials/{trial}/logs?full=1", "one of after, events_after, format, limit, only"),
         ("/v1/sweeps/{sweep}?full=1", "no parameter"),
         ("/v1/sweeps/{sweep}/trials?order=objective", "one of cursor, limit, sort, state"),
         ("/v1/sweeps/{sweep}/events?from=3", "one of after"),

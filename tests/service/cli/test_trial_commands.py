@@ -8,10 +8,11 @@ import json
 
 import pytest
 
-from service.store import attempts, sweeps, trials
+from service.store import attempts, pack_lines, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Attempt, Pack, Sweep, Trial, TrialReport
 from tests.service.cli.test_cli import plain, spectral
+from workers.protocol import OutputLine
 
 __all__ = ["plain"]
 Running = tuple[Sweep, list[Trial]]
@@ -104,3 +105,29 @@ def test_verbs_take_short_ids_and_sweeps_alone_where_they_need_one(
     assert spectral("rm", "last", "--yes", url=base_url).stdout == f"{sweep.id} is deleted\n"
     empty = spectral("show", "last", url=base_url)
     assert (empty.returncode, "there are no sweeps yet" in empty.stderr) == (4, True)
+
+
+def test_logs_have_what_workers_printed_between_the_events_and_print_nothing_twice(
+    base_url: str, database: Database, failed: Trial
+) -> None:
+    with database.write() as session:
+        at = attempts.of_trial(session, failed.id)[0].started_at
+        lines = [
+            OutputLine(seq=1, at=at, stream="stdout", text=":smile: [b]again[/b]"),
+            OutputLine(seq=2, at=at, stream="stdout", text=":smile: [b]again[/b]"),
+            *(OutputLine(seq=seq, at=at, stream="stdout", text=f"line {seq}") for seq in range(3, 1_500)),
+            OutputLine(seq=1_500, at=at, stream="log", level="ERROR", text="Traceback"),
+        ]
+        pack_lines.add(session, "p", lines)
+    done = spectral("logs", failed.id, "--follow", url=base_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    texts = [line[22:] for line in done.stdout.splitlines()]
+    assert texts.count("stdout   :smile: [b]again[/b]") == 2
+    assert [text for text in texts if text.startswith("stdout   line")] == [
+        f"stdout   line {i}" for i in range(3, 1_500)
+    ]
+    assert sum("Traceback" in text for text in texts) == 1
+    assert texts.index("ERROR    Traceback") < texts.index("attempt 1 ended: failed (user): train/loss was inf")
+    assert any(text.endswith("ValueError: no") for text in texts)
+    alone = spectral("logs", failed.id, "--output-only", url=base_url).stdout.splitlines()
+    assert [line[22:] for line in alone] == [text for text in texts if text.startswith(("stdout", "ERROR"))]

@@ -11,18 +11,18 @@ from sqlalchemy import func, select
 
 from service.controller import sweep_lifecycle
 from service.controller.ingest import ingest
-from service.store import checkpoints, outbox
+from service.store import checkpoints, outbox, pack_lines, packs, trials
 from service.store.database import Database
 from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialCheckpoint, TrialReport
-from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
+from workers.protocol import Checkpointed, Ended, Measured, OutputLine, Poll, Report
 from workers.spec.expand import objective
 from workers.spec.sweep import SweepSpec
 
 
 @pytest.fixture
 def store(database: Database, term: int) -> Callable[[Pack, SweepSpec, list[Report]], bool]:
-    def run(pack: Pack, spec: SweepSpec, reports: list[Report]) -> bool:
-        poll = Poll(state="running", reports=reports, progress={})
+    def run(pack: Pack, spec: SweepSpec, reports: list[Report], lines: list[OutputLine] | None = None) -> bool:
+        poll = Poll(state="running", reports=reports, progress={}, lines=lines or [])
         with database.write(term) as session:
             return ingest(session, session.get_one(Pack, pack.id), poll, objective(spec), spec.retries)
 
@@ -268,3 +268,34 @@ def test_a_refilled_outbox_holds_the_entries_that_were_written_first(
     with database.write(term) as session:
         outbox.refill(session, sweep.id)
     assert entries() == first
+
+
+def test_lines_are_stored_once_with_the_reports_and_belong_to_the_trials_that_are_there(
+    database: Database, expanded: Any, launched: Any, store: Any
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0, 1)
+    one, two = pack.trial_ids
+
+    def line(seq: int, text: str, trial: str | None = None) -> OutputLine:
+        return OutputLine(seq=seq, at=1.0, stream="log", level="INFO", text=text, trial_id=trial)
+
+    def output(trial: str) -> list[str]:
+        with database.read() as session:
+            return [row.text for _, row in pack_lines.of_trial(session, trial)]
+
+    reports: list[Report] = [metrics(2, one, 10, 0.5), Ended(seq=4, trial_id=one, step=10, outcome="succeeded")]
+    lines = [line(1, "both"), line(3, "one ends", one), line(5, "two alone")]
+    for told in (2, 3):  # the reply to the first poll was lost, and its next answer has more
+        store(pack, spec, reports, lines[:told])
+    store(pack, spec, reports, lines)
+    assert output(one) == ["both", "one ends"]
+    assert output(two) == ["both", "two alone"]
+    with database.write() as session:
+        row = packs.get(session, pack.id)
+        assert row.last_seq == 5
+        third = trials.page(session, sweep.id)[2]
+        packs.give(session, row, [third])
+    store(pack, spec, [], [*lines, line(6, "with the third")])
+    assert output(third.id) == ["with the third"]
+    assert output(two)[-1] == "with the third"

@@ -16,9 +16,10 @@ from service.controller import sweep_remover
 from service.controller.checkpoint_keeper import CheckpointKeeper
 from service.controller.sweep_remover import SweepRemover
 from service.settings import ControllerSettings
-from service.store import checkpoints, leases, projections, removals, reports, trials
+from service.store import checkpoints, leases, pack_lines, projections, removals, reports, trials
 from service.store.database import Database, LeadLost
 from service.store.tables import Base, Pack, RemovedSweep, Sweep, TrialCheckpoint
+from workers.protocol import OutputLine
 
 BACKENDS = ["sqlite", "postgresql"]
 New = Callable[[], str]
@@ -65,8 +66,9 @@ def ended(database: Database, expanded: Any, launched: Any, store: Path) -> New:
 
     def make() -> str:
         sweep, spec = expanded()
-        launched(sweep, spec, 0, 1, 2, 3)
+        pack = launched(sweep, spec, 0, 1, 2, 3)
         with database.write() as session:
+            pack_lines.add(session, pack.id, [OutputLine(seq=1, at=1.0, stream="stdout", text="hello")])
             for trial in trials.page(session, sweep.id):
                 reports.add(session, trial.id, [(step, {"val/loss": 0.1}) for step in (10, 20)], at=1.0)
                 folder = store / sweep.id / trial.id / "step-000000020"
@@ -117,6 +119,7 @@ def test_all_of_a_sweep_goes_and_nothing_of_another(
     monkeypatch.setattr(removals, "EVENTS", 4)
     gone, kept = ended(), ended()
     whole = {"sweeps", "trials", "packs", "attempts", "reports", "checkpoints", "events", "outbox", "projections"}
+    whole.add("pack_lines")
     assert rows_of(database, gone).keys() == rows_of(database, kept).keys() == whole
     before = rows_of(database, kept)
     delete(database, gone)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.api.submission import stored
-from service.store import attempts, components, events, reports, sweeps, trials
+from service.store import attempts, components, events, pack_lines, reports, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Attempt, Pack, Sweep, Trial
+from workers.protocol import OutputLine
 from workers.spec.expand import points_of, trial_count
 from workers.spec.parse import parse_sweep
 
@@ -29,6 +30,13 @@ DOCUMENT: dict[str, Any] = {
 PRUNED = "val/accuracy 0.158314 at step 75 is not among the best 4 of 13 there (asha), so the trial ends early"
 ROOM = {"used_bytes": 21 * 10**8, "free_bytes": 10**12, "reserve_bytes": 0, "limit_bytes": None, "to_come_bytes": 0}
 START = 1_795_600_000.0
+PRINTED = [
+    OutputLine(seq=1, at=START, stream="log", level="INFO", text="training begins; trials: 8, task: digits"),
+    OutputLine(seq=2, at=START + 1, stream="stdout", text="a line of the pack"),
+    OutputLine(seq=9, at=START + 2, stream="note", text="... 7 lines are left out here ...", left_out=7),
+    OutputLine(seq=10, at=START + 3, stream="log", level="WARNING", text="memory is short"),
+    OutputLine(seq=11, at=START + 4, stream="log", level="ERROR", text="ArithmeticError: no number"),
+]
 
 
 def quality(params: dict[str, Any], noise: random.Random) -> float:
@@ -100,6 +108,7 @@ def run(
                     )
                 )
                 session.flush()
+                pack_lines.add(session, pack, PRINTED)
             trial.pack_id = pack
             start = START + (number // 8) * 40 + (number % 8) * 0.5
             session.add(Attempt(trial_id=trial.id, number=1, pack_id=pack, from_step=0, started_at=start))

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from service.settings import ApiSettings
-from service.store import sweeps, trials
+from service.store import pack_lines, sweeps, trials
 from service.store.database import Database
 from tests.service.conftest import serving
 from tests.service.page import filled
 from tests.service.page.conftest import OpenPage
+from workers.protocol import OutputLine
 
 READY = ".canvas[data-ready=yes]"
 
@@ -95,6 +96,36 @@ def test_metrics_of_an_open_trial_grow_with_its_events(
         arg=before,
     )
     page.wait_for_selector(".facts dd:has-text('220 of 400')")
+
+
+def test_what_a_worker_prints_is_shown_as_it_comes_once_and_up_to_the_end(
+    open_page: OpenPage, ids: dict[str, str], database: Database
+) -> None:
+    own = trials.id_of(ids["running"], 27)
+
+    def prints(seq: int, text: str) -> None:
+        with database.write() as session:
+            pack = trials.get(session, own).pack_id
+            assert pack is not None
+            line = OutputLine(seq=seq, at=filled.START + seq, stream="stdout", text=text, trial_id=own)
+            pack_lines.add(session, pack, [line])
+
+    page = open_page(f"#/trials/{own}", allowed="404 (Not Found)")
+    page.wait_for_selector(".log .bad:has-text('ArithmeticError: no number')")
+    for seq in range(100, 105):
+        prints(seq, f"step {seq} <i>of</i> many")
+    page.wait_for_selector(".log:has-text('step 104 <i>of</i> many')")
+    prints(105, "the last words")
+    with database.write() as session:
+        trials.move(session, trials.get(session, own), "succeeded")
+    page.wait_for_selector(".sweep-head .state.succeeded")
+    page.wait_for_selector(".log:has-text('the last words')")
+    texts = [text.split(" ", 1)[1] for text in page.locator(".log span").all_inner_texts()]
+    steps = [f"step {seq} <i>of</i> many" for seq in range(100, 105)]
+    assert [text.strip() for text in texts] == [line.text for line in filled.PRINTED] + [*steps, "the last words"]
+    with page.expect_download() as started:
+        page.click("text=Download")
+    assert started.value.path().read_text().count("the last words") == 1
 
 
 def test_the_end_of_a_sweep_is_shown_and_nothing_is_asked_for_any_more(

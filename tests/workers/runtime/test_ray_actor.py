@@ -14,10 +14,11 @@ from typing import Any
 import psutil
 import pytest
 import ray
+import torch
 from ray.exceptions import ActorDiedError, RayActorError
 
 from tests.workers.examples import make_assignment, make_trial
-from workers.protocol import Ended, Measured, Poll, Report, StaleTerm
+from workers.protocol import Ended, Measured, OutputLine, Poll, Report, StaleTerm
 from workers.runtime import ray_actor
 
 PATIENCE = 120.0
@@ -56,13 +57,15 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def to_end(handle: Any) -> list[Report]:
+def to_end(handle: Any, printed: list[OutputLine] | None = None) -> list[Report]:
     reports: list[Report] = []
+    lines: list[OutputLine] = [] if printed is None else printed
 
     def ended() -> bool:
-        found = poll(handle, reports[-1].seq if reports else 0)
+        found = poll(handle, max((told.seq for told in (*reports, *lines)), default=0))
         reports.extend(found.reports)
-        return found.state == "ended" and not found.reports
+        lines.extend(found.lines)
+        return found.state == "ended" and not found.reports and not found.lines
 
     until(ended)
     return reports
@@ -92,8 +95,16 @@ def recorded(reports: list[Report]) -> dict[tuple[str, int], dict[str, float]]:
 
 def test_a_killed_runner_is_taken_up_again_and_nothing_is_lost(cluster: str, tmp_path: Path) -> None:
     specs = [make_trial(seed=s, steps=120, reflectors=s + 1) for s in range(2)]
-    undisturbed = recorded(to_end(ray_actor.start(make_assignment(tmp_path / "a", specs), "pack-a-a0", cluster)))
+    printed: list[OutputLine] = []
+    whole = to_end(ray_actor.start(make_assignment(tmp_path / "a", specs), "pack-a-a0", cluster), printed)
+    undisturbed = recorded(whole)
     assert len(undisturbed) == 60
+    numbers = [told.seq for told in (*whole, *printed)]
+    assert len(numbers) == len(set(numbers))
+    assert [line.text for line in printed if line.trial_id == "t1"] == [
+        "trial t1: begins at step 0", "trial t1: succeeded at step 120",
+    ]  # fmt: skip
+    assert [line.level for line in printed if f"torch: {torch.__version__}" in line.text] == ["INFO"]
 
     assignment = make_assignment(tmp_path / "b", specs)
     first = ray_actor.start(assignment, "pack-b-a0", cluster)
@@ -125,12 +136,13 @@ def test_an_actor_is_adopted_by_name_obeys_and_exits(cluster: str, tmp_path: Pat
     command = {"seq": 1, "verb": "prune", "trial_ids": ["t0"]}
     assert ray.get(handle.command.remote(1, command)) is True
     assert ray.get(again.command.remote(1, command)) is False
-    reports = to_end(handle)
+    printed: list[OutputLine] = []
+    reports = to_end(handle, printed)
     assert [r.outcome for r in reports if isinstance(r, Ended)] == ["pruned"]
 
     def gone() -> bool:
         try:
-            poll(handle, reports[-1].seq)
+            poll(handle, max(reports[-1].seq, printed[-1].seq))
         except ActorDiedError:
             return True
         return False

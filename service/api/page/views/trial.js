@@ -11,6 +11,7 @@ import { Code, confirm, Nothing, State } from "../pieces.js";
 import { TRIAL_ENDED } from "../trials.js";
 import { useWatched } from "../watched.js";
 import { Likeness } from "./likeness.js";
+import { Log } from "./log.js";
 import { storeOf } from "./sweep.js";
 import { TrialActions } from "./trial_actions.js";
 
@@ -80,7 +81,7 @@ function useDocument(path, turn) {
 function Whole({ store, trial }) {
   const sweep = /** @type {any} */ (store.sweep), points = useMetrics(store, trial.id, trial.number), [failure, setFailure] = useState("");
   const turn = `${trial.state} ${trial.best_step}`;
-  const logs = useDocument(`/v1/trials/${trial.id}/logs`, trial.state), model = useDocument(`/v1/trials/${trial.id}/model`, trial.state), files = useDocument(`/v1/trials/${trial.id}/checkpoint`, turn);
+  const logs = useDocument(`/v1/trials/${trial.id}/logs?only=history`, trial.state), model = useDocument(`/v1/trials/${trial.id}/model`, trial.state), files = useDocument(`/v1/trials/${trial.id}/checkpoint`, turn);
   const act = (/** @type {string} */ verb) => ask(`/v1/trials/${trial.id}/${verb}`, { method: "POST" })
     .then((/** @type {any} */ found) => { store.trials.set(found.number, found); setFailure(""); store.changed(); if (verb === "rerun") store.read(); }, (error) => setFailure(error.message));
   const ended = TRIAL_ENDED.has(trial.state), name = `trial ${trial.number} of ${sweep.name}`;
@@ -115,6 +116,7 @@ function Whole({ store, trial }) {
       ${model.found ? html`<p>From MLflow:</p><${Code} text=${model.found.snippet} label="how to load the model from MLflow" />
         <p>The torch module alone:</p><${Code} text=${model.found.torch_snippet} label="how to load the torch module" />` : html`<p class="quiet">${model.why || "Reading …"}</p>`}
       <${Files} found=${files.found} alone=${!model.found} /></section></div>
+  <${Log} id=${trial.id} ended=${ended} />
   <section class="card padded" aria-label="Settings"><h2>Settings of this trial</h2><${Code} text=${JSON.stringify(spec, (_, value) => value ?? undefined, 2)} label="the settings of this trial" /></section>`;
 }
 
