@@ -39,7 +39,7 @@ function draw(store, found, [x, y]) {
     tooltip: { formatter: (/** @type {any} */ p) => { const { own } = p.data, trial = store.trials.get(own.number); return `${found.metrics.map((m, i) => `${m} ${short(own.values[i])}`).join("\n")}${trial ? `\n${tellTrial(trial, found.metrics[0])}` : ""}`; } },
     xAxis: scale(x, 28), yAxis: scale(y, 50),
     series: [
-      { type: "scatter", name: "beaten", symbolSize: 8, data: found.others.map(place(ink.quiet)), itemStyle: { color: ink.quiet, opacity: 0.6 } },
+      { type: "scatter", name: "beaten", emphasis: { scale: 1.7, itemStyle: { borderColor: ink.text, borderWidth: 2, opacity: 1 } }, symbolSize: 8, data: found.others.map(place(ink.quiet)), itemStyle: { color: ink.quiet, opacity: 0.6 } },
       { type: "line", name: "front", step: found.metrics.length > 2 ? undefined : found.directions[x] === "minimize" ? "end" : "start", symbolSize: 9, showSymbol: true, data: line.map(place(colours.succeeded)), lineStyle: { color: colours.succeeded, width: found.metrics.length > 2 ? 0 : 2 }, itemStyle: { color: colours.succeeded } },
     ],
   };

@@ -112,7 +112,7 @@ function scatter(store, { x, y }, { metric, direction, how }) {
     tooltip: { formatter: (/** @type {any} */ p) => tellTrial(p.data.trial, metric) },
     xAxis: own(x, 28), yAxis: own(y, 44),
     series: [
-      { type: "scatter", symbolSize: (/** @type {any} */ _, /** @type {any} */ p) => (store.picks.has(p.data.trial.number) ? 15 : 10),
+      { type: "scatter", emphasis: { scale: 1.7, itemStyle: { borderColor: ink.text, borderWidth: 2, opacity: 1 } }, symbolSize: (/** @type {any} */ _, /** @type {any} */ p) => (store.picks.has(p.data.trial.number) ? 15 : 10),
         data: results.map((trial) => ({ value: [...place(trial), placed.of(Number(trial.objective))], trial,
           itemStyle: { borderColor: store.picks.has(trial.number) ? PICKED : ink.quiet, borderWidth: store.picks.has(trial.number) ? 3 : 0.5 } })) },
       { type: "scatter", symbol: "path://M0,0L8,8M8,0L0,8", symbolSize: 7, data: found.filter((t) => !hasResult(t)).map((trial) => ({ value: [...place(trial), 0], trial })), itemStyle: { color: "transparent", borderColor: ink.quiet, borderWidth: 1.2 } },

@@ -47,7 +47,7 @@ function drawBest(store, points, over, metric, direction, device) {
     yAxis: axis({ type: "value", name: `${metric}${far ? ` (${far} beyond)` : ""}`, nameGap: 50, scale: true, min: placed.low < placed.high ? placed.low : undefined, max: placed.low < placed.high ? placed.high : undefined, axisLabel: { color: ink.quiet, formatter: short } }),
     series: [
       { type: "line", name: "best so far", step: "end", showSymbol: false, data: steps.map((p) => ({ value: [p.x, p.best], trial: p.trial })), lineStyle: { color: ink.accent, width: 2.5 }, itemStyle: { color: ink.accent } },
-      { type: "scatter", name: "each trial", symbolSize: (/** @type {any} */ _, /** @type {any} */ p) => (store.picks.has(p.data.trial.number) ? 13 : 7), data: points.filter((p) => hasResult(p.trial)).map((p) => ({ value: [p.x, p.trial.objective], trial: p.trial, itemStyle: store.picks.has(p.trial.number) ? { color: PICKED, opacity: 1 } : undefined })), itemStyle: { color: ink.quiet, opacity: 0.7 } },
+      { type: "scatter", name: "each trial", emphasis: { scale: 1.7, itemStyle: { borderColor: ink.text, borderWidth: 2, opacity: 1 } }, symbolSize: (/** @type {any} */ _, /** @type {any} */ p) => (store.picks.has(p.data.trial.number) ? 13 : 7), data: points.filter((p) => hasResult(p.trial)).map((p) => ({ value: [p.x, p.trial.objective], trial: p.trial, itemStyle: store.picks.has(p.trial.number) ? { color: PICKED, opacity: 1 } : undefined })), itemStyle: { color: ink.quiet, opacity: 0.7 } },
     ],
   };
 }

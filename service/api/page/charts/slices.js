@@ -38,7 +38,7 @@ function draw(store, results, one, metric, placed) {
     xAxis: axis(one.numeric ? { type: one.log ? "log" : "value", name: one.name, scale: true, ...ends(one), axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true, showMinLabel: false, showMaxLabel: false } }
       : { type: "category", name: one.name, data: one.values.map(short) }),
     yAxis: axis({ type: "value", name: `${metric}${far ? ` (${far} beyond)` : ""}`, nameGap: 44, min: placed.low < placed.high ? placed.low : undefined, max: placed.low < placed.high ? placed.high : undefined, scale: true, axisLabel: { color: ink.quiet, formatter: short } }),
-    series: [{ type: "scatter", symbolSize: (/** @type {any} */ _, /** @type {any} */ p) => (store.picks.has(p.data.trial.number) ? 13 : 7), clip: true,
+    series: [{ type: "scatter", emphasis: { scale: 1.7, itemStyle: { borderColor: ink.text, borderWidth: 2, opacity: 1 } }, symbolSize: (/** @type {any} */ _, /** @type {any} */ p) => (store.picks.has(p.data.trial.number) ? 13 : 7), clip: true,
       data: results.filter((t) => t.params[one.path] !== undefined).map((trial) => ({ value: [one.numeric ? trial.params[one.path] : short(trial.params[one.path]), Number(trial.objective)], trial,
         itemStyle: { color: ink.accent, opacity: store.picks.has(trial.number) ? 1 : 0.55, borderColor: store.picks.has(trial.number) ? PICKED : "transparent", borderWidth: 2 } })) }],
   };
