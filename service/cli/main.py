@@ -85,6 +85,7 @@ def up(
     workers: Annotated[
         int, typer.Option(min=1, max=64, envvar="SPECTRAL_API_WORKERS", help="Processes that serve the API.")
     ] = 1,
+    show_page: Annotated[bool, typer.Option("--open", help="Open the web page in the browser once it is up.")] = False,
 ) -> None:
     """Start the API, the controller, Ray and MLflow on this machine, and run them until Ctrl-C.
 
@@ -92,7 +93,16 @@ def up(
     """
     from service import stack
 
-    code = stack.up(home=home, port=port, mlflow_port=mlflow_port, cpus=cpus, gpus=gpus, auth=auth, workers=workers)
+    code = stack.up(
+        home=home,
+        port=port,
+        mlflow_port=mlflow_port,
+        cpus=cpus,
+        gpus=gpus,
+        auth=auth,
+        workers=workers,
+        show_page=show_page,
+    )
     raise typer.Exit(code)
 
 
