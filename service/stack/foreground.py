@@ -17,7 +17,7 @@ The Spectral-RNN service is up ({seconds:.0f} s). Ctrl-C stops it; running trial
 
   Web page     {url}
   Manual       {url}/manual/
-  API          {url}/docs
+  REST calls   {url}/docs
   MLflow       {mlflow_url}
   Data         {home}{sign_in}
   Logs         {logs}

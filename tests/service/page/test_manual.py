@@ -17,7 +17,7 @@ from tests.service.page.conftest import OpenPage
 
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where the API looks for the site: that of the fixture ``site`` for a test with a browser, else an empty folder."""
+    """Where the API looks for the site: that of the fixture ``site`` for a test with a browser, else nowhere yet."""
     if "open_page" not in request.fixturenames:
         return tmp_path / "site"
     found: Path = request.getfixturevalue("site")
