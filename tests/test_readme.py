@@ -72,7 +72,7 @@ def test_the_sweep_of_the_curl_example_is_accepted(page: str) -> None:
 def test_a_picture_of_the_page_and_what_it_means_are_on_the_first_screen_of_a_short_readme() -> None:
     assert len(README.encode()) < 15_000
     first_screen = README.partition("\n## ")[0]
-    assert "](docs/images/page.png)" in first_screen
+    assert "](docs/images/tutorial-sweep.png)" in first_screen
     assert len(first_screen.splitlines()) < 25
     assert {"sweep", "trial", "plane", "table"} <= set(re.findall(r"\*+(\w+)\*+", first_screen))
 

@@ -33,6 +33,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Train sweeps of Spectral-RNNs: start the service, submit sweeps and watch them, or train without a service.",
+    epilog="Begin with spectral up --open. Then run in a second terminal: spectral init digits --out sweep.json, and "
+    "spectral submit sweep.json --watch. The running service shows its manual below /manual/.",
 )
 
 HomeOption = Annotated[Path, typer.Option(help="Folder for the database, the checkpoints and MLflow's files.")]

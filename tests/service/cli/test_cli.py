@@ -97,6 +97,7 @@ def test_help_lists_the_commands() -> None:
     done = spectral("--help")
     assert done.returncode == 0
     assert all(f" {command} " in done.stdout for command in COMMANDS)
+    assert "spectral init digits --out sweep.json" in " ".join(done.stdout.split())
 
 
 def test_the_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
