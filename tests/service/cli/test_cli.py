@@ -490,6 +490,8 @@ def test_ls_has_task_best_value_and_age(base_url: str, database: Database, runni
     assert line.rstrip().endswith("2.0 h")
     (found,) = json.loads(spectral("ls", "--json", url=base_url).stdout)
     assert (found["id"], found["best_objective"]) == (sweep.id, 0.125)
+    none = spectral("ls", "--state", "failed", "--state", "paused", url=base_url)
+    assert none.stdout == "There are no sweeps in state failed or paused.\n"
     shown = json.loads(spectral("show", "last", "--json", url=base_url).stdout)
     assert shown["leaderboard"][0]["id"] == made[0].id
 
