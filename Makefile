@@ -149,7 +149,7 @@ docs: $(READY) ## the documentation as a site, in build/site; the service shows 
 
 wheel: $(READY) ## a wheel with the manual in it, in build/wheel
 	$(BIN)/python deploy/manual.py
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 
 lock: $(READY) ## requirements.lock again from pyproject.toml (newest versions: ARGS=--upgrade)
 	$(BIN)/python deploy/dependencies.py lock $(ARGS)
