@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# the documentation as a site, which the service shows under /manual/, and what it is made from
+MANUAL := build/site/index.html
+TOLD_IN_IT := mkdocs.yml $(shell find docs service workers spectral -type f -not -name '*.pyc' 2> /dev/null)
 # one more than there are cores: many tests of the service wait for processes and timers
 PARALLEL := --numprocesses $(shell expr $$(nproc) + 1) --maxprocesses 8 --dist loadgroup
 # the tests of what runs on vector instructions, without the backends that do not
@@ -18,7 +21,7 @@ unexport PYTHONHOME PYTHONPATH
 endif
 
 .PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check check-page page-types blocking-client vendor fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick bench-estimates bench-refill bench-search \
-	bench-gpu clean setup lock docs containers
+	bench-gpu clean setup lock docs wheel containers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,12 +35,17 @@ $(READY): pyproject.toml requirements.lock deploy/dependencies.py
 	@$(BIN)/python -c "from spectral.cpu.library import build_all; build_all()"
 	@touch $@
 
-setup: $(READY) ## create .venv with the pinned packages
+$(MANUAL): $(READY) deploy/manual.py $(TOLD_IN_IT)
+	@echo "Building the manual"
+	@# the service starts without it
+	@$(BIN)/python deploy/manual.py || echo "The manual was not built; make docs says why."
 
-demo: $(READY) ## start everything, run a real sweep, show its result
+setup: $(READY) $(MANUAL) ## create .venv with the pinned packages, and build the manual
+
+demo: $(MANUAL) ## start everything, run a real sweep, show its result
 	$(BIN)/spectral demo --out build/demo
 
-up: $(READY) ## start the service on this machine (data under spectral-home/)
+up: $(MANUAL) ## start the service on this machine (data under spectral-home/)
 	$(BIN)/spectral up --home spectral-home
 
 test: $(READY) ## all tests: several side by side, then those that start a whole service
@@ -138,9 +146,13 @@ bench-gpu: ## G1-G4 on a CUDA device (G1-G3 with torch, triton and numpy alone);
 		$(PYTHON) -m benchmarks.gpu $(ARGS); \
 	else TRITON_INTERPRET=1 $(PYTHON) -m benchmarks.gpu; fi
 
-docs: $(READY) ## the documentation as a site, in build/site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
-	@echo "Open build/site/index.html"
+docs: $(READY) ## the documentation as a site, in build/site; the service shows it under /manual/
+	$(BIN)/python deploy/manual.py
+	@echo "Open build/site/index.html, or /manual/ of a running service"
+
+wheel: $(READY) ## a wheel with the manual in it, in build/wheel
+	$(BIN)/python deploy/manual.py
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 
 lock: $(READY) ## requirements.lock again from pyproject.toml (newest versions: ARGS=--upgrade)
 	$(BIN)/python deploy/dependencies.py lock $(ARGS)

@@ -21,6 +21,11 @@ SWEEP = Path(__file__).parent / "examples" / "digits.json"
 ENOUGH = 0.9
 """The demo has failed unless the best trial's accuracy is above this."""
 PROJECTION_SECONDS = 120.0
+ADDRESSES = """
+  Web page     {stack.url}
+  Manual       {stack.url}/manual/
+  MLflow       {stack.mlflow_experiments_url}
+"""
 LOOK_SECONDS = 0.3
 
 console = Console(highlight=False, soft_wrap=True)
@@ -45,17 +50,15 @@ def run(document: dict[str, Any], out: Path, *, keep: bool = False, port: int = 
     """
     home = out / "home"
     started = time.monotonic()
-    stack = Stack(home, port, mlflow_port, say=lambda line: console.print(line, style="yellow"))
-    console.print("Starting Ray, MLflow, the API and the controller ...")
+    stack = Stack(home, port, mlflow_port, say=console.print)
     try:
         with stack:
-            console.print(
-                f"Up after {time.monotonic() - started:.1f} s: {stack.url} (page), {stack.mlflow_url} (MLflow)"
-            )
+            console.print(f"Up after {time.monotonic() - started:.1f} s")
+            console.print(ADDRESSES.format(stack=stack), style="dim")
             good = _demonstrate(stack, document, out)
             console.print(f"\nThe whole demo took {time.monotonic() - started:.0f} s.")
             if keep:
-                console.print(f"Still running: {stack.url} and {stack.mlflow_url}. Ctrl-C stops it.")
+                console.print(f"Still running. Ctrl-C stops it.{ADDRESSES.format(stack=stack)}")
                 stack.wait()
             else:
                 console.print(f"To look at the results again: {_program()} up --home {home}")
@@ -81,7 +84,9 @@ def _demonstrate(stack: Stack, document: dict[str, Any], out: Path) -> bool:
     with RestClient(stack.url) as client:
         began = time.monotonic()
         sweep = client.submit(document)
-        console.print(f"Submitted {sweep['name']}: {sweep['trials']['total']} trials ({stack.url}/#{sweep['id']})\n")
+        console.print(
+            f"Submitted {sweep['name']}: {sweep['trials']['total']} trials ({stack.url}/#/sweeps/{sweep['id']})\n"
+        )
         sweep = _follow(client, sweep)
         took = time.monotonic() - began
         console.print(

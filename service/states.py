@@ -125,8 +125,10 @@ def after_verb(state: StoredSweepState, verb: SweepVerb | AfterEnd | Change) -> 
     """
     targets = _VERBS[verb]
     if state not in targets:
-        why = "it has ended" if state in SWEEP_ENDED else f"possible only while it is {_listed(frozenset(targets))}"
-        raise IllegalMove(f"cannot {verb} a sweep that is {state}: {why}{_FIRST.get(verb, '')}")
+        if state in SWEEP_ENDED:
+            raise IllegalMove(f"cannot {verb} a sweep that has ended ({state})")
+        why = f"possible only while it is {_listed(frozenset(targets))}{_FIRST.get(verb, '')}"
+        raise IllegalMove(f"cannot {verb} a sweep that is {state}: {why}")
     return targets[state]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,7 @@ SLOW = (
     "service/controller/test_lost_packs.py",
     "service/mlflow_server",
     "service/page/test_live.py",
+    "service/page/test_manual.py",
     "service/page/test_many_trials.py",
     "service/page/test_sign_in.py",
     "service/page/test_use.py",
@@ -68,6 +71,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.starts_ray)
     if is_in(item.path, SLOW):
         item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation, built as a site without a warning."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=HERE.parent, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    return folder
 
 
 def is_in(path: Path, names: tuple[str, ...]) -> bool:

@@ -1,11 +1,11 @@
-"""The documentation as a site: it builds without a warning, loads nothing from elsewhere, and has what the code has."""
+"""The documentation as a site: it builds without a warning, loads nothing from elsewhere, and has what the code has.
+
+The fixture ``site`` builds it. ``tests/service/page/test_manual.py`` reads the same site in a browser.
+"""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,25 +15,18 @@ from service.client import Client
 from workers.spec.model import ModelSpec
 from workers.tasks import TASKS
 
-ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.xdist_group("browser")  # so that the worker that reads the site in a browser builds it, once
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    return folder
-
-
-def test_no_page_loads_anything_from_another_server(site: Path) -> None:
+def test_no_page_loads_anything_from_another_server_or_has_scripts_and_styles_of_its_own(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 20
     for page in pages:
-        loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="([^"]+)"|<link[^>]* href="([^"]+)"', page.read_text())
+        text = page.read_text()
+        loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="([^"]+)"|<link[^>]* href="([^"]+)"', text)
         assert not [one for found in loaded for one in found if one.startswith(("http:", "https:", "//"))], page
+        inline = re.findall(r"<style|<[a-z][^>]* (?:style|on[a-z]+)=|<script(?![^>]*(?: src=|application/json))", text)
+        assert not inline, page
 
 
 def test_the_reference_has_every_field_call_command_and_method(site: Path) -> None:

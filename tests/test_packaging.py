@@ -117,6 +117,13 @@ def test_the_wheel_has_every_file_of_the_packages(wheel: Path) -> None:
     assert {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(PACKAGES) and "/" in name} >= expected
 
 
+def test_the_wheel_has_the_manual_where_the_api_looks_for_it(run: Run, installed: Path) -> None:
+    done = run("from service.api import manual; print(*manual.FOLDERS)")
+    site = installed / "service" / "api" / "site"
+    assert done.stdout.split() == [str(site)], done.stderr
+    assert "<h1" in (site / "tutorial.html").read_text()
+
+
 def test_the_core_needs_torch_and_numpy_alone(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))

@@ -1,4 +1,4 @@
-"""What README promises: its settings table is the settings, its example of the layer runs, its sweep is accepted."""
+"""What README and the pages beside it promise: settings and fields are complete, examples run, links lead somewhere."""
 
 import json
 import re
@@ -17,8 +17,10 @@ from workers.spec.training import TrainingSpec
 from workers.tasks import TASKS
 from workers.tasks.own_data import OwnData
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.json"))
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SETTINGS, FIELDS, CURL = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("settings", "fields", "curl"))
+EXAMPLES = sorted((ROOT / "examples").glob("*.json"))
 
 
 def blocks(language: str) -> list[str]:
@@ -34,7 +36,7 @@ def described(settings: type[BaseSettings]) -> dict[str, tuple[str, str]]:
 
 
 def test_the_table_of_settings_is_the_settings() -> None:
-    rows = re.findall(r"^\| `(SPECTRAL_\w+)` \| (\S+) \| (.+) \|$", README, re.M)
+    rows = re.findall(r"^\| `(SPECTRAL_\w+)` \| (\S+) \| (.+) \|$", SETTINGS, re.M)
     assert {name: (default, meaning) for name, default, meaning in rows} == {
         **described(ApiSettings),
         **described(ControllerSettings),
@@ -52,7 +54,7 @@ def test_the_layer_runs_as_shown() -> None:
 
 
 def test_every_field_task_and_kind_is_named() -> None:
-    named = set(re.findall(r"`(\w+)`", README))
+    named = set(re.findall(r"`(\w+)`", FIELDS))
     fields = {field for part in (ModelSpec, TrainingSpec, SearchSpec, ResourcesSpec) for field in part.model_fields}
     assert fields | KINDS | set(TASKS) | set(SweepSpec.model_fields) <= named
     assert {choice for choices in ACTIVATIONS.values() for choice in choices} <= named
@@ -61,11 +63,34 @@ def test_every_field_task_and_kind_is_named() -> None:
     assert own - minor <= named
 
 
-def test_the_sweep_of_the_curl_example_is_accepted() -> None:
-    (script,) = blocks("bash")
-    document = re.search(r"-d '(\{\n.*?\n\})' > sweep.json", script, re.S)
-    assert document is not None
-    assert parse_sweep(json.loads(document[1])).name == "adding-margin"
+@pytest.mark.parametrize("page", [README, CURL], ids=["README", "curl"])
+def test_the_sweep_of_the_curl_example_is_accepted(page: str) -> None:
+    (document,) = re.findall(r"-d '(\{\n.*?\n\})'", page, re.S)
+    assert parse_sweep(json.loads(document)).name == "adding-margin"
+
+
+def test_a_picture_of_the_page_and_what_it_means_are_on_the_first_screen_of_a_short_readme() -> None:
+    assert len(README.encode()) < 15_000
+    first_screen = README.partition("\n## ")[0]
+    assert "](docs/images/tutorial-sweep.png)" in first_screen
+    assert len(first_screen.splitlines()) < 25
+    assert {"sweep", "trial", "plane", "table"} <= set(re.findall(r"\*+(\w+)\*+", first_screen))
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_to_files_and_headings(name: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", (ROOT / name).read_text())
+    assert len(links) > 5
+    for file, anchor in links:
+        target = ROOT / (file or name)
+        assert target.is_file(), file
+        assert not anchor or anchor in anchors(target.read_text()), f"{file}#{anchor}"
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub and mkdocs name them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -20,6 +20,7 @@ from service.api import (
     early_stopping,
     events,
     health,
+    manual,
     mlflow_proxy,
     page,
     points,
@@ -96,6 +97,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     ):
         app.include_router(module.router)
     app.mount("/page", page.PageFiles(directory=page.FOLDER), name="page")
+    app.mount(manual.PATH, manual.Manual(manual.FOLDERS), name="manual")
     if mlflow:
         app.mount(mlflow_proxy.PATH, mlflow, name="mlflow")
     # the last is the outermost: who may ask is looked up in the database, which only admitted requests may do

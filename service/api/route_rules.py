@@ -20,8 +20,8 @@ OPEN = frozenset(
     }
 )
 """The routes that are open to everyone, by method and path."""
-OPEN_FOLDER = "/page/"
-"""The static files of the page are open, too."""
+OPEN_FOLDERS = ("/page/", "/manual/")
+"""The static files of the page and of the manual, which are the same for every installation, are open, too."""
 MORE_WHEN_ADMITTED = "/health/ready"
 """The open route that looks at what the request shows; the others do not need the database."""
 
@@ -36,7 +36,7 @@ _OWNED = re.compile(r"/v1/(sweeps|trials)/(sw[0-9a-f]{10})(-[0-9]+)?(?:/.*)?", r
 def scope_needed(method: str, path: str) -> TokenScope | None:
     """Return which scope a request needs; None if it is open to everyone."""
     reads = method in READING
-    if ("GET" if reads else method, path) in OPEN or (reads and path.startswith(OPEN_FOLDER)):
+    if ("GET" if reads else method, path) in OPEN or (reads and f"{path}/".startswith(OPEN_FOLDERS)):
         return None
     if any(path == root or path.startswith(f"{root}/") for root in ADMIN):
         return "admin"

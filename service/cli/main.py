@@ -33,6 +33,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Train sweeps of Spectral-RNNs: start the service, submit sweeps and watch them, or train without a service.",
+    epilog="Begin with spectral up --open. Then run in a second terminal: spectral init digits --out sweep.json, and "
+    "spectral submit sweep.json --watch. The running service shows its manual below /manual/.",
 )
 
 HomeOption = Annotated[Path, typer.Option(help="Folder for the database, the checkpoints and MLflow's files.")]
@@ -85,6 +87,7 @@ def up(
     workers: Annotated[
         int, typer.Option(min=1, max=64, envvar="SPECTRAL_API_WORKERS", help="Processes that serve the API.")
     ] = 1,
+    show_page: Annotated[bool, typer.Option("--open", help="Open the web page in the browser once it is up.")] = False,
 ) -> None:
     """Start the API, the controller, Ray and MLflow on this machine, and run them until Ctrl-C.
 
@@ -92,7 +95,16 @@ def up(
     """
     from service import stack
 
-    code = stack.up(home=home, port=port, mlflow_port=mlflow_port, cpus=cpus, gpus=gpus, auth=auth, workers=workers)
+    code = stack.up(
+        home=home,
+        port=port,
+        mlflow_port=mlflow_port,
+        cpus=cpus,
+        gpus=gpus,
+        auth=auth,
+        workers=workers,
+        show_page=show_page,
+    )
     raise typer.Exit(code)
 
 

@@ -34,7 +34,7 @@ def train(document: dict[str, Any], out: Path) -> None:
             them.
 
     Raises:
-        UserError: The sweep is not valid, its data are missing, or the folder holds another sweep.
+        UserError: The sweep is not valid, its data are missing, or the folder holds another sweep or cannot be made.
         SystemExit: At least one trial failed; the exit code is 1. All trials were tried and the table was printed.
     """
     data = os.environ.get("SPECTRAL_DATA_DIR")
@@ -42,6 +42,7 @@ def train(document: dict[str, Any], out: Path) -> None:
     try:
         parsed = parse_sweep(document, data_dir)
         _print_warnings(warnings(parsed))
+        _make_folder(out)
         sweep = LocalSweep(parsed, out, data_dir=data_dir)
         _run(sweep)
     except SpecError as error:
@@ -56,6 +57,14 @@ def train(document: dict[str, Any], out: Path) -> None:
     console.print(f"results: {out / 'results.json'}", soft_wrap=True)
     if any(result.state == "failed" for result in sweep.results):
         raise SystemExit(1)
+
+
+def _make_folder(out: Path) -> None:
+    """Create the folder for the results. Raise UserError if it cannot be created, such as for a file of this name."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot use {out} as the folder for results: {error.strerror}; give another --out") from None
 
 
 def _print_warnings(found: list[FieldError]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import webbrowser
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,8 @@ BANNER = """
 The Spectral-RNN service is up ({seconds:.0f} s). Ctrl-C stops it; running trials continue at the next start.
 
   Web page     {url}
-  API docs     {url}/docs
+  Manual       {url}/manual/
+  REST calls   {url}/docs
   MLflow       {mlflow_url}
   Data         {home}{sign_in}
   Logs         {logs}
@@ -33,6 +35,7 @@ def up(
     foreground: bool = True,
     auth: str = "auto",
     workers: int = 1,
+    show_page: bool = False,
 ) -> int:
     """Start a stack, run it until SIGINT or SIGTERM, and stop it. Call this in the main thread.
 
@@ -46,6 +49,7 @@ def up(
             error that prevents the start is printed.
         auth: ``tokens`` if users have to show a token; ``auto`` and ``none`` ask for none.
         workers: The number of processes that serve the API.
+        show_page: Open the web page in the browser as soon as it answers.
 
     Returns:
         The exit code: 0 after a signal, also one during the start; 1 if a process did not get ready; 2 if a port, the
@@ -56,18 +60,19 @@ def up(
     before = {n: signal.signal(n, lambda *_: stack.interrupt()) for n in (signal.SIGINT, signal.SIGTERM)}
     started = time.monotonic()
     try:
-        say("Starting Ray, MLflow, the API and the controller ...")
         with stack:
             say(
                 BANNER.format(
                     seconds=time.monotonic() - started,
                     url=stack.url,
-                    mlflow_url=stack.mlflow_url,
+                    mlflow_url=stack.mlflow_experiments_url,
                     home=stack.home.path,
                     sign_in=SIGN_IN.format(file=stack.home.admin_token) if stack.layout.needs_sign_in else "",
                     logs=stack.home.logs,
                 )
             )
+            if show_page and not webbrowser.open(stack.url):
+                say(f"No browser was found on this machine; open {stack.url} in one.")
             stack.wait()
             say("Stopping ...")
     except KeyboardInterrupt:

@@ -48,8 +48,8 @@ class Stack:
         auth: ``tokens`` if users have to show a token; ``auto`` and ``none`` ask for none.
         workers: The number of processes that serve the API.
         database_url: The SQLAlchemy URL of a database to use instead of the SQLite file in ``home``.
-        say: Called with a line of text when a process has ended and will be restarted, and when processes of an earlier
-            stack in ``home`` had to be ended; written to the log by default.
+        say: Called with a line of text when the processes are about to be started, when one has ended and will be
+            restarted, and when those of an earlier stack in ``home`` had to be ended; written to the log by default.
     """
 
     def __init__(
@@ -95,6 +95,11 @@ class Stack:
         """The address of MLflow for users, such as ``http://127.0.0.1:5000`` or ``http://127.0.0.1:8000/mlflow``."""
         return self.layout.mlflow_public_url
 
+    @property
+    def mlflow_experiments_url(self) -> str:
+        """The address of MLflow's list of experiments and their training runs; MLflow opens another page by itself."""
+        return f"{self.mlflow_url}/#/experiments?workflowType=machine_learning"
+
     def pid(self, part: str) -> int | None:
         """Return the process id of a part of a started stack; None while the part has ended and its restart is awaited.
 
@@ -128,6 +133,7 @@ class Stack:
         ports.require(self.layout.port, "the API and the web page", "--port")
         ports.require(self.layout.mlflow_port, "MLflow", "--mlflow-port")
         self.home.claim({"url": self.url})
+        self._say("Starting Ray, MLflow, the API and the controller ...")
         try:
             self._start()
             self._wait_ready()

@@ -1,4 +1,4 @@
-"""README's curl commands, run as they stand against a running service."""
+"""The commands of docs/curl.md and the client of README, run as they stand against a running service."""
 
 import re
 import shutil
@@ -9,12 +9,14 @@ import pytest
 
 from service.stack import Stack
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+CURL = (ROOT / "docs" / "curl.md").read_text()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_curl_commands_of_the_readme(stack: Stack, tmp_path: Path) -> None:
-    (script,) = re.findall(r"```bash\n(.*?)```", README, re.S)
+def test_the_curl_commands_of_the_documentation(stack: Stack, tmp_path: Path) -> None:
+    (script,) = re.findall(r"```bash\n(.*?)```", CURL, re.S)
     script = "set -e\n" + script.replace("http://127.0.0.1:8000", stack.url)
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from workers.errors import FieldError
 from workers.spec.expand import objective, task_at
-from workers.spec.search_space import Scalar
+from workers.spec.search_space import Range, Scalar
 from workers.spec.sweep import SweepSpec
 from workers.tasks import Task
 from workers.tasks.data_advice import RULES, findings, half_width, interval, is_tiny
@@ -26,6 +26,8 @@ SAME_LOSS = 0.01
 SAME_ACCURACY = 1.1
 """How many times the accuracy of a guess a network has to reach where the classes were not counted."""
 
+REPEATS = 2
+"""How often a step has to take every training series for its batch to be called too large."""
 STEPS_MARGIN = 0.01
 """By how much the accuracy on steps has to exceed that of a constant answer."""
 
@@ -51,7 +53,29 @@ def data_warnings(sweep: SweepSpec, tasks: Sequence[Task]) -> list[FieldError]:
         path = f"task.{sets[worst].dataset_field}"
         field = f"space.{path}" if path in sweep.space else path
         warnings.append(FieldError(field, worst, f"{hits[worst].problem}{others}", hits[worst].advice))
-    return warnings
+    return [*warnings, *_large_batch(sweep, sets)]
+
+
+def _large_batch(sweep: SweepSpec, sets: Mapping[str, DatasetTask]) -> list[FieldError]:
+    """Return a warning if a batch is at least ``REPEATS`` times the smallest training set; else none."""
+    found = {name: task.info.statistics for name, task in sets.items() if name in task.facts}
+    counts = {name: numbers.train for name, numbers in found.items() if numbers is not None}
+    swept = sweep.space.get("training.batch_size")
+    sizes = [sweep.training.batch_size]
+    if isinstance(swept, Range):
+        sizes = [int(swept.high)]
+    elif swept is not None:
+        sizes = [int(size) for size in swept.values if isinstance(size, int)]
+    size, name = max(sizes), min(counts, key=lambda one: counts[one], default="")
+    if not name or size < REPEATS * counts[name]:
+        return []
+    problem = (
+        f"is more than the {counts[name]:,} training series of {name}: every step computes each of them "
+        f"{size / counts[name]:.2g} times on average, which takes longer and teaches nothing more"
+    )
+    field = "training.batch_size"
+    advice = f"use at most {counts[name]}"
+    return [FieldError(field if swept is None else f"space.{field}", size, problem, advice)]
 
 
 def result_warnings(sweep: SweepSpec, params: Mapping[str, Scalar], best: float) -> list[FieldError]:

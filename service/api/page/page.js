@@ -37,7 +37,7 @@ function App() {
   useEffect(() => { if (at !== "sweeps" || !place.id) if (at !== "trials") closeStore(); }, [at, place.id]);
   return html`<a class="skip" href="#main" onClick=${(/** @type {Event} */ e) => { e.preventDefault(); document.getElementById("main")?.focus(); }}>Skip to the content</a>
     <header class="top"><a class="home" href="#/sweeps"><img src="/page/favicon.svg" alt="" width="20" height="20" />Spectral</a>
-      <nav aria-label="Main"><a href="#/sweeps" aria-current=${at === "sweeps" && !place.id ? "page" : null}>Sweeps</a><a href="#/new" aria-current=${at === "new" ? "page" : null}>New sweep</a><a href="/docs">API</a></nav>
+      <nav aria-label="Main"><a href="#/sweeps" aria-current=${at === "sweeps" && !place.id ? "page" : null}>Sweeps</a><a href="#/new" aria-current=${at === "new" ? "page" : null}>New sweep</a><a href="/manual/">Manual</a><a href="/docs">API</a></nav>
       <${Health} /><${Who} done=${again} /></header>
     ${service.down ? html`<div class="banner" role="alert">The service does not answer. What you see is from ${when(service.seen)}. Trying again …</div>` : null}
     <main id="main" tabindex="-1" class=${service.down ? "old" : ""}>${service.signedOut ? html`<${SignIn} done=${again} />` : html`<${View} key=${turn} place=${place} />`}</main>

@@ -62,7 +62,7 @@ def closed(calls: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def test_the_schema_shows_every_route_but_the_pages(settings: ApiSettings) -> None:
     app = create_app(settings)
     undocumented = set(mounted(app.routes)) - {path for _, path in documented(app)}
-    assert undocumented == {"/", "/docs", "/openapi.json", "/page/"}
+    assert undocumented == {"/", "/docs", "/openapi.json", "/page/", "/manual/"}
 
 
 def test_the_schema_says_which_calls_need_a_token(settings: ApiSettings) -> None:
@@ -104,6 +104,8 @@ def test_without_a_token_unknown_paths_and_methods_answer_401_as_well(call: Call
         ("PUT", "/"),
         ("POST", "/health/ready"),
         ("POST", "/page/page.js"),
+        ("POST", "/manual/"),
+        ("GET", "/manually"),
         ("OPTIONS", "/v1/sweeps"),
         ("HEAD", "/v1/sweeps"),
         ("TRACE", "/v1/sweeps"),
@@ -117,6 +119,8 @@ def test_the_open_routes_answer_everyone(calls: list[tuple[str, str]], call: Cal
         expected = {("GET", "/health/ready"): 503, ("POST", "/v1/session"): 401, ("DELETE", "/v1/session"): 204}
         assert answer.status_code == expected.get((method, path), 200), (method, path)
     assert call("GET", "/page/page.js").status_code == 200
+    assert call("GET", "/manual/").status_code in (200, 404)  # as it is built or not
+    assert call("GET", "/manual").headers["location"].endswith("/manual/")
 
 
 def test_a_lesser_scope_is_refused(calls: list[tuple[str, str]], call: Call, new_token: NewToken) -> None:

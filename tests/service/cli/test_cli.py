@@ -97,6 +97,7 @@ def test_help_lists_the_commands() -> None:
     done = spectral("--help")
     assert done.returncode == 0
     assert all(f" {command} " in done.stdout for command in COMMANDS)
+    assert "spectral init digits --out sweep.json" in " ".join(done.stdout.split())
 
 
 def test_the_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,10 +347,25 @@ def test_up_hands_its_options_and_its_exit_code_on(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(stack, "up", up)
     done = spectral(
-        "up", "--home", str(tmp_path), "--port", "8001", "--gpus", "0", "--auth", "tokens", "--workers", "2"
+        *(
+            "up",
+            "--home",
+            str(tmp_path),
+            "--port",
+            "8001",
+            "--gpus",
+            "0",
+            "--auth",
+            "tokens",
+            "--workers",
+            "2",
+            "--open",
+        )
     )
     ports = {"port": 8001, "mlflow_port": 5000}
-    assert asked == [{"home": tmp_path, **ports, "cpus": None, "gpus": 0, "auth": "tokens", "workers": 2}]
+    assert asked == [
+        {"home": tmp_path, **ports, "cpus": None, "gpus": 0, "auth": "tokens", "workers": 2, "show_page": True}
+    ]
     assert done.returncode == 2
 
 
@@ -366,6 +382,10 @@ def test_train_needs_no_service(tmp_path: Path, document: dict[str, Any]) -> Non
     other = spectral("train", "-", "--out", str(out), text=json.dumps(document | {"name": "other"}))
     assert other.returncode == 2
     assert "holds another sweep" in other.stderr
+    file = out / "results.json"
+    no_folder = spectral("train", "-", "--out", str(file), text=json.dumps(document))
+    message = f"cannot use {file} as the folder for results: File exists; give another --out\n"
+    assert (no_folder.returncode, no_folder.stderr) == (2, message)
     wrong = spectral("train", "-", "--out", str(out), text=json.dumps(document | {"task": {"name": "x"}}))
     assert wrong.returncode == 2
     assert "task.name" in wrong.stderr
@@ -493,6 +513,8 @@ def test_ls_has_task_best_value_and_age(base_url: str, database: Database, runni
     assert line.rstrip().endswith("2.0 h")
     (found,) = json.loads(spectral("ls", "--json", url=base_url).stdout)
     assert (found["id"], found["best_objective"]) == (sweep.id, 0.125)
+    none = spectral("ls", "--state", "failed", "--state", "paused", url=base_url)
+    assert none.stdout == "There are no sweeps in state failed or paused.\n"
     shown = json.loads(spectral("show", "last", "--json", url=base_url).stdout)
     assert shown["leaderboard"][0]["id"] == made[0].id
 

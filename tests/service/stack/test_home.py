@@ -205,8 +205,10 @@ def test_a_home_that_cannot_be_made_is_one_line_and_exit_code_two(
 
 def test_one_port_for_two_is_refused_up_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (port,) = ports.free(1)
-    assert up(tmp_path / "home", port=port, mlflow_port=port, foreground=False) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    assert up(tmp_path / "home", port=port, mlflow_port=port) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""  # it does not say that something starts
+    (line,) = printed.err.splitlines()
     assert f"--port and --mlflow-port are both {port}" in line
     assert not (tmp_path / "home").exists()
 

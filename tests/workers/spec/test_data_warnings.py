@@ -70,6 +70,21 @@ def test_healthy_data_gives_no_warning(tmp_path: Path) -> None:
     assert warnings(parse_sweep(sweep_document(task={"name": "own_data", "file": "a.npz"}), tmp_path)) == []
 
 
+def test_a_batch_with_more_series_than_train_is_named_with_both_numbers(tmp_path: Path) -> None:
+    put(tmp_path, "a.npz", count=200)
+    put(tmp_path, "b.npz", count=400, leaks=True)
+    task = {"name": "own_data", "file": "a.npz"}
+    (found,) = warnings(parse_sweep(sweep_document(task=task, training={"batch_size": 280}), tmp_path))
+    assert (found.field, found.given) == ("training.batch_size", 280)
+    assert found.problem.startswith("is more than the 140 training series of a.npz: every step computes each")
+    assert found.allowed == "use at most 140"
+    assert warnings(parse_sweep(sweep_document(task=task, training={"batch_size": 279}), tmp_path)) == []
+    space = {"training.batch_size": [64, 280], "task.file": ["b.npz", "a.npz"]}
+    shown = warnings(parse_sweep(sweep_document(task={"name": "own_data"}, space=space), tmp_path))
+    (found,) = [one for one in shown if one.field == "space.training.batch_size"]
+    assert (found.given, found.allowed) == (280, "use at most 140")
+
+
 def test_of_several_data_sets_the_worst_is_named(tmp_path: Path) -> None:
     put(tmp_path, "a.npz")
     put(tmp_path, "b.npz", count=40)
