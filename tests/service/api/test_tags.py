@@ -70,7 +70,7 @@ def test_only_a_sweep_that_has_ended_is_archived_and_one_that_goes_on_is_not(
     assert api.get(f"/v1/sweeps/{three['a']}").json()["tags"] == ["big", "red"], "nothing of the change is done"
     assert api.patch(f"/v1/sweeps/{three['a']}", json={"archived": False, "tags": []}).json()["tags"] == []
     refused = problem(api.patch(f"/v1/sweeps/{three['c']}", json={"priority": 3, "tags": ["x"]}), 409)
-    assert "cannot change a sweep that is" in refused["detail"]
+    assert "cannot change a sweep that has ended" in refused["detail"]
     assert api.patch(f"/v1/sweeps/{three['c']}", json={"archived": True, "tags": ["x"]}).json()["archived"]
     again = api.post(f"/v1/sweeps/{three['c']}/rerun").json()
     assert (again["state"], again["archived"], again["tags"]) == ("running", False, ["x"])
