@@ -22,7 +22,7 @@ NO_TRITON = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reaso
 trial_axis = pytest.mark.parametrize("lead", [(), (1,), (3,)], ids=["alone", "K=1", "K=3"])
 
 
-def named(backend: str, *others: str) -> Any:
+def named(backend: str, *others: Any) -> Any:
     """Return a test parameter that is skipped if the backend's package is not installed."""
     return pytest.param(backend, *others, marks=[NO_TRITON] if backend.startswith("triton") else [])
 
@@ -30,6 +30,14 @@ def named(backend: str, *others: str) -> Any:
 def activations(backend: str) -> tuple[str, ...]:
     """Return the names of the nonlinearities that a backend has."""
     return activations_of(backend)
+
+
+def two_if_interpreted(backend: str) -> tuple[str, ...]:
+    """Return the nonlinearities of a backend; of one that runs in Triton's interpreter, which is slow, only two.
+
+    One of these has an offset. ``test_recurrence`` has all of them.
+    """
+    return ("tanh", "modrelu") if backend.startswith("triton") else activations(backend)
 
 
 def generator(seed: int = 0) -> torch.Generator:
