@@ -32,7 +32,7 @@ backends = pytest.mark.parametrize("backend", [named(name) for name in FAST])
 
 
 def of_every(names):
-    """Parametrize with backends, their nonlinearities and numbers of trials: one number for Triton's slow interpreter."""
+    """Parametrize with backends, their nonlinearities and numbers of trials: one number for Triton, which is slow."""
     leads = {name: [(3,)] if name.startswith("triton") else [(), (1,), (3,)] for name in names}
     return pytest.mark.parametrize(
         ("backend", "name", "lead"),
