@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import EllipsisType
@@ -76,9 +77,10 @@ class ListedSweep(SweepSummary):
             self.refresh()
             display.update(self)
             while not self.has_ended:
-                if until is not None and time.monotonic() + interval > until:
+                left = math.inf if until is None else until - time.monotonic()
+                if left <= 0:
                     raise TimeoutError(f"the sweep {self.id} has not ended within {timeout:g} s; it goes on")
-                time.sleep(interval)
+                time.sleep(min(interval, left))
                 self.refresh()
                 display.update(self)
         if check and self.state == "failed":

@@ -154,6 +154,10 @@ def test_wait_raises_for_a_failed_sweep_and_for_one_that_takes_too_long(
     assert failed.wait(progress=False, check=False).state == "failed"
     with pytest.raises(TimeoutError, match=f"{endless.id} has not ended within 0 s; it goes on"):
         endless.wait(progress=False, timeout=0)
+    ending = threading.Timer(0.05, end, (database, endless.id, "succeeded"))
+    ending.start()
+    assert endless.wait(progress=False, timeout=0.5, interval=60).state == "succeeded", "the last look is at the end"
+    ending.join()
 
 
 def test_ctrl_c_leaves_the_sweep_as_it_is(base_url: str, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch) -> None:
