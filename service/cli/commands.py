@@ -10,10 +10,7 @@ import typer
 
 from service.cli import documents, ids, point_tables, tables, watching
 from service.cli.errors import UserError
-from service.cli.options import HERE, JsonOption, TokenFileOption, UrlOption, connect, console
-
-WATCH_PATIENCE_SECONDS = 60.0
-"""``PATIENCE_SECONDS`` of a watch whose first call was answered: the service may be restarting."""
+from service.cli.options import FOLLOW_PATIENCE_SECONDS, HERE, JsonOption, TokenFileOption, UrlOption, connect, console
 
 SweepArgument = Annotated[str, typer.Argument(help="The id of a sweep, its beginning, or last.")]
 SweepOrTrialArgument = Annotated[str, typer.Argument(help="A sweep, or a trial such as last-7.")]
@@ -62,7 +59,7 @@ def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption 
     with connect(url, token_file) as client:
         id = ids.sweep(client, id)
         sweep = client.sweep(id)
-        client.patience = WATCH_PATIENCE_SECONDS
+        client.patience = FOLLOW_PATIENCE_SECONDS
         sweep = watching.follow(client, sweep, console)
         tables.print_sweep(console, sweep, client.base_url)
         report = client.report(id)

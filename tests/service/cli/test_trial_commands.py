@@ -8,6 +8,9 @@ import json
 
 import pytest
 
+from service.cli import log_lines, trial_commands
+from service.cli.options import FOLLOW_PATIENCE_SECONDS, PATIENCE_SECONDS
+from service.client import RestClient
 from service.store import attempts, pack_lines, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Attempt, Pack, Sweep, Trial, TrialReport
@@ -132,3 +135,18 @@ def test_logs_have_what_workers_printed_between_the_events_and_print_nothing_twi
     assert any(text.endswith("ValueError: no [2J") for text in texts)
     alone = spectral("logs", failed.id, "--output-only", url=base_url).stdout.splitlines()
     assert [line[22:] for line in alone] == [text for text in texts if text.startswith(("stdout", "ERROR"))]
+
+
+def test_logs_that_are_followed_wait_for_a_service_that_restarts(
+    base_url: str, failed: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    def lines(client: RestClient, *_given: object, **_named: object) -> list[str]:
+        seen.append(client.patience)
+        return []
+
+    monkeypatch.setattr(log_lines, "lines", lines)
+    for follow in (False, True):
+        trial_commands.logs(failed.id, follow=follow, url=base_url)
+    assert seen == [PATIENCE_SECONDS, FOLLOW_PATIENCE_SECONDS]
