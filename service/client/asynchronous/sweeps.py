@@ -40,8 +40,8 @@ class AsyncListedSweep(SweepSummary):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the sweep has succeeded or failed, or was stopped or cancelled."""
-        return self.state in SWEEP_ENDED
+        """Whether the sweep has succeeded or failed, or was stopped or cancelled, or has an end of a newer service."""
+        return self.state in SWEEP_ENDED or self.ended_at is not None
 
     async def refresh(self) -> Self:
         """Fetch the sweep again, and return it."""

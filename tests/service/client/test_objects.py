@@ -261,6 +261,8 @@ def test_words_of_a_newer_service_are_kept(base_url: str, running: Running, docu
         sweep["trials"]["total"] = 4
         shown = repr(SweepHandle.of(rest, sweep))
         assert shown == f"<sweep {sweep['id']} 'margins': hibernating, 0/4 trials, 0/400 steps>"
+        assert not SweepHandle.of(rest, sweep).has_ended
+        assert SweepHandle.of(rest, sweep | {"ended_at": sweep["created_at"]}).has_ended, "wait returns such a sweep"
     dry_run["estimate"]["reasons"][-1]["about"] = "disk"
     assert read(DryRun, dry_run).estimate.reasons[-1].about == "disk"
 
