@@ -96,7 +96,8 @@ def ls(
             " ".join(["There are no", *(["archived"] if archived else []), "sweeps", *words]) + ".", markup=False
         )
     else:
-        console.print("There are no sweeps yet. Submit one with: spectral submit FILE")
+        none = "There are no sweeps yet, or all of them are archived (--archived lists those)."
+        console.print(f"{none} Submit one with: spectral submit FILE", soft_wrap=True)
 
 
 def show(
