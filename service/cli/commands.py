@@ -10,10 +10,7 @@ import typer
 
 from service.cli import documents, ids, point_tables, tables, watching
 from service.cli.errors import UserError
-from service.cli.options import HERE, JsonOption, TokenFileOption, UrlOption, connect, console
-
-WATCH_PATIENCE_SECONDS = 60.0
-"""``PATIENCE_SECONDS`` of a watch whose first call was answered: the service may be restarting."""
+from service.cli.options import FOLLOW_PATIENCE_SECONDS, HERE, JsonOption, TokenFileOption, UrlOption, connect, console
 
 SweepArgument = Annotated[str, typer.Argument(help="The id of a sweep, its beginning, or last.")]
 SweepOrTrialArgument = Annotated[str, typer.Argument(help="A sweep, or a trial such as last-7.")]
@@ -62,7 +59,7 @@ def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption 
     with connect(url, token_file) as client:
         id = ids.sweep(client, id)
         sweep = client.sweep(id)
-        client.patience = WATCH_PATIENCE_SECONDS
+        client.patience = FOLLOW_PATIENCE_SECONDS
         sweep = watching.follow(client, sweep, console)
         tables.print_sweep(console, sweep, client.base_url)
         report = client.report(id)
@@ -99,7 +96,8 @@ def ls(
             " ".join(["There are no", *(["archived"] if archived else []), "sweeps", *words]) + ".", markup=False
         )
     else:
-        console.print("There are no sweeps yet. Submit one with: spectral submit FILE")
+        none = "There are no sweeps yet, or all of them are archived (--archived lists those)."
+        console.print(f"{none} Submit one with: spectral submit FILE", soft_wrap=True)
 
 
 def show(

@@ -64,7 +64,8 @@ def sweep_or_trial(client: RestClient, given: str) -> str:
 def _last(client: RestClient) -> str:
     newest = next(iter(client.sweeps(limit=1)), None)
     if newest is None:
-        raise NotFoundError("there are no sweeps yet. Submit one with: spectral submit FILE")
+        words = "there are no sweeps yet, or all of them are archived (spectral ls --archived)"
+        raise NotFoundError(f"{words}. Submit one with: spectral submit FILE")
     return str(newest["id"])
 
 

@@ -35,7 +35,7 @@ def lines(client: RestClient, trial_id: str, *, follow: bool, output_only: bool)
             new += log.new(found)
             more = found["more_lines"] or len(found["events"]) == EVENTS
         for at, text in sorted(new, key=lambda dated: dated[0]):
-            yield f"{at[:19]}Z  {text}"
+            yield f"{at[:19]}Z  {_plain(text)}"
         if not follow or found["state"] in ENDED:
             return
         time.sleep(LOOK_SECONDS)
@@ -68,6 +68,11 @@ class _Log:
                 for line in (attempt["log"] or "").splitlines():
                     if line not in known:
                         yield attempt["ended_at"], f"    {line}"
+
+
+def _plain(text: str) -> str:
+    """Return a text without what moves a terminal's cursor: reasons and tracebacks may quote labels of a data file."""
+    return "".join(letter if letter.isprintable() or letter == "\t" else " " for letter in text)
 
 
 def _event_line(event: dict[str, Any]) -> str:

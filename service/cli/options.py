@@ -13,6 +13,8 @@ from service.client import RestClient
 
 PATIENCE_SECONDS = 1.0
 """For how many seconds a command repeats a call to a service that does not answer or answers 503."""
+FOLLOW_PATIENCE_SECONDS = 60.0
+"""The same of a command that follows something and whose first call was answered: the service may be restarting."""
 TIMEOUT_SECONDS = 30.0
 """How long a command waits for the answer to one call, unless it says otherwise."""
 HERE = "http://127.0.0.1:8000"

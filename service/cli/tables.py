@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape as plain
 from rich.table import Table
+from rich.text import Text
 
 __all__ = [
     "advice",
@@ -41,8 +42,9 @@ def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
     lefts = [time_left(row) for row in rows]
     shown, tagged = ["left"] if any(lefts) else [], ["tags"] if any(row["tags"] for row in rows) else []
     for heading in ("id", "name", "task", "state", "trials", "done", "best", *shown, "age", *tagged):
-        # an id that is cut is of no use, and a name is known by its beginning
-        table.add_column(heading, no_wrap=True, min_width=12 if heading == "id" else None)
+        # where there is little room, names and tags are cut, which are known by their beginnings
+        least = {"id": 12, "name": 8}.get(heading)
+        table.add_column(heading, no_wrap=heading not in ("name", "tags"), min_width=least)
     now = time.time()
     for row, left in zip(rows, lefts, strict=True):
         counts, progress = row["trials"], row["progress"]
@@ -52,9 +54,14 @@ def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
         value = row["best_objective"]
         best = "" if value is None else f"{value:.4g}"
         age = duration(max(0.0, now - datetime.fromisoformat(row["created_at"]).timestamp()))
-        cells = row["id"], plain(row["name"]), row["task"], row["state"], done, f"{share:.0%}", best
-        table.add_row(*cells, *([left] if shown else []), age, *([plain(" ".join(row["tags"]))] if tagged else []))
+        cells = row["id"], _cut(row["name"]), row["task"], row["state"], done, f"{share:.0%}", best
+        table.add_row(*cells, *([left] if shown else []), age, *([_cut(" ".join(row["tags"]))] if tagged else []))
     return table
+
+
+def _cut(text: str) -> Text:
+    """Return a text as a cell of one line, which may be narrower than it."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def time_left(sweep: dict[str, Any]) -> str:

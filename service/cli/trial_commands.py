@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from service.cli import ids, log_lines, tables
-from service.cli.options import HERE, JsonOption, TokenFileOption, UrlOption, connect, console
+from service.cli.options import FOLLOW_PATIENCE_SECONDS, HERE, JsonOption, TokenFileOption, UrlOption, connect, console
 
 TrialArgument = Annotated[str, typer.Argument(help="A trial as show prints it, or short: last-7.")]
 
@@ -53,6 +53,8 @@ def logs(
     """Print a trial's history and what its workers printed, in order of time."""
     with connect(url, token_file) as client:
         id = ids.trial(client, id)
+        if follow:
+            client.patience = FOLLOW_PATIENCE_SECONDS
         for line in log_lines.lines(client, id, follow=follow, output_only=output_only):
             console.print(line, markup=False, emoji=False, soft_wrap=True)
             console.file.flush()

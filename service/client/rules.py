@@ -57,11 +57,25 @@ class Address:
         """Return the error of an answer that is none of success. Its content has been read."""
         return ApiError(_problem(response, self.through))
 
+    def document(self, response: httpx.Response) -> Json:
+        """Return the document of an answer of success, which has been read.
+
+        Raises:
+            ApiError: It is no JSON object, such as a page of another server.
+        """
+        try:
+            found = response.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ApiError(_unexpected(response, self.through))
+        return found
+
     def final(self, error: Exception) -> Exception:
         """Return the error with which a call ends that is not repeated any more."""
         import httpx
 
-        if not isinstance(error, httpx.TransportError):
+        if not isinstance(error, httpx.RequestError):
             return error
         text = f"no answer from {self.url}{self.through}: {reason(error)}"
         if self.through:
@@ -100,7 +114,7 @@ class Tries:
         self._error = error
         return False
 
-    def lost(self, error: httpx.TransportError) -> None:
+    def lost(self, error: httpx.RequestError) -> None:
         """Take note that a try got no answer."""
         import httpx
 
@@ -172,24 +186,61 @@ class PageTurner:
         return page | ({"cursor": self._cursor} if self._cursor else {})
 
     def turn(self, page: Json, noun: str) -> list[Json]:
-        """Return the entries of a page, which are in the field ``noun``, and go on to the next page."""
-        entries: list[Json] = page[noun]
+        """Return the entries of a page, which are in the field ``noun``, and go on to the next page.
+
+        Raises:
+            ApiError: It is no page of such a list.
+        """
+        entries: list[Json] = field_of(page, noun)
         self._left = None if self._left is None else self._left - len(entries)
-        self._cursor = page["next_cursor"]
+        self._cursor = field_of(page, "next_cursor")
         self.is_over = self._cursor is None or (self._left is not None and self._left <= 0)
         return entries
 
 
-def event_of(line: str) -> tuple[bool, Json | None]:
-    """Return whether a line of an event stream shows that the stream works, and the event that it holds, if any."""
-    if line.startswith("data:"):
-        return True, json.loads(line.removeprefix("data:"))
-    return line.startswith(":"), None
+class EventLines:
+    """Reads an event stream line by line.
+
+    An event is passed on once the empty line that ends it has come: until then the connection may be cut within it.
+    """
+
+    def __init__(self) -> None:
+        self._data: str | None = None
+
+    def read(self, line: str) -> tuple[bool, Json | None]:
+        """Return whether a line shows that the stream works, and the event that it ends, if it ends one.
+
+        Raises:
+            ApiError: The event is none of this service.
+        """
+        if line.startswith("data:"):
+            self._data = line.removeprefix("data:")
+        if line or self._data is None:
+            return line.startswith(":"), None
+        data, self._data = self._data, None
+        try:
+            event = json.loads(data)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict) or not event.keys() >= {"seq", "kind"}:
+            raise ApiError(_not_ours(200, f"an event of the stream is none of this service: {data.strip()[:200]}"))
+        return True, event
+
+
+def field_of(document: Json, name: str) -> Any:
+    """Return a field of an answer.
+
+    Raises:
+        ApiError: The answer lacks it.
+    """
+    if name not in document:
+        raise ApiError(_not_ours(200, f"the answer lacks the field {name}, which every release of this service sends"))
+    return document[name]
 
 
 def has_ended(sweep: Json) -> bool:
     """Return whether a sweep has ended."""
-    return sweep["state"] in SWEEP_ENDED
+    return field_of(sweep, "state") in SWEEP_ENDED
 
 
 def idempotent(key: str | None) -> dict[str, str]:
@@ -214,16 +265,29 @@ def _problem(response: httpx.Response, through: str) -> Json:
         document = response.json()
     except ValueError:
         document = None
-    if isinstance(document, dict) and "title" in document:
-        return document
+    if not isinstance(document, dict) or "title" not in document:
+        return _unexpected(response, through)
+    errors = document.get("errors")
+    known = isinstance(errors, list) and all(isinstance(one, dict) for one in errors)
+    return {**document, "status": response.status_code, "errors": errors if known else []}
+
+
+def _unexpected(response: httpx.Response, through: str) -> Json:
+    """Return a problem document about an answer that is none of this service."""
     kind = response.headers.get("content-type", "").partition(";")[0] or "no content type"
+    address = response.request.url.copy_with(path="", query=None)
+    what = "JSON of another form" if kind == "application/json" else kind
     detail = (
-        f"{response.request.url.copy_with(path='', query=None)} answers with {kind}, which this service does not send; "
-        "give the address of the service, which spectral up prints"
+        f"{address} answers with {what}, which this service does not send; give the address of the service, which "
+        "spectral up prints"
     )
     if response.has_redirect_location:
         other = response.request.url.join(response.headers["location"]).copy_with(path="/", query=None, fragment=None)
         detail = f"the calls are sent on to {other}; no token is sent there by itself, so give that address instead"
-    elif kind in ("text/plain", "no content type") and response.text.strip():
+    elif kind in ("text/plain", "no content type") and not response.is_success and response.text.strip():
         detail = response.text[:500]
-    return {"title": f"Unexpected answer{through}", "status": response.status_code, "detail": detail, "errors": []}
+    return _not_ours(response.status_code, detail, through)
+
+
+def _not_ours(status: int, detail: str, through: str = "") -> Json:
+    return {"title": f"Unexpected answer{through}", "status": status, "detail": detail, "errors": []}

@@ -59,7 +59,7 @@ def html_of_trial(trial: TrialView) -> str:
     )
     objective = "" if trial.objective is None else f", objective {trial.objective:.6g} at step {trial.best_step}"
     why = f"<br>{escape(trial.reason)}" if trial.reason else ""
-    head = f"<b>{escape(trial.id)}</b> {trial.state}, step {trial.step}{objective}{why}"
+    head = f"<b>{escape(trial.id)}</b> {escape(trial.state)}, step {trial.step}{objective}{why}"
     return f"<div>{head}<table>{rows}</table></div>"
 
 

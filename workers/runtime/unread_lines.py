@@ -11,6 +11,8 @@ from workers.runtime.failure_log import without_folders
 
 MOST_CHARACTERS = 128 * 1024
 """How much is kept for the next poll. If it becomes more, the first half and the last quarter of it stay."""
+LEVEL_CHARACTERS = 20
+"""A longer name of a log level is cut: any package may add levels, and the database keeps no more."""
 
 
 @dataclass
@@ -32,13 +34,14 @@ class UnreadLines:
     def __init__(self) -> None:
         self._lines: list[PrintedLine] = []
         self._size = 0
+        self._sent = 0
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
     def add(self, line: PrintedLine) -> None:
         """Keep a line. If there are too many, those in the middle are left out, with a note of how many they were."""
-        line.text = cut_line(line.text)
+        line.text, line.level = cut_line(line.text), line.level and line.level[:LEVEL_CHARACTERS]
         self._lines.append(line)
         self._size += size_of(line.text)
         if self._size > MOST_CHARACTERS:
@@ -56,6 +59,7 @@ class UnreadLines:
 
     def to_send(self) -> list[OutputLine]:
         """Return the lines that have numbers, without the folders of the machine and without credentials."""
+        self._sent = max([self._sent, *(line.seq for line in self._lines)])
         return [
             OutputLine(
                 seq=line.seq,
@@ -73,11 +77,17 @@ class UnreadLines:
     def _leave_out(self) -> None:
         sizes = [(size_of(line.text), line.left_out) for line in self._lines]
         cut = middle(sizes, MOST_CHARACTERS // 2, MOST_CHARACTERS // 4)
-        gone = self._lines[cut]
-        count = sum(line.left_out or 1 for line in gone)
-        # Its number is that of the last line that is gone: if that was sent, so were all of them.
-        self._lines[cut] = [PrintedLine(gone[-1].at, "note", note(count), left_out=count, seq=gone[-1].seq)]
+        # Lines that were sent may be stored already. They have a note of their own, which is dropped if they are.
+        sent = [line for line in self._lines[cut] if 0 < line.seq <= self._sent]
+        others = self._lines[cut][len(sent) :]
+        self._lines[cut] = [_note_of(gone) for gone in (sent, others) if gone]
         self._count()
 
     def _count(self) -> None:
         self._size = sum(size_of(line.text) for line in self._lines)
+
+
+def _note_of(gone: list[PrintedLine]) -> PrintedLine:
+    """Return the line that stands for lines that are left out; its number is that of the last of them."""
+    count = sum(line.left_out or 1 for line in gone)
+    return PrintedLine(gone[-1].at, "note", note(count), left_out=count, seq=gone[-1].seq)

@@ -78,7 +78,7 @@ class AsyncRestClient(AsyncSender):
             Documents with ``id`` and ``points``: at most 24 pairs of a number of trials and the best of so many.
         """
         found = await self._json("GET", "/v1/best-so-far", parameters={"sweeps": list(sweep_ids)})
-        return list(found["sweeps"])
+        return list(rules.field_of(found, "sweeps"))
 
     def trials(
         self,
@@ -112,7 +112,7 @@ class AsyncRestClient(AsyncSender):
             keys: The names of the metrics to return; all if empty. Reports without any of them are left out.
         """
         found = await self._json("GET", f"/v1/trials/{rules.quoted(trial_id)}/metrics", parameters={"keys": list(keys)})
-        return list(found["points"])
+        return list(rules.field_of(found, "points"))
 
     async def weights(self, trial_id: str, which: Literal["best", "last"] = "best") -> bytes:
         """Return the parameters of a trial's best or last checkpoint, as the content of a safetensors file.

@@ -96,7 +96,7 @@ class AsyncSender:
                             return
                 if await self._has_ended(sweep_id, tries.after):
                     return
-            except (httpx.TransportError, ApiError) as error:
+            except (httpx.RequestError, ApiError) as error:
                 tries.broken(error)
             await asyncio.sleep(rules.RECONNECT_SECONDS)
 
@@ -111,8 +111,9 @@ class AsyncSender:
                 await response.aread()
                 raise self._address.problem(response)
             yield None
+            lines = rules.EventLines()
             async for line in response.aiter_lines():
-                works, event = rules.event_of(line)
+                works, event = lines.read(line)
                 if works:
                     yield event
 
@@ -144,9 +145,7 @@ class AsyncSender:
         parameters: Json | None = None,
         timeout: float | None = None,
     ) -> Json:
-        response = await self._send(method, path, document, headers, parameters, timeout)
-        found: Json = response.json()
-        return found
+        return self._address.document(await self._send(method, path, document, headers, parameters, timeout))
 
     async def _send(
         self,
@@ -167,6 +166,6 @@ class AsyncSender:
                 )
                 if tries.accepts(response):
                     return response
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 tries.lost(error)
             await asyncio.sleep(tries.pause())

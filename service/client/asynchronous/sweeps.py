@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import EllipsisType
@@ -39,8 +40,8 @@ class AsyncListedSweep(SweepSummary):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the sweep has succeeded or failed, or was stopped or cancelled."""
-        return self.state in SWEEP_ENDED
+        """Whether the sweep has succeeded or failed, or was stopped or cancelled, or has an end of a newer service."""
+        return self.state in SWEEP_ENDED or self.ended_at is not None
 
     async def refresh(self) -> Self:
         """Fetch the sweep again, and return it."""
@@ -76,9 +77,10 @@ class AsyncListedSweep(SweepSummary):
             await self.refresh()
             display.update(self)
             while not self.has_ended:
-                if until is not None and time.monotonic() + interval > until:
+                left = math.inf if until is None else until - time.monotonic()
+                if left <= 0:
                     raise TimeoutError(f"the sweep {self.id} has not ended within {timeout:g} s; it goes on")
-                await asyncio.sleep(interval)
+                await asyncio.sleep(min(interval, left))
                 await self.refresh()
                 display.update(self)
         if check and self.state == "failed":

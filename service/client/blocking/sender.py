@@ -97,7 +97,7 @@ class Sender:
                             return
                 if self._has_ended(sweep_id, tries.after):
                     return
-            except (httpx.TransportError, ApiError) as error:
+            except (httpx.RequestError, ApiError) as error:
                 tries.broken(error)
             time.sleep(rules.RECONNECT_SECONDS)
 
@@ -112,8 +112,9 @@ class Sender:
                 response.read()
                 raise self._address.problem(response)
             yield None
+            lines = rules.EventLines()
             for line in response.iter_lines():
-                works, event = rules.event_of(line)
+                works, event = lines.read(line)
                 if works:
                     yield event
 
@@ -144,9 +145,7 @@ class Sender:
         parameters: Json | None = None,
         timeout: float | None = None,
     ) -> Json:
-        response = self._send(method, path, document, headers, parameters, timeout)
-        found: Json = response.json()
-        return found
+        return self._address.document(self._send(method, path, document, headers, parameters, timeout))
 
     def _send(
         self,
@@ -167,6 +166,6 @@ class Sender:
                 )
                 if tries.accepts(response):
                     return response
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 tries.lost(error)
             time.sleep(tries.pause())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import EllipsisType
@@ -39,8 +40,8 @@ class ListedSweep(SweepSummary):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the sweep has succeeded or failed, or was stopped or cancelled."""
-        return self.state in SWEEP_ENDED
+        """Whether the sweep has succeeded or failed, or was stopped or cancelled, or has an end of a newer service."""
+        return self.state in SWEEP_ENDED or self.ended_at is not None
 
     def refresh(self) -> Self:
         """Fetch the sweep again, and return it."""
@@ -76,9 +77,10 @@ class ListedSweep(SweepSummary):
             self.refresh()
             display.update(self)
             while not self.has_ended:
-                if until is not None and time.monotonic() + interval > until:
+                left = math.inf if until is None else until - time.monotonic()
+                if left <= 0:
                     raise TimeoutError(f"the sweep {self.id} has not ended within {timeout:g} s; it goes on")
-                time.sleep(interval)
+                time.sleep(min(interval, left))
                 self.refresh()
                 display.update(self)
         if check and self.state == "failed":

@@ -8,6 +8,9 @@ import json
 
 import pytest
 
+from service.cli import log_lines, trial_commands
+from service.cli.options import FOLLOW_PATIENCE_SECONDS, PATIENCE_SECONDS
+from service.client import RestClient
 from service.store import attempts, pack_lines, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Attempt, Pack, Sweep, Trial, TrialReport
@@ -33,7 +36,7 @@ def failed(database: Database, running: Running) -> Trial:
         session.add(TrialReport(trial_id=row.id, step=20, values={"val/loss": 0.25, "grad_t/03": 1.5}))
         session.flush()
         row.step, row.objective, row.best_step = 20, 0.25, 20
-        attempts.end(attempt, "failed", "user", "train/loss was inf", "Traceback\nValueError: no")
+        attempts.end(attempt, "failed", "user", "train/loss was inf", "Traceback\nValueError: no\x1b[2J")
         trials.move(session, row, "failed", "train/loss was inf")
     return row
 
@@ -64,6 +67,7 @@ def test_logs_are_in_order_of_time_with_the_traceback(base_url: str, failed: Tri
     ]
     assert places == sorted(places)
     assert "trial.failed" in done.stdout
+    assert "\x1b" not in done.stdout, "what a data file says moves no cursor"
 
 
 def test_metrics_are_a_table_for_other_programs(base_url: str, failed: Trial) -> None:
@@ -128,6 +132,21 @@ def test_logs_have_what_workers_printed_between_the_events_and_print_nothing_twi
     ]
     assert sum("Traceback" in text for text in texts) == 1
     assert texts.index("ERROR    Traceback") < texts.index("attempt 1 ended: failed (user): train/loss was inf")
-    assert any(text.endswith("ValueError: no") for text in texts)
+    assert any(text.endswith("ValueError: no [2J") for text in texts)
     alone = spectral("logs", failed.id, "--output-only", url=base_url).stdout.splitlines()
     assert [line[22:] for line in alone] == [text for text in texts if text.startswith(("stdout", "ERROR"))]
+
+
+def test_logs_that_are_followed_wait_for_a_service_that_restarts(
+    base_url: str, failed: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    def lines(client: RestClient, *_given: object, **_named: object) -> list[str]:
+        seen.append(client.patience)
+        return []
+
+    monkeypatch.setattr(log_lines, "lines", lines)
+    for follow in (False, True):
+        trial_commands.logs(failed.id, follow=follow, url=base_url)
+    assert seen == [PATIENCE_SECONDS, FOLLOW_PATIENCE_SECONDS]

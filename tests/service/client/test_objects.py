@@ -154,6 +154,10 @@ def test_wait_raises_for_a_failed_sweep_and_for_one_that_takes_too_long(
     assert failed.wait(progress=False, check=False).state == "failed"
     with pytest.raises(TimeoutError, match=f"{endless.id} has not ended within 0 s; it goes on"):
         endless.wait(progress=False, timeout=0)
+    ending = threading.Timer(0.05, end, (database, endless.id, "succeeded"))
+    ending.start()
+    assert endless.wait(progress=False, timeout=0.5, interval=60).state == "succeeded", "the last look is at the end"
+    ending.join()
 
 
 def test_ctrl_c_leaves_the_sweep_as_it_is(base_url: str, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +261,8 @@ def test_words_of_a_newer_service_are_kept(base_url: str, running: Running, docu
         sweep["trials"]["total"] = 4
         shown = repr(SweepHandle.of(rest, sweep))
         assert shown == f"<sweep {sweep['id']} 'margins': hibernating, 0/4 trials, 0/400 steps>"
+        assert not SweepHandle.of(rest, sweep).has_ended
+        assert SweepHandle.of(rest, sweep | {"ended_at": sweep["created_at"]}).has_ended, "wait returns such a sweep"
     dry_run["estimate"]["reasons"][-1]["about"] = "disk"
     assert read(DryRun, dry_run).estimate.reasons[-1].about == "disk"
 

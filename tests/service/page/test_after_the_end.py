@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from service.store import sweeps, trials
 from service.store.database import Database
 from service.store.tables import TrialCheckpoint
 from tests.service.page.conftest import OpenPage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
 
 READY = ".canvas[data-ready=yes]"
 
@@ -56,9 +60,21 @@ def test_a_trial_is_replayed_trained_on_and_compared(
     page.wait_for_selector("dialog[open]:has-text('only one that has ended is replayed')")
     page.click("dialog button:has-text('Close')")
     page.goto(page.url.partition("#")[0] + f"#/trials/{ids['done']}-0006")
+    keys: list[str] = []
+
+    def lose_the_first_answer(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        answer = route.fetch()
+        route.fulfill(response=answer) if len(keys) > 1 else route.fulfill(status=503, json={"detail": "not known"})
+
+    page.route("**/replay", lose_the_first_answer)
     page.click("button:has-text('Replay')")
     page.click("dialog button:has-text('Replay the trial')")
+    page.wait_for_selector("dialog [role=alert]:has-text('not known')")
+    page.click("dialog button:has-text('Replay the trial')")
     page.wait_for_selector(f"h1:has-text('replay of {ids['done']}-0006')")
+    assert len(keys) == 2
+    assert keys[0] == keys[1], "what may have had its effect has it once"
 
 
 def test_a_sweep_is_extended(open_page: OpenPage, ids: dict[str, str], database: Database) -> None:

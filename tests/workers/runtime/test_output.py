@@ -19,6 +19,7 @@ import pytest
 from tests.workers.examples import make_assignment, make_trial
 from tests.workers.runtime.test_train_pack import PATIENCE, Watched, ends, poll, until
 from workers.output_bounds import LINE_CHARACTERS, middle, size_of
+from workers.protocol import OutputLine
 from workers.runtime.output_capture import OutputCapture, plain
 from workers.runtime.unread_lines import MOST_CHARACTERS, PrintedLine, UnreadLines
 from workers.training.pack_run import PackRun
@@ -124,6 +125,30 @@ def test_the_first_and_the_last_lines_are_kept_with_a_note_between() -> None:
     assert sent[place + 1].text == f"line {place + note.left_out}"
     assert [line.seq for line in sent] == sorted({line.seq for line in sent})
     assert sent[-1].seq < 10_000, "what is left out takes no numbers"
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_no_line_is_counted_as_left_out_that_was_sent_and_stored(stored: bool) -> None:
+    kept, numbers, printed = UnreadLines(), itertools.count(1), 0
+    told: dict[int, OutputLine] = {}
+    for _ in range(5):
+        for _ in range(3_000):
+            kept.add(PrintedLine(0.0, "stdout", f"line {printed}"))
+            printed += 1
+        kept.acknowledge(max(told, default=0))
+        kept.number(numbers.__next__)
+        told |= {line.seq: line for line in kept.to_send() if stored}
+    told |= {line.seq: line for line in kept.to_send() if line.seq > max(told, default=0)}
+    assert sum(line.left_out or 1 for line in told.values()) == printed
+    texts = [line.text for _, line in sorted(told.items()) if not line.left_out]
+    assert texts == sorted(set(texts), key=lambda text: int(text[5:]))
+
+
+def test_a_level_of_another_package_is_cut() -> None:
+    kept = UnreadLines()
+    kept.add(PrintedLine(0.0, "log", "hello", level="A_LEVEL_WITH_A_VERY_LONG_NAME"))
+    kept.number(itertools.count(1).__next__)
+    assert [line.level for line in kept.to_send()] == ["A_LEVEL_WITH_A_VERY_"]
 
 
 def test_what_is_left_out_is_one_note_also_in_the_first_part() -> None:

@@ -25,12 +25,13 @@ function whyNoSteps(sweep, trial, steps) {
 
 /** @param {{store: import("../sweep_store.js").SweepStore, trial: TrialView, steps: number | null}} props */
 export function TrialActions({ store, trial, steps }) {
-  const sweep = /** @type {any} */ (store.sweep), path = `/v1/trials/${trial.id}`, repeats = Number(sweep.spec.repeats ?? 1), key = useRef("");
-  // an answer that was lost is asked for with the same key, and has one effect
+  const sweep = /** @type {any} */ (store.sweep), path = `/v1/trials/${trial.id}`, repeats = Number(sweep.spec.repeats ?? 1), keys = useRef(/** @type {Map<string, string>} */ (new Map()));
+  // what is sent again has the same key, and one effect, until an answer says whether it had one; errors from 500 on do not
   const send = async (/** @type {string} */ verb, /** @type {any} */ body) => {
-    key.current ||= randomKey();
-    const found = await ask(`${path}/${verb}`, { method: "POST", body, key: key.current }).catch((error) => { if (error.status) key.current = ""; throw error; });
-    key.current = "";
+    const what = JSON.stringify([verb, body]), key = keys.current.get(what) ?? randomKey();
+    keys.current.set(what, key);
+    const found = await ask(`${path}/${verb}`, { method: "POST", body, key }).catch((error) => { if (error.status && error.status < 500) keys.current.delete(what); throw error; });
+    keys.current.delete(what);
     return found;
   };
   const goOn = async (/** @type {TrialView} */ found) => { store.trials.set(found.number, found); store.changed(); await store.read(); };
