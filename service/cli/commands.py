@@ -176,17 +176,14 @@ def change(
         )
     if archive is not None:
         changes["archived"] = archive
-    if not changes and not tag and not untag:
+    changes |= {name: given for name, given in (("add_tags", tag), ("remove_tags", untag)) if given}
+    if not changes:
         raise UserError("change needs --priority, --max-parallel, --tag, --untag, --archive or --unarchive")
     with connect(url, token_file) as client:
-        id = ids.sweep(client, id)
-        if tag or untag:
-            kept = [one for one in client.sweep(id)["tags"] if one not in (untag or [])]
-            changes["tags"] = list(dict.fromkeys([*kept, *(tag or [])]))
-        sweep = client.change(id, **changes)
+        sweep = client.change(ids.sweep(client, id), **changes)
     queue = tables.queue_facts(sweep) if "priority" in changes or "max_parallel" in changes else ""
     facts = "; ".join(fact for fact in (tables.list_facts(sweep), queue) if fact)
-    console.print(f"{id} is {sweep['state']}" + (f": {facts}" if facts else ""), markup=False)
+    console.print(f"{sweep['id']} is {sweep['state']}" + (f": {facts}" if facts else ""), markup=False)
 
 
 def rerun(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:

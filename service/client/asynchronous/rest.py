@@ -207,10 +207,10 @@ class AsyncRestClient(AsyncSender):
 
         Args:
             sweep_id: The sweep.
-            fields: ``tags``: words by which it is found again, in place of those that it has; ``archived``: whether
-                lists leave it out, of a sweep that has ended; and of one that has not, ``priority``: sweeps of a higher
-                one are trained first, and take the place of others; ``max_parallel``: how many of its trials run at the
-                same time, None for as many as fit.
+            fields: ``tags``: words by which it is found again, in place of those that it has, or ``add_tags`` and
+                ``remove_tags``; ``archived``: whether lists leave it out, of a sweep that has ended; and of one that
+                has not, ``priority``: sweeps of a higher one are trained first, and take the place of others;
+                ``max_parallel``: how many of its trials run at the same time, None for as many as fit.
 
         Raises:
             ApiError: With status 409 if the sweep's state does not permit the change.

@@ -190,6 +190,8 @@ class ListedSweep(SweepSummary):
         priority: int | EllipsisType = ...,
         max_parallel: int | EllipsisType | None = ...,
         tags: Sequence[str] | EllipsisType = ...,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
         archived: bool | EllipsisType = ...,
     ) -> Self:
         """Change the sweep, and return it. What is left out stays as it is.
@@ -199,6 +201,8 @@ class ListedSweep(SweepSummary):
                 ended.
             max_parallel: How many of its trials run at the same time; None for as many as fit; likewise.
             tags: Words by which it is found again, in place of those that it has.
+            add_tags: Words that it gets beside those that it has.
+            remove_tags: Words that are taken from it.
             archived: Whether lists leave it out; True for a sweep that has ended.
 
         Raises:
@@ -208,6 +212,7 @@ class ListedSweep(SweepSummary):
         fields: dict[str, Any] = {name: value for name, value in given.items() if not isinstance(value, EllipsisType)}
         if not isinstance(tags, EllipsisType):
             fields["tags"] = list(tags)
+        fields |= {name: list(one) for name, one in (("add_tags", add_tags), ("remove_tags", remove_tags)) if one}
         return self._took(self._rest.change(self.id, **fields))
 
     def stop(self) -> Self:

@@ -87,6 +87,19 @@ def test_only_a_sweep_that_has_ended_is_archived_and_one_that_goes_on_is_not(
         ({"tags": ["x" * 41]}, "tags.0", "is longer than 40 characters", "at most 40"),
         ({"tags": ["a", "b", "a"]}, "tags", "has a twice", "each tag once"),
         ({"tags": [str(n) for n in range(11)]}, "tags", "has more than 10 items", "at most 10"),
+        ({"add_tags": ["two words"]}, "add_tags.0", "is not one word", "printable text"),
+        (
+            {"add_tags": list("abcdefghij")},
+            "add_tags",
+            "would make 11 tags, with the 1 that the sweep keeps",
+            "at most",
+        ),
+        (
+            {"tags": ["a"], "remove_tags": ["b"]},
+            "tags",
+            "replaces all tags, so that nothing can be added",
+            "tags alone",
+        ),
         ({"archived": 1}, "archived", "is not true or false", "true or false"),
     ],
 )
@@ -100,12 +113,23 @@ def test_wrong_tags_are_refused_in_a_change_and_in_a_document(
     allowed: str,
 ) -> None:
     answers = [api.patch(f"/v1/sweeps/{three['b']}", json=change)]
-    if "tags" in change:
+    if change.keys() == {"tags"}:
         answers.append(api.post("/v1/sweeps", json=document | change))
     for answer in answers:
         (error,) = problem(answer, 422)["errors"]
         assert (error["field"], error["problem"]) == (field, words)
         assert error["allowed"].startswith(allowed)
+
+
+def test_tags_are_added_and_removed_whatever_others_did_meanwhile(api: httpx.Client, three: dict[str, str]) -> None:
+    def change(**tags: list[str]) -> list[str]:
+        answer = api.patch(f"/v1/sweeps/{three['a']}", json=tags)
+        assert answer.status_code == 202
+        return list(answer.json()["tags"])
+
+    assert change(add_tags=["mine"]) == ["big", "mine", "red"]
+    assert change(add_tags=["theirs", "red"], remove_tags=["big"]) == ["mine", "red", "theirs"]
+    assert change(remove_tags=["red", "nothing"]) == ["mine", "theirs"]
 
 
 def test_the_same_document_with_its_key_finds_its_sweep_whatever_its_tags_are_now(

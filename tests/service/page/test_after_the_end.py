@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.store import sweeps, trials
 from service.store.database import Database
 from service.store.tables import TrialCheckpoint
 from tests.service.page.conftest import OpenPage
+from tests.service.page.filled import new_sweep, run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Route
@@ -26,6 +28,11 @@ def test_points_are_ranked_by_the_service_and_compared_when_they_are_picked(
     assert "3 of 3" in rows.first.inner_text()
     assert re.search(r"0\.\d+ to 0\.\d+", rows.first.inner_text()), "the 95 % interval"
     assert rows.last.locator("td").nth(2).inner_text() == "0", "the number of the point, not of a trial"
+    with page.expect_download() as saved:
+        page.click("button:text-is('CSV')")
+    table = Path(saved.value.path()).read_text().splitlines()
+    assert table[0].startswith("point,val/accuracy (mean),n,mean,sd,low,high,")
+    assert len(table) == 1 + 3, "a line for each point"
     rows.nth(2).locator("input").check()
     page.wait_for_selector(".note:has-text('Pick another point')")
     rows.nth(0).locator("input").check()
@@ -35,6 +42,27 @@ def test_points_are_ranked_by_the_service_and_compared_when_they_are_picked(
     assert "not told apart" in page.inner_text(".verdicts")
     page.click("label:has-text('points') input")
     page.wait_for_selector(".count:has-text('9 of 9 trials')")
+
+
+def test_charts_of_a_sweep_with_repeats_show_the_means_by_which_it_is_ranked(
+    open_page: OpenPage, ids: dict[str, str]
+) -> None:
+    page = open_page(f"#/sweeps/{ids['repeated']}")
+    assert page.locator("label:has-text('Cells') select").input_value() == "mean"
+    page.select_option("label:has-text('Best') select", "4")
+    page.wait_for_selector("[aria-label*='3 curves']")
+
+
+def test_the_plane_of_values_that_a_sampler_draws_from_a_range_is_a_scatter_plot(
+    open_page: OpenPage, database: Database
+) -> None:
+    margin = {"low": 0.001, "high": 0.3, "log": True}
+    space = {"model.reflectors": {"values": [4, 8]}, "model.margin": margin}
+    sweep = new_sweep(database, name="drawn", space=space, search={"sampler": "random", "trials": 6})
+    run(database, sweep, range(6))
+    page = open_page(f"#/sweeps/{sweep.id}/plane")
+    page.wait_for_selector("[aria-label*='of 6 trials have a result']")
+    assert page.locator("label:has-text('Cells')").count() == 0, "there are no cells"
 
 
 def test_a_trial_is_replayed_trained_on_and_compared(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,7 @@ def test_a_chart_is_downloaded(kind: str, open_page: OpenPage, ids: dict[str, st
     elif kind == "svg":
         assert content.startswith(b"<svg")
         assert b"val/accuracy" in content
+        assert len(re.findall(rb">#\d+ reflectors", content)) == 8, "the legend of a file has no pages"
     else:
         rows = list(csv.reader(content.decode().splitlines()))
         assert rows[0] == ["trial", "step", "val/accuracy"]

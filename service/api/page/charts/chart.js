@@ -5,6 +5,9 @@ import { csv, save } from "../format.js";
 import { onScheme } from "../colours.js";
 import { hovered, placesOf } from "../hover.js";
 
+/** The most names of a legend that a file lists, and what one takes in pixels: for a letter, and for a row. */
+const MOST_NAMES = 40, NAME_WIDTH = 7, ROW_HEIGHT = 24;
+
 /** The colours of text and lines that the style sheet defines. */
 export function inks() {
   const style = getComputedStyle(document.documentElement), read = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
@@ -103,11 +106,14 @@ export function Chart({ option, label, file, table, onClick, onBrush, hover, siz
 
   const picture = async (/** @type {string} */ kind) => {
     if (kind === "csv") { const { heads, rows } = table(); return save(`${file}.csv`, new Blob([csv(heads, rows)], { type: "text/csv" })); }
-    if (kind === "png") return save(`${file}.png`, chart.current?.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: inks().card }) ?? "");
-    const library = await echarts(), box = frame.current.getBoundingClientRect();
-    const drawn = library.init(null, null, { renderer: "svg", ssr: true, width: box.width, height: box.height });
-    drawn.setOption({ ...whole(option), backgroundColor: inks().card });
-    save(`${file}.svg`, new Blob([drawn.renderToSVGString()], { type: "image/svg+xml" }));
+    const library = await echarts(), { width, height } = frame.current.getBoundingClientRect(), live = chart.current?.getOption() ?? {};
+    const { more, ...figure } = unfolded(option, width, live.legend?.[0]?.selected), size = { width, height: height + more };
+    if (figure.dataZoom) figure.dataZoom = live.dataZoom ?? figure.dataZoom;
+    if (kind === "png" && option.legend?.type !== "scroll") return save(`${file}.png`, chart.current?.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: inks().card }) ?? "");
+    const drawn = kind === "png" ? library.init(document.createElement("div"), null, { renderer: "canvas", ...size }) : library.init(null, null, { renderer: "svg", ssr: true, ...size });
+    drawn.setOption({ ...whole(figure), backgroundColor: inks().card });
+    if (kind === "png") save(`${file}.png`, drawn.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: inks().card }));
+    else save(`${file}.svg`, new Blob([drawn.renderToSVGString()], { type: "image/svg+xml" }));
     drawn.dispose();
   };
 
@@ -121,6 +127,17 @@ export function Chart({ option, label, file, table, onClick, onBrush, hover, siz
     ${nothing ? html`<p class="quiet empty">${empty ?? "There is nothing to show yet."}</p>` : null}
     <div class=${`canvas ${size}`} hidden=${nothing} ref=${frame} role="img" aria-label=${label} data-ready=${ready && !nothing ? "yes" : "no"}></div>
   </section>`;
+}
+
+/** An option for a file, which nobody can turn the pages of: its legend has all names in full, and `more` is the height that they need.
+ * @param {any} option @param {number} width @param {Record<string, boolean>} [selected] which lines are shown, by name */
+export function unfolded(option, width, selected) {
+  const { legend } = option;
+  if (legend?.type !== "scroll" || legend.data.length > MOST_NAMES) return { ...option, more: 0 };
+  const longest = Math.max(...legend.data.map((/** @type {string} */ name) => name.length));
+  const rows = Math.ceil(legend.data.length / Math.max(1, Math.floor((width - 16) / (longest * NAME_WIDTH + 34)))), more = (rows - 1) * ROW_HEIGHT;
+  const { width: _, overflow: __, ...textStyle } = legend.textStyle;
+  return { ...option, more, legend: { ...legend, type: "plain", textStyle, selected }, grid: { ...option.grid, bottom: option.grid.bottom + more } };
 }
 
 /** @param {any} option */

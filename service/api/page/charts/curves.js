@@ -3,31 +3,37 @@
 import { html, useEffect, useMemo, useState } from "../lib.js";
 import { colour, dash } from "../colours.js";
 import { leaf, point, short } from "../format.js";
-import { byRank, hasRepeats, pointKey, spread } from "../trials.js";
+import { byRank, hasRepeats, hasResult, pointKey, spread } from "../trials.js";
 import { useWatched } from "../watched.js";
 import { axis, Chart, inks } from "./chart.js";
 
+/** @typedef {import("../documents").TrialView} TrialView */
 /** @typedef {{name: string, number: number | null, points: [number, number][], colour: string, dash: string, trials?: number[], low?: [number, number][], high?: [number, number][]}} Line */
 
 /** @param {{store: import("../sweep_store.js").SweepStore, size?: string}} props */
 export function Curves({ store, size }) {
   const versions = useWatched(store, store.picks);
-  const [metric, setMetric] = useState(store.sweep?.objective.metric ?? ""), [top, setTop] = useState(8);
+  const [reading, setReading] = useState(true), [metric, setMetric] = useState(store.sweep?.objective.metric ?? ""), [top, setTop] = useState(8);
   const [logY, setLogY] = useState(false), [logX, setLogX] = useState(false), [smooth, setSmooth] = useState(0), [together, setTogether] = useState(() => Number(store.sweep?.spec.repeats ?? 1) > 1);
   const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
   const shown = useMemo(() => {
-    const ranked = [...store.compared].filter((t) => t.step > 0).sort(byRank(sweep.objective.direction));
-    const best = ranked.slice(0, top).map((t) => t.number);
+    const begun = store.compared.filter((t) => t.step > 0);
+    const best = together ? bestPoints(sweep, begun).slice(0, top) : [...begun].sort(byRank(sweep.objective.direction)).slice(0, top).map((t) => t.number);
     return [...new Set([...store.picks.numbers, ...best])].filter((n) => store.trials.has(n));
-  }, [versions, top]);
+  }, [versions, top, together]);
   const wanted = together ? repeatsOf(store, shown) : shown;
-  useEffect(() => { store.readCurves(metric, wanted).catch(() => {}); }, [metric, wanted.join()]);
+  useEffect(() => {
+    let over = false;
+    setReading(true);
+    store.readCurves(metric, wanted).catch(() => {}).finally(() => { if (!over) setReading(false); });
+    return () => { over = true; };
+  }, [metric, wanted.join()]);
   const lines = together ? groupedLines(store, metric, wanted) : ownLines(store, metric, shown);
   const { option, left } = draw(lines, { metric, logX, logY, smooth, picked: store.picks.numbers });
   const metrics = store.metrics.length ? store.metrics : [metric];
   return html`<${Chart} hover=${store.hover} title="Learning curves" size=${size} option=${option} file=${`${store.id}-${metric.replace("/", "-")}`}
     label=${`${metric} over the steps, ${lines.length} curves: ${lines.slice(0, 5).map((l) => l.name).join("; ")}`}
-    empty=${store.rows.length ? "No trial has reported this metric yet." : "No trial has begun yet."}
+    empty=${reading ? "Reading …" : store.rows.length ? "No trial has reported this metric yet." : "No trial has begun yet."}
     onClick=${(/** @type {any} */ event) => { const number = lines[event.seriesIndex]?.number; if (number !== null && number !== undefined) store.picks.toggle(number); }}
     table=${() => ({ heads: ["trial", "step", metric], rows: lines.flatMap((line) => line.points.map((p) => [line.name, ...p])) })}>
     <label>Metric <select value=${metric} onChange=${(/** @type {any} */ e) => setMetric(e.target.value)}>
@@ -53,10 +59,21 @@ function ownLines(store, metric, numbers) {
   }).filter((line) => line.points.length);
 }
 
+/** A trial of each point, the point with the best mean first. @param {import("../documents").SweepView} sweep @param {TrialView[]} trials */
+function bestPoints(sweep, trials) {
+  /** @type {Map<string, TrialView[]>} */ const points = new Map();
+  for (const trial of trials) points.set(pointKey(sweep, trial), [...points.get(pointKey(sweep, trial)) ?? [], trial]);
+  const sign = sweep.objective.direction === "maximize" ? -1 : 1;
+  const worth = (/** @type {TrialView[]} */ own) => { const known = own.filter(hasResult).map((t) => Number(t.objective)); return known.length ? sign * spread(known).mean : Infinity; };
+  const valued = [...points.values()].map((own) => ({ number: own[0].number, worth: worth(own) }));
+  return valued.sort((a, b) => (a.worth === b.worth ? a.number - b.number : a.worth - b.worth)).map((own) => own.number);
+}
+
 /** All trials of the points that some trials belong to. @param {import("../sweep_store.js").SweepStore} store @param {number[]} numbers */
 function repeatsOf(store, numbers) {
   const sweep = /** @type {any} */ (store.sweep), keys = new Set(numbers.map((n) => pointKey(sweep, /** @type {any} */ (store.trials.get(n)))));
-  return store.compared.filter((trial) => trial.step > 0 && keys.has(pointKey(sweep, trial))).map((trial) => trial.number).slice(0, 400);
+  const place = new Map([...keys].map((key, at) => [key, at])), at = (/** @type {TrialView} */ trial) => Number(place.get(pointKey(sweep, trial)));
+  return store.compared.filter((trial) => trial.step > 0 && keys.has(pointKey(sweep, trial))).sort((a, b) => at(a) - at(b) || a.number - b.number).map((trial) => trial.number).slice(0, 400);
 }
 
 /** The mean of repeats with the 95 % interval of the mean. @param {import("../sweep_store.js").SweepStore} store @param {string} metric @param {number[]} numbers @returns {Line[]} */
@@ -104,9 +121,9 @@ function smoothed(points, weight) {
 /**
  * The option of a chart of lines, and how many values a logarithmic axis leaves out.
  * @param {Line[]} lines
- * @param {{metric: string, logX: boolean, logY: boolean, smooth: number, picked?: number[], xName?: string}} how
+ * @param {{metric: string, logX: boolean, logY: boolean, smooth: number, picked?: number[], xName?: string, yName?: string}} how
  */
-export function draw(lines, { metric, logX, logY, smooth, picked = [], xName = "step" }) {
+export function draw(lines, { metric, logX, logY, smooth, picked = [], xName = "step", yName = metric }) {
   if (!lines.length) return { option: null, left: 0 };
   let left = 0;
   const kept = (/** @type {[number, number][]} */ points) => points.filter(([x, y]) => {
@@ -132,7 +149,7 @@ export function draw(lines, { metric, logX, logY, smooth, picked = [], xName = "
     tooltip: { trigger: "axis", axisPointer: { type: "cross", lineStyle: { color: ink.quiet }, crossStyle: { color: ink.quiet }, label: { backgroundColor: ink.quiet, formatter: (/** @type {any} */ p) => short(Number(p.value)) } },
       formatter: (/** @type {any[]} */ items) => tip(items, metric, bands.length > 0) },
     xAxis: axis({ type: logX ? "log" : "value", name: xName, min: logX ? undefined : "dataMin", max: "dataMax", splitLine: { show: false } }),
-    yAxis: axis({ type: logY ? "log" : "value", name: metric, nameGap: 46, scale: true, axisLabel: { color: ink.quiet, fontSize: 12, formatter: (/** @type {number} */ v) => short(v) } }),
+    yAxis: axis({ type: logY ? "log" : "value", name: yName, nameGap: 46, scale: true, axisLabel: { color: ink.quiet, fontSize: 12, formatter: (/** @type {number} */ v) => short(v) } }),
     dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseMove: false }],
     series: [...main, ...bands],
   };

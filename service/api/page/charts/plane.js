@@ -24,13 +24,13 @@ export function firstAxes(swept) {
 export function Plane({ store, size }) {
   const versions = useWatched(store, store.picks);
   const sweep = /** @type {import("../documents").SweepView} */ (store.sweep), { metric, direction } = sweep.objective;
-  const [axes, setAxes] = useState(/** @type {string[] | null} */ (null)), [how, setHow] = useState("linear"), [shown, setShown] = useState("best");
+  const [axes, setAxes] = useState(/** @type {string[] | null} */ (null)), [how, setHow] = useState("linear"), [shown, setShown] = useState(() => (Number(store.sweep?.spec.repeats ?? 1) > 1 ? "mean" : "best"));
   const trials = store.compared, swept = paths(sweep, trials);
   const [xPath, yPath] = axes ?? firstAxes(swept);
   const drawn = useMemo(() => {
     if (!swept.length || !trials.length) return null;
     const x = axisOf(sweep, xPath, trials), y = yPath ? axisOf(sweep, yPath, trials) : null;
-    return { x, y, grid: x.values.length <= MOST && (y?.values.length ?? 1) <= MOST };
+    return { x, y, grid: [x, y].every((one) => !one || (one.values.length <= MOST && !drawnFrom(sweep, one))) };
   }, [versions, xPath, yPath, store.group]);
   const made = drawn ? (drawn.grid || !drawn.y ? heatmap : scatter)(store, drawn, { metric, direction, how, shown }) : null;
   const pick = (/** @type {string} */ which) => (/** @type {any} */ e) => setAxes(which === "x" ? [e.target.value, yPath] : [xPath, e.target.value]);
@@ -47,6 +47,13 @@ export function Plane({ store, size }) {
       <option value="linear">robust</option><option value="rank">by rank</option><option value="log">log</option></select></label>
     ${made?.clipped ? html`<span class="quiet">${made.clipped} beyond the colours</span>` : null}
   <//>`;
+}
+
+/** Whether a sampler draws the values of a field from a range of numbers, so that hardly two trials have the same.
+ * @param {import("../documents").SweepView} sweep @param {ReturnType<typeof axisOf>} one */
+function drawnFrom(sweep, one) {
+  const range = sweep.spec.space?.[one.path];
+  return sweep.spec.search?.sampler !== "grid" && one.values.length > 2 && typeof range?.low === "number" && !range.step && !one.values.every(Number.isInteger);
 }
 
 /** Why a cell has no value. @param {TrialView[]} trials */
@@ -105,7 +112,7 @@ function scatter(store, { x, y }, { metric, direction, how }) {
   const placed = shares(results.map((t) => Number(t.objective)), direction, how), ink = inks();
   const place = (/** @type {TrialView} */ t) => [x.numeric ? t.params[x.path] : short(t.params[x.path]), y.numeric ? t.params[y.path] : short(t.params[y.path])];
   const own = (/** @type {any} */ one, /** @type {number} */ gap) => axis(one.numeric
-    ? { type: one.log ? "log" : "value", name: one.name, nameGap: gap, scale: true, ...ends(one), axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true, showMinLabel: false, showMaxLabel: false } }
+    ? { type: one.log ? "log" : "value", name: one.name, nameGap: gap, scale: true, ...ends(one), axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true, showMinLabel: Boolean(marks(one)), showMaxLabel: Boolean(marks(one)), customValues: marks(one) }, axisTick: { lineStyle: { color: ink.line }, customValues: marks(one) } }
     : { type: "category", name: one.name, nameGap: gap, data: one.values.map(short) });
   const option = {
     ...frame(ink, placed, metric, direction),
@@ -129,8 +136,19 @@ function scatter(store, { x, y }, { metric, direction, how }) {
 export function ends(one) {
   const low = one.values[0], high = one.values[one.values.length - 1];
   if (low === high) return {};
-  if (one.log) return { logBase: high / low < 200 ? 2 : 10, min: low / (high / low) ** 0.03, max: high * (high / low) ** 0.03 };
+  if (one.log) return { min: low / (high / low) ** 0.03, max: high * (high / low) ** 0.03 };
   return { min: low - 0.03 * (high - low), max: high + 0.03 * (high - low) };
+}
+
+/** The values at which a short logarithmic axis is marked: 1, 2 and 5 times powers of ten. A long one has its powers of ten. @param {any} one */
+export function marks(one) {
+  const low = one.values[0], high = one.values[one.values.length - 1], found = [];
+  if (!one.log || high / low >= 200) return undefined;
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
+    for (const times of [1, 2, 5]) found.push(Number(`${times}e${power}`));
+  }
+  const within = found.filter((value) => value >= low && value <= high);
+  return within.length > 1 ? within : undefined;
 }
 
 /** The grid and the colour bar. @param {any} ink @param {any} placed @param {string} metric @param {string} direction */

@@ -6,7 +6,7 @@ import { axisOf, hasResult, paths } from "../trials.js";
 import { PICKED, shares } from "../colours.js";
 import { useWatched } from "../watched.js";
 import { axis, Chart, inks } from "./chart.js";
-import { ends, tellTrial } from "./plane.js";
+import { ends, marks, tellTrial } from "./plane.js";
 
 const MOST = 12;
 
@@ -35,7 +35,7 @@ function draw(store, results, one, metric, placed) {
   return {
     grid: { left: 60, right: 16, top: 12, bottom: 48 },
     tooltip: { formatter: (/** @type {any} */ p) => tellTrial(p.data.trial, metric) },
-    xAxis: axis(one.numeric ? { type: one.log ? "log" : "value", name: one.name, scale: true, ...ends(one), axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true, showMinLabel: false, showMaxLabel: false } }
+    xAxis: axis(one.numeric ? { type: one.log ? "log" : "value", name: one.name, scale: true, ...ends(one), axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true, showMinLabel: Boolean(marks(one)), showMaxLabel: Boolean(marks(one)), customValues: marks(one) }, axisTick: { lineStyle: { color: ink.line }, customValues: marks(one) } }
       : { type: "category", name: one.name, data: one.values.map(short) }),
     yAxis: axis({ type: "value", name: `${metric}${far ? ` (${far} beyond)` : ""}`, nameGap: 44, min: placed.low < placed.high ? placed.low : undefined, max: placed.low < placed.high ? placed.high : undefined, scale: true, axisLabel: { color: ink.quiet, formatter: short } }),
     series: [{ type: "scatter", emphasis: { scale: 1.7, itemStyle: { borderColor: ink.text, borderWidth: 2, opacity: 1 } }, symbolSize: (/** @type {any} */ _, /** @type {any} */ p) => (store.picks.has(p.data.trial.number) ? 13 : 7), clip: true,

@@ -138,7 +138,7 @@ function Form({ document, schemas, tasks, samplers, change, set, errors }) {
     ${section("model", "Model", true, html`<${Fields} ...${common} schema=${part("model")} value=${document.model} path="model" />`)}
     ${section("training", "Training", false, html`<${Fields} ...${common} schema=${part("training")} value=${document.training} path="training" />`)}
     ${section("search", "Search", Boolean(document.search), html`<${Fields} ...${common} schema=${part("search")} value=${document.search} path="search" leave=${["options"]} />
-      ${sampler ? html`<p class="wide quiet">${sampler.summary} ${sampler.use_when}</p><${Fields} ...${common} schema=${sampler.options} value=${document.search?.options} path="search.options" />` : null}`)}
+      ${sampler ? html`<p class="wide quiet">${sampler.summary[0].toUpperCase()}${sampler.summary.slice(1)}. Use it when ${sampler.use_when}.</p><${Fields} ...${common} schema=${sampler.options} value=${document.search?.options} path="search.options" />` : null}`)}
     ${section("early_stopping", "Early stopping", Boolean(document.early_stopping), html`<${Fields} ...${common} schema=${part("early_stopping")} value=${document.early_stopping} path="early_stopping" />`)}
     ${section("objective", "Objective", Boolean(document.objective), html`<${Fields} ...${common} schema=${part("objective")} value=${document.objective} path="objective" />`)}
     ${section("resources", "Resources", Boolean(document.resources), html`<${Fields} ...${common} schema=${part("resources")} value=${document.resources} path="resources" />`)}

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useMemo, useState } from "../lib.js";
 import { ask } from "../api.js";
-import { aligned, counted, short } from "../format.js";
+import { aligned, counted, csv, save, short } from "../format.js";
 import { State } from "../pieces.js";
 import { useWatched } from "../watched.js";
 import { pieceOf } from "./trial_links.js";
@@ -71,6 +71,15 @@ export function pointColumns(rows, metric, statistic) {
       { key: "reason", name: "reason", title: "Why the point has no objective", number: false, value: (row) => of(row).reason ?? "", width: 20, cell: (row) => html`<span class="quiet" title=${of(row).reason}>${of(row).reason ?? ""}</span>` },
     ],
   };
+}
+
+/** Save the points as a table with all digits, in the order in which the service ranks them.
+ * @param {import("../sweep_store.js").SweepStore} store @param {PointView[]} points @param {string} statistic */
+export function savePoints(store, points, statistic) {
+  const swept = [...new Set(points.flatMap((own) => Object.keys(own.params)))], { metric } = /** @type {any} */ (store.sweep).objective;
+  const heads = ["point", `${metric} (${statistic})`, "n", "mean", "sd", "low", "high", ...swept, "best_trial", "reason"];
+  const rows = points.map((own) => [own.number, own.objective, own.n, own.mean, own.sd, own.interval?.[0], own.interval?.[1], ...swept.map((path) => own.params[path]), own.best_trial, own.reason]);
+  save(`${store.id}-points.csv`, new Blob([csv(heads, rows)], { type: "text/csv" }));
 }
 
 /** @param {Row} row */

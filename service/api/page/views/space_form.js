@@ -32,7 +32,7 @@ function Dimension({ path, value, set, errors }) {
   return html`<fieldset class=${`dimension ${errors.length ? "wrong" : ""}`}><legend><code>${path}</code></legend>
     <div class="row"><select aria-label=${`How ${path} varies`} value=${list ? "values" : "range"} onChange=${(/** @type {any} */ e) => set(e.target.value === "values" ? { values: [range.low, range.high].filter((v) => v !== undefined) } : { low: Number(values[0]) || 0.001, high: Number(values[values.length - 1]) || 0.1, log: true, grid: 3 })}>
       <option value="values">values</option><option value="range">range</option></select>
-    ${list ? html`<${Draft} class="grow" aria-label=${`Values of ${path}`} placeholder="4, 8, 16" value=${values.map((/** @type {any} */ v) => (typeof v === "number" ? String(v) : v)).join(", ")}
+    ${list ? html`<${Draft} class="grow" aria-label=${`Values of ${path}`} placeholder="values with commas between" value=${values.map((/** @type {any} */ v) => (typeof v === "number" ? String(v) : v)).join(", ")}
         commit=${(/** @type {string} */ text) => set({ ...Array.isArray(value) ? {} : value, values: text.split(",").map((/** @type {string} */ t) => scalar(t)).filter((/** @type {any} */ v) => v !== undefined) })} />`
     : html`${number("low", "from")}${number("high", "to")}<label><input type="checkbox" checked=${Boolean(range.log)} onChange=${(/** @type {any} */ e) => set({ ...range, log: e.target.checked })} /> log</label>${number("grid", "grid points")}`}
     <button type="button" class="plain" aria-label=${`Remove ${path}`} onClick=${() => set(undefined)}>Remove</button></div>

@@ -119,7 +119,7 @@ function Header({ store }) {
       <${TagsField} store=${store} failed=${setFailure} />
       <div><dt>Id</dt><dd><code>${sweep.id}</code></dd></div>
     </dl>
-    ${sweep.waiting_for ? html`<p class="quiet">${sweep.queue_position ? `Place ${sweep.queue_position} in the queue. ` : ""}Waiting trials: ${sweep.waiting_for}.</p>` : null}
+    ${sweep.waiting_for ? html`<p class="quiet">${sweep.queue_position ? `Place ${sweep.queue_position} in the queue. ` : ""}Its waiting trials wait for ${sweep.waiting_for}.</p>` : null}
     ${failure ? html`<p class="bad" role="alert">${failure}</p>` : null}
     ${sweep.reason ? html`<p class="bad">${sweep.reason}</p>` : null}
     ${Object.entries(sweep.mlflow_lacks).slice(0, 3).map(([id, why]) => html`<p class="warn" key=${id}>MLflow lacks a part of ${id}: ${why}</p>`)}

@@ -83,7 +83,7 @@ export function SweepList() {
     <p><a class="button primary" href="#/new">New sweep</a></p><p class="quiet">or from a terminal</p><${Code} text="spectral submit sweep.json" label="the command" /><//>`;
   return html`<${Cluster} />
     <section class="card" aria-label="Sweeps"><div class="card-head"><h1>${sweeps.archived ? "Archived sweeps" : "Sweeps"}</h1>
-      <div class="controls"><input type="search" placeholder="Search name, tag, task, owner, id" aria-label="Search sweeps" value=${text} onInput=${(/** @type {any} */ e) => setText(e.target.value)} />
+      <div class="controls"><input type="search" placeholder="Name, tag, task, owner" aria-label="Search sweeps" value=${text} onInput=${(/** @type {any} */ e) => setText(e.target.value)} />
         <div class="segments" role="group" aria-label="Filter sweeps by state">${STATES.map((state) => html`<button key=${state} aria-pressed=${sweeps.states.includes(state)} onClick=${() => choose(state)}><${State} name=${state} /></button>`)}</div>
         ${sweeps.tag ? html`<button class="chip" aria-label=${`Show sweeps without the tag ${sweeps.tag} again`} onClick=${() => sweeps.choose({ tag: "" })}>tag ${sweeps.tag} ×</button>` : null}
         <div class="segments"><button aria-pressed=${sweeps.archived} onClick=${() => sweeps.choose({ archived: !sweeps.archived })}>Show archived</button></div></div>

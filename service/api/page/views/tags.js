@@ -16,10 +16,13 @@ export function TagChips({ tags, chosen, choose }) {
     ${tags.length > SHOWN ? html`<span class="quiet" title=${tags.slice(SHOWN).join(", ")}>+${tags.length - SHOWN}</span>` : null}</span>`;
 }
 
+/** What an edit adds and removes: somebody else may change other tags meanwhile. @param {string[]} before @param {string[]} after */
+const edited = (before, after) => ({ add_tags: after.filter((tag) => !before.includes(tag)), remove_tags: before.filter((tag) => !after.includes(tag)) });
+
 /** The tags of a sweep, to be edited. @param {{store: import("../sweep_store.js").SweepStore, failed: (problem: string) => void}} props */
 export function TagsField({ store, failed }) {
   const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
-  const change = (/** @type {string} */ text) => ask(`/v1/sweeps/${sweep.id}`, { method: "PATCH", body: { tags: wordsIn(text) } })
+  const change = (/** @type {string} */ text) => ask(`/v1/sweeps/${sweep.id}`, { method: "PATCH", body: edited(sweep.tags, wordsIn(text)) })
     .then((found) => { store.sweep = found; failed(""); store.changed(); }, (error) => failed(error.message));
   return html`<div><dt><label for="tags">Tags</label></dt><dd><${Draft} id="tags" class="short widest" placeholder="such as baseline" title="Words by which you find the sweep again, with spaces between" value=${sweep.tags.join(" ")} commit=${change} /></dd></div>`;
 }

@@ -147,7 +147,7 @@ function Metrics({ points, trial }) {
     <label>Smoothing <input type="range" min="0" max="0.98" step="0.02" value=${smooth} onInput=${(/** @type {any} */ e) => setSmooth(Number(e.target.value))} /></label>
     <span class="quiet">${points.length} reports, the last ${age(points[points.length - 1].at)}</span></div>
   <div class="tiles">${groups.map(([name, lines]) => html`<${Chart} key=${name} title=${name} size="short" file=${`${trial.id}-${name}`} label=${`${lines.map((l) => `${l.name} ${short(l.points[l.points.length - 1]?.[1])}`).join(", ")}`}
-    option=${draw(lines, { metric: name, logX: false, logY, smooth }).option} table=${() => ({ heads: ["metric", "step", "value"], rows: lines.flatMap((l) => l.points.map((/** @type {any} */ p) => [l.name, ...p])) })} />`)}</div>`;
+    option=${draw(lines, { metric: name, logX: false, logY, smooth, yName: "" }).option} table=${() => ({ heads: ["metric", "step", "value"], rows: lines.flatMap((l) => l.points.map((/** @type {any} */ p) => [l.name, ...p])) })} />`)}</div>`;
 }
 
 /** The metrics in charts: the same metric on all sets is one chart. @param {Point[]} points @returns {[string, any[]][]} */
@@ -156,7 +156,7 @@ function grouped(points) {
   for (const p of points) for (const [name, value] of Object.entries(p.values)) {
     if (typeof value !== "number" || /^(spectral_hist|grad_t)\//.test(name)) continue;
     const slash = name.indexOf("/"), part = name.slice(0, slash), rest = name.slice(slash + 1);
-    const chart = ["train", "val", "test"].includes(part) ? rest : part === "spectral" ? "singular values" : name;
+    const chart = ["train", "val", "test"].includes(part) ? rest : /^spectral\/(min|max)$/.test(name) ? "singular values" : name;
     if (!charts.has(chart)) charts.set(chart, new Map());
     const lines = /** @type {any} */ (charts.get(chart));
     if (!lines.has(name)) lines.set(name, []);

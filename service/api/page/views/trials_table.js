@@ -3,7 +3,7 @@
 import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib.js";
 import { colour } from "../colours.js";
 import { aligned, counted, duration, leaf, point, pointed, short } from "../format.js";
-import { PointComparisons, pointColumns, pointRows, usePoints } from "./points.js";
+import { PointComparisons, pointColumns, pointRows, savePoints, usePoints } from "./points.js";
 import { pieceOf } from "./trial_links.js";
 import { Reason, State } from "../pieces.js";
 import { byRank, hasRepeats, hasResult, paths, pointKey, spread } from "../trials.js";
@@ -37,7 +37,8 @@ export function TrialsTable({ store, tall }) {
         ${hasRepeats(sweep) ? html`<label><input type="checkbox" checked=${together} onChange=${(/** @type {any} */ e) => setTogether(e.target.checked)} /> ${repeated ? "points" : "mean over seeds"}</label>` : null}
       </div>
       <span class="quiet count" role="status">${together ? `${shown.length} points of ${counted(all.length, "point")}` : `${shown.length} of ${counted(total, "trial")}`}${store.rows.length < total && !store.ended ? `, ${total - store.rows.length} not created yet` : ""}${store.complete && (!points || found) ? "" : ", reading …"}${points && found?.more ? ", and more" : ""}</span>
-      <div class="downloads"><a class="button plain" href=${`/v1/sweeps/${store.id}/trials.csv`} download>CSV</a></div>
+      <div class="downloads">${points && found ? html`<button class="plain" title="Download the points as CSV" onClick=${() => savePoints(store, points, found.statistic)}>CSV</button>`
+        : html`<a class="button plain" title="Download the trials as CSV" href=${`/v1/sweeps/${store.id}/trials.csv`} download>CSV</a>`}</div>
     </div>
     ${points && found ? html`<${PointComparisons} store=${store} points=${points} />` : null}
     <${Grid} store=${store} rows=${shown} columns=${columns} sort=${sort} setSort=${setSort} tall=${tall} together=${together} version=${version} />
