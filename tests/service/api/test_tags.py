@@ -97,7 +97,7 @@ def test_only_a_sweep_that_has_ended_is_archived_and_one_that_goes_on_is_not(
         (
             {"tags": ["a"], "remove_tags": ["b"]},
             "tags",
-            "replaces all tags, so that nothing can be added",
+            "replaces all tags, so that nothing can be added to them or removed",
             "tags alone",
         ),
         ({"archived": 1}, "archived", "is not true or false", "true or false"),
