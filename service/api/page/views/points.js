@@ -56,6 +56,8 @@ export function pointColumns(rows, metric, statistic) {
   const write = aligned(rows.flatMap((row) => (row.mean === null ? [] : [row.mean]))), of = (/** @type {Row} */ row) => /** @type {PointView} */ (row.point);
   const interval = (/** @type {Row} */ row) => { const { interval: ends } = of(row); return ends ? `${write(ends[0])} to ${write(ends[1])}` : ""; };
   const number = (/** @type {string} */ key, /** @type {string} */ name, /** @type {string} */ title, /** @type {(row: Row) => number | null} */ value) => ({ key, name, title, number: true, value, cell: (/** @type {Row} */ row) => { const own = value(row); return own === null ? "" : write(own); } });
+  /** @type {Column} */
+  const why = { key: "reason", name: "reason", title: "Why the point has no objective", number: false, value: (row) => of(row).reason ?? "", width: 20, cell: (row) => html`<span class="quiet" title=${of(row).reason}>${of(row).reason ?? ""}</span>` };
   return {
     before: [
       { key: "number", name: "point", title: "The point's number", number: true, value: (row) => of(row).number, cell: (row) => of(row).number },
@@ -68,7 +70,7 @@ export function pointColumns(rows, metric, statistic) {
     ],
     after: [
       { key: "best", name: "best trial", title: "Its trial with the best objective", number: true, value: (row) => row.trial.number, text: (row) => `#${row.trial.number}`, cell: (row) => (of(row).best_trial ? pieceOf(row.trial, 1) : "") },
-      { key: "reason", name: "reason", title: "Why the point has no objective", number: false, value: (row) => of(row).reason ?? "", width: 20, cell: (row) => html`<span class="quiet" title=${of(row).reason}>${of(row).reason ?? ""}</span>` },
+      ...rows.some((row) => of(row).reason) ? [why] : [],
     ],
   };
 }
