@@ -30,7 +30,7 @@ def run(client: RestClient, documents: Sequence[SweepDocument], records: Records
     stay so. A sweep that fails is recorded too.
 
     Args:
-        client: RestClient of the service.
+        client: A client of the service.
         documents: The sweep documents.
         records: Where the records are saved.
         console: Where the progress is shown.
@@ -106,7 +106,7 @@ def collect(client: RestClient, sweep: Json, document: SweepDocument, made_on: M
     """Return the record of a sweep that has ended, with all reports and attempts of its trials.
 
     Args:
-        client: RestClient of the service.
+        client: A client of the service.
         sweep: The sweep, as the service returns it.
         document: The document that it was submitted from.
         made_on: Description of the machine, by ``machine.describe``.

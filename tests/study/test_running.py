@@ -42,7 +42,7 @@ class Service:
     def sweep(self, sweep_id: str) -> Json:
         return self._shown(sweep_id)
 
-    def sweeps(self, state: Sequence[str] = ()) -> Iterator[Json]:
+    def sweeps(self, state: Sequence[str] = (), *, archived: bool | None = False) -> Iterator[Json]:
         if not state:
             self._list()
         return (self._shown(name) for name, own in list(self.states.items()) if not state or own in state)

@@ -342,7 +342,7 @@ def test_verbs_on_a_trial(backend: str, api: httpx.Client, database: Database, t
         ("/v1/sweeps/{sweep}/trials?order=objective", "one of cursor, limit, sort, state"),
         ("/v1/sweeps/{sweep}/events?from=3", "one of after"),
         ("/v1/sweeps/{sweep}/report?full=1", "one of include, trial"),
-        ("/v1/sweeps?stat=running", "one of cursor, limit, state"),
+        ("/v1/sweeps?stat=running", "one of archived, cursor, limit, state, tag"),
         ("/v1/tasks?name=digits", "no parameter"),
         ("/v1/cluster?full=1", "no parameter"),
     ],
