@@ -21,7 +21,7 @@ from service.api.warm_starts import warm_started
 from service.states import SweepState, SweepVerb, TrialState
 from service.store import sweeps, trial_order, trials
 from service.store.tables import Sweep, Trial
-from workers.spec.change import SweepChange, parse_change, settled
+from workers.spec.change import SweepChange, parse_change
 from workers.spec.tags import TAG_LENGTH
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
@@ -164,17 +164,16 @@ def change_sweep(sweep_id: SweepId, document: Posted, context: Ctx) -> Response:
     """Change a sweep: its ``tags``, whether it is ``archived``, and its place in the queue. What is left out stays.
 
     ``tags`` replaces all tags that it has; ``add_tags`` and ``remove_tags`` change some of them, whatever others change
-    at the same time. Only a sweep that has ended is archived: lists leave it out, and it keeps
-    everything; one that goes on is archived no more. While it has not ended, ``priority`` can be changed, and
-    ``max_parallel``, the trials that run at the same time; null lifts it. Trials that run go on, also if they are more
-    than may run from now on. A higher priority may take the place of packs of lower ones, which pause at a checkpoint.
+    at the same time. Only a sweep that has ended is archived: lists leave it out, and it keeps everything; one that
+    goes on is archived no more. While it has not ended, ``priority`` can be changed, and ``max_parallel``, the trials
+    that run at the same time; null lifts it. Trials that run go on, also if they are more than may run from now on. A
+    higher priority may take the place of packs of lower ones, which pause at a checkpoint.
     The status is 403 if the owner's sweeps may not have so high a priority, and 409 if the sweep's state does not
     permit the change.
     """
     changes = parse_change(document.content)
     with context.database.write() as session:
-        tags = sweeps.get_locked(session, sweep_id).spec.get("tags", [])
-        row = sweeps.change(session, sweep_id, settled(changes, tags))
+        row = sweeps.change(session, sweep_id, changes)
     with context.database.read() as session:
         shown = presenters.sweep(session, row, context.settings)
     return answer(shown, 202)

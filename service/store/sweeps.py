@@ -17,6 +17,7 @@ from service.store import events, outbox, quotas, tags, webhooks
 from service.store.errors import NotFound
 from service.store.sweep_summary import SweepFacts, facts_of
 from service.store.tables import LOCAL_OWNER, Sweep
+from workers.spec.change import settled
 from workers.spec.sweep import SweepSpec
 
 _ID = re.compile(r"sw[0-9a-f]{10}")
@@ -199,15 +200,17 @@ def change(session: Session, sweep_id: str, changes: Mapping[str, Any]) -> Sweep
     Args:
         session: A session in a write transaction.
         sweep_id: The sweep.
-        changes: The new values of some of ``priority``, ``max_parallel``, ``tags`` and ``archived``; valid ones.
+        changes: What ``workers.spec.change.parse_change`` returned.
 
     Raises:
+        SpecError: If the sweep would have too many tags.
         NotFound: If there is no such sweep.
         states.IllegalMove: If the sweep has ended or is being cancelled, and its place in the queue is to change; or if
             it has not ended, and is to be archived.
         QuotaExceeded: If the owner's sweeps may not have so high a priority.
     """
     sweep = get_locked(session, sweep_id)
+    changes = settled(changes, sweep.spec.get("tags", []))
     if any(name in changes for name in _OF_QUEUE):
         states.after_verb(sweep.state, "change")  # type: ignore[arg-type]  # a column is plain text
     if changes.get("archived"):

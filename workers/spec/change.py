@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -52,7 +53,7 @@ def parse_change(document: Any) -> dict[str, Any]:
     return found.model_dump(include=set(document))
 
 
-def settled(changes: dict[str, Any], tags: list[str]) -> dict[str, Any]:
+def settled(changes: Mapping[str, Any], tags: list[str]) -> Mapping[str, Any]:
     """Return the changes of a sweep with its ``tags`` from now on, in place of those to add and those to remove.
 
     Args:

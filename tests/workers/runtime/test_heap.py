@@ -32,5 +32,6 @@ def faults(how: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap is another one")
 def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
-    assert faults("keep") < 100
-    assert faults("default") > 10_000
+    kept = faults("keep")
+    assert kept < 100
+    assert faults("default") > 3 * kept + 100  # tens of thousands, or hundreds where the kernel gives large pages
