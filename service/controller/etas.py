@@ -129,11 +129,13 @@ class EtaKeeper:
             busy.append(left.expected + (0.0 if pack.measured else max(0.0, start - pack.age)))
         workers = max(1, len(own) + _free_packs(session, spec, open_packs))
         waiting, share = self._waiting(session, sweep, spec)
-        lengths = self._lengths(spec, waiting, workers, costs, ends)
-        if lengths is None:
+        begun = self._planned(spec, sweep.max_parallel, waiting, workers, costs, ends)
+        if begun is None:
             return None
         alone = makespan(busy, max(workers, len(busy)))
-        return alone + (makespan(lengths, workers, busy) - alone) * share
+        sizes, lengths = [size for size, _ in begun], [seconds for _, seconds in begun]
+        sizes = [len(pack.trials) for pack in own] + sizes
+        return alone + (makespan(lengths, workers, busy, sizes, sweep.max_parallel) - alone) * share
 
     def _running(self, session: Session, pack: Pack) -> _RunningPack:
         found = trials.some(session, list(attempts.open_of_pack(session, pack.id)))
@@ -166,10 +168,16 @@ class EtaKeeper:
         some = (specs * (count // len(specs) + 1))[: min(count, MOST_PLANNED)]
         return some, count / len(some)
 
-    def _lengths(
-        self, spec: SweepSpec, waiting: Sequence[TrialSpec], workers: int, costs: PackCosts, ends: EarlyEnds
-    ) -> list[float] | None:
-        """Return how long each pack of the waiting trials takes, in the order in which they begin; None if unknown."""
+    def _planned(
+        self,
+        spec: SweepSpec,
+        most: int | None,
+        waiting: Sequence[TrialSpec],
+        workers: int,
+        costs: PackCosts,
+        ends: EarlyEnds,
+    ) -> list[tuple[int, float]] | None:
+        """Return the trials and the seconds of each pack that is to begin, in their order; None if that is unknown."""
         if any(seconds_of([trial], costs, ends) is None for trial in waiting):
             return None
         start = costs.start[0]
@@ -181,9 +189,9 @@ class EtaKeeper:
 
         needs = spec.resources
         begun = planned_packs(
-            waiting, needs.pack_size, workers, needs.gpus, length, concurrent_trials(spec), spec.repeats
+            waiting, needs.pack_size, workers, needs.gpus, length, concurrent_trials(spec), spec.repeats, most
         )
-        return [length(pack) for pack in begun]
+        return [(len(pack), length(pack)) for pack in begun]
 
     def _costs(self, session: Session, spec: SweepSpec, own: Sequence[MeasuredCost]) -> PackCosts:
         """Return what packs cost: by this sweep's own running packs if they are like them, else by others."""

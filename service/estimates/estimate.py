@@ -83,6 +83,7 @@ class Estimator:
             length,
             concurrent_trials(self.spec),
             self.spec.repeats,
+            self.spec.max_parallel,
         )
         return [[self.trials[position] for position in pack] for pack in positions]
 
@@ -147,11 +148,11 @@ class Estimator:
     def _totals(self, known: Sequence[PackSeconds]) -> tuple[dict[str, float], dict[str, float]]:
         start, workers, needs = self.costs.start[0], self.workers, self.spec.resources
         unforeseen = self._ends.possible and not self._ends.foreseen
-        lengths = [start + pack.expected for pack in known]
+        lengths, sizes = [start + pack.expected for pack in known], [len(pack) for pack in self.packs]
         low = [(start + (pack.least if unforeseen else pack.expected)) / (1 + ERRORS[pack.basis]) for pack in known]
         high = [(start + pack.every_step) * (1 + ERRORS[pack.basis]) for pack in known]
         seconds = {
-            name: round(makespan(of, workers) + SERVICE_SECONDS, 1)
+            name: round(makespan(of, workers, (), sizes, self.spec.max_parallel) + SERVICE_SECONDS, 1)
             for name, of in (("expected", lengths), ("low", low), ("high", high))
         }
         hours = sum(lengths) / 3600
@@ -174,6 +175,8 @@ class Estimator:
         seeds = f", each with {spec.repeats} seeds" if spec.repeats > 1 else ""
         concurrent = concurrent_trials(spec)
         waits = f"; the sampler lets at most {concurrent} trials run at a time" if concurrent else ""
+        most = spec.max_parallel
+        waits += f"; max_parallel lets at most {_counted(most, 'trial')} run at a time" if most else ""
         return [
             {"about": "trials", "reason": f"{count // spec.repeats} {source}{seeds}"},
             {"about": "packs", "reason": f"{listed}{many}: {_counted(shapes, 'shape')}, {size} in a pack{waits}"},

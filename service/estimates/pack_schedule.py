@@ -27,6 +27,7 @@ def planned_packs(
     length: PackLength,
     concurrent: int | None = None,
     repeats: int = 1,
+    most: int | None = None,
 ) -> list[list[int]]:
     """Return the packs in the order in which they begin, each as positions in ``trials``.
 
@@ -39,9 +40,10 @@ def planned_packs(
         concurrent: How many trials at most have begun and not ended; None for no bound. A sampler that learns from
             results waits for them.
         repeats: How many trials with consecutive numbers repeat one point; they stay together if they can.
+        most: How many trials may run at the same time, at least 1; None for no bound. A pack is cut to what is left.
     """
     if len(trials) > REPLANNED:
-        step = concurrent or len(trials)
+        step = min(concurrent or len(trials), most or len(trials))
         chunks = [range(start, min(start + step, len(trials))) for start in range(0, len(trials), step)]
         found = []
         for chunk in chunks:
@@ -51,13 +53,16 @@ def planned_packs(
     known = min(len(trials), concurrent or len(trials))
     waiting, running, begun, now, ended = list(range(known)), list[tuple[float, int]](), list[list[int]](), 0.0, 0
     while waiting or running:
-        free = workers - len(running)
-        if waiting and free:
-            packs = plan([trials[position] for position in waiting], pack_size, workers, gpus, repeats)[:free]
-            for pack in packs:
-                begun.append([waiting[place] for place in pack])
+        free, room = workers - len(running), (most or len(trials)) - sum(len(begun[number]) for _, number in running)
+        if waiting and free and room > 0:
+            taken: set[int] = set()
+            for pack in plan([trials[position] for position in waiting], pack_size, workers, gpus, repeats)[:free]:
+                begins = pack[: room - len(taken)]
+                if not begins:
+                    break
+                begun.append([waiting[place] for place in begins])
                 heapq.heappush(running, (now + length(begun[-1]), len(begun) - 1))
-            taken = {place for pack in packs for place in pack}
+                taken.update(begins)
             waiting = [position for place, position in enumerate(waiting) if place not in taken]
             continue
         until = running[0][0] + TICK_SECONDS
@@ -70,19 +75,31 @@ def planned_packs(
     return begun
 
 
-def makespan(lengths: Sequence[float], workers: int, busy: Sequence[float] = ()) -> float:
-    """Return when the last of some packs ends, each of which begins in turn on the first worker that is free.
+def makespan(
+    lengths: Sequence[float],
+    workers: int,
+    busy: Sequence[float] = (),
+    sizes: Sequence[int] = (),
+    most: int | None = None,
+) -> float:
+    """Return when the last of some packs ends, each of which begins in turn as soon as there is a free worker.
 
     Args:
         lengths: The seconds that each pack takes, in the order in which they begin.
         workers: How many packs run at the same time, at least 1.
         busy: The seconds after which workers become free that run something now.
+        sizes: How many trials the busy workers run, and then how many each of the packs has; needed with ``most``.
+        most: How many trials run at the same time; None for no bound. A pack waits until it fits, or is alone.
     """
-    free_at = sorted([*busy, *[0.0] * max(0, workers - len(busy))])
-    heapq.heapify(free_at)
-    last = max(busy, default=0.0)
-    for seconds in lengths:
-        end = heapq.heappop(free_at) + seconds
-        last = max(last, end)
-        heapq.heappush(free_at, end)
+    sizes = sizes or [0] * (len(busy) + len(lengths))
+    running = list(zip(busy, sizes, strict=False))
+    heapq.heapify(running)
+    now, trials, last = 0.0, sum(size for _, size in running), max(busy, default=0.0)
+    for seconds, size in zip(lengths, sizes[len(busy) :], strict=True):
+        while running and (len(running) >= workers or (most is not None and trials + size > most)):
+            now, ended = heapq.heappop(running)
+            trials -= ended
+        heapq.heappush(running, (now + seconds, size))
+        trials += size
+        last = max(last, now + seconds)
     return last

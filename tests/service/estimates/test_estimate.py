@@ -127,6 +127,19 @@ def test_a_sampler_that_learns_bounds_how_many_trials_run_at_once() -> None:
     assert concurrent_trials(random) is None
 
 
+def test_max_parallel_bounds_how_many_trials_run_at_once() -> None:
+    rest = {"training": TRAINING, "resources": {"pack_size": 1}}
+    spec, trials = sweep_of(space=seeds(4), **rest)
+    bounded = sweep_of(space=seeds(4), max_parallel=1, **rest)[0]
+    free, alone = (Estimator(one, trials, TWO, [measured(trials[:1])]).estimate() for one in (spec, bounded))
+    assert "max_parallel lets at most 1 trial run at a time" in why(alone, "packs")
+    # the same packs, one after another instead of two at a time
+    assert alone["device_hours"] == free["device_hours"]
+    assert alone["seconds"]["expected"] - SERVICE_SECONDS == pytest.approx(
+        2 * (free["seconds"]["expected"] - SERVICE_SECONDS), abs=0.2
+    )
+
+
 def test_repeats_of_a_point_stay_together_and_count_for_what_runs_at_once() -> None:
     search = {"sampler": "tpe", "trials": 4, "options": {"concurrent": 2}}
     space = {"model.margin": {"low": 0.001, "high": 0.1}}

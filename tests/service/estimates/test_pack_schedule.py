@@ -37,9 +37,33 @@ def test_a_sampler_that_learns_lets_the_next_begin_when_others_have_ended() -> N
     assert packs == [[0], [1], [2], [3], [4], [5]]
 
 
+@pytest.mark.parametrize("count", [7, REPLANNED + 1])
+def test_max_parallel_bounds_the_trials_of_all_packs_that_run(count: int) -> None:
+    trials = sweep_of(space=seeds(count))[1]
+    packs = planned_packs(trials, "auto", 2, 0, lambda pack: 1.0, most=3)
+    assert Counter(position for pack in packs for position in pack) == Counter(range(count))
+    assert max(map(len, packs)) <= 3
+
+
+def test_a_pack_is_cut_to_what_max_parallel_leaves() -> None:
+    trials = sweep_of(space=seeds(6))[1]
+    packs = planned_packs(trials, 2, 3, 0, lambda pack: 1.0, most=3)
+    assert [len(pack) for pack in packs[:2]] == [2, 1]
+    assert sum(map(len, packs)) == 6
+
+
 def test_the_makespan_is_that_of_the_first_free_worker() -> None:
     assert makespan([3.0, 2.0, 2.0], 2) == 4.0
     assert makespan([], 2) == 0.0
     assert makespan([1.0], 2, busy=[5.0, 4.0]) == 5.0
     assert makespan([3.0], 2, busy=[5.0, 4.0]) == 7.0
     assert makespan([1.0], 3, busy=[5.0]) == 5.0
+
+
+def test_the_makespan_counts_trials_where_they_are_bounded() -> None:
+    # two workers, but no more than three trials at a time: a pack of two waits for the other
+    assert makespan([3.0, 3.0], 2, sizes=[2, 2], most=3) == 6.0
+    assert makespan([3.0, 3.0], 2, sizes=[2, 1], most=3) == 3.0
+    assert makespan([1.0], 2, busy=[4.0], sizes=[3, 1], most=3) == 5.0
+    # one that alone has more, because its sweep was given less meanwhile, still begins
+    assert makespan([2.0], 2, busy=[1.0], sizes=[1, 4], most=3) == 3.0
