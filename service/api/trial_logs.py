@@ -15,8 +15,8 @@ from service.api.strict_query import Known
 from service.schemas.times import rfc3339
 from service.store import attempts, events, pack_lines, trials
 from service.store.database import Database
-from service.store.log_tables import PackLine
 from service.store.pack_lines import LinePlace
+from service.store.tables import PackLine
 
 router = APIRouter(prefix="/v1/trials", tags=["trials"], dependencies=[Known])
 

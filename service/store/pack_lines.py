@@ -13,8 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
-from service.store.log_tables import PackLine
-from service.store.tables import Attempt, Pack
+from service.store.tables import Attempt, Pack, PackLine
 from workers.output_bounds import OVERHEAD, middle, note
 from workers.protocol import OutputLine
 

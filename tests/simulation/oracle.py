@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from service import states
 from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import packs
-from service.store.log_tables import PackLine
-from service.store.tables import Attempt, Event, OutboxEntry, Pack, Sweep, Trial, TrialReport
+from service.store.tables import Attempt, Event, OutboxEntry, Pack, PackLine, Sweep, Trial, TrialReport
 from tests.simulation.faults import SLACK
 from tests.simulation.runner import STEPS_PER_SECOND, loss_at
 from tests.simulation.schedule import Schedule, points_for, row_of, spec_of

@@ -1,6 +1,6 @@
 """Schema migrations with Alembic.
 
-Every change of ``tables.py`` needs a new revision in ``versions``. A test compares the two.
+Every change of ``service.store.tables`` needs a new revision in ``versions``. A test compares the two.
 """
 
 from __future__ import annotations

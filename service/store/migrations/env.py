@@ -2,7 +2,6 @@
 
 from alembic import context
 
-from service.store import log_tables  # noqa: F401  # its table is one of the metadata
 from service.store.tables import Base
 
 context.configure(

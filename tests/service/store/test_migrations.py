@@ -1,4 +1,4 @@
-"""The migrations create the tables of ``tables.py``, on both databases, also if several processes run them at once."""
+"""The migrations create the tables of ``service.store.tables``, on both databases, also if several run at once."""
 
 from __future__ import annotations
 
