@@ -79,16 +79,16 @@ def apply_fault(world: World, fault: Fault, process: Process) -> None:
     elif kind == "set clock":
         world.clock.wall_offset += CLOCK_SECONDS if choice > 0.5 else -CLOCK_SECONDS
     elif kind == "submit":
-        world.submit()
+        world.user.submit()
     elif kind == "change":
         if choice > 0.4:  # once others run, the newest sweep becomes the most urgent one
-            world.at(now + 5.0 * choice, lambda: world.change(list(world.sweep_ids)[-1], {"priority": 9}))
+            world.at(now + 5.0 * choice, lambda: world.user.change(list(world.user.sweep_ids)[-1], {"priority": 9}))
             return
         field = "max_parallel" if choice < 0.2 else "priority"
         value = _pick((1, 2, None) if field == "max_parallel" else (-9, 0, 3), (choice * 13) % 1)
-        world.change(str(_pick(sorted(world.sweep_ids), (choice * 7) % 1)), {field: value})
+        world.user.change(str(_pick(sorted(world.user.sweep_ids), (choice * 7) % 1)), {field: value})
     elif kind == "rerun or extend":
-        world.go_on(str(_pick(sorted(world.sweep_ids), choice)))
+        world.user.go_on(str(_pick(sorted(world.user.sweep_ids), choice)))
     else:
         _verb(world, kind, choice)
 
@@ -113,15 +113,15 @@ def _hurt(runner: SimulatedRunner, kind: str, now: float, choice: float) -> None
 
 
 def _verb(world: World, kind: str, choice: float) -> None:
-    subject = _pick(sorted(world.sweep_ids), (choice * 7) % 1)
+    subject = _pick(sorted(world.user.sweep_ids), (choice * 7) % 1)
     if kind == "verb on sweep":
-        world.verb(str(subject), ("pause", "resume", "stop", "cancel", "pause")[int(choice * 5)])
+        world.user.verb(str(subject), ("pause", "resume", "stop", "cancel", "pause")[int(choice * 5)])
         return
     with world.database.read() as session:
         found = list(session.scalars(select(Trial.id).where(Trial.sweep_id == subject).order_by(Trial.number)))
     trial = _pick(found, (choice * 31) % 1)
     if trial is not None:
-        world.verb(trial, ("stop", "cancel")[int(choice * 2)])
+        world.user.verb(trial, ("stop", "cancel")[int(choice * 2)])
 
 
 def _pick(items: Sequence[Item], choice: float) -> Item | None:

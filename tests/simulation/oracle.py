@@ -15,7 +15,8 @@ from service.store.tables import Attempt, Event, OutboxEntry, Pack, PackLine, Sw
 from tests.simulation.faults import SLACK
 from tests.simulation.runner import STEPS_PER_SECOND, loss_at
 from tests.simulation.schedule import Schedule, points_for, row_of, spec_of
-from tests.simulation.world import MORE_STEPS, World
+from tests.simulation.user import MORE_STEPS
+from tests.simulation.world import World
 
 SECONDS_OF_A_TRIAL = 8.0
 """How long a trial may take alone beside its steps: start-up, and the ticks before, between and after them."""
@@ -54,7 +55,8 @@ def violations(world: World) -> list[str]:
             size = Counter(session.scalars(select(Attempt.pack_id).where(Attempt.pack_id.in_(own))))
             for trial in of_sweep:
                 found += _trial(session, world, sweep, trial, size)
-        if not world.changed and len({spec_of(position).priority for position in world.sweep_ids.values()}) == 1:
+        priorities = {spec_of(position).priority for position in world.user.sweep_ids.values()}
+        if not world.user.changed and len(priorities) == 1:
             preempted = session.scalars(select(Pack.id).where(Pack.preempted.is_not(None)))
             found += [f"pack {pack_id} was preempted among sweeps of equal priority" for pack_id in preempted]
         found += _output(session, world)
@@ -76,7 +78,7 @@ def may_be_charged(world: World, trial: Trial, attempts_of_it: list[Attempt], si
 
 
 def _trial(session: Session, world: World, sweep: Sweep, trial: Trial, size: Counter[str]) -> Iterator[str]:
-    position = world.sweep_ids[sweep.id]
+    position = world.user.sweep_ids[sweep.id]
     spec, points = spec_of(position), points_for(position)
     if trial.params != points[trial.number]:
         yield f"trial {trial.id} has the point {trial.params}, and without faults {points[trial.number]}"
@@ -98,10 +100,10 @@ def _trial(session: Session, world: World, sweep: Sweep, trial: Trial, size: Cou
     used_up = trial.infrastructure_failures > spec.retries.infrastructure
     if trial.state == "failed" and trial.id not in world.failing and not used_up:
         yield f"{trial.id} has failed, with retries left: {trial.reason}"
-    steps = spec.training.steps + MORE_STEPS * world.longer[trial.id]
+    steps = spec.training.steps + MORE_STEPS * world.user.longer[trial.id]
     if trial.state == "succeeded" and trial.step != steps:
         yield f"{trial.id} has succeeded at step {trial.step} of {steps}"
-    lost = sum(row.outcome in ("lost", "failed") for row in rows) + world.reruns[trial.id]
+    lost = sum(row.outcome in ("lost", "failed") for row in rows) + world.user.reruns[trial.id]
     trained = sum(runner.trained.get(trial.id, 0) for runner in world.runners)
     if trained > steps + lost * spec.training.checkpoint_interval:
         yield f"{trial.id} trained {trained} steps with {lost} losses, failures and reruns: too many were redone"
@@ -145,11 +147,11 @@ def _events(session: Session, sweep: Sweep) -> Iterator[str]:
 
 
 def _sweep_end(world: World, sweep: Sweep, of_sweep: list[Trial]) -> Iterator[str]:
-    every = [verb for subject, verb in world.verbs if subject == sweep.id]
+    every = [verb for subject, verb in world.user.verbs if subject == sweep.id]
     # what was asked for before the sweep went on after an end has had its effect
     before = len(every) - every[::-1].index("reopened") if "reopened" in every else 0
     verbs, broken_off = every[before:], bool({"stop", "cancel"} & set(every[:before]))
-    on_trials = {subject for subject, _ in world.verbs if subject.startswith(f"{sweep.id}-")}
+    on_trials = {subject for subject, _ in world.user.verbs if subject.startswith(f"{sweep.id}-")}
     ended = {"cancel": "cancelled", "stop": "stopped"}
     expected = ended["cancel"] if "cancel" in verbs else ended["stop"] if "stop" in verbs else None
     if expected is not None and sweep.state != expected:
@@ -160,17 +162,17 @@ def _sweep_end(world: World, sweep: Sweep, of_sweep: list[Trial]) -> Iterator[st
             yield f"{sweep.id} ended as {sweep.state}: {sweep.reason}"
         if len(of_sweep) != sweep.trial_count:
             yield f"{sweep.id} ended with {len(of_sweep)} of {sweep.trial_count} trials"
-        asked = row_of(world.sweep_ids[sweep.id])[1] + world.added[sweep.id]
+        asked = row_of(world.user.sweep_ids[sweep.id])[1] + world.user.added[sweep.id]
         if not broken_off and sweep.trial_count != asked:
             yield f"{sweep.id} has {sweep.trial_count} trials, and was submitted and extended to {asked}"
     for trial in of_sweep:
         if trial.state not in TRIAL_ENDED:
             yield f"{sweep.id} ended while {trial.id} is {trial.state}"
-        began = trial.started_at is not None and not world.reruns[trial.id]
+        began = trial.started_at is not None and not world.user.reruns[trial.id]
         unasked = not broken_off and (expected is None or (expected == "stopped" and began))
         if trial.state == "cancelled" and trial.id not in on_trials and unasked:
             yield f"{trial.id} is cancelled in a sweep that is {sweep.state}, and nobody asked for it"
-        never = _prunes_never(world, sweep.id) or world.longer[trial.id]
+        never = _prunes_never(world, sweep.id) or world.user.longer[trial.id]
         if trial.state == "pruned" and trial.id not in on_trials and never:
             yield f"{trial.id} was pruned, and nobody asked for it"
 
@@ -187,7 +189,7 @@ def _output(session: Session, world: World) -> Iterator[str]:
 
 def _prunes_never(world: World, sweep_id: str) -> bool:
     """Return whether a sweep has no pruning rule."""
-    return spec_of(world.sweep_ids[sweep_id]).early_stopping.kind == "none"
+    return spec_of(world.user.sweep_ids[sweep_id]).early_stopping.kind == "none"
 
 
 def _runners(world: World) -> Iterator[str]:

@@ -69,7 +69,7 @@ def schedule(*faults: Fault) -> Schedule:
 def test_half_empty_packs_are_merged_and_the_free_place_is_used(own: Simulator) -> None:
     world = own.run(schedule())
     assert oracle.violations(world) == []
-    long, other = world.sweep_ids
+    long, other = world.user.sweep_ids
     with world.database.read() as session:
         outcomes = [*session.scalars(select(Attempt.outcome).where(Attempt.outcome == "moved"))]
         packs = list(session.scalars(select(Pack).where(Pack.sweep_id == long)))
