@@ -15,7 +15,7 @@ from service.client import ApiError, RestClient
 from service.store import tokens
 from service.store.database import Database
 from tests.service.access.conftest import NewToken
-from tests.service.cli.test_cli import Done, spectral
+from tests.service.cli.command_line import Done, spectral
 
 
 @pytest.fixture(autouse=True)

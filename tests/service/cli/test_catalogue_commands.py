@@ -10,12 +10,10 @@ import pytest
 
 from service.cli.catalogue_commands import EXAMPLE_OF
 from service.store.tables import Sweep, Trial
-from tests.service.cli.test_cli import plain, spectral
+from tests.service.cli.command_line import spectral
 from workers.spec.parse import parse_sweep
 from workers.spec.samplers import SAMPLERS
 from workers.tasks import TASKS
-
-__all__ = ["plain"]
 
 
 def test_every_task_is_listed_with_its_fields() -> None:

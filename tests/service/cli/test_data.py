@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from service.cli.data_text import text_of
-from tests.service.cli.test_cli import Done, spectral
-from tests.workers.tasks.test_images import NAMES, put
+from tests.service.cli.command_line import Done, spectral
+from tests.workers.tasks.image_files import NAMES, put
 from workers.tasks.data_advice import RULES
 
 ROOT = Path(__file__).parents[3]

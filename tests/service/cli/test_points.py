@@ -11,9 +11,9 @@ from rich.console import Console
 
 from service.cli import point_commands
 from tests.service.api.test_points import repeated
-from tests.service.cli.test_cli import plain, spectral
+from tests.service.cli.command_line import spectral
 
-__all__ = ["plain", "repeated"]
+__all__ = ["repeated"]
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from service.store import checkpoints, reports, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Sweep, Trial, TrialCheckpoint
 from tests.service.api.test_after_end import expand
-from tests.service.cli.test_cli import spectral
+from tests.service.cli.command_line import spectral
 
 LOSSES = {20: 0.5, 40: 0.25}
 

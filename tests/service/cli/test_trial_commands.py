@@ -14,10 +14,9 @@ from service.client import RestClient
 from service.store import attempts, pack_lines, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Attempt, Pack, Sweep, Trial, TrialReport
-from tests.service.cli.test_cli import plain, spectral
+from tests.service.cli.command_line import spectral
 from workers.protocol import OutputLine
 
-__all__ = ["plain"]
 Running = tuple[Sweep, list[Trial]]
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.controller import backoff, checkpoint_store, scheduling, sweep_lifecycle
+from service.controller import backoff, checkpoint_store, demand, launching, retry_pauses, scheduling, sweep_lifecycle
 from service.store import leases
 from service.store.database import Database
 from service.store.tables import Pack, Sweep, Trial
+from tests.service.controller import launches
 from workers.spec.sweep import SweepSpec
 
 Expanded = Callable[..., tuple[Sweep, SweepSpec]]
@@ -78,3 +79,27 @@ def trials_of(database: Database) -> Callable[[Sweep], list[Trial]]:
             return list(session.scalars(select(Trial).where(Trial.sweep_id == sweep.id).order_by(Trial.number)))
 
     return read
+
+
+@pytest.fixture
+def launch(database: Database, url: str, term: int, monkeypatch: pytest.MonkeyPatch) -> launches.Launches:
+    """Rounds of launching, on a clock of their own."""
+    asked: list[str] = []
+    clock = launches.Clock()
+    asking = scheduling.trials_to_run
+
+    def note(session: Any, sweep_id: str) -> Any:
+        asked.append(sweep_id)
+        return asking(session, sweep_id)
+
+    monkeypatch.setattr(scheduling, "trials_to_run", note)
+    monkeypatch.setattr(launching, "time", clock)
+    monkeypatch.setattr(demand, "time", clock)
+    monkeypatch.setattr(retry_pauses, "time", clock)
+    return launches.Launches(database, url, term, clock, asked)
+
+
+@pytest.fixture
+def cpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A function that gives the node another number of CPUs."""
+    return lambda number: monkeypatch.setattr(launches.ObedientCluster, "cpus", number)

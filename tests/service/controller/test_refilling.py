@@ -17,7 +17,7 @@ from service.settings import ControllerSettings
 from service.store import attempts, owners, packs, sweeps, trials
 from service.store.database import Database
 from service.store.tables import Pack, Sweep
-from tests.service.controller.test_launching import Clock, ObedientCluster
+from tests.service.controller.launches import Clock, ObedientCluster
 from workers.protocol import Command, Ended, Poll
 from workers.spec.expand import objective
 from workers.spec.sweep import RetriesSpec, SweepSpec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import subprocess
@@ -11,51 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from workers.errors import FieldError, SpecError
-from workers.spec.expand import plan_trial, plan_trials, points_of, trial_count
-from workers.spec.model import FEED_FORWARD, KINDS, ModelSpec
+from tests.workers.spec.good_sweep import GOOD, changed, wrong
+from workers.errors import SpecError
+from workers.spec.expand import plan_trial, points_of, trial_count
 from workers.spec.parse import parse_sweep
 from workers.spec.sweep import SweepSpec
-
-GOOD: dict[str, Any] = {
-    "name": "digits-margin",
-    "task": {"name": "digits"},
-    "model": {"kind": "spectral_rnn", "hidden_size": 64, "activation": "relu"},
-    "training": {"steps": 600, "batch_size": 64, "optimizer": "adam", "lr": 0.001},
-    "space": {
-        "model.reflectors": {"values": [4, 8, 16]},
-        "model.margin": {"low": 0.001, "high": 0.3, "log": True, "grid": 3},
-    },
-    "search": {"sampler": "grid", "seed": 0},
-    "early_stopping": {"kind": "asha", "reduction": 3},
-    "objective": {"metric": "val/accuracy", "direction": "maximize"},
-    "resources": {"gpus": 0, "cpus": 1, "pack_size": "auto"},
-}
-
-
-def wrong(document: Any) -> list[FieldError]:
-    with pytest.raises(SpecError) as caught:
-        parse_sweep(document)
-    assert caught.value.errors
-    for error in caught.value.errors:
-        assert all([error.problem, error.allowed])
-        assert error.allowed != error.problem
-        json.dumps(error.as_dict(), allow_nan=False)
-    return caught.value.errors
-
-
-def changed(path: str, value: Any) -> dict[str, Any]:
-    """GOOD with the field at ``path`` (parts divided by '/') set."""
-    document = copy.deepcopy(GOOD)
-    *parents, last = path.split("/")
-    part = document
-    for name in parents:
-        part = part.setdefault(name, {})
-    part[last] = value
-    return document
 
 
 def test_a_good_sweep_gives_its_trials() -> None:
@@ -170,84 +130,6 @@ def test_fields_of_another_kind_are_refused() -> None:
     assert "spectral_rnn" in error.allowed
 
 
-@pytest.mark.parametrize(
-    ("model", "field", "allowed"),
-    [
-        ({"kind": "rnn", "activation": "modrelu"}, "activation", "relu, tanh"),
-        ({"kind": "mlp", "activation": "identity"}, "activation", "leaky_relu, relu, tanh"),
-        ({"kind": "irnn", "activation": "relu"}, "activation", "leave it out"),
-        ({"kind": "ornn", "margin": 0.1}, "margin", "leave it out"),
-        ({"kind": "lstm", "layers": 17}, "layers", "1 to 16"),
-        ({"kind": "mlp", "layers": 1001}, "layers", "at most 1,000"),
-        ({"kind": "spectral_resnet", "layers": 3}, "layers", "an even number"),
-        ({"kind": "exprnn", "start": "gaussian"}, "start", "henaff"),
-        ({"kind": "exprnn", "reflectors": 4}, "reflectors", "leave it out"),
-        ({"kind": "spectral_mlp", "start": "cayley"}, "start", "at least 32"),
-        ({"kind": "spectral_lstm", "reflectors": 65}, "reflectors", "1 to 64"),
-        ({"embedding_size": 4}, "embedding_size", "leave it out"),
-    ],
-)
-def test_what_a_kind_of_model_cannot_have_is_refused(model: dict[str, Any], field: str, allowed: str) -> None:
-    (error,) = wrong({"task": {"name": "adding"}, "model": model, "space": {"training.seed": [0, 1]}})
-    assert error.field == f"model.{field}"
-    assert error.given == model[field]
-    assert allowed in error.allowed
-
-
-def test_a_net_that_reads_a_sequence_at_once_is_refused_where_every_step_is_read() -> None:
-    document = {"task": {"name": "copy"}, "model": {"kind": "mlp"}, "space": {"training.seed": [0, 1]}}
-    (error,) = wrong(document)
-    assert (error.field, error.given) == ("model.kind", "mlp")
-    assert "spectral_rnn" in error.allowed
-    assert "resnet" not in error.allowed
-    (error,) = wrong(document | {"model": {}, "space": {"model.kind": ["spectral_rnn", "spectral_mlp"]}})
-    assert (error.field, error.given) == ("space.model.kind", "spectral_mlp")
-    assert "a sweep of its own" not in error.allowed
-
-
-def test_defaults_of_a_model_are_those_of_its_kind() -> None:
-    models = {kind: ModelSpec.model_validate({"kind": kind, "layers": 8}) for kind in sorted(KINDS)}
-    assert {kind for kind, model in models.items() if model.start_name == "identity"} == {"spectral_mlp"}
-    assert (models["exprnn"].nonlinearity, models["exprnn"].start_name) == ("modrelu", "henaff")
-    assert {models[kind].nonlinearity for kind in FEED_FORWARD} == {"leaky_relu"}
-    assert {models[kind].nonlinearity for kind in ("spectral_rnn", "ornn", "rnn", "irnn")} == {"relu"}
-    assert (models["spectral_resnet"].band_centre, models["spectral_resnet"].band_margin) == (0.0, 0.5)
-    assert ModelSpec(kind="spectral_mlp", reflectors_u=3, reflectors_v=2).start_name == "gaussian"
-
-
-def test_memory_of_a_step_counts_layers_or_steps_and_outputs() -> None:
-    def step_bytes(task: dict[str, Any], **model: Any) -> int:
-        parts = {"model": {"hidden_size": 32} | model, "training": {"batch_size": 10}}
-        sweep = parse_sweep({"task": task, **parts, "space": {"training.seed": [0]}})
-        return plan_trial(sweep, 0, {"training.seed": 0}).require_spec().step_bytes
-
-    adding = {"name": "adding", "length": 50}
-    assert step_bytes(adding, layers=3) == 4 * 10 * (50 * 3 * 32 + 1)
-    assert step_bytes(adding, kind="mlp", layers=3) == 4 * 10 * (3 * 32 + 1)
-    assert step_bytes({"name": "copy", "length": 50}) == 4 * 10 * (70 * 32 + 70 * 9)
-
-
-def test_a_swept_kind_drops_what_it_has_not() -> None:
-    sweep = parse_sweep(changed("space", {"model.kind": {"values": ["spectral_rnn", "rnn", "lstm"]}}))
-    kinds = [plan.require_spec().model for plan in plan_trials(sweep)]
-    assert [model.activation for model in kinds] == ["relu", "relu", None]
-
-
-def test_a_swept_kind_that_cannot_recompute_keeps_all() -> None:
-    document = {"task": {"name": "adding"}, "training": {"recompute_every": 9}}
-    sweep = parse_sweep(document | {"space": {"model.kind": ["spectral_rnn", "lstm", "ornn", "mlp"]}})
-    trials = [plan.require_spec().training for plan in plan_trials(sweep)]
-    assert [training.recompute_every for training in trials] == [9, None, 9, None]
-
-
-@pytest.mark.parametrize("kind", ["spectral_lstm", "rnn", "exprnn", "spectral_mlp"])
-def test_recomputing_is_refused_where_it_would_do_nothing(kind: str) -> None:
-    document = {"task": {"name": "adding"}, "model": {"kind": kind}, "training": {"recompute_every": 9}}
-    (error,) = wrong(document | {"space": {"training.seed": [0]}})
-    assert (error.field, error.given) == ("training.recompute_every", 9)
-    assert error.allowed == "leave it out; it is for kind ornn or spectral_rnn"
-
-
 def test_epochs_are_refused_where_every_step_draws_fresh_data() -> None:
     training = {"schedule": "step", "schedule_unit": "epochs"}
     (error,) = wrong({"task": {"name": "copy"}, "training": training, "space": {"training.seed": [0]}})
@@ -257,27 +139,6 @@ def test_epochs_are_refused_where_every_step_draws_fresh_data() -> None:
     (error,) = wrong({"task": {"name": "adding"}, "training": {"schedule": "step"}, "space": space})
     assert (error.field, error.given) == ("space.training.schedule_unit", "epochs")
     assert parse_sweep({"task": {"name": "digits"}, "training": training, "space": {"training.seed": [0]}})
-
-
-@pytest.mark.parametrize(
-    ("model", "space", "field", "allowed"),
-    [
-        ({"activation": "modrelu"}, {"model.kind": ["spectral_rnn", "lstm", "rnn"]}, "model.activation",
-         "relu, tanh; or a sweep of its own for kind rnn"),
-        ({}, {"model.kind": ["rnn", "exprnn"], "model.activation": ["tanh", "identity"]}, "space.model.activation",
-         "relu, tanh; or a sweep of its own for kind rnn"),
-        ({"layers": 3}, {"model.kind": ["mlp", "resnet"]}, "model.layers",
-         "an even number; or a sweep of its own for kind resnet"),
-        ({"activation": "identity"}, {"model.kind": ["rnn", "mlp"]}, "model.activation", "relu, tanh"),
-        ({"reflectors": 99}, {"model.kind": ["spectral_rnn", "spectral_gru"]}, "model.reflectors",
-         "1 to 64, the hidden_size"),
-    ],
-)  # fmt: skip
-def test_a_value_that_one_of_the_swept_kinds_lacks_is_refused_with_the_way_out(
-    model: dict[str, Any], space: dict[str, Any], field: str, allowed: str
-) -> None:
-    (error,) = wrong({"task": {"name": "adding"}, "model": model, "space": space})
-    assert (error.field, error.allowed) == (field, allowed)
 
 
 def test_a_huge_grid_is_refused_without_being_listed() -> None:
@@ -306,81 +167,6 @@ def test_ten_thousand_points_are_checked_one_by_one_and_found_good() -> None:
         "training.lr": {"low": 0.1, "high": 0.9, "grid": 100},
     }
     assert trial_count(parse_sweep(changed("space", space))) == 10_000
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
-)
-
-
-def _paths(part: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    found = [here] if here else []
-    items = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
-    for key, value in items:
-        found += _paths(value, (*here, key))
-    return found
-
-
-@st.composite
-def mutated(draw_from: st.DrawFn) -> Any:
-    """GOOD with one to three places replaced, removed or given an unknown neighbour."""
-    document = copy.deepcopy(GOOD)
-    for _ in range(draw_from(st.integers(1, 3))):
-        *parents, last = draw_from(st.sampled_from(_paths(document)))
-        part: Any = document
-        for key in parents:
-            part = part[key]
-        kind = draw_from(st.sampled_from(["replace", "remove", "add"]))
-        if kind == "remove":
-            del part[last]
-        elif kind == "add" and isinstance(part, dict):
-            part[draw_from(st.text(max_size=5))] = draw_from(JSON)
-        else:
-            part[last] = draw_from(JSON)
-        if not document:
-            return document
-    return document
-
-
-def _parses_or_says_why(document: Any) -> None:
-    errors: list[FieldError] = []
-    try:
-        sweep = parse_sweep(document)
-        plan_trial(sweep, 0, next(points_of(sweep))).require_spec()
-    except SpecError as caught:
-        errors = caught.errors
-        assert errors
-    json.dumps([error.as_dict() for error in errors], allow_nan=False)
-    assert all(error.problem and error.allowed for error in errors)
-
-
-@given(document=JSON)
-@settings(deadline=None)
-def test_any_json_parses_or_says_why(document: Any) -> None:
-    _parses_or_says_why(document)
-
-
-@given(document=mutated())
-@settings(deadline=None, max_examples=300)
-def test_any_mutation_of_a_good_sweep_parses_or_says_why(document: Any) -> None:
-    _parses_or_says_why(document)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [10**400, -(10**400), 1e308, 5e-324, "x" * 100_000, "\ud800", "\x00", [[]] * 50, {"low": {}}, "model.margin"],
-    ids=["huge", "-huge", "1e308", "tiny", "long", "surrogate", "nul", "lists", "object", "name"],
-)
-def test_extreme_values_anywhere_parse_or_say_why(value: Any) -> None:
-    for path in _paths(GOOD):
-        document = copy.deepcopy(GOOD)
-        part: Any = document
-        for key in path[:-1]:
-            part = part[key]
-        part[path[-1]] = value
-        _parses_or_says_why(document)
 
 
 def test_describing_sweeps_loads_neither_torch_nor_ray() -> None:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 from pydantic_core.core_schema import ErrorType
 
-from tests.workers.spec.test_parse import GOOD
+from tests.workers.spec.good_sweep import GOOD
 from workers.errors import FieldError, SpecError
 from workers.spec import field_errors
 from workers.spec.parse import parse_sweep

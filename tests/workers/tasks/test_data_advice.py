@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from tests.workers.tasks.test_images import put
+from tests.workers.tasks.image_files import put
 from workers.errors import DataMissing
 from workers.tasks.data_advice import RULES, DataFinding, findings, half_width, interval
 from workers.tasks.data_statistics import DataStatistics

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.workers.tasks.test_images import put
+from tests.workers.tasks.image_files import put
 from workers.tasks.images import Images
 from workers.tasks.own_data import OwnData
 from workers.tasks.summarise import summarise
