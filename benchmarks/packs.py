@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -103,8 +102,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--trust", action="store_true", help="do not run the law suite first")
     parser.add_argument("--profile", action="store_true", help="also show where the time of a step goes")
     parser.add_argument("--rounds", type=int, default=7, help="samples of each contender")
-    parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results")
-    parser.add_argument("--write", type=Path, help="put the results into this document")
+    results.add_options(parser)
     return parser.parse_args()
 
 

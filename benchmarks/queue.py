@@ -9,7 +9,6 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 
 from benchmarks import machine, results
@@ -45,19 +44,14 @@ def main() -> None:
     options = _options()
     rows = measure(10 if options.quick else 125, 50 if options.quick else 1_000, options.times)
     header = machine.describe()
-    path = options.out / ("bench-queue-quick.json" if options.quick else "bench-queue.json")
-    results.save(rows, header, path, keep_others=False)
-    results.show(rows, header)
-    if options.write and not options.quick:
-        results.write_section(options.write, "bench-queue", path)
+    results.publish(rows, header, options, "bench-queue")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.queue", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small cluster, to show that everything runs")
     parser.add_argument("--times", type=int, default=15, help="decisions of each kind, of which the median counts")
-    parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results")
-    parser.add_argument("--write", type=Path, help="put the results into this document")
+    results.add_options(parser)
     return parser.parse_args()
 
 

@@ -84,11 +84,7 @@ def main() -> None:
             found = {refill: _run(Path(folder) / f"{number}-{refill}", cluster, options, refill) for refill in order}
             pairs.append((found[True], found[False]))
     rows = [_row(pairs, options)]
-    path = options.out / ("bench-refill-quick.json" if options.quick else "bench-refill.json")
-    results.save(rows, header, path, keep_others=False)
-    results.show(rows, header)
-    if options.write and not options.quick:
-        results.write_section(options.write, "bench-refill", path)
+    results.publish(rows, header, options, "bench-refill")
 
 
 def _options() -> argparse.Namespace:
@@ -97,8 +93,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, help="trials of the sweep (default: 64; 16 with --quick)")
     parser.add_argument("--steps", type=int, help="steps of a trial (default: 900; 90 with --quick)")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each kind, whose median counts")
-    parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results")
-    parser.add_argument("--write", type=Path, help="put the results into this document")
+    results.add_options(parser)
     options = parser.parse_args()
     for name, full, quick in (("trials", 64, 16), ("steps", 900, 90)):
         if getattr(options, name) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -106,6 +107,28 @@ def save(rows: Iterable[Row], header: Mapping[str, str], path: Path, *, keep_oth
     path.write_text(json.dumps([asdict(line) for line in together], indent=1) + "\n")
     _header(path).write_text(json.dumps(dict(header), indent=1) + "\n")
     return together
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that ``publish`` reads, beside ``--quick``."""
+    parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results")
+    parser.add_argument("--write", type=Path, help="put the results into this document")
+
+
+def publish(rows: Sequence[Row], header: Mapping[str, str], options: argparse.Namespace, name: str) -> None:
+    """Save the only rows of a benchmark, show them, and put those of a full run into the document that was named.
+
+    Args:
+        rows: The rows.
+        header: Description of the machine.
+        options: ``out``, ``quick`` and ``write``, as the command line gives them.
+        name: The name of the file, without its ending, and of the section of the document.
+    """
+    path = options.out / f"{name}{'-quick' if options.quick else ''}.json"
+    save(rows, header, path, keep_others=False)
+    show(rows, header)
+    if options.write and not options.quick:
+        write_section(options.write, name, path)
 
 
 def load(path: Path) -> list[Row]:

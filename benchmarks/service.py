@@ -39,11 +39,7 @@ def main() -> None:
     if "dense" in runs:
         header["losses"] = _compared(runs["ours"], runs["dense"])
     rows = figures(runs, size)
-    path = options.out / ("bench-service-quick.json" if options.quick else "bench-service.json")
-    results.save(rows, header, path, keep_others=False)
-    results.show(rows, header)
-    if options.write and not options.quick:
-        results.write_section(options.write, "bench-service", path)
+    results.publish(rows, header, options, "bench-service")
 
 
 def _options() -> argparse.Namespace:

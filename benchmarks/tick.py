@@ -48,11 +48,7 @@ def main() -> None:
             _memory(Path(folder), options.trials),
         ]
     header = machine.describe("sqlalchemy", "pydantic")
-    path = options.out / ("bench-tick-quick.json" if options.quick else "bench-tick.json")
-    results.save(rows, header, path, keep_others=False)
-    results.show(rows, header)
-    if options.write and not options.quick:
-        results.write_section(options.write, "bench-tick", path)
+    results.publish(rows, header, options, "bench-tick")
 
 
 def _options() -> argparse.Namespace:
@@ -62,8 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ended", type=int, help="sweeps that have ended (default: 5000; 100 with --quick)")
     parser.add_argument("--trials", type=int, help="trials of the memory row (default: 20000; 640 with --quick)")
     parser.add_argument("--ticks", type=int, default=20, help="ticks of each kind, of which the median counts")
-    parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results")
-    parser.add_argument("--write", type=Path, help="put the results into this document")
+    results.add_options(parser)
     options = parser.parse_args()
     for name, full, quick in (("sweeps", 400, 40), ("ended", 5_000, 100), ("trials", 20_000, 640)):
         if getattr(options, name) is None:

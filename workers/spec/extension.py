@@ -15,7 +15,7 @@ from typing import Any
 from workers.errors import FieldError, SpecError
 from workers.spec import expand
 from workers.spec.expand import points_of
-from workers.spec.field_errors import MAX_LETTERS, MAX_SHOWN, shorten
+from workers.spec.field_errors import MAX_LETTERS, MAX_SHOWN, refuse_unknown, shorten
 from workers.spec.samplers import SAMPLERS, Observation
 from workers.spec.samplers.grid import grid_values
 from workers.spec.search_space import MAX_TRIALS, Params
@@ -44,13 +44,7 @@ def parse_extension(document: Any) -> Extension:
     if not isinstance(document, dict) or not document:
         problem = "is not what a sweep is extended by"
         raise SpecError([FieldError("(document)", shorten(document), problem, 'an object with "trials" or "space"')])
-    unknown = [name for name in document if name not in ("trials", "space")]
-    if unknown:
-        errors = [
-            FieldError(n[:MAX_LETTERS], shorten(document[n]), "is not a known field", "trials or space")
-            for n in unknown[:MAX_SHOWN]
-        ]
-        raise SpecError(errors)
+    refuse_unknown(document, ("trials", "space"))
     if len(document) == 2:
         problem = "and space cannot be given together: the sampler takes one of them"
         raise SpecError([FieldError("trials", shorten(document["trials"]), problem, "trials or space")])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from workers.errors import FieldError
+from workers.errors import FieldError, SpecError
 from workers.spec.sweep import SweepSpec
 from workers.tasks import TASKS
 from workers.wording import describe, one_of
@@ -24,6 +25,15 @@ def field_errors(error: ValidationError) -> list[FieldError]:
     """Return the errors that pydantic found in a sweep or a trial, without repetitions and at most ``MAX_SHOWN``."""
     found = [_field_error(item) for item in error.errors(include_url=False)[: 5 * MAX_SHOWN]]
     return list({str(one): one for one in found}.values())[:MAX_SHOWN]
+
+
+def refuse_unknown(document: Mapping[str, Any], known: Sequence[str], problem: str = "is not a known field") -> None:
+    """Raise SpecError if a document has other fields than those that are ``known``; it shows at most ``MAX_SHOWN``."""
+    unknown = [name for name in document if name not in known]
+    if unknown:
+        allowed = " or ".join(known)
+        shown = [(name[:MAX_LETTERS], shorten(document[name])) for name in unknown[:MAX_SHOWN]]
+        raise SpecError([FieldError(name, given, problem, allowed) for name, given in shown])
 
 
 def _field_error(item: Any) -> FieldError:

@@ -13,7 +13,7 @@ from typing import Any
 
 from workers.errors import FieldError, SpecError
 from workers.spec.expand import TrialPlan, plan_trial
-from workers.spec.field_errors import MAX_LETTERS, MAX_SHOWN, shorten
+from workers.spec.field_errors import refuse_unknown, shorten
 from workers.spec.search_space import Scalar
 from workers.spec.sweep import SweepSpec
 from workers.spec.training import MAX_STEPS, TrainingSpec
@@ -29,14 +29,7 @@ def parse_more_steps(document: Any) -> int:
     if not isinstance(document, dict) or not document:
         problem = "does not say how many steps the trial is to have"
         raise SpecError([FieldError("(document)", shorten(document), problem, 'an object such as {"steps": 1200}')])
-    unknown = [name for name in document if name != "steps"]
-    if unknown:
-        shown = unknown[:MAX_SHOWN]
-        errors = [
-            FieldError(n[:MAX_LETTERS], shorten(document[n]), "is not what a trial is extended by", "steps")
-            for n in shown
-        ]
-        raise SpecError(errors)
+    refuse_unknown(document, ("steps",), "is not what a trial is extended by")
     steps = document["steps"]
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
         allowed = f"a whole number from 1 to {MAX_STEPS:,}, with the steps that the trial has done"

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from workers.tasks.data_folder import file_in, inside, version_of
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
-from workers.tasks.readers.checks import REGRESSION, aligned, check_digest, checked
+from workers.tasks.readers.checks import REGRESSION, aligned, check_digest, check_extent, checked
 from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.npz import read_npz
 from workers.tasks.readers.series import Kind, Missing, Series, digest, padded, standardised
@@ -285,12 +285,7 @@ def _held(task: OwnData, sequences: Sequences, fraction: float) -> npt.NDArray[n
 
 def _sequences(task: OwnData, series: Series) -> Sequences:
     info = task.info
-    if series.features != info.features or series.length > info.length:
-        found = Phrase(f"series of up to {series.length} steps of {series.features} features")
-        expected = (
-            f"at most {info.length} steps of {info.features} features, as task.facts says; or correct its entry there"
-        )
-        raise DataWrong(series.file, "its series", found, expected)
+    check_extent(series, info.length, info.features, "features")
     values = [standardised(one) for one in series.values] if task.normalize else series.values
     inputs, lengths = padded(values, info.length)
     return Sequences(inputs, _targets(task, info, series), lengths)

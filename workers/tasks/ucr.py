@@ -15,7 +15,7 @@ from workers.errors import DataMissing
 from workers.tasks.data_folder import folder_of, version_of
 from workers.tasks.dataset_info import DatasetInfo, DatasetTask
 from workers.tasks.readers import ts, tsv
-from workers.tasks.readers.checks import aligned, check_digest, checked
+from workers.tasks.readers.checks import aligned, check_digest, check_extent, checked
 from workers.tasks.readers.errors import DataWrong, Phrase
 from workers.tasks.readers.series import Missing, Series, digest, padded, standardised
 from workers.tasks.readers.targets import class_numbers, classes_of
@@ -151,12 +151,7 @@ class Ucr(DatasetTask):
         files = {one: self._series(one, data_dir) for one in UCR_FILES}
         check_digest(files.values(), info.digest)
         series = files[part]
-        if series.features != info.features or series.length > info.length:
-            found = Phrase(f"series of up to {series.length} steps of {series.features} values")
-            expected = (
-                f"at most {info.length} steps of {info.features} values, as task.facts says; or correct its entry there"
-            )
-            raise DataWrong(series.file, "its series", found, expected)
+        check_extent(series, info.length, info.features, "values")
         values = [standardised(one) for one in series.values] if self.normalize else series.values
         inputs, lengths = padded([_steps(one, width) for one in values], task.sequence_length)
         targets = np.concatenate(class_numbers(series, info.classes or [], masked=False))

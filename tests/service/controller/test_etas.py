@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -198,7 +199,10 @@ def test_an_estimate_that_fails_harms_no_sweep(
 
 
 def test_a_pack_that_ends_leaves_what_it_cost(
-    database: Database, context: ReconcileContext, two_of_four: tuple[Sweep, Pack]
+    database: Database,
+    context: ReconcileContext,
+    two_of_four: tuple[Sweep, Pack],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, pack = two_of_four
     poller = RunnerPoller(
@@ -206,7 +210,9 @@ def test_a_pack_that_ends_leaves_what_it_cost(
     )
     with database.write() as session:
         row = packs.get(session, pack.id)
+        now = row.created_at
         row.created_at -= 14.0
+    monkeypatch.setattr(packs, "time", SimpleNamespace(time=lambda: now))
     ends = [
         Ended(seq=number, trial_id=trial_id, step=100, outcome="succeeded")
         for number, trial_id in enumerate(pack.trial_ids, 1)
@@ -229,5 +235,5 @@ def test_a_pack_that_ends_leaves_what_it_cost(
     assert (alone.evaluation_seconds, alone.start_seconds, alone.peak_bytes) == (None, None, None)
     assert (both.evaluation_seconds, both.checkpoint_seconds, both.peak_bytes) == (0.5, 0.05, 300_000_000)
     # 14 s from the plan to the end, of which the runner lived 10; it was ready after 2, and warm half a second later
-    assert both.start_seconds == pytest.approx(4.0 + 2.0 + 0.5, abs=0.5)
+    assert both.start_seconds == pytest.approx(4.0 + 2.0 + 0.5, abs=1e-3)
     assert measured_costs(row, times([few]), specs) == []

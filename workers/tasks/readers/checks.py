@@ -108,6 +108,14 @@ def check_digest(files: Iterable[Series], expected: str | None) -> None:
         raise DataWrong(names, "the data", found, "the same; put the old files back, or submit the sweep again")
 
 
+def check_extent(series: Series, length: int, features: int, unit: str) -> None:
+    """Raise DataWrong if series are longer than ``length`` or have another number of ``features``, called ``unit``."""
+    if series.features != features or series.length > length:
+        found = Phrase(f"series of up to {series.length} steps of {series.features} {unit}")
+        expected = f"at most {length} steps of {features} {unit}, as task.facts says; or correct its entry there"
+        raise DataWrong(series.file, "its series", found, expected)
+
+
 def _check_names(first: Series, other: Series, are_alike: bool) -> None:
     if not are_alike:
         found, names = (", ".join(series.names or ()) for series in (other, first))
