@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from service.client import RestClient
 from service.stack import Stack
 from service.tracking.trial_metrics import BEST, scalars
-from tests.end_to_end.small_sweep import until
+from tests.waiting import until
 
 
 class MlflowSide:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 
 from service.client import RestClient
 from service.stack import Stack
 
-T = TypeVar("T")
 Json = dict[str, Any]
 Told = dict[int, dict[int, dict[str, float]]]  # trial number -> step -> values
 
@@ -28,17 +25,6 @@ CLOCK = ("time/", "throughput/", "system/")
 STEPS = list(range(20, 401, 20))
 FIGURES = ("results", "learning_curves", "best_so_far", "parallel_coordinates", "gradients", "spectrum")
 PLOTS = {f"plots/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
-
-
-def until(what: Callable[[], T | None], seconds: float = 60.0) -> T:
-    """What the condition gives, once it gives something."""
-    end = time.monotonic() + seconds
-    while True:
-        found = what()
-        if found:
-            return found
-        assert time.monotonic() < end, f"not within {seconds:.0f} s"
-        time.sleep(0.05)
 
 
 def runners(stack: Stack) -> list[psutil.Process]:

@@ -7,7 +7,8 @@ import pytest
 from service.client import ApiError, RestClient
 from service.stack import Stack
 from tests.end_to_end.mlflow_side import MlflowSide
-from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, told, until
+from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, told
+from tests.waiting import until
 
 
 def test_an_extended_grid_has_the_values_of_the_larger_grid_and_can_be_deleted(

@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 
 from service.stack import guard, ports
-from tests.end_to_end.small_sweep import SWEEP, until
+from tests.end_to_end.small_sweep import SWEEP
 from tests.hostile_environment import hostile_to_stacks
+from tests.waiting import until
 
 COMMAND = (sys.executable, "-c", "from spectral_rnn_service import main; main()")
 CLIENT = """

@@ -9,7 +9,8 @@ import signal
 from service.client import RestClient
 from service.stack import Stack
 from tests.end_to_end.mlflow_side import MlflowSide
-from tests.end_to_end.small_sweep import PLOTS, SWEEP, Json, first_report, runners, told, until
+from tests.end_to_end.small_sweep import PLOTS, SWEEP, Json, first_report, runners, told
+from tests.waiting import until
 
 
 def attempts(client: RestClient, sweep_id: str) -> list[list[str | None]]:

@@ -13,8 +13,9 @@ from sqlalchemy.exc import OperationalError
 from service.client import RestClient
 from service.stack import Stack
 from service.states import SWEEP_ENDED
-from tests.end_to_end.small_sweep import SWEEP, Json, first_report, runners, told, until
+from tests.end_to_end.small_sweep import SWEEP, Json, first_report, runners, told
 from tests.end_to_end.test_failures import attempts
+from tests.waiting import until
 
 
 def execute(stack: Stack, statement: str) -> int:

@@ -9,7 +9,8 @@ import pytest
 
 from service.client import RestClient, timestamp
 from service.stack import Stack
-from tests.end_to_end.small_sweep import SWEEP, Json, first_report, told, until
+from tests.end_to_end.small_sweep import SWEEP, Json, first_report, told
+from tests.waiting import until
 
 LOW: Json = SWEEP | {
     "name": "low",

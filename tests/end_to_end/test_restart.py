@@ -12,7 +12,8 @@ import pytest
 from service.client import RestClient
 from service.stack import HomeBusy, Stack, guard, ports
 from service.store import migrations
-from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, first_report, told, until
+from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, first_report, told
+from tests.waiting import until
 
 UP = """
 import sys

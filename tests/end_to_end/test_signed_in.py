@@ -12,7 +12,8 @@ import pytest
 from service.client import RestClient
 from service.mlflow_server import SECRET
 from service.stack import Stack
-from tests.end_to_end.small_sweep import SWEEP, until
+from tests.end_to_end.small_sweep import SWEEP
+from tests.waiting import until
 
 pytest.importorskip("service.access.principal")
 

@@ -13,7 +13,8 @@ import torch
 from service.client import RestClient
 from service.stack import Stack
 from tests.end_to_end.mlflow_side import MlflowSide
-from tests.end_to_end.small_sweep import PLOTS, STEPS, SWEEP, Json, until
+from tests.end_to_end.small_sweep import PLOTS, STEPS, SWEEP, Json
+from tests.waiting import until
 from workers.models import load
 from workers.tasks import Adding
 

@@ -8,7 +8,8 @@ import pytest
 
 from service.client import RestClient
 from service.stack import Stack
-from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, first_report, runners, told, until
+from tests.end_to_end.small_sweep import STEPS, SWEEP, Json, first_report, runners, told
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from dataclasses import replace
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.client import ApiError
-from tests.end_to_end.small_sweep import until
 from tests.faults import moments, outcome, processes, sweep_state
 from tests.faults.documents import DOCUMENTS
 from tests.faults.faults import FAULTS, NothingToHit, Undo
@@ -24,6 +23,7 @@ from tests.faults.oracle import Violation, judge
 from tests.faults.outcome import SweepOutcome
 from tests.faults.schedule import Schedule
 from tests.faults.watchers import CheckpointWatch, EventReader
+from tests.waiting import until
 
 END_SECONDS = 300.0
 """A sweep that has not ended by then after its last fault is stuck; undisturbed it takes some 20 s."""

@@ -14,12 +14,12 @@ import psutil
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
-from tests.end_to_end.small_sweep import until
 from tests.faults import processes
 from tests.faults.living_stack import LivingStack
 from tests.faults.moments import BEFORE, UNANSWERED
 from tests.faults.processes import Part
 from tests.faults.reply_proxy import Act, Rule
+from tests.waiting import until
 
 CLOCK_SECONDS = 3_600.0
 """How far the clock is set back."""

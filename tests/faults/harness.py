@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from tests.end_to_end.small_sweep import until
 from tests.faults import outcome, sweep_state
 from tests.faults.disturbance import END_SECONDS, Disturbance, slack
 from tests.faults.documents import DOCUMENTS
@@ -20,6 +19,7 @@ from tests.faults.living_stack import DatabaseKind, LivingStack
 from tests.faults.oracle import Violation
 from tests.faults.outcome import SweepOutcome
 from tests.faults.schedule import Schedule
+from tests.waiting import until
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from service.stack import guard, ports
 from service.stack.home import Home
 from service.store import migrations
 from service.store.database import Database
-from tests.end_to_end.small_sweep import until
 from tests.faults import processes
 from tests.faults.postgres_server import PostgresServer
 from tests.faults.relay import Relay
 from tests.faults.reply_proxy import ReplyProxy
 from tests.faults.small_disk import SmallDisk
+from tests.waiting import until
 
 DatabaseKind = Literal["sqlite", "postgresql"]
 ROOT = Path(__file__).parent.parent.parent

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 from sqlalchemy import make_url
 
-from tests.end_to_end.small_sweep import until
+from tests.waiting import until
 
 REVIVE_SECONDS = 60.0
 """How long killed processes may take to go."""

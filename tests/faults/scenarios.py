@@ -17,12 +17,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.store.tables import Pack, Trial
-from tests.end_to_end.small_sweep import until
 from tests.faults import outcome, processes, sweep_state
 from tests.faults.documents import Json
 from tests.faults.living_stack import CPUS, LivingStack
 from tests.faults.outcome import SweepOutcome
 from tests.faults.schedule import Schedule
+from tests.waiting import until
 
 SCENARIOS: dict[str, Schedule] = {
     "a healthy job whose controller was away for long goes on": Schedule(

@@ -15,20 +15,21 @@ from service.store import audit, tokens
 from service.store.database import Database
 from service.store.tables import AuditEntry
 from tests.service.access.conftest import NewToken
+from tests.waiting import until
 
 Call = Callable[..., httpx.Response]
 
 
 def entries(database: Database, count: int, seconds: float = 60.0) -> list[AuditEntry]:
     """Return the entries of requests, the oldest first, once there are as many as ``count``."""
-    until = time.monotonic() + seconds
-    while True:
+
+    def found() -> list[AuditEntry]:
         with database.read() as session:
-            found = [row for row in audit.page(session, 1000) if row.client != "command line"][::-1]
-        if len(found) >= count or time.monotonic() > until:
-            assert len(found) == count, [row.action for row in found]
-            return found
-        time.sleep(0.05)
+            return [row for row in audit.page(session, 1000) if row.client != "command line"][::-1]
+
+    until(lambda: len(found()) >= count, seconds)
+    assert len(found()) == count, [row.action for row in found()]
+    return found()
 
 
 def test_changes_and_refusals_are_written_and_reading_is_not(
@@ -95,9 +96,7 @@ def test_administrators_read_it_page_by_page(call: Call, database: Database, new
 def test_the_use_of_a_token_is_stored_sparingly(call: Call, database: Database, new_token: NewToken) -> None:
     token = new_token()
     call("GET", "/v1/sweeps", token)
-    until = time.monotonic() + 60
-    while (used := _used_at(database)) is None and time.monotonic() < until:
-        time.sleep(0.05)
+    used = until(lambda: _used_at(database))
     assert used is not None
     with database.write() as session:
         tokens.note_use(session, [token.split("_")[1]], used + 10, 300)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import httpx
@@ -17,6 +16,7 @@ from service.stack.ports import free
 from service.store import tokens
 from service.store.database import Database
 from tests.service.api.test_entry import start
+from tests.waiting import until
 
 
 def ended(process: subprocess.Popen[str]) -> str:
@@ -26,9 +26,7 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 def written(file: Path, seconds: float = 120.0) -> str:
     """Return the token in a file once it is there."""
-    until = time.monotonic() + seconds
-    while not (file.exists() and file.read_text().endswith("\n")) and time.monotonic() < until:
-        time.sleep(0.05)
+    until(lambda: file.exists() and file.read_text().endswith("\n"), seconds)
     return file.read_text().strip()
 
 

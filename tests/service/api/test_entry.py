@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.client import RestClient
 from service.stack.ports import free
 from tests.hostile_environment import hostile
+from tests.waiting import until
 
 
 def start(**settings: Any) -> subprocess.Popen[str]:
@@ -94,8 +94,7 @@ def test_several_processes_answer_count_together_and_end_with_the_first(tmp_path
         assert sum(counted) == 40
         assert [s.value for s in samples if s.name == "spectral_database_up"] == [1]
         process.kill()
-        while not all(ends(worker) for worker in workers):
-            time.sleep(0.1)
+        until(lambda: all(ends(worker) for worker in workers))
     finally:
         process.kill()
         for worker in workers:

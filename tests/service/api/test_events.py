@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -149,10 +148,12 @@ def test_listeners_share_one_look_at_the_database(
 ) -> None:
     asked: list[int] = []
     fetched: list[str] = []
-    heads, after = sweeps.heads, events.after
+    shared, heads, after = threading.Event(), sweeps.heads, events.after
 
     def noted_heads(session: Any, ids: Any) -> Any:
         asked.append(len(ids))
+        if len(asked) >= 5 and max(asked) >= 3:
+            shared.set()
         return heads(session, ids)
 
     def noted_after(session: Any, id: str, *rest: Any) -> Any:
@@ -166,8 +167,7 @@ def test_listeners_share_one_look_at_the_database(
         monkeypatch.setattr(sweeps, "heads", noted_heads)
         monkeypatch.setattr(events, "after", noted_after)
         waiting = [pool.submit(next, reader) for reader in readers]
-        while len(asked) < 5 or max(asked) < 3:
-            time.sleep(0.01)
+        assert shared.wait(60)
         assert max(asked) == 3, "one query asks for each sweep once, however many listen to it"
         assert fetched == [], "nobody reads events while there are none"
         for id in ids:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_server_that_is_closed_leaves_its_connections_open_and_the_next_ones_t
         assert served.shares()[0] == before
         served.made[0][1].write(b"still here")
         first.settimeout(20)
-        served.run(asyncio.sleep(0.01))
+        served.run(asyncio.sleep(0))  # the loop sends what was written
         assert first.recv(10) == b"still here"
 
 
@@ -130,6 +131,8 @@ def test_a_loop_that_was_kept_busy_then_accepts_all_that_have_waited(
     other.close()
     served.run(other.wait_closed())
     accept, rounds = SharingLoop.sock_accept, []
+    late = SimpleNamespace(monotonic=time.monotonic)
+    monkeypatch.setattr(shared_socket, "time", late)
 
     async def count(loop: SharingLoop, sock: socket.socket) -> Any:
         rounds.append(sock)
@@ -140,6 +143,6 @@ def test_a_loop_that_was_kept_busy_then_accepts_all_that_have_waited(
             clients.enter_context(socket.create_connection(listening.getsockname()))
         monkeypatch.setattr(SharingLoop, "sock_accept", count)
         served.until(lambda: len(served.made) >= 1)
-        time.sleep(0.1)  # the loop is busy
+        late.monotonic = lambda: time.monotonic() + 0.1  # the loop is busy
         served.until(lambda: len(served.made) == CLIENTS)
         assert len(rounds) < CLIENTS // 2

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
@@ -14,6 +11,7 @@ from sqlalchemy import text
 from service.store import write_probe
 from service.store.database import Database
 from service.store.write_probe import WriteProbe
+from tests.waiting import until
 
 BACKENDS = pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 
@@ -21,13 +19,6 @@ BACKENDS = pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_probe, "PROBE_SECONDS", 0.0)
-
-
-def until(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < end
-        threading.Event().wait(0.02)
 
 
 @BACKENDS

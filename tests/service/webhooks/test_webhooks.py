@@ -20,6 +20,7 @@ from service.webhooks import sending
 from service.webhooks.deliverer import Deliverer
 from service.webhooks.targets import WebhookTarget
 from tests.service.webhooks.receiver import SECRET, Receiver
+from tests.waiting import until
 
 Ended = tuple[Sweep, list[Trial]]
 
@@ -84,13 +85,6 @@ def end_all(database: Database, running: tuple[Sweep, list[Trial]]) -> list[str]
 
 def subjects(receiver: Receiver) -> list[str]:
     return [document["data"].get("trial", document["data"]["sweep"])["id"] for _, document in receiver.got]
-
-
-def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def left(database: Database) -> int:

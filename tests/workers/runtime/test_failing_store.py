@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from tests.workers.examples import make_assignment, make_trial
-from tests.workers.runtime.test_train_pack import Watched, ends, metrics, poll, start, to_end, until
+from tests.workers.runtime.test_train_pack import Watched, ends, metrics, poll, start, to_end
 from workers.checkpoints import CheckpointFolder, read
 from workers.files import write_whole
 from workers.protocol import Checkpointed, Report

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from tests.workers.examples import make_assignment, make_trial
-from tests.workers.runtime.test_train_pack import PATIENCE, Watched, ends, poll, until
+from tests.workers.runtime.test_train_pack import PATIENCE, Watched, ends, poll
 from workers.output_bounds import LINE_CHARACTERS, middle, size_of
 from workers.protocol import OutputLine
 from workers.runtime.output_capture import OutputCapture, plain

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import ray
 import torch
 from ray.exceptions import ActorDiedError, RayActorError
 
+from tests.waiting import until
 from tests.workers.examples import make_assignment, make_trial
 from workers.protocol import Ended, Measured, OutputLine, Poll, Report, StaleTerm
 from workers.runtime import ray_actor
@@ -48,13 +48,6 @@ def cluster() -> Iterator[str]:
 
 def poll(handle: Any, after: int, term: int = 1) -> Poll:
     return Poll.model_validate(ray.get(handle.poll.remote(after, term), timeout=PATIENCE))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
 
 
 def to_end(handle: Any, printed: list[OutputLine] | None = None) -> list[Report]:

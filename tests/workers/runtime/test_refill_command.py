@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import pytest
 
 import workers.training.pack_run
+from tests.waiting import until
 from tests.workers.examples import make_assignment, make_trial
-from tests.workers.runtime.test_train_pack import LONG, Watched, ends, metrics, poll, start, to_end, until
+from tests.workers.runtime.test_train_pack import LONG, PATIENCE, Watched, ends, metrics, poll, start, to_end
 from workers.protocol import AssignedTrial, Command, Measured
 from workers.training.pack_run import PackRun
 
@@ -102,10 +102,11 @@ def test_what_comes_after_it_has_waited_is_not_trained(start: Callable[..., Watc
     runner = start(make_trial(), idle_seconds=0.5)
     until(lambda: poll(runner, 0).state == "ended")
     assert runner.command(1, refill(tmp_path, 1, t1=make_trial(seed=1)))
-    time.sleep(0.5)
     found = poll(runner, 0)
     assert found.state == "ended"
     assert found.progress == {"t0": 12}, "so the controller sees that it has not taken t1"
+    poll(runner, found.reports[-1].seq)  # once all is acknowledged, it exits
+    assert runner.join(PATIENCE)
     assert not (tmp_path / "t1").exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 import workers.training.pack_run
+from tests.waiting import until
 from tests.workers.examples import make_assignment, make_trial
 from workers.checkpoints import CheckpointFolder
 from workers.protocol import Checkpointed, Command, Ended, Measured, Poll, Report, StaleTerm
@@ -47,13 +47,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
 
 def wait_for_end(runner: PackRunner) -> None:
     until(lambda: poll(runner, 0, term=99).state == "ended")
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 def poll(runner: PackRunner, after: int, term: int = 1) -> Poll:
