@@ -102,3 +102,9 @@ def inputs(lead: tuple[int, ...], steps: int, batch: int, n: int, seed: int = 0)
     """Draw z (..., T, B, n) and h0 (..., B, n), leaves that require their gradients."""
     z, h0 = draw(*lead, steps, batch, n, seed=seed + 5), draw(*lead, batch, n, seed=seed + 6)
     return z.requires_grad_(), h0.requires_grad_()
+
+
+def parts(result: tuple[Tensor, Any]) -> list[Tensor]:
+    """Return what a recurrent module returns in one list: the output, h_n, and c_n of an LSTM."""
+    output, last = result
+    return [output, *(last if isinstance(last, tuple) else (last,))]

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from spectral import SpectralGRU, SpectralLSTM
 from spectral.errors import PackError, RangeError, ReflectorCountError, ShapeError
-from tests.spectral.agreement import assert_near, draw, generator, gradients
+from tests.spectral.agreement import assert_near, draw, generator, gradients, parts
 
 F64 = torch.float64
 KINDS = {"lstm": SpectralLSTM, "gru": SpectralGRU}
@@ -31,12 +31,6 @@ def net(kind, *sizes, seed=0, **options):
 
 def plain(made):
     return made.to_lstm() if isinstance(made, SpectralLSTM) else made.to_gru()
-
-
-def parts(result):
-    """Return the output, h_n, and c_n of an LSTM, in one list."""
-    out, last = result
-    return [out, *(last if isinstance(last, tuple) else [last])]
 
 
 def starts(kind, *shape, seed=3):

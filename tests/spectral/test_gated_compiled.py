@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spectral import SpectralGRU, SpectralLSTM
-from tests.spectral.agreement import assert_near, draw, generator, gradients
+from tests.spectral.agreement import assert_near, draw, generator, gradients, parts
 
 F64 = torch.float64
 CASES = [
@@ -19,11 +19,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not sup
 
 def net(cls, **options):
     return cls(3, 6, margin=0.3, dtype=F64, generator=generator(), **options)
-
-
-def parts(result):
-    output, last = result
-    return [output, *(last if isinstance(last, tuple) else (last,))]
 
 
 @cases

@@ -6,7 +6,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from spectral import SpectralGRU, SpectralLSTM, gated_steps
 from spectral.errors import BandError, PackError, ReflectorCountError, ShapeError
-from tests.spectral.agreement import assert_near, draw, generator, gradients
+from tests.spectral.agreement import assert_near, draw, generator, gradients, parts
 
 F64 = torch.float64
 CASES = [
@@ -35,11 +35,6 @@ def net(kind, *sizes, seed=0, **options):
 
 def plain(made):
     return made.to_lstm() if isinstance(made, SpectralLSTM) else made.to_gru()
-
-
-def parts(result):
-    output, last = result
-    return [output, *(last if isinstance(last, tuple) else (last,))]
 
 
 def joined(tensors):

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from spectral import SpectralGRU, SpectralLSTM, SpectralRNN
 from spectral.errors import ShapeError
-from tests.spectral.agreement import assert_near, generator
+from tests.spectral.agreement import assert_near, generator, parts
 
 KINDS = {"rnn": SpectralRNN, "lstm": SpectralLSTM, "gru": SpectralGRU}
 kinds = pytest.mark.parametrize("kind", list(KINDS))
@@ -24,11 +24,6 @@ def net(kind, **options):
 
 def to_plain(made, kind):
     return getattr(made, f"to_{kind}")()
-
-
-def parts(result):
-    output, last = result
-    return [output, *(last if isinstance(last, tuple) else (last,))]
 
 
 def loss(outputs):

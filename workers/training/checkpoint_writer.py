@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from workers.checkpoints import CheckpointFolder
 from workers.errors import store_problem
@@ -41,19 +40,11 @@ class DueCheckpoint:
     objective: float | None
 
 
-@dataclass(frozen=True)
-class WrittenCheckpoint:
-    """A checkpoint that is on disk now, in the folder ``path``."""
-
-    due: DueCheckpoint
-    path: Path
-
-
 @dataclass
 class _Outcome:
     """What became of a trial's checkpoints: those on disk, those that are left to be written, and why."""
 
-    written: list[WrittenCheckpoint] = field(default_factory=list)
+    written: list[DueCheckpoint] = field(default_factory=list)
     left: list[DueCheckpoint] = field(default_factory=list)
     error: OSError | None = None
 
@@ -84,7 +75,7 @@ class CheckpointWriter:
         """The seconds until ``retry`` tries again; 0 if it would do so now, or if nothing is kept."""
         return max(0.0, self._retry_at - time.monotonic()) if self._kept else 0.0
 
-    def write(self, due: Mapping[str, DueCheckpoint]) -> dict[str, list[WrittenCheckpoint]]:
+    def write(self, due: Mapping[str, DueCheckpoint]) -> dict[str, list[DueCheckpoint]]:
         """Write checkpoints of trials at their present steps, each after those of the same trial that are kept.
 
         What cannot be written is copied, and kept.
@@ -98,7 +89,7 @@ class CheckpointWriter:
         queues = {trial_id: [*self._kept.get(trial_id, []), new] for trial_id, new in due.items()}
         return self._write_all({trial_id: _worth_keeping(queue) for trial_id, queue in queues.items()})
 
-    def retry(self, trial_id: str | None = None) -> dict[str, list[WrittenCheckpoint]]:
+    def retry(self, trial_id: str | None = None) -> dict[str, list[DueCheckpoint]]:
         """Try what is kept again, if the pause since the last failure is over.
 
         Args:
@@ -117,7 +108,7 @@ class CheckpointWriter:
         if not self._kept:
             self.problem, self._failures = None, 0
 
-    def _write_all(self, queues: dict[str, list[DueCheckpoint]]) -> dict[str, list[WrittenCheckpoint]]:
+    def _write_all(self, queues: dict[str, list[DueCheckpoint]]) -> dict[str, list[DueCheckpoint]]:
         if not queues:
             return {}
         with ThreadPoolExecutor(min(WRITERS, len(queues))) as pool:
@@ -135,7 +126,8 @@ class CheckpointWriter:
         outcome = _Outcome()
         for position, due in enumerate(queue):
             try:
-                outcome.written.append(WrittenCheckpoint(due, _save(due.state, self._folders[trial_id])))
+                _save(due.state, self._folders[trial_id])
+                outcome.written.append(due)
             except OSError as error:
                 outcome.left, outcome.error = queue[position:], error
                 break
@@ -165,9 +157,9 @@ def _copied(due: DueCheckpoint) -> DueCheckpoint:
     return DueCheckpoint(due.state.copy(), due.best, due.objective)
 
 
-def _save(state: TrainingState, folder: CheckpointFolder) -> Path:
-    """Write a checkpoint and return its folder. Raises OSError."""
+def _save(state: TrainingState, folder: CheckpointFolder) -> None:
+    """Write a checkpoint. Raises OSError."""
     try:
-        return state.save(folder)
+        state.save(folder)
     except FileNotFoundError:  # somebody has removed the trial's folder while it was being written
-        return state.save(folder)
+        state.save(folder)

@@ -1,7 +1,7 @@
 """The run of a pack, from its assignment to its last report: resume, train, write checkpoints, end trials. No Ray.
 
-Reports are numbered from 1 and emitted in order. A resumed trial first repeats all reports that its checkpoint records,
-because the previous runner may have died before they were polled. Receivers recognise a report by its trial and step.
+A resumed trial first repeats all reports that its checkpoint records, because the previous runner may have died before
+they were polled. Receivers recognise a report by its trial and step.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 
-from workers.checkpoint_files import bytes_in
 from workers.checkpoints import CheckpointFolder
 from workers.errors import CheckpointForeign, DataMissing, store_problem
-from workers.protocol import AssignedTrial, Cause, Checkpointed, Ended, Measured, Outcome, PackTimes, Report
+from workers.protocol import AssignedTrial, Cause, Outcome, PackTimes, Report
 from workers.tasks.readers.errors import DataWrong
 from workers.training.batches import TaskData
-from workers.training.checkpoint_writer import CheckpointWriter, DueCheckpoint, WrittenCheckpoint
+from workers.training.checkpoint_writer import CheckpointWriter, DueCheckpoint
+from workers.training.pack_reports import PackReports
 from workers.training.pack_size import trials_at_once
 from workers.training.pack_timer import PackTimer, device_name
 from workers.training.trainer import Trainer
@@ -38,7 +38,7 @@ LOG_SECONDS = 60.0
 """That checkpoints were written is logged the first time, and then so often at most."""
 WAIT_SECONDS = 0.1
 """The pause between two looks while nothing is left to do but to write checkpoints again."""
-Written = Mapping[str, Sequence[WrittenCheckpoint]]
+Written = Mapping[str, Sequence[DueCheckpoint]]
 """The checkpoints that are on disk now and have not been reported, by trial."""
 
 
@@ -77,14 +77,13 @@ class PackRun:
             )
         if trials[0].spec.training.dtype == "bfloat16" and not device.startswith("cuda"):
             raise ValueError("training.dtype bfloat16 needs a GPU; give resources.gpus above 0, or use float32")
-        self._emit, self._data_dir, self._device = emit, data_dir, torch.device(device)
+        self._reports, self._data_dir, self._device = PackReports(emit), data_dir, torch.device(device)
         self._timer = PackTimer(self._device)
         self._keep_every = keep_every
         self._folders: dict[str, CheckpointFolder] = {}
         self._writer = CheckpointWriter(self._folders)
         # Trials that have succeeded as soon as their last checkpoints are on disk: how, and since when they wait.
         self._finishing: dict[str, tuple[Finished, float]] = {}
-        self._seq = 0
         self._logged_at: float | None = None
         self._checkpoint_steps: dict[str, int] = {}
         self._steps: dict[str, int] = {}
@@ -273,15 +272,15 @@ class PackRun:
         That is every report of metrics, the best and the newest checkpoint, and the end of the trial if it is complete.
         """
         for report in state.history:
-            self._emit(Measured(seq=self._next_seq(), trial_id=trial_id, step=report.step, values=report.values))
+            self._reports.measured(trial_id, report.step, report.values)
         if state.step:
             best, folder = state.best, self._folders[trial_id]
             if best is not None and best.step != state.step:
-                self._emit_checkpoint(trial_id, best.step, folder.path(best.step), True, best.objective)
+                self._reports.checkpointed(trial_id, folder, best.step, True, best.objective)
             # A checkpoint of a paused trial may lie between two reports and then has no objective.
             reported = {report.step: report.values[state.spec.objective.metric] for report in state.history[-1:]}
             is_best = best is not None and best.step == state.step
-            self._emit_checkpoint(trial_id, state.step, folder.path(state.step), is_best, reported.get(state.step))
+            self._reports.checkpointed(trial_id, folder, state.step, is_best, reported.get(state.step))
             self._checkpoint_steps[trial_id] = state.step
         if state.done:
             self._end(trial_id, "succeeded", reason=state.early_end)
@@ -290,7 +289,7 @@ class PackRun:
         """Emit the reports about one event of the trainer; ``written`` has the checkpoints that are due."""
         trial_id = self._id_of(event.trial)
         if isinstance(event, Reported):
-            self._emit(Measured(seq=self._next_seq(), trial_id=trial_id, step=event.step, values=event.values))
+            self._reports.measured(trial_id, event.step, event.values)
             self._report_written({trial_id: written.get(trial_id, ())})
         elif isinstance(event, Failed):
             self._steps[trial_id] = event.step
@@ -315,7 +314,7 @@ class PackRun:
         self._timer.count_checkpoints(len(due), seconds)
         if written and (self._logged_at is None or started - self._logged_at > LOG_SECONDS):
             self._logged_at = started
-            steps = sorted({found.due.state.step for own in written.values() for found in own})
+            steps = sorted({found.state.step for own in written.values() for found in own})
             of_steps = ", ".join(map(str, steps[-5:]))
             log.info("checkpoints written; trials: %d, at step %s, in %.2f s", len(written), of_steps, seconds)
         return written
@@ -324,29 +323,8 @@ class PackRun:
         """Report checkpoints that are on disk."""
         for trial_id, checkpoints in written.items():
             for found in checkpoints:
-                step = self._checkpoint_steps[trial_id] = found.due.state.step
-                self._emit_checkpoint(trial_id, step, found.path, found.due.best, found.due.objective)
-
-    def _emit_checkpoint(self, trial_id: str, step: int, path: Path, best: bool, objective: float | None) -> None:
-        self._emit(
-            Checkpointed(
-                seq=self._next_seq(),
-                trial_id=trial_id,
-                step=step,
-                path=str(path),
-                best=best,
-                objective=objective,
-                size=bytes_in(path),
-                kept=self._kept(trial_id),
-            )
-        )
-
-    def _kept(self, trial_id: str) -> list[int] | None:
-        """Return the steps of a trial's checkpoints on disk; None if its folder cannot be listed at this moment."""
-        try:
-            return self._folders[trial_id].steps()
-        except OSError:
-            return None
+                step = self._checkpoint_steps[trial_id] = found.state.step
+                self._reports.checkpointed(trial_id, self._folders[trial_id], step, found.best, found.objective)
 
     def _end(
         self,
@@ -365,14 +343,10 @@ class PackRun:
         number = self._numbers.pop(trial_id, None)
         if self._trainer is not None and number is not None:
             self._trainer.forget(number)
-        self._emit(Ended(seq=self._next_seq(), trial_id=trial_id, step=at, outcome=outcome, cause=cause, reason=reason))
+        self._reports.ended(trial_id, at, outcome, cause, reason)
         del self._assigned[trial_id], self._folders[trial_id], self._steps[trial_id]
         if self.ended:
             self._timer.ended()
-
-    def _next_seq(self) -> int:
-        self._seq += 1
-        return self._seq
 
 
 def data_cause(error: DataMissing) -> tuple[Cause, str]:

@@ -12,14 +12,14 @@ import psutil
 import pytest
 
 from tests.workers.examples import sweep_document
+from tests.workers.halving import Halving
 from workers.checkpoints import read
 from workers.errors import OtherSweep, SamplerError
 from workers.models import load
 from workers.protocol import Ended, Measured, Report
 from workers.runtime.local_sweep import RESULTS, LocalSweep
 from workers.spec.parse import parse_sweep
-from workers.spec.samplers import SAMPLERS, Observation, Sampler
-from workers.spec.search_space import Params
+from workers.spec.samplers import SAMPLERS, Observation
 
 SPACE = {"model.reflectors": {"values": [1, 2]}, "training.seed": {"values": [0, 1]}}
 
@@ -130,25 +130,6 @@ def test_a_directory_of_another_sweep_is_refused(tmp_path: Path) -> None:
     LocalSweep(sweep(), tmp_path)
     with pytest.raises(OtherSweep, match="another sweep"):
         LocalSweep(sweep(lr=0.5), tmp_path)
-
-
-class Halving(Sampler):
-    """A sampler that waits for the result of each trial and then halves the best learning rate so far."""
-
-    summary = "for this test"
-    takes_trials = True
-
-    @property
-    def trial_count(self) -> int:
-        return self.trials or 0
-
-    def is_ready(self, number: int, earlier: Sequence[Observation]) -> bool:
-        return all(trial.ended for trial in earlier)
-
-    def propose(self, number: int, earlier: Sequence[Observation]) -> Params:
-        scored = [trial for trial in earlier if trial.objective is not None]
-        best = min(scored, key=lambda trial: trial.objective or 0.0, default=None)
-        return {"training.lr": 0.1 if best is None else float(best.params["training.lr"]) / 2}
 
 
 def test_a_sampler_that_learns_proposes_trials_while_the_sweep_runs(

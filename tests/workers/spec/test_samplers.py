@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import pytest
@@ -12,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.examples import sweep_document
+from tests.workers.halving import Halving
 from workers.errors import FieldError, SpecError
 from workers.spec import expand
 from workers.spec.expand import next_points, plan_trial, points_of, sampler_of, trial_count
 from workers.spec.parse import parse_sweep
 from workers.spec.samplers import SAMPLERS, Observation, Sampler
 from workers.spec.samplers.grid import grid_values
-from workers.spec.search_space import Params, Range, Values
+from workers.spec.search_space import Range, Values
 from workers.spec.sweep import SweepSpec
 
 SPACE: dict[str, Values | Range] = {
@@ -119,28 +119,6 @@ def _errors(document: Any) -> list[FieldError]:
     with pytest.raises(SpecError) as caught:
         parse_sweep(document)
     return caught.value.errors
-
-
-class Halving(Sampler):
-    """A sampler that learns: waits for each result and then halves the best margin so far."""
-
-    summary = "for this test"
-    takes_trials = True
-
-    @property
-    def trial_count(self) -> int:
-        return self.trials or 0
-
-    def is_ready(self, number: int, earlier: Sequence[Observation]) -> bool:
-        return all(trial.ended for trial in earlier)
-
-    def propose(self, number: int, earlier: Sequence[Observation]) -> Params:
-        scored = [trial for trial in earlier if trial.objective is not None]
-        if not scored:
-            return {"model.margin": 0.1}
-        choose = min if self.direction == "minimize" else max
-        best = choose(scored, key=lambda trial: trial.objective or 0.0)
-        return {"model.margin": float(best.params["model.margin"]) / 2}
 
 
 @pytest.mark.parametrize(("direction", "margins"), [("minimize", [0.1, 0.05, 0.025]), ("maximize", [0.1, 0.05, 0.05])])
