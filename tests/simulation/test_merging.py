@@ -9,18 +9,20 @@ import pytest
 from sqlalchemy import select
 
 from service.store import open_trials
+from service.store.database import Database
 from service.store.tables import Attempt, Pack
 from tests.simulation import oracle, simulate
 from tests.simulation.schedule import DOCUMENTS, Fault, Schedule
 from tests.simulation.simulate import Simulator, simulator
+from tests.simulation.user import User
 from tests.simulation.world import World
 
 LONG = next(i for i, document in enumerate(DOCUMENTS) if document["search"].get("trials") == 6)
 OTHER = 0
 
 
-class HalfEmpty(World):
-    """The user stops four of the six trials of the first sweep, so that each of its two packs has a single one left.
+class StoppingUser(User):
+    """Stops four of the six trials of the first sweep, so that each of its two packs has a single one left.
 
     Then the other sweep is submitted.
     """
@@ -30,19 +32,28 @@ class HalfEmpty(World):
         super().submit()
         if first:
             (sweep_id,) = self.sweep_ids
-            self._later, self._waiting = self._waiting, []
-            self.at(0.0, partial(self._stop, sweep_id))
+            self._later, self.waiting = self.waiting, []
+            self._world.at(0.0, partial(self._stop, sweep_id))
 
     def _stop(self, sweep_id: str) -> None:
-        with self.database.read() as session:
+        world = self._world
+        with world.database.read() as session:
             running = len(open_trials.in_state(session, sweep_id, "running"))
         if running < 6:
-            self.at(self.clock.now + 0.3, partial(self._stop, sweep_id))
+            world.at(world.clock.now + 0.3, partial(self._stop, sweep_id))
             return
         for number in (1, 2, 4, 5):
             self.verb(f"{sweep_id}-{number:04d}", "stop")
-        self._waiting = self._later
+        self.waiting = self._later
         super().submit()  # the other sweep, which finds no room
+
+
+class HalfEmpty(World):
+    """A world with such a user."""
+
+    def __init__(self, schedule: Schedule, database: Database) -> None:
+        super().__init__(schedule, database)
+        self.user = StoppingUser(self)
 
 
 @pytest.fixture(scope="module")
