@@ -19,6 +19,8 @@ LIKE_AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 SPECTRAL_NATIVE_IS
 ifneq ($(MAKECMDGOALS),bench-gpu)
 unexport PYTHONHOME PYTHONPATH
 endif
+# uv installs no bytecode: where Python may not keep it, every process compiles torch and MLflow from source again
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo up test test-fast test-avx2 fuzz schemathesis faults simulate check check-page page-types blocking-client vendor fix paper results bench bench-cpu bench-check bench-service bench-load bench-tick bench-estimates bench-refill bench-search \
 	bench-gpu clean setup lock docs wheel containers
