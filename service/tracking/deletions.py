@@ -103,9 +103,10 @@ class Deletions:
         active = {experiment_id for experiment_id in experiments if self._runs.experiments.is_active(experiment_id)}
         subjects = {row.run_id: row.subject_id for row in rows if row.experiment_id in active}
         found = self._runs.among(sorted(active), list(subjects), deleted=not deleted)
+        changed = [row for row in rows if row.run_id in found]
         # the runs of an experiment are in the trash with it: they count only if it was not deleted in the meantime
-        gone = {experiment_id for experiment_id in active if not self._runs.experiments.is_active(experiment_id)}
-        return [row.subject_id for row in rows if row.run_id in found and row.experiment_id not in gone]
+        still = {e: self._runs.experiments.is_active(e) for e in {row.experiment_id for row in changed}}
+        return [row.subject_id for row in changed if still[row.experiment_id]]
 
     def _write_again(self, experiment_id: str, *, purged: bool) -> None:
         """Have the sweeps of an experiment written again that MLflow has no longer.
