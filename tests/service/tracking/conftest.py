@@ -1,4 +1,4 @@
-"""A run in an MLflow whose database and artifacts are in a folder of the test, and sweeps that are written to one."""
+"""An MLflow that is empty for each test, a run in it, and sweeps that are written to it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import chdir, closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -32,40 +33,75 @@ from tests.service.tracking.sweep_story import Stories, SweepStory
 EXPORT = plain_models.of_best
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = mlflow.create_experiment("models", artifact_location=str(tmp_path / "artifacts"))
-    yield mlflow.MlflowClient().create_run(experiment)
-    mlflow.set_tracking_uri(before)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker run all tests of this folder that need a server, so that one is started."""
+    for item in items:
+        called = getattr(item, "callspec", None)
+        if called is not None and called.params.get("mlflow_url") == "server":
+            item.add_marker(pytest.mark.xdist_group("tracking_server"))
 
 
 @pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of an MLflow without experiments: MLflow takes seconds to make one."""
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the MLflow of all tests, with ``empty.db``, which each test finds in ``mlflow.db``.
+
+    MLflow takes seconds to make a database, and compiles each statement again for the next one.
+    """
+    folder = tmp_path_factory.mktemp("mlflow")
+    with chdir(folder):  # MLflow's artifacts are where it is when it opens the database
+        MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    copy_database(folder / "mlflow.db", folder / "empty.db")
+    return folder
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Replace all of an SQLite database, which others may have opened."""
+    with closing(sqlite3.connect(source)) as of, closing(sqlite3.connect(target)) as to:
+        of.backup(to)
+
+
+def emptied(folder: Path, name: str = "mlflow.db") -> str:
+    """Take everything out of a database in MLflow's folder, and return its address."""
+    copy_database(folder / "empty.db", folder / name)
+    shutil.rmtree(folder / "mlruns", ignore_errors=True)
+    return f"sqlite:///{folder / name}"
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(mlflow_folder: Path) -> Iterator[str]:
+    """The address of an MLflow server on the database ``served.db``."""
+    emptied(mlflow_folder, "served.db")
+    with served(mlflow_folder) as url:
+        yield url
+
+
+@pytest.fixture
+def run(mlflow_url: str, tmp_path: Path) -> Run:
+    mlflow.set_tracking_uri(mlflow_url)
+    experiment = mlflow.create_experiment("models", artifact_location=str(tmp_path / "artifacts"))
+    return mlflow.MlflowClient().create_run(experiment)
 
 
 @pytest.fixture
 def mlflow_url(
-    request: pytest.FixtureRequest, empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, mlflow_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """The address of an MLflow of this test: its database, or, for the parameter "server", that of a server on it."""
+    """The address of an empty MLflow: its database, or, for the parameter "server", that of a server."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
-    store, before = f"sqlite:///{tmp_path / 'mlflow.db'}", mlflow.get_tracking_uri()
-    with served(store) if getattr(request, "param", "") == "server" else nullcontext(store) as url:
-        yield url
+    before = mlflow.get_tracking_uri()
+    if getattr(request, "param", "") == "server":
+        server = request.getfixturevalue("mlflow_server")
+        emptied(mlflow_folder, "served.db")
+        yield server
+    else:
+        yield emptied(mlflow_folder)
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(before)
 
 
 @contextmanager
-def served(store: str) -> Iterator[str]:
-    """Run an MLflow server on a database, with its artifacts in the present folder."""
+def served(folder: Path) -> Iterator[str]:
+    """Run an MLflow server on the database ``served.db`` of a folder, with its artifacts beside it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [
@@ -73,12 +109,13 @@ def served(store: str) -> Iterator[str]:
         "-m",
         "mlflow",
         "server",
-        f"--backend-store-uri={store}",
+        f"--backend-store-uri=sqlite:///{folder / 'served.db'}",
         f"--port={port}",
         "--workers=1",
+        "--artifacts-destination=artifacts",
     ]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    server = subprocess.Popen([*command, "--artifacts-destination=artifacts"], env=environment, start_new_session=True)
+    server = subprocess.Popen(command, env=environment, start_new_session=True, cwd=folder)
     url, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
     try:
         while True:

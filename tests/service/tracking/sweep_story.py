@@ -139,10 +139,14 @@ def purge(client: MlflowClient, *run_ids: str) -> None:
 
 
 def drain(projector: Projector, times: int = 4) -> None:
-    """Write until nothing is left, as a controller does; what is rejected is tried again at once."""
+    """Write until two looks find nothing left, as a controller does; what is rejected is tried again at once."""
+    idle = 0
     for _ in range(times):
         projector._rejected.retry_now()
+        idle = 0 if projector._waiting(1) else idle + 1
         projector.drain()
+        if idle == 2:
+            return
 
 
 def health(database: Database) -> Component:

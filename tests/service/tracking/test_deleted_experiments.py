@@ -245,16 +245,16 @@ def test_a_name_that_a_prompt_has_is_left_to_it(
 
 
 def test_removed_artifacts_come_back_when_their_runs_are_deleted_and_restored(
-    stories: Stories, controllers: Callable[[], Projector], client: MlflowClient, tmp_path: Path
+    stories: Stories, controllers: Callable[[], Projector], client: MlflowClient, mlflow_folder: Path
 ) -> None:
     story, projector = stories(), controllers()
     story.report(10)
     drain(projector)
-    shutil.rmtree(tmp_path / "mlruns", ignore_errors=True)
+    shutil.rmtree(mlflow_folder / "mlruns", ignore_errors=True)
     story.end()
     drain(projector)
     assert story.is_whole(10)
-    shutil.rmtree(tmp_path / "mlruns")
+    shutil.rmtree(mlflow_folder / "mlruns")
     runs = [story.run(subject).info.run_id for subject in (story.id, *story.trials)]
     for run_id in runs:
         client.delete_run(run_id)

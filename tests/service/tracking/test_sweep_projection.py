@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
 from sqlalchemy import select
 
@@ -20,7 +19,7 @@ from service.states import SWEEP_ENDED, TRIAL_ENDED
 from service.store import checkpoints, components, leases, outbox, projections, reports, sweeps, trials
 from service.store.database import Database
 from service.store.tables import OutboxEntry, Sweep, Trial, TrialCheckpoint
-from service.tracking import logged_models, results_projection, sweep_results
+from service.tracking import logged_models, plain_models, report_artifacts, results_projection, sweep_results
 from service.tracking.mlflow_health import Probe
 from service.tracking.mlflow_runs import STATUS, Runs
 from service.tracking.model_registry import registry_name
@@ -65,6 +64,13 @@ def ended(database: Database, new_sweep: Callable[..., Sweep]) -> Callable[..., 
     return run
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make figures without drawing them. That each can be drawn is tested in ``tests/service/report``."""
+    monkeypatch.setattr(report_artifacts, "svg_of", lambda _: "<svg></svg>")
+    monkeypatch.setattr(report_artifacts, "file_of", lambda *_: PNG)
+
+
 ALWAYS = {"results", "learning_curves", "best_so_far", "parallel_coordinates"}
 """The figures of every sweep that has a result."""
 OTHERS = {"report/report.html", "report/trials.csv", "report/report.json"}
@@ -77,6 +83,7 @@ SPACES = {
 }
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_every_kind_of_sweep_has_its_plots(database: Database, ended: Any, space: dict[str, Any]) -> None:
     sweep = ended(space=space)
@@ -110,6 +117,7 @@ LOOK = {f"grad_t/{i:02d}": 10.0**-i for i in range(16)} | {f"spectral_hist/{i}":
 LOOK |= {"spectral/min": 0.99, "spectral/max": 1.01}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("look", "names"),
     [
@@ -201,19 +209,15 @@ def test_the_projections_of_another_sweep_are_kept(database: Database, ended: An
 
 @pytest.fixture
 def projector(
-    database: Database, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[], Projector]]:
-    """Return a function that makes a projector into an MLflow database of this test, without an MLflow server."""
-    monkeypatch.chdir(tmp_path)
+    database: Database, url: str, mlflow_url: str, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Projector]:
+    """Return a function that makes a projector into an MLflow database, without an MLflow server."""
     monkeypatch.setattr(Probe, "check", lambda _: None)
-    before = mlflow.get_tracking_uri()
-    server = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setattr(plain_models, "of_best", lambda *_: {})  # a process that imports torch takes seconds
     with database.write() as session:
         term = leases.acquire(session, "test", 600)
     assert term is not None
-    yield lambda: Projector(database, ControllerSettings(database_url=url, mlflow_url=server), term)
-    mlflow.set_tracking_uri(before)
-    mlflow.set_registry_uri(before)
+    return lambda: Projector(database, ControllerSettings(database_url=url, mlflow_url=mlflow_url), term)
 
 
 def runs_of(runs: Runs, sweep_id: str) -> dict[str, str]:
@@ -227,7 +231,7 @@ def waits(database: Database) -> list[str]:
 
 
 def test_a_sweep_with_an_invalid_spec_or_invalid_trials_is_written_as_far_as_possible(
-    database: Database, new_sweep: Callable[..., Sweep], ended: Any, projector: Callable[[], Projector], tmp_path: Path
+    database: Database, new_sweep: Callable[..., Sweep], ended: Any, projector: Callable[[], Projector], mlflow_url: str
 ) -> None:
     broken, mixed, sound = new_sweep(), new_sweep(), ended()
     values = {"model.reflectors": {"values": [2, 8]}, "model.hidden_size": {"values": [4, 64]}}
@@ -244,7 +248,7 @@ def test_a_sweep_with_an_invalid_spec_or_invalid_trials_is_written_as_far_as_pos
         sweep_lifecycle.settle(session, mixed.id)
     projector().drain()
     assert waits(database) == []
-    runs = Runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    runs = Runs(mlflow_url)
     assert len(runs_of(runs, sound.id)) == 5
     written = runs_of(runs, mixed.id)
     assert len(written) == 9
@@ -299,7 +303,7 @@ def test_trials_that_mlflow_has_taken_are_not_written_again_after_an_error(
     checkpointed: Sweep,
     projector: Callable[[], Projector],
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    mlflow_url: str,
 ) -> None:
     second = f"{checkpointed.id}-0001"
     logged, log_model = [], logged_models.log_model
@@ -320,7 +324,7 @@ def test_trials_that_mlflow_has_taken_are_not_written_again_after_an_error(
     projecting.drain()
     assert waits(database) == []
     assert sorted(logged) == [f"{checkpointed.id}-0000", second, second]
-    runs = Runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    runs = Runs(mlflow_url)
     own = runs_of(runs, checkpointed.id)
     assert {runs.get(run).info.status for run in own.values()} == {"FINISHED"}
     kept = runs.get(own[second])
