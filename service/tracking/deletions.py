@@ -105,8 +105,9 @@ class Deletions:
         found = self._runs.among(sorted(active), list(subjects), deleted=not deleted)
         changed = [row for row in rows if row.run_id in found]
         # the runs of an experiment are in the trash with it: they count only if it was not deleted in the meantime
-        still = {e: self._runs.experiments.is_active(e) for e in {row.experiment_id for row in changed}}
-        return [row.subject_id for row in changed if still[row.experiment_id]]
+        theirs = {row.experiment_id for row in changed}
+        still = {experiment_id for experiment_id in theirs if self._runs.experiments.is_active(experiment_id)}
+        return [row.subject_id for row in changed if row.experiment_id in still]
 
     def _write_again(self, experiment_id: str, *, purged: bool) -> None:
         """Have the sweeps of an experiment written again that MLflow has no longer.
