@@ -54,18 +54,27 @@ def get_metrics(
     context: Ctx,
     keys: Annotated[list[str] | None, Query(description="The names of the metrics to return; all by default.")] = None,
     after: Annotated[int, Query(ge=-1, le=2**53, description="Return only the reports of steps above this one.")] = -1,
+    points: Annotated[
+        int | None,
+        Query(ge=2, le=10_000, description="About the most reports to return; the first 10,000 reports by default."),
+    ] = None,
 ) -> Response:
     """Return the trial's reports after a step, the first 10,000, each with the metrics of one step.
 
-    Reports without any of the metrics asked for are left out.
+    With ``points`` they are spread evenly over all reports after the step, however many there are. Reports with the
+    same metrics are thinned together, so that each metric has its first and its last report. Reports without any of
+    the metrics asked for are left out.
     """
     with context.database.read() as session:
         trials.get(session, trial_id)
-        rows = reports.of_trial(session, trial_id, after, limit=10_000)
+        if points is None:
+            rows = reports.of_trial(session, trial_id, after, limit=10_000)
+        else:
+            rows = reports.thinned(session, trial_id, after, points)
     known = sorted({key for row in rows for key in row.values})
     kept = [(row, {k: v for k, v in row.values.items() if keys is None or k in keys}) for row in rows]
-    points = [{"step": row.step, "at": rfc3339(row.at), "values": values} for row, values in kept if values]
-    return answer({"trial_id": trial_id, "keys": known, "points": points})
+    shown = [{"step": row.step, "at": rfc3339(row.at), "values": values} for row, values in kept if values]
+    return answer({"trial_id": trial_id, "keys": known, "points": shown})
 
 
 @router.get("/{trial_id}/checkpoint", response_model=schemas.TrialCheckpoints)

@@ -17,7 +17,7 @@ LEFT_OUT = frozenset({"links", "repeats"})
 
 
 class MetricHistory(TrialMetrics):
-    """A trial's metrics over its training: the first 10,000 reports in order of step."""
+    """A trial's metrics over its training, in order of step."""
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a table with a row for each report, indexed by ``step``, with its time ``at`` and its metrics.

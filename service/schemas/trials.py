@@ -78,7 +78,7 @@ class TrialMetrics(Document):
     keys: list[str]
     """The names of all metrics in the reports after the step asked for, also of those that the query left out."""
     points: list[MetricsPoint]
-    """The first 10,000 reports in order of step."""
+    """The first 10,000 reports, or about as many of all as ``points`` asks for, in order of step."""
 
 
 class MetricCurve(Document):

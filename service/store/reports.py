@@ -8,8 +8,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from service.report.thinning import Thinned
 from service.store.tables import Trial, TrialReport
 from workers.spec.pruning_rules import Curve
+
+REPORTS_AT_ONCE = 500
+"""How many reports one query returns where all of a trial are looked at."""
 
 
 def add(session: Session, trial_id: str, points: Sequence[tuple[int, dict[str, Any]]], at: float) -> list[TrialReport]:
@@ -49,10 +53,26 @@ def of_trial(session: Session, trial_id: str, after: int = -1, limit: int | None
     return list(session.scalars(query.order_by(TrialReport.step).limit(limit)))
 
 
-def metric_names(session: Session, trial_id: str, limit: int = 200) -> list[str]:
-    """Return the names of the metrics in the first reports of a trial, sorted."""
-    query = select(TrialReport.values).where(TrialReport.trial_id == trial_id).order_by(TrialReport.step).limit(limit)
-    return sorted({name for values in session.scalars(query) for name in values})
+def thinned(session: Session, trial_id: str, after: int, most: int) -> list[TrialReport]:
+    """Return about ``most`` of a trial's reports at the steps above ``after``, evenly spread, in order of step.
+
+    Reports with the same metrics are thinned together, and apart from others: what a trial reports rarely, such as its
+    validation, keeps as many points as what it reports often, and each metric keeps its first and its last report.
+    """
+    kinds: dict[frozenset[str], Thinned[TrialReport]] = {}
+    while page := of_trial(session, trial_id, after, limit=REPORTS_AT_ONCE):
+        for report in page:
+            kinds.setdefault(frozenset(report.values), Thinned(most)).add(report)
+        after = page[-1].step
+    return sorted((report for kind in kinds.values() for report in kind.points), key=lambda report: report.step)
+
+
+def metric_names(session: Session, trial_id: str, first: int = 200, last: int = 20) -> list[str]:
+    """Return the names of the metrics in the first and in the last reports of a trial, sorted."""
+    query = select(TrialReport.values).where(TrialReport.trial_id == trial_id)
+    early = session.scalars(query.order_by(TrialReport.step).limit(first)).all()
+    late = session.scalars(query.order_by(TrialReport.step.desc()).limit(last)).all()
+    return sorted({name for values in [*early, *late] for name in values})
 
 
 def at_steps(session: Session, trial_id: str, steps: Collection[int]) -> list[TrialReport]:

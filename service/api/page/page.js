@@ -1,6 +1,7 @@
-// The page: one frame around all views, and the addresses of the views.
+// The page: one frame around all views, and which view an address shows.
 
 import { html, render, useEffect, useState } from "./lib.js";
+import { address, Ignored, useArrivals } from "./address.js";
 import { ask, poll, service } from "./api.js";
 import { when } from "./format.js";
 import { Dialog, Nothing } from "./pieces.js";
@@ -12,22 +13,10 @@ import { closeStore, Sweep, TABS } from "./views/sweep.js";
 import { SweepList } from "./views/sweeps.js";
 import { Trial } from "./views/trial.js";
 
-/** What an address shows. @param {string} hash */
-function parse(hash) {
-  const [path, query = ""] = hash.replace(/^#\/?/, "").split("?"), [view = "", id = "", tab = "overview"] = path.split("/").map(decodeURIComponent);
-  // addresses of earlier releases: the id alone
-  if (/^sw[0-9a-f]{10}$/.test(view)) { location.replace(`#/sweeps/${view}`); return parse(`#/sweeps/${view}`); }
-  return { view: view || "sweeps", id, tab, query: new URLSearchParams(query) };
-}
-
 function App() {
-  const [place, setPlace] = useState(() => parse(location.hash)), [turn, setTurn] = useState(0);
+  const arrivals = useArrivals(), { place } = address, [turn, setTurn] = useState(0);
   useWatched(service);
-  useEffect(() => {
-    const move = () => { setPlace(parse(location.hash)); scrollTo(0, 0); };
-    addEventListener("hashchange", move);
-    return () => removeEventListener("hashchange", move);
-  }, []);
+  useEffect(() => scrollTo(0, 0), [arrivals]);
   useEffect(() => {
     ask("/v1/tokens/self").then((who) => { service.who = who; service.changed(); }, () => {});
     return poll(10, async () => { service.cluster = await ask("/v1/cluster"); service.changed(); });
@@ -40,18 +29,18 @@ function App() {
       <nav aria-label="Main"><a href="#/sweeps" aria-current=${at === "sweeps" && !place.id ? "page" : null}>Sweeps</a><a href="#/new" aria-current=${at === "new" ? "page" : null}>New sweep</a><a href="/manual/">Manual</a><a href="/docs">API</a></nav>
       <${Health} /><${Who} done=${again} /></header>
     ${service.down ? html`<div class="banner" role="alert">The service does not answer. What you see is from ${when(service.seen)}. Trying again …</div>` : null}
-    <main id="main" tabindex="-1" class=${service.down ? "old" : ""}>${service.signedOut ? html`<${SignIn} done=${again} />` : html`<${View} key=${turn} place=${place} />`}</main>
+    <main id="main" tabindex="-1" class=${service.down ? "old" : ""}>${service.signedOut ? html`<${SignIn} done=${again} />` : html`<${Ignored} /><${View} key=${turn} ...${place} />`}</main>
     <div class="said" role="status" aria-live="polite">${service.said}</div><${Dialog} />`;
 }
 
-/** @param {{place: ReturnType<typeof parse>}} props */
-function View({ place }) {
-  const { view, id, tab, query } = place;
+/** @param {{view: string, id: string, tab: string}} props */
+function View({ view, id, tab }) {
+  const from = address.get("from"), trial = address.get("trial");
   if (view === "sweeps" && !id) return html`<${SweepList} />`;
   if (view === "sweeps" && TABS.some(([key]) => key === tab)) return html`<${Sweep} key=${id} id=${id} tab=${tab} />`;
   if (view === "trials" && id) return html`<${Trial} id=${id} />`;
-  if (view === "compare") return html`<${Compare} ids=${(query.get("trials") ?? "").split(",").filter(Boolean)} />`;
-  if (view === "new") return html`<${NewSweep} key=${query.toString()} from=${query.get("from")} trial=${query.get("trial")} />`;
+  if (view === "compare") return html`<${Compare} ids=${(address.get("trials") ?? "").split(",").filter(Boolean)} />`;
+  if (view === "new") return html`<${NewSweep} key=${`${from} ${trial}`} from=${from} trial=${trial} />`;
   return html`<${Nothing} title="There is nothing at this address"><p><code>${location.hash}</code></p><p><a class="button primary" href="#/sweeps">All sweeps</a></p><//>`;
 }
 

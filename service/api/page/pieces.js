@@ -1,6 +1,8 @@
 // Small pieces that several views share.
 
 import { html, useEffect, useRef, useState } from "./lib.js";
+import { address } from "./address.js";
+import { service } from "./api.js";
 import { short } from "./format.js";
 
 /** @param {{name: string, wanted?: string | null}} props */
@@ -96,6 +98,18 @@ function Ask({ field, value, first, set }) {
 /** A button that says why it does nothing now, also to those who cannot hover over it. @param {{why: string, act: () => any, children?: any}} props */
 export function Button({ why, act, children }) {
   return html`<button aria-disabled=${why ? "true" : null} title=${why || null} aria-description=${why || null} onClick=${() => (why ? tell(`${children}: not now`, why) : act())}>${children}</button>`;
+}
+
+/** Copies the address of the view with the choices made in it. */
+export function CopyLink() {
+  // browsers have a clipboard on trusted addresses alone
+  const copy = () => {
+    address.write();
+    const { href } = location, byHand = () => tell("Link to this view", href);
+    if (navigator.clipboard) navigator.clipboard.writeText(href).then(() => service.say("The link is copied."), byHand);
+    else byHand();
+  };
+  return html`<button title="Copy the address of this view, with what is chosen and picked in it" onClick=${copy}>Copy link</button>`;
 }
 
 /** A field for text that keeps what is being typed, whatever is drawn again meanwhile, until it is left or entered.

@@ -260,7 +260,8 @@ export class Picks extends Watched {
   /** @param {number} number */
   has(number) { return this.places.has(number); }
 
-  get numbers() { return [...this.places.keys()]; }
+  /** The numbers of the picked trials, in the order of their places. */
+  get numbers() { return [...this.places].sort((a, b) => a[1] - b[1]).map(([number]) => number); }
 
   /** @param {number[]} numbers @param {boolean} [on] */
   set(numbers, on = true) {
@@ -274,6 +275,13 @@ export class Picks extends Watched {
       }
     }
     this.changed();
+  }
+
+  /** Pick these trials and no others, in this order, unless they are picked already. @param {number[]} numbers */
+  replace(numbers) {
+    if (numbers.length === this.places.size && numbers.every((number) => this.has(number))) return;
+    this.places.clear();
+    this.set(numbers);
   }
 
   /** @param {number} number */

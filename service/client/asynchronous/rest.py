@@ -104,14 +104,16 @@ class AsyncRestClient(AsyncSender):
         """Return a trial: its parameters, state, step and best objective."""
         return await self._json("GET", f"/v1/trials/{rules.quoted(trial_id)}")
 
-    async def metrics(self, trial_id: str, keys: Sequence[str] = ()) -> list[Json]:
-        """Return the first 10,000 reports of a trial in order of step, each with ``step``, ``at`` and ``values``.
+    async def metrics(self, trial_id: str, keys: Sequence[str] = (), points: int | None = None) -> list[Json]:
+        """Return reports of a trial in order of step, each with ``step``, ``at`` and ``values``.
 
         Args:
             trial_id: The trial.
             keys: The names of the metrics to return; all if empty. Reports without any of them are left out.
+            points: About how many reports to return, spread evenly over all; None for the first 10,000.
         """
-        found = await self._json("GET", f"/v1/trials/{rules.quoted(trial_id)}/metrics", parameters={"keys": list(keys)})
+        parameters: Json = {"keys": list(keys)} | ({} if points is None else {"points": points})
+        found = await self._json("GET", f"/v1/trials/{rules.quoted(trial_id)}/metrics", parameters=parameters)
         return list(rules.field_of(found, "points"))
 
     async def weights(self, trial_id: str, which: Literal["best", "last"] = "best") -> bytes:

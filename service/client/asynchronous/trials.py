@@ -39,15 +39,16 @@ class AsyncTrialHandle(TrialView):
         """Fetch the trial again, and return it."""
         return self._took(await self._rest.trial(self.id))
 
-    async def metrics(self, keys: Sequence[str] = ()) -> MetricHistory:
-        """Return the first 10,000 reports of the trial in order of step.
+    async def metrics(self, keys: Sequence[str] = (), points: int | None = None) -> MetricHistory:
+        """Return reports of the trial in order of step.
 
         Args:
             keys: The names of the metrics to return; all if empty. Reports without any of them are left out.
+            points: About how many reports to return, spread evenly over all; None for the first 10,000.
         """
-        points = await self._rest.metrics(self.id, keys)
-        names = sorted({name for point in points for name in point["values"]})
-        return read(MetricHistory, {"trial_id": self.id, "keys": names, "points": points})
+        found = await self._rest.metrics(self.id, keys, points)
+        names = sorted({name for point in found for name in point["values"]})
+        return read(MetricHistory, {"trial_id": self.id, "keys": names, "points": found})
 
     async def logs(
         self,

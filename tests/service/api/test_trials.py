@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -38,6 +39,33 @@ def test_a_trial_and_its_metrics(backend: str, api: httpx.Client, database: Data
     assert [point["step"] for point in found["points"]] == [10, 20, 30]
     only = api.get(shown["links"]["metrics"], params={"keys": "val/loss", "after": 20}).json()
     assert only["points"] == [{"step": 30, "at": "1970-01-01T00:00:01.500Z", "values": {"val/loss": 2 / 30}}]
+
+
+def test_points_are_spread_over_all_reports(api: httpx.Client, database: Database, trial: Trial) -> None:
+    steps = range(1, 12_001)
+    with database.write() as session:
+        for step in steps:
+            # a validation every 7 steps, a test at the end alone
+            values = {"train/loss": 1 / step} | ({"val/loss": 2 / step} if step % 7 == 0 else {})
+            values |= {"test/loss": 3.0} if step == len(steps) else {}
+            session.add(TrialReport(trial_id=trial.id, step=step, values=values, at=1.5))
+    path = f"/v1/trials/{trial.id}/metrics"
+    assert len(api.get(path).json()["points"]) == 10_000
+    found = api.get(path, params={"points": 50}).json()
+    assert found["keys"] == ["test/loss", "train/loss", "val/loss"]
+    shown = [point["step"] for point in found["points"]]
+    assert (shown[0], shown[-1]) == (1, 12_000)
+    assert shown == sorted(set(shown))
+    for name, often in (("train/loss", 1), ("val/loss", 7)):
+        own = [point["step"] for point in found["points"] if name in point["values"]]
+        assert 25 <= len(own) <= 103, name
+        assert (own[0], own[-1]) in ((often, 12_000), (often, 11_998))
+        assert max(b - a for a, b in pairwise(own)) <= 12_000 / 20
+    after = api.get(path, params={"points": 50, "after": 11_000, "keys": "val/loss"}).json()["points"]
+    assert (after[0]["step"], after[-1]["step"]) == (11_004, 11_998)
+    assert all(list(point["values"]) == ["val/loss"] for point in after)
+    curves = api.get(f"/v1/sweeps/{trial.sweep_id}/curves", params={"trials": 0, "metric": "train/loss"}).json()
+    assert "test/loss" in curves["metrics"], "what is reported at the end alone can be chosen"
 
 
 @pytest.mark.parametrize("path", ["", "/metrics", "/checkpoint", "/model", "/logs", "/checkpoint?download=1"])
@@ -334,7 +362,7 @@ def test_verbs_on_a_trial(backend: str, api: httpx.Client, database: Database, t
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/v1/trials/{trial}/metrics?key=val/loss", "one of after, keys"),
+        ("/v1/trials/{trial}/metrics?key=val/loss", "one of after, keys, points"),
         ("/v1/trials/{trial}/checkpoint?wich=last", "one of download, which"),
         ("/v1/trials/{trial}?full=1", "no parameter"),
         ("/v1/trials/{trial}/logs?full=1", "one of after, events_after, format, limit, only"),

@@ -1,21 +1,47 @@
 // Learning curves: the best and the picked trials, one metric at a time.
 
 import { html, useEffect, useMemo, useState } from "../lib.js";
+import { useChoice, useNumber, useParameter, useSwitch } from "../address.js";
 import { colour, dash } from "../colours.js";
-import { leaf, point, short } from "../format.js";
-import { byRank, hasRepeats, hasResult, pointKey, spread } from "../trials.js";
+import { counted, leaf, point, short } from "../format.js";
+import { byRank, hasRepeats, hasResult, pointKey, SEED, spread } from "../trials.js";
 import { useWatched } from "../watched.js";
 import { axis, Chart, inks } from "./chart.js";
+import { isSnapshot } from "./snapshots.js";
 
 /** @typedef {import("../documents").TrialView} TrialView */
 /** @typedef {{name: string, number: number | null, points: [number, number][], colour: string, dash: string, trials?: number[], low?: [number, number][], high?: [number, number][]}} Line */
 
+const BEST = ["0", "4", "8", "16", "32", "100"];
+
+/** How curves are drawn, as the address says it. */
+export function useLook() {
+  const [smooth, setSmooth] = useNumber("smooth", 0, 0, 0.98);
+  const [log, setLog] = useParameter("log", "", (text) => (["x", "y", "xy"].includes(text) ? text : undefined), String);
+  return { smooth, logX: log.includes("x"), logY: log.includes("y"), setSmooth, setLog };
+}
+
+/** The controls of how curves are drawn. @param {{look: ReturnType<typeof useLook>}} props */
+export function LookControls({ look: { smooth, logX, logY, setSmooth, setLog } }) {
+  return html`<label>Smoothing <input type="range" min="0" max="0.98" step="0.02" value=${smooth} onInput=${(/** @type {any} */ e) => setSmooth(Number(e.target.value))} /></label>
+    <label><input type="checkbox" checked=${logY} onChange=${(/** @type {any} */ e) => setLog(`${logX ? "x" : ""}${e.target.checked ? "y" : ""}`)} /> log y</label>
+    <label><input type="checkbox" checked=${logX} onChange=${(/** @type {any} */ e) => setLog(`${e.target.checked ? "x" : ""}${logY ? "y" : ""}`)} /> log x</label>`;
+}
+
+/** The choice of a metric; arrays have charts of their own. @param {{metric: string, metrics: string[], choose: (metric: string) => void}} props */
+export function MetricChoice({ metric, metrics, choose }) {
+  return html`<label>Metric <select value=${metric} onChange=${(/** @type {any} */ e) => choose(e.target.value)}>
+    ${[...new Set([metric, ...metrics])].filter((name) => !isSnapshot(name)).map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>`;
+}
+
 /** @param {{store: import("../sweep_store.js").SweepStore, size?: string}} props */
 export function Curves({ store, size }) {
   const versions = useWatched(store, store.picks);
-  const [reading, setReading] = useState(true), [metric, setMetric] = useState(store.sweep?.objective.metric ?? ""), [top, setTop] = useState(8);
-  const [logY, setLogY] = useState(false), [logX, setLogX] = useState(false), [smooth, setSmooth] = useState(0), [together, setTogether] = useState(() => Number(store.sweep?.spec.repeats ?? 1) > 1);
-  const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
+  const sweep = /** @type {import("../documents").SweepView} */ (store.sweep), objective = sweep.objective.metric;
+  const reported = (/** @type {string} */ name) => name === objective || !store.metrics.length || store.metrics.includes(name) || [...store.curves.get(name)?.values() ?? []].some((points) => points.length);
+  const [metric, setMetric] = useParameter("metric", objective, (name) => (reported(name) ? name : undefined), String);
+  const [best, setBest] = useChoice("best", "8", BEST), top = Number(best), look = useLook();
+  const [together, setTogether] = useSwitch("mean", Number(sweep.spec.repeats ?? 1) > 1), [reading, setReading] = useState(true);
   const shown = useMemo(() => {
     const begun = store.compared.filter((t) => t.step > 0);
     const best = together ? bestPoints(sweep, begun).slice(0, top) : [...begun].sort(byRank(sweep.objective.direction)).slice(0, top).map((t) => t.number);
@@ -29,22 +55,17 @@ export function Curves({ store, size }) {
     return () => { over = true; };
   }, [metric, wanted.join()]);
   const lines = together ? groupedLines(store, metric, wanted) : ownLines(store, metric, shown);
-  const { option, left } = draw(lines, { metric, logX, logY, smooth, picked: store.picks.numbers });
-  const metrics = store.metrics.length ? store.metrics : [metric];
+  const { option, hidden } = draw(lines, { metric, ...look, picked: store.picks.numbers });
   return html`<${Chart} hover=${store.hover} title="Learning curves" size=${size} option=${option} file=${`${store.id}-${metric.replace("/", "-")}`}
     label=${`${metric} over the steps, ${lines.length} curves: ${lines.slice(0, 5).map((l) => l.name).join("; ")}`}
     empty=${reading ? "Reading …" : store.rows.length ? "No trial has reported this metric yet." : "No trial has begun yet."}
     onClick=${(/** @type {any} */ event) => { const number = lines[event.seriesIndex]?.number; if (number !== null && number !== undefined) store.picks.toggle(number); }}
     table=${() => ({ heads: ["trial", "step", metric], rows: lines.flatMap((line) => line.points.map((p) => [line.name, ...p])) })}>
-    <label>Metric <select value=${metric} onChange=${(/** @type {any} */ e) => setMetric(e.target.value)}>
-      ${[...new Set([metric, ...metrics])].filter((m) => !/^(spectral_hist|grad_t)\//.test(m)).map((m) => html`<option key=${m} value=${m}>${m}</option>`)}</select></label>
-    <label>Best <select value=${String(top)} onChange=${(/** @type {any} */ e) => setTop(Number(e.target.value))}>
-      ${[0, 4, 8, 16, 32, 100].map((n) => html`<option key=${n} value=${String(n)}>${n}</option>`)}</select></label>
-    <label>Smoothing <input type="range" min="0" max="0.98" step="0.02" value=${smooth} onInput=${(/** @type {any} */ e) => setSmooth(Number(e.target.value))} /></label>
-    <label><input type="checkbox" checked=${logY} onChange=${(/** @type {any} */ e) => setLogY(e.target.checked)} /> log y</label>
-    <label><input type="checkbox" checked=${logX} onChange=${(/** @type {any} */ e) => setLogX(e.target.checked)} /> log x</label>
+    <${MetricChoice} metric=${metric} metrics=${store.metrics} choose=${setMetric} />
+    <label>Best <select value=${best} onChange=${(/** @type {any} */ e) => setBest(e.target.value)}>${BEST.map((count) => html`<option key=${count} value=${count}>${count}</option>`)}</select></label>
+    <${LookControls} look=${look} />
     ${hasRepeats(sweep) ? html`<label><input type="checkbox" checked=${together} onChange=${(/** @type {any} */ e) => setTogether(e.target.checked)} /> mean over seeds</label>` : null}
-    ${left ? html`<span class="quiet">${left} values that are not positive are left out</span>` : null}
+    ${hidden ? html`<span class="quiet">${counted(hidden, "value")} not above 0 ${hidden === 1 ? "is" : "are"} left out</span>` : null}
   <//>`;
 }
 
@@ -86,7 +107,7 @@ function groupedLines(store, metric, numbers) {
   }
   return [...groups.values()].map((trials, place) => {
     const curves = trials.map((/** @type {any} */ t) => store.curves.get(metric)?.get(t.number) ?? []);
-    const { "training.seed": _, ...params } = trials[0].params;
+    const { [SEED]: _, ...params } = trials[0].params;
     return { name: `${point(params)} (${trials.length} seeds)`, number: null, trials: trials.map((/** @type {any} */ t) => t.number), colour: colour(place), dash: dash(place), ...meanOf(curves) };
   }).filter((line) => line.points.length);
 }
@@ -124,11 +145,11 @@ function smoothed(points, weight) {
  * @param {{metric: string, logX: boolean, logY: boolean, smooth: number, picked?: number[], xName?: string, yName?: string}} how
  */
 export function draw(lines, { metric, logX, logY, smooth, picked = [], xName = "step", yName = metric }) {
-  if (!lines.length) return { option: null, left: 0 };
-  let left = 0;
+  if (!lines.length) return { option: null, hidden: 0 };
+  let hidden = 0;
   const kept = (/** @type {[number, number][]} */ points) => points.filter(([x, y]) => {
     const fits = (!logX || x > 0) && (!logY || y > 0);
-    left += fits ? 0 : 1;
+    hidden += fits ? 0 : 1;
     return fits;
   });
   const ink = inks(), many = lines.length > 40;
@@ -153,7 +174,7 @@ export function draw(lines, { metric, logX, logY, smooth, picked = [], xName = "
     dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseMove: false }],
     series: [...main, ...bands],
   };
-  return { option, left };
+  return { option, hidden };
 }
 
 /** @param {any[]} items @param {string} metric @param {boolean} banded */

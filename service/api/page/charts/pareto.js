@@ -1,6 +1,7 @@
 // The trade-off between several objectives: the trials that no other one beats in all of them.
 
-import { html, useState } from "../lib.js";
+import { html } from "../lib.js";
+import { useParameter } from "../address.js";
 import { PICKED, stateColours } from "../colours.js";
 import { short } from "../format.js";
 import { useWatched } from "../watched.js";
@@ -12,9 +13,10 @@ import { tellTrial } from "./plane.js";
 export function TradeOff({ store }) {
   useWatched(store, store.picks);
   const { found, problem } = useReport(store, "pareto");
-  const [axes, setAxes] = useState([0, 1]);
+  const metrics = /** @type {string[]} */ (found?.metrics ?? []);
+  const [axes, setAxes] = useParameter("objectives", [0, 1], (text) => placesOf(text, metrics), (places) => places.map((place) => metrics[place]).join(","));
   const choose = (/** @type {number} */ which) => (/** @type {any} */ e) => setAxes(which ? [axes[0], Number(e.target.value)] : [Number(e.target.value), axes[1]]);
-  const options = (/** @type {number} */ other) => (found?.metrics ?? []).map((/** @type {string} */ metric, /** @type {number} */ i) => (i === other ? null : html`<option key=${metric} value=${String(i)}>${metric}</option>`));
+  const options = (/** @type {number} */ other) => metrics.map((metric, i) => (i === other ? null : html`<option key=${metric} value=${String(i)}>${metric}</option>`));
   return html`<${Chart} hover=${store.hover} title="Trade-off" size="tall" option=${found ? draw(store, found, axes) : null} file=${`${store.id}-trade-off`}
     label=${found ? `${found.front.length} trials that no other beats in all of ${found.metrics.join(", ")}` : "Trade-off"} empty=${problem || "No trial has a value of every objective yet."}
     onClick=${(/** @type {any} */ event) => { if (event.data?.own) store.picks.toggle(event.data.own.number); }}
@@ -22,6 +24,13 @@ export function TradeOff({ store }) {
     ${found && found.metrics.length > 2 ? html`<label>x <select value=${String(axes[0])} onChange=${choose(0)}>${options(axes[1])}</select></label><label>y <select value=${String(axes[1])} onChange=${choose(1)}>${options(axes[0])}</select></label>` : null}
     <span class="quiet">${found ? `${found.front.length} of ${found.front.length + found.others.length} trials are beaten by no other in all objectives.` : ""}${found?.left_out ? ` ${found.left_out} lack the value of an objective.` : ""}</span>
   <//>`;
+}
+
+/** The places of the two objectives that an address names, the first ones until the objectives are known. @param {string} text @param {string[]} metrics */
+function placesOf(text, metrics) {
+  if (!metrics.length) return [0, 1];
+  const places = text.split(",").map((name) => metrics.indexOf(name));
+  return places.length === 2 && places[0] !== places[1] && !places.includes(-1) ? places : undefined;
 }
 
 /** @param {import("../sweep_store.js").SweepStore} store @param {import("../documents").ParetoFront} found @param {number[]} axes */

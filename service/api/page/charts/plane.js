@@ -1,6 +1,7 @@
 // The objective over two swept fields: a heatmap where they have few values, else a scatter plot.
 
-import { html, useMemo, useState } from "../lib.js";
+import { html, useMemo } from "../lib.js";
+import { useChoice } from "../address.js";
 import { ink as inkOn, PICKED, scale, shares } from "../colours.js";
 import { leaf, short } from "../format.js";
 import { axisOf, byRank, hasResult, paths, spread, TRIAL_ENDED } from "../trials.js";
@@ -11,6 +12,7 @@ import { axis, Chart, inks } from "./chart.js";
 /** @typedef {{x: number, y: number, trials: TrialView[], value: number | null, best: TrialView | null, why: string}} Cell */
 
 const MOST = 24;
+const COLOURINGS = ["linear", "rank", "log"];
 
 /** The axes that are shown first: margin and reflectors if they are swept, else the first two fields. @param {string[]} swept */
 export function firstAxes(swept) {
@@ -24,23 +26,23 @@ export function firstAxes(swept) {
 export function Plane({ store, size }) {
   const versions = useWatched(store, store.picks);
   const sweep = /** @type {import("../documents").SweepView} */ (store.sweep), { metric, direction } = sweep.objective;
-  const [axes, setAxes] = useState(/** @type {string[] | null} */ (null)), [how, setHow] = useState("linear"), [shown, setShown] = useState(() => (Number(store.sweep?.spec.repeats ?? 1) > 1 ? "mean" : "best"));
-  const trials = store.compared, swept = paths(sweep, trials);
-  const [xPath, yPath] = axes ?? firstAxes(swept);
+  const trials = store.compared, swept = paths(sweep, trials), [firstX, firstY] = firstAxes(swept);
+  const [xPath, setX] = useChoice("x", firstX, store.complete ? swept : null), others = swept.filter((path) => path !== xPath);
+  const [yPath, setY] = useChoice("y", [firstY, firstX, ""].find((path) => path === "" || others.includes(path)) || (others[0] ?? ""), store.complete ? others : null);
+  const [how, setHow] = useChoice("colours", "linear", COLOURINGS), [shown, setShown] = useChoice("cells", Number(sweep.spec.repeats ?? 1) > 1 ? "mean" : "best", ["best", "mean"]);
   const drawn = useMemo(() => {
     if (!swept.length || !trials.length) return null;
     const x = axisOf(sweep, xPath, trials), y = yPath ? axisOf(sweep, yPath, trials) : null;
     return { x, y, grid: [x, y].every((one) => !one || (one.values.length <= MOST && !drawnFrom(sweep, one))) };
   }, [versions, xPath, yPath, store.group]);
   const made = drawn ? (drawn.grid || !drawn.y ? heatmap : scatter)(store, drawn, { metric, direction, how, shown }) : null;
-  const pick = (/** @type {string} */ which) => (/** @type {any} */ e) => setAxes(which === "x" ? [e.target.value, yPath] : [xPath, e.target.value]);
   const options = (/** @type {string} */ other) => swept.filter((path) => path !== other).map((path) => html`<option key=${path} value=${path}>${leaf(path)}</option>`);
   const title = `${yPath ? `${leaf(yPath)} × ` : ""}${leaf(xPath ?? "")}`;
   return html`<${Chart} hover=${store.hover} title=${title} size=${size} option=${made?.option ?? null} file=${`${store.id}-plane`}
     label=${`${shown} ${metric} by ${title}. ${made?.label ?? ""}`} onClick=${(/** @type {any} */ event) => made?.pick(event)}
     empty="No trial has a result yet." table=${() => made?.table() ?? { heads: [], rows: [] }}>
-    <label>y <select value=${yPath} onChange=${pick("y")}>${options(xPath)}</select></label>
-    <label>x <select value=${xPath} onChange=${pick("x")}>${options(yPath)}</select></label>
+    <label>y <select value=${yPath} onChange=${(/** @type {any} */ e) => setY(e.target.value)}>${options(xPath)}</select></label>
+    <label>x <select value=${xPath} onChange=${(/** @type {any} */ e) => setX(e.target.value)}>${options(yPath)}</select></label>
     ${drawn?.grid ? html`<label>Cells <select value=${shown} onChange=${(/** @type {any} */ e) => setShown(e.target.value)}>
       <option value="best">best</option><option value="mean">mean</option></select></label>` : null}
     <label>Colours <select value=${how} onChange=${(/** @type {any} */ e) => setHow(e.target.value)}>

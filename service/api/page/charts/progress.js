@@ -1,6 +1,7 @@
 // The best objective so far over trials, time or device-hours, and when each trial ran.
 
 import { echarts, html, useEffect, useMemo, useState } from "../lib.js";
+import { useChoice } from "../address.js";
 import { PICKED, shares, stateColours } from "../colours.js";
 import { duration, point, short, when } from "../format.js";
 import { hasResult, TRIAL_ENDED } from "../trials.js";
@@ -12,7 +13,7 @@ import { tellTrial } from "./plane.js";
 /** @param {{store: import("../sweep_store.js").SweepStore}} props */
 export function BestSoFar({ store }) {
   useWatched(store, store.picks);
-  const [over, setOver] = useState("trials");
+  const [over, setOver] = useChoice("over", "trials", ["trials", "time", "hours"]);
   const sweep = /** @type {any} */ (store.sweep), { metric, direction } = sweep.objective;
   const { found } = useReport(store, "best_so_far");
   const hours = new Map((found?.points ?? []).map((/** @type {any} */ p) => [p.number, p.device_hours]));

@@ -1,6 +1,7 @@
 // Slices: the objective over each swept field, one small plot for each.
 
 import { html, useMemo } from "../lib.js";
+import { useChoices } from "../address.js";
 import { leaf, short } from "../format.js";
 import { axisOf, hasResult, paths } from "../trials.js";
 import { PICKED, shares } from "../colours.js";
@@ -18,15 +19,24 @@ export function Slices({ store }) {
     const results = store.compared.filter(hasResult);
     return { results, axes: paths(sweep, results).map((path) => axisOf(sweep, path, results)).filter((one) => one.values.length > 1) };
   }, [versions]);
-  const placed = shares(made.results.map((t) => Number(t.objective)), direction, "linear");
-  return html`<div class="tiles">
-    ${made.axes.slice(0, MOST).map((one) => html`<${Chart} key=${one.path} hover=${store.hover} title=${leaf(one.path)} size="short" file=${`${store.id}-slice-${leaf(one.path)}`}
+  const placed = shares(made.results.map((t) => Number(t.objective)), direction, "linear"), known = made.axes.map((one) => one.path);
+  const [chosen, choose] = useChoices("fields", known.slice(0, MOST), store.complete ? known : null), shown = made.axes.filter((one) => chosen.includes(one.path));
+  return html`${known.length > 1 ? html`<${FieldChoice} known=${known} chosen=${chosen} choose=${choose} />` : null}
+  <div class="tiles">
+    ${shown.map((one) => html`<${Chart} key=${one.path} hover=${store.hover} title=${leaf(one.path)} size="short" file=${`${store.id}-slice-${leaf(one.path)}`}
       label=${`${metric} over ${one.name}`} option=${draw(store, made.results, one, metric, placed)}
       onClick=${(/** @type {any} */ event) => store.picks.toggle(event.data.trial.number)}
       table=${() => ({ heads: ["trial", one.path, metric], rows: made.results.map((t) => [t.number, t.params[one.path], t.objective]) })} />`)}
-    ${made.axes.length > MOST ? html`<p class="quiet">The first ${MOST} of ${made.axes.length} fields are shown.</p>` : null}
-    ${made.axes.length ? null : html`<p class="quiet">No field has two values with a result yet.</p>`}
+    ${known.length ? null : html`<p class="quiet">No field has two values with a result yet.</p>`}
   </div>`;
+}
+
+/** Which fields are shown, at least one. @param {{known: string[], chosen: string[], choose: (fields: string[]) => void}} props */
+function FieldChoice({ known, chosen, choose }) {
+  const toggle = (/** @type {string} */ path) => { const next = known.filter((one) => (one === path) !== chosen.includes(one)); if (next.length) choose(next); };
+  return html`<div class="strip" role="group" aria-label="Fields that are shown"><span class="quiet">Fields</span>
+    <div class="segments">${known.map((path) => html`<button key=${path} title=${path} aria-pressed=${chosen.includes(path)} onClick=${() => toggle(path)}>${leaf(path)}</button>`)}</div>
+    ${known.length > MOST ? html`<span class="quiet">${chosen.length} of ${known.length} are shown</span>` : null}</div>`;
 }
 
 /** @param {import("../sweep_store.js").SweepStore} store @param {any[]} results @param {any} one @param {string} metric @param {any} placed */

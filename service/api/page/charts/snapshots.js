@@ -7,6 +7,9 @@ import { axis, Chart, inks } from "./chart.js";
 
 /** @typedef {import("../documents").MetricsPoint} Point */
 
+/** Whether a metric is an entry of an array, which is drawn as a map. @param {string} name */
+export const isSnapshot = (name) => /^(spectral_hist|grad_t)\//.test(name);
+
 /** The reports that have all metrics with a prefix, in the order of their names. @param {Point[]} points @param {string} prefix */
 export function snapshots(points, prefix) {
   const names = [...new Set(points.flatMap((p) => Object.keys(p.values).filter((name) => name.startsWith(prefix))))].sort((a, b) => Number(a.slice(prefix.length)) - Number(b.slice(prefix.length)));

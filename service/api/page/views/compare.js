@@ -1,12 +1,13 @@
 // Chosen trials of one or several sweeps beside each other: what differs, and their curves.
 
 import { html, useEffect, useMemo, useState } from "../lib.js";
+import { useParameter, useSwitch } from "../address.js";
 import { ask } from "../api.js";
 import { Chart } from "../charts/chart.js";
-import { draw, meanOf } from "../charts/curves.js";
+import { draw, LookControls, meanOf, MetricChoice, useLook } from "../charts/curves.js";
 import { colour, dash } from "../colours.js";
-import { leaf, point, short } from "../format.js";
-import { Nothing, State } from "../pieces.js";
+import { counted, leaf, point, short } from "../format.js";
+import { CopyLink, Nothing, State } from "../pieces.js";
 import { hasResult, SEED, spread } from "../trials.js";
 import { resolved } from "./trial.js";
 
@@ -17,8 +18,10 @@ const MOST = 60;
 /** @param {{ids: string[]}} props */
 export function Compare({ ids }) {
   const [entries, setEntries] = useState(/** @type {Entry[] | null} */ (null)), [missing, setMissing] = useState(/** @type {string[]} */ ([]));
-  const [metric, setMetric] = useState(""), [metrics, setMetrics] = useState(/** @type {string[]} */ ([])), [curves, setCurves] = useState(/** @type {Record<string, [number, number][]>} */ ({}));
-  const [together, setTogether] = useState(false), [logY, setLogY] = useState(false), [smooth, setSmooth] = useState(0);
+  const [metrics, setMetrics] = useState(/** @type {string[]} */ ([])), [curves, setCurves] = useState(/** @type {Record<string, [number, number][]>} */ ({}));
+  const objective = entries?.[0]?.sweep.objective.metric ?? "", look = useLook();
+  const [metric, setMetric] = useParameter("metric", objective, (name) => (!metrics.length || name === objective || metrics.includes(name) ? name : undefined), String);
+  const [together, setTogether] = useSwitch("mean", SEED in (entries?.[0]?.trial.params ?? {}));
   const asked = ids.slice(0, MOST).join();
   useEffect(() => {
     document.title = "Compare · Spectral";
@@ -27,8 +30,6 @@ export function Compare({ ids }) {
       if (over) return;
       setEntries(found.entries);
       setMissing(found.missing);
-      setMetric((before) => before || found.entries[0]?.sweep.objective.metric || "");
-      setTogether(SEED in (found.entries[0]?.trial.params ?? {}));
     });
     return () => { over = true; };
   }, [asked]);
@@ -40,7 +41,7 @@ export function Compare({ ids }) {
       .then((answers) => {
         if (over) return;
         setCurves(Object.fromEntries(answers.flatMap((a) => a.curves.map((/** @type {any} */ c) => [`${a.sweep_id} ${c.number}`, c.points]))));
-        setMetrics([...new Set(answers.flatMap((a) => a.metrics))].filter((m) => !/^(spectral_hist|grad_t)\//.test(m)).sort());
+        setMetrics([...new Set(answers.flatMap((a) => a.metrics))].sort());
       }, () => {});
     return () => { over = true; };
   }, [entries, metric]);
@@ -51,18 +52,15 @@ export function Compare({ ids }) {
     const own = group.entries.map((e) => curves[`${e.sweep.id} ${e.trial.number}`] ?? []);
     return { name: group.name, number: null, colour: colour(place), dash: dash(place), ...own.length > 1 ? meanOf(own) : { points: own[0] } };
   }).filter((line) => line.points.length);
-  const names = [...new Set([metric, ...metrics])];
   const objectives = [...new Set(entries.map((e) => `${e.sweep.task} ${e.sweep.objective.metric}`))];
-  return html`<div class="title"><h1>Compare ${entries.length} trials</h1></div>
+  return html`<div class="title"><h1>Compare ${counted(entries.length, "trial")}</h1><div class="actions"><${CopyLink} /></div></div>
     ${ids.length > MOST ? html`<p class="quiet">The first ${MOST} of ${ids.length} trials are shown.</p>` : null}
     ${missing.length ? html`<p class="bad">There is no trial ${missing.join(", ")}.</p>` : null}
     ${objectives.length > 1 ? html`<p class="warn">These trials learn different tasks or have different objectives, so their results cannot be ranked as one.</p>` : null}
-    <${Chart} title="Curves" option=${draw(lines, { metric, logX: false, logY, smooth }).option} file="comparison" label=${`${metric} of ${lines.map((l) => l.name).join("; ")}`} empty="None of these trials has reported this metric."
+    <${Chart} title="Curves" option=${draw(lines, { metric, ...look }).option} file="comparison" label=${`${metric} of ${lines.map((l) => l.name).join("; ")}`} empty="None of these trials has reported this metric."
       table=${() => ({ heads: ["trial", "step", metric], rows: lines.flatMap((l) => l.points.map((p) => [l.name, ...p])) })}>
-      <label>Metric <select value=${metric} onChange=${(/** @type {any} */ e) => setMetric(e.target.value)}>${names.map((m) => html`<option key=${m} value=${m}>${m}</option>`)}</select></label>
+      <${MetricChoice} metric=${metric} metrics=${metrics} choose=${setMetric} /><${LookControls} look=${look} />
       <label><input type="checkbox" checked=${together} onChange=${(/** @type {any} */ e) => setTogether(e.target.checked)} /> mean over seeds</label>
-      <label><input type="checkbox" checked=${logY} onChange=${(/** @type {any} */ e) => setLogY(e.target.checked)} /> log y</label>
-      <label>Smoothing <input type="range" min="0" max="0.98" step="0.02" value=${smooth} onInput=${(/** @type {any} */ e) => setSmooth(Number(e.target.value))} /></label>
     <//>
     <${Differences} groups=${groups} entries=${entries} />`;
 }

@@ -1,6 +1,7 @@
 // One sweep: what is known of it in a line, and its views, each with an address of its own.
 
 import { html, useEffect, useRef, useState } from "../lib.js";
+import { address } from "../address.js";
 import { ask, service } from "../api.js";
 import { BestSoFar, Timeline } from "../charts/progress.js";
 import { Curves } from "../charts/curves.js";
@@ -9,9 +10,8 @@ import { TradeOff } from "../charts/pareto.js";
 import { Parallel } from "../charts/parallel.js";
 import { Plane } from "../charts/plane.js";
 import { Slices } from "../charts/slices.js";
-import { colour } from "../colours.js";
 import { age, bytes, counted, duration, point, short, when } from "../format.js";
-import { Code, confirm, Draft, inquire, Nothing, ProgressBar, State, Warnings } from "../pieces.js";
+import { Code, confirm, CopyLink, Draft, inquire, Nothing, ProgressBar, State, Warnings } from "../pieces.js";
 import { SweepStore } from "../sweep_store.js";
 import { byRank, hasResult, taskKey } from "../trials.js";
 import { useWatched } from "../watched.js";
@@ -20,6 +20,7 @@ import { EXTENDABLE, extend } from "./extend_sweep.js";
 import { typed } from "./schema_form.js";
 import { archive, TagsField } from "./tags.js";
 import { TrialsTable } from "./trials_table.js";
+import { DataSetChoice, PickedTrials } from "./view_state.js";
 
 export const TABS = [["overview", "Overview"], ["trials", "Trials"], ["plane", "Plane"], ["curves", "Curves"], ["parallel", "Parallel"], ["slices", "Slices"],
   ["importance", "Importance"], ["timeline", "Timeline"], ["best", "Best so far"], ["tradeoff", "Trade-off"], ["data", "Data"], ["document", "Document"]];
@@ -44,16 +45,22 @@ export function Sweep({ id, tab }) {
   const [store, setStore] = useState(() => storeOf(id));
   useEffect(() => { setStore(storeOf(id)); }, [id]);
   useWatched(store);
-  const tabs = useRef(/** @type {any} */ (null));
-  useEffect(() => { tabs.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); }, [tab, store.sweep !== null]);
   useEffect(() => { document.title = `${store.sweep?.name ?? id} · ${(TABS.find(([key]) => key === tab) ?? TABS[0])[1]} · Spectral`; }, [store.sweep?.name, tab, id]);
   if (store.state === "missing") return html`<${Nothing} title=${`There is no sweep ${id}`}><p>It may have been deleted, or the address is incomplete.</p><p><a class="button primary" href="#/sweeps">All sweeps</a></p><//>`;
   if (store.state === "refused") return html`<${Nothing} title="This sweep cannot be shown"><p>${store.refusal}</p><p><a class="button" href="#/sweeps">All sweeps</a></p><//>`;
   if (!store.sweep) return html`<p class="quiet loading" aria-busy="true">Reading the sweep …</p>`;
   return html`<${Header} store=${store} />
-    <nav class="tabs" ref=${tabs} aria-label="Views of the sweep">${TABS.filter(([key]) => key !== "tradeoff" || store.sweep?.spec.further_objectives?.length).map(([key, name]) => html`<a key=${key} href=${`#/sweeps/${id}${key === "overview" ? "" : `/${key}`}`} aria-current=${key === tab ? "page" : null}>${name}</a>`)}</nav>
-    <${Groups} store=${store} /><${Picked} store=${store} />
+    <${Tabs} store=${store} tab=${tab} /><${DataSetChoice} store=${store} /><${PickedTrials} store=${store} />
     <${View} key=${tab} store=${store} tab=${tab} />`;
+}
+
+/** Links to the views, which keep the choices that are in the address. @param {{store: SweepStore, tab: string}} props */
+function Tabs({ store, tab }) {
+  useWatched(address);
+  const frame = useRef(/** @type {any} */ (null));
+  useEffect(() => { frame.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); }, [tab]);
+  const shown = TABS.filter(([key]) => key !== "tradeoff" || store.sweep?.spec.further_objectives?.length);
+  return html`<nav class="tabs" ref=${frame} aria-label="Views of the sweep">${shown.map(([key, name]) => html`<a key=${key} href=${address.link(`sweeps/${store.id}${key === "overview" ? "" : `/${key}`}`)} aria-current=${key === tab ? "page" : null}>${name}</a>`)}</nav>`;
 }
 
 /** @param {{store: SweepStore, tab: string}} props */
@@ -102,7 +109,7 @@ function Header({ store }) {
       <div class="actions">${verbs}
         ${RERUN.has(sweep.state) && sweep.trials.failed ? html`<button onClick=${ask_.rerun}>Rerun failed</button>` : null}
         ${EXTENDABLE.has(sweep.state) && store.complete ? html`<button onClick=${() => extend(store)}>Extend</button>` : null}
-        <a class="button" href=${`#/new?from=${sweep.id}`}>Clone</a>
+        <a class="button" href=${`#/new?from=${sweep.id}`}>Clone</a><${CopyLink} />
         <a class="button" href=${`/v1/sweeps/${sweep.id}/report.html`} target="_blank">Report ↗</a>
         ${sweep.mlflow_url ? html`<a class="button" href=${sweep.mlflow_url} target="_blank" rel="noreferrer">MLflow ↗</a>` : null}
         ${store.ended ? html`<button title=${sweep.archived ? "List it again" : "Leave it out of the list of sweeps; it keeps everything"} onClick=${file}>${sweep.archived ? "Unarchive" : "Archive"}</button>` : null}
@@ -153,27 +160,6 @@ function Priority({ store, failed }) {
   const change = (/** @type {any} */ body) => ask(`/v1/sweeps/${sweep.id}`, { method: "PATCH", body }).then((found) => { store.sweep = found; failed(""); store.changed(); }, (error) => failed(error.message));
   return html`<div><dt><label for="priority">Priority</label></dt><dd><${Draft} id="priority" inputmode="numeric" class="short" value=${sweep.priority} commit=${(/** @type {string} */ text) => change({ priority: typed(text, true) ?? 0 })} /></dd></div>
     <div><dt><label for="max-parallel">Trials at once</label></dt><dd><${Draft} id="max-parallel" inputmode="numeric" class="short wider" placeholder="as many as fit" value=${sweep.max_parallel ?? ""} commit=${(/** @type {string} */ text) => change({ max_parallel: typed(text, true) ?? null })} /></dd></div>`;
-}
-
-/** The choice of a data set, for sweeps whose trials learn different ones: they are never ranked as one. @param {{store: SweepStore}} props */
-function Groups({ store }) {
-  const groups = store.groups;
-  if (groups.length < 2) return null;
-  const chosen = store.group !== null && groups.includes(store.group) ? store.group : groups[0];
-  return html`<div class="strip"><label>Trials of <select value=${chosen} onChange=${(/** @type {any} */ e) => { store.group = e.target.value; store.changed(); }}>
-    ${groups.map((group) => html`<option key=${group} value=${group}>${group || "the task as it is"}</option>`)}</select></label>
-    <span class="quiet">${store.compared.length} of ${counted(store.rows.length, "trial")}. Trials that learn different data are not compared with each other.</span></div>`;
-}
-
-/** The trials that are picked. @param {{store: SweepStore}} props */
-function Picked({ store }) {
-  useWatched(store.picks);
-  const numbers = store.picks.numbers;
-  if (!numbers.length) return null;
-  const ids = numbers.map((n) => store.trials.get(n)?.id).filter(Boolean);
-  return html`<div class="strip picked" role="region" aria-label="Picked trials"><b>${counted(numbers.length, "trial")} picked</b>
-    <span class="chips">${numbers.slice(0, 12).map((n) => html`<button key=${n} class="chip" aria-label=${`Unpick trial ${n}`} onClick=${() => store.picks.toggle(n)}><i class="swatch" style=${{ background: colour(store.picks.places.get(n) ?? 0) }}></i>#${n} ×</button>`)}${numbers.length > 12 ? html`<span class="quiet">and ${numbers.length - 12} more</span>` : null}</span>
-    <a class="button primary" href=${`#/compare?trials=${ids.join(",")}`}>Compare</a><button onClick=${() => store.picks.clear()}>Clear</button></div>`;
 }
 
 /** @param {{store: SweepStore}} props */

@@ -1,13 +1,14 @@
 // One trial: its numbers as they come, its attempts and events, its settings, and how to load it.
 
 import { html, useEffect, useMemo, useState } from "../lib.js";
+import { address } from "../address.js";
 import { ask } from "../api.js";
 import { Chart } from "../charts/chart.js";
-import { draw } from "../charts/curves.js";
-import { GradientFlow, SingularValues } from "../charts/snapshots.js";
+import { draw, LookControls, useLook } from "../charts/curves.js";
+import { GradientFlow, isSnapshot, SingularValues } from "../charts/snapshots.js";
 import { colour, dash } from "../colours.js";
 import { age, duration, leaf, short, when } from "../format.js";
-import { Code, confirm, Nothing, State } from "../pieces.js";
+import { Code, confirm, CopyLink, Nothing, State } from "../pieces.js";
 import { TRIAL_ENDED } from "../trials.js";
 import { useWatched } from "../watched.js";
 import { Likeness } from "./likeness.js";
@@ -16,6 +17,9 @@ import { storeOf } from "./sweep.js";
 import { TrialActions } from "./trial_actions.js";
 
 /** @typedef {import("../documents").MetricsPoint} Point */
+
+/** About how many reports with the same metrics are read, and with how many in all they are read anew, thinned. */
+const POINTS = 1000, MOST_POINTS = 8000;
 
 /** @param {{id: string}} props */
 export function Trial({ id }) {
@@ -33,29 +37,25 @@ export function Trial({ id }) {
   return html`<${Whole} key=${id} store=${store} trial=${trial} />`;
 }
 
-/** All reports of a trial: read once, and then from the events. @param {import("../sweep_store.js").SweepStore} store @param {string} id @param {number} number */
+/** Reports of a trial, from the first to the last: read once, of very many some that are evenly spread, and then from the events.
+ * @param {import("../sweep_store.js").SweepStore} store @param {string} id @param {number} number */
 function useMetrics(store, id, number) {
-  const [points, setPoints] = useState(/** @type {Point[] | null} */ (null));
+  const [points, setPoints] = useState(/** @type {Point[] | null} */ (null)), [turn, setTurn] = useState(0);
   useEffect(() => {
     let over = false;
-    const read = async () => {
-      let after = -1;
-      for (;;) {
-        const found = await ask(`/v1/trials/${id}/metrics?after=${after}`);
-        if (over) return;
-        const last = after;
-        setPoints((before) => merged(last < 0 ? (before ?? []).filter((p) => p.step > (found.points[found.points.length - 1]?.step ?? -1)) : before ?? [], found.points));
-        if (found.points.length < 10000) return;
-        after = found.points[found.points.length - 1].step;
-      }
-    };
-    read().catch(() => { if (!over) setPoints((before) => before ?? []); });
+    ask(`/v1/trials/${id}/metrics?points=${POINTS}`).then((found) => {
+      const last = found.points[found.points.length - 1]?.step ?? -1;
+      // what has come meanwhile is kept
+      if (!over) setPoints((before) => merged(found.points, (before ?? []).filter((point) => point.step > last)));
+    }, () => { if (!over) setPoints((before) => before ?? []); });
     const listener = (/** @type {import("../documents").EventView} */ event) => {
       if (event.kind === "trial.metrics" && event.data.number === number) setPoints((before) => merged(before ?? [], [{ step: event.data.step, at: event.at, values: event.data.values }]));
     };
     store.watchers.add(listener);
     return () => { over = true; store.watchers.delete(listener); };
-  }, [store, id]);
+  }, [store, id, turn]);
+  const many = points !== null && points.length > MOST_POINTS;
+  useEffect(() => { if (many) setTurn(turn + 1); }, [many]);
   return points;
 }
 
@@ -87,16 +87,15 @@ function Whole({ store, trial }) {
   const ended = TRIAL_ENDED.has(trial.state), name = `trial ${trial.number} of ${sweep.name}`;
   const spec = useMemo(() => resolved(sweep.spec, trial.params), [sweep.spec, trial.params]);
   const steps = spec.training?.steps ? spec.training.steps + trial.added_steps : null;
-  const rows = store.rows, at = rows.findIndex((t) => t.number === trial.number);
   return html`<header class="sweep-head"><div class="title">
       <h1><a href=${`#/sweeps/${sweep.id}`}>${sweep.name}</a> <span class="quiet">/</span> trial ${trial.number}</h1><${State} name=${trial.state} wanted=${trial.wanted} />
       <div class="actions">
-        ${at > 0 ? html`<a class="button" href=${`#/trials/${rows[at - 1].id}`} title="Previous trial">← #${rows[at - 1].number}</a>` : null}
-        ${at < rows.length - 1 ? html`<a class="button" href=${`#/trials/${rows[at + 1].id}`} title="Next trial">#${rows[at + 1].number} →</a>` : null}
+        <${Neighbours} store=${store} trial=${trial} />
         ${!ended ? html`<button onClick=${() => confirm(`Stop ${name}?`, "It ends now, and counts as pruned. Its checkpoints stay.", "Stop the trial", () => act("stop"))}>Stop</button>
           <button class="danger" onClick=${() => confirm(`Cancel ${name}?`, "It ends now, and its result does not count. This cannot be undone.", "Cancel the trial", () => act("cancel"))}>Cancel</button>` : null}
         <${TrialActions} store=${store} trial=${trial} steps=${steps} />
         <a class="button" href=${`#/new?from=${sweep.id}&trial=${trial.number}`}>Clone with these values</a>
+        <${CopyLink} />
         ${model.found ? html`<a class="button" href=${model.found.mlflow_url} target="_blank" rel="noreferrer">MLflow run ↗</a>` : null}</div></div>
     <dl class="facts">
       <div><dt>${sweep.objective.metric}, best</dt><dd><b>${trial.objective === null ? "none yet" : short(trial.objective)}</b>${trial.best_step === null ? "" : html` <span class="quiet">at step ${short(trial.best_step)}</span>`}</dd></div>
@@ -120,6 +119,14 @@ function Whole({ store, trial }) {
   <section class="card padded" aria-label="Settings"><h2>Settings of this trial</h2><${Code} text=${JSON.stringify(spec, (_, value) => value ?? undefined, 2)} label="the settings of this trial" /></section>`;
 }
 
+/** Links to the trials before and after one, which are drawn in the same way. @param {{store: import("../sweep_store.js").SweepStore, trial: import("../documents").TrialView}} props */
+function Neighbours({ store: { rows }, trial }) {
+  useWatched(address);
+  const at = rows.findIndex((one) => one.number === trial.number), before = rows[at - 1], after = rows[at + 1];
+  return html`${before ? html`<a class="button" href=${address.link(`trials/${before.id}`)} title="Previous trial">← #${before.number}</a>` : null}
+    ${after ? html`<a class="button" href=${address.link(`trials/${after.id}`)} title="Next trial">#${after.number} →</a>` : null}`;
+}
+
 /** The document of a sweep with the values of one trial. @param {any} document @param {Record<string, any>} params */
 export function resolved(document, params) {
   const { task, model, training, objective } = structuredClone(document), found = /** @type {any} */ ({ task, model, training, objective });
@@ -139,22 +146,21 @@ function bandOf(spec) {
 
 /** @param {{points: Point[] | null, trial: import("../documents").TrialView}} props */
 function Metrics({ points, trial }) {
-  const [logY, setLogY] = useState(false), [smooth, setSmooth] = useState(0);
+  const look = useLook();
   const groups = useMemo(() => grouped(points ?? []), [points]);
   if (!points) return html`<p class="quiet loading" aria-busy="true">Reading the metrics …</p>`;
   if (!points.length) return html`<p class="quiet empty card">No metrics were reported yet.</p>`;
-  return html`<div class="strip"><label><input type="checkbox" checked=${logY} onChange=${(/** @type {any} */ e) => setLogY(e.target.checked)} /> log y</label>
-    <label>Smoothing <input type="range" min="0" max="0.98" step="0.02" value=${smooth} onInput=${(/** @type {any} */ e) => setSmooth(Number(e.target.value))} /></label>
-    <span class="quiet">${points.length} reports, the last ${age(points[points.length - 1].at)}</span></div>
+  return html`<div class="strip"><${LookControls} look=${look} />
+    <span class="quiet">${points.length} reports${points.length < POINTS ? "" : " of all"}, the last ${age(points[points.length - 1].at)}</span></div>
   <div class="tiles">${groups.map(([name, lines]) => html`<${Chart} key=${name} title=${name} size="short" file=${`${trial.id}-${name}`} label=${`${lines.map((l) => `${l.name} ${short(l.points[l.points.length - 1]?.[1])}`).join(", ")}`}
-    option=${draw(lines, { metric: name, logX: false, logY, smooth, yName: "" }).option} table=${() => ({ heads: ["metric", "step", "value"], rows: lines.flatMap((l) => l.points.map((/** @type {any} */ p) => [l.name, ...p])) })} />`)}</div>`;
+    option=${draw(lines, { metric: name, ...look, yName: "" }).option} table=${() => ({ heads: ["metric", "step", "value"], rows: lines.flatMap((l) => l.points.map((/** @type {any} */ p) => [l.name, ...p])) })} />`)}</div>`;
 }
 
 /** The metrics in charts: the same metric on all sets is one chart. @param {Point[]} points @returns {[string, any[]][]} */
 function grouped(points) {
   /** @type {Map<string, Map<string, [number, number][]>>} */ const charts = new Map();
   for (const p of points) for (const [name, value] of Object.entries(p.values)) {
-    if (typeof value !== "number" || /^(spectral_hist|grad_t)\//.test(name)) continue;
+    if (typeof value !== "number" || isSnapshot(name)) continue;
     const slash = name.indexOf("/"), part = name.slice(0, slash), rest = name.slice(slash + 1);
     const chart = ["train", "val", "test"].includes(part) ? rest : /^spectral\/(min|max)$/.test(name) ? "singular values" : name;
     if (!charts.has(chart)) charts.set(chart, new Map());

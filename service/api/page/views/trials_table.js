@@ -1,6 +1,7 @@
 // The table of a sweep's trials. Only the rows that are in sight are in the document, however many trials there are.
 
 import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib.js";
+import { useChoice, useChoices, useParameter, useSwitch } from "../address.js";
 import { colour } from "../colours.js";
 import { aligned, counted, duration, leaf, point, pointed, short } from "../format.js";
 import { PointComparisons, pointColumns, pointRows, savePoints, usePoints } from "./points.js";
@@ -20,10 +21,13 @@ const STATES = ["waiting", "running", "succeeded", "pruned", "failed", "cancelle
 export function TrialsTable({ store, tall }) {
   const version = useWatched(store, store.picks);
   const sweep = /** @type {import("../documents").SweepView} */ (store.sweep);
-  const [sort, setSort] = useState({ key: "rank", up: true }), [text, setText] = useState(""), [states, setStates] = useState(/** @type {string[]} */ ([])), [together, setTogether] = useState(() => Number(sweep.spec.repeats ?? 1) > 1);
-  const repeated = Number(sweep.spec.repeats ?? 1) > 1, found = usePoints(store, repeated && together), points = repeated && together ? found?.points ?? [] : null;
+  const repeated = Number(sweep.spec.repeats ?? 1) > 1, [together, setTogether] = useSwitch("points", repeated);
+  const [text, setText] = useParameter("find", "", String, String), [states, setStates] = useChoices("states", [], STATES);
+  const found = usePoints(store, repeated && together), points = repeated && together ? found?.points ?? [] : null;
   const all = useMemo(() => (points ? pointRows(store, points) : rowsOf(store, together)), [version, together, found]);
   const columns = useMemo(() => columnsOf(store, all, together, found?.statistic ?? "mean"), [all]);
+  const orders = store.complete && (!points || found) ? columns.flatMap(({ key }) => [key, `-${key}`]) : null, [order, setOrder] = useChoice("sort", "rank", orders);
+  const sort = useMemo(() => ({ key: order.replace(/^-/, ""), up: !order.startsWith("-") }), [order]);
   const shown = useMemo(() => arranged(all, columns, sort, text, states), [all, columns, sort, text, states]);
   const counts = useMemo(() => tallied(store.compared), [version]);
   const total = sweep.trials.total;
@@ -41,7 +45,7 @@ export function TrialsTable({ store, tall }) {
         : html`<a class="button plain" title="Download the trials as CSV" href=${`/v1/sweeps/${store.id}/trials.csv`} download>CSV</a>`}</div>
     </div>
     ${points && found ? html`<${PointComparisons} store=${store} points=${points} />` : null}
-    <${Grid} store=${store} rows=${shown} columns=${columns} sort=${sort} setSort=${setSort} tall=${tall} together=${together} version=${version} />
+    <${Grid} store=${store} rows=${shown} columns=${columns} sort=${sort} setSort=${(/** @type {{key: string, up: boolean}} */ next) => setOrder(`${next.up ? "" : "-"}${next.key}`)} tall=${tall} />
   </section>`;
 }
 
@@ -152,7 +156,7 @@ class Line extends Component {
   }
 }
 
-/** @param {{store: import("../sweep_store.js").SweepStore, rows: Row[], columns: Column[], sort: {key: string, up: boolean}, setSort: any, tall?: boolean, together: boolean, version: string}} props */
+/** @param {{store: import("../sweep_store.js").SweepStore, rows: Row[], columns: Column[], sort: {key: string, up: boolean}, setSort: (sort: {key: string, up: boolean}) => void, tall?: boolean}} props */
 function Grid({ store, rows, columns, sort, setSort, tall }) {
   const frame = useRef(/** @type {any} */ (null)), [range, setRange] = useState({ first: 0, last: 40 }), [active, setActive] = useState(0);
   const look = () => {

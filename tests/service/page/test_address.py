@@ -1,0 +1,146 @@
+"""The address of a view has what is chosen in it: a reload, Back and Forward, and somebody else's browser show the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.store.database import Database
+from tests.service.page import filled
+from tests.service.page.conftest import OpenPage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+READY = ".canvas[data-ready=yes]"
+METRIC, X, Y = "label:has-text('Metric') select", "label:has-text('x') > select", "label:has-text('y') > select"
+
+
+def hash_of(page: Page, ending: str) -> str:
+    """Return the part of the address after the host, once it ends as the test expects."""
+    page.wait_for_function("(ending) => decodeURIComponent(location.hash).endsWith(ending)", arg=ending)
+    return str(page.evaluate("location.hash"))
+
+
+def curves_as_chosen(page: Page) -> bool:
+    """Return whether the curves are drawn as the test has chosen it."""
+    page.wait_for_selector(READY)
+    page.wait_for_selector(".picked:has-text('3 trials picked')")
+    smooth = page.locator("label:has-text('Smoothing') input").input_value()
+    log = [page.locator(f"label:has-text('log {axis}') input").is_checked() for axis in "xy"]
+    return (page.input_value(METRIC), smooth, log) == ("train/loss", "0.6", [False, True])
+
+
+def test_curves_planes_and_picks_survive_a_reload_back_and_forward(open_page: OpenPage, ids: dict[str, str]) -> None:
+    page = open_page(f"#/sweeps/{ids['done']}")
+    page.wait_for_selector(f"{READY} >> nth=1")
+    for number in (4, 5, 1):
+        page.fill("input[type=search]", f"#{number},")
+        page.locator(f"tr[data-number='{number}'] input").check()
+    page.fill("input[type=search]", "")
+    page.click(".tabs a:has-text('Curves')")
+    page.wait_for_selector(f"{METRIC} option[value='train/loss']", state="attached")
+    page.select_option(METRIC, "train/loss")
+    page.locator("label:has-text('Smoothing') input").fill("0.6")
+    page.check("label:has-text('log y') input")
+    curves = hash_of(page, "?trials=4-5,1&metric=train/loss&smooth=0.6&log=y")
+    assert curves_as_chosen(page)
+    page.click(".tabs a:has-text('Plane')")
+    page.wait_for_selector(READY)
+    page.select_option(X, "training.lr")
+    page.select_option(Y, "model.margin")
+    page.select_option("label:has-text('Colours') select", "rank")
+    plane = hash_of(page, "&x=training.lr&y=model.margin&colours=rank")
+    page.go_back()
+    page.wait_for_selector(".tabs a[aria-current]:has-text('Curves')")
+    assert curves_as_chosen(page)
+    assert page.evaluate("location.hash") == curves
+    page.go_forward()
+    page.wait_for_selector("h2:has-text('margin × lr')")
+    page.reload()
+    page.wait_for_selector("h2:has-text('margin × lr')")
+    page.wait_for_selector(".picked:has-text('3 trials picked')")
+    assert page.evaluate("location.hash") == plane
+    assert page.input_value("label:has-text('Colours') select") == "rank"
+    assert page.locator("main .warn").count() == 0
+    other = open_page(curves)
+    assert curves_as_chosen(other), "the link shows the same in another browser"
+    page.click(".picked button:has-text('Clear')")
+    assert "trials" not in hash_of(page, "metric=train/loss&smooth=0.6&log=y&x=training.lr&y=model.margin&colours=rank")
+
+
+def test_the_table_slices_and_points_are_in_the_address(open_page: OpenPage, ids: dict[str, str]) -> None:
+    page = open_page(f"#/sweeps/{ids['done']}/trials?sort=-training.lr&find=reflectors+16&states=succeeded,pruned")
+    page.wait_for_selector("tr[data-number]")
+    assert page.get_attribute("th:has(button.head:has-text('lr'))", "aria-sort") == "descending"
+    assert page.input_value("input[type=search]") == "reflectors 16"
+    assert page.locator(".segments button[aria-pressed=true]").count() == 2
+    page.click(".tabs a:has-text('Slices')")
+    page.wait_for_selector(f"{READY} >> nth=2")
+    page.click(".segments button:has-text('lr')")
+    page.wait_for_selector("h2:text-is('lr')", state="detached")
+    hash_of(page, "&fields=model.reflectors,model.margin")
+    repeated = open_page(f"#/sweeps/{ids['repeated']}/trials?points=0")
+    repeated.wait_for_selector(".count:has-text('9 of 9 trials')")
+    repeated.check("label:has-text('points') input")
+    repeated.wait_for_selector(".count:has-text('3 points of 3 points')")
+    assert "points" not in hash_of(repeated, "/trials")
+
+
+def test_trials_and_comparisons_are_drawn_as_their_address_says(open_page: OpenPage, ids: dict[str, str]) -> None:
+    page = open_page(f"#/trials/{ids['done']}-0005?log=y&smooth=0.5", allowed="404 (Not Found)")
+    page.wait_for_selector(READY)
+    assert page.is_checked("label:has-text('log y') input")
+    page.click("a[title='Next trial']")
+    page.wait_for_selector("h1:has-text('trial 6')")
+    hash_of(page, "-0006?log=y&smooth=0.5")
+    compared = open_page(f"#/compare?trials={ids['done']}-0001,{ids['seeds']}-0002&metric=val/loss&mean=1")
+    compared.wait_for_selector(READY)
+    assert compared.input_value(METRIC) == "val/loss"
+    assert compared.is_checked("label:has-text('mean over seeds') input")
+
+
+def test_what_an_address_asks_for_and_is_not_there_is_said(
+    open_page: OpenPage, ids: dict[str, str], database: Database
+) -> None:
+    asked = "metric=val/nothing&trials=3,999,some&smooth=2&log=z&mean=yes"
+    page = open_page(f"#/sweeps/{ids['done']}/curves?{asked}")
+    page.wait_for_selector(".picked:has-text('1 trial picked')")
+    page.wait_for_selector(READY)
+    page.wait_for_selector("main .warn:has-text('metric val/nothing')")
+    said = page.inner_text("main .warn")
+    assert all(part in said for part in ("smooth 2", "log z", "mean yes", "trials some, 999"))
+    assert page.input_value(METRIC) == "val/accuracy"
+    page.goto(page.url.partition("#")[0] + f"#/sweeps/{ids['done']}/plane?x=model.nothing&y=training.lr&cells=worst")
+    page.wait_for_selector("h2:has-text('lr × margin')")
+    page.wait_for_selector("main .warn:has-text('x model.nothing; cells worst')")
+    page.goto(page.url.partition("#")[0] + f"#/sweeps/{ids['done']}/plane")
+    page.wait_for_selector("main .warn", state="detached")
+    sweep = filled.new_sweep(
+        database,
+        name="lengths",
+        task={"name": "adding"},
+        objective={"metric": "val/loss"},
+        space={"task.length": {"values": [20, 50]}, "model.margin": {"values": [0.01, 0.1]}},
+    )
+    filled.run(database, sweep, range(4), reports_each=5)
+    page.goto(page.url.partition("#")[0] + f"#/sweeps/{sweep.id}/trials?data=length+50")
+    page.wait_for_selector("tr[data-number='2']")
+    assert page.input_value(".strip select") == "length 50"
+    page.goto(page.url.partition("#")[0] + f"#/sweeps/{sweep.id}/trials?data=length+70")
+    page.wait_for_selector("main .warn:has-text('data length 70')")
+    assert page.input_value(".strip select") == "length 20"
+
+
+def test_the_link_is_copied_with_what_is_chosen(open_page: OpenPage, ids: dict[str, str]) -> None:
+    page = open_page(f"#/sweeps/{ids['done']}/best")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.wait_for_selector(READY)
+    page.select_option("label:has-text('Over') select", "time")
+    page.click("button:has-text('Copy link')")
+    page.wait_for_selector(".said:has-text('The link is copied.')")
+    copied = str(page.evaluate("navigator.clipboard.readText()"))
+    assert copied.endswith(f"/#/sweeps/{ids['done']}/best?over=time")
+    page.goto("about:blank")
+    page.goto(copied)
+    page.wait_for_selector(READY)
+    assert page.input_value("label:has-text('Over') select") == "time"
