@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
@@ -27,8 +28,11 @@ INK = "#20242a"
 PAPER = "#fdfdfe"
 """The colour behind text that lies on lines; the page replaces it, too."""
 GREY = "#8a8f98"
-MAP = "viridis"
-"""A colour map that stays readable without colour and for any colour vision."""
+SCALE = ("#482475", "#414487", "#355f8d", "#2a788e", "#21918c", "#22a884", "#44bf70", "#7ad151", "#bddf26")
+"""The colours of values from the worst to the best: viridis, which is read in the same order without colour and with any
+colour vision, without the ends that dark and white paper would swallow. The web page has the same ones (colours.js)."""
+MAP = LinearSegmentedColormap.from_list("spectral", SCALE)
+"""The colour map of ``SCALE``."""
 DPI = 130
 
 _STYLE: Any = {
@@ -77,9 +81,20 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def colour_map(record: SweepRecord) -> str:
-    """Return the colour map of the objective, in which better values are brighter."""
-    return MAP if record.objective.direction == "maximize" else f"{MAP}_r"
+def colour_map(direction: str) -> Colormap:
+    """Return the colour map of an objective, in which better values are brighter."""
+    return MAP if direction == "maximize" else MAP.reversed()
+
+
+def better(direction: str) -> str:
+    """Return which values of an objective are better, for a person to read."""
+    return "higher is better" if direction == "maximize" else "lower is better"
+
+
+def ink_on(colour: tuple[float, float, float, float]) -> str:
+    """Return the colour of text that is readable on another one, which is given as red, green, blue and alpha."""
+    red, green, blue, _ = (part**2.2 for part in colour)
+    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 else "white"
 
 
 def axis_name(record: SweepRecord, metric: str) -> str:
@@ -151,13 +166,25 @@ def legend(axes: Axes, **options: Any) -> None:
         shown.get_title().set_color(INK)
 
 
-def colour_bar(figure: Figure, drawn: Any, axes: Axes, label: str, ends: Sequence[bool] = (False, False)) -> None:
-    """Add a colour bar, with pointed ends if values lie (below, above) its range."""
+def colour_bar(
+    figure: Figure,
+    drawn: Any,
+    axes: Axes,
+    label: str,
+    direction: str | None = None,
+    ends: Sequence[bool] = (False, False),
+) -> None:
+    """Add a colour bar, with pointed ends if values lie (below, above) its range.
+
+    For an objective, whose ``direction`` is given, the best end is at the top, and the label says which one it is.
+    """
     kind = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     bar = figure.colorbar(drawn, ax=axes, extend=kind[bool(ends[0]), bool(ends[1])])
-    bar.set_label(label, color=INK)
+    bar.set_label(f"{label}, {better(direction)}" if direction else label, color=INK)
     bar.ax.tick_params(colors=INK, which="both")
     bar.outline.set_edgecolor(GREY)
+    if direction == "minimize":
+        bar.ax.invert_yaxis()
 
 
 def file_of(figure: Figure, kind: FigureKind) -> bytes:

@@ -49,9 +49,8 @@ def _table(record: SweepRecord, grid: PlaneGrid) -> Figure:
     axes = figure.add_subplot()
     values = [[float("nan") if c.best is None else scale.clip(c.best) for c in row] for row in grid.cells]
     norm = (LogNorm if scale.log else Normalize)(scale.low, scale.high)
-    image = axes.pcolormesh(
-        range(len(columns) + 1), range(len(rows) + 1), values, cmap=drawing.colour_map(record), norm=norm
-    )
+    shades = drawing.colour_map(record.objective.direction)
+    image = axes.pcolormesh(range(len(columns) + 1), range(len(rows) + 1), values, cmap=shades, norm=norm)
     axes.set_xticks([i + 0.5 for i in range(len(columns))], [f"{column:.3g}" for column in columns])
     axes.set_yticks([i + 0.5 for i in range(len(rows))], [str(u) if u == v else f"{u}, {v}" for u, v in rows])
     alike = all(u == v for u, v in rows)
@@ -60,9 +59,8 @@ def _table(record: SweepRecord, grid: PlaneGrid) -> Figure:
     top = (max(bests) if record.objective.direction == "maximize" else min(bests)) if bests else None
     for y, row in enumerate(grid.cells):
         for x, cell in enumerate(row):
-            shade = 0.0 if cell.best is None else float(norm(scale.clip(cell.best)))
-            bright = shade > 0.6 if record.objective.direction == "maximize" else shade < 0.4
-            _write_cell(axes, (x, y), cell, scale, bright, cell.best is not None and cell.best == top)
+            ink = INK if cell.best is None else drawing.ink_on(shades(float(norm(scale.clip(cell.best)))))
+            _write_cell(axes, (x, y), cell, scale, ink, cell.best is not None and cell.best == top)
     repeated = any(cell.results > 1 for cell in cells)
     what = f"best {record.objective.metric}"
     below = "below the best: mean ± standard deviation (results)" if repeated else ""
@@ -75,21 +73,21 @@ def _table(record: SweepRecord, grid: PlaneGrid) -> Figure:
         side.set_visible(False)
     ends = (scale.below > 0, scale.above > 0)
     if bests:
-        drawing.colour_bar(figure, image, axes, axis_name(record, record.objective.metric), ends)
+        name = axis_name(record, record.objective.metric)
+        drawing.colour_bar(figure, image, axes, name, record.objective.direction, ends)
     return figure
 
 
-def _write_cell(axes: Axes, at: tuple[int, int], cell: PlaneCell, scale: RobustScale, bright: bool, best: bool) -> None:
-    """Write what a cell shows in a colour that is readable on its own, which may be bright, and frame the best one."""
+def _write_cell(axes: Axes, at: tuple[int, int], cell: PlaneCell, scale: RobustScale, ink: str, best: bool) -> None:
+    """Write what a cell shows in a colour that is readable on it, and frame the best one."""
     x, y = at
     middle: dict[str, Any] = {"ha": "center", "va": "center"}
     if cell.best is None:
         axes.add_patch(
             Rectangle((x, y), 1, 1, facecolor="none", edgecolor=GREY, linewidth=0.4, hatch="////", alpha=0.35)
         )
-        axes.text(x + 0.5, y + 0.5, REASONS[cell.state], color=INK, fontsize=8, **middle)
+        axes.text(x + 0.5, y + 0.5, REASONS[cell.state], color=ink, fontsize=8, **middle)
         return
-    colour = "black" if bright else "white"
     arrow = " ▲" if cell.best > scale.high else " ▼" if cell.best < scale.low else ""
     weight = "bold" if best else "normal"
     lines = f"{short(cell.best)}{arrow}"
@@ -98,8 +96,8 @@ def _write_cell(axes: Axes, at: tuple[int, int], cell: PlaneCell, scale: RobustS
         below = f"{short(cell.mean)}" + (f" ± {cell.sd:.2g}" if cell.sd is not None else "") + f" ({cell.results})"
     if cell.failed:
         below += f"{' ' if below else ''}{cell.failed} failed"
-    axes.text(x + 0.5, y + (0.62 if below else 0.5), lines, color=colour, fontsize=10, fontweight=weight, **middle)
-    axes.text(x + 0.5, y + 0.28, below, color=colour, fontsize=7, **middle)
+    axes.text(x + 0.5, y + (0.62 if below else 0.5), lines, color=ink, fontsize=10, fontweight=weight, **middle)
+    axes.text(x + 0.5, y + 0.28, below, color=ink, fontsize=7, **middle)
     if best:
         axes.add_patch(Rectangle((x + 0.03, y + 0.04), 0.94, 0.92, fill=False, edgecolor=COLOURS[1], linewidth=2.2))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from itertools import pairwise
 
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
@@ -62,18 +61,18 @@ def parallel_coordinates(analysis: Analysis) -> Figure:
     axes.set_ylim(-0.04, 1.04)
     sign = 1 if record.objective.direction == "maximize" else -1
     merits = [(line.heights[-1] or 0.0) if sign > 0 else 1 - (line.heights[-1] or 0.0) for line in plot.lines]
-    shades = colormaps[MAP]
     for solid in (False, True):
-        segments, colours = [], []
+        segments, colours, widths = [], [], []
         for line, value in sorted(zip(plot.lines, merits, strict=True), key=lambda pair: pair[1]):
             known = [(place, height) for place, height in enumerate(line.heights) if height is not None]
             for a, b in pairwise(known):
                 if (b[0] - a[0] == 1) == solid:  # a dashed line passes axes that the trial does not have
                     segments.append([a, b])
-                    colours.append(shades(value))
-        width, alpha = (0.7, 0.35) if heavy else (1.3, 0.8)
+                    colours.append(MAP(value))
+                    widths.append((0.7 if heavy else 0.9) + value)  # the best, which are pale, must not drown
+        alpha = 0.35 if heavy else 0.8
         style = "solid" if solid else (0, (2, 3))
-        lines = LineCollection(segments, colors=colours, linewidths=width, alpha=alpha, linestyles=style)
+        lines = LineCollection(segments, colors=colours, linewidths=widths, alpha=alpha, linestyles=style)
         lines.set_rasterized(heavy)  # a picture takes less room than thousands of lines
         axes.add_collection(lines)
     lone = [(place, h) for line in plot.lines for place, h in enumerate(line.heights) if h is not None]
@@ -111,7 +110,7 @@ def parallel_coordinates(analysis: Analysis) -> Figure:
     for side in axes.spines.values():
         side.set_visible(False)
     bar = ScalarMappable(Normalize(0, 1), MAP)
-    drawing.colour_bar(figure, bar, axes, f"{record.objective.metric}: 1 is the best on its axis")
+    drawing.colour_bar(figure, bar, axes, f"{record.objective.metric} from the worst, 0, to the best, 1")
     drawing.legend(axes, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     return figure
 
@@ -163,27 +162,24 @@ def _front(figure: Figure, axes: Axes, record: SweepRecord, found: ParetoFront) 
             [at(trial.values)[0] for trial in found.front],
             [at(trial.values)[1] for trial in found.front],
             c=[third.clip(trial.values[2]) for trial in found.front],
-            cmap=MAP,
+            cmap=drawing.colour_map(found.directions[2]),
             norm=norm,
             s=44,
             edgecolors=COLOURS[1],
             label="Pareto front",
         )
-        drawing.colour_bar(figure, drawn, axes, axis_name(record, found.metrics[2]), (third.below > 0, third.above > 0))
+        name, ends = axis_name(record, found.metrics[2]), (third.below > 0, third.above > 0)
+        drawing.colour_bar(figure, drawn, axes, name, found.directions[2], ends)
     off = x_scale.above + x_scale.below + y_scale.above + y_scale.below
     lack = f"{found.left_out} lack a value" if found.left_out else ""
     finish(
         axes,
         title_of(record, "Pareto front"),
-        f"{axis_name(record, found.metrics[1])}, {_better(found.directions[1])}",
-        f"{axis_name(record, found.metrics[0])}, {_better(found.directions[0])}",
+        f"{axis_name(record, found.metrics[1])}, {drawing.better(found.directions[1])}",
+        f"{axis_name(record, found.metrics[0])}, {drawing.better(found.directions[0])}",
         drawing.joined(note, f"{drawing.counted(off, 'value')} off the scale" if off else "", lack),
     )
     drawing.legend(axes)
-
-
-def _better(direction: str) -> str:
-    return "less is better" if direction == "minimize" else "more is better"
 
 
 def _steps(found: ParetoFront) -> str:

@@ -2,8 +2,9 @@
 
 const LIGHT = ["#0b66b0", "#c8500a", "#00805a", "#b03a86", "#7a6200", "#2f8fc9", "#5a48a8", "#8a1f3d"];
 const DARK = ["#6cb6f5", "#f2965a", "#45c79c", "#e58cc4", "#d9bd4a", "#9ad4f7", "#b0a2f2", "#f28ba3"];
-/** The scale viridis, which people with any colour vision read in the same order. */
-const SCALE = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
+/** The colours of values from the worst to the best: viridis, which is read in the same order with any colour vision,
+ * without the ends that dark and white paper would swallow. The figures of the report have the same ones (drawing.py). */
+export const SCALE = ["#482475", "#414487", "#355f8d", "#2a788e", "#21918c", "#22a884", "#44bf70", "#7ad151", "#bddf26"];
 
 export const DASHES = ["solid", "dashed", "dotted"];
 
@@ -22,13 +23,9 @@ export const colour = (n) => (isDark() ? DARK : LIGHT)[n % LIGHT.length];
 /** @param {number} n */
 export const dash = (n) => DASHES[Math.floor(n / LIGHT.length) % DASHES.length];
 
-/** The colours of a scale from the worst to the best: what is best stands out from the paper, bright in the dark and
- * deep in the light. */
-export const scale = () => (isDark() ? SCALE.slice(1) : SCALE.slice(0, -1).reverse());
-
 /** The colour of text on a share from 0 (worst) to 1 (best) of the scale. @param {number} share */
 export function ink(share) {
-  const colours = scale(), at = colours[Math.round(Math.max(0, Math.min(1, share)) * (colours.length - 1))];
+  const at = SCALE[Math.round(Math.max(0, Math.min(1, share)) * (SCALE.length - 1))];
   const light = [1, 3, 5].map((from) => (parseInt(at.slice(from, from + 2), 16) / 255) ** 2.2);
   return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] > 0.18 ? "#111" : "#fff";
 }

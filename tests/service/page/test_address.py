@@ -38,7 +38,7 @@ def test_curves_planes_and_picks_survive_a_reload_back_and_forward(open_page: Op
         page.locator(f"tr[data-number='{number}'] input").check()
     page.fill("input[type=search]", "")
     page.click(".tabs a:has-text('Curves')")
-    page.wait_for_selector(f"{METRIC} option[value='train/loss']", state="attached")
+    page.wait_for_selector(f"{METRIC} option:text-is('train/loss')", state="attached")
     page.select_option(METRIC, "train/loss")
     page.locator("label:has-text('Smoothing') input").fill("0.6")
     page.check("label:has-text('log y') input")

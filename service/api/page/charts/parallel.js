@@ -1,12 +1,12 @@
 // Parallel coordinates: one line for each trial over the swept fields and the objective.
 
 import { html, useMemo, useRef } from "../lib.js";
-import { PICKED, scale, shares } from "../colours.js";
+import { PICKED, shares } from "../colours.js";
 import { short } from "../format.js";
 import { axisOf, byRank, hasResult, paths } from "../trials.js";
 import { useWatched } from "../watched.js";
 import { Chart, inks } from "./chart.js";
-import { tellTrial } from "./plane.js";
+import { colourBar, tellTrial } from "./plane.js";
 
 const MOST = 2000;
 
@@ -15,7 +15,7 @@ export function Parallel({ store }) {
   const versions = useWatched(store, store.picks), frozen = useRef(0);
   const sweep = /** @type {any} */ (store.sweep), { metric, direction } = sweep.objective;
   const made = useMemo(() => {
-    const results = store.compared.filter(hasResult).sort(byRank(direction)), lines = results.slice(0, MOST);
+    const results = store.compared.filter(hasResult).sort(byRank(direction)), lines = results.slice(0, MOST).reverse();
     if (!lines.length) return null;
     const axes = paths(sweep, lines).map((path) => axisOf(sweep, path, lines)).filter((one) => one.values.length);
     return { lines, axes, left: results.length - lines.length };
@@ -26,7 +26,7 @@ export function Parallel({ store }) {
     frozen.current += 1;
     const chosen = chart.getModel().getSeriesByIndex(0).getRawIndicesByActiveState("active");
     store.picks.clear();
-    if (chosen.length && made && chosen.length < made.lines.length) store.picks.set(chosen.slice(0, 50).map((/** @type {number} */ i) => made.lines[i].number));
+    if (chosen.length && made && chosen.length < made.lines.length) store.picks.set(chosen.slice(-50).map((/** @type {number} */ i) => made.lines[i].number));
   };
   return html`<${Chart} hover=${store.hover} title="Parallel coordinates" size="tall" option=${option} file=${`${store.id}-parallel`} onBrush=${brush}
     label=${`${made?.lines.length ?? 0} trials over ${made?.axes.map((one) => one.name).join(", ") ?? ""} and ${metric}`} empty="No trial has a result yet."
@@ -40,8 +40,11 @@ export function Parallel({ store }) {
 function draw(store, { lines, axes }, metric, direction) {
   const ink = inks(), values = lines.map((/** @type {any} */ t) => Number(t.objective)), placed = shares(values, direction, "linear");
   const style = { nameTextStyle: { color: ink.text, fontSize: 12 }, axisLine: { lineStyle: { color: ink.quiet } }, axisTick: { lineStyle: { color: ink.quiet } }, axisLabel: { color: ink.text, formatter: short, fontSize: 12, backgroundColor: ink.card, padding: [1, 3], borderRadius: 3 }, nameLocation: "end" };
-  const data = (/** @type {any[]} */ some) => some.map((trial) => ({ value: [...axes.map((/** @type {any} */ one) => cellOf(one, trial)), Number(trial.objective), placed.of(Number(trial.objective))], trial }));
-  const low = placed.low, high = placed.high, flat = low === high;
+  const data = (/** @type {any[]} */ some, /** @type {(share: number) => any} */ style) => some.map((trial) => {
+    const share = placed.of(Number(trial.objective));
+    return { value: [...axes.map((/** @type {any} */ one) => cellOf(one, trial)), Number(trial.objective), share], trial, lineStyle: style(share) };
+  });
+  const { low, high } = placed, flat = low === high, opacity = Math.max(0.15, Math.min(0.9, 60 / lines.length));
   return {
     parallel: { left: 48, right: 120, top: 48, bottom: 24, parallelAxisDefault: style },
     parallelAxis: [
@@ -50,12 +53,12 @@ function draw(store, { lines, axes }, metric, direction) {
         : { ...style, dim, name: one.name, type: "category", data: one.values.map(short) })),
       { ...style, dim: axes.length, name: metric, type: "value", inverse: direction === "minimize", ...flat ? { scale: true } : { min: low, max: high } },
     ],
-    visualMap: { type: "continuous", min: 0, max: 1, dimension: axes.length + 1, seriesIndex: 0, right: 4, top: "middle", itemHeight: 150, itemWidth: 12, inRange: { color: scale() },
-      textStyle: { color: ink.quiet, fontSize: 11 }, formatter: (/** @type {number} */ share) => short(placed.value(share)), text: ["best", "worst"], calculable: true },
+    visualMap: colourBar(ink, placed, metric, axes.length + 1),
     tooltip: { formatter: (/** @type {any} */ p) => (p.data?.trial ? tellTrial(p.data.trial, metric) : "") },
     series: [
-      { type: "parallel", data: data(lines), lineStyle: { width: 1.2, opacity: Math.max(0.15, Math.min(0.8, 60 / lines.length)) }, smooth: false, inactiveOpacity: 0.03, activeOpacity: 0.9, progressive: 500, emphasis: { lineStyle: { width: 3, opacity: 1 } } },
-      { type: "parallel", data: data(lines.filter((/** @type {any} */ t) => store.picks.has(t.number))), lineStyle: { width: 3, opacity: 1, color: PICKED }, z: 5 },
+      // the best lines are the palest: they are broader, and lie above the others
+      { type: "parallel", data: data(lines, (share) => ({ width: 0.8 + 1.6 * share, opacity: opacity * (0.6 + 0.4 * share) })), smooth: false, inactiveOpacity: 0.03, activeOpacity: 0.9, progressive: 500, emphasis: { lineStyle: { width: 3, opacity: 1 } } },
+      { type: "parallel", data: data(lines.filter((/** @type {any} */ t) => store.picks.has(t.number)), () => ({ width: 3, opacity: 1, color: PICKED })), z: 5 },
     ],
   };
 }

@@ -2,7 +2,7 @@
 
 import { html, useMemo } from "../lib.js";
 import { useChoice } from "../address.js";
-import { ink as inkOn, PICKED, scale, shares } from "../colours.js";
+import { ink as inkOn, PICKED, SCALE, shares } from "../colours.js";
 import { leaf, short } from "../format.js";
 import { axisOf, byRank, hasResult, paths, spread, TRIAL_ENDED } from "../trials.js";
 import { useWatched } from "../watched.js";
@@ -86,7 +86,7 @@ function heatmap(store, { x, y }, { metric, direction, how, shown }) {
   const marked = cells.filter((cell) => cell.trials.some((t) => store.picks.has(t.number))).map((cell) => ({ value: [cell.x, cell.y, 0], cell }));
   const blank = cells.filter((cell) => cell.value === null).map((cell) => ({ value: [cell.x, cell.y, 0], cell, itemStyle: { color: ink.paper } }));
   const option = {
-    ...frame(ink, placed, metric, direction),
+    grid: { left: 72, right: 96, top: 16, bottom: 52 }, visualMap: colourBar(ink, placed, metric, 2),
     tooltip: { formatter: (/** @type {any} */ p) => describe(p.data.cell, x, y, metric) },
     xAxis: axis({ type: "category", name: x.name, data: x.values.map(short), splitLine: { show: false }, axisTick: { show: false } }),
     yAxis: axis({ type: "category", name: y?.name ?? "", nameGap: 44, data: y ? y.values.map(short) : [""], splitLine: { show: false }, axisTick: { show: false } }),
@@ -117,7 +117,7 @@ function scatter(store, { x, y }, { metric, direction, how }) {
     ? { type: one.log ? "log" : "value", name: one.name, nameGap: gap, scale: true, ...ends(one), axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true, showMinLabel: Boolean(marks(one)), showMaxLabel: Boolean(marks(one)), customValues: marks(one) }, axisTick: { lineStyle: { color: ink.line }, customValues: marks(one) } }
     : { type: "category", name: one.name, nameGap: gap, data: one.values.map(short) });
   const option = {
-    ...frame(ink, placed, metric, direction),
+    grid: { left: 72, right: 96, top: 16, bottom: 52 }, visualMap: colourBar(ink, placed, metric, 2),
     tooltip: { formatter: (/** @type {any} */ p) => tellTrial(p.data.trial, metric) },
     xAxis: own(x, 28), yAxis: own(y, 44),
     series: [
@@ -153,17 +153,12 @@ export function marks(one) {
   return within.length > 1 ? within : undefined;
 }
 
-/** The grid and the colour bar. @param {any} ink @param {any} placed @param {string} metric @param {string} direction */
-function frame(ink, placed, metric, direction) {
-  return {
-    grid: { left: 72, right: 96, top: 16, bottom: 52 },
-    visualMap: {
-      type: "continuous", min: 0, max: 1, dimension: 2, seriesIndex: 0, calculable: true, right: 4, top: "middle", itemHeight: 150, itemWidth: 12, precision: 2,
-      inRange: { color: scale() }, textStyle: { color: ink.quiet, fontSize: 11 }, formatter: (/** @type {number} */ share) => short(placed.value(share)),
-      text: [`best`, `worst`], textGap: 6, show: Number.isFinite(placed.low),
-    },
-  };
-}
+/** The colour bar of an objective, with its best end at the top. @param {any} ink @param {any} placed @param {string} metric @param {number} dimension */
+export const colourBar = (ink, placed, metric, dimension) => ({
+  type: "continuous", min: 0, max: 1, dimension, seriesIndex: 0, calculable: true, right: 4, top: "middle", itemHeight: 150, itemWidth: 12, precision: 2,
+  inRange: { color: SCALE }, textStyle: { color: ink.quiet, fontSize: 11 }, formatter: (/** @type {number} */ share) => short(placed.value(share)),
+  text: [`best ${leaf(metric.replace("/", "."))}`, "worst"], textGap: 6, show: Number.isFinite(placed.low),
+});
 
 /** @param {import("../sweep_store.js").SweepStore} store @param {TrialView[]} trials */
 export function toggle(store, trials) {

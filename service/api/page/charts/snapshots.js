@@ -1,7 +1,7 @@
 // Arrays that a trial reports at some steps, as maps: singular values over the band, gradients over the sequence.
 
 import { html, useState } from "../lib.js";
-import { scale } from "../colours.js";
+import { SCALE } from "../colours.js";
 import { short } from "../format.js";
 import { axis, Chart, inks } from "./chart.js";
 
@@ -39,7 +39,7 @@ function Map2d({ title, file, rows, labels, yName, tell, note, empty, logs }) {
   const chosen = rows.length ? rows[Math.min(at ?? rows.length - 1, rows.length - 1)] : null;
   const option = !chosen ? null : {
     grid: [{ left: 72, right: "38%", top: 12, bottom: 56 }, { left: "70%", right: 20, top: 12, bottom: 56 }],
-    visualMap: { type: "continuous", show: false, seriesIndex: 0, min: low, max: high === low ? low + 1 : high, dimension: 2, inRange: { color: scale() } },
+    visualMap: { type: "continuous", show: false, seriesIndex: 0, min: low, max: high === low ? low + 1 : high, dimension: 2, inRange: { color: SCALE } },
     tooltip: { formatter: (/** @type {any} */ p) => (p.seriesIndex === 0 ? `step ${rows[p.value[0]].step}\n${yName} ${labels[p.value[1]]}\n${tell(rows[p.value[0]].values[p.value[1]])}` : `${yName} ${labels[p.dataIndex]}\n${tell(chosen.values[p.dataIndex])}`) },
     xAxis: [axis({ type: "category", name: "step", data: rows.map((row) => short(row.step)), splitLine: { show: false } }),
       axis({ type: logs ? "log" : "value", gridIndex: 1, name: `at step ${short(chosen.step)}`, axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true } })],
