@@ -29,8 +29,8 @@ PAPER = "#fdfdfe"
 """The colour behind text that lies on lines; the page replaces it, too."""
 GREY = "#8a8f98"
 SCALE = ("#482475", "#414487", "#355f8d", "#2a788e", "#21918c", "#22a884", "#44bf70", "#7ad151", "#bddf26")
-"""The colours of values from the worst to the best: viridis, which is read in the same order without colour and with any
-colour vision, without the ends that dark and white paper would swallow. The web page has the same ones (colours.js)."""
+"""The colours of values from the worst to the best: viridis, which is read in the same order without colour and with
+any colour vision, but without the ends that dark and white paper would swallow. The web page has the same colours."""
 MAP = LinearSegmentedColormap.from_list("spectral", SCALE)
 """The colour map of ``SCALE``."""
 DPI = 130

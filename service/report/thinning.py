@@ -9,9 +9,10 @@ _Item = TypeVar("_Item")
 
 
 class Thinned(Generic[_Item]):
-    """Collects points and keeps every k-th from the first on, and the last one, with the least k that is a power of two.
+    """Collects points and keeps every k-th from the first on, and the last one.
 
-    At most ``most`` + 1 points, for ``most`` of at least 2, are kept at any time, however many are added.
+    ``k`` is the least power of two with which at most ``most`` + 1 points, for ``most`` of at least 2, are kept at any
+    time, however many are added.
     """
 
     def __init__(self, most: int) -> None:

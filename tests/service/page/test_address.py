@@ -1,4 +1,4 @@
-"""The address of a view has what is chosen in it: a reload, Back and Forward, and somebody else's browser show the same."""
+"""The address of a view has what is chosen in it: after a reload, after Back and Forward, and in another browser."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_curves_planes_and_picks_survive_a_reload_back_and_forward(open_page: Op
     assert curves_as_chosen(page)
     assert page.evaluate("location.hash") == curves
     page.go_forward()
-    page.wait_for_selector("h2:has-text('margin × lr')")
+    page.wait_for_selector("h2:has-text('margin \u00d7 lr')")
     page.reload()
-    page.wait_for_selector("h2:has-text('margin × lr')")
+    page.wait_for_selector("h2:has-text('margin \u00d7 lr')")
     page.wait_for_selector(".picked:has-text('3 trials picked')")
     assert page.evaluate("location.hash") == plane
     assert page.input_value("label:has-text('Colours') select") == "rank"
@@ -69,7 +69,7 @@ def test_curves_planes_and_picks_survive_a_reload_back_and_forward(open_page: Op
 
 
 def test_the_table_slices_and_points_are_in_the_address(open_page: OpenPage, ids: dict[str, str]) -> None:
-    page = open_page(f"#/sweeps/{ids['done']}/trials?sort=-training.lr&find=reflectors+16&states=succeeded,pruned")
+    page = open_page(f"#/sweeps/{ids['done']}/trials?sort=-training.lr&find=reflectors+16&states=succeeded,failed")
     page.wait_for_selector("tr[data-number]")
     assert page.get_attribute("th:has(button.head:has-text('lr'))", "aria-sort") == "descending"
     assert page.input_value("input[type=search]") == "reflectors 16"
@@ -111,7 +111,7 @@ def test_what_an_address_asks_for_and_is_not_there_is_said(
     assert all(part in said for part in ("smooth 2", "log z", "mean yes", "trials some, 999"))
     assert page.input_value(METRIC) == "val/accuracy"
     page.goto(page.url.partition("#")[0] + f"#/sweeps/{ids['done']}/plane?x=model.nothing&y=training.lr&cells=worst")
-    page.wait_for_selector("h2:has-text('lr × margin')")
+    page.wait_for_selector("h2:has-text('lr \u00d7 margin')")
     page.wait_for_selector("main .warn:has-text('x model.nothing; cells worst')")
     page.goto(page.url.partition("#")[0] + f"#/sweeps/{ids['done']}/plane")
     page.wait_for_selector("main .warn", state="detached")

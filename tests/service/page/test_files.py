@@ -10,8 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from matplotlib.colors import to_hex
 
 from service.api.page import FOLDER, POLICY
+from service.report import drawing
 
 ROOT = Path(__file__).parents[3]
 VENDORS = [FOLDER / "vendor", Path(__file__).parent / "vendor"]
@@ -72,6 +74,15 @@ def test_libraries_are_kept_by_browsers_and_other_files_asked_for(base: str) -> 
 )
 def test_other_files_of_the_folder_are_not_served(base: str, name: str) -> None:
     assert httpx.get(f"{base}/page/{name}").status_code in (401, 404)
+
+
+def test_the_page_and_the_report_colour_values_alike() -> None:
+    found = re.search(r"export const SCALE = (\[.*?\]);", (FOLDER / "colours.js").read_text())
+    assert found is not None
+    assert json.loads(found[1]) == list(drawing.SCALE)
+    assert (
+        to_hex(drawing.colour_map("maximize")(1.0)) == to_hex(drawing.colour_map("minimize")(0.0)) == drawing.SCALE[-1]
+    )
 
 
 def test_types_of_the_scripts_are_those_of_the_api() -> None:

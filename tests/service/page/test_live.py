@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import random
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from service.settings import ApiSettings
-from service.store import pack_lines, sweeps, trials
+from service.store import pack_lines, reports, sweeps, trials
 from service.store.database import Database
 from tests.service.conftest import serving
 from tests.service.page import filled
@@ -96,6 +98,31 @@ def test_metrics_of_an_open_trial_grow_with_its_events(
         arg=before,
     )
     page.wait_for_selector(".facts dd:has-text('220 of 400')")
+
+
+def test_a_long_training_is_drawn_to_its_last_report(
+    open_page: OpenPage, ids: dict[str, str], database: Database, report: Callable[[int, int], None]
+) -> None:
+    own, noise = trials.id_of(ids["running"], 28), random.Random(1)
+    with database.write() as session:
+        steps = [step for step in range(1, 3001) if step % 40]
+        points = [(step, filled.values_at(step, 3000, 0.9, 0.02, noise, step % 10 == 0)) for step in steps]
+        reports.add(session, own, points, filled.START)
+    page = open_page(f"#/trials/{own}", allowed="404 (Not Found)")
+    page.wait_for_selector(".strip:has-text('reports of all, the last')")
+    page.wait_for_selector(".canvas[aria-label^='Singular values of'][data-ready=yes]")
+    with page.expect_download() as started:
+        page.click("section[aria-label=accuracy] [title='Download as CSV']")
+    rows = list(csv.reader(started.value.path().read_text().splitlines()))[1:]
+    shown = [int(step) for metric, step, _ in rows if metric == "val/accuracy"]
+    assert (shown[0], shown[-1]) == (1, 2999)
+    assert 500 < len(shown) < 2100, "thinned by the service"
+    assert max(b - a for a, b in pairwise(shown)) < 20, "over the whole training"
+    report(28, 3020)
+    page.wait_for_selector(".facts dd:has-text('3\u2009020 of 400')")
+    with page.expect_download() as started:
+        page.click("section[aria-label=accuracy] [title='Download as CSV']")
+    assert ",3020," in started.value.path().read_text()
 
 
 def test_what_a_worker_prints_is_shown_as_it_comes_once_and_up_to_the_end(

@@ -86,6 +86,18 @@ def test_a_view_fits_on_a_phone(view: str, open_page: OpenPage, ids: dict[str, s
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+@pytest.mark.parametrize("width", [800, 1024, 1300, 1600])
+def test_what_one_does_with_a_sweep_is_in_sight(width: int, open_page: OpenPage) -> None:
+    page = open_page(width=width)
+    page.wait_for_selector("tr[data-sweep] button:has-text('Archive')")
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("tr[data-sweep] .held > *, .card-head button, .card-head .button")]
+        .filter((e) => { const own = e.getBoundingClientRect(), frame = e.closest(".card").getBoundingClientRect();
+          return own.right > frame.right || own.left < frame.left; }).map((e) => e.textContent)"""
+    )
+    assert cut == []
+
+
 def test_old_addresses_of_sweeps_still_lead_to_them(open_page: OpenPage, ids: dict[str, str]) -> None:
     page = open_page(f"#{ids['done']}")
     page.wait_for_selector("h1:has-text('digits-margin')")

@@ -78,6 +78,7 @@ export function SweepList() {
   useEffect(() => { document.title = "Sweeps · Spectral"; return poll(4, () => sweeps.read()); }, []);
   const rows = useMemo(() => arranged(sweeps.rows, text, sort), [sweeps.version, text, sort]);
   const choose = (/** @type {string} */ state) => sweeps.choose({ states: sweeps.states.includes(state) ? sweeps.states.filter((s) => s !== state) : [...sweeps.states, state] });
+  const columns = rows.some((one) => one.owner !== "local") ? COLUMNS : COLUMNS.filter(([key]) => key !== "owner");
   if (!sweeps.known) return html`<p class="quiet loading" aria-busy="true">${sweeps.problem || "Reading the list of sweeps …"}</p>`;
   if (!sweeps.rows.length && !sweeps.states.length && !sweeps.tag && !sweeps.archived) return html`<${Nothing} title="No sweeps yet"><p>A sweep trains one network many times, with different settings, and finds the best.</p>
     <p><a class="button primary" href="#/new">New sweep</a></p><p class="quiet">or from a terminal</p><${Code} text="spectral submit sweep.json" label="the command" /><//>`;
@@ -90,9 +91,9 @@ export function SweepList() {
       <span class="quiet count" role="status">${rows.length === sweeps.rows.length ? counted(rows.length, "sweep") : `${rows.length} of ${counted(sweeps.rows.length, "sweep")}`}${sweeps.next ? ", and more" : ""}</span>
       <a class="button primary" href="#/new">New sweep</a></div>
     <div class="table-frame auto" tabindex="0" role="group" aria-label="Table of sweeps"><table class="data list">
-      <thead><tr>${COLUMNS.map(([key, name, number]) => html`<th key=${key} scope="col" class=${number ? "number" : ""} aria-sort=${key === "trend" ? null : sort.key === key ? (sort.up ? "ascending" : "descending") : "none"}>
-        ${key === "trend" ? name : html`<button class="head" onClick=${() => setSort({ key, up: sort.key === key ? !sort.up : key === "name" || key === "task" })}>${name}<span aria-hidden="true">${sort.key === key ? (sort.up ? " ↑" : " ↓") : ""}</span></button>`}</th>`)}<th><span class="hidden">actions</span></th></tr></thead>
-      <tbody>${rows.map((sweep) => html`<${Row} key=${sweep.id} sweep=${sweep} owners=${rows.some((one) => one.owner !== "local")} />`)}</tbody></table>
+      <thead><tr>${columns.map(([key, name, number]) => html`<th key=${key} scope="col" class=${number ? "number" : ""} aria-sort=${key === "trend" ? null : sort.key === key ? (sort.up ? "ascending" : "descending") : "none"}>
+        ${key === "trend" ? name : html`<button class="head" onClick=${() => setSort({ key, up: sort.key === key ? !sort.up : key === "name" || key === "task" })}>${name}<span aria-hidden="true">${sort.key === key ? (sort.up ? " ↑" : " ↓") : ""}</span></button>`}</th>`)}<th class="held"><span class="hidden">actions</span></th></tr></thead>
+      <tbody>${rows.map((sweep) => html`<${Row} key=${sweep.id} sweep=${sweep} owned=${columns === COLUMNS} />`)}</tbody></table>
       ${rows.length ? null : html`<p class="quiet empty">No sweep matches.</p>`}</div>
     ${sweeps.next ? html`<div class="row center"><button onClick=${() => { sweeps.pages += 1; sweeps.read(); }}>Show more</button></div>` : null}</section>`;
 }
@@ -120,22 +121,22 @@ function arranged(rows, text, sort) {
   });
 }
 
-/** @param {{sweep: Summary, owners: boolean}} props */
-function Row({ sweep }) {
+/** @param {{sweep: Summary, owned: boolean}} props whether any sweep that is listed has an owner */
+function Row({ sweep, owned }) {
   const ended = SWEEP_ENDED.has(sweep.state), done = sweep.trials.total - sweep.trials.waiting - sweep.trials.running;
   const remove = () => confirm(`Delete ${sweep.name}?`, `The sweep ${sweep.id}, its ${counted(sweep.trials.total, "trial")}, their checkpoints and their runs in MLflow are removed. This cannot be undone.`, "Delete the sweep",
     () => ask(`/v1/sweeps/${sweep.id}`, { method: "DELETE" }).then(() => { service.say(`${sweep.name} was deleted.`); return sweeps.read(); }, (error) => service.say(error.message)));
   const file = () => archive(sweep).then(() => sweeps.read(), (error) => service.say(error.message));
   return html`<tr data-sweep=${sweep.id}>
-    <td class="name"><a href=${`#/sweeps/${sweep.id}`}>${sweep.name}</a><span class="quiet id">${sweep.id}</span> <${TagChips} tags=${sweep.tags} chosen=${sweeps.tag} choose=${(/** @type {string} */ tag) => sweeps.choose({ tag })} /></td>
+    <td class="name"><a href=${`#/sweeps/${sweep.id}`} title=${sweep.name}>${sweep.name}</a><span class="quiet id">${sweep.id}</span> <${TagChips} tags=${sweep.tags} chosen=${sweeps.tag} choose=${(/** @type {string} */ tag) => sweeps.choose({ tag })} /></td>
     <td><${State} name=${sweep.state} /></td>
     <td><${ProgressBar} progress=${sweep.progress} planned=${sweep.planned_steps} state=${sweep.state} slim /></td>
     <td class="number">${ended ? "" : html`<span title=${sweep.eta_reason}>${eta(sweep) || (sweep.queue_position ? `place ${sweep.queue_position} in the queue` : "–")}</span>`}</td>
     <td class="number strong">${sweep.best_objective === null ? "" : short(sweep.best_objective)}</td><td><${Sparkline} points=${sweeps.trends.get(sweep.id)?.points} metric=${sweep.objective.metric} /></td><td class="quiet">${sweep.objective.metric} ${sweep.objective.direction === "maximize" ? "↑" : "↓"}</td>
     <td>${sweep.task}</td><td class="number">${short(done)} / ${short(sweep.trials.total)}</td>
     <td class="number">${sweep.trials.failed ? html`<span class="bad">${sweep.trials.failed}</span>` : ""}</td>
-    <td class="number" title=${when(sweep.created_at)}>${age(sweep.created_at)}</td><td>${sweep.owner}</td>
-    <td class="number"><a class="button plain" href=${`#/new?from=${sweep.id}`} aria-label=${`Clone ${sweep.name}`}>Clone</a>${ended ? html`<button class="plain" aria-label=${`${sweep.archived ? "Unarchive" : "Archive"} ${sweep.name}`} onClick=${file}>${sweep.archived ? "Unarchive" : "Archive"}</button><button class="plain" aria-label=${`Delete ${sweep.name}`} onClick=${remove}>Delete</button>` : null}</td></tr>`;
+    <td class="number" title=${when(sweep.created_at)}>${age(sweep.created_at)}</td>${owned ? html`<td>${sweep.owner}</td>` : null}
+    <td class="number held"><a class="button plain" href=${`#/new?from=${sweep.id}`} aria-label=${`Clone ${sweep.name}`}>Clone</a>${ended ? html`<button class="plain" aria-label=${`${sweep.archived ? "Unarchive" : "Archive"} ${sweep.name}`} onClick=${file}>${sweep.archived ? "Unarchive" : "Archive"}</button><button class="plain" aria-label=${`Delete ${sweep.name}`} onClick=${remove}>Delete</button>` : null}</td></tr>`;
 }
 
 /** What the cluster has and uses. */
