@@ -6,10 +6,10 @@ const DARK = ["#6cb6f5", "#f2965a", "#45c79c", "#e58cc4", "#d9bd4a", "#9ad4f7", 
  * without the ends that dark and white paper would swallow. The figures of the report have the same ones (drawing.py). */
 export const SCALE = ["#482475", "#414487", "#355f8d", "#2a788e", "#21918c", "#22a884", "#44bf70", "#7ad151", "#bddf26"];
 
-export const DASHES = ["solid", "dashed", "dotted"];
+const DASHES = ["solid", "dashed", "dotted"];
 
 const scheme = matchMedia("(prefers-color-scheme: dark)");
-export const isDark = () => scheme.matches;
+const isDark = () => scheme.matches;
 
 /** @param {() => void} listener */
 export function onScheme(listener) {

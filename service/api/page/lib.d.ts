@@ -2,9 +2,7 @@
 
 export type Node = any;
 export function html(parts: TemplateStringsArray, ...values: any[]): Node;
-export function h(type: any, props?: any, ...children: any[]): Node;
 export function render(node: Node, parent: Element): void;
-export const Fragment: any;
 export class Component<P = any, S = any> {
   props: P;
   state: S;
@@ -18,7 +16,6 @@ export function useEffect(effect: () => void | (() => void), inputs?: unknown[])
 export function useLayoutEffect(effect: () => void | (() => void), inputs?: unknown[]): void;
 export function useMemo<T>(compute: () => T, inputs: unknown[]): T;
 export function useRef<T>(initial: T): { current: T };
-export function useCallback<T extends Function>(callback: T, inputs: unknown[]): T;
 
 export interface EChart {
   setOption(option: any, settings?: any): void;

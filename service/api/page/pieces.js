@@ -121,7 +121,7 @@ export function Draft({ value, commit, ...rest }) {
 }
 
 /** A warning of the service. @param {{found: import("./documents").Advice}} props */
-export function Warning({ found }) {
+function Warning({ found }) {
   const given = found.given === null || found.given === undefined ? "" : ` = ${typeof found.given === "string" ? found.given : JSON.stringify(found.given)}`;
   return html`<li class="warning"><code>${found.field}${given}</code> ${found.problem}. <span class="quiet">${found.allowed}</span></li>`;
 }

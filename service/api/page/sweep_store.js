@@ -254,7 +254,7 @@ function changes({ kind, data, at }, trial) {
 }
 
 /** The trials that are picked, each with a place in the palette that it keeps. */
-export class Picks extends Watched {
+class Picks extends Watched {
   /** @type {Map<number, number>} Place in the palette by number. */ places = new Map();
 
   /** @param {number} number */

@@ -90,11 +90,11 @@ def test_metrics_of_an_open_trial_grow_with_its_events(
 ) -> None:
     page = open_page(f"#/trials/{ids['running']}-0027", allowed="404 (Not Found)")
     page.wait_for_selector(READY)
-    before = page.locator("text=/reports, the last/").inner_text()
+    before = page.locator("text=/reports drawn, the last/").inner_text()
     report(27, 220)
     page.wait_for_function(
         """(before) => [...document.querySelectorAll(".strip .quiet")].some((e) =>
-        /reports, the last/.test(e.textContent) && e.textContent.split(" ")[0] !== before.split(" ")[0])""",
+        /reports drawn, the last/.test(e.textContent) && e.textContent.split(" ")[0] !== before.split(" ")[0])""",
         arg=before,
     )
     page.wait_for_selector(".facts dd:has-text('220 of 400')")
@@ -109,7 +109,7 @@ def test_a_long_training_is_drawn_to_its_last_report(
         points = [(step, filled.values_at(step, 3000, 0.9, 0.02, noise, step % 10 == 0)) for step in steps]
         reports.add(session, own, points, filled.START)
     page = open_page(f"#/trials/{own}", allowed="404 (Not Found)")
-    page.wait_for_selector(".strip:has-text('reports of all, the last')")
+    page.wait_for_selector(".strip:has-text('reports drawn, the last')")
     page.wait_for_selector(".canvas[aria-label^='Singular values of'][data-ready=yes]")
     with page.expect_download() as started:
         page.click("section[aria-label=accuracy] [title='Download as CSV']")

@@ -91,7 +91,7 @@ export function Chart({ option, label, file, table, onClick, onBrush, hover, siz
       [option.xAxis, option.yAxis].flat().map((one) => [one?.type, one?.name]), (option.parallelAxis ?? []).map((/** @type {any} */ a) => [a.name, a.type])]);
     const same = shape === latest.current.shape;
     latest.current.shape = shape;
-    chart.current.setOption(whole(option), same ? { replaceMerge: ["series"], lazyUpdate: true } : { notMerge: true });
+    chart.current.setOption(withBasis(option), same ? { replaceMerge: ["series"], lazyUpdate: true } : { notMerge: true });
   });
 
   // nothing is laid out or drawn anew: what is there is only put into the state of an item below the pointer
@@ -111,7 +111,7 @@ export function Chart({ option, label, file, table, onClick, onBrush, hover, siz
     if (figure.dataZoom) figure.dataZoom = live.dataZoom ?? figure.dataZoom;
     if (kind === "png" && option.legend?.type !== "scroll") return save(`${file}.png`, chart.current?.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: inks().card }) ?? "");
     const drawn = kind === "png" ? library.init(document.createElement("div"), null, { renderer: "canvas", ...size }) : library.init(null, null, { renderer: "svg", ssr: true, ...size });
-    drawn.setOption({ ...whole(figure), backgroundColor: inks().card });
+    drawn.setOption({ ...withBasis(figure), backgroundColor: inks().card });
     if (kind === "png") save(`${file}.png`, drawn.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: inks().card }));
     else save(`${file}.svg`, new Blob([drawn.renderToSVGString()], { type: "image/svg+xml" }));
     drawn.dispose();
@@ -131,7 +131,7 @@ export function Chart({ option, label, file, table, onClick, onBrush, hover, siz
 
 /** An option for a file, which nobody can turn the pages of: its legend has all names in full, and `more` is the height that they need.
  * @param {any} option @param {number} width @param {Record<string, boolean>} [selected] which lines are shown, by name */
-export function unfolded(option, width, selected) {
+function unfolded(option, width, selected) {
   const { legend } = option;
   if (legend?.type !== "scroll" || legend.data.length > MOST_NAMES) return { ...option, more: 0 };
   const longest = Math.max(...legend.data.map((/** @type {string} */ name) => name.length));
@@ -141,7 +141,7 @@ export function unfolded(option, width, selected) {
 }
 
 /** @param {any} option */
-function whole(option) {
+function withBasis(option) {
   const { axes, tooltip, ...rest } = basis();
   return { ...rest, ...option, tooltip: { ...tooltip, ...option.tooltip } };
 }

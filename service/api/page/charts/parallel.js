@@ -1,6 +1,6 @@
 // Parallel coordinates: one line for each trial over the swept fields and the objective.
 
-import { html, useMemo, useRef } from "../lib.js";
+import { html, useMemo } from "../lib.js";
 import { PICKED, shares } from "../colours.js";
 import { short } from "../format.js";
 import { axisOf, byRank, hasResult, paths } from "../trials.js";
@@ -12,7 +12,7 @@ const MOST = 2000;
 
 /** @param {{store: import("../sweep_store.js").SweepStore}} props */
 export function Parallel({ store }) {
-  const versions = useWatched(store, store.picks), frozen = useRef(0);
+  const versions = useWatched(store, store.picks);
   const sweep = /** @type {any} */ (store.sweep), { metric, direction } = sweep.objective;
   const made = useMemo(() => {
     const results = store.compared.filter(hasResult).sort(byRank(direction)), lines = results.slice(0, MOST).reverse();
@@ -23,7 +23,6 @@ export function Parallel({ store }) {
   const option = made ? draw(store, made, metric, direction) : null;
   // Ranges that are chosen on the axes pick the trials that lie in all of them.
   const brush = (/** @type {any} */ { chart }) => {
-    frozen.current += 1;
     const chosen = chart.getModel().getSeriesByIndex(0).getRawIndicesByActiveState("active");
     store.picks.clear();
     if (chosen.length && made && chosen.length < made.lines.length) store.picks.set(chosen.slice(-50).map((/** @type {number} */ i) => made.lines[i].number));
@@ -48,12 +47,12 @@ function draw(store, { lines, axes }, metric, direction) {
   return {
     parallel: { left: 48, right: 120, top: 48, bottom: 24, parallelAxisDefault: style },
     parallelAxis: [
-      ...axes.map((/** @type {any} */ one, /** @type {number} */ dim) => (spread(one)
+      ...axes.map((/** @type {any} */ one, /** @type {number} */ dim) => (isContinuous(one)
         ? { ...style, dim, name: one.name, type: one.log ? "log" : "value", scale: true, min: "dataMin", max: "dataMax" }
         : { ...style, dim, name: one.name, type: "category", data: one.values.map(short) })),
       { ...style, dim: axes.length, name: metric, type: "value", inverse: direction === "minimize", ...flat ? { scale: true } : { min: low, max: high } },
     ],
-    visualMap: colourBar(ink, placed, metric, axes.length + 1),
+    visualMap: colourBar(ink, placed, axes.length + 1),
     tooltip: { formatter: (/** @type {any} */ p) => (p.data?.trial ? tellTrial(p.data.trial, metric) : "") },
     series: [
       // the best lines are the palest: they are broader, and lie above the others
@@ -64,7 +63,7 @@ function draw(store, { lines, axes }, metric, direction) {
 }
 
 /** Whether a field gets an axis of numbers; few values are spread evenly. @param {any} one */
-const spread = (one) => one.numeric && one.values.length > 12;
+const isContinuous = (one) => one.numeric && one.values.length > 12;
 
 /** @param {any} one @param {any} trial */
-const cellOf = (one, trial) => (spread(one) ? trial.params[one.path] ?? NaN : short(trial.params[one.path] ?? ""));
+const cellOf = (one, trial) => (isContinuous(one) ? trial.params[one.path] ?? NaN : short(trial.params[one.path] ?? ""));

@@ -15,7 +15,7 @@ const MOST = 24;
 const COLOURINGS = ["linear", "rank", "log"];
 
 /** The axes that are shown first: margin and reflectors if they are swept, else the first two fields. @param {string[]} swept */
-export function firstAxes(swept) {
+function firstAxes(swept) {
   const fields = swept.filter((path) => path !== "training.seed" && !path.startsWith("task."));
   const y = fields.find((path) => path.startsWith("model.reflectors")) ?? fields.find((path) => path !== "model.margin");
   const x = fields.includes("model.margin") ? "model.margin" : fields.find((path) => path !== y);
@@ -38,7 +38,7 @@ export function Plane({ store, size }) {
   const made = drawn ? (drawn.grid || !drawn.y ? heatmap : scatter)(store, drawn, { metric, direction, how, shown }) : null;
   const options = (/** @type {string} */ other) => swept.filter((path) => path !== other).map((path) => html`<option key=${path} value=${path}>${leaf(path)}</option>`);
   const title = `${yPath ? `${leaf(yPath)} × ` : ""}${leaf(xPath ?? "")}`;
-  return html`<${Chart} hover=${store.hover} title=${title} size=${size} option=${made?.option ?? null} file=${`${store.id}-plane`}
+  return html`<${Chart} hover=${store.hover} title=${`${metric}: ${title}`} size=${size} option=${made?.option ?? null} file=${`${store.id}-plane`}
     label=${`${shown} ${metric} by ${title}. ${made?.label ?? ""}`} onClick=${(/** @type {any} */ event) => made?.pick(event)}
     empty="No trial has a result yet." table=${() => made?.table() ?? { heads: [], rows: [] }}>
     <label>y <select value=${yPath} onChange=${(/** @type {any} */ e) => setY(e.target.value)}>${options(xPath)}</select></label>
@@ -59,7 +59,7 @@ function drawnFrom(sweep, one) {
 }
 
 /** Why a cell has no value. @param {TrialView[]} trials */
-function without(trials) {
+function whyEmpty(trials) {
   if (!trials.length) return "no trial";
   if (trials.some((trial) => !TRIAL_ENDED.has(trial.state))) return "open";
   if (trials.some((trial) => trial.state === "failed")) return trials.some((t) => /\b(nan|inf|finite)\b/i.test(t.reason ?? "")) ? "not finite" : "failed";
@@ -77,7 +77,7 @@ function heatmap(store, { x, y }, { metric, direction, how, shown }) {
   for (let i = 0; i < x.values.length; i += 1) for (let j = 0; j < (y?.values.length ?? 1); j += 1) {
     const trials = (at.get(`${i},${j}`) ?? []).sort(byRank(direction)), results = trials.filter(hasResult);
     const value = results.length ? (shown === "mean" ? spread(results.map((t) => Number(t.objective))).mean : Number(results[0].objective)) : null;
-    cells.push({ x: i, y: j, trials, value, best: results[0] ?? null, why: without(trials) });
+    cells.push({ x: i, y: j, trials, value, best: results[0] ?? null, why: whyEmpty(trials) });
   }
   const known = cells.filter((cell) => cell.value !== null);
   if (!store.compared.length) return null;
@@ -86,7 +86,7 @@ function heatmap(store, { x, y }, { metric, direction, how, shown }) {
   const marked = cells.filter((cell) => cell.trials.some((t) => store.picks.has(t.number))).map((cell) => ({ value: [cell.x, cell.y, 0], cell }));
   const blank = cells.filter((cell) => cell.value === null).map((cell) => ({ value: [cell.x, cell.y, 0], cell, itemStyle: { color: ink.paper } }));
   const option = {
-    grid: { left: 72, right: 96, top: 16, bottom: 52 }, visualMap: colourBar(ink, placed, metric, 2),
+    grid: { left: 72, right: 96, top: 16, bottom: 52 }, visualMap: colourBar(ink, placed, 2),
     tooltip: { formatter: (/** @type {any} */ p) => describe(p.data.cell, x, y, metric) },
     xAxis: axis({ type: "category", name: x.name, data: x.values.map(short), splitLine: { show: false }, axisTick: { show: false } }),
     yAxis: axis({ type: "category", name: y?.name ?? "", nameGap: 44, data: y ? y.values.map(short) : [""], splitLine: { show: false }, axisTick: { show: false } }),
@@ -117,7 +117,7 @@ function scatter(store, { x, y }, { metric, direction, how }) {
     ? { type: one.log ? "log" : "value", name: one.name, nameGap: gap, scale: true, ...ends(one), axisLabel: { color: ink.quiet, formatter: short, hideOverlap: true, showMinLabel: Boolean(marks(one)), showMaxLabel: Boolean(marks(one)), customValues: marks(one) }, axisTick: { lineStyle: { color: ink.line }, customValues: marks(one) } }
     : { type: "category", name: one.name, nameGap: gap, data: one.values.map(short) });
   const option = {
-    grid: { left: 72, right: 96, top: 16, bottom: 52 }, visualMap: colourBar(ink, placed, metric, 2),
+    grid: { left: 72, right: 96, top: 16, bottom: 52 }, visualMap: colourBar(ink, placed, 2),
     tooltip: { formatter: (/** @type {any} */ p) => tellTrial(p.data.trial, metric) },
     xAxis: own(x, 28), yAxis: own(y, 44),
     series: [
@@ -153,15 +153,15 @@ export function marks(one) {
   return within.length > 1 ? within : undefined;
 }
 
-/** The colour bar of an objective, with its best end at the top. @param {any} ink @param {any} placed @param {string} metric @param {number} dimension */
-export const colourBar = (ink, placed, metric, dimension) => ({
+/** The colour bar of an objective, with its best end at the top. @param {any} ink @param {any} placed @param {number} dimension */
+export const colourBar = (ink, placed, dimension) => ({
   type: "continuous", min: 0, max: 1, dimension, seriesIndex: 0, calculable: true, right: 4, top: "middle", itemHeight: 150, itemWidth: 12, precision: 2,
   inRange: { color: SCALE }, textStyle: { color: ink.quiet, fontSize: 11 }, formatter: (/** @type {number} */ share) => short(placed.value(share)),
-  text: [`best ${leaf(metric.replace("/", "."))}`, "worst"], textGap: 6, show: Number.isFinite(placed.low),
+  text: ["best", "worst"], textGap: 6, show: Number.isFinite(placed.low),
 });
 
 /** @param {import("../sweep_store.js").SweepStore} store @param {TrialView[]} trials */
-export function toggle(store, trials) {
+function toggle(store, trials) {
   const numbers = trials.map((trial) => trial.number), all = numbers.every((number) => store.picks.has(number));
   store.picks.set(numbers.slice(0, 50), !all);
 }

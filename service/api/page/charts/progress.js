@@ -58,9 +58,8 @@ export function Timeline({ store }) {
   const versions = useWatched(store, store.picks);
   const [library, setLibrary] = useState(/** @type {any} */ (null));
   useEffect(() => { echarts().then((found) => setLibrary(() => found)); }, []);
-  const sweep = /** @type {any} */ (store.sweep);
   const { bars, lanes } = useMemo(() => laned(store.rows), [versions]);
-  return html`<${Chart} hover=${store.hover} title="Timeline" size="tall" option=${library && bars.length ? drawTimeline(store, bars, lanes, library, sweep) : null} file=${`${store.id}-timeline`}
+  return html`<${Chart} hover=${store.hover} title="Timeline" size="tall" option=${library && bars.length ? drawTimeline(store, bars, lanes, library) : null} file=${`${store.id}-timeline`}
     label=${`When ${bars.length} trials ran, in ${lanes} rows`} empty="No trial has begun yet."
     onClick=${(/** @type {any} */ event) => { const trial = event.data?.trial; if (trial) store.picks.toggle(trial.number); }}
     table=${() => ({ heads: ["trial", "pack", "state", "started", "ended"], rows: bars.map((b) => [b.trial.number, b.trial.pack_id, b.trial.state, b.trial.started_at, b.trial.ended_at]) })}>
@@ -83,8 +82,8 @@ function laned(trials) {
   return { bars, lanes: free.length };
 }
 
-/** @param {import("../sweep_store.js").SweepStore} store @param {any[]} bars @param {number} lanes @param {any} library @param {any} sweep */
-function drawTimeline(store, bars, lanes, library, sweep) {
+/** @param {import("../sweep_store.js").SweepStore} store @param {any[]} bars @param {number} lanes @param {any} library */
+function drawTimeline(store, bars, lanes, library) {
   const ink = inks(), colours = stateColours();
   return {
     grid: { left: 24, right: 20, top: 12, bottom: 52 },

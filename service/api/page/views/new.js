@@ -67,8 +67,7 @@ export function NewSweep({ from, trial }) {
 
 /** @param {{text: string, setText: (text: string) => void, wrong: any}} props */
 function Raw({ text, setText, wrong }) {
-  const place = useRef(/** @type {any} */ (null));
-  return html`<textarea ref=${place} class="raw" aria-label="The sweep as JSON" aria-invalid=${wrong ? "true" : null} spellcheck="false" autocomplete="off" rows=${Math.min(60, Math.max(24, text.split("\n").length + 1))} value=${text} onInput=${(/** @type {any} */ e) => setText(e.target.value)}></textarea>`;
+  return html`<textarea class="raw" aria-label="The sweep as JSON" aria-invalid=${wrong ? "true" : null} spellcheck="false" autocomplete="off" rows=${Math.min(60, Math.max(24, text.split("\n").length + 1))} value=${text} onInput=${(/** @type {any} */ e) => setText(e.target.value)}></textarea>`;
 }
 
 /** Let the service check the document, a moment after the last key. @param {string} text @param {any} parsed @param {(checked: any) => void} setChecked */
@@ -156,16 +155,16 @@ function sweepable(schemas, task) {
 
 /** A stored document as somebody would write it: without defaults, and without what the service has added.
  * @param {any} value @param {any} schema @param {any} all @returns {any} */
-export function without(value, schema, all) {
+function without(value, schema, all) {
   const own = whole(schema, all), kept = /** @type {any} */ ({});
   const properties = own.discriminator ? whole({ $ref: own.discriminator.mapping[value.name] }, all).properties : own.properties;
   for (const [name, inner] of Object.entries(value)) {
     const part = properties?.[name] ? whole(properties[name], all) : null;
     if (name === own.discriminator?.propertyName) { kept[name] = inner; continue; }
     if (name === "facts" || inner === null || (part && JSON.stringify(part.default) === JSON.stringify(inner))) continue;
-    const whole_ = part && (part.properties || part.discriminator) && typeof inner === "object" && !Array.isArray(inner) ? without(inner, part, all) : name === "space" ? dimensions(inner) : inner;
-    if (typeof whole_ === "object" && !Array.isArray(whole_) && !Object.keys(whole_).length) continue;
-    kept[name] = whole_;
+    const given = part && (part.properties || part.discriminator) && typeof inner === "object" && !Array.isArray(inner) ? without(inner, part, all) : name === "space" ? dimensions(inner) : inner;
+    if (typeof given === "object" && !Array.isArray(given) && !Object.keys(given).length) continue;
+    kept[name] = given;
   }
   return kept;
 }

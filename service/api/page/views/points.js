@@ -5,7 +5,7 @@ import { ask } from "../api.js";
 import { aligned, counted, csv, save, short } from "../format.js";
 import { State } from "../pieces.js";
 import { useWatched } from "../watched.js";
-import { pieceOf } from "./trial_links.js";
+import { trialLink } from "./trial_links.js";
 
 /** @typedef {import("../documents").PointView} PointView */
 /** @typedef {import("../documents").TrialView} TrialView */
@@ -69,7 +69,7 @@ export function pointColumns(rows, metric, statistic) {
       { key: "interval", name: "95 % interval", title: "95 % interval of the mean by Student's t", number: true, value: (row) => of(row).interval?.[0] ?? null, text: interval, cell: interval },
     ],
     after: [
-      { key: "best", name: "best trial", title: "Its trial with the best objective", number: true, value: (row) => row.trial.number, text: (row) => `#${row.trial.number}`, cell: (row) => (of(row).best_trial ? pieceOf(row.trial, 1) : "") },
+      { key: "best", name: "best trial", title: "Its trial with the best objective", number: true, value: (row) => row.trial.number, text: (row) => `#${row.trial.number}`, cell: (row) => (of(row).best_trial ? trialLink(row.trial, 1) : "") },
       ...rows.some((row) => of(row).reason) ? [why] : [],
     ],
   };

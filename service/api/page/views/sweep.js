@@ -92,28 +92,28 @@ function Header({ store }) {
   const [failure, setFailure] = useState("");
   const act = (/** @type {string} */ verb) => store.act(verb).then(() => setFailure(""), (error) => setFailure(error.message));
   const remove = () => ask(`/v1/sweeps/${sweep.id}`, { method: "DELETE" }).then(() => { service.say(`${sweep.name} was deleted.`); location.hash = "#/sweeps"; }, (error) => setFailure(error.message));
-  const file = () => archive(sweep).then((found) => { store.sweep = found; setFailure(""); store.changed(); }, (error) => setFailure(error.message));
-  const ask_ = {
+  const toArchive = () => archive(sweep).then((found) => { store.sweep = found; setFailure(""); store.changed(); }, (error) => setFailure(error.message));
+  const questions = {
     cancel: () => confirm(`Cancel ${sweep.name}?`, `All of its ${counted(sweep.trials.running + sweep.trials.waiting, "open trial")} end now, without a new checkpoint. This cannot be undone. To let running trials finish, use Stop.`, "Cancel the sweep", () => act("cancel")),
     stop: () => confirm(`Stop ${sweep.name}?`, `Running trials finish; the ${counted(sweep.trials.waiting, "waiting trial")} never start. This cannot be undone.`, "Stop the sweep", () => act("stop")),
     rerun: () => inquire({ title: `Rerun the ${counted(sweep.trials.failed, "failed trial")} of ${sweep.name}?`, yes: "Rerun them", text: `Each goes on from its newest checkpoint, if it has one, with all of its retries.${store.ended ? " The sweep is running again until they end." : ""}`, act: () => store.act("rerun") }),
     remove: () => confirm(`Delete ${sweep.name}?`, `The sweep ${sweep.id}, its ${counted(sweep.trials.total, "trial")}, ${bytes(sweep.checkpoint_bytes)} of checkpoints and its runs in MLflow are removed. Models in the registry stay. This cannot be undone.`, "Delete the sweep", remove),
   };
   const verbs = Object.entries(VERBS).filter(([, states]) => states.includes(sweep.state)).map(([verb]) => html`<button key=${verb} class=${verb === "cancel" ? "danger" : ""}
-    onClick=${() => (verb === "cancel" ? ask_.cancel() : verb === "stop" ? ask_.stop() : act(verb))}>${verb[0].toUpperCase() + verb.slice(1)}</button>`);
+    onClick=${() => (verb === "cancel" ? questions.cancel() : verb === "stop" ? questions.stop() : act(verb))}>${verb[0].toUpperCase() + verb.slice(1)}</button>`);
   const groups = store.groups.length;
   return html`<header class="sweep-head">
     <div class="title"><h1>${sweep.name}</h1><${State} name=${sweep.state} />
       ${sweep.archived ? html`<span class="chip">archived</span>` : null}
       ${sweep.trials.failed ? html`<span class="chip bad">${counted(sweep.trials.failed, "failed trial")}</span>` : null}
       <div class="actions">${verbs}
-        ${RERUN.has(sweep.state) && sweep.trials.failed ? html`<button onClick=${ask_.rerun}>Rerun failed</button>` : null}
+        ${RERUN.has(sweep.state) && sweep.trials.failed ? html`<button onClick=${questions.rerun}>Rerun failed</button>` : null}
         ${EXTENDABLE.has(sweep.state) && store.complete ? html`<button onClick=${() => extend(store)}>Extend</button>` : null}
         <a class="button" href=${`#/new?from=${sweep.id}`}>Clone</a><${CopyLink} />
         <a class="button" href=${`/v1/sweeps/${sweep.id}/report.html`} target="_blank">Report ↗</a>
         ${sweep.mlflow_url ? html`<a class="button" href=${sweep.mlflow_url} target="_blank" rel="noreferrer">MLflow ↗</a>` : null}
-        ${store.ended ? html`<button title=${sweep.archived ? "List it again" : "Leave it out of the list of sweeps; it keeps everything"} onClick=${file}>${sweep.archived ? "Unarchive" : "Archive"}</button>` : null}
-        ${store.ended ? html`<button class="danger" onClick=${ask_.remove}>Delete</button>` : null}</div></div>
+        ${store.ended ? html`<button title=${sweep.archived ? "List it again" : "Leave it out of the list of sweeps; it keeps everything"} onClick=${toArchive}>${sweep.archived ? "Unarchive" : "Archive"}</button>` : null}
+        ${store.ended ? html`<button class="danger" onClick=${questions.remove}>Delete</button>` : null}</div></div>
     <dl class="facts">
       <div><dt>Progress</dt><dd><${ProgressBar} progress=${sweep.progress} planned=${sweep.planned_steps} state=${sweep.state} /></dd></div>
       ${store.ended ? null : html`<div><dt>Time left</dt><dd>${eta(sweep) || html`<span class="quiet">${sweep.eta_reason ?? "not known yet"}</span>`}</dd></div>`}

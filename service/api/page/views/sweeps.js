@@ -126,7 +126,7 @@ function Row({ sweep, owned }) {
   const ended = SWEEP_ENDED.has(sweep.state), done = sweep.trials.total - sweep.trials.waiting - sweep.trials.running;
   const remove = () => confirm(`Delete ${sweep.name}?`, `The sweep ${sweep.id}, its ${counted(sweep.trials.total, "trial")}, their checkpoints and their runs in MLflow are removed. This cannot be undone.`, "Delete the sweep",
     () => ask(`/v1/sweeps/${sweep.id}`, { method: "DELETE" }).then(() => { service.say(`${sweep.name} was deleted.`); return sweeps.read(); }, (error) => service.say(error.message)));
-  const file = () => archive(sweep).then(() => sweeps.read(), (error) => service.say(error.message));
+  const toArchive = () => archive(sweep).then(() => sweeps.read(), (error) => service.say(error.message));
   return html`<tr data-sweep=${sweep.id}>
     <td class="name"><a href=${`#/sweeps/${sweep.id}`} title=${sweep.name}>${sweep.name}</a><span class="quiet id">${sweep.id}</span> <${TagChips} tags=${sweep.tags} chosen=${sweeps.tag} choose=${(/** @type {string} */ tag) => sweeps.choose({ tag })} /></td>
     <td><${State} name=${sweep.state} /></td>
@@ -136,7 +136,7 @@ function Row({ sweep, owned }) {
     <td>${sweep.task}</td><td class="number">${short(done)} / ${short(sweep.trials.total)}</td>
     <td class="number">${sweep.trials.failed ? html`<span class="bad">${sweep.trials.failed}</span>` : ""}</td>
     <td class="number" title=${when(sweep.created_at)}>${age(sweep.created_at)}</td>${owned ? html`<td>${sweep.owner}</td>` : null}
-    <td class="number held"><a class="button plain" href=${`#/new?from=${sweep.id}`} aria-label=${`Clone ${sweep.name}`}>Clone</a>${ended ? html`<button class="plain" aria-label=${`${sweep.archived ? "Unarchive" : "Archive"} ${sweep.name}`} onClick=${file}>${sweep.archived ? "Unarchive" : "Archive"}</button><button class="plain" aria-label=${`Delete ${sweep.name}`} onClick=${remove}>Delete</button>` : null}</td></tr>`;
+    <td class="number held"><a class="button plain" href=${`#/new?from=${sweep.id}`} aria-label=${`Clone ${sweep.name}`}>Clone</a>${ended ? html`<button class="plain" aria-label=${`${sweep.archived ? "Unarchive" : "Archive"} ${sweep.name}`} onClick=${toArchive}>${sweep.archived ? "Unarchive" : "Archive"}</button><button class="plain" aria-label=${`Delete ${sweep.name}`} onClick=${remove}>Delete</button>` : null}</td></tr>`;
 }
 
 /** What the cluster has and uses. */

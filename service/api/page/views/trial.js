@@ -7,7 +7,7 @@ import { Chart } from "../charts/chart.js";
 import { draw, LookControls, useLook } from "../charts/curves.js";
 import { GradientFlow, isSnapshot, SingularValues } from "../charts/snapshots.js";
 import { colour, dash } from "../colours.js";
-import { age, duration, leaf, short, when } from "../format.js";
+import { age, counted, duration, leaf, short, when } from "../format.js";
 import { Code, confirm, CopyLink, Nothing, State } from "../pieces.js";
 import { TRIAL_ENDED } from "../trials.js";
 import { useWatched } from "../watched.js";
@@ -34,7 +34,7 @@ export function Trial({ id }) {
     return html`<${Nothing} title=${`There is no trial ${id}`}><p><a class="button primary" href=${back}>${store.state === "missing" ? "All sweeps" : "Its sweep"}</a></p><//>`;
   }
   if (!trial || !store.sweep) return html`<p class="quiet loading" aria-busy="true">Reading the trial …</p>`;
-  return html`<${Whole} key=${id} store=${store} trial=${trial} />`;
+  return html`<${Details} key=${id} store=${store} trial=${trial} />`;
 }
 
 /** Reports of a trial, from the first to the last: read once, of very many some that are evenly spread, and then from the events.
@@ -78,7 +78,7 @@ function useDocument(path, turn) {
 }
 
 /** @param {{store: import("../sweep_store.js").SweepStore, trial: import("../documents").TrialView}} props */
-function Whole({ store, trial }) {
+function Details({ store, trial }) {
   const sweep = /** @type {any} */ (store.sweep), points = useMetrics(store, trial.id, trial.number), [failure, setFailure] = useState("");
   const turn = `${trial.state} ${trial.best_step}`;
   const logs = useDocument(`/v1/trials/${trial.id}/logs?only=history`, trial.state), model = useDocument(`/v1/trials/${trial.id}/model`, trial.state), files = useDocument(`/v1/trials/${trial.id}/checkpoint`, turn);
@@ -151,7 +151,7 @@ function Metrics({ points, trial }) {
   if (!points) return html`<p class="quiet loading" aria-busy="true">Reading the metrics …</p>`;
   if (!points.length) return html`<p class="quiet empty card">No metrics were reported yet.</p>`;
   return html`<div class="strip"><${LookControls} look=${look} />
-    <span class="quiet">${points.length} reports${points.length < POINTS ? "" : " of all"}, the last ${age(points[points.length - 1].at)}</span></div>
+    <span class="quiet">${counted(points.length, "report")} drawn, the last ${age(points[points.length - 1].at)}</span></div>
   <div class="tiles">${groups.map(([name, lines]) => html`<${Chart} key=${name} title=${name} size="short" file=${`${trial.id}-${name}`} label=${`${lines.map((l) => `${l.name} ${short(l.points[l.points.length - 1]?.[1])}`).join(", ")}`}
     option=${draw(lines, { metric: name, ...look, yName: "" }).option} table=${() => ({ heads: ["metric", "step", "value"], rows: lines.flatMap((l) => l.points.map((/** @type {any} */ p) => [l.name, ...p])) })} />`)}</div>`;
 }

@@ -5,7 +5,7 @@ import { useChoice, useChoices, useParameter, useSwitch } from "../address.js";
 import { colour } from "../colours.js";
 import { aligned, counted, duration, leaf, point, pointed, short } from "../format.js";
 import { PointComparisons, pointColumns, pointRows, savePoints, usePoints } from "./points.js";
-import { pieceOf } from "./trial_links.js";
+import { trialLink } from "./trial_links.js";
 import { Reason, State } from "../pieces.js";
 import { byRank, hasRepeats, hasResult, paths, pointKey, spread } from "../trials.js";
 import { useWatched } from "../watched.js";
@@ -88,7 +88,7 @@ function columnsOf(store, rows, together, statistic) {
   const own = rows[0]?.point ? pointColumns(rows, metric, statistic) : null;
   /** @type {Column[]} */ const columns = own ? [rank, ...own.before, ...fields, ...own.after] : [
     rank,
-    { key: "number", name: "trial", title: "The trial's number", number: true, value: (row) => row.trial.number, text: (row) => String(row.trial.number), cell: (row) => pieceOf(row.trial, together ? row.members.length : 1) },
+    { key: "number", name: "trial", title: "The trial's number", number: true, value: (row) => row.trial.number, text: (row) => String(row.trial.number), cell: (row) => trialLink(row.trial, together ? row.members.length : 1) },
     { key: "state", name: "state", title: "The trial's state", number: false, value: (row) => STATES.indexOf(row.trial.state), text: (row) => `${row.trial.state}    `, cell: (row) => html`<${State} name=${row.trial.state} wanted=${row.trial.wanted} />` },
     { key: "objective", name: together ? `${metric} (mean)` : metric, title: `The best ${metric}`, number: true, value: (row) => row.mean, cell: (row) => (row.mean === null ? "" : write(row.mean)) },
     ...together ? [{ key: "sd", name: "± sd", title: "Standard deviation over the seeds", number: true, value: (/** @type {Row} */ row) => row.sd, cell: (/** @type {Row} */ row) => (row.sd === null ? "" : write(row.sd)) }] : [],

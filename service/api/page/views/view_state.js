@@ -11,7 +11,7 @@ import { useWatched } from "../watched.js";
 const MOST_PICKS = 2000;
 
 /** Numbers with commas between, where `3-7` stands for those from 3 to 7, and what is no such text. @param {string} text */
-export function numbersIn(text) {
+function numbersIn(text) {
   /** @type {number[]} */ const numbers = [], /** @type {string[]} */ wrong = [];
   for (const part of text.split(",").filter(Boolean)) {
     const found = /^(\d{1,6})(?:-(\d{1,6}))?$/.exec(part), first = Number(found?.[1]), last = Number(found?.[2] ?? first);
@@ -22,7 +22,7 @@ export function numbersIn(text) {
 }
 
 /** Numbers as a short text that `numbersIn` reads, in the same order. @param {number[]} numbers */
-export function spelled(numbers) {
+function spelled(numbers) {
   /** @type {[number, number][]} */ const runs = [];
   for (const number of numbers) {
     const run = runs[runs.length - 1];
