@@ -70,12 +70,10 @@ def scale_of(values: Iterable[float]) -> RobustScale:
         low, high = _fences(found, WIDTHS, least=0.0)
         inside = found[(found >= low) & (found <= high)]
     first, last = (min(max(float(end), -LARGEST), LARGEST) for end in (inside[0], inside[-1]))
-    below, above = int((found < first).sum()), int((found > last).sum())
     if first == last:
         half = abs(first) / 10 if abs(first) > 1e-300 else 0.5
-        first, last = first - half, last + half
-        return RobustScale(first, last, False, below, above)
-    return RobustScale(first, last, log, below, above)
+        first, last, log = first - half, last + half, False
+    return RobustScale(first, last, log, int((found < first).sum()), int((found > last).sum()))
 
 
 def _fences(ordered: np.ndarray, widths: float, least: float) -> tuple[float, float]:
