@@ -75,7 +75,7 @@ def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption 
 
 def ls(
     state: Annotated[list[str] | None, typer.Option(help="Only sweeps in this state, or in any of several.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Only sweeps that have this tag.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only sweeps that have this tag, or all of several.")] = None,
     archived: Annotated[bool, typer.Option("--archived", help="List the sweeps that are archived instead.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="The most sweeps to list.")] = 20,
     as_json: JsonOption = False,
@@ -84,14 +84,14 @@ def ls(
 ) -> None:
     """List sweeps in order of submission, newest first. Sweeps that are archived are left out unless asked for."""
     with connect(url, token_file) as client:
-        rows = list(client.sweeps(state or [], limit, tag=tag, archived=archived))
+        rows = list(client.sweeps(state or [], limit, tag=tag or [], archived=archived))
     if as_json:
         console.print_json(json.dumps(rows))
     elif rows:
         console.print(tables.sweeps(rows))
     elif state or tag or archived:
         words = [f"in state {' or '.join(state)}"] if state else []
-        words += [f"with the tag {tag}"] if tag else []
+        words += [f"with {'the tag' if len(tag) == 1 else 'the tags'} {' and '.join(tag)}"] if tag else []
         console.print(
             " ".join(["There are no", *(["archived"] if archived else []), "sweeps", *words]) + ".", markup=False
         )
