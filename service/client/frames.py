@@ -72,11 +72,10 @@ def frame(rows: list[dict[str, Any]], index: str, columns: Sequence[str] = ()) -
 
 
 def _cells(document: BaseModel) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in document.model_dump(exclude=set(LEFT_OUT)).items():
-        if name == "params":
-            found |= value
-        elif isinstance(value, dict):
+    fields = document.model_dump(exclude=set(LEFT_OUT))
+    found: dict[str, Any] = fields.pop("params", {})
+    for name, value in fields.items():
+        if isinstance(value, dict):
             found |= {f"{name}.{inner}": of_inner for inner, of_inner in value.items()}
         else:
             found[name] = value

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -184,6 +185,31 @@ def test_a_terminal_gets_a_bar(base_url: str, database: Database, running: Runni
         screen.truncate(screen.seek(0))
         display.update(client.sweep(sweep.id))
     assert screen.getvalue() == ""
+
+
+def test_a_notebook_gets_a_bar_that_is_replaced(
+    base_url: str, database: Database, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, made = running
+    outputs: list[str] = []
+
+    class Output:
+        def update(self, html: str) -> None:
+            outputs[-1] = html
+
+    def display(html: str, display_id: bool) -> Output:
+        outputs.append(html)
+        return Output()
+
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(HTML=str, display=display))
+    with Client(base_url) as client, ProgressDisplay(console=Console(force_jupyter=True)) as shown:
+        shown.update(client.sweep(sweep.id))
+        fill(database, sweep, made)
+        shown.update(client.sweep(sweep.id))
+    (html,) = outputs
+    assert html.startswith(f"<div>{sweep.id} <progress value=")
+    assert "running, 2/4 trials" in html
+    assert "best val/loss 0.2" in html
 
 
 def test_sweeps_and_trials_show_themselves(client: Client, database: Database, document: dict[str, Any]) -> None:
