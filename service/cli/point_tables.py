@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
-
-from service.cli.tables import params, plain
+from service.cli.fitted_table import FittedColumn, FittedTable
+from service.cli.tables import params_and_reason
 
 
 def statistic_of(sweep: dict[str, Any]) -> str:
@@ -20,7 +19,7 @@ def is_repeated(sweep: dict[str, Any]) -> bool:
     return bool(sweep["spec"].get("repeats", 1) > 1)
 
 
-def points(rows: Sequence[dict[str, Any]], metric: str, statistic: str = "mean") -> Table:
+def points(rows: Sequence[dict[str, Any]], metric: str, statistic: str = "mean") -> FittedTable:
     """Return a table with the objective of each point, and the spread of its repeats.
 
     Args:
@@ -28,14 +27,24 @@ def points(rows: Sequence[dict[str, Any]], metric: str, statistic: str = "mean")
         metric: The name of the sweep's objective, for the heading of its column.
         statistic: What the objective of a point is, of those of its trials.
     """
-    columns = ("point", f"{statistic} {metric}", "n", "sd", "95 % interval of the mean", "parameters")
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        values = ["" if row[name] is None else f"{row[name]:.6g}" for name in ("objective", "sd")]
-        interval = "" if row["interval"] is None else "{:.6g} to {:.6g}".format(*row["interval"])
-        text = params(row) + (f"  ({row['reason']})" if row["reason"] else "")
-        table.add_row(str(row["number"]), values[0], str(row["n"]), values[1], interval, plain(text))
-    return table
+    objectives, sds = (
+        ["" if row[name] is None else f"{row[name]:.6g}" for row in rows] for name in ("objective", "sd")
+    )
+    intervals = ["" if row["interval"] is None else "{:.6g} to {:.6g}".format(*row["interval"]) for row in rows]
+    return FittedTable(
+        [
+            FittedColumn("point", [str(row["number"]) for row in rows], 0),
+            FittedColumn(f"{statistic} {metric}", objectives, 1),
+            FittedColumn("n", [str(row["n"]) for row in rows], 4),
+            FittedColumn("sd", sds, 3),
+            FittedColumn("95 % interval of the mean", intervals, 5),
+            FittedColumn("parameters", [params_and_reason(row) for row in rows], 2, least=14, wraps=True),
+        ]
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
 
 
 def comparison(pair: dict[str, Any], metric: str, confidence: float) -> str:
