@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Console
+
 from service.cli.fitted_table import FittedColumn, FittedTable
-from service.cli.tables import params_and_reason
+from service.cli.tables import counted, params_and_reason, trials
 
 
 def statistic_of(sweep: dict[str, Any]) -> str:
@@ -43,6 +45,24 @@ def points(rows: Sequence[dict[str, Any]], metric: str, statistic: str = "mean")
     )
 
 
+def print_leaders(
+    console: Console, sweep: dict[str, Any], points_of: Sequence[dict[str, Any]], trials_of: Sequence[dict[str, Any]]
+) -> None:
+    """Print the best points of a sweep, if it has repeats, and its best trials; nothing where there are none.
+
+    Args:
+        console: Where to print.
+        sweep: The sweep.
+        points_of: Its best points, the best first.
+        trials_of: Its best trials, the best first.
+    """
+    metric = sweep["objective"]["metric"]
+    if points_of:
+        console.print(points(points_of, metric, statistic_of(sweep)))
+    if trials_of:
+        console.print(trials(trials_of, metric))
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
@@ -75,8 +95,6 @@ def amount(sweep: dict[str, Any], count: int) -> str:
         count: The number of trials.
     """
     repeats = sweep.get("repeats", 1)
-    trials = f"{count} trial" + ("" if count == 1 else "s")
     if repeats == 1:
-        return trials
-    settings = count // repeats
-    return f"{settings} point{'' if settings == 1 else 's'} x {repeats} seeds = {trials}"
+        return counted(count, "trial")
+    return f"{counted(count // repeats, 'point')} x {repeats} seeds = {counted(count, 'trial')}"

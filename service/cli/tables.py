@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,8 +17,10 @@ from service.cli.fitted_table import FittedColumn, FittedTable
 __all__ = [
     "advice",
     "attempts",
+    "counted",
     "definitions",
     "duration",
+    "ended_trials",
     "estimate",
     "list_facts",
     "metrics",
@@ -26,6 +28,7 @@ __all__ = [
     "params_and_reason",
     "plain",
     "print_sweep",
+    "print_warnings",
     "queue_facts",
     "sweeps",
     "time_left",
@@ -49,7 +52,7 @@ def sweeps(rows: Sequence[dict[str, Any]]) -> FittedTable:
         FittedColumn("name", [row["name"] for row in rows], 3, least=8),
         FittedColumn("task", [row["task"] for row in rows], 8),
         FittedColumn("state", [row["state"] for row in rows], 1),
-        FittedColumn("trials", [f"{_ended(row)}/{row['trials']['total']}" for row in rows], 4),
+        FittedColumn("trials", [f"{ended_trials(row)}/{row['trials']['total']}" for row in rows], 4),
         FittedColumn("done", [f"{share:.0%}" for share in shares], 6),
         FittedColumn("best", ["" if best is None else f"{best:.4g}" for best in bests], 2),
         FittedColumn("left", [time_left(row) for row in rows], 5),
@@ -59,7 +62,8 @@ def sweeps(rows: Sequence[dict[str, Any]]) -> FittedTable:
     return FittedTable([one for one in columns if one.heading not in ("left", "tags") or any(one.cells)])
 
 
-def _ended(sweep: dict[str, Any]) -> int:
+def ended_trials(sweep: dict[str, Any]) -> int:
+    """Return how many trials of a sweep have ended."""
     counts: dict[str, int] = sweep["trials"]
     return counts["total"] - counts["waiting"] - counts["running"]
 
@@ -182,6 +186,17 @@ def advice(warning: dict[str, Any]) -> str:
     return f"{warning['field']} = {warning['given']} {warning['problem']}; {warning['allowed']}"
 
 
+def print_warnings(console: Console, warnings: Iterable[dict[str, Any]]) -> None:
+    """Print warnings of the API, each in one line, which the terminal breaks where it ends."""
+    for warning in warnings:
+        console.print(f"[yellow]warning[/] {plain(advice(warning))}", soft_wrap=True)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words, such as ``1 trial`` or ``9 trials``."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
 def queue_facts(sweep: dict[str, Any]) -> str:
     """Return a sweep's priority and its number of parallel trials in words, and what its trials wait for."""
     most = sweep["max_parallel"]
@@ -203,8 +218,7 @@ def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
         sweep: The sweep as the API returns it.
         base_url: The address of the service.
     """
-    for warning in sweep["warnings"]:
-        console.print(f"[yellow]warning[/] {plain(advice(warning))}", soft_wrap=True)
+    print_warnings(console, sweep["warnings"])
     counts = {name: n for name, n in sweep["trials"].items() if n and name != "total"}
     console.print(f"[bold]{plain(sweep['name'])}[/]  {sweep['id']}  {sweep['state']}", soft_wrap=True)
     if sweep["tags"]:

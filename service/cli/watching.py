@@ -18,7 +18,8 @@ from rich.progress import (
 from rich.table import Column
 
 from service.cli import tables
-from service.client import ENDS, RestClient
+from service.client import RestClient
+from service.states import SWEEP_ENDED
 
 LOOK_SECONDS = 0.5
 LINE_SECONDS = 10.0
@@ -61,21 +62,20 @@ def _names(width: int) -> TextColumn:
 def _with_lines(client: RestClient, sweep: dict[str, Any], console: Console) -> dict[str, Any]:
     printed, at = None, 0.0
     while True:
-        counts, progress = sweep["trials"], sweep["progress"]
-        ended = counts["total"] - counts["waiting"] - counts["running"]
-        over = f"sweep.{sweep['state']}" in ENDS
+        total, progress, ended = sweep["trials"]["total"], sweep["progress"], tables.ended_trials(sweep)
         if (sweep["state"], ended) != printed or time.monotonic() - at > LINE_SECONDS:
             printed, at = (sweep["state"], ended), time.monotonic()
-            best = "" if sweep["best_objective"] is None else f"  best {sweep['best_objective']:.6g}"
+            value = sweep.get("best_objective")  # earlier releases of the service lack it
+            best = "" if value is None else f"  best {value:.6g}"
             left = tables.time_left(sweep)
             console.print(
-                f"{time.strftime('%H:%M:%S')}  {sweep['state']}  {ended}/{counts['total']} trials  "
+                f"{time.strftime('%H:%M:%S')}  {sweep['state']}  {ended}/{total} trials  "
                 f"{progress['done']}/{progress['total']} steps{best}{f'  left: {left}' if left else ''}",
                 soft_wrap=True,
                 markup=False,
             )
             console.file.flush()
-        if over:
+        if sweep["state"] in SWEEP_ENDED:
             return sweep
         time.sleep(LOOK_SECONDS)
         sweep = client.sweep(sweep["id"])
@@ -95,7 +95,7 @@ def _with_bars(client: RestClient, sweep: dict[str, Any], bars: Progress) -> dic
         title = f"{tables.plain(sweep['name'])} ({sweep['state']})"
         done, total, left = sweep["progress"]["done"], sweep["progress"]["total"], tables.time_left(sweep)
         bars.update(whole, description=title, completed=done, total=total, left=left)
-        if f"sweep.{sweep['state']}" in ENDS:
+        if sweep["state"] in SWEEP_ENDED:
             for bar in shown.values():
                 bars.remove_task(bar)
             return sweep

@@ -55,13 +55,12 @@ class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
         """Show how far a sweep has come."""
         if not self._shown:
             return
-        counts, steps = sweep.counts, sweep.progress
-        ended = counts.total - counts.waiting - counts.running
+        steps, ended = sweep.progress, summaries.ended_trials(sweep)
         if self._console.is_jupyter:
             self._show_in_notebook(summaries.html_of_progress(sweep))
         elif self._bars is not None and self._bar is not None:
             best = "" if sweep.best_objective is None else f", best {sweep.best_objective:.6g}"
-            text = f"{sweep.id} {sweep.state}, {ended}/{counts.total} trials{best}"
+            text = f"{sweep.id} {sweep.state}, {ended}/{sweep.counts.total} trials{best}"
             left = summaries.time_left(sweep)
             left = f"{left} left" if left else ""
             total = max(1, steps.total)

@@ -35,7 +35,7 @@ class MetricHistory(TrialMetrics):
 
 
 def table(documents: Iterable[BaseModel], index: str, kind: type[BaseModel]) -> pd.DataFrame:
-    """Return a table with a row for each document and a column for each swept field, after that with its other fields.
+    """Return a table with a row for each document: first a column for each swept field, and then its other fields.
 
     Args:
         documents: Documents of one kind. Those inside them become columns such as ``counts.failed``.

@@ -11,14 +11,18 @@ from service.schemas import SweepSummary, TrialView
 def of_sweep(sweep: SweepSummary) -> str:
     """Return a sweep's state, progress and best value in one line."""
     counts, steps = sweep.counts, sweep.progress
-    ended = counts.total - counts.waiting - counts.running
-    words = [sweep.state, f"{ended}/{counts.total} trials", f"{steps.done}/{steps.total} steps"]
+    words = [sweep.state, f"{ended_trials(sweep)}/{counts.total} trials", f"{steps.done}/{steps.total} steps"]
     if counts.failed:
         words.append(f"{counts.failed} failed")
     if sweep.best_objective is not None:
         words.append(f"best {sweep.objective.metric} {sweep.best_objective:.6g}")
     left = time_left(sweep)
     return ", ".join([*words, *([f"{left} left"] if left else [])])
+
+
+def ended_trials(sweep: SweepSummary) -> int:
+    """Return how many trials of a sweep have ended."""
+    return sweep.counts.total - sweep.counts.waiting - sweep.counts.running
 
 
 def of_trial(trial: TrialView) -> str:
@@ -35,13 +39,9 @@ def time_left(sweep: SweepSummary) -> str:
         return ""
     seconds = round(sweep.seconds_left)
     hours, minutes = seconds // 3600, seconds // 60 % 60
-    return (
-        f"{hours} h {minutes:02d} min"
-        if hours
-        else f"{minutes} min {seconds % 60:02d} s"
-        if minutes
-        else f"{seconds} s"
-    )
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds % 60:02d} s" if minutes else f"{seconds} s"
 
 
 def html_of_sweep(sweep: SweepSummary) -> str:
