@@ -32,7 +32,8 @@ class BestSoFarQuery(BaseModel):
 def get_best_so_far(context: Ctx, who: Who, query: Annotated[BestSoFarQuery, Query()]) -> Response:
     """Return for each of some sweeps how its best objective got better with its trials, in at most 24 points.
 
-    Sweeps that are not there, or that belong to others, are left out.
+    Of a sweep with ``repeats`` it is the objective of its points. Sweeps that are not there, or that belong to others,
+    are left out.
     """
     wanted = list(dict.fromkeys(query.sweeps))
     with context.database.read() as session:

@@ -19,7 +19,7 @@ from service.api import dry_run, points, queue_words
 from service.schemas.times import rfc3339
 from service.settings import ApiSettings
 from service.states import SWEEP_ENDED, TRIAL_ENDED, TRIAL_STATES
-from service.store import checkpoints, components, projections, queue, sweeps, tags, trials
+from service.store import best_objectives, checkpoints, components, projections, queue, sweeps, tags, trials
 from service.store import points as stored_points
 from service.store.sweep_summary import advice_on
 from service.store.tables import Projection, Sweep, Trial
@@ -163,7 +163,7 @@ def _beside(session: Session, rows: Sequence[Sweep], tallies: Mapping[str, Tally
     """
     tagged = tags.of_sweeps(session, [row.id for row in rows])
     names, notes = sweeps.tasks_and_samplers(session, [row.id for row in rows]), queue.read(session)
-    best = trials.best_objectives(session, {row.id: direction(row) for row in rows})
+    best = best_objectives.best(session, best_objectives.rules_of(session, [row.id for row in rows]))
     found = {}
     for row in rows:
         task, sampler = names.get(row.id, (None, None))

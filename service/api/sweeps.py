@@ -22,7 +22,7 @@ from service.states import SweepState, SweepVerb, TrialState
 from service.store import sweeps, trial_order, trials
 from service.store.tables import Sweep, Trial
 from workers.spec.change import SweepChange, parse_change
-from workers.spec.tags import TAG_LENGTH
+from workers.spec.tags import MAX_TAGS, TAG_LENGTH
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Known])
 _SWEEP_SCHEMA = {"schema": {"$ref": "#/components/schemas/SweepSpec"}}
@@ -40,7 +40,9 @@ class Listing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     state: list[SweepState] = Field(default=[], description="Only those in one of these states; all by default.")
-    tag: str | None = Field(None, min_length=1, max_length=TAG_LENGTH, description="Only those that have this tag.")
+    tag: list[Annotated[str, Field(min_length=1, max_length=TAG_LENGTH)]] = Field(
+        default=[], max_length=MAX_TAGS, description="Only those that have this tag; of several, all of them."
+    )
     archived: Literal["false", "true", "any"] = Field(
         "false", description="Those that are not archived, those that are, or both."
     )
@@ -106,7 +108,7 @@ def list_sweeps(context: Ctx, who: Who, query: Annotated[Listing, Query()]) -> R
     archived = {"false": False, "true": True, "any": None}[query.archived]
     before = cursors.decode(query.cursor, (int, float), str) if query.cursor else None
     with context.database.read() as session:
-        rows = sweeps.page(session, query.state, query.limit, before, who.sees, archived=archived, tag=query.tag)
+        rows = sweeps.page(session, query.state, query.limit, before, who.sees, archived=archived, having=query.tag)
         last = rows[-1] if len(rows) == query.limit else None
         shown = presenters.sweep_list(session, rows)
     return answer({"sweeps": shown, "next_cursor": cursors.encode(last.created_at, last.id) if last else None})

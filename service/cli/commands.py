@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,7 +45,7 @@ def submit(
     document = documents.load(file, settings)
     with connect(url, token_file) as client:
         sweep = client.submit(document, key)
-    _print_warnings(sweep["warnings"])
+    tables.print_warnings(console, sweep["warnings"])
     amount = point_tables.amount(sweep["spec"], sweep["trials"]["total"])
     console.print(f"{sweep['id']}  {amount}, {sweep['state']}")
     page = f"{client.base_url}/#{sweep['id']}"
@@ -63,19 +63,15 @@ def watch(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption 
         sweep = watching.follow(client, sweep, console)
         tables.print_sweep(console, sweep, client.base_url)
         report = client.report(id)
-    if report.get("points"):
-        metric, statistic = sweep["objective"]["metric"], point_tables.statistic_of(sweep)
-        console.print(point_tables.points(report["points"], metric, statistic))
-    if report["leaderboard"]:
-        console.print(tables.trials(report["leaderboard"], sweep["objective"]["metric"]))
-    _print_warnings([warning for warning in report.get("warnings", []) if warning not in sweep["warnings"]])
+    point_tables.print_leaders(console, sweep, report.get("points", []), report["leaderboard"])
+    tables.print_warnings(console, [one for one in report.get("warnings", []) if one not in sweep["warnings"]])
     if sweep["state"] != "succeeded":
         raise typer.Exit(1)
 
 
 def ls(
     state: Annotated[list[str] | None, typer.Option(help="Only sweeps in this state, or in any of several.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Only sweeps that have this tag.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only sweeps that have this tag, or all of several.")] = None,
     archived: Annotated[bool, typer.Option("--archived", help="List the sweeps that are archived instead.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="The most sweeps to list.")] = 20,
     as_json: JsonOption = False,
@@ -84,14 +80,14 @@ def ls(
 ) -> None:
     """List sweeps in order of submission, newest first. Sweeps that are archived are left out unless asked for."""
     with connect(url, token_file) as client:
-        rows = list(client.sweeps(state or [], limit, tag=tag, archived=archived))
+        rows = list(client.sweeps(state or [], limit, tag=tag or [], archived=archived))
     if as_json:
         console.print_json(json.dumps(rows))
     elif rows:
         console.print(tables.sweeps(rows))
     elif state or tag or archived:
         words = [f"in state {' or '.join(state)}"] if state else []
-        words += [f"with the tag {tag}"] if tag else []
+        words += [f"with {'the tag' if len(tag) == 1 else 'the tags'} {' and '.join(tag)}"] if tag else []
         console.print(
             " ".join(["There are no", *(["archived"] if archived else []), "sweeps", *words]) + ".", markup=False
         )
@@ -120,11 +116,7 @@ def show(
         console.print_json(json.dumps({**sweep, "leaderboard": rows, "points": points}))
         return
     tables.print_sweep(console, sweep, client.base_url)
-    if points:
-        metric, statistic = sweep["objective"]["metric"], point_tables.statistic_of(sweep)
-        console.print(point_tables.points(points, metric, statistic))
-    if rows:
-        console.print(tables.trials(rows, sweep["objective"]["metric"]))
+    point_tables.print_leaders(console, sweep, points, rows)
 
 
 def pause(id: SweepArgument, url: UrlOption = HERE, token_file: TokenFileOption = None) -> None:
@@ -192,7 +184,7 @@ def rerun(id: SweepOrTrialArgument, url: UrlOption = HERE, token_file: TokenFile
         id = ids.sweep_or_trial(client, id)
         subject = client.rerun(id)
     if "trials" in subject:
-        console.print(f"{id} is {subject['state']}, {_counted(subject['trials']['waiting'], 'trial')} to run")
+        console.print(f"{id} is {subject['state']}, {tables.counted(subject['trials']['waiting'], 'trial')} to run")
     else:
         console.print(f"{id} is {subject['state']}")
 
@@ -226,7 +218,7 @@ def extend(
             return
         id = ids.sweep(client, id)
         sweep = client.extend(id, trials, documents.new_values(values) if values else None)
-    _print_warnings(sweep["warnings"])
+    tables.print_warnings(console, sweep["warnings"])
     total, waiting = point_tables.amount(sweep["spec"], sweep["trials"]["total"]), sweep["trials"]["waiting"]
     console.print(f"{id} is {sweep['state']}: {total}, of which {waiting} wait")
 
@@ -269,11 +261,11 @@ def _print_dry_run(
     document = documents.load(file, settings)
     with connect(url, token_file) as client:
         plan = client.validate(document, calibrate=calibrate)
-    _print_warnings(plan["warnings"])
-    amount, packs = point_tables.amount(plan, plan["trials"]), _counted(plan["estimate"]["packs"], "pack")
+    tables.print_warnings(console, plan["warnings"])
+    amount, packs = point_tables.amount(plan, plan["trials"]), tables.counted(plan["estimate"]["packs"], "pack")
     console.print(f"Valid. {amount}, trained in {packs}.")
     if plan["excluded_points"]:
-        console.print(f"Left out for a constraint: {_counted(plan['excluded_points'], 'point')} of the grid.")
+        console.print(f"Left out for a constraint: {tables.counted(plan['excluded_points'], 'point')} of the grid.")
     console.print(tables.estimate(plan))
 
 
@@ -283,12 +275,3 @@ def _steer(id: str, url: str, token_file: Path | None, verb: Literal["pause", "r
         subject = getattr(client, verb)(id)
     wanted = subject.get("wanted")
     console.print(f"{id} is {subject['state']}" + (f", {wanted} is under way" if wanted else ""))
-
-
-def _print_warnings(warnings: list[dict[str, Any]]) -> None:
-    for warning in warnings:
-        console.print(f"[yellow]warning[/] {tables.plain(tables.advice(warning))}")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from service.client import RestClient
+from service.states import TRIAL_ENDED
 
 LOOK_SECONDS = 1.0
 EVENTS = 1_000
 """How many events one answer has at most."""
-ENDED = frozenset({"succeeded", "pruned", "failed", "cancelled"})
 Dated = tuple[str, str]
 """A time as the API writes it, and a text."""
 
@@ -36,7 +36,7 @@ def lines(client: RestClient, trial_id: str, *, follow: bool, output_only: bool)
             more = found["more_lines"] or len(found["events"]) == EVENTS
         for at, text in sorted(new, key=lambda dated: dated[0]):
             yield f"{at[:19]}Z  {_plain(text)}"
-        if not follow or found["state"] in ENDED:
+        if not follow or found["state"] in TRIAL_ENDED:
             return
         time.sleep(LOOK_SECONDS)
 

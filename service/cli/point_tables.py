@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
+from rich.console import Console
 
-from service.cli.tables import params, plain
+from service.cli.fitted_table import FittedColumn, FittedTable
+from service.cli.tables import counted, params_and_reason, trials
 
 
 def statistic_of(sweep: dict[str, Any]) -> str:
@@ -20,7 +21,7 @@ def is_repeated(sweep: dict[str, Any]) -> bool:
     return bool(sweep["spec"].get("repeats", 1) > 1)
 
 
-def points(rows: Sequence[dict[str, Any]], metric: str, statistic: str = "mean") -> Table:
+def points(rows: Sequence[dict[str, Any]], metric: str, statistic: str = "mean") -> FittedTable:
     """Return a table with the objective of each point, and the spread of its repeats.
 
     Args:
@@ -28,14 +29,42 @@ def points(rows: Sequence[dict[str, Any]], metric: str, statistic: str = "mean")
         metric: The name of the sweep's objective, for the heading of its column.
         statistic: What the objective of a point is, of those of its trials.
     """
-    columns = ("point", f"{statistic} {metric}", "n", "sd", "95 % interval of the mean", "parameters")
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        values = ["" if row[name] is None else f"{row[name]:.6g}" for name in ("objective", "sd")]
-        interval = "" if row["interval"] is None else "{:.6g} to {:.6g}".format(*row["interval"])
-        text = params(row) + (f"  ({row['reason']})" if row["reason"] else "")
-        table.add_row(str(row["number"]), values[0], str(row["n"]), values[1], interval, plain(text))
-    return table
+    objectives, sds = (
+        ["" if row[name] is None else f"{row[name]:.6g}" for row in rows] for name in ("objective", "sd")
+    )
+    intervals = ["" if row["interval"] is None else "{:.6g} to {:.6g}".format(*row["interval"]) for row in rows]
+    return FittedTable(
+        [
+            FittedColumn("point", [str(row["number"]) for row in rows], 0),
+            FittedColumn(f"{statistic} {metric}", objectives, 1),
+            FittedColumn("n", [str(row["n"]) for row in rows], 4),
+            FittedColumn("sd", sds, 3),
+            FittedColumn("95 % interval of the mean", intervals, 5),
+            FittedColumn("parameters", [params_and_reason(row) for row in rows], 2, least=14, wraps=True),
+        ]
+    )
+
+
+def print_leaders(
+    console: Console, sweep: dict[str, Any], points_of: Sequence[dict[str, Any]], trials_of: Sequence[dict[str, Any]]
+) -> None:
+    """Print the best points of a sweep, if it has repeats, and its best trials; nothing where there are none.
+
+    Args:
+        console: Where to print.
+        sweep: The sweep.
+        points_of: Its best points, the best first.
+        trials_of: Its best trials, the best first.
+    """
+    metric = sweep["objective"]["metric"]
+    if points_of:
+        console.print(points(points_of, metric, statistic_of(sweep)))
+    if trials_of:
+        console.print(trials(trials_of, metric))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
 
 
 def comparison(pair: dict[str, Any], metric: str, confidence: float) -> str:
@@ -66,8 +95,6 @@ def amount(sweep: dict[str, Any], count: int) -> str:
         count: The number of trials.
     """
     repeats = sweep.get("repeats", 1)
-    trials = f"{count} trial" + ("" if count == 1 else "s")
     if repeats == 1:
-        return trials
-    settings = count // repeats
-    return f"{settings} point{'' if settings == 1 else 's'} x {repeats} seeds = {trials}"
+        return counted(count, "trial")
+    return f"{counted(count // repeats, 'point')} x {repeats} seeds = {counted(count, 'trial')}"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from service.cli import ids, tables
+from service.cli import ids, point_tables, tables
 from service.cli.commands import SweepArgument
 from service.cli.errors import UserError
 from service.cli.options import HERE, TokenFileOption, UrlOption, connect, console
@@ -34,7 +34,7 @@ def report(
     with connect(url, token_file, timeout=SECONDS) as client:
         id = ids.sweep(client, id)
         if not any(wanted.values()):
-            _print(client.report(id, include=PARTS))
+            _print(client.sweep(id), client.report(id, include=PARTS))
         for name, file in wanted.items():
             if file is not None:
                 _write(file, client.report_file(id, name))
@@ -52,13 +52,11 @@ def _write(file: Path, content: bytes) -> None:
     console.print(f"wrote {tables.plain(str(file))} ({len(content):,} bytes)", soft_wrap=True)
 
 
-def _print(found: dict[str, Any]) -> None:
-    if found["leaderboard"]:
-        console.print(tables.trials(found["leaderboard"], found["objective"]["metric"]))
-    else:
+def _print(sweep: dict[str, Any], found: dict[str, Any]) -> None:
+    point_tables.print_leaders(console, sweep, found["points"], found["leaderboard"])
+    if not found["leaderboard"]:
         console.print("No trial has a result yet.")
-    for warning in found["warnings"]:
-        console.print(f"[yellow]warning[/] {tables.plain(tables.advice(warning))}")
+    tables.print_warnings(console, found["warnings"])
     _print_importance(found["importance"])
     _print_course(found["best_so_far"])
     if found["pareto"]:

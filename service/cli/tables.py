@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape as plain
 from rich.table import Table
-from rich.text import Text
+
+from service.cli.fitted_table import FittedColumn, FittedTable
 
 __all__ = [
     "advice",
     "attempts",
+    "counted",
     "definitions",
     "duration",
+    "ended_trials",
     "estimate",
     "list_facts",
     "metrics",
     "params",
+    "params_and_reason",
     "plain",
     "print_sweep",
+    "print_warnings",
     "queue_facts",
     "sweeps",
     "time_left",
@@ -31,37 +36,36 @@ __all__ = [
 ]
 
 
-def sweeps(rows: Sequence[dict[str, Any]]) -> Table:
+def sweeps(rows: Sequence[dict[str, Any]]) -> FittedTable:
     """Return a table with one row for each sweep.
 
     Its column ``trials`` has the trials that have ended, of all, ``done`` the share of the optimiser steps done,
     ``best`` the best objective so far, ``age`` how long ago it was submitted, ``left`` the time until its end, if that
     is known of any sweep, and ``tags`` the tags, if any sweep has some.
     """
-    table = Table(box=None, pad_edge=False)
-    lefts = [time_left(row) for row in rows]
-    shown, tagged = ["left"] if any(lefts) else [], ["tags"] if any(row["tags"] for row in rows) else []
-    for heading in ("id", "name", "task", "state", "trials", "done", "best", *shown, "age", *tagged):
-        # where there is little room, names and tags are cut, which are known by their beginnings
-        least = {"id": 12, "name": 8}.get(heading)
-        table.add_column(heading, no_wrap=heading not in ("name", "tags"), min_width=least)
     now = time.time()
-    for row, left in zip(rows, lefts, strict=True):
-        counts, progress = row["trials"], row["progress"]
-        ended = counts["total"] - counts["waiting"] - counts["running"]
-        share = progress["done"] / progress["total"] if progress["total"] else 1.0
-        done = f"{ended}/{counts['total']}"
-        value = row["best_objective"]
-        best = "" if value is None else f"{value:.4g}"
-        age = duration(max(0.0, now - datetime.fromisoformat(row["created_at"]).timestamp()))
-        cells = row["id"], _cut(row["name"]), row["task"], row["state"], done, f"{share:.0%}", best
-        table.add_row(*cells, *([left] if shown else []), age, *([_cut(" ".join(row["tags"]))] if tagged else []))
-    return table
+    ages = [max(0.0, now - datetime.fromisoformat(row["created_at"]).timestamp()) for row in rows]
+    bests = [row["best_objective"] for row in rows]
+    shares = [row["progress"]["done"] / (row["progress"]["total"] or 1) for row in rows]
+    columns = [
+        FittedColumn("id", [row["id"] for row in rows], 0),
+        FittedColumn("name", [row["name"] for row in rows], 3, least=8),
+        FittedColumn("task", [row["task"] for row in rows], 8),
+        FittedColumn("state", [row["state"] for row in rows], 1),
+        FittedColumn("trials", [f"{ended_trials(row)}/{row['trials']['total']}" for row in rows], 4),
+        FittedColumn("done", [f"{share:.0%}" for share in shares], 6),
+        FittedColumn("best", ["" if best is None else f"{best:.4g}" for best in bests], 2),
+        FittedColumn("left", [time_left(row) for row in rows], 5),
+        FittedColumn("age", [duration(age) for age in ages], 7),
+        FittedColumn("tags", [" ".join(row["tags"]) for row in rows], 9, least=8),
+    ]
+    return FittedTable([one for one in columns if one.heading not in ("left", "tags") or any(one.cells)])
 
 
-def _cut(text: str) -> Text:
-    """Return a text as a cell of one line, which may be narrower than it."""
-    return Text(text, no_wrap=True, overflow="ellipsis")
+def ended_trials(sweep: dict[str, Any]) -> int:
+    """Return how many trials of a sweep have ended."""
+    counts: dict[str, int] = sweep["trials"]
+    return counts["total"] - counts["waiting"] - counts["running"]
 
 
 def time_left(sweep: dict[str, Any]) -> str:
@@ -114,19 +118,30 @@ def estimate(plan: dict[str, Any]) -> Table:
     return table
 
 
-def trials(rows: Sequence[dict[str, Any]], metric: str) -> Table:
+def trials(rows: Sequence[dict[str, Any]], metric: str) -> FittedTable:
     """Return a table with the state, step, objective and parameters of each trial.
 
     Args:
         rows: The trials.
         metric: The name of the sweep's objective, for the heading of its column.
     """
-    table = Table("trial", "state", "step", f"best {metric}", "parameters", box=None, pad_edge=False)
-    for row in rows:
-        value = "" if row["objective"] is None else f"{row['objective']:.6g}"
-        text = params(row) + (f"  ({row['reason']})" if row["reason"] else "")
-        table.add_row(row["id"], row["state"], str(row["step"]), value, plain(text))
-    return table
+    ids = [row["id"] for row in rows]
+    numbers = [id.rpartition("-")[2].lstrip("0") or "0" for id in ids]
+    values = ["" if row["objective"] is None else f"{row['objective']:.6g}" for row in rows]
+    return FittedTable(
+        [
+            FittedColumn("trial", ids, 0, short=numbers),
+            FittedColumn("state", [row["state"] for row in rows], 3),
+            FittedColumn("step", [str(row["step"]) for row in rows], 4),
+            FittedColumn(f"best {metric}", values, 1),
+            FittedColumn("parameters", [params_and_reason(row) for row in rows], 2, least=14, wraps=True),
+        ]
+    )
+
+
+def params_and_reason(row: dict[str, Any]) -> str:
+    """Return the parameters of a trial or point in one line, followed by the reason that it has, if any."""
+    return params(row) + (f"  ({row['reason']})" if row["reason"] else "")
 
 
 def attempts(rows: Sequence[dict[str, Any]]) -> Table:
@@ -171,6 +186,17 @@ def advice(warning: dict[str, Any]) -> str:
     return f"{warning['field']} = {warning['given']} {warning['problem']}; {warning['allowed']}"
 
 
+def print_warnings(console: Console, warnings: Iterable[dict[str, Any]]) -> None:
+    """Print warnings of the API, each in one line, which the terminal breaks where it ends."""
+    for warning in warnings:
+        console.print(f"[yellow]warning[/] {plain(advice(warning))}", soft_wrap=True)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words, such as ``1 trial`` or ``9 trials``."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
 def queue_facts(sweep: dict[str, Any]) -> str:
     """Return a sweep's priority and its number of parallel trials in words, and what its trials wait for."""
     most = sweep["max_parallel"]
@@ -192,8 +218,7 @@ def print_sweep(console: Console, sweep: dict[str, Any], base_url: str) -> None:
         sweep: The sweep as the API returns it.
         base_url: The address of the service.
     """
-    for warning in sweep["warnings"]:
-        console.print(f"[yellow]warning[/] {plain(advice(warning))}", soft_wrap=True)
+    print_warnings(console, sweep["warnings"])
     counts = {name: n for name, n in sweep["trials"].items() if n and name != "total"}
     console.print(f"[bold]{plain(sweep['name'])}[/]  {sweep['id']}  {sweep['state']}", soft_wrap=True)
     if sweep["tags"]:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from service.cli import point_tables, tables
 from service.cli.errors import UserError
-from workers.errors import DataMissing, FieldError, OtherSweep, SpecError
+from workers.errors import DataMissing, OtherSweep, SpecError
 from workers.protocol import Ended
 from workers.runtime.local_sweep import LocalResult, LocalSweep
 from workers.spec.advice import warnings
@@ -41,7 +41,7 @@ def train(document: dict[str, Any], out: Path) -> None:
     data_dir = folder_of(Path(data) if data else None)
     try:
         parsed = parse_sweep(document, data_dir)
-        _print_warnings(warnings(parsed))
+        tables.print_warnings(console, [warning.as_dict() for warning in warnings(parsed)])
         _make_folder(out)
         sweep = LocalSweep(parsed, out, data_dir=data_dir)
         _run(sweep)
@@ -53,7 +53,8 @@ def train(document: dict[str, Any], out: Path) -> None:
         console.print(point_tables.points(_points(sweep), sweep.trials[0].objective.metric, parsed.objective.statistic))
     console.print(tables.trials([_row(result) for result in sweep.ranked], sweep.trials[0].objective.metric))
     if sweep.best is not None and sweep.best.objective is not None:
-        _print_warnings(result_warnings(sweep.sweep, sweep.best.params, sweep.best.objective))
+        found = result_warnings(sweep.sweep, sweep.best.params, sweep.best.objective)
+        tables.print_warnings(console, [warning.as_dict() for warning in found])
     console.print(f"results: {out / 'results.json'}", soft_wrap=True)
     if any(result.state == "failed" for result in sweep.results):
         raise SystemExit(1)
@@ -65,11 +66,6 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot use {out} as the folder for results: {error.strerror}; give another --out") from None
-
-
-def _print_warnings(found: list[FieldError]) -> None:
-    for warning in found:
-        console.print(f"[yellow]warning[/] {tables.plain(tables.advice(warning.as_dict()))}", soft_wrap=True)
 
 
 def _run(sweep: LocalSweep) -> None:

@@ -6,16 +6,31 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column
 
 from service.cli import tables
-from service.client import ENDS, RestClient
+from service.client import RestClient
+from service.states import SWEEP_ENDED
 
 LOOK_SECONDS = 0.5
 LINE_SECONDS = 10.0
 """Where there is no terminal, a line is printed so often at most, and whenever the state changes or a trial ends."""
 SHOWN_TRIALS = 8
 """Bars are shown for at most this many running trials."""
+
+NARROW = 70
+"""A terminal with fewer columns has no room for bars."""
+NUMBERS_WIDTH, BAR_WIDTH = 26, 20
+"""How many columns are left for the steps and the time left, and for a bar and the time since it began."""
 
 
 def follow(client: RestClient, sweep: dict[str, Any], console: Console) -> dict[str, Any]:
@@ -28,32 +43,39 @@ def follow(client: RestClient, sweep: dict[str, Any], console: Console) -> dict[
     """
     if not console.is_terminal:
         return _with_lines(client, sweep, console)
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Progress(*columns, console=console) as bars:
+    with Progress(*_columns(console.width), console=console) as bars:
         return _with_bars(client, sweep, bars)
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """Return what is shown of each bar in a terminal of a width. Names are cut there, and numbers are not."""
+    numbers, left = MofNCompleteColumn(), TextColumn("{task.fields[left]}")
+    if width < NARROW:
+        return [_names(max(8, width - NUMBERS_WIDTH)), numbers, left]
+    return [_names(width - NUMBERS_WIDTH - BAR_WIDTH), BarColumn(), numbers, TimeElapsedColumn(), left]
+
+
+def _names(width: int) -> TextColumn:
+    return TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=width))
 
 
 def _with_lines(client: RestClient, sweep: dict[str, Any], console: Console) -> dict[str, Any]:
     printed, at = None, 0.0
     while True:
-        counts, progress = sweep["trials"], sweep["progress"]
-        ended = counts["total"] - counts["waiting"] - counts["running"]
-        over = f"sweep.{sweep['state']}" in ENDS
+        total, progress, ended = sweep["trials"]["total"], sweep["progress"], tables.ended_trials(sweep)
         if (sweep["state"], ended) != printed or time.monotonic() - at > LINE_SECONDS:
             printed, at = (sweep["state"], ended), time.monotonic()
-            best = "" if sweep["best"] is None else f"  best {sweep['best']['objective']:.6g}"
+            value = sweep.get("best_objective")  # earlier releases of the service lack it
+            best = "" if value is None else f"  best {value:.6g}"
             left = tables.time_left(sweep)
             console.print(
-                f"{time.strftime('%H:%M:%S')}  {sweep['state']}  {ended}/{counts['total']} trials  "
+                f"{time.strftime('%H:%M:%S')}  {sweep['state']}  {ended}/{total} trials  "
                 f"{progress['done']}/{progress['total']} steps{best}{f'  left: {left}' if left else ''}",
                 soft_wrap=True,
                 markup=False,
             )
             console.file.flush()
-        if over:
+        if sweep["state"] in SWEEP_ENDED:
             return sweep
         time.sleep(LOOK_SECONDS)
         sweep = client.sweep(sweep["id"])
@@ -73,7 +95,7 @@ def _with_bars(client: RestClient, sweep: dict[str, Any], bars: Progress) -> dic
         title = f"{tables.plain(sweep['name'])} ({sweep['state']})"
         done, total, left = sweep["progress"]["done"], sweep["progress"]["total"], tables.time_left(sweep)
         bars.update(whole, description=title, completed=done, total=total, left=left)
-        if f"sweep.{sweep['state']}" in ENDS:
+        if sweep["state"] in SWEEP_ENDED:
             for bar in shown.values():
                 bars.remove_task(bar)
             return sweep

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -23,8 +22,8 @@ class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
 
     Args:
         shown: Whether to show anything at all.
-        console: Where to show it; standard error by default. A console that is neither a terminal nor a notebook gets
-            lines.
+        console: Where to show it; standard error by default. A terminal gets a bar, a notebook one below its cell,
+            which is saved with it, and everything else gets lines.
     """
 
     def __init__(self, shown: bool = True, console: Console | None = None) -> None:
@@ -36,8 +35,10 @@ class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
         )
-        self._bars = Progress(*columns, console=self._console) if shown and _has_bars(self._console) else None
+        has_bars = shown and self._console.is_terminal and not self._console.is_jupyter
+        self._bars = Progress(*columns, console=self._console) if has_bars else None
         self._bar = self._bars.add_task("", total=None, left="", visible=False) if self._bars else None
+        self._output: Any = None
         self._printed: tuple[str, int] | None = None
         self._printed_at = 0.0
 
@@ -54,11 +55,12 @@ class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
         """Show how far a sweep has come."""
         if not self._shown:
             return
-        counts, steps = sweep.counts, sweep.progress
-        ended = counts.total - counts.waiting - counts.running
-        if self._bars is not None and self._bar is not None:
+        steps, ended = sweep.progress, summaries.ended_trials(sweep)
+        if self._console.is_jupyter:
+            self._show_in_notebook(summaries.html_of_progress(sweep))
+        elif self._bars is not None and self._bar is not None:
             best = "" if sweep.best_objective is None else f", best {sweep.best_objective:.6g}"
-            text = f"{sweep.id} {sweep.state}, {ended}/{counts.total} trials{best}"
+            text = f"{sweep.id} {sweep.state}, {ended}/{sweep.counts.total} trials{best}"
             left = summaries.time_left(sweep)
             left = f"{left} left" if left else ""
             total = max(1, steps.total)
@@ -71,7 +73,11 @@ class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
             self._console.print(line, soft_wrap=True, markup=False)
             self._console.file.flush()
 
+    def _show_in_notebook(self, html: str) -> None:
+        """Show HTML below the cell, in place of what was shown before."""
+        from IPython.display import HTML, display  # every notebook has it
 
-def _has_bars(console: Console) -> bool:
-    """Return whether bars can be drawn. In a notebook that takes ipywidgets."""
-    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+        if self._output is None:
+            self._output = display(HTML(html), display_id=True)
+        else:
+            self._output.update(HTML(html))

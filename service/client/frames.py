@@ -35,7 +35,7 @@ class MetricHistory(TrialMetrics):
 
 
 def table(documents: Iterable[BaseModel], index: str, kind: type[BaseModel]) -> pd.DataFrame:
-    """Return a table with a row for each document and a column for each swept field, after that with its other fields.
+    """Return a table with a row for each document: first a column for each swept field, and then its other fields.
 
     Args:
         documents: Documents of one kind. Those inside them become columns such as ``counts.failed``.
@@ -72,11 +72,10 @@ def frame(rows: list[dict[str, Any]], index: str, columns: Sequence[str] = ()) -
 
 
 def _cells(document: BaseModel) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in document.model_dump(exclude=set(LEFT_OUT)).items():
-        if name == "params":
-            found |= value
-        elif isinstance(value, dict):
+    fields = document.model_dump(exclude=set(LEFT_OUT))
+    found: dict[str, Any] = fields.pop("params", {})
+    for name, value in fields.items():
+        if isinstance(value, dict):
             found |= {f"{name}.{inner}": of_inner for inner, of_inner in value.items()}
         else:
             found[name] = value

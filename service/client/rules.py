@@ -63,11 +63,19 @@ class Address:
         Raises:
             ApiError: It is no JSON object, such as a page of another server.
         """
-        try:
-            found = response.json()
-        except ValueError:
-            found = None
+        found = _content(response)
         if not isinstance(found, dict):
+            raise ApiError(_unexpected(response, self.through))
+        return found
+
+    def documents(self, response: httpx.Response) -> list[Json]:
+        """Return the documents of an answer of success that is a list of them.
+
+        Raises:
+            ApiError: It is no list of JSON objects.
+        """
+        found = _content(response)
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
             raise ApiError(_unexpected(response, self.through))
         return found
 
@@ -260,11 +268,16 @@ def subject(id: str) -> str:
     return f"/v1/{'trials' if '-' in id else 'sweeps'}/{quoted(id)}"
 
 
-def _problem(response: httpx.Response, through: str) -> Json:
+def _content(response: httpx.Response) -> Any:
+    """Return what an answer holds as JSON; None if it is none."""
     try:
-        document = response.json()
+        return response.json()
     except ValueError:
-        document = None
+        return None
+
+
+def _problem(response: httpx.Response, through: str) -> Json:
+    document = _content(response)
     if not isinstance(document, dict) or "title" not in document:
         return _unexpected(response, through)
     errors = document.get("errors")

@@ -11,14 +11,18 @@ from service.schemas import SweepSummary, TrialView
 def of_sweep(sweep: SweepSummary) -> str:
     """Return a sweep's state, progress and best value in one line."""
     counts, steps = sweep.counts, sweep.progress
-    ended = counts.total - counts.waiting - counts.running
-    words = [sweep.state, f"{ended}/{counts.total} trials", f"{steps.done}/{steps.total} steps"]
+    words = [sweep.state, f"{ended_trials(sweep)}/{counts.total} trials", f"{steps.done}/{steps.total} steps"]
     if counts.failed:
         words.append(f"{counts.failed} failed")
     if sweep.best_objective is not None:
         words.append(f"best {sweep.objective.metric} {sweep.best_objective:.6g}")
     left = time_left(sweep)
     return ", ".join([*words, *([f"{left} left"] if left else [])])
+
+
+def ended_trials(sweep: SweepSummary) -> int:
+    """Return how many trials of a sweep have ended."""
+    return sweep.counts.total - sweep.counts.waiting - sweep.counts.running
 
 
 def of_trial(trial: TrialView) -> str:
@@ -35,21 +39,20 @@ def time_left(sweep: SweepSummary) -> str:
         return ""
     seconds = round(sweep.seconds_left)
     hours, minutes = seconds // 3600, seconds // 60 % 60
-    return (
-        f"{hours} h {minutes:02d} min"
-        if hours
-        else f"{minutes} min {seconds % 60:02d} s"
-        if minutes
-        else f"{seconds} s"
-    )
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds % 60:02d} s" if minutes else f"{seconds} s"
 
 
 def html_of_sweep(sweep: SweepSummary) -> str:
     """Return a sweep as HTML: its name, a bar of its progress, and its state, trials and best value."""
-    steps = sweep.progress
-    bar = f'<progress value="{steps.done}" max="{max(1, steps.total)}" style="width: 20em"></progress>'
-    why = f"<br>{escape(sweep.reason)}" if sweep.reason else ""
-    return f"<div><b>{escape(sweep.name)}</b> {escape(sweep.id)}<br>{bar}<br>{escape(of_sweep(sweep))}{why}</div>"
+    head, why = f"<b>{escape(sweep.name)}</b> {escape(sweep.id)}", f"<br>{escape(sweep.reason)}" if sweep.reason else ""
+    return f"<div>{head}<br>{_bar(sweep, 20)}<br>{escape(of_sweep(sweep))}{why}</div>"
+
+
+def html_of_progress(sweep: SweepSummary) -> str:
+    """Return a line of HTML with a bar of a sweep's progress, and its state, trials and best value."""
+    return f"<div>{escape(sweep.id)} {_bar(sweep, 10)} {escape(of_sweep(sweep))}</div>"
 
 
 def html_of_trial(trial: TrialView) -> str:
@@ -61,6 +64,12 @@ def html_of_trial(trial: TrialView) -> str:
     why = f"<br>{escape(trial.reason)}" if trial.reason else ""
     head = f"<b>{escape(trial.id)}</b> {escape(trial.state)}, step {trial.step}{objective}{why}"
     return f"<div>{head}<table>{rows}</table></div>"
+
+
+def _bar(sweep: SweepSummary, width: int) -> str:
+    """Return a bar of a sweep's progress as HTML, ``width`` em wide."""
+    steps = sweep.progress
+    return f'<progress value="{steps.done}" max="{max(1, steps.total)}" style="width: {width}em"></progress>'
 
 
 def _value(value: Any) -> str:

@@ -85,7 +85,11 @@ def _summary(record: SweepRecord, warnings: Sequence[str]) -> Iterator[str]:
     best = record.best
     if best is not None:
         params = ", ".join(f"{path} = {short(value)}" for path, value in best.params.items())
-        yield f"<p><strong>Best: trial {best.number}</strong>, {escape(record.objective.metric)} = "
+        point, metric = record.best_point, escape(record.objective.metric)
+        if point is not None and point.objective is not None and record.spec is not None:
+            yield f"<p><strong>Best: point {point.number}</strong>, {metric} = {point.objective:.6g}, the "
+            yield f"{record.spec.objective.statistic} of {counted(point.summary.n, 'trial')}</p>"
+        yield f"<p><strong>{'Its best trial' if point else 'Best'}: trial {best.number}</strong>, {metric} = "
         yield f"{escape(f'{best.value:.6g}')} at step {best.best_step}: {escape(params)}</p>"
     if warnings:
         yield f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in warnings)}</ul>"

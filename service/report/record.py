@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from service.states import TRIAL_ENDED
 from workers.protocol import diverged_at
+from workers.spec.point_results import PointResult, RepeatResult, best_point, grouped
 from workers.spec.ranking import has_result, rank_key
 from workers.spec.sweep import SweepSpec
 from workers.spec.trial import Objective
@@ -119,10 +120,22 @@ class SweepRecord:
         """The trials that have a result, the best first."""
         return [row for row in self.ranked if row.has_result]
 
+    @cached_property
+    def best_point(self) -> PointResult | None:
+        """The best point of a sweep with ``repeats``; None if no point has a result, and without repeats."""
+        if self.spec is None or self.spec.repeats == 1:
+            return None
+        own = (RepeatResult(row.number, row.state, row.objective) for row in self.rows)
+        points = grouped(own, self.spec.repeats, self.spec.objective.statistic)
+        return best_point(points, self.objective.direction)
+
     @property
     def best(self) -> TrialRow | None:
-        """The best trial; None if none has a result."""
-        return self.scored[0] if self.scored else None
+        """The best trial, with ``repeats`` that of the best point; None if no trial, or no point, has a result."""
+        if self.spec is None or self.spec.repeats == 1:
+            return self.scored[0] if self.scored else None
+        found = self.best_point.best_repeat(self.objective.direction) if self.best_point else None
+        return self.row(found.number) if found else None
 
     @cached_property
     def paths(self) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from service.schemas.document import Document
 
 
@@ -16,7 +18,7 @@ class TaskView(Document):
     """What is to be learned."""
     metrics: dict[str, Literal["minimize", "maximize"]]
     """The metrics that trials of this task report, each with the direction in which it gets better."""
-    json_schema: dict[str, Any]
+    json_schema: dict[str, Any] = Field(repr=False)
     """The task's fields as a JSON schema."""
 
 
@@ -35,7 +37,7 @@ class SamplerView(Document):
     """The largest number of trials."""
     learns: bool
     """Whether its points depend on the results of earlier trials, so that trials are created while the sweep runs."""
-    options: dict[str, Any]
+    options: dict[str, Any] = Field(repr=False)
     """The fields of ``search.options`` as a JSON schema, with their defaults."""
 
 
@@ -46,5 +48,5 @@ class PruningRuleView(Document):
     """The value of ``early_stopping.kind`` in a sweep."""
     summary: str
     """Which trials it ends."""
-    json_schema: dict[str, Any]
+    json_schema: dict[str, Any] = Field(repr=False)
     """What ``early_stopping`` may be with this rule, as a JSON schema."""

@@ -19,7 +19,7 @@ class ComponentView(Document):
     """Its condition in words."""
     at: Time | None = None
     """When the controller last reported on it; null if it never did, or for the database, which the API asks itself."""
-    detail: dict[str, Any] = Field(default_factory=dict)
+    detail: dict[str, Any] = Field(default_factory=dict, repr=False)
     """Further facts for programs: for ``ray`` the cluster's nodes, for ``mlflow`` the sweeps that cannot be written for
     the moment (``not_taken``), and what MLflow ``lacks`` of sweeps that run or ended within a day, with the reasons.
     For ``checkpoints`` what they take (``used_bytes``), what is free on the disk and stays free (``free_bytes``,

@@ -177,8 +177,9 @@ class SweepSummary(Document):
     objective: ObjectiveView
     """The metric by which its trials are ranked, and its direction."""
     best_objective: float | None
-    """The best objective of all trials that have a result; null until one has. Trials of a sweep that varies its data
-    set are not comparable, and this is then the best of any of them."""
+    """The best objective of all trials that have a result, or with ``repeats`` of all points; null until a trial, or a
+    point, has one. Trials of a sweep that varies its data set are not comparable, and this is then the best of any of
+    them."""
     planned_steps: int
     """The steps that all trials would do if none of them ended early. A sweep that was cancelled has done fewer."""
     last_event: int
@@ -227,7 +228,7 @@ class BestSoFarOfSweep(Document):
     """The sweep's id."""
     points: list[tuple[int, float]]
     """Pairs of a number of trials and the best objective of so many, in the order of the trials' numbers; at most 24.
-    Empty until a trial has a result."""
+    With ``repeats`` it is that of the points among them. Empty until a trial, or a point, has a result."""
 
 
 class BestSoFarPage(Document):

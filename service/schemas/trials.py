@@ -46,7 +46,7 @@ class TrialView(Document):
     """When it was first given to a worker; null before."""
     ended_at: Time | None
     """When it ended; null before."""
-    links: dict[str, str] = Field(default_factory=dict)
+    links: dict[str, str] = Field(default_factory=dict, repr=False)
     """The paths of the trial (``self``), of its ``metrics``, ``checkpoint``, ``model`` and ``logs``."""
 
 

@@ -240,7 +240,7 @@ def page(
     owner: str | None = None,
     *,
     archived: bool | None = None,
-    tag: str | None = None,
+    having: Collection[str] = (),
 ) -> list[Sweep]:
     """Return one page of sweeps, the newest first, without their documents and advice.
 
@@ -251,7 +251,7 @@ def page(
         before: The (created_at, id) of the last sweep of the page before; None for the first page.
         owner: Whose sweeps to include; None for those of every owner.
         archived: Whether to include those that are archived or those that are not; None for both.
-        tag: A tag that they have; None for any sweep.
+        having: Tags all of which they have; any sweep if empty.
     """
     query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit)
     query = query.options(defer(Sweep.spec, raiseload=True), defer(Sweep.advice, raiseload=True))
@@ -260,7 +260,7 @@ def page(
         query = query.where(Sweep.owner == owner)
     if archived is not None:
         query = query.where(Sweep.archived == archived)
-    if tag is not None:
+    for tag in dict.fromkeys(having):
         query = query.where(tags.has(tag))
     return list(session.scalars(query.where(_older(before)) if before else query))
 

@@ -261,22 +261,6 @@ def best(session: Session, sweep_id: str, direction: Direction) -> Trial | None:
     return session.scalar(query.order_by(*trial_order.by_rank(direction)).limit(1))
 
 
-def best_objectives(session: Session, directions: Mapping[str, Direction]) -> dict[str, float]:
-    """Return the best objective of each of some sweeps, by its id; a sweep without a result is left out.
-
-    Args:
-        session: A session.
-        directions: The sweeps' ids, each with the direction in which its objective gets better.
-    """
-    query = select(Trial.sweep_id, func.min(Trial.objective), func.max(Trial.objective))
-    query = query.where(_of_sweeps(session, list(directions)), trial_order.with_result()).group_by(Trial.sweep_id)
-    return {
-        sweep_id: high if directions[sweep_id] == "maximize" else low
-        for sweep_id, low, high in session.execute(query)
-        if low is not None and high is not None
-    }
-
-
 def tally(session: Session, sweep_ids: Sequence[str]) -> dict[str, dict[str, tuple[int, int]]]:
     """Return, by sweep id and state, the number of trials and the sum of the highest steps that they have reported.
 
@@ -284,13 +268,13 @@ def tally(session: Session, sweep_ids: Sequence[str]) -> dict[str, dict[str, tup
     """
     query = select(Trial.sweep_id, Trial.state, func.count(), func.coalesce(func.sum(Trial.step), 0))
     found: dict[str, dict[str, tuple[int, int]]] = {sweep_id: {} for sweep_id in sweep_ids}
-    rows = session.execute(query.where(_of_sweeps(session, sweep_ids)).group_by(Trial.sweep_id, Trial.state))
+    rows = session.execute(query.where(in_sweeps(session, sweep_ids)).group_by(Trial.sweep_id, Trial.state))
     for sweep_id, state, count, steps in rows:
         found[sweep_id][state] = (count, int(steps))
     return found
 
 
-def _of_sweeps(session: Session, sweep_ids: Sequence[str]) -> ColumnElement[bool]:
+def in_sweeps(session: Session, sweep_ids: Sequence[str]) -> ColumnElement[bool]:
     """Return the condition that a trial belongs to one of these sweeps.
 
     PostgreSQL takes the ids as one array: a parameter for each would make a statement of its own for every number of
@@ -313,7 +297,7 @@ def added_steps_to_come(session: Session, sweep_ids: Sequence[str]) -> dict[str,
 
     A trial that has ended has done them, and they are among its steps.
     """
-    query = select(Trial.sweep_id, func.sum(Trial.added_steps)).where(_of_sweeps(session, sweep_ids))
+    query = select(Trial.sweep_id, func.sum(Trial.added_steps)).where(in_sweeps(session, sweep_ids))
     query = query.where(Trial.state.in_(("waiting", "running")), Trial.added_steps > 0)
     return {sweep_id: int(total) for sweep_id, total in session.execute(query.group_by(Trial.sweep_id))}
 

@@ -17,12 +17,11 @@ from mlflow.entities import Run
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
-from service.store import checkpoints, trials
+from service.store import checkpoints, points, sweeps
 from service.store.database import Database
 from service.tracking import logged_models
 from service.tracking.mlflow_runs import MODELS_TAG, Runs, models_of, models_text
 from service.tracking.run_fields import trial_params
-from workers.spec.ranking import Direction
 from workers.spec.trial import TrialSpec
 
 log = logging.getLogger(__name__)
@@ -44,13 +43,13 @@ PlainFiles = dict[str, bytes]
 """The content of the files by form; without those that could not be made."""
 
 
-def of_best(database: Database, sweep_id: str, direction: Direction) -> PlainFiles:
+def of_best(database: Database, sweep_id: str) -> PlainFiles:
     """Return the network of a sweep's best trial in each form that it has; none without a best trial.
 
     torch is used in a process of its own, so that the controller need not import it.
     """
     with database.read() as session:
-        best = trials.best(session, sweep_id, direction)
+        best = points.best_trial(session, sweeps.get(session, sweep_id))
         found = checkpoints.find(session, best.id, "best") if best else None
     if found is None:
         return {}

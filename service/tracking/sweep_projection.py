@@ -19,7 +19,6 @@ from service.tracking.sweep_results import SweepResults
 from service.tracking.sweep_runs import SweepRuns
 from service.tracking.trial_images import DRAWING
 from service.tracking.trial_projection import Projected, TrialProjection
-from workers.spec.expand import objective
 from workers.spec.sweep import SweepSpec
 
 THREADS = 4
@@ -105,8 +104,7 @@ class SweepProjection:
         with ThreadPoolExecutor(THREADS, thread_name_prefix="mlflow") as pool:
             # the plots are drawn while MLflow takes the last trials
             results = pool.submit(self._read_and_plot) if end else None
-            goal = objective(self._spec)
-            plain = pool.submit(plain_models.of_best, self._database, self._sweep_id, goal.direction) if end else None
+            plain = pool.submit(plain_models.of_best, self._database, self._sweep_id) if end else None
             errors: list[BaseException] = []
             for batch in _batches(list(by_trial.values()), BATCH):
                 failed = self._project_trials(pool, batch)

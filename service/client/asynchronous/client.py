@@ -12,7 +12,7 @@ from service.client.asynchronous.sweeps import AsyncListedSweep, AsyncSweepHandl
 from service.client.asynchronous.trials import AsyncTrialHandle
 from service.client.reading import read
 from service.client.sweep_files import document_of
-from service.schemas import DryRun
+from service.schemas import ClusterView, DryRun, PruningRuleView, SamplerView, TaskView
 
 if TYPE_CHECKING:
     import httpx
@@ -106,7 +106,7 @@ class AsyncClient:
         state: Sequence[str] = (),
         limit: int | None = None,
         *,
-        tag: str | None = None,
+        tag: str | Sequence[str] = (),
         archived: bool | None = False,
     ) -> AsyncRows[AsyncListedSweep]:
         """Return the sweeps, newest first, fetched page by page.
@@ -114,7 +114,7 @@ class AsyncClient:
         Args:
             state: The states of the sweeps; all states if empty.
             limit: The largest number of sweeps; None for all of them.
-            tag: A tag that they have; None for any sweep.
+            tag: A tag that they have, or several that they all have; any sweep if empty.
             archived: Whether those that are archived or those that are not; None for both.
         """
 
@@ -127,6 +127,22 @@ class AsyncClient:
     async def trial(self, trial_id: str) -> AsyncTrialHandle:
         """Return the trial with an id, such as ``sw0123456789-0007``."""
         return AsyncTrialHandle.of(self.rest, await self.rest.trial(trial_id))
+
+    async def tasks(self) -> list[TaskView]:
+        """Return the tasks that networks can be trained on, each with its metrics and its fields as a JSON schema."""
+        return [read(TaskView, task) for task in await self.rest.tasks()]
+
+    async def samplers(self) -> list[SamplerView]:
+        """Return the samplers, which choose the trials of a sweep, each with when to use it and its options."""
+        return [read(SamplerView, sampler) for sampler in await self.rest.samplers()]
+
+    async def pruning_rules(self) -> list[PruningRuleView]:
+        """Return the rules of early stopping, each with its fields as a JSON schema."""
+        return [read(PruningRuleView, rule) for rule in await self.rest.pruning_rules()]
+
+    async def cluster(self) -> ClusterView:
+        """Return the condition of each part of the service, with the nodes of the cluster, and how many trials wait."""
+        return read(ClusterView, await self.rest.cluster())
 
     async def replay(self, trial: AsyncTrialHandle | str, key: str | None = None) -> AsyncSweepHandle:
         """Train a trial once more with exactly its settings, as a new sweep of one trial, and return that sweep.

@@ -13,7 +13,7 @@ from service.client.blocking.sweeps import ListedSweep, SweepHandle
 from service.client.blocking.trials import TrialHandle
 from service.client.reading import read
 from service.client.sweep_files import document_of
-from service.schemas import DryRun
+from service.schemas import ClusterView, DryRun, PruningRuleView, SamplerView, TaskView
 
 if TYPE_CHECKING:
     import httpx
@@ -107,7 +107,7 @@ class Client:
         state: Sequence[str] = (),
         limit: int | None = None,
         *,
-        tag: str | None = None,
+        tag: str | Sequence[str] = (),
         archived: bool | None = False,
     ) -> Rows[ListedSweep]:
         """Return the sweeps, newest first, fetched page by page.
@@ -115,7 +115,7 @@ class Client:
         Args:
             state: The states of the sweeps; all states if empty.
             limit: The largest number of sweeps; None for all of them.
-            tag: A tag that they have; None for any sweep.
+            tag: A tag that they have, or several that they all have; any sweep if empty.
             archived: Whether those that are archived or those that are not; None for both.
         """
 
@@ -128,6 +128,22 @@ class Client:
     def trial(self, trial_id: str) -> TrialHandle:
         """Return the trial with an id, such as ``sw0123456789-0007``."""
         return TrialHandle.of(self.rest, self.rest.trial(trial_id))
+
+    def tasks(self) -> list[TaskView]:
+        """Return the tasks that networks can be trained on, each with its metrics and its fields as a JSON schema."""
+        return [read(TaskView, task) for task in self.rest.tasks()]
+
+    def samplers(self) -> list[SamplerView]:
+        """Return the samplers, which choose the trials of a sweep, each with when to use it and its options."""
+        return [read(SamplerView, sampler) for sampler in self.rest.samplers()]
+
+    def pruning_rules(self) -> list[PruningRuleView]:
+        """Return the rules of early stopping, each with its fields as a JSON schema."""
+        return [read(PruningRuleView, rule) for rule in self.rest.pruning_rules()]
+
+    def cluster(self) -> ClusterView:
+        """Return the condition of each part of the service, with the nodes of the cluster, and how many trials wait."""
+        return read(ClusterView, self.rest.cluster())
 
     def replay(self, trial: TrialHandle | str, key: str | None = None) -> SweepHandle:
         """Train a trial once more with exactly its settings, as a new sweep of one trial, and return that sweep.

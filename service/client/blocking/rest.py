@@ -53,7 +53,7 @@ class RestClient(Sender):
         state: Sequence[str] = (),
         limit: int | None = None,
         *,
-        tag: str | None = None,
+        tag: str | Sequence[str] = (),
         archived: bool | None = False,
     ) -> Iterator[Json]:
         """Yield sweeps, newest first, fetched page by page.
@@ -61,11 +61,28 @@ class RestClient(Sender):
         Args:
             state: The states of the sweeps to yield; all states if empty.
             limit: The largest number of sweeps to yield; None for all of them.
-            tag: A tag that they have; None for any sweep.
+            tag: A tag that they have, or several that they all have; any sweep if empty.
             archived: Whether to yield those that are archived or those that are not; None for both.
         """
         asked: Json = {"state": list(state), "archived": "any" if archived is None else str(archived).lower()}
-        return self._pages("/v1/sweeps", "sweeps", asked | ({} if tag is None else {"tag": tag}), limit)
+        asked["tag"] = [tag] if isinstance(tag, str) else list(tag)
+        return self._pages("/v1/sweeps", "sweeps", asked, limit)
+
+    def tasks(self) -> list[Json]:
+        """Return the tasks that networks can be trained on, with their ``metrics`` and fields as JSON schemas."""
+        return self._address.documents(self._send("GET", "/v1/tasks"))
+
+    def samplers(self) -> list[Json]:
+        """Return the samplers, which choose the trials of a sweep, each with when to use it and its ``options``."""
+        return self._address.documents(self._send("GET", "/v1/samplers"))
+
+    def pruning_rules(self) -> list[Json]:
+        """Return the rules of early stopping, each with its fields as a JSON schema."""
+        return self._address.documents(self._send("GET", "/v1/early-stopping"))
+
+    def cluster(self) -> Json:
+        """Return the condition of each part of the service, with the nodes of the cluster, and how many trials wait."""
+        return self._json("GET", "/v1/cluster")
 
     def best_so_far(self, sweep_ids: Sequence[str]) -> list[Json]:
         """Return for each of up to 200 sweeps how its best objective got better with its trials.

@@ -63,7 +63,7 @@ class ListedSweep(SweepSummary):
 
         Args:
             progress: Whether to show the trials done, the best value, and the time left as the service estimates it: as
-                a bar in terminals, and in notebooks with ipywidgets; elsewhere as lines on standard error.
+                a bar in terminals and notebooks, and elsewhere as lines on standard error.
             timeout: The largest number of seconds to wait; None for any.
             check: Whether to raise an error if the sweep has failed.
             interval: The seconds between two looks at the sweep.

@@ -89,6 +89,10 @@ def test_the_best_of_a_sweep_is_the_best_trial_of_its_best_point(
     shown = conforms("/v1/sweeps/{sweep_id}", sweep_id=sweep.id)
     assert shown["best"]["number"] == 6
     assert (shown["best_point"]["number"], shown["best_point"]["n"]) == (2, 3)
+    (listed,) = conforms("/v1/sweeps")["sweeps"]
+    assert listed["best_objective"] == shown["best_objective"] == shown["best_point"]["objective"]
+    (course,) = conforms("/v1/best-so-far", query=f"?sweeps={sweep.id}")["sweeps"]
+    assert course["points"] == [[3, pytest.approx(0.6)], [6, pytest.approx(0.3)], [9, pytest.approx(0.21)]]
     report = conforms("/v1/sweeps/{sweep_id}/report", sweep_id=sweep.id)
     assert [point["number"] for point in report["points"]] == [2, 1, 0]
     with database.read() as session:

@@ -19,7 +19,7 @@ from tests.service.api.test_errors import problem
 BACKENDS = ["sqlite", "postgresql"]
 
 
-def listed(api: httpx.Client, **query: str) -> list[str]:
+def listed(api: httpx.Client, **query: str | list[str]) -> list[str]:
     return [row["name"] for row in api.get("/v1/sweeps", params=query).json()["sweeps"]]
 
 
@@ -42,6 +42,8 @@ def test_sweeps_are_found_by_their_tags_and_not_while_they_are_archived(
 ) -> None:
     assert listed(api, tag="red") == ["b", "a"]
     assert (listed(api, tag="big"), listed(api, tag="re")) == (["a"], [])
+    assert (listed(api, tag=["red", "big"]), listed(api, tag=["red", "none"])) == (["a"], [])
+    assert listed(api, tag=["red", "red"]) == ["b", "a"]
     answer = api.patch(f"/v1/sweeps/{three['b']}", json={"archived": True, "tags": ["old", "blue"]})
     assert (answer.status_code, answer.json()["archived"], answer.json()["tags"]) == (202, True, ["blue", "old"])
     assert answer.json()["spec"]["tags"] == ["old", "blue"], "a copy begins with the tags that it has now"
@@ -142,6 +144,8 @@ def test_the_same_document_with_its_key_finds_its_sweep_whatever_its_tags_are_no
         assert (again := client.submit(tagged, "once"))["id"] == id
         assert again["tags"] == ["second"]
         assert [row["id"] for row in client.sweeps(tag="second")] == [id]
+        assert [row["id"] for row in client.sweeps(tag=["second"])] == [id]
+        assert list(client.sweeps(tag=("second", "first"))) == []
         assert list(client.sweeps(archived=True)) == []
         assert [row["id"] for row in client.sweeps(archived=None)] == [id]
 
@@ -156,7 +160,7 @@ def test_a_deleted_sweep_leaves_no_tag(database: Database, three: dict[str, str]
         assert tags.of_sweeps(session, [three["b"]]) == {three["b"]: []}
 
 
-@pytest.mark.parametrize("query", [{"archived": False}, {"archived": True}, {"tag": "red"}])
+@pytest.mark.parametrize("query", [{"archived": False}, {"archived": True}, {"having": ["red", "big"]}])
 def test_a_page_of_the_list_is_found_by_an_index(database: Database, three: dict[str, str], query: Any) -> None:
     asked: list[tuple[str, Any]] = []
     with database.read() as session:

@@ -29,6 +29,8 @@ def test_points_are_shown_and_compared(base_url: str, repeated: Any) -> None:
     rows = [line.split() for line in shown.splitlines()]
     assert ["2", "0.21", "3", "0.01", "0.185159", "to", "0.234841", "margin=0.05"] in rows
     assert ["3", "2", "0.0707107", "-0.58531", "to", "0.68531", "margin=0.1", "(trial", "11", "failed)"] in rows
+    (listed,) = [line for line in spectral("ls", url=base_url).stdout.splitlines() if sweep.id in line]
+    assert "0.21" in listed.split(), "not the best single trial"
     compared = spectral("compare", sweep.id, "2", "0", url=base_url)
     assert compared.returncode == 0
     lines = compared.stdout.splitlines()

@@ -244,6 +244,8 @@ def test_tags_and_the_archive_are_changed_and_listed(
     assert "tags:   red\n" in spectral("show", sweep.id, url=base_url).stdout
     assert sweep.id in spectral("ls", "--tag", "red", url=base_url).stdout
     assert spectral("ls", "--tag", "big", url=base_url).stdout == "There are no sweeps with the tag big.\n"
+    both = "There are no sweeps with the tags red and big.\n"
+    assert spectral("ls", "--tag", "red", "--tag", "big", url=base_url).stdout == both
     assert "cannot archive a sweep that is running" in spectral("change", sweep.id, "--archive", url=base_url).stderr
     with database.write() as session:
         sweeps.move(session, sweep.id, "cancelling")

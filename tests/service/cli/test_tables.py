@@ -1,4 +1,4 @@
-"""Tables in a narrow terminal."""
+"""Tables in a narrow terminal: what is left out is said, and what matters most is whole."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ import io
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from rich.console import Console
 
-from service.cli import tables
+from service.cli import point_tables, tables
 
 
-def test_long_names_and_tags_leave_room_for_what_a_sweep_has_reached() -> None:
-    row: dict[str, Any] = {
+def lines_of(table: Any, width: int) -> list[str]:
+    screen = io.StringIO()
+    Console(file=screen, width=width).print(table)
+    lines = screen.getvalue().splitlines()
+    assert all(len(line) <= width for line in lines)
+    return [line.rstrip() for line in lines]
+
+
+def sweep_row(**changes: Any) -> dict[str, Any]:
+    return {
         "id": "sw0123456789",
         "name": "margins [bold]of[/bold] a long name",
         "task": "digits",
@@ -23,12 +32,46 @@ def test_long_names_and_tags_leave_room_for_what_a_sweep_has_reached() -> None:
         "created_at": datetime.now(UTC).isoformat(),
         "tags": ["a-tag-with-some-thirty-letters", "another-tag"],
         "seconds_left": 200.0,
-    }
-    shown = io.StringIO()
-    for width in (80, 200):
-        Console(file=shown, width=width).print(tables.sweeps([row]))
-    narrow, wide = (line.split("  ") for line in shown.getvalue().splitlines() if line.startswith("sw"))
-    told = ["digits", "succeeded", "10/12", "50%", "0.001234", "about 3.3 min"]
-    assert [cell.strip() for cell in narrow if cell.strip()][:8] == ["sw0123456789", "margins…", *told]
-    assert row["name"] in wide
-    assert "a-tag-with-some-thirty-letters another-tag" in wide
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("width", "headings", "left_out"),
+    [
+        (200, "id name task state trials done best left age tags", None),
+        (80, "id name state trials done best left age", "task, tags"),
+        (60, "id name state trials done best", "task, left, age, tags"),
+        (40, "id state done best", "name, task, trials, left, age, tags"),
+        (20, "id trials", "name, task, state, done, best, left, age, tags"),
+    ],
+)
+def test_a_list_of_sweeps_leaves_out_what_matters_least(width: int, headings: str, left_out: str | None) -> None:
+    head, row, *rest = lines_of(tables.sweeps([sweep_row()]), width)
+    assert head.split() == headings.split()
+    values = {"id": "sw0123456789", "state": "succeeded", "trials": "10/12", "best": "0.001234", "done": "50%"}
+    for heading in headings.split():
+        assert values.get(heading, "") in row
+    if width == 200:
+        assert "margins [bold]of[/bold] a long name" in row
+        assert row.endswith("a-tag-with-some-thirty-letters another-tag")
+    elif "name" in headings:
+        assert "margins" in row
+        assert "…" in row
+    assert " ".join(rest) == ("" if left_out is None else f"No room for: {left_out}")
+
+
+def test_trials_are_numbered_where_their_ids_have_no_room() -> None:
+    row = {"id": "sw0123456789-0007", "state": "pruned", "step": 40, "objective": 0.5, "reason": "not among the best"}
+    row["params"] = {"model.margin": 0.04481, "model.reflectors": 16}
+    assert "sw0123456789-0007" in lines_of(tables.trials([row], "val/accuracy"), 120)[-1]
+    narrow = lines_of(tables.trials([row], "val/accuracy"), 40)
+    assert narrow[2].split() == ["7", "0.5", "margin=0.04481"]
+    assert "not among the best" in " ".join(line.strip() for line in narrow[3:-1])
+    assert narrow[-1] == "No room for: state, step"
+
+
+def test_points_keep_their_objective_and_parameters() -> None:
+    row = {"number": 3, "objective": 0.858174, "n": 3, "sd": 0.00518352, "interval": (0.84, 0.87), "reason": None}
+    table = point_tables.points([row | {"params": {"model.margin": 0.03}}], "val/accuracy")
+    assert lines_of(table, 100)[-1].split() == ["3", "0.858174", "3", "0.00518352", "0.84", "to", "0.87", "margin=0.03"]
+    assert [line.split() for line in lines_of(table, 40)][2] == ["3", "0.858174", "3", "margin=0.03"]

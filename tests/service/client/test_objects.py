@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -186,6 +187,31 @@ def test_a_terminal_gets_a_bar(base_url: str, database: Database, running: Runni
     assert screen.getvalue() == ""
 
 
+def test_a_notebook_gets_a_bar_that_is_replaced(
+    base_url: str, database: Database, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, made = running
+    outputs: list[str] = []
+
+    class Output:
+        def update(self, html: str) -> None:
+            outputs[-1] = html
+
+    def display(html: str, display_id: bool) -> Output:
+        outputs.append(html)
+        return Output()
+
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(HTML=str, display=display))
+    with Client(base_url) as client, ProgressDisplay(console=Console(force_jupyter=True)) as shown:
+        shown.update(client.sweep(sweep.id))
+        fill(database, sweep, made)
+        shown.update(client.sweep(sweep.id))
+    (html,) = outputs
+    assert html.startswith(f"<div>{sweep.id} <progress value=")
+    assert "running, 2/4 trials" in html
+    assert "best val/loss 0.2" in html
+
+
 def test_sweeps_and_trials_show_themselves(client: Client, database: Database, document: dict[str, Any]) -> None:
     sweep = client.submit(document | {"name": "<b>"})
     assert repr(sweep) == f"<sweep {sweep.id} '<b>': queued, 0/4 trials, 0/400 steps>"
@@ -222,7 +248,7 @@ def test_every_result_is_the_document_that_the_api_describes(
         if noun:
             page = schema["components"]["schemas"][answer["$ref"].rpartition("/")[2]]
             answer = page["properties"][noun]["items"]
-        return str(answer["$ref"].rpartition("/")[2])
+        return str(answer.get("items", answer)["$ref"].rpartition("/")[2])
 
     def names(result: Any) -> set[str]:
         return {kind.__name__ for kind in type(getattr(result, "subject", result)).__mro__}
@@ -237,6 +263,10 @@ def test_every_result_is_the_document_that_the_api_describes(
         (found.rerun(), ("post", f"{at_sweep}/rerun", "202")),
         (found.extend(space={"model.margin": [0.3]}), ("post", f"{at_sweep}/extend", "202")),
         (found.report(sorted(PARTS), trial=1), ("get", f"{at_sweep}/report", "200")),
+        (client.tasks()[0], ("get", "/v1/tasks", "200")),
+        (client.samplers()[0], ("get", "/v1/samplers", "200")),
+        (client.pruning_rules()[0], ("get", "/v1/early-stopping", "200")),
+        (client.cluster(), ("get", "/v1/cluster", "200")),
         (next(iter(client.sweeps())), ("get", "/v1/sweeps", "200", "sweeps")),
         (next(iter(found.trials())), ("get", f"{at_sweep}/trials", "200", "trials")),
         (next(iter(found.points())), ("get", f"{at_sweep}/points", "200", "points")),
@@ -250,6 +280,17 @@ def test_every_result_is_the_document_that_the_api_describes(
         assert described(*call) in names(result), call
     # the compiled answer of a dry run
     assert described("post", "/v1/sweeps/validate", "200") in names(client.validate(document))
+
+
+def test_the_catalogue_and_the_cluster_are_read(client: Client, running: Running) -> None:
+    tasks = {task.name: task for task in client.tasks()}
+    assert tasks["digits"].metrics["accuracy"] == "maximize"
+    assert "length" in tasks["adding"].json_schema["properties"]
+    assert {sampler.name: sampler.takes_trials for sampler in client.samplers()}["random"]
+    assert "asha" in [rule.name for rule in client.pruning_rules()]
+    cluster = client.cluster()
+    assert cluster.parts["database"].healthy
+    assert cluster.queue.waiting_trials == len(running[1])
 
 
 def test_words_of_a_newer_service_are_kept(base_url: str, running: Running, document: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from functools import cache
 from html.parser import HTMLParser
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,18 @@ class TestOptunaStudy:
         assert 0 < values <= 20_000 * most <= MAX_VALUES
         with pytest.raises(ValueError, match="at most 20,000"):
             write_optuna_study(record_of([*record.rows, row_of(20_000, {}, 0.5)]), [], tmp_path / "more.db")
+
+
+def test_a_report_of_repeats_begins_with_the_best_point() -> None:
+    rows = [row_of(n, {"model.margin": 0.01 * (1 + n // 2)}, value) for n, value in enumerate((0.1, 0.9, 0.3, 0.4))]
+    spec = spec_of(space={"model.margin": [0.01, 0.02]}, repeats=2)
+
+    def begin() -> str:
+        """Return the page up to its first figure."""
+        return "".join(takewhile(lambda part: "<h2>" not in part, html_of(analysis_of(record_of(rows, spec)))))
+
+    text = begin()
+    assert "Best: point 1</strong>, val/loss = 0.35, the mean of 2 trials" in text
+    assert "Its best trial: trial 2</strong>, val/loss = 0.3 at step 100" in text
+    rows[2] = row_of(2, rows[2].params, None, "failed")
+    assert "Best: point 0</strong>, val/loss = 0.5" in begin()

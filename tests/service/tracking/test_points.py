@@ -16,6 +16,7 @@ from scipy import stats
 from service.store import outbox, points, sweeps
 from service.store.database import Database
 from service.store.tables import Sweep
+from service.tracking import plain_models
 from service.tracking.projector import Projector
 from tests.service.tracking.sweep_story import Stories, SweepStory, drain
 
@@ -125,6 +126,24 @@ def test_a_point_with_a_failed_trial_has_no_result_and_says_so(
         (0, 3, [0, 1, 2]),
         (1, 2, [3, 4, 5]),
     ]
+
+
+def test_the_network_without_our_code_is_that_of_the_best_trial_of_the_best_point(
+    story: Callable[..., SweepStory], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = story()
+    own.report(10)
+    own.end(0, 1, 2, 3, 4)
+    own.end(5, state="failed")
+    asked: list[list[str]] = []
+
+    def refuse(command: list[str], **_: Any) -> None:
+        asked.append(command)
+        raise OSError("no process")
+
+    monkeypatch.setattr(plain_models.subprocess, "run", refuse)
+    assert plain_models.of_best(database, own.id) == {}
+    assert str(own.checkpoint(2, 10)) in asked[0], "trial 4 has a better objective, and its point has none"
 
 
 def test_without_repeats_there_is_neither_table_nor_tag(

@@ -145,7 +145,7 @@ function bestOf(store) {
     const { objective, params, n, sd, number } = sweep.best_point;
     return html`<span class="best"><span><b>${short(objective)}</b>${sd === null ? "" : ` ± ${short(sd)}`} <span class="quiet">${sweep.spec.objective?.statistic ?? "mean"} of ${counted(n, "seed")}, point ${number}: ${point(params)}</span></span></span>`;
   }
-  const best = store.complete ? store.rows.filter(hasResult).sort(order)[0] : sweep.best;
+  const best = sweep.spec.repeats > 1 ? null : store.complete ? store.rows.filter(hasResult).sort(order)[0] : sweep.best;
   return best ? html`<span class="best"><span><b>${short(best.objective)}</b> <a href=${`#/trials/${best.id}`}>#${best.number}</a> <span class="quiet">${point(best.params)}</span></span></span>` : html`<span class="quiet">no result yet</span>`;
 }
 
