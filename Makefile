@@ -51,8 +51,8 @@ up: $(MANUAL) ## start the service on this machine (data under spectral-home/)
 	$(BIN)/spectral up --home spectral-home
 
 test: $(READY) ## all tests: several side by side, then those that start a whole service
-	$(BIN)/python -m pytest $(PARALLEL) -m "not starts_ray"
-	$(BIN)/python -m pytest -m starts_ray
+	$(BIN)/python -m pytest $(PARALLEL) --durations=20 -m "not starts_ray"
+	$(BIN)/python -m pytest --durations=20 -m starts_ray
 
 test-fast: $(READY) ## the tests that are not slow: no whole service, no Ray, no long law suites (under two minutes)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)

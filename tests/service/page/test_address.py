@@ -65,7 +65,7 @@ def test_curves_planes_and_picks_survive_a_reload_back_and_forward(open_page: Op
     other = open_page(curves)
     assert curves_as_chosen(other), "the link shows the same in another browser"
     page.click(".picked button:has-text('Clear')")
-    page.wait_for_function("!location.hash.includes('trials=')")
+    page.wait_for_function("() => !location.hash.includes('trials=')")
     hash_of(page, "/plane?metric=train/loss&smooth=0.6&log=y&x=training.lr&y=model.margin&colours=rank")
 
 
