@@ -40,7 +40,8 @@ def planned_packs(
         concurrent: How many trials at most have begun and not ended; None for no bound. A sampler that learns from
             results waits for them.
         repeats: How many trials with consecutive numbers repeat one point; they stay together if they can.
-        most: How many trials may run at the same time, at least 1; None for no bound. A pack is cut to what is left.
+        most: How many trials may run at the same time, at least 1; None for no bound. Packs are made of as many trials
+            as may begin.
     """
     if len(trials) > REPLANNED:
         step = min(concurrent or len(trials), most or len(trials))
@@ -55,14 +56,11 @@ def planned_packs(
     while waiting or running:
         free, room = workers - len(running), (most or len(trials)) - sum(len(begun[number]) for _, number in running)
         if waiting and free and room > 0:
-            taken: set[int] = set()
-            for pack in plan([trials[position] for position in waiting], pack_size, workers, gpus, repeats)[:free]:
-                begins = pack[: room - len(taken)]
-                if not begins:
-                    break
-                begun.append([waiting[place] for place in begins])
+            packs = plan([trials[position] for position in waiting[:room]], pack_size, workers, gpus, repeats)[:free]
+            for pack in packs:
+                begun.append([waiting[place] for place in pack])
                 heapq.heappush(running, (now + length(begun[-1]), len(begun) - 1))
-                taken.update(begins)
+            taken = {place for pack in packs for place in pack}
             waiting = [position for place, position in enumerate(waiting) if place not in taken]
             continue
         until = running[0][0] + TICK_SECONDS

@@ -45,11 +45,19 @@ def test_max_parallel_bounds_the_trials_of_all_packs_that_run(count: int) -> Non
     assert max(map(len, packs)) <= 3
 
 
-def test_a_pack_is_cut_to_what_max_parallel_leaves() -> None:
+@pytest.mark.parametrize("count", [REPLANNED, REPLANNED + 1])
+def test_packs_are_made_of_the_trials_that_max_parallel_lets_begin(count: int) -> None:
+    # as the controller makes them: four workers share eight trials, also where many more wait
+    trials = sweep_of(space=seeds(count))[1]
+    packs = planned_packs(trials, "auto", 4, 0, lambda pack: 1.0, most=8)
+    assert packs[:4] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert Counter(position for pack in packs for position in pack) == Counter(range(count))
+
+
+def test_what_max_parallel_leaves_begins_beside_a_longer_pack() -> None:
     trials = sweep_of(space=seeds(6))[1]
-    packs = planned_packs(trials, 2, 3, 0, lambda pack: 1.0, most=3)
-    assert [len(pack) for pack in packs[:2]] == [2, 1]
-    assert sum(map(len, packs)) == 6
+    packs = planned_packs(trials, 2, 3, 0, lambda pack: 10.0 if 0 in pack else 1.0, most=3)
+    assert packs == [[0], [1, 2], [3, 4], [5]]
 
 
 def test_the_makespan_is_that_of_the_first_free_worker() -> None:
