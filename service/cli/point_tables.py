@@ -63,10 +63,6 @@ def print_leaders(
         console.print(trials(trials_of, metric))
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
-
-
 def comparison(pair: dict[str, Any], metric: str, confidence: float) -> str:
     """Return what the comparison of two points says, in one line.
 

@@ -29,7 +29,7 @@ SHOWN_TRIALS = 8
 
 NARROW = 70
 """A terminal with fewer columns has no room for bars."""
-NUMBERS_WIDTH, BAR_WIDTH = 26, 20
+NUMBERS_WIDTH, BAR_WIDTH = 30, 20
 """How many columns are left for the steps and the time left, and for a bar and the time since it began."""
 
 
@@ -48,11 +48,15 @@ def follow(client: RestClient, sweep: dict[str, Any], console: Console) -> dict[
 
 
 def _columns(width: int) -> list[ProgressColumn]:
-    """Return what is shown of each bar in a terminal of a width. Names are cut there, and numbers are not."""
-    numbers, left = MofNCompleteColumn(), TextColumn("{task.fields[left]}")
+    """Return what is shown of each bar in a terminal of a width. Names are cut there, and numbers are not.
+
+    A bar has the room that names and numbers leave.
+    """
+    numbers, left = MofNCompleteColumn(table_column=Column(no_wrap=True)), TextColumn("{task.fields[left]}")
     if width < NARROW:
         return [_names(max(8, width - NUMBERS_WIDTH)), numbers, left]
-    return [_names(width - NUMBERS_WIDTH - BAR_WIDTH), BarColumn(), numbers, TimeElapsedColumn(), left]
+    elapsed = TimeElapsedColumn(table_column=Column(no_wrap=True))
+    return [_names(width - NUMBERS_WIDTH - BAR_WIDTH), BarColumn(), numbers, elapsed, left]
 
 
 def _names(width: int) -> TextColumn:
@@ -92,7 +96,7 @@ def _with_bars(client: RestClient, sweep: dict[str, Any], bars: Progress) -> dic
     whole = bars.add_task(tables.plain(sweep["name"]), total=sweep["progress"]["total"], left="")
     shown: dict[str, TaskID] = {}
     while True:
-        title = f"{tables.plain(sweep['name'])} ({sweep['state']})"
+        title = f"{sweep['state']}  {tables.plain(sweep['name'])}"  # where there is little room, its end is cut
         done, total, left = sweep["progress"]["done"], sweep["progress"]["total"], tables.time_left(sweep)
         bars.update(whole, description=title, completed=done, total=total, left=left)
         if sweep["state"] in SWEEP_ENDED:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from service.cli import point_tables, tables
+from service.cli import point_tables, tables, watching
+from service.client import RestClient
 
 
 def lines_of(table: Any, width: int) -> list[str]:
@@ -75,3 +76,17 @@ def test_points_keep_their_objective_and_parameters() -> None:
     table = point_tables.points([row | {"params": {"model.margin": 0.03}}], "val/accuracy")
     assert lines_of(table, 100)[-1].split() == ["3", "0.858174", "3", "0.00518352", "0.84", "to", "0.87", "margin=0.03"]
     assert [line.split() for line in lines_of(table, 40)][2] == ["3", "0.858174", "3", "margin=0.03"]
+
+
+@pytest.mark.parametrize("width", [48, 69, 70, 80, 120])
+def test_progress_cuts_names_and_neither_states_nor_numbers(width: int) -> None:
+    sweep = sweep_row(name="a long name " * 10, progress={"done": 12_345, "total": 123_456})
+    screen = io.StringIO()
+    terminal = Console(file=screen, width=width, force_terminal=True, color_system=None)
+    with RestClient("http://127.0.0.1:1") as client:  # of a sweep that has ended nothing is asked
+        assert watching.follow(client, sweep, terminal) is sweep
+    line = next(line for line in screen.getvalue().splitlines() if "12345/123456" in line)
+    assert "succeeded  a long" in line
+    assert "… " in line
+    assert "12345/123456 " in line
+    assert "about 3.3 min" in line
