@@ -36,7 +36,7 @@ class FittedColumn:
 
     @property
     def width(self) -> int:
-        """The width of its longest text. A heading goes on in the next line where it has more words than one."""
+        """The width of its longest text. A heading of several words goes on in the next line if it has no room."""
         return max(map(cell_len, [*self.heading.split(), *self.cells]))
 
     @property
@@ -65,10 +65,12 @@ class FittedTable:
                 kept.append(column)
         widths = {column.heading: column.narrowest for column in kept}
         left = room - _needed(kept)
-        for column in kept:
-            more = min(left, column.width - column.narrowest)
-            widths[column.heading] += more
-            left -= more
+        for full in (False, True):  # headings in one line come after all texts
+            for column in kept:
+                wanted = max(column.width, cell_len(column.heading)) if full else column.width
+                more = min(left, wanted - widths[column.heading])
+                widths[column.heading] += more
+                left -= more
         table = Table(box=None, pad_edge=False)
         shown = [column for column in columns if column in kept]
         for column in shown:

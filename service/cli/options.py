@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from service.access.token_source import token_to_send
+from service.cli.output import console_on
 from service.client import RestClient
 
 PATIENCE_SECONDS = 1.0
@@ -26,7 +27,7 @@ TokenFileOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON as the service answers it, for programs.")]
 
-console = Console(highlight=False)
+console = console_on(sys.stdout)
 
 
 def connect(url: str, token_file: Path | None, timeout: float = TIMEOUT_SECONDS) -> RestClient:

@@ -53,7 +53,7 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def _print(sweep: dict[str, Any], found: dict[str, Any]) -> None:
-    point_tables.print_leaders(console, sweep, found["points"], found["leaderboard"])
+    point_tables.print_leaders(console, sweep, found.get("points", []), found["leaderboard"])
     if not found["leaderboard"]:
         console.print("No trial has a result yet.")
     tables.print_warnings(console, found["warnings"])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from service.cli import point_tables, tables
 from service.cli.errors import UserError
+from service.cli.output import console_on
 from workers.errors import DataMissing, OtherSweep, SpecError
 from workers.protocol import Ended
 from workers.runtime.local_sweep import LocalResult, LocalSweep
@@ -20,7 +21,7 @@ from workers.spec.parse import parse_sweep
 from workers.spec.repeats import without_seed
 from workers.tasks.data_folder import folder_of
 
-console = Console(highlight=False)
+console = console_on(sys.stdout)
 
 
 def train(document: dict[str, Any], out: Path) -> None:

@@ -44,6 +44,19 @@ def test_points_are_shown_and_compared(base_url: str, repeated: Any) -> None:
     assert [pair["verdict"] for pair in found["comparisons"]] == ["better"]
 
 
+def test_a_report_has_the_points_above_the_trials(base_url: str, repeated: Any) -> None:
+    done = spectral("report", repeated().id, url=base_url)
+    assert done.returncode == 0
+    rows = [line.split() for line in done.stdout.splitlines()]
+    head = rows.index(
+        ["point", "mean", "val/loss", "n", "sd", "95", "%", "interval", "of", "the", "mean", "parameters"]
+    )
+    assert rows[head + 1] == ["2", "0.21", "3", "0.01", "0.185159", "to", "0.234841", "margin=0.05"]
+    assert [row[0] for row in rows[head + 1 : head + 4]] == ["2", "1", "0"], "point 3 has no result"
+    assert rows[head + 4] == ["trial", "state", "step", "best", "val/loss", "parameters"]
+    assert "training.seed is left out: it makes repeats." in done.stdout
+
+
 def test_amounts_are_given_in_points_and_seeds(base_url: str, tmp_path: Path, document: dict[str, Any]) -> None:
     file = tmp_path / "sweep.json"
     file.write_text(json.dumps(document | {"repeats": 5}))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from service.cli import point_tables, tables, watching
+from service.cli import output, point_tables, tables, watching
 from service.client import RestClient
 
 
@@ -74,8 +75,23 @@ def test_trials_are_numbered_where_their_ids_have_no_room() -> None:
 def test_points_keep_their_objective_and_parameters() -> None:
     row = {"number": 3, "objective": 0.858174, "n": 3, "sd": 0.00518352, "interval": (0.84, 0.87), "reason": None}
     table = point_tables.points([row | {"params": {"model.margin": 0.03}}], "val/accuracy")
-    assert lines_of(table, 100)[-1].split() == ["3", "0.858174", "3", "0.00518352", "0.84", "to", "0.87", "margin=0.03"]
-    assert [line.split() for line in lines_of(table, 40)][2] == ["3", "0.858174", "3", "margin=0.03"]
+    head, values = lines_of(table, 100)
+    assert head.split() == [
+        "point",
+        "mean",
+        "val/accuracy",
+        "n",
+        "sd",
+        "95",
+        "%",
+        "interval",
+        "of",
+        "the",
+        "mean",
+        "parameters",
+    ]
+    assert values.split() == ["3", "0.858174", "3", "0.00518352", "0.84", "to", "0.87", "margin=0.03"]
+    assert lines_of(table, 38)[2].split() == ["3", "0.858174", "3", "margin=0.03"], "the head has two lines"
 
 
 @pytest.mark.parametrize("width", [48, 69, 70, 80, 120])
@@ -90,3 +106,15 @@ def test_progress_cuts_names_and_neither_states_nor_numbers(width: int) -> None:
     assert "… " in line
     assert "12345/123456 " in line
     assert "about 3.3 min" in line
+
+
+def test_a_pipe_has_all_columns_unless_a_width_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS")
+    pipe = io.StringIO()
+    with redirect_stdout(pipe):
+        output.console_on(pipe).print(tables.sweeps([sweep_row(name="a long name " * 20)]))
+    head, row = pipe.getvalue().splitlines()
+    assert head.split() == ["id", "name", "task", "state", "trials", "done", "best", "left", "age", "tags"]
+    assert row.rstrip().endswith("another-tag")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert output.console_on(pipe).width == 60
