@@ -6,8 +6,8 @@
 import { html, useEffect, useState } from "./lib.js";
 import { useWatched, Watched } from "./watched.js";
 
-/** The shortest time in milliseconds between two changes of the address: browsers refuse more of them. */
-const PAUSE = 250;
+/** The shortest time in milliseconds between two changes of the address: Safari refuses more than 100 of them in 30 seconds. */
+const PAUSE = 350;
 
 class Address extends Watched {
   /** The address without its parameters, such as `sweeps/sw0123456789/curves`. */ path = "";
@@ -21,7 +21,7 @@ class Address extends Watched {
   arrive() {
     clearTimeout(this.timer);
     this.timer = 0;
-    const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+    const [, path, query] = /** @type {RegExpExecArray} */ (/^#?\/?([^?]*)\??(.*)$/s.exec(location.hash));
     // addresses of earlier releases: the id alone
     this.path = /^sw[0-9a-f]{10}$/.test(path) ? `sweeps/${path}` : path || "sweeps";
     this.parameters = new Map(new URLSearchParams(query));

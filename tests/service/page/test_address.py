@@ -103,13 +103,13 @@ def test_trials_and_comparisons_are_drawn_as_their_address_says(open_page: OpenP
 def test_what_an_address_asks_for_and_is_not_there_is_said(
     open_page: OpenPage, ids: dict[str, str], database: Database
 ) -> None:
-    asked = "metric=val/nothing&trials=3,999,some&smooth=2&log=z&mean=yes"
+    asked = "metric=val/nothing&trials=3,some,900-5000&smooth=2&log=z&mean=yes?no"
     page = open_page(f"#/sweeps/{ids['done']}/curves?{asked}")
     page.wait_for_selector(".picked:has-text('1 trial picked')")
     page.wait_for_selector(READY)
     page.wait_for_selector("main .warn:has-text('metric val/nothing')")
     said = page.inner_text("main .warn")
-    assert all(part in said for part in ("smooth 2", "log z", "mean yes", "trials some, 999"))
+    assert all(part in said for part in ("smooth 2", "log z", "mean yes?no", "trials some, 2899-5000, 900-2898"))
     assert page.input_value(METRIC) == "val/accuracy"
     page.goto(page.url.partition("#")[0] + f"#/sweeps/{ids['done']}/plane?x=model.nothing&y=training.lr&cells=worst")
     page.wait_for_selector("h2:has-text('lr \u00d7 margin')")

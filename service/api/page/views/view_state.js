@@ -10,13 +10,15 @@ import { useWatched } from "../watched.js";
 
 const MOST_PICKS = 2000;
 
-/** Numbers with commas between, where `3-7` stands for those from 3 to 7, and what is no such text. @param {string} text */
+/** Numbers with commas between, where `3-7` stands for those from 3 to 7, and what is no such text or holds too many. @param {string} text */
 function numbersIn(text) {
   /** @type {number[]} */ const numbers = [], /** @type {string[]} */ wrong = [];
   for (const part of text.split(",").filter(Boolean)) {
     const found = /^(\d{1,6})(?:-(\d{1,6}))?$/.exec(part), first = Number(found?.[1]), last = Number(found?.[2] ?? first);
     if (!found || last < first) wrong.push(part);
-    for (let number = first; found && number <= last && numbers.length < MOST_PICKS; number += 1) numbers.push(number);
+    const end = Math.min(last, first + MOST_PICKS - numbers.length - 1);
+    for (let number = first; found && number <= end; number += 1) numbers.push(number);
+    if (found && end < last) wrong.push(end + 1 < last ? `${end + 1}-${last}` : `${last}`);
   }
   return { numbers: [...new Set(numbers)], wrong };
 }
@@ -46,7 +48,7 @@ function usePicksInAddress(store) {
     const unknown = store.complete ? store.picks.numbers.filter((number) => !store.trials.has(number)) : [];
     if (unknown.length) {
       store.picks.set(unknown, false);
-      setWrong((before) => [...before, ...unknown.map(String)]);
+      setWrong((before) => [...before, spelled(unknown)]);
     }
     address.set("trials", spelled(store.picks.numbers) || null);
   }, [store, version, arrivals]);
