@@ -20,6 +20,10 @@ MARK = "SPECTRAL_STACK"
 """The environment variable that holds the resolved path of the stack's home, in each of the stack's processes."""
 GRACE_SECONDS = 5.0
 """How long processes have to end after SIGTERM, before they are killed."""
+STARTING_SECONDS = 2.0
+"""How old a process is at the most whose environment the kernel may not show yet, because it loads its program."""
+LOOK_SECONDS = 0.01
+"""How long to wait before a look at processes that were starting at the one before."""
 
 
 def members(home: str) -> list[psutil.Process]:
@@ -49,13 +53,29 @@ def end_all(home: str, grace: float = GRACE_SECONDS) -> int:
     ended = {process.pid for process in left}
     _send(left, psutil.Process.terminate, grace)
     until = None
-    while left := members(home):
+    while (left := members(home)) or starting():
         ended |= {process.pid for process in left}
         until = until or time.monotonic() + grace
         _send(left, psutil.Process.kill, max(0.0, until - time.monotonic()))
+        if not left:
+            time.sleep(LOOK_SECONDS)
         if time.monotonic() > until:
             break
     return len(ended)
+
+
+def starting() -> bool:
+    """Return whether a process has just been started, so that the kernel does not show its environment yet.
+
+    Whoever started it may have gone on, and ended, by then: a process is told to belong to nobody in this moment.
+    """
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            young = time.time() - process.create_time() < STARTING_SECONDS
+            # kernel threads, whose parent is process 2, and those that have ended never show any
+            if young and process.ppid() != 2 and process.status() != psutil.STATUS_ZOMBIE and not process.environ():
+                return True
+    return False
 
 
 def _send(processes: list[psutil.Process], signal_by: Callable[[psutil.Process], None], seconds: float) -> None:
