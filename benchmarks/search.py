@@ -60,7 +60,7 @@ and training, with the cosine schedule, is long enough that good ones converge."
 SHARE, WITHIN = 0.25, 0.01
 """The part of the grid's steps that the search may spend, and by which part of the grid's best score its own may be
 lower. The score of an accuracy is the accuracy; that of a loss is the part of the baseline that is explained,
-1 - loss / baseline, because no two trainings end with losses near zero that are equal to 1 %."""
+1 - loss / baseline, because losses near zero differ from seed to seed by far more than 1 %."""
 TRIALS, CONCURRENT, STARTUP = 200, 4, 8
 """The most trials of a search (its steps end it before), how many train at once, and how many are random."""
 

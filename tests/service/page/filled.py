@@ -201,3 +201,16 @@ def close(database: Database, sweep: Sweep, state: str) -> None:
             trials.move(session, trial, "cancelled", f"the sweep was {state}")
         for to in steps.get(state, (state,)):
             sweeps.move(session, sweep.id, to)  # type: ignore[arg-type]  # one of the states of sweeps
+
+
+def over_two_lengths(database: Database) -> Sweep:
+    """Return a sweep of four trials, two of which learn longer sequences than the others."""
+    sweep = new_sweep(
+        database,
+        name="lengths",
+        task={"name": "adding"},
+        objective={"metric": "val/loss"},
+        space={"task.length": {"values": [20, 50]}, "model.margin": {"values": [0.01, 0.1]}},
+    )
+    run(database, sweep, range(4), reports_each=5)
+    return sweep

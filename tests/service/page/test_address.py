@@ -116,14 +116,7 @@ def test_what_an_address_asks_for_and_is_not_there_is_said(
     page.wait_for_selector("main .warn:has-text('x model.nothing; cells worst')")
     page.goto(page.url.partition("#")[0] + f"#/sweeps/{ids['done']}/plane")
     page.wait_for_selector("main .warn", state="detached")
-    sweep = filled.new_sweep(
-        database,
-        name="lengths",
-        task={"name": "adding"},
-        objective={"metric": "val/loss"},
-        space={"task.length": {"values": [20, 50]}, "model.margin": {"values": [0.01, 0.1]}},
-    )
-    filled.run(database, sweep, range(4), reports_each=5)
+    sweep = filled.over_two_lengths(database)
     page.goto(page.url.partition("#")[0] + f"#/sweeps/{sweep.id}/trials?data=length+50")
     page.wait_for_selector("tr[data-number='2']")
     assert page.input_value(".strip select") == "length 50"

@@ -284,14 +284,7 @@ def test_sweeps_are_tagged_filtered_by_a_tag_and_archived(
 
 
 def test_trials_that_learn_other_data_are_not_ranked_as_one(open_page: OpenPage, database: Database) -> None:
-    sweep = filled.new_sweep(
-        database,
-        name="lengths",
-        task={"name": "adding"},
-        objective={"metric": "val/loss"},
-        space={"task.length": {"values": [20, 50]}, "model.margin": {"values": [0.01, 0.1]}},
-    )
-    filled.run(database, sweep, range(4), reports_each=5)
+    sweep = filled.over_two_lengths(database)
     page = open_page(f"#/sweeps/{sweep.id}/trials")
     page.wait_for_selector(".strip:has-text('not compared with each other')")
     assert page.locator("tr[data-number]").count() == 2
