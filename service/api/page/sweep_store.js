@@ -50,6 +50,9 @@ export class SweepStore extends Watched {
 
   get ended() { return this.sweep !== null && SWEEP_ENDED.has(this.sweep.state); }
 
+  /** What a chart says instead of a drawing: what is missing, once all trials are known. @param {string} missing */
+  orReading(missing) { return this.complete ? missing : "Reading the trials …"; }
+
   /** All trials by number. */
   get rows() {
     this.sorted ??= [...this.trials.values()].sort((a, b) => a.number - b.number);

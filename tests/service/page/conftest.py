@@ -26,6 +26,16 @@ WAIT = 60_000
 """How many milliseconds a test waits for what must come: machines may be busy."""
 OpenPage = Callable[..., "Page"]
 
+READY = ".canvas[data-ready=yes]"
+"""The selector of a chart that is drawn."""
+
+
+def open_view(page: Page, name: str) -> None:
+    """Click on the tab of a view of a sweep and wait until this view, not the one before it, has a drawn chart."""
+    page.click(f".tabs a:has-text('{name}')")
+    page.wait_for_selector(f".tabs a[aria-current=page]:has-text('{name}')")
+    page.wait_for_selector(READY)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one worker run all tests that need a browser, so that one browser is started."""

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from service.store.database import Database
 from tests.service.page import filled
-from tests.service.page.conftest import OpenPage
+from tests.service.page.conftest import READY, OpenPage, open_view
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-READY = ".canvas[data-ready=yes]"
 METRIC, X, Y = "label:has-text('Metric') select", "label:has-text('x') > select", "label:has-text('y') > select"
 
 
@@ -23,7 +22,7 @@ def hash_of(page: Page, ending: str) -> str:
 
 def curves_as_chosen(page: Page) -> bool:
     """Return whether the curves are drawn as the test has chosen it."""
-    page.wait_for_selector(READY)
+    page.wait_for_selector("section[aria-label='Learning curves'] " + READY)
     page.wait_for_selector(".picked:has-text('3 trials picked')")
     smooth = page.locator("label:has-text('Smoothing') input").input_value()
     log = [page.locator(f"label:has-text('log {axis}') input").is_checked() for axis in "xy"]
@@ -44,8 +43,7 @@ def test_curves_planes_and_picks_survive_a_reload_back_and_forward(open_page: Op
     page.check("label:has-text('log y') input")
     curves = hash_of(page, "?trials=4-5,1&metric=train/loss&smooth=0.6&log=y")
     assert curves_as_chosen(page)
-    page.click(".tabs a:has-text('Plane')")
-    page.wait_for_selector(READY)
+    open_view(page, "Plane")
     page.select_option(X, "training.lr")
     page.select_option(Y, "model.margin")
     page.select_option("label:has-text('Colours') select", "rank")

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 from service.store import sweeps, trials
 from service.store.database import Database
 from service.store.tables import TrialCheckpoint
-from tests.service.page.conftest import OpenPage
+from tests.service.page.conftest import READY, OpenPage
 from tests.service.page.filled import new_sweep, run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Route
-
-READY = ".canvas[data-ready=yes]"
 
 
 def test_points_are_ranked_by_the_service_and_compared_when_they_are_picked(
@@ -81,6 +79,7 @@ def test_a_trial_is_replayed_trained_on_and_compared(
     page.wait_for_selector("dialog [role=alert]:has-text('steps')")
     page.fill("dialog input", "500")
     page.click("dialog button:has-text('Train on')")
+    page.wait_for_selector("dialog[open]", state="detached")
     page.wait_for_selector(".sweep-head .state.waiting")
     page.wait_for_selector(".facts dd:has-text('400 of 500')")
     page.focus("button[aria-disabled]:has-text('Replay')")

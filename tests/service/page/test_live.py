@@ -16,10 +16,8 @@ from service.store import pack_lines, reports, sweeps, trials
 from service.store.database import Database
 from tests.service.conftest import serving
 from tests.service.page import filled
-from tests.service.page.conftest import OpenPage
+from tests.service.page.conftest import READY, OpenPage
 from workers.protocol import OutputLine
-
-READY = ".canvas[data-ready=yes]"
 
 
 @pytest.fixture

@@ -13,12 +13,10 @@ import pytest
 from service.store import sweeps
 from service.store.database import Database
 from tests.service.page import filled
-from tests.service.page.conftest import OpenPage
+from tests.service.page.conftest import READY, OpenPage, open_view
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
-
-READY = ".canvas[data-ready=yes]"
+    from playwright.sync_api import Page, Route
 
 
 def state_of(database: Database, sweep_id: str) -> str:
@@ -52,15 +50,14 @@ def test_a_pick_shows_in_every_view_and_leads_to_a_comparison(open_page: OpenPag
     for number in (0, 1, 4):
         page.locator(f"tr[data-number='{number}'] input").check()
     page.wait_for_selector(".picked:has-text('3 trials picked')")
-    for tab in ("plane", "curves", "parallel", "timeline", "best"):
-        page.click(f".tabs a[href*='/{tab}']")
-        page.wait_for_selector(READY)
+    for name in ("Plane", "Curves", "Parallel", "Timeline", "Best so far"):
+        open_view(page, name)
         assert "3 trials picked" in page.inner_text(".picked")
     page.click(".picked .chip >> nth=2")
     page.wait_for_selector(".picked:has-text('2 trials picked')")
     page.click(".picked a:has-text('Compare')")
+    page.wait_for_selector("h1:has-text('Compare 2 trials')")
     page.wait_for_selector(READY)
-    assert page.locator("h1").inner_text() == "Compare 2 trials"
     assert "2 seeds" in page.inner_text("table.compare"), "seeds of one point are one column, with mean and interval"
     assert "95 %" in page.inner_text("table.compare")
 
@@ -245,6 +242,7 @@ def test_the_list_is_searched_sorted_and_filtered(open_page: OpenPage) -> None:
     assert "cancelled-early" in row.inner_text()
     assert row.locator("[role=progressbar]").get_attribute("aria-valuenow") not in ("100", "0")
     page.click(".segments button:has-text('cancelled')")
+    page.wait_for_selector("section[aria-label='Sweeps'][aria-busy=false]")
     page.click("button.head:has-text('best')")
     assert "3 / 8" in page.inner_text(".cluster")
     values = [float(text) for text in page.locator("tr[data-sweep] td:nth-child(5)").all_inner_texts()]
@@ -303,8 +301,14 @@ def test_several_objectives_have_a_trade_off(open_page: OpenPage, ids: dict[str,
     filled.run(database, sweep, range(6), reports_each=5)
     filled.close(database, sweep, "succeeded")
     page = open_page(f"#/sweeps/{sweep.id}")
+    asked: list[Route] = []
+    page.route("**/report?include=pareto", asked.append)
     page.click(".tabs a:has-text('Trade-off')")
-    page.wait_for_selector(READY)
+    page.wait_for_selector("section[aria-label='Trade-off']:has-text('Computing …')")
+    page.unroute("**/report?include=pareto")
+    for route in asked:
+        route.continue_()
+    page.wait_for_selector(f"section[aria-label='Trade-off'] {READY}")
     assert "of 6 trials are beaten by no other" in page.inner_text(".chart")
     page.goto(page.url.partition("#")[0] + f"#/sweeps/{ids['done']}")
     page.wait_for_selector("h1:has-text('digits-margin')")

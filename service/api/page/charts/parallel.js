@@ -28,7 +28,7 @@ export function Parallel({ store }) {
     if (chosen.length && made && chosen.length < made.lines.length) store.picks.set(chosen.slice(-50).map((/** @type {number} */ i) => made.lines[i].number));
   };
   return html`<${Chart} hover=${store.hover} title="Parallel coordinates" size="tall" option=${option} file=${`${store.id}-parallel`} onBrush=${brush}
-    label=${`${made?.lines.length ?? 0} trials over ${made?.axes.map((one) => one.name).join(", ") ?? ""} and ${metric}`} empty="No trial has a result yet."
+    label=${`${made?.lines.length ?? 0} trials over ${made?.axes.map((one) => one.name).join(", ") ?? ""} and ${metric}`} empty=${store.orReading("No trial has a result yet.")}
     onClick=${(/** @type {any} */ event) => { const trial = event.data?.trial; if (trial) store.picks.toggle(trial.number); }}
     table=${() => ({ heads: ["trial", ...made?.axes.map((one) => one.path) ?? [], metric], rows: made?.lines.map((t) => [t.number, ...made.axes.map((one) => t.params[one.path]), t.objective]) ?? [] })}>
     <span class="quiet">Drag along an axis to pick the trials of a range.${made?.left ? ` The best ${MOST} trials are drawn; ${made.left} are not.` : ""}</span>

@@ -17,12 +17,12 @@ export function TradeOff({ store }) {
   const [axes, setAxes] = useParameter("objectives", [0, 1], (text) => placesOf(text, metrics), (places) => places.map((place) => metrics[place]).join(","));
   const choose = (/** @type {number} */ which) => (/** @type {any} */ e) => setAxes(which ? [axes[0], Number(e.target.value)] : [Number(e.target.value), axes[1]]);
   const options = (/** @type {number} */ other) => metrics.map((metric, i) => (i === other ? null : html`<option key=${metric} value=${String(i)}>${metric}</option>`));
-  return html`<${Chart} hover=${store.hover} title="Trade-off" size="tall" option=${found ? draw(store, found, axes) : null} file=${`${store.id}-trade-off`}
-    label=${found ? `${found.front.length} trials that no other beats in all of ${found.metrics.join(", ")}` : "Trade-off"} empty=${problem || "No trial has a value of every objective yet."}
+  return html`<${Chart} hover=${store.hover} title="Trade-off" size="tall" option=${found?.front.length ? draw(store, found, axes) : null} file=${`${store.id}-trade-off`}
+    label=${found ? `${found.front.length} trials that no other beats in all of ${found.metrics.join(", ")}` : "Trade-off"} empty=${problem || (found ? "No trial has a value of every objective yet." : "Computing …")}
     onClick=${(/** @type {any} */ event) => { if (event.data?.own) store.picks.toggle(event.data.own.number); }}
     table=${() => ({ heads: ["trial", "on the front", ...found.metrics], rows: [...found.front.map((/** @type {any} */ t) => [t.number, "yes", ...t.values]), ...found.others.map((/** @type {any} */ t) => [t.number, "no", ...t.values])] })}>
     ${found && found.metrics.length > 2 ? html`<label>x <select value=${String(axes[0])} onChange=${choose(0)}>${options(axes[1])}</select></label><label>y <select value=${String(axes[1])} onChange=${choose(1)}>${options(axes[0])}</select></label>` : null}
-    <span class="quiet">${found ? `${found.front.length} of ${found.front.length + found.others.length} trials are beaten by no other in all objectives.` : ""}${found?.left_out ? ` ${found.left_out} lack the value of an objective.` : ""}</span>
+    <span class="quiet">${found?.front.length ? `${found.front.length} of ${found.front.length + found.others.length} trials are beaten by no other in all objectives.` : ""}${found?.left_out ? ` ${found.left_out} lack the value of an objective.` : ""}</span>
   <//>`;
 }
 

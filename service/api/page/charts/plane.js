@@ -40,7 +40,7 @@ export function Plane({ store, size }) {
   const title = `${yPath ? `${leaf(yPath)} × ` : ""}${leaf(xPath ?? "")}`;
   return html`<${Chart} hover=${store.hover} title=${`${metric}: ${title}`} size=${size} option=${made?.option ?? null} file=${`${store.id}-plane`}
     label=${`${shown} ${metric} by ${title}. ${made?.label ?? ""}`} onClick=${(/** @type {any} */ event) => made?.pick(event)}
-    empty="No trial has a result yet." table=${() => made?.table() ?? { heads: [], rows: [] }}>
+    empty=${store.orReading("No trial has a result yet.")} table=${() => made?.table() ?? { heads: [], rows: [] }}>
     <label>y <select value=${yPath} onChange=${(/** @type {any} */ e) => setY(e.target.value)}>${options(xPath)}</select></label>
     <label>x <select value=${xPath} onChange=${(/** @type {any} */ e) => setX(e.target.value)}>${options(yPath)}</select></label>
     ${drawn?.grid ? html`<label>Cells <select value=${shown} onChange=${(/** @type {any} */ e) => setShown(e.target.value)}>

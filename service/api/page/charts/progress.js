@@ -27,7 +27,7 @@ export function BestSoFar({ store }) {
     return { trial, x, best };
   }).filter((p) => p.x !== undefined);
   return html`<${Chart} hover=${store.hover} title="Best so far" size="tall" option=${points.some((p) => p.best !== null) ? drawBest(store, points, over, metric, direction, found?.device) : null} file=${`${store.id}-best-so-far`}
-    label=${`The best ${metric} so far over ${over}; now ${best === null ? "none" : short(best)} after ${points.length} trials`} empty="No trial has ended with a result yet."
+    label=${`The best ${metric} so far over ${over}; now ${best === null ? "none" : short(best)} after ${points.length} trials`} empty=${over === "hours" && !found ? "Computing …" : store.orReading("No trial has ended with a result yet.")}
     onClick=${(/** @type {any} */ event) => { const trial = event.data?.trial; if (trial) store.picks.toggle(trial.number); }}
     table=${() => ({ heads: ["trial", over, metric, "best"], rows: points.map((p) => [p.trial.number, p.x, p.trial.objective, p.best]) })}>
     <label>Over <select value=${over} onChange=${(/** @type {any} */ e) => setOver(e.target.value)}>
@@ -60,7 +60,7 @@ export function Timeline({ store }) {
   useEffect(() => { echarts().then((found) => setLibrary(() => found)); }, []);
   const { bars, lanes } = useMemo(() => laned(store.rows), [versions]);
   return html`<${Chart} hover=${store.hover} title="Timeline" size="tall" option=${library && bars.length ? drawTimeline(store, bars, lanes, library) : null} file=${`${store.id}-timeline`}
-    label=${`When ${bars.length} trials ran, in ${lanes} rows`} empty="No trial has begun yet."
+    label=${`When ${bars.length} trials ran, in ${lanes} rows`} empty=${store.orReading("No trial has begun yet.")}
     onClick=${(/** @type {any} */ event) => { const trial = event.data?.trial; if (trial) store.picks.toggle(trial.number); }}
     table=${() => ({ heads: ["trial", "pack", "state", "started", "ended"], rows: bars.map((b) => [b.trial.number, b.trial.pack_id, b.trial.state, b.trial.started_at, b.trial.ended_at]) })}>
     <span class="legend">${Object.entries(stateColours()).filter(([state]) => bars.some((b) => b.trial.state === state)).map(([state, hue]) => html`<span key=${state}><i class="swatch" style=${{ background: hue }}></i>${state}</span>`)}</span>

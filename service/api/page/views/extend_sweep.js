@@ -16,7 +16,7 @@ export function extend(store) {
   const send = async (/** @type {any} */ body) => {
     store.sweep = await ask(`/v1/sweeps/${sweep.id}/extend`, { method: "POST", body, key: key(JSON.stringify(body)) });
     store.changed();
-    await store.read();
+    store.read();
   };
   if (takes) {
     const noun = Number(repeats ?? 1) > 1 ? "points" : "trials";

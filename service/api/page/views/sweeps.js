@@ -25,6 +25,7 @@ class Sweeps extends Watched {
   archived = false;
   /** @type {Map<string, {of: string, points: [number, number][]}>} How the best objective got better, by the id of the sweep. */ trends = new Map();
   known = false;
+  /** Whether the rows are those of an earlier choice: the chosen ones are being read. */ stale = false;
   problem = "";
 
   async read() {
@@ -43,7 +44,7 @@ class Sweeps extends Watched {
       return this.changed();
     }
     if (states !== this.states || pages !== this.pages || tag !== this.tag || archived !== this.archived) return undefined;
-    Object.assign(this, { rows, next: cursor, known: true, problem: "" });
+    Object.assign(this, { rows, next: cursor, known: true, stale: false, problem: "" });
     this.changed();
     return this.readTrends().catch(() => {});
   }
@@ -61,7 +62,7 @@ class Sweeps extends Watched {
 
   /** List other sweeps. @param {{states?: string[], tag?: string, archived?: boolean}} what */
   choose(what) {
-    Object.assign(this, what, { pages: 1 });
+    Object.assign(this, what, { pages: 1, stale: true });
     this.changed();
     return this.read();
   }
@@ -83,7 +84,7 @@ export function SweepList() {
   if (!sweeps.rows.length && !sweeps.states.length && !sweeps.tag && !sweeps.archived) return html`<${Nothing} title="No sweeps yet"><p>A sweep trains one network many times, with different settings, and finds the best.</p>
     <p><a class="button primary" href="#/new">New sweep</a></p><p class="quiet">or from a terminal</p><${Code} text="spectral submit sweep.json" label="the command" /><//>`;
   return html`<${Cluster} />
-    <section class="card" aria-label="Sweeps"><div class="card-head"><h1>${sweeps.archived ? "Archived sweeps" : "Sweeps"}</h1>
+    <section class="card" aria-label="Sweeps" aria-busy=${sweeps.stale}><div class="card-head"><h1>${sweeps.archived ? "Archived sweeps" : "Sweeps"}</h1>
       <div class="controls"><input type="search" placeholder="Name, tag, task, owner" aria-label="Search sweeps" value=${text} onInput=${(/** @type {any} */ e) => setText(e.target.value)} />
         <div class="segments" role="group" aria-label="Filter sweeps by state">${STATES.map((state) => html`<button key=${state} aria-pressed=${sweeps.states.includes(state)} onClick=${() => choose(state)}><${State} name=${state} /></button>`)}</div>
         ${sweeps.tag ? html`<button class="chip" aria-label=${`Show sweeps without the tag ${sweeps.tag} again`} onClick=${() => sweeps.choose({ tag: "" })}>tag ${sweeps.tag} ×</button>` : null}

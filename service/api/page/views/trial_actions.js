@@ -34,7 +34,7 @@ export function TrialActions({ store, trial, steps }) {
     keys.current.delete(what);
     return found;
   };
-  const goOn = async (/** @type {TrialView} */ found) => { store.trials.set(found.number, found); store.changed(); await store.read(); };
+  const goOn = (/** @type {TrialView} */ found) => { store.trials.set(found.number, found); store.changed(); store.read(); };
   const rerun = () => inquire({ title: `Rerun trial ${trial.number}?`, yes: "Rerun the trial", text: "It goes on from its newest checkpoint, if it has one, with all of its retries. Its sweep is running again until it ends.", act: () => send("rerun", undefined).then(goOn) });
   const replay = () => inquire({ title: `Replay trial ${trial.number}?`, yes: "Replay the trial",
     text: `It is trained once more with exactly its settings${steps ? `, ${short(steps)} steps` : ""}, as a new sweep of one trial. Its page then says how alike the two are.`,
