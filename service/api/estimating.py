@@ -120,7 +120,7 @@ def _calibrated(estimator: Estimator, context: Context, known: _Known) -> tuple[
     notes = [f"{known.running} packs were running during the trial run, which is slower then"] if known.running else []
     if not spec.resources.gpus and spec.resources.cpus >= 1 and found.busy < IDLE_SHARE:
         notes.append(
-            f"the trial run had {found.busy:.0%} of a processor: with less beside it, the sweep takes less time"
+            f"the trial run had {found.busy:.0%} of a processor; if what had the rest runs on, the sweep takes longer"
         )
     together = Estimator(spec, estimator.trials, known.sizes_for(spec), [*known.measured, *found.costs])
     return together, notes

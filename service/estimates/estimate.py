@@ -216,7 +216,8 @@ class Estimator:
         ]
 
     def _words(self, basis: Basis) -> str:
-        slower = f", times {self.costs.slowdown:.2f}, as sweeps were slower here" if self.costs.compared else ""
+        than = "slower" if self.costs.slowdown >= 1 else "faster"
+        slower = f", times {self.costs.slowdown:.2f}, as sweeps were {than} here" if self.costs.compared else ""
         return {
             "runs": "as in earlier runs of packs like them",
             "calibration": f"as in a short trial run of packs like them{slower}",

@@ -7,10 +7,10 @@ a worker makes it and trained for a few steps, and its results are forgotten.
 from __future__ import annotations
 
 import sys
-import time
 
 from workers.runtime.heap import keep_freed_memory
 from workers.spec.cost import Calibration, CalibrationRequest, MeasuredCost
+from workers.training.running_clock import running_seconds
 
 
 def calibrate(request: CalibrationRequest, began: float) -> Calibration:
@@ -18,7 +18,7 @@ def calibrate(request: CalibrationRequest, began: float) -> Calibration:
 
     Args:
         request: What is to be measured.
-        began: When the process began, as ``time.monotonic`` says. The first pack's ``start_seconds`` count from then.
+        began: When the process began, as ``running_seconds`` says. The first pack's ``start_seconds`` count from then.
 
     Raises:
         NoGpu: The packs need a GPU, and torch finds none.
@@ -43,7 +43,7 @@ def calibrate(request: CalibrationRequest, began: float) -> Calibration:
 
 def main() -> None:
     """Read a request, measure, and print the result. An exception ends the process with one line of error output."""
-    began = time.monotonic()
+    began = running_seconds()
     keep_freed_memory()  # as a worker does
     request = CalibrationRequest.model_validate_json(sys.stdin.read())
     try:

@@ -68,8 +68,8 @@ class MeasuredCost:
 class Calibration(BaseModel):
     """What was measured of the packs of a request, in their order.
 
-    ``busy`` is the CPU time of the process while steps were timed, as a share of the time that passed: if other
-    programs need the processors too, a process that trains on one CPU has less than all of it.
+    The times are those beside nothing else. ``busy`` is the CPU time of the process while steps were timed, as a share
+    of all the time that passed: if other programs need the processors too, it is less than the CPUs of the pack.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

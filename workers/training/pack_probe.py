@@ -20,6 +20,7 @@ from workers.training.diagnostics import interval
 from workers.training.pack import TrainingPack
 from workers.training.pack_size import trials_at_once
 from workers.training.pack_timer import device_name, forget_peak, peak_bytes
+from workers.training.running_clock import running_seconds
 from workers.training.training_state import TrainingState
 
 WARM_UP_STEPS = 3
@@ -32,7 +33,8 @@ LEAST_STEPS = 2
 class PackProbe:
     """What a trial run of a pack has measured; the fields are those of ``MeasuredCost``.
 
-    ``busy`` is the CPU time of the process while steps were timed, as a share of the time that passed.
+    The times are those beside nothing else: on a CPU, waits for a processor that others use are left out. ``busy`` is
+    the CPU time of the process while steps were timed, as a share of all the time that passed.
     """
 
     device: str
@@ -87,22 +89,24 @@ def probe(
         seconds: About how long steps are timed.
         data_dir: The folder of data sets; None for the one in the user's cache.
         scratch_dir: Where a folder for checkpoints is made, and removed; None for the system's own place.
-        began: When the process began, on the clock of ``time.monotonic``; None if that is not to be measured.
+        began: When the process began, as ``running_seconds`` says; None if that is not to be measured.
 
     Raises:
         DataMissing: The data of the task cannot be read.
     """
     forget_peak()
+    # beside a GPU, the host may wait for a processor while the device works: then all of the time counts
+    clock = running_seconds if device.type == "cpu" else time.perf_counter
     training = trials[0].training
     states = [TrainingState.start(spec) for spec in trials]
     data = TaskData(trials[0].task, data_dir, device, getattr(torch, training.parameter_dtype))
     states = states[: trials_at_once(states, data, device)]
     pack = TrainingPack(states, data, device)
-    ready = time.monotonic()
+    ready = clock()
     for _ in range(WARM_UP_STEPS):
         pack.step(probe=False)
     pack.readings()  # waits for the device, as below
-    warmed = time.monotonic()
+    warmed = clock()
     steps, started, cpu = 0, time.perf_counter(), time.process_time()
     while steps < LEAST_STEPS or time.perf_counter() - started < seconds:
         pack.step(probe=False)
@@ -110,11 +114,10 @@ def probe(
         if steps % LEAST_STEPS == 0 and device.type == "cuda":
             pack.readings()
     pack.readings()
-    passed = time.perf_counter() - started
-    step_seconds, busy = passed / steps, (time.process_time() - cpu) / passed
+    step_seconds, busy = (clock() - warmed) / steps, (time.process_time() - cpu) / (time.perf_counter() - started)
     warm_up = max(0.0, warmed - ready - WARM_UP_STEPS * step_seconds)
     pack.step(probe=True)  # diagnoses are of a probed step
-    evaluation_seconds = _evaluation_seconds(pack, trials[0])
+    evaluation_seconds = _evaluation_seconds(pack, trials[0], clock)
     return PackProbe(
         device=device_name(device),
         size=len(states),
@@ -129,15 +132,15 @@ def probe(
     )
 
 
-def _evaluation_seconds(pack: TrainingPack, trial: TrialSpec) -> float:
+def _evaluation_seconds(pack: TrainingPack, trial: TrialSpec, clock: Callable[[], float]) -> float:
     """Return the mean seconds of what a report measures: the test set comes once, and diagnoses now and then."""
     measures: list[Callable[[], object]] = [lambda: pack.evaluate("validation"), pack.evaluate_best, pack.diagnose]
     times = []
     for measure in measures:
         measure()  # the first time takes up to twice as long: it gets its memory from the kernel
-        started = time.perf_counter()
+        started = clock()
         measure()
-        times.append(time.perf_counter() - started)
+        times.append(clock() - started)
     every, reports = trial.training.report_interval, -(-trial.training.steps // trial.training.report_interval)
     return times[0] + times[1] / reports + times[2] * min(1.0, every / interval(trial))
 

@@ -33,9 +33,8 @@ class SlowAtFirst:
 
 def test_the_first_evaluation_which_gets_its_memory_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     pack = SlowAtFirst()
-    monkeypatch.setattr(pack_probe.time, "perf_counter", lambda: pack.now)
     monkeypatch.setattr(pack_probe, "interval", lambda trial: 40)
     training = {"steps": 80, "batch_size": 4, "report_every": 20, "checkpoint_every": 20, "lr": 0.01}
     trial = plan_trials(parse_sweep(sweep_document(training=training)))[0].require_spec()
     # the validation set at each of four reports, the test set once, and diagnoses at every other report
-    assert pack_probe._evaluation_seconds(pack, trial) == 1.0 + 1.0 / 4 + 1.0 / 2  # type: ignore[arg-type]
+    assert pack_probe._evaluation_seconds(pack, trial, lambda: pack.now) == 1.0 + 1.0 / 4 + 1.0 / 2  # type: ignore[arg-type]
