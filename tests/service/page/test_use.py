@@ -302,12 +302,12 @@ def test_several_objectives_have_a_trade_off(open_page: OpenPage, ids: dict[str,
     filled.close(database, sweep, "succeeded")
     page = open_page(f"#/sweeps/{sweep.id}")
     asked: list[Route] = []
-    page.route("**/report?include=pareto", asked.append)
+    page.route("**/report?include=pareto", lambda route: asked.append(route))
     page.click(".tabs a:has-text('Trade-off')")
     page.wait_for_selector("section[aria-label='Trade-off']:has-text('Computing …')")
-    page.unroute("**/report?include=pareto")
     for route in asked:
         route.continue_()
+    page.unroute("**/report?include=pareto")
     page.wait_for_selector(f"section[aria-label='Trade-off'] {READY}")
     assert "of 6 trials are beaten by no other" in page.inner_text(".chart")
     page.goto(page.url.partition("#")[0] + f"#/sweeps/{ids['done']}")
