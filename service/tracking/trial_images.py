@@ -9,7 +9,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from service.report.drawing import COLOURS, GREY, finish
@@ -95,25 +97,40 @@ def _figures(report: TrialReport, spec: TrialSpec) -> Iterator[tuple[str, Figure
 
 
 def _gradients(norms: list[float], step: int, spec: TrialSpec) -> Figure:
-    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _frame()
     axes.plot(_times(len(norms), spec), norms, "o-", color=COLOURS[0], linewidth=1.6, markersize=4)
     if min(norms) > 0:
         axes.set_yscale("log")
-    finish(axes, f"gradients over time, step {step}", "time step t", r"$|\partial L / \partial h_t|$")
+        wide = max(norms) > 100 * min(norms)
+        axes.yaxis.set_major_locator(LogLocator(numticks=7) if wide else MaxNLocator(5))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+    finish(axes, f"|∂L / ∂h_t| over time, step {step}", "time step t", "")
     return figure
 
 
 def _spectrum(shares: list[float], step: int, spec: TrialSpec) -> Figure:
-    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _frame()
     edges = _edges(len(shares), spec)
     axes.stairs(shares, edges, fill=True, color=COLOURS[0])
     axes.axvline(spec.model.band_centre, color=GREY, linestyle="--", linewidth=1.2)
     axes.set_ylim(0, 1)
     axes.ticklabel_format(axis="x", useOffset=False)
-    finish(axes, f"singular values, step {step}", r"$\sigma_i$", "share")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    finish(axes, f"share of singular values, step {step}", "singular value", "")
     return figure
+
+
+def _frame() -> tuple[Figure, Axes]:
+    """Return an empty figure whose texts have their room.
+
+    Its margins are fixed and its texts hold no formulas: to fit the first and to set the second takes most of the time
+    in which a figure is drawn, and the figures of the trials are drawn while these train.
+    """
+    figure = Figure(figsize=(4.6, 3.2))
+    axes = figure.add_subplot()
+    figure.subplots_adjust(left=0.16, right=0.94, bottom=0.16, top=0.9)
+    return figure, axes
 
 
 def _times(count: int, spec: TrialSpec) -> list[float]:
