@@ -33,6 +33,7 @@ from service.store.sweeps import OpenSweep
 from service.store.tables import Pack, Trial
 from workers.protocol import Command, PackTimes, Poll
 from workers.spec.resources import ResourcesSpec
+from workers.spec.trial import TrialSpec
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class PackRefiller:
         self._answers: dict[str, _Answer] = {}
         self._sent, self._moves = CommandLog(), CommandLog()
         self._leaving: dict[str, set[str]] = {}
+        self._specs: dict[str, TrialSpec] = {}
         self._movers: set[str] | None = None
 
     def note(self, pack_id: str, poll: Poll) -> None:
@@ -133,8 +135,9 @@ class PackRefiller:
 
     def _forget_all_but(self, pack_ids: set[str]) -> None:
         """Drop what is kept of packs that have ended."""
-        for pack_id in (self._answers.keys() | self._leaving.keys()) - pack_ids:
+        for pack_id in (self._answers.keys() | self._leaving.keys() | self._specs.keys()) - pack_ids:
             self._answers.pop(pack_id, None)
+            self._specs.pop(pack_id, None)
             self._leaving.pop(pack_id, None)
             self._sent.forget(pack_id)
             self._moves.forget(pack_id)
@@ -161,13 +164,16 @@ class PackRefiller:
             given_up = round_.heir(sweep, needs) is not None
             if given_up and sweep.id not in (self._movers or ()):
                 return
-            live = [self._live(session, pack, round_.open[pack.id], needs) for pack in own]
+            live = [self._live(session, pack, round_.open[pack.id]) for pack in own]
             live = [pack for pack in live if pack.id not in self._leaving]
             if not sum(pack.free(needs) for pack in live):
                 return
             wanted = Needs.of(needs)
             room = round_.room.find(wanted) is not None
             waiting = self._candidates(session, sweep.id, given_up)
+            if not waiting:
+                return
+            live = [self._with_history(session, pack, needs) for pack in live]
             histories = attempts.histories(session, [trial.id for trial in waiting])
             joining = [trial for trial in waiting if free_places.may_join(histories.get(trial.id, []))]
             others = [trial for trial in waiting if trial not in joining]
@@ -198,14 +204,20 @@ class PackRefiller:
             given = scheduling.refill_pack(session, packs.get(session, pack.id), trial_ids)
         round_.open[pack.id] |= {trial.id for trial in given}
 
-    def _live(self, session: Session, pack: Pack, opened: set[str], needs: ResourcesSpec) -> LivePack:
-        """Return a pack with what decides whether it gets trials. If it is full, no more is asked for than that."""
-        spec = self._context.plan(session, trials.get(session, pack.trial_ids[0])).require_spec()
-        found = LivePack(pack.id, frozenset(opened), spec, planned=len(pack.trial_ids), given=len(opened))
-        if not found.free(needs):
-            return found
-        suspect = any(map(free_places.is_suspect, attempts.histories(session, opened).values()))
-        return replace(found, given=attempts.count_of_pack(session, pack.id), suspect=suspect)
+    def _live(self, session: Session, pack: Pack, opened: set[str]) -> LivePack:
+        """Return a pack with what decides whether it has free places."""
+        spec = self._specs.get(pack.id)
+        if spec is None:
+            first = trials.get(session, pack.trial_ids[0])
+            spec = self._specs[pack.id] = self._context.plan(session, first).require_spec()
+        return LivePack(pack.id, frozenset(opened), spec, planned=len(pack.trial_ids), given=len(opened))
+
+    def _with_history(self, session: Session, pack: LivePack, needs: ResourcesSpec) -> LivePack:
+        """Return a pack with what decides which trials it gets. If it is full, no more is asked for than that."""
+        if not pack.free(needs):
+            return pack
+        suspect = any(map(free_places.is_suspect, attempts.histories(session, pack.trials).values()))
+        return replace(pack, given=attempts.count_of_pack(session, pack.id), suspect=suspect)
 
     def _merge(self, sweep: OpenSweep, own: Sequence[Pack], round_: _Round) -> None:
         """Let the trials of a pack go to another one of the sweep, if both are half empty, so that a place is free."""
@@ -215,7 +227,8 @@ class PackRefiller:
             wanted = round_.heir(sweep, needs)
             if wanted is None or needs.cpus < wanted.cpus or needs.gpus < wanted.gpus:
                 return  # nobody waits, or the place of a pack would not be enough
-            found = free_places.to_merge([self._live(session, p, round_.open[p.id], needs) for p in own], needs)
+            live = [self._live(session, pack, round_.open[pack.id]) for pack in own]
+            found = free_places.to_merge([self._with_history(session, pack, needs) for pack in live], needs)
         if found is not None:
             left, kept = found
             log.info("The %d trials of pack %s move to pack %s", len(left.trials), left.id, kept.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,10 @@ from service.tracking.trial_metrics import GRADIENTS, SPECTRUM, cells
 from workers.spec.trial import TrialSpec
 
 IMAGES = 8
-"""The largest number of reports of a trial for which images are drawn: one in each part of its training."""
+"""The largest number of reports of a trial for which images are drawn while it trains: one in each part of it."""
+IMAGE_SECONDS = 20.0
+"""No image is drawn of a report that was made within so many seconds after one that has images: where trials are
+trained on the same machine, they wait while it is drawn."""
 LIVE_TRIALS = 64
 """In a sweep of more trials than this, images are drawn only of the last report, of trials that have succeeded."""
 FOLDER = "images"
@@ -39,15 +43,19 @@ DRAWING = threading.Lock()
 def looks(reports: Sequence[TrialReport], steps: int) -> list[TrialReport]:
     """Return the reports of a trial for which images are drawn: the first in each part of its training.
 
-    A later report does not change which of the earlier ones are drawn.
+    Those that come too soon after one that is drawn are passed over. A later report does not change which of the
+    earlier ones are drawn.
 
     Args:
         reports: The trial's reports that have an array, in order of step.
         steps: The steps of its training.
     """
     found: dict[int, TrialReport] = {}
+    latest = -math.inf
     for report in reports:
-        found.setdefault(report.step * IMAGES // max(1, steps), report)
+        part = report.step * IMAGES // max(1, steps)
+        if part not in found and not latest <= report.at < latest + IMAGE_SECONDS:
+            found[part], latest = report, report.at
     return list(found.values())
 
 
