@@ -58,16 +58,16 @@ def model_package() -> ModelPackage:
         importlib.metadata.PackageNotFoundError: If a distribution that they need is not installed.
     """
     roots = {name: _root(name) for name in PACKAGES}
-    modules = _reachable(roots, _imports)
+    modules = _reachable(roots, _imports, {})
     sources = {path: (roots[_top(path)].parent / path).read_bytes() for path in _with_data(roots, modules)}
     digest = hashlib.sha256()
     for path, content in sorted(sources.items()):
         digest.update(f"{path}\0{len(content)}\0".encode() + content)
     name = PREFIX + digest.hexdigest()[:DIGEST_LENGTH]
-    return ModelPackage(name, _archive(name, sources), _requirements(roots))
+    return ModelPackage(name, _archive(name, sources, modules), _requirements(roots, modules))
 
 
-def rewrite_imports(source: bytes, package: str) -> bytes:
+def rewrite_imports(source: bytes, package: str, tree: ast.Module | None = None) -> bytes:
     """Return a module's source with its absolute imports of our packages redirected to ``package``.
 
     Imports in functions and under ``TYPE_CHECKING`` are rewritten too, and so is the name given to ``import_module``.
@@ -76,11 +76,12 @@ def rewrite_imports(source: bytes, package: str) -> bytes:
     Args:
         source: The module in UTF-8.
         package: The name of the package that ``workers`` and ``spectral`` become subpackages of.
+        tree: The parsed source, if it is at hand: to parse all modules takes a second.
     """
     lines = source.splitlines(keepends=True)
     replacements = [
         (node.lineno - 1, node.col_offset, old, new)
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree or ast.parse(source))
         for node, old, new in _replacements(node, package)
     ]
     # from the end backwards, so that earlier offsets stay valid
@@ -131,12 +132,15 @@ def _root(package: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _reachable(roots: Mapping[str, Path], imports: Callable[[ast.Module], Iterator[str]]) -> dict[str, ast.Module]:
+def _reachable(
+    roots: Mapping[str, Path], imports: Callable[[ast.Module], Iterator[str]], parsed: Mapping[str, ast.Module]
+) -> dict[str, ast.Module]:
     """Parse ENTRY and every module of ours that it imports, directly or not.
 
     Args:
         roots: The folder of each package.
         imports: Yields the names that a module imports; they need not all be modules.
+        parsed: Modules that are parsed already, by path.
 
     Returns:
         The modules by path, such as ``workers/models/loading.py``.
@@ -147,7 +151,7 @@ def _reachable(roots: Mapping[str, Path], imports: Callable[[ast.Module], Iterat
         module = left.pop()
         path = _path(roots, module)
         if path is not None and path not in found:
-            found[path] = ast.parse((roots[_top(path)].parent / path).read_bytes())
+            found[path] = parsed.get(path) or ast.parse((roots[_top(path)].parent / path).read_bytes())
             left += [module.rpartition(".")[0], *imports(found[path])]
     return found
 
@@ -195,11 +199,12 @@ def _imports_on_loading(tree: ast.AST) -> Iterator[str]:
             yield from _imports_on_loading(statement)
 
 
-def _archive(name: str, sources: dict[str, bytes]) -> bytes:
+def _archive(name: str, sources: Mapping[str, bytes], modules: Mapping[str, ast.Module]) -> bytes:
     content = io.BytesIO()
     files = {"__init__.py": b'"""The code of a trained Spectral-RNN, as it was when the model was logged."""\n'}
     files |= {
-        path: rewrite_imports(source, name) if path.endswith(".py") else source for path, source in sources.items()
+        path: rewrite_imports(source, name, modules[path]) if path in modules else source
+        for path, source in sources.items()
     }
     with zipfile.ZipFile(content, "w") as archive:
         for path, source in sorted(files.items()):  # ZipInfo carries no clock time: equal sources, equal archives
@@ -207,14 +212,14 @@ def _archive(name: str, sources: dict[str, bytes]) -> bytes:
     return content.getvalue()
 
 
-def _requirements(roots: Mapping[str, Path]) -> tuple[str, ...]:
+def _requirements(roots: Mapping[str, Path], parsed: Mapping[str, ast.Module]) -> tuple[str, ...]:
     """Return the distributions without which ENTRY cannot be imported, each with the version installed here.
 
     Imports inside functions do not count: they serve training, its data and its accelerators.
     """
     modules = {
         name.partition(".")[0]
-        for tree in _reachable(roots, _imports_on_loading).values()
+        for tree in _reachable(roots, _imports_on_loading, parsed).values()
         for name in _imports_on_loading(tree)
     }
     foreign = modules - sys.stdlib_module_names - set(PACKAGES)
