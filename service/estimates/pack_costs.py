@@ -23,8 +23,11 @@ ASSUMED_START = 5.0
 """Seconds from the decision to train a pack to its first step, where nothing was measured."""
 RAY_SECONDS = 1.5
 """What Ray and the controller add to the start that a trial run measures in a process of its own."""
+ASSUMED_SLOWDOWN = 1.25
+"""A step of a sweep on CPUs takes about so many times as long as in a trial run beside nothing else, until sweeps have
+shown it: the service, Ray and MLflow work beside a sweep, on the same processors."""
 FEW_RATIOS = 3
-"""With so many comparisons of trial runs with sweeps, the square root of their ratio counts; with more, more of it."""
+"""With so many comparisons of trial runs with sweeps, their ratio counts as much as what was assumed before."""
 RECENT = 20
 """So many of the newest starts count."""
 
@@ -101,10 +104,12 @@ class PackCosts:
                 if run.source == "run":
                     like = [cost.step_seconds for cost in found if cost.source == "calibration" and _alike(cost, run)]
                     ratios += [run.step_seconds / median(like)] if like else []
+        assumed = ASSUMED_SLOWDOWN if self.device is not None and self.device.startswith("cpu") else 1.0
         if not ratios:
-            return 1.0, 0
+            return assumed, 0
         # one comparison says little about the next one, since other programs may have run during either
-        return median(ratios) ** (len(ratios) / (len(ratios) + FEW_RATIOS)), len(ratios)
+        share = len(ratios) / (len(ratios) + FEW_RATIOS)
+        return median(ratios) ** share * assumed ** (1 - share), len(ratios)
 
     @property
     def start(self) -> tuple[float, Basis, int]:

@@ -14,20 +14,41 @@ REPLY_SECONDS = 0.5
 """About so long a trial trains on until the order to end early has reached it."""
 
 
+class Part(NamedTuple):
+    """The seconds of a stretch of a pack, and the chance that one of its trials is left by then."""
+
+    chance: float
+    seconds: float
+
+
 class PackSeconds(NamedTuple):
     """How long a pack takes from its first step on.
 
     Attributes:
-        expected: The seconds that are expected.
+        parts: Its stretches in their order, if one of its trials is left; the chances never grow.
+        late: The seconds in which trials that were ended are expected to train on.
         every_step: The seconds if every trial does all of its steps.
         least: The seconds if every trial ends as soon as it may.
         basis: What the costs are taken from: the least certain of them.
     """
 
-    expected: float
+    parts: tuple[Part, ...]
+    late: float
     every_step: float
     least: float
     basis: Basis
+
+    @property
+    def expected(self) -> float:
+        """The seconds that are expected: the mean over all places that its best trial may have."""
+        return self.late + sum(part.chance * part.seconds for part in self.parts)
+
+    def at(self, place: float) -> float:
+        """Return the seconds if its best trial has this place among those of such packs: 0 for the best one, up to 1.
+
+        It goes on as long as the chance for that is above its place.
+        """
+        return self.late + sum(part.seconds for part in self.parts if part.chance > place)
 
 
 def seconds_of(trials: Sequence[TrialSpec], costs: PackCosts, ends: EarlyEnds, done: int = 0) -> PackSeconds | None:
@@ -46,10 +67,14 @@ def seconds_of(trials: Sequence[TrialSpec], costs: PackCosts, ends: EarlyEnds, d
     stretches = ends.stretches(training, [trial.number for trial in trials])
     least = whole if ends.least(training) >= training.steps else [Stretch(ends.least(training), 1.0)]
     interval = (training.report_interval, training.checkpoint_interval)
-    expected = _seconds(_after(stretches, done), shape, costs, *interval)
-    every_step = _seconds(_after(whole, done), shape, costs, *interval)
-    lowest = _seconds(_after(least, done), shape, costs, *interval)
-    return PackSeconds(expected, every_step, min(lowest, expected), costs.basis_of(shape))
+    parts = tuple(_parts(_after(stretches, done), shape, costs, *interval))
+    # those that were ended train on until they are told
+    late = sum(REPLY_SECONDS * (1.0 - part.chance) for part in parts[1:])
+    every_step, lowest = (
+        sum(part.seconds for part in _parts(_after(one, done), shape, costs, *interval)) for one in (whole, least)
+    )
+    found = PackSeconds(parts, late, every_step, lowest, costs.basis_of(shape))
+    return found._replace(least=min(lowest, found.expected))
 
 
 def _after(stretches: Sequence[Stretch], done: int) -> list[Stretch]:
@@ -63,9 +88,11 @@ def _after(stretches: Sequence[Stretch], done: int) -> list[Stretch]:
     return [Stretch(steps, share / left[0].share) for steps, share in left]
 
 
-def _seconds(stretches: Sequence[Stretch], shape: PackProfile, costs: PackCosts, report: int, checkpoint: int) -> float:
-    total, late = 0.0, 0.0
-    for position, (steps, share) in enumerate(stretches):
+def _parts(
+    stretches: Sequence[Stretch], shape: PackProfile, costs: PackCosts, report: int, checkpoint: int
+) -> list[Part]:
+    found = []
+    for steps, share in stretches:
         expected = shape.trials * share
         # a pack goes on while one of its trials does; if less than one is expected to, it does so with that chance
         chance, rows = min(1.0, expected), max(1, round(expected))
@@ -74,7 +101,5 @@ def _seconds(stretches: Sequence[Stretch], shape: PackProfile, costs: PackCosts,
         rounds = math.ceil(rows / cost.size)
         each = cost.step_seconds + cost.evaluation_seconds / report
         seconds = rounds * steps * each + expected / chance * steps / checkpoint * cost.checkpoint_seconds
-        total += chance * seconds
-        if position:  # those that were ended train on until they are told
-            late += REPLY_SECONDS * (1.0 - chance)
-    return total + late
+        found.append(Part(chance, seconds))
+    return found

@@ -8,6 +8,7 @@ import pytest
 
 from service.estimates.estimate import MOST_CALIBRATED, SERVICE_SECONDS, Estimator, concurrent_trials, workers_of
 from service.estimates.pack_costs import ERRORS
+from service.estimates.pack_seconds import REPLY_SECONDS
 from service.estimates.peak_memory import PROGRAM_BYTES, RAY_BYTES
 from tests.service.estimates.examples import measured, seeds, sweep_of
 from workers.spec.cost import training_bytes
@@ -84,6 +85,25 @@ def test_early_stopping_lowers_what_is_expected_and_not_the_upper_end() -> None:
     assert reached["seconds"]["expected"] == whole["seconds"]["expected"]
     assert reached["seconds"]["low"] < less["seconds"]["low"]
     assert "how early training.target ends trials depends on their results" in why(reached, "seconds")
+
+
+def test_a_sweep_that_is_halved_lasts_as_long_as_the_pack_of_its_best_trial() -> None:
+    early = {"kind": "asha", "min_steps": 40, "reduction": 4}
+    spec, trials = sweep_of(
+        space=seeds(4), training=TRAINING, early_stopping=early, resources={"pack_size": 2}
+    )  # of each two trials half of one is expected to be left after 40 of 80 steps
+    free = {"evaluation_seconds": 0.0, "checkpoint_seconds": 0.0, "start_seconds": 3.0}
+    known = [measured(trials[:2], step_seconds=0.1, **free), measured(trials[:1], step_seconds=0.05, **free)]
+    side_by_side = Estimator(spec, trials, [(2.0, 0.0)], known).estimate()
+    late = 0.5 * REPLY_SECONDS
+    longest = 3 + 40 * 0.1 + 40 * 0.05 + late + SERVICE_SECONDS
+    assert side_by_side["seconds"]["expected"] == pytest.approx(longest, abs=0.06)
+    hours = 2 * (3 + 40 * 0.1 + 0.5 * 40 * 0.05 + late) / 3600
+    assert side_by_side["device_hours"]["cpu"] == pytest.approx(hours)
+    in_turn = Estimator(spec, trials, [(1.0, 0.0)], known).estimate()
+    first_alone = 2 * (3 + 40 * 0.1 + late) + 40 * 0.05 + SERVICE_SECONDS
+    assert first_alone < in_turn["seconds"]["expected"] < first_alone + 40 * 0.05
+    assert in_turn["device_hours"] == side_by_side["device_hours"]
 
 
 def test_every_shape_is_estimated_and_calibrated_by_its_largest_pack() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.estimates.pack_costs import ASSUMED_START, RAY_SECONDS, PackCosts, PackProfile
+from service.estimates.pack_costs import ASSUMED_SLOWDOWN, ASSUMED_START, RAY_SECONDS, PackCosts, PackProfile
 from tests.service.estimates.examples import measured, seeds, sweep_of
 
 SMALL = sweep_of(space=seeds(8))[1]
@@ -42,9 +42,12 @@ def test_a_trial_run_is_slowed_down_as_earlier_ones_were() -> None:
     found = costs.of(PackProfile.of(SMALL[:4]))
     assert found is not None
     assert found.basis == "calibration"
-    # three comparisons, each of a ratio of 2: the square root
+    # three comparisons, each of a ratio of 2, count as much as what is assumed
     assert costs.compared == 3
-    assert found.step_seconds == pytest.approx(2**0.5)
+    assert found.step_seconds == pytest.approx((2 * ASSUMED_SLOWDOWN) ** 0.5)
+    first = PackCosts([measured(SMALL[:4], source="calibration", step_seconds=1.0)], 1)
+    assert (first.slowdown, first.compared) == (ASSUMED_SLOWDOWN, 0)
+    assert PackCosts([measured(SMALL[:4], source="calibration", device="gpu: test", gpus=1.0)], 1).slowdown == 1.0
     # what was trained needs no correction
     exact = costs.of(PackProfile.of(LARGE[:4]))
     assert exact is not None
