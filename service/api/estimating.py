@@ -117,7 +117,11 @@ def _calibrated(estimator: Estimator, context: Context, known: _Known) -> tuple[
             cost_samples.add(session, found.costs)
     except SQLAlchemyError:  # the answer does not need it: it is for later sweeps
         pass
-    notes = [f"{known.running} packs were running during the trial run, which is slower then"] if known.running else []
+    notes = (
+        [f"{known.running} packs were running during the trial run, and shared its caches and memory"]
+        if known.running
+        else []
+    )
     if not spec.resources.gpus and spec.resources.cpus >= 1 and found.busy < IDLE_SHARE:
         notes.append(
             f"the trial run had {found.busy:.0%} of a processor; if what had the rest runs on, the sweep takes longer"

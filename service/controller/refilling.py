@@ -170,7 +170,7 @@ class PackRefiller:
                 return
             wanted = Needs.of(needs)
             room = round_.room.find(wanted) is not None
-            waiting = self._candidates(session, sweep.id, given_up)
+            waiting = self._candidates(session, sweep.id, own, given_up)
             if not waiting:
                 return
             live = [self._with_history(session, pack, needs) for pack in live]
@@ -189,13 +189,13 @@ class PackRefiller:
             if given.get(pack.id):
                 self._give(pack, given[pack.id], round_)
 
-    def _candidates(self, session: Session, sweep_id: str, movers_alone: bool) -> list[Trial]:
-        """Return the waiting trials that may go into a pack, or those alone that come from one."""
+    def _candidates(self, session: Session, sweep_id: str, own: Sequence[Pack], movers_alone: bool) -> list[Trial]:
+        """Return the waiting trials of a sweep that may go into its packs, or those alone that come from one."""
         assert self._movers is not None
         if not movers_alone:
             return scheduling.trials_to_run(session, sweep_id)
         found = attempts.moved_and_waiting(session, sweep_id)
-        if not found:
+        if not found and not any(pack.id in self._leaving for pack in own):
             self._movers.discard(sweep_id)
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import mean
@@ -25,6 +25,8 @@ SERVICE_SECONDS = 1.0
 """Between the submit and the first pack, and between the end of the last one and the sweep's: about two ticks."""
 DRAWS = 50
 """So many times is drawn how well the packs of a sweep do that a rule ends early; the mean counts."""
+MOST_DRAWN = 5_000
+"""Of so many packs that the draws have together: a sweep of many packs needs fewer draws."""
 MOST_CALIBRATED = 6
 """So many packs are measured at the most, each of another shape; the others are scaled from these."""
 
@@ -153,22 +155,24 @@ class Estimator:
         start, needs, sizes = self.costs.start[0], self.spec.resources, [len(pack) for pack in self.packs]
         unforeseen = self._ends.possible and not self._ends.foreseen
         # how well the best trial of a pack does decides when the pack ends, and the last pack when the sweep does
-        draws = _places(len(known)) if self._ends.foreseen else [[0.0] * len(known)]
-
-        def wall(length: Callable[[PackSeconds, float], float]) -> float:
-            cases = ([length(*drawn) for drawn in zip(known, places, strict=True)] for places in draws)
-            ends = mean(makespan(lengths, self.workers, (), sizes, self.spec.max_parallel) for lengths in cases)
-            return round(ends + SERVICE_SECONDS, 1)
+        draws = _places(sizes) if self._ends.foreseen else [[0.0] * len(known)]
 
         def low(pack: PackSeconds, place: float) -> float:
             return (start + (pack.least if unforeseen else pack.at(place))) / (1 + ERRORS[pack.basis])
 
+        def wall(cases: Sequence[Sequence[float]]) -> float:
+            ends = mean(makespan(lengths, self.workers, (), sizes, self.spec.max_parallel) for lengths in cases)
+            return round(ends + SERVICE_SECONDS, 1)
+
+        drawn = [list(zip(known, places, strict=True)) for places in draws]
+        expected = [[start + pack.at(place) for pack, place in case] for case in drawn]
+        high = [(start + max(pack.every_step, pack.at(0.0))) * (1 + ERRORS[pack.basis]) for pack in known]
         seconds = {
-            "expected": wall(lambda pack, place: start + pack.at(place)),
-            "low": wall(low),
-            "high": wall(lambda pack, _: (start + pack.every_step) * (1 + ERRORS[pack.basis])),
+            "expected": wall(expected),
+            "low": wall([[low(pack, place) for pack, place in case] for case in drawn]),
+            "high": wall([high]),
         }
-        hours = sum(start + pack.expected for pack in known) / 3600
+        hours = mean(map(sum, expected)) / 3600
         return seconds, {"cpu": hours * needs.cpus, "gpu": hours * needs.gpus}
 
     def _plan_reasons(self) -> list[dict[str, str]]:
@@ -229,8 +233,8 @@ class Estimator:
         ]
 
     def _words(self, basis: Basis) -> str:
-        than = "slower" if self.costs.slowdown >= 1 else "faster"
-        why = f"as sweeps were {than} here" if self.costs.compared else "as the service works beside them"
+        count = self.costs.compared
+        why = f"as {_counted(count, 'pack')} took here afterwards" if count else "as the service works beside them"
         slower = f", times {self.costs.slowdown:.2f}, {why}" if self.costs.slowdown != 1 else ""
         return {
             "runs": "as in earlier runs of packs like them",
@@ -248,15 +252,23 @@ class Estimator:
         )
 
 
-def _places(packs: int) -> list[list[float]]:
-    """Return several draws of the places that the best trials of packs have among each other, each between 0 and 1.
+def _places(sizes: Sequence[int]) -> list[list[float]]:
+    """Return several draws of the places that the best trials of packs have among each other, from 0 to below 1.
 
-    In each draw one pack has place 0: some trial is the best of all, and is never ended. They are the same each time.
+    A place is the share of all trials that are in packs whose best trials are better, so one pack has place 0 in each
+    draw: some trial is the best of all, and is never ended. The best trial is in any pack as often as the pack has
+    trials. The draws are the same each time.
+
+    Args:
+        sizes: The number of trials of each pack.
     """
-    draw = random.Random(packs)
-    found = [[draw.random() for _ in range(packs)] for _ in range(DRAWS)]
-    for places in found:
-        places[places.index(min(places))] = 0.0
+    draw, total, found = random.Random(len(sizes)), sum(sizes), []
+    for _ in range(max(1, min(DRAWS, MOST_DRAWN // max(1, len(sizes))))):
+        keys = [draw.random() ** (1.0 / size) for size in sizes]
+        places, before = [0.0] * len(sizes), 0
+        for pack in sorted(range(len(sizes)), key=keys.__getitem__, reverse=True):
+            places[pack], before = before / total, before + sizes[pack]
+        found.append(places)
     return found
 
 

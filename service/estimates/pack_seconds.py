@@ -40,13 +40,13 @@ class PackSeconds(NamedTuple):
 
     @property
     def expected(self) -> float:
-        """The seconds that are expected: the mean over all places that its best trial may have."""
+        """The seconds that are expected: the mean over all places (``at``)."""
         return self.late + sum(part.chance * part.seconds for part in self.parts)
 
     def at(self, place: float) -> float:
-        """Return the seconds if its best trial has this place among those of such packs: 0 for the best one, up to 1.
+        """Return the seconds if its best trial has this place among those of all packs: 0 for the best one, below 1.
 
-        It goes on as long as the chance for that is above its place.
+        The pack goes on as long as the chance for that is above its place.
         """
         return self.late + sum(part.seconds for part in self.parts if part.chance > place)
 

@@ -211,5 +211,4 @@ def _saved(figure: Figure, **options: Any) -> bytes:
     content = BytesIO()
     with _drawing, matplotlib.rc_context(_STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):
         figure.savefig(content, dpi=DPI, **options)
-    figure.set_layout_engine("none")  # the parts have their room now: a second file of the figure need not find it anew
     return content.getvalue()

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 ENTRY = "workers.models"
 """The module with ``load``. It is packed together with every module of ours that it imports, directly or not."""
@@ -49,6 +50,18 @@ class ModelPackage:
     requirements: tuple[str, ...]
 
 
+class _Module(NamedTuple):
+    """A module as it was read once: its source, and the source parsed."""
+
+    source: bytes
+    tree: ast.Module
+
+    @classmethod
+    def read(cls, file: Path) -> _Module:
+        source = file.read_bytes()
+        return cls(source, ast.parse(source))
+
+
 @cache
 def model_package() -> ModelPackage:
     """Build the package, once for each process, from the sources of ``workers`` and ``spectral`` that it would import.
@@ -59,7 +72,8 @@ def model_package() -> ModelPackage:
     """
     roots = {name: _root(name) for name in PACKAGES}
     modules = _reachable(roots, _imports, {})
-    sources = {path: (roots[_top(path)].parent / path).read_bytes() for path in _with_data(roots, modules)}
+    sources = {path: module.source for path, module in modules.items()}
+    sources |= {path: (roots[_top(path)].parent / path).read_bytes() for path in _data_beside(roots, modules)}
     digest = hashlib.sha256()
     for path, content in sorted(sources.items()):
         digest.update(f"{path}\0{len(content)}\0".encode() + content)
@@ -133,26 +147,26 @@ def _root(package: str) -> Path:
 
 
 def _reachable(
-    roots: Mapping[str, Path], imports: Callable[[ast.Module], Iterator[str]], parsed: Mapping[str, ast.Module]
-) -> dict[str, ast.Module]:
+    roots: Mapping[str, Path], imports: Callable[[ast.Module], Iterator[str]], parsed: Mapping[str, _Module]
+) -> dict[str, _Module]:
     """Parse ENTRY and every module of ours that it imports, directly or not.
 
     Args:
         roots: The folder of each package.
         imports: Yields the names that a module imports; they need not all be modules.
-        parsed: Modules that are parsed already, by path.
+        parsed: Modules that are read and parsed already, by path.
 
     Returns:
         The modules by path, such as ``workers/models/loading.py``.
     """
-    found: dict[str, ast.Module] = {}
+    found: dict[str, _Module] = {}
     left = [ENTRY]
     while left:
         module = left.pop()
         path = _path(roots, module)
         if path is not None and path not in found:
-            found[path] = parsed.get(path) or ast.parse((roots[_top(path)].parent / path).read_bytes())
-            left += [module.rpartition(".")[0], *imports(found[path])]
+            found[path] = parsed.get(path) or _Module.read(roots[_top(path)].parent / path)
+            left += [module.rpartition(".")[0], *imports(found[path].tree)]
     return found
 
 
@@ -169,11 +183,11 @@ def _top(path: str) -> str:
     return path.partition("/")[0]
 
 
-def _with_data(roots: Mapping[str, Path], modules: Iterable[str]) -> set[str]:
-    """Return the modules' paths, and those of the data files beside them."""
+def _data_beside(roots: Mapping[str, Path], modules: Iterable[str]) -> set[str]:
+    """Return the paths of the data files beside modules."""
     folders = {str(Path(module).parent) for module in modules}
     files = {f"{folder}/{file.name}" for folder in folders for file in (roots[_top(folder)].parent / folder).iterdir()}
-    return {*modules, *(file for file in files if file.endswith(DATA_SUFFIXES))}
+    return {file for file in files if file.endswith(DATA_SUFFIXES)}
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
@@ -199,11 +213,11 @@ def _imports_on_loading(tree: ast.AST) -> Iterator[str]:
             yield from _imports_on_loading(statement)
 
 
-def _archive(name: str, sources: Mapping[str, bytes], modules: Mapping[str, ast.Module]) -> bytes:
+def _archive(name: str, sources: Mapping[str, bytes], modules: Mapping[str, _Module]) -> bytes:
     content = io.BytesIO()
     files = {"__init__.py": b'"""The code of a trained Spectral-RNN, as it was when the model was logged."""\n'}
     files |= {
-        path: rewrite_imports(source, name, modules[path]) if path in modules else source
+        path: rewrite_imports(source, name, modules[path].tree) if path in modules else source
         for path, source in sources.items()
     }
     with zipfile.ZipFile(content, "w") as archive:
@@ -212,15 +226,15 @@ def _archive(name: str, sources: Mapping[str, bytes], modules: Mapping[str, ast.
     return content.getvalue()
 
 
-def _requirements(roots: Mapping[str, Path], parsed: Mapping[str, ast.Module]) -> tuple[str, ...]:
+def _requirements(roots: Mapping[str, Path], parsed: Mapping[str, _Module]) -> tuple[str, ...]:
     """Return the distributions without which ENTRY cannot be imported, each with the version installed here.
 
     Imports inside functions do not count: they serve training, its data and its accelerators.
     """
     modules = {
         name.partition(".")[0]
-        for tree in _reachable(roots, _imports_on_loading, parsed).values()
-        for name in _imports_on_loading(tree)
+        for module in _reachable(roots, _imports_on_loading, parsed).values()
+        for name in _imports_on_loading(module.tree)
     }
     foreign = modules - sys.stdlib_module_names - set(PACKAGES)
     names = sorted(DISTRIBUTIONS.get(module, module) for module in foreign)

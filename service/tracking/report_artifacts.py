@@ -47,6 +47,7 @@ def _figure(analysis: Analysis, name: FigureName, drawn: dict[FigureName, str]) 
     """Return a figure's files, and note its drawing in ``drawn``."""
     figure = figures.draw(name, analysis)
     drawn[name] = svg_of(figure)
+    figure.set_layout_engine("none")  # its parts have their room now: the second file need not find it anew
     return {f"plots/{name}.png": file_of(figure, "png"), f"plots/{name}.svg": on_white(drawn[name])}
 
 

@@ -107,10 +107,10 @@ def _figures(report: TrialReport, spec: TrialSpec) -> Iterator[tuple[str, Figure
 def _gradients(norms: list[float], step: int, spec: TrialSpec) -> Figure:
     figure, axes = _frame()
     axes.plot(_times(len(norms), spec), norms, "o-", color=COLOURS[0], linewidth=1.6, markersize=4)
-    if min(norms) > 0:
+    if 0 < 3 * min(norms) < max(norms) < math.inf:
         axes.set_yscale("log")
         wide = max(norms) > 100 * min(norms)
-        axes.yaxis.set_major_locator(LogLocator(numticks=7) if wide else MaxNLocator(5))
+        axes.yaxis.set_major_locator(LogLocator(numticks=7) if wide else LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         axes.yaxis.set_minor_locator(NullLocator())
     finish(axes, f"|∂L / ∂h_t| over time, step {step}", "time step t", "")

@@ -68,8 +68,9 @@ class MeasuredCost:
 class Calibration(BaseModel):
     """What was measured of the packs of a request, in their order.
 
-    The times are those beside nothing else. ``busy`` is the CPU time of the process while steps were timed, as a share
-    of all the time that passed: if other programs need the processors too, it is less than the CPUs of the pack.
+    On a CPU, waits for a processor are left out (``workers.training.pack_probe``). ``busy`` is the CPU time of the
+    process while steps were timed, as a share of all the time that passed: if other programs need the processors too,
+    it is less than the CPUs of the pack.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

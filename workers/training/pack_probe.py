@@ -33,8 +33,9 @@ LEAST_STEPS = 2
 class PackProbe:
     """What a trial run of a pack has measured; the fields are those of ``MeasuredCost``.
 
-    The times are those beside nothing else: on a CPU, waits for a processor that others use are left out. ``busy`` is
-    the CPU time of the process while steps were timed, as a share of all the time that passed.
+    On a CPU, steps, evaluations and the start are timed beside nothing else: the time for which the main thread waits
+    for a processor is left out. ``busy`` is the CPU time of the process while steps were timed, as a share of all the
+    time that passed.
     """
 
     device: str
@@ -102,7 +103,7 @@ def probe(
     data = TaskData(trials[0].task, data_dir, device, getattr(torch, training.parameter_dtype))
     states = states[: trials_at_once(states, data, device)]
     pack = TrainingPack(states, data, device)
-    ready = clock()
+    loaded, ready = running_seconds(), clock()
     for _ in range(WARM_UP_STEPS):
         pack.step(probe=False)
     pack.readings()  # waits for the device, as below
@@ -125,7 +126,7 @@ def probe(
         step_seconds=step_seconds,
         evaluation_seconds=evaluation_seconds,
         checkpoint_seconds=_checkpoint_seconds(pack, states, scratch_dir) / len(states),
-        start_seconds=None if began is None else ready - began + warm_up,
+        start_seconds=None if began is None else loaded - began + warm_up,
         peak_bytes=peak_bytes(),
         gpu_peak_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None,
         busy=busy,

@@ -16,9 +16,17 @@ def running_seconds() -> float:
     that others use: waits for a disk, a device or another thread count, since they belong to the work. Both readings
     are to be made by one thread. Where the system does not tell how long a thread waited, all of the time counts.
     """
-    now = time.perf_counter()
+    waited = _waited()
+    while True:
+        now, before = time.perf_counter(), waited
+        waited = _waited()
+        if waited == before:  # else the thread has waited just then, before or after it looked at the time
+            return now - waited
+
+
+def _waited() -> float:
+    """Return the seconds for which this thread has waited for a processor; 0 where the system does not tell."""
     try:
-        waited = int(_SCHEDULED.read_text().split()[1])
+        return int(_SCHEDULED.read_text().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
-        return now
-    return now - waited / 1e9
+        return 0.0

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from service.estimates.estimate import MOST_CALIBRATED, SERVICE_SECONDS, Estimator, concurrent_trials, workers_of
+from service.estimates.estimate import (
+    MOST_CALIBRATED,
+    SERVICE_SECONDS,
+    Estimator,
+    _places,
+    concurrent_trials,
+    workers_of,
+)
 from service.estimates.pack_costs import ERRORS
 from service.estimates.pack_seconds import REPLY_SECONDS
 from service.estimates.peak_memory import PROGRAM_BYTES, RAY_BYTES
@@ -98,12 +105,21 @@ def test_a_sweep_that_is_halved_lasts_as_long_as_the_pack_of_its_best_trial() ->
     late = 0.5 * REPLY_SECONDS
     longest = 3 + 40 * 0.1 + 40 * 0.05 + late + SERVICE_SECONDS
     assert side_by_side["seconds"]["expected"] == pytest.approx(longest, abs=0.06)
-    hours = 2 * (3 + 40 * 0.1 + 0.5 * 40 * 0.05 + late) / 3600
+    hours = (2 * (3 + 40 * 0.1 + late) + 40 * 0.05) / 3600
     assert side_by_side["device_hours"]["cpu"] == pytest.approx(hours)
     in_turn = Estimator(spec, trials, [(1.0, 0.0)], known).estimate()
-    first_alone = 2 * (3 + 40 * 0.1 + late) + 40 * 0.05 + SERVICE_SECONDS
-    assert first_alone < in_turn["seconds"]["expected"] < first_alone + 40 * 0.05
+    assert in_turn["seconds"]["expected"] == pytest.approx(3600 * hours + SERVICE_SECONDS, abs=0.06)
     assert in_turn["device_hours"] == side_by_side["device_hours"]
+
+
+def test_a_larger_pack_has_the_best_trial_more_often_and_one_pack_always_has_it() -> None:
+    draws = _places([9, 1])
+    assert all(sorted(places) in ([0.0, 0.9], [0.0, 0.1]) for places in draws)
+    assert 0.75 < sum(places[0] == 0.0 for places in draws) / len(draws) < 1.0
+    assert _places([4]) == [[0.0]] * len(_places([4]))
+    assert sorted(_places([2, 2, 2, 2])[0]) == [0.0, 0.25, 0.5, 0.75]
+    assert len(_places([1] * 10_000)) == 1
+    assert _places([]) == [[]] * len(_places([]))
 
 
 def test_every_shape_is_estimated_and_calibrated_by_its_largest_pack() -> None:

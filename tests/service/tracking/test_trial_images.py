@@ -1,9 +1,16 @@
-"""Which reports of a trial get images."""
+"""Which reports of a trial get images, and what these show."""
 
 from __future__ import annotations
 
+from io import BytesIO
+
+import pytest
+
 from service.store.tables import TrialReport
-from service.tracking.trial_images import IMAGE_SECONDS, IMAGES, looks
+from service.tracking.trial_images import IMAGE_SECONDS, IMAGES, _gradients, looks
+from tests.workers.examples import sweep_document
+from workers.spec.expand import plan_trials
+from workers.spec.parse import parse_sweep
 
 
 def reports_of(times: dict[int, float]) -> list[TrialReport]:
@@ -32,3 +39,27 @@ def test_a_later_report_changes_nothing_about_earlier_ones() -> None:
 def test_a_clock_that_was_set_back_stops_no_images() -> None:
     reports = reports_of({1: 5000.0, 2: 100.0, 3: 105.0, 4: 130.0})
     assert [report.step for report in looks(reports, 4)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "norms",
+    [
+        [0.1234 + 4e-7 * i for i in range(11)],
+        [1.0, 3.0, 10.0, 50.0, 99.0],
+        [0.2, 0.9],
+        [1e-5, 1e-5, 1e-5],
+        [1e-12, 1e-3, 10.0],
+        [0.0, 1.0, 2.0],
+        [3e-17, 1e-16],
+    ],
+    ids=str,
+)
+def test_an_axis_of_gradient_norms_has_labels_that_differ(norms: list[float]) -> None:
+    trial = plan_trials(parse_sweep(sweep_document()))[0].require_spec()
+    figure = _gradients(norms, 10, trial)
+    figure.savefig(BytesIO(), format="png")
+    axis = figure.axes[0].yaxis
+    low, high = sorted(axis.get_view_interval())
+    shown = [label.get_text() for label in axis.get_ticklabels() if low <= label.get_position()[1] <= high]
+    assert len(shown) >= 2
+    assert len(set(shown)) == len(shown)

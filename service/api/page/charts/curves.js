@@ -58,7 +58,7 @@ export function Curves({ store, size }) {
   const { option, hidden } = draw(lines, { metric, ...look, picked: store.picks.numbers });
   return html`<${Chart} hover=${store.hover} title="Learning curves" size=${size} option=${option} file=${`${store.id}-${metric.replace("/", "-")}`}
     label=${`${metric} over the steps, ${lines.length} curves: ${lines.slice(0, 5).map((l) => l.name).join("; ")}`}
-    empty=${reading ? "Reading …" : store.rows.length ? "No trial has reported this metric yet." : store.orReading("No trial has begun yet.")}
+    empty=${reading ? "Reading …" : store.orReading(store.rows.length ? "No trial has reported this metric yet." : "No trial has begun yet.")}
     onClick=${(/** @type {any} */ event) => { const number = lines[event.seriesIndex]?.number; if (number !== null && number !== undefined) store.picks.toggle(number); }}
     table=${() => ({ heads: ["trial", "step", metric], rows: lines.flatMap((line) => line.points.map((p) => [line.name, ...p])) })}>
     <${MetricChoice} metric=${metric} metrics=${store.metrics} choose=${setMetric} />

@@ -15,7 +15,7 @@ export function BestSoFar({ store }) {
   useWatched(store, store.picks);
   const [over, setOver] = useChoice("over", "trials", ["trials", "time", "hours"]);
   const sweep = /** @type {any} */ (store.sweep), { metric, direction } = sweep.objective;
-  const { found } = useReport(store, "best_so_far");
+  const { found, problem } = useReport(store, "best_so_far");
   const hours = new Map((found?.points ?? []).map((/** @type {any} */ p) => [p.number, p.device_hours]));
   const start = Date.parse(sweep.started_at ?? sweep.created_at);
   const rows = store.compared.filter((t) => TRIAL_ENDED.has(t.state) && t.ended_at).sort((a, b) => Date.parse(/** @type {string} */ (a.ended_at)) - Date.parse(/** @type {string} */ (b.ended_at)) || a.number - b.number);
@@ -27,7 +27,7 @@ export function BestSoFar({ store }) {
     return { trial, x, best };
   }).filter((p) => p.x !== undefined);
   return html`<${Chart} hover=${store.hover} title="Best so far" size="tall" option=${points.some((p) => p.best !== null) ? drawBest(store, points, over, metric, direction, found?.device) : null} file=${`${store.id}-best-so-far`}
-    label=${`The best ${metric} so far over ${over}; now ${best === null ? "none" : short(best)} after ${points.length} trials`} empty=${over === "hours" && !found ? "Computing …" : store.orReading("No trial has ended with a result yet.")}
+    label=${`The best ${metric} so far over ${over}; now ${best === null ? "none" : short(best)} after ${points.length} trials`} empty=${over === "hours" && !found ? problem || "Computing …" : store.orReading("No trial has ended with a result yet.")}
     onClick=${(/** @type {any} */ event) => { const trial = event.data?.trial; if (trial) store.picks.toggle(trial.number); }}
     table=${() => ({ heads: ["trial", over, metric, "best"], rows: points.map((p) => [p.trial.number, p.x, p.trial.objective, p.best]) })}>
     <label>Over <select value=${over} onChange=${(/** @type {any} */ e) => setOver(e.target.value)}>
