@@ -14,7 +14,7 @@ REPLY_SECONDS = 0.5
 """About so long a trial trains on until the order to end early has reached it."""
 
 
-class Part(NamedTuple):
+class PackStretch(NamedTuple):
     """The seconds of a stretch of a pack, and the chance that one of its trials is left by then."""
 
     chance: float
@@ -32,7 +32,7 @@ class PackSeconds(NamedTuple):
         basis: What the costs are taken from: the least certain of them.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[PackStretch, ...]
     late: float
     every_step: float
     least: float
@@ -90,7 +90,7 @@ def _after(stretches: Sequence[Stretch], done: int) -> list[Stretch]:
 
 def _parts(
     stretches: Sequence[Stretch], shape: PackProfile, costs: PackCosts, report: int, checkpoint: int
-) -> list[Part]:
+) -> list[PackStretch]:
     found = []
     for steps, share in stretches:
         expected = shape.trials * share
@@ -101,5 +101,5 @@ def _parts(
         rounds = math.ceil(rows / cost.size)
         each = cost.step_seconds + cost.evaluation_seconds / report
         seconds = rounds * steps * each + expected / chance * steps / checkpoint * cost.checkpoint_seconds
-        found.append(Part(chance, seconds))
+        found.append(PackStretch(chance, seconds))
     return found
