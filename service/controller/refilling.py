@@ -79,8 +79,8 @@ class _Round:
 class PackRefiller:
     """Gives waiting trials to packs that train, merges half empty packs while others wait, and ends idle runners.
 
-    What it keeps is found again by a successor: the last answer of each runner, what was sent to it, which trials are
-    on their way from a pack to another one, and the sweeps that may have such trials.
+    What it keeps is found again by a successor: what each pack trains, the last answer of its runner and what was sent
+    to it, which trials are on their way from a pack to another one, and the sweeps that may have such trials.
 
     Args:
         context: What the steps of a tick share.

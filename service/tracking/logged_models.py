@@ -163,8 +163,8 @@ def _fill(client: mlflow.MlflowClient, run: Run, save: Save, logged: LoggedModel
 def prepare() -> None:
     """Save a model without weights to a temporary folder, and delete it: this warms up the first ``log_model``.
 
-    Packing the code, and MLflow's first save in a process, take about a second. Doing both at the start keeps that
-    second out of the end of the first trial.
+    Packing the code, and MLflow's first save in a process, take about two seconds. Doing both at the start keeps
+    them out of the end of the first trial.
     """
     with tempfile.TemporaryDirectory() as temporary, _saving:
         mlflow.pyfunc.save_model(

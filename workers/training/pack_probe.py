@@ -103,7 +103,7 @@ def probe(
     data = TaskData(trials[0].task, data_dir, device, getattr(torch, training.parameter_dtype))
     states = states[: trials_at_once(states, data, device)]
     pack = TrainingPack(states, data, device)
-    loaded, ready = running_seconds(), clock()
+    loaded, ready = running_seconds(), clock()  # the first one is compared with ``began``
     for _ in range(WARM_UP_STEPS):
         pack.step(probe=False)
     pack.readings()  # waits for the device, as below
