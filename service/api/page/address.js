@@ -85,6 +85,15 @@ addEventListener("hashchange", () => address.arrive());
 // a link may lead to another view before the last choice is in the address of this one
 addEventListener("click", () => { if (address.timer) address.write(); }, true);
 
+/**
+ * What a link to another view has that keeps the choices, also those that were made since it was drawn.
+ * @param {string} path
+ */
+export const keepingChoices = (path) => ({
+  href: address.link(path),
+  onClick: (/** @type {any} */ event) => { event.currentTarget.href = address.link(path); },
+});
+
 /** How many addresses one has come to; the component is drawn again after each. */
 export function useArrivals() {
   const [arrivals, setArrivals] = useState(address.arrivals);

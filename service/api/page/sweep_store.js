@@ -259,6 +259,12 @@ function changes({ kind, data, at }, trial) {
 /** The trials that are picked, each with a place in the palette that it keeps. */
 class Picks extends Watched {
   /** @type {Map<number, number>} Place in the palette by number. */ places = new Map();
+  /** @type {(() => void) | null} What is called at once when the picks change, before anything is drawn. */ told = null;
+
+  changed() {
+    this.told?.();
+    super.changed();
+  }
 
   /** @param {number} number */
   has(number) { return this.places.has(number); }

@@ -1,16 +1,22 @@
 """The API over a filled SQLite database, and a real Chromium that looks at its page.
 
 Every page that a test opens is watched: an error on its console or a request to another host fails the test.
+
+A page draws what changed a moment after a click or an answer. So a test waits for what it wants to see: it looks with
+``expect``, which asks again until it holds, or reads a value after it has waited for something that came with it.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from playwright import sync_api
+from playwright.sync_api import Browser, Page
 
 from service.settings import ApiSettings
 from service.store import migrations
@@ -18,13 +24,15 @@ from service.store.database import Database
 from tests.service.conftest import serving
 from tests.service.page import filled
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WAIT = 60_000
 """How many milliseconds a test waits for what must come: machines may be busy."""
-OpenPage = Callable[..., "Page"]
+sync_api.expect.set_options(timeout=WAIT)
+
+BEGUN = re.compile(r"^[1-9]\d?(\.\d+)?$")
+"""The per cent of a progress bar that has begun and is not at its end."""
+
+OpenPage = Callable[..., Page]
 
 READY = ".canvas[data-ready=yes]"
 """The selector of a chart that is drawn."""
@@ -47,7 +55,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # not for the session: playwright keeps an event loop running, beside which no other test can run one
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"no Chromium is installed: none of {', '.join(NAMES)} is a command here")

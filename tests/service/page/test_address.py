@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from playwright.sync_api import Page, expect
 
 from service.store.database import Database
 from tests.service.page import filled
 from tests.service.page.conftest import READY, OpenPage, open_view
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 METRIC, X, Y = "label:has-text('Metric') select", "label:has-text('x') > select", "label:has-text('y') > select"
 
@@ -20,13 +17,14 @@ def hash_of(page: Page, ending: str) -> str:
     return str(page.evaluate("location.hash"))
 
 
-def curves_as_chosen(page: Page) -> bool:
-    """Return whether the curves are drawn as the test has chosen it."""
+def expect_curves_as_chosen(page: Page) -> None:
+    """Wait until the curves are drawn as the test has chosen it."""
     page.wait_for_selector("section[aria-label='Learning curves'] " + READY)
     page.wait_for_selector(".picked:has-text('3 trials picked')")
-    smooth = page.locator("label:has-text('Smoothing') input").input_value()
-    log = [page.locator(f"label:has-text('log {axis}') input").is_checked() for axis in "xy"]
-    return (page.input_value(METRIC), smooth, log) == ("train/loss", "0.6", [False, True])
+    expect(page.locator(METRIC)).to_have_value("train/loss")
+    expect(page.locator("label:has-text('Smoothing') input")).to_have_value("0.6")
+    expect(page.locator("label:has-text('log x') input")).not_to_be_checked()
+    expect(page.locator("label:has-text('log y') input")).to_be_checked()
 
 
 def test_curves_planes_and_picks_survive_a_reload_back_and_forward(open_page: OpenPage, ids: dict[str, str]) -> None:
@@ -42,7 +40,7 @@ def test_curves_planes_and_picks_survive_a_reload_back_and_forward(open_page: Op
     page.locator("label:has-text('Smoothing') input").fill("0.6")
     page.check("label:has-text('log y') input")
     curves = hash_of(page, "?trials=4-5,1&metric=train/loss&smooth=0.6&log=y")
-    assert curves_as_chosen(page)
+    expect_curves_as_chosen(page)
     open_view(page, "Plane")
     page.select_option(X, "training.lr")
     page.select_option(Y, "model.margin")
@@ -50,7 +48,7 @@ def test_curves_planes_and_picks_survive_a_reload_back_and_forward(open_page: Op
     plane = hash_of(page, "&x=training.lr&y=model.margin&colours=rank")
     page.go_back()
     page.wait_for_selector(".tabs a[aria-current]:has-text('Curves')")
-    assert curves_as_chosen(page)
+    expect_curves_as_chosen(page)
     assert page.evaluate("location.hash") == curves
     page.go_forward()
     page.wait_for_selector("h2:has-text('margin \u00d7 lr')")
@@ -58,10 +56,10 @@ def test_curves_planes_and_picks_survive_a_reload_back_and_forward(open_page: Op
     page.wait_for_selector("h2:has-text('margin \u00d7 lr')")
     page.wait_for_selector(".picked:has-text('3 trials picked')")
     assert page.evaluate("location.hash") == plane
-    assert page.input_value("label:has-text('Colours') select") == "rank"
-    assert page.locator("main .warn").count() == 0
+    expect(page.locator("label:has-text('Colours') select")).to_have_value("rank")
+    expect(page.locator("main .warn")).to_have_count(0)
     other = open_page(curves)
-    assert curves_as_chosen(other), "the link shows the same in another browser"
+    expect_curves_as_chosen(other)
     page.click(".picked button:has-text('Clear')")
     page.wait_for_function("() => !location.hash.includes('trials=')")
     hash_of(page, "/plane?metric=train/loss&smooth=0.6&log=y&x=training.lr&y=model.margin&colours=rank")
@@ -70,9 +68,9 @@ def test_curves_planes_and_picks_survive_a_reload_back_and_forward(open_page: Op
 def test_the_table_slices_and_points_are_in_the_address(open_page: OpenPage, ids: dict[str, str]) -> None:
     page = open_page(f"#/sweeps/{ids['done']}/trials?sort=-training.lr&find=reflectors+16&states=succeeded,failed")
     page.wait_for_selector("tr[data-number]")
-    assert page.get_attribute("th:has(button.head:has-text('lr'))", "aria-sort") == "descending"
-    assert page.input_value("input[type=search]") == "reflectors 16"
-    assert page.locator(".segments button[aria-pressed=true]").count() == 2
+    expect(page.locator("th:has(button.head:has-text('lr'))")).to_have_attribute("aria-sort", "descending")
+    expect(page.locator("input[type=search]")).to_have_value("reflectors 16")
+    expect(page.locator(".segments button[aria-pressed=true]")).to_have_count(2)
     page.click(".tabs a:has-text('Slices')")
     page.wait_for_selector(f"{READY} >> nth=2")
     page.click(".segments button:has-text('lr')")
@@ -88,14 +86,14 @@ def test_the_table_slices_and_points_are_in_the_address(open_page: OpenPage, ids
 def test_trials_and_comparisons_are_drawn_as_their_address_says(open_page: OpenPage, ids: dict[str, str]) -> None:
     page = open_page(f"#/trials/{ids['done']}-0005?log=y&smooth=0.5", allowed="404 (Not Found)")
     page.wait_for_selector(READY)
-    assert page.is_checked("label:has-text('log y') input")
+    expect(page.locator("label:has-text('log y') input")).to_be_checked()
     page.click("a[title='Next trial']")
     page.wait_for_selector("h1:has-text('trial 6')")
     hash_of(page, "-0006?log=y&smooth=0.5")
     compared = open_page(f"#/compare?trials={ids['done']}-0001,{ids['seeds']}-0002&metric=val/loss&mean=1")
     compared.wait_for_selector(READY)
-    assert compared.input_value(METRIC) == "val/loss"
-    assert compared.is_checked("label:has-text('mean over seeds') input")
+    expect(compared.locator(METRIC)).to_have_value("val/loss")
+    expect(compared.locator("label:has-text('mean over seeds') input")).to_be_checked()
 
 
 def test_what_an_address_asks_for_and_is_not_there_is_said(
@@ -105,10 +103,9 @@ def test_what_an_address_asks_for_and_is_not_there_is_said(
     page = open_page(f"#/sweeps/{ids['done']}/curves?{asked}")
     page.wait_for_selector(".picked:has-text('1 trial picked')")
     page.wait_for_selector(READY)
-    page.wait_for_selector("main .warn:has-text('metric val/nothing')")
-    said = page.inner_text("main .warn")
-    assert all(part in said for part in ("smooth 2", "log z", "mean yes?no", "trials some, 2899-5000, 900-2898"))
-    assert page.input_value(METRIC) == "val/accuracy"
+    for part in ("metric val/nothing", "smooth 2", "log z", "mean yes?no", "trials some, 2899-5000, 900-2898"):
+        expect(page.locator("main .warn")).to_contain_text(part)
+    expect(page.locator(METRIC)).to_have_value("val/accuracy")
     page.goto(page.url.partition("#")[0] + f"#/sweeps/{ids['done']}/plane?x=model.nothing&y=training.lr&cells=worst")
     page.wait_for_selector("h2:has-text('lr \u00d7 margin')")
     page.wait_for_selector("main .warn:has-text('x model.nothing; cells worst')")
@@ -117,10 +114,10 @@ def test_what_an_address_asks_for_and_is_not_there_is_said(
     sweep = filled.over_two_lengths(database)
     page.goto(page.url.partition("#")[0] + f"#/sweeps/{sweep.id}/trials?data=length+50")
     page.wait_for_selector("tr[data-number='2']")
-    assert page.input_value(".strip select") == "length 50"
+    expect(page.locator(".strip select")).to_have_value("length 50")
     page.goto(page.url.partition("#")[0] + f"#/sweeps/{sweep.id}/trials?data=length+70")
     page.wait_for_selector("main .warn:has-text('data length 70')")
-    assert page.input_value(".strip select") == "length 20"
+    expect(page.locator(".strip select")).to_have_value("length 20")
 
 
 def test_the_link_is_copied_with_what_is_chosen(open_page: OpenPage, ids: dict[str, str]) -> None:
@@ -135,4 +132,4 @@ def test_the_link_is_copied_with_what_is_chosen(open_page: OpenPage, ids: dict[s
     page.goto("about:blank")
     page.goto(copied)
     page.wait_for_selector(READY)
-    assert page.input_value("label:has-text('Over') select") == "time"
+    expect(page.locator("label:has-text('Over') select")).to_have_value("time")

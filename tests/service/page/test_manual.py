@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from service.api import manual
 from service.api.page import POLICY
@@ -44,7 +45,8 @@ def test_the_manual_is_read_and_searched_in_a_browser(open_page: OpenPage, base:
     page.click("label[title=Dark]:visible, label[title=Light]:visible")
     page.wait_for_selector("body[data-md-color-scheme=slate]")
     page.goto(f"{base}/manual/reference/rest.html")
-    assert page.get_attribute("body", "data-md-color-scheme") == "slate"  # it is remembered from page to page
+    # it is remembered from page to page
+    expect(page.locator("body")).to_have_attribute("data-md-color-scheme", "slate")
 
 
 def test_without_a_site_the_address_says_how_to_build_it(base: str, folder: Path) -> None:

@@ -6,17 +6,14 @@ import csv
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import Page, Route, expect
 
 from service.store import sweeps
 from service.store.database import Database
 from tests.service.page import filled
-from tests.service.page.conftest import READY, OpenPage, open_view
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+from tests.service.page.conftest import BEGUN, READY, OpenPage, open_view
 
 
 def state_of(database: Database, sweep_id: str) -> str:
@@ -28,12 +25,12 @@ def test_trials_are_sorted_filtered_and_counted(open_page: OpenPage, ids: dict[s
     page = open_page(f"#/sweeps/{ids['done']}/trials")
     page.wait_for_selector(".count:has-text('72 of 72 trials')")
     first = page.locator("tr[data-number]").first
-    assert first.locator("td").nth(1).inner_text() == "1"
+    expect(first.locator("td").nth(1)).to_have_text("1")
     page.click("button.head:has-text('lr')")
-    assert page.get_attribute("th:has(button.head:has-text('lr'))", "aria-sort") == "ascending"
-    assert first.locator("td").nth(7).inner_text().strip() == "0.001"
+    expect(page.locator("th:has(button.head:has-text('lr'))")).to_have_attribute("aria-sort", "ascending")
+    expect(first.locator("td").nth(7)).to_have_text("0.001")
     page.click("button.head:has-text('lr')")
-    assert first.locator("td").nth(7).inner_text().strip() == "0.01"
+    expect(first.locator("td").nth(7)).to_have_text("0.01")
     page.fill("input[type=search]", "reflectors 16")
     page.wait_for_selector(".count:has-text('18 of 72 trials')")
     page.fill("input[type=search]", "")
@@ -52,14 +49,15 @@ def test_a_pick_shows_in_every_view_and_leads_to_a_comparison(open_page: OpenPag
     page.wait_for_selector(".picked:has-text('3 trials picked')")
     for name in ("Plane", "Curves", "Parallel", "Timeline", "Best so far"):
         open_view(page, name)
-        assert "3 trials picked" in page.inner_text(".picked")
+        expect(page.locator(".picked")).to_contain_text("3 trials picked")
     page.click(".picked .chip >> nth=2")
     page.wait_for_selector(".picked:has-text('2 trials picked')")
     page.click(".picked a:has-text('Compare')")
     page.wait_for_selector("h1:has-text('Compare 2 trials')")
     page.wait_for_selector(READY)
-    assert "2 seeds" in page.inner_text("table.compare"), "seeds of one point are one column, with mean and interval"
-    assert "95 %" in page.inner_text("table.compare")
+    # seeds of one point are one column, with mean and interval
+    expect(page.locator("table.compare")).to_contain_text("2 seeds")
+    expect(page.locator("table.compare")).to_contain_text("95 %")
 
 
 def test_a_click_on_a_cell_of_the_plane_picks_its_trials(open_page: OpenPage, ids: dict[str, str]) -> None:
@@ -123,7 +121,7 @@ def test_a_sweep_is_paused_and_resumed(open_page: OpenPage, ids: dict[str, str],
     page.wait_for_selector(".sweep-head .state.paused")
     page.click("button:has-text('Resume')")
     page.wait_for_selector(".sweep-head .state.running")
-    assert page.url.endswith("/curves")
+    expect(page).to_have_url(re.compile("/curves$"))
 
 
 def test_priority_and_trials_at_once_are_changed(open_page: OpenPage, ids: dict[str, str], database: Database) -> None:
@@ -147,14 +145,15 @@ def test_a_sweep_is_submitted_by_the_form(open_page: OpenPage, database: Databas
     page.fill("[id='field-model.hidden_size']", "-3")
     page.locator("[id='field-model.hidden_size']").press("Tab")
     page.wait_for_selector(".verdict.bad:has-text('model.hidden_size')")
-    assert page.get_attribute("[id='field-model.hidden_size']", "aria-invalid") == "true"
-    assert page.locator("button:has-text('Submit')").is_disabled()
+    expect(page.locator("[id='field-model.hidden_size']")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("button:has-text('Submit')")).to_be_disabled()
     page.fill("[id='field-model.hidden_size']", "16")
     page.fill("[aria-label='Values of model.reflectors']", "2, 4, 8")
     page.locator("[aria-label='Values of model.reflectors']").press("Tab")
     page.wait_for_selector(".verdict.good:has-text('6 trials')")
     page.fill("[id='field-tags']", "red, big")
     page.locator("[id='field-tags']").press("Tab")
+    expect(page.locator("textarea")).to_have_value(re.compile('"tags": .*"red".*"big"', re.DOTALL))
     document = json.loads(page.input_value("textarea"))
     assert (document["model"]["hidden_size"], document["tags"]) == (16, ["red", "big"])
     assert document["space"]["model.reflectors"] == {"values": [2, 4, 8]}
@@ -239,18 +238,20 @@ def test_the_list_is_searched_sorted_and_filtered(open_page: OpenPage) -> None:
     page.click(".segments button:has-text('cancelled')")
     page.wait_for_selector(".count:has-text('1 sweep')")
     row = page.locator("tr[data-sweep]")
-    assert "cancelled-early" in row.inner_text()
-    assert row.locator("[role=progressbar]").get_attribute("aria-valuenow") not in ("100", "0")
+    expect(row).to_contain_text("cancelled-early")
+    expect(row.locator("[role=progressbar]")).to_have_attribute("aria-valuenow", BEGUN)
     page.click(".segments button:has-text('cancelled')")
-    page.wait_for_selector("section[aria-label='Sweeps'][aria-busy=false]")
+    page.wait_for_selector(".count:has-text('6 sweeps')")
     page.click("button.head:has-text('best')")
-    assert "3 / 8" in page.inner_text(".cluster")
+    page.wait_for_selector("th[aria-sort=descending]:has-text('best')")
+    expect(page.locator(".cluster")).to_contain_text("3 / 8")
     values = [float(text) for text in page.locator("tr[data-sweep] td:nth-child(5)").all_inner_texts()]
     assert values == sorted(values, reverse=True)
     assert len(values) == 6
-    lines = page.locator("svg.sparkline")
-    lines.nth(5).wait_for()
-    assert str(lines.first.get_attribute("aria-label")).startswith("best val/accuracy so far: ")
+    expect(page.locator("svg.sparkline")).to_have_count(6)
+    expect(page.locator("svg.sparkline").first).to_have_attribute(
+        "aria-label", re.compile("^best val/accuracy so far: ")
+    )
 
 
 def test_sweeps_are_tagged_filtered_by_a_tag_and_archived(
@@ -285,8 +286,8 @@ def test_trials_that_learn_other_data_are_not_ranked_as_one(open_page: OpenPage,
     sweep = filled.over_two_lengths(database)
     page = open_page(f"#/sweeps/{sweep.id}/trials")
     page.wait_for_selector(".strip:has-text('not compared with each other')")
-    assert page.locator("tr[data-number]").count() == 2
-    assert page.locator(".best > span").count() == 2
+    expect(page.locator("tr[data-number]")).to_have_count(2)
+    expect(page.locator(".best > span")).to_have_count(2)
     page.select_option(".strip select", "length 50")
     page.wait_for_selector(".strip:has-text('2 of 4 trials')")
 
@@ -309,7 +310,7 @@ def test_several_objectives_have_a_trade_off(open_page: OpenPage, ids: dict[str,
         route.continue_()
     page.unroute("**/report?include=pareto")
     page.wait_for_selector(f"section[aria-label='Trade-off'] {READY}")
-    assert "of 6 trials are beaten by no other" in page.inner_text(".chart")
+    expect(page.locator(".chart")).to_contain_text("of 6 trials are beaten by no other")
     page.goto(page.url.partition("#")[0] + f"#/sweeps/{ids['done']}")
     page.wait_for_selector("h1:has-text('digits-margin')")
-    assert page.locator(".tabs a:has-text('Trade-off')").count() == 0
+    expect(page.locator(".tabs a:has-text('Trade-off')")).to_have_count(0)

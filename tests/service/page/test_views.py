@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from playwright.sync_api import Page, expect
 
 from tests.service.page.conftest import OpenPage
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 AXE = (Path(__file__).parent / "vendor" / "axe-4.14.1.js").read_text()
 VIEWS = {
@@ -58,8 +57,7 @@ def test_a_view_shows_itself_without_a_serious_finding(view: str, open_page: Ope
     address, shown = VIEWS[view]
     page = open_page(address.format(**ids), allowed=allowed_in(view))
     page.wait_for_selector(shown)
-    assert page.title().endswith("Spectral")
-    assert len(page.title()) > len("Spectral") + 3
+    expect(page).to_have_title(re.compile(".{4}Spectral$"))
     assert findings(page) == []
 
 
@@ -101,7 +99,7 @@ def test_what_one_does_with_a_sweep_is_in_sight(width: int, open_page: OpenPage)
 def test_old_addresses_of_sweeps_still_lead_to_them(open_page: OpenPage, ids: dict[str, str]) -> None:
     page = open_page(f"#{ids['done']}")
     page.wait_for_selector("h1:has-text('digits-margin')")
-    assert page.url.endswith(f"#/sweeps/{ids['done']}")
+    expect(page).to_have_url(re.compile(f"#/sweeps/{ids['done']}$"))
 
 
 def test_the_documentation_of_the_api_is_shown(open_page: OpenPage) -> None:

@@ -1,7 +1,7 @@
 // One sweep: what is known of it in a line, and its views, each with an address of its own.
 
 import { html, useEffect, useRef, useState } from "../lib.js";
-import { address } from "../address.js";
+import { address, keepingChoices } from "../address.js";
 import { ask, service } from "../api.js";
 import { BestSoFar, Timeline } from "../charts/progress.js";
 import { Curves } from "../charts/curves.js";
@@ -60,7 +60,7 @@ function Tabs({ store, tab }) {
   const frame = useRef(/** @type {any} */ (null));
   useEffect(() => { frame.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); }, [tab]);
   const shown = TABS.filter(([key]) => key !== "tradeoff" || store.sweep?.spec.further_objectives?.length);
-  return html`<nav class="tabs" ref=${frame} aria-label="Views of the sweep">${shown.map(([key, name]) => html`<a key=${key} href=${address.link(`sweeps/${store.id}${key === "overview" ? "" : `/${key}`}`)} aria-current=${key === tab ? "page" : null}>${name}</a>`)}</nav>`;
+  return html`<nav class="tabs" ref=${frame} aria-label="Views of the sweep">${shown.map(([key, name]) => html`<a key=${key} ...${keepingChoices(`sweeps/${store.id}${key === "overview" ? "" : `/${key}`}`)} aria-current=${key === tab ? "page" : null}>${name}</a>`)}</nav>`;
 }
 
 /** @param {{store: SweepStore, tab: string}} props */

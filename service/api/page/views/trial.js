@@ -1,7 +1,7 @@
 // One trial: its numbers as they come, its attempts and events, its settings, and how to load it.
 
 import { html, useEffect, useMemo, useState } from "../lib.js";
-import { address } from "../address.js";
+import { address, keepingChoices } from "../address.js";
 import { ask } from "../api.js";
 import { Chart } from "../charts/chart.js";
 import { draw, LookControls, useLook } from "../charts/curves.js";
@@ -123,8 +123,8 @@ function Details({ store, trial }) {
 function Neighbours({ store: { rows }, trial }) {
   useWatched(address);
   const at = rows.findIndex((one) => one.number === trial.number), before = rows[at - 1], after = rows[at + 1];
-  return html`${before ? html`<a class="button" href=${address.link(`trials/${before.id}`)} title="Previous trial">← #${before.number}</a>` : null}
-    ${after ? html`<a class="button" href=${address.link(`trials/${after.id}`)} title="Next trial">#${after.number} →</a>` : null}`;
+  return html`${before ? html`<a class="button" ...${keepingChoices(`trials/${before.id}`)} title="Previous trial">← #${before.number}</a>` : null}
+    ${after ? html`<a class="button" ...${keepingChoices(`trials/${after.id}`)} title="Next trial">#${after.number} →</a>` : null}`;
 }
 
 /** The document of a sweep with the values of one trial. @param {any} document @param {Record<string, any>} params */

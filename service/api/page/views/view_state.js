@@ -52,6 +52,10 @@ function usePicksInAddress(store) {
     }
     address.set("trials", spelled(store.picks.numbers) || null);
   }, [store, version, arrivals]);
+  useEffect(() => {
+    store.picks.told = () => address.set("trials", spelled(store.picks.numbers) || null);
+    return () => { store.picks.told = null; };
+  }, [store]);
   useEffect(() => { address.ignore("trials", wrong.join(", ") || null); return () => address.ignore("trials", null); }, [wrong]);
 }
 
