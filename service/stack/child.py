@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from service.background_work import lower_process
 from service.stack.log_file import append_to, keep_short, last_lines
 from service.stack.private_files import UMASK
 from service.stack.processes import ManagedProcess
@@ -24,7 +25,9 @@ LAST_LINES = 15
 class Child:
     """Starts, restarts and ends one process of a stack, and all that this process starts in its process group.
 
-    The process runs in a session of its own, so that Ctrl-C in the terminal reaches only the supervisor.
+    The process leads a group of its own, so that Ctrl-C in the terminal reaches only the supervisor. Its session is
+    that of the supervisor: Linux may divide processors among sessions first, and would then give one busy process of
+    the service as much as all trainers together, whatever their niceness.
 
     Args:
         part: The process's name, command and environment.
@@ -63,10 +66,12 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=0,
                 cwd=self.log.parent,
                 umask=UMASK,
             )
+        if self.part.background:
+            lower_process(self._process.pid)
 
     def look_after(self) -> None:
         """Keep the log short, notice the end of the process, and start it again after a pause. Return at once.

@@ -39,12 +39,14 @@ class ManagedProcess:
         command: The program and its arguments.
         environment: The environment variables of the process; it inherits no others.
         url: An address that answers 200 once the process is ready; empty if there is none.
+        background: Whether the process has to give way to training and to the other processes.
     """
 
     name: str
     command: list[str]
     environment: Mapping[str, str]
     url: str = ""
+    background: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,27 +115,32 @@ def environment(layout: Layout) -> dict[str, str]:
     if data:  # the processes run in another folder, from which a relative path would lead elsewhere
         inherited["SPECTRAL_DATA_DIR"] = str(Path(data).expanduser().absolute())
     path = [*_folder_of_our_packages(), *filter(None, inherited.pop("PYTHONPATH", "").split(os.pathsep))]
-    return inherited | {
-        MARK: str(layout.home.path),
-        **({"PYTHONPATH": os.pathsep.join(dict.fromkeys(path))} if path else {}),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONUTF8": "1",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(layout.home.token),
-        # under `uv run` Ray would start its workers by uv, in a copy of the current folder
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        # Ray's way of a cluster on one machine, by default only on Windows and macOS: every port is on 127.0.0.1
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_ROTATION_BACKUP_COUNT": "1",
-        "RAY_ROTATION_MAX_BYTES": str(MOST_BYTES),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-        "RAY_prestart_worker_first_driver": "0",
-        "SPECTRAL_DATABASE_URL": layout.database_url,
-        "SPECTRAL_AUTH": layout.auth,
-        "SPECTRAL_MLFLOW_PUBLIC_URL": layout.mlflow_public_url,
-        "SPECTRAL_PUBLIC_URL": layout.url,
-    }
+    # unless the user says otherwise, trainers are as important as the service: Ray would start them with niceness 15
+    return (
+        {"RAY_worker_niceness": "0"}
+        | inherited
+        | {
+            MARK: str(layout.home.path),
+            **({"PYTHONPATH": os.pathsep.join(dict.fromkeys(path))} if path else {}),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONUTF8": "1",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(layout.home.token),
+            # under `uv run` Ray would start its workers by uv, in a copy of the current folder
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+            # Ray's way of a cluster on one machine, by default only on Windows and macOS: every port is on 127.0.0.1
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_ROTATION_BACKUP_COUNT": "1",
+            "RAY_ROTATION_MAX_BYTES": str(MOST_BYTES),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+            "RAY_prestart_worker_first_driver": "0",
+            "SPECTRAL_DATABASE_URL": layout.database_url,
+            "SPECTRAL_AUTH": layout.auth,
+            "SPECTRAL_MLFLOW_PUBLIC_URL": layout.mlflow_public_url,
+            "SPECTRAL_PUBLIC_URL": layout.url,
+        }
+    )
 
 
 def _folder_of_our_packages() -> list[str]:
@@ -181,7 +188,7 @@ def _mlflow(layout: Layout) -> ManagedProcess:
     ]
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     environ = environment(layout) | own | _admission(layout)
-    return ManagedProcess("mlflow", command, environ, f"{layout.mlflow_url}/health")
+    return ManagedProcess("mlflow", command, environ, f"{layout.mlflow_url}/health", background=True)
 
 
 def _api(layout: Layout) -> ManagedProcess:

@@ -14,6 +14,7 @@ import requests
 from mlflow import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.background_work import lower_this_thread
 from service.settings import ControllerSettings
 from service.store import outbox, removals, sweeps
 from service.store.database import Database, LeadLost
@@ -62,6 +63,8 @@ IGNORED_WARNINGS = (
 class Projector:
     """Writes the outbox to MLflow in a thread of its own, from ``start`` until ``stop`` or the end of the term.
 
+    The thread gives way to training and to the controller's own one.
+
     Args:
         database: The service's database.
         settings: The controller's settings, of which ``mlflow_url`` is used.
@@ -99,6 +102,7 @@ class Projector:
         self._thread.join(timeout=PROBE_SECONDS)
 
     def _run(self) -> None:
+        lower_this_thread()
         try:
             self._drain_repeatedly()
         finally:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import psutil
 import pytest
 
 from service.client import RestClient
@@ -34,6 +36,16 @@ def test_a_paused_sweep_goes_on_where_it_was(client: RestClient, stack: Stack, r
     assert client.wait(running)["state"] == "succeeded"
     assert all(trial["step"] >= before[trial["id"]] for trial in client.trials(running))
     assert told(client, running) == told(client, undisturbed["id"])
+
+
+def test_trainers_are_as_important_as_the_api_and_mlflow_comes_after_them(
+    client: RestClient, stack: Stack, running: str
+) -> None:
+    until(lambda: bool(runners(stack)))
+    api, mlflow, ray = (stack.pid(part) for part in ("api", "mlflow", "ray"))
+    assert {process.nice() for process in runners(stack)} == {psutil.Process(api).nice()}
+    assert psutil.Process(mlflow).nice() > psutil.Process(api).nice()
+    assert {os.getsid(process.pid) for process in runners(stack)} == {os.getsid(api or 0)} == {os.getsid(ray or 0)}
 
 
 def test_a_cancelled_sweep_leaves_nothing_running(client: RestClient, stack: Stack, running: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from service.background_work import MOST, NICENESS
 from service.stack import guard
 from service.stack.child import LONGEST_PAUSE, Child
 from service.stack.log_file import append_to, keep_short, last_lines
@@ -38,6 +40,19 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     child.terminate()
     child.finish(0.0)
     assert child.pid is None
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_child_leads_a_group_in_this_session_and_gives_way_in_the_background(
+    background: bool, tmp_path: Path
+) -> None:
+    child = Child(replace(process(SLEEPS), background=background), tmp_path / "part.log", print)
+    child.start()
+    assert child.pid is not None
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, child.pid) == (min(MOST, own + NICENESS) if background else own)
+    assert (os.getpgid(child.pid), os.getsid(child.pid)) == (child.pid, os.getsid(0))
+    child.finish(0.0)
 
 
 def test_the_guard_ends_what_a_killed_supervisor_leaves(tmp_path: Path) -> None:
