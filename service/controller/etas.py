@@ -15,7 +15,7 @@ from service.controller.cost_records import measured_costs
 from service.estimates.early_ends import EarlyEnds
 from service.estimates.estimate import concurrent_trials, workers_of
 from service.estimates.pack_costs import PackCosts
-from service.estimates.pack_schedule import makespan, planned_packs
+from service.estimates.pack_schedule import PackLoad, planned_packs, schedule
 from service.estimates.pack_seconds import seconds_of
 from service.store import attempts, components, cost_samples, open_trials, packs, sweeps, trials
 from service.store.database import LeadLost, is_unavailable
@@ -126,16 +126,15 @@ class EtaKeeper:
             left = seconds_of(pack.trials, costs, ends, pack.done)
             if left is None:
                 return None
-            busy.append(left.expected + (0.0 if pack.measured else max(0.0, start - pack.age)))
+            seconds = left.expected + (0.0 if pack.measured else max(0.0, start - pack.age))
+            busy.append(PackLoad(seconds, len(pack.trials), pack.trials[0].shape_key))
         workers = max(1, len(own) + _free_packs(session, spec, open_packs))
         waiting, share = self._waiting(session, sweep, spec)
         begun = self._planned(spec, sweep.max_parallel, waiting, workers, costs, ends)
         if begun is None:
             return None
-        alone = makespan(busy, max(workers, len(busy)))
-        sizes, lengths = [size for size, _ in begun], [seconds for _, seconds in begun]
-        sizes = [len(pack.trials) for pack in own] + sizes
-        return alone + (makespan(lengths, workers, busy, sizes, sweep.max_parallel) - alone) * share
+        alone = max((pack.seconds for pack in busy), default=0.0)
+        return alone + (schedule(begun, workers, start, busy, sweep.max_parallel).end - alone) * share
 
     def _running(self, session: Session, pack: Pack) -> _RunningPack:
         found = trials.some(session, list(attempts.open_of_pack(session, pack.id)))
@@ -176,22 +175,21 @@ class EtaKeeper:
         workers: int,
         costs: PackCosts,
         ends: EarlyEnds,
-    ) -> list[tuple[int, float]] | None:
-        """Return the trials and the seconds of each pack that is to begin, in their order; None if that is unknown."""
+    ) -> list[PackLoad] | None:
+        """Return the packs that are to begin, in their order; None if it is unknown how long one of them takes."""
         if any(seconds_of([trial], costs, ends) is None for trial in waiting):
             return None
-        start = costs.start[0]
 
         def length(positions: Sequence[int]) -> float:
             found = seconds_of([waiting[position] for position in positions], costs, ends)
             assert found is not None, "something is known of each of these trials"
-            return start + found.expected
+            return found.expected
 
         needs = spec.resources
         begun = planned_packs(
             waiting, needs.pack_size, workers, needs.gpus, length, concurrent_trials(spec), spec.repeats, most
         )
-        return [(len(pack), length(pack)) for pack in begun]
+        return [PackLoad(length(pack), len(pack), waiting[pack[0]].shape_key) for pack in begun]
 
     def _costs(self, session: Session, spec: SweepSpec, own: Sequence[MeasuredCost]) -> PackCosts:
         """Return what packs cost: by this sweep's own running packs if they are like them, else by others."""

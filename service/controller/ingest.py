@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from service.states import TRIAL_ENDED, TrialState
 from service.store import attempts, checkpoints, events, outbox, pack_lines, packs, reports, sweeps, trials
+from service.store.events import NewEvent
 from service.store.tables import Attempt, Pack, Trial, TrialCheckpoint
 from workers.protocol import Checkpointed, Ended, Measured, Poll, Report
 from workers.spec.sweep import RetriesSpec
@@ -34,15 +36,21 @@ def ingest(session: Session, pack: Pack, poll: Poll, objective: Objective, retri
     """
     sweeps.lock(session, pack.sweep_id)
     fresh = [report for report in poll.reports if report.seq > pack.last_seq]
+    # an attempt that has ended is final: later reports of it are dropped
     open_attempts = attempts.open_of_pack(session, pack.id)
-    new_metrics = False
-    for trial_id in dict.fromkeys(report.trial_id for report in fresh):
-        attempt = open_attempts.get(trial_id)
-        # an attempt that has ended is final: later reports of it are dropped
-        if attempt is not None:
-            own = [report for report in fresh if report.trial_id == trial_id]
-            trial = trials.get(session, trial_id)
-            new_metrics |= _ingest_trial(session, trial, attempt, own, objective, retries)
+    told = [report for report in fresh if report.trial_id in open_attempts]
+    reporting = {trial_id: trials.get(session, trial_id) for trial_id in {report.trial_id for report in told}}
+    # a trial's metrics come before the checkpoints that were written after them, and its end comes last
+    new, new_metrics = _store_metrics(session, pack.sweep_id, reporting, told)
+    for report in told:
+        if isinstance(report, Checkpointed):
+            trial = reporting[report.trial_id]
+            _update_objective(trial, report, objective)
+            new += _store_checkpoint(session, trial, report)
+    events.record_all(session, pack.sweep_id, new)
+    for report in told:
+        if isinstance(report, Ended):
+            _store_end(session, reporting[report.trial_id], open_attempts[report.trial_id], report, retries)
     lines = [line for line in poll.lines if line.seq > pack.last_seq]
     pack_lines.add(session, pack.id, lines)
     if poll.state == "ended":
@@ -63,31 +71,24 @@ def _give_back(session: Session, pack: Pack, poll: Poll) -> None:
             trials.move(session, trials.get(session, trial_id), "waiting", reason)
 
 
-def _ingest_trial(
-    session: Session, trial: Trial, attempt: Attempt, own: list[Report], objective: Objective, retries: RetriesSpec
-) -> bool:
-    new_metrics = _store_metrics(session, trial, [report for report in own if isinstance(report, Measured)])
-    for report in own:
-        if isinstance(report, Checkpointed):
-            _update_objective(trial, report, objective)
-            _store_checkpoint(session, trial, report)
-    for report in own:
-        if isinstance(report, Ended):
-            _store_end(session, trial, attempt, report, retries)
-    return new_metrics
-
-
-def _store_metrics(session: Session, trial: Trial, measured: list[Measured]) -> bool:
-    if not measured:
-        return False
-    fresh = reports.add(session, trial.id, [(report.step, report.values) for report in measured], time.time())
+def _store_metrics(
+    session: Session, sweep_id: str, reporting: Mapping[str, Trial], told: Sequence[Report]
+) -> tuple[list[NewEvent], bool]:
+    """Store the metrics among some reports; return the events that tell of them, and whether there are any."""
+    points: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for report in told:
+        if isinstance(report, Measured):
+            points.setdefault(report.trial_id, []).append((report.step, report.values))
+    fresh = reports.add_all(session, points, time.time())
+    outbox.trial_metrics(session, sweep_id, fresh)
+    new = []
     for row in fresh:
+        trial = reporting[row.trial_id]
         trial.step = max(trial.step, row.step)
-        outbox.trial_metrics(session, trial.sweep_id, row)
         data = {"number": trial.number, "step": row.step, "values": row.values}
         data |= {"objective": trial.objective, "best_step": trial.best_step}
-        events.record(session, trial.sweep_id, "trial.metrics", data, trial.id)
-    return bool(fresh)
+        new.append(NewEvent("trial.metrics", data, trial.id))
+    return new, bool(fresh)
 
 
 def _update_objective(trial: Trial, report: Checkpointed, objective: Objective) -> None:
@@ -100,7 +101,8 @@ def _update_objective(trial: Trial, report: Checkpointed, objective: Objective) 
         trial.objective, trial.best_step = report.objective, report.step
 
 
-def _store_checkpoint(session: Session, trial: Trial, report: Checkpointed) -> None:
+def _store_checkpoint(session: Session, trial: Trial, report: Checkpointed) -> list[NewEvent]:
+    """Store a checkpoint, and return the event that tells of it, if it is new."""
     row = TrialCheckpoint(
         trial_id=trial.id,
         step=report.step,
@@ -113,11 +115,12 @@ def _store_checkpoint(session: Session, trial: Trial, report: Checkpointed) -> N
     new = checkpoints.add(session, row)
     if report.kept is not None:
         checkpoints.note_kept(session, trial.id, report.step, report.kept, time.time())
-    if new:
-        outbox.checkpoint_written(session, trial.sweep_id, row)
-        data: dict[str, Any] = {"number": trial.number, "step": report.step, "best": report.best}
-        data |= {"objective": trial.objective, "best_step": trial.best_step}
-        events.record(session, trial.sweep_id, "trial.checkpointed", data, trial.id)
+    if not new:
+        return []
+    outbox.checkpoint_written(session, trial.sweep_id, row)
+    data: dict[str, Any] = {"number": trial.number, "step": report.step, "best": report.best}
+    data |= {"objective": trial.objective, "best_step": trial.best_step}
+    return [NewEvent("trial.checkpointed", data, trial.id)]
 
 
 def _store_end(session: Session, trial: Trial, attempt: Attempt, report: Ended, retries: RetriesSpec) -> None:

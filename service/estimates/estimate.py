@@ -12,7 +12,7 @@ from typing import Any
 
 from service.estimates.early_ends import EarlyEnds
 from service.estimates.pack_costs import ERRORS, Basis, PackCosts, PackProfile
-from service.estimates.pack_schedule import makespan, planned_packs
+from service.estimates.pack_schedule import PackLoad, Schedule, planned_packs, schedule
 from service.estimates.pack_seconds import PackSeconds, seconds_of
 from service.estimates.peak_memory import peak_memory
 from workers.spec.cost import MeasuredCost
@@ -137,8 +137,8 @@ class Estimator:
         }
         known = [seconds for seconds in found if seconds is not None]
         if len(known) == len(found):
-            shown["seconds"], shown["device_hours"] = self._totals(known)
-            reasons += self._time_reasons(known)
+            shown["seconds"], shown["device_hours"], starts = self._totals(known)
+            reasons += self._time_reasons(known, starts)
         else:
             reasons.append({"about": "seconds", "reason": self._why_unknown(found)})
         reasons += [{"about": "seconds", "reason": note} for note in notes]
@@ -151,29 +151,37 @@ class Estimator:
     def _ends(self) -> EarlyEnds:
         return EarlyEnds(self.spec, len(self.trials) // self.spec.repeats)
 
-    def _totals(self, known: Sequence[PackSeconds]) -> tuple[dict[str, float], dict[str, float]]:
-        start, needs, sizes = self.costs.start[0], self.spec.resources, [len(pack) for pack in self.packs]
+    def _totals(self, known: Sequence[PackSeconds]) -> tuple[dict[str, float], dict[str, float], int]:
+        """Return the seconds and the device-hours of the sweep, and how many of its packs begin in a new process."""
+        (start, start_basis, _), needs = self.costs.start, self.spec.resources
+        sizes, shapes = [len(pack) for pack in self.packs], [pack[0].shape_key for pack in self.packs]
         unforeseen = self._ends.possible and not self._ends.foreseen
         # how well the best trial of a pack does decides when the pack ends, and the last pack when the sweep does
         draws = _places(sizes) if self._ends.foreseen else [[0.0] * len(known)]
 
         def low(pack: PackSeconds, place: float) -> float:
-            return (start + (pack.least if unforeseen else pack.at(place))) / (1 + ERRORS[pack.basis])
+            return (pack.least if unforeseen else pack.at(place)) / (1 + ERRORS[pack.basis])
 
-        def wall(cases: Sequence[Sequence[float]]) -> float:
-            ends = mean(makespan(lengths, self.workers, (), sizes, self.spec.max_parallel) for lengths in cases)
-            return round(ends + SERVICE_SECONDS, 1)
+        def schedules(cases: Sequence[Sequence[float]], start: float) -> list[Schedule]:
+            loads = [list(map(PackLoad, lengths, sizes, shapes)) for lengths in cases]
+            return [schedule(packs, self.workers, start, (), self.spec.max_parallel) for packs in loads]
+
+        def wall(found: Sequence[Schedule]) -> float:
+            return round(mean(one.end for one in found) + SERVICE_SECONDS, 1)
 
         drawn = [list(zip(known, places, strict=True)) for places in draws]
-        expected = [[start + pack.at(place) for pack, place in case] for case in drawn]
-        high = [(start + max(pack.every_step, pack.at(0.0))) * (1 + ERRORS[pack.basis]) for pack in known]
+        expected = [[pack.at(place) for pack, place in case] for case in drawn]
+        lowest = [[low(pack, place) for pack, place in case] for case in drawn]
+        highest = [max(pack.every_step, pack.at(0.0)) * (1 + ERRORS[pack.basis]) for pack in known]
+        planned = schedules(expected, start)
         seconds = {
-            "expected": wall(expected),
-            "low": wall([[low(pack, place) for pack, place in case] for case in drawn]),
-            "high": wall([high]),
+            "expected": wall(planned),
+            "low": wall(schedules(lowest, start / (1 + ERRORS[start_basis]))),
+            "high": wall(schedules([highest], start * (1 + ERRORS[start_basis]))),
         }
-        hours = mean(map(sum, expected)) / 3600
-        return seconds, {"cpu": hours * needs.cpus, "gpu": hours * needs.gpus}
+        hours = mean(sum(lengths) + one.starts * start for lengths, one in zip(expected, planned, strict=True)) / 3600
+        starts = max(one.starts for one in planned)
+        return seconds, {"cpu": hours * needs.cpus, "gpu": hours * needs.gpus}, starts
 
     def _plan_reasons(self) -> list[dict[str, str]]:
         spec, count = self.spec, len(self.trials)
@@ -200,7 +208,7 @@ class Estimator:
             {"about": "workers", "reason": held},
         ]
 
-    def _time_reasons(self, known: Sequence[PackSeconds]) -> list[dict[str, str]]:
+    def _time_reasons(self, known: Sequence[PackSeconds], starts: int) -> list[dict[str, str]]:
         start, basis, packs = self.costs.start
         bases = Counter(pack.basis for pack in known)
         texts = [f"{_counted(bases[one], 'pack')} {self._words(one)}" for one in ERRORS if bases[one]]
@@ -209,9 +217,14 @@ class Estimator:
             "runs": f"the median of the last {_counted(packs, 'pack')} here",
             "calibration": "as in a short trial run, and what Ray adds",
         }.get(basis, "assumed, because no pack has run here yet")
+        which = "each pack"
+        if starts < len(known):
+            which = (
+                f"{_counted(starts, 'pack')}, whose {'process takes' if starts == 1 else 'processes take'} the others"
+            )
         reasons = [
             f"step times{device}: {'; '.join(texts)}",
-            f"{start:.1f} s for the start of each pack: {begin}",
+            f"{start:.1f} s for the start of {which}: {begin}",
         ]
         kind, reduction = self.spec.early_stopping.kind, self.spec.early_stopping.reduction or 3
         if self._ends.foreseen:

@@ -23,7 +23,7 @@ ASSUMED_START = 5.0
 """Seconds from the decision to train a pack to its first step, where nothing was measured."""
 RAY_SECONDS = 1.5
 """What Ray and the controller add to the start that a trial run measures in a process of its own."""
-ASSUMED_SLOWDOWN = 1.25
+ASSUMED_SLOWDOWN = 1.4
 """A step of a sweep on CPUs takes about so many times as long as in a trial run beside nothing else, until sweeps have
 shown it: the service, Ray and MLflow work beside a sweep, on the same processors."""
 FEW_RATIOS = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from workers.runtime.pack_planner import plan
 from workers.spec.trial import TrialSpec
@@ -14,6 +14,9 @@ REPLANNED = 120
 
 TICK_SECONDS = 0.25
 """Packs that end within so many seconds are seen to have ended at the same time: half a tick of the controller."""
+
+REFILL_SECONDS = 0.5
+"""About so long a runner all of whose trials have ended waits until it is given others: a tick of the controller."""
 
 PackLength = Callable[[Sequence[int]], float]
 """How many seconds a pack takes, by the positions of its trials."""
@@ -73,31 +76,61 @@ def planned_packs(
     return begun
 
 
-def makespan(
-    lengths: Sequence[float],
+class PackLoad(NamedTuple):
+    """What a pack means for the schedule.
+
+    Attributes:
+        seconds: How long it takes from its first step on; of one that runs, how long it still takes.
+        trials: The number of its trials.
+        shape: The shape key of its trials. A runner goes on with trials of the shape of those that have ended.
+    """
+
+    seconds: float
+    trials: int
+    shape: str
+
+
+class Schedule(NamedTuple):
+    """When the last of some packs ends, in seconds from now on, and how many of them begin in a new process."""
+
+    end: float
+    starts: int
+
+
+def schedule(
+    packs: Sequence[PackLoad],
     workers: int,
-    busy: Sequence[float] = (),
-    sizes: Sequence[int] = (),
+    start: float,
+    busy: Sequence[PackLoad] = (),
     most: int | None = None,
-) -> float:
-    """Return when the last of some packs ends, each of which begins in turn as soon as there is a free worker.
+) -> Schedule:
+    """Return how packs end, each of which begins in turn as soon as there is a free worker.
 
     Args:
-        lengths: The seconds that each pack takes, in the order in which they begin.
+        packs: The packs in the order in which they begin.
         workers: How many packs run at the same time, at least 1.
-        busy: The seconds after which workers become free that run something now.
-        sizes: How many trials the busy workers run, and then how many each of the packs has; needed with ``most``.
+        start: The seconds from the decision to train a pack in a new process to its first step. A pack whose shape is
+            that of one that has ended gets that one's process, after ``REFILL_SECONDS``.
+        busy: The packs that run now.
         most: How many trials run at the same time; None for no bound. A pack waits until it fits, or is alone.
     """
-    sizes = sizes or [0] * (len(busy) + len(lengths))
-    running = list(zip(busy, sizes, strict=False))
+    running = [(pack.seconds, number, pack) for number, pack in enumerate(busy)]
     heapq.heapify(running)
-    now, trials, last = 0.0, sum(size for _, size in running), max(busy, default=0.0)
-    for seconds, size in zip(lengths, sizes[len(busy) :], strict=True):
-        while running and (len(running) >= workers or (most is not None and trials + size > most)):
-            now, ended = heapq.heappop(running)
-            trials -= ended
-        heapq.heappush(running, (now + seconds, size))
-        trials += size
-        last = max(last, now + seconds)
-    return last
+    now, starts, idle = 0.0, 0, list[str]()
+    trials, last = sum(pack.trials for pack in busy), max((pack.seconds for pack in busy), default=0.0)
+    for number, pack in enumerate(packs, len(busy)):
+        while running and (len(running) >= workers or (most is not None and trials + pack.trials > most)):
+            now, _, ended = heapq.heappop(running)
+            trials -= ended.trials
+            idle.append(ended.shape)
+        if pack.shape in idle:
+            idle.remove(pack.shape)
+            waits = REFILL_SECONDS
+        else:
+            del idle[: max(0, len(running) + len(idle) + 1 - workers)]  # a new process needs the place of an idle one
+            starts, waits = starts + 1, start
+        end = now + waits + pack.seconds
+        heapq.heappush(running, (end, number, pack))
+        trials += pack.trials
+        last = max(last, end)
+    return Schedule(last, starts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from service.states import SWEEP_ENDED, TRIAL_ENDED
@@ -28,10 +28,13 @@ def trial_created(session: Session, trial: Trial) -> None:
     _add(session, trial.sweep_id, "trial", {"number": trial.number}, trial.id)
 
 
-def trial_metrics(session: Session, sweep_id: str, report: TrialReport) -> None:
-    """Add the entry with a trial's metrics at one step, and the time at which they were stored."""
-    payload = {"step": report.step, "values": report.values, "at": report.at}
-    _add(session, sweep_id, "metrics", payload, report.trial_id)
+def trial_metrics(session: Session, sweep_id: str, new: Sequence[TrialReport]) -> None:
+    """Add an entry for each of some reports of a sweep's trials: the metrics at one step, and when they were stored."""
+    if new:
+        rows = [
+            {"trial_id": one.trial_id, "payload": {"step": one.step, "values": one.values, "at": one.at}} for one in new
+        ]
+        session.execute(insert(OutboxEntry), [{"sweep_id": sweep_id, "kind": "metrics", **row} for row in rows])
 
 
 def checkpoint_written(session: Session, sweep_id: str, checkpoint: TrialCheckpoint) -> None:
@@ -160,8 +163,7 @@ def _refill_own(session: Session, sweep: Sweep) -> None:
 
 def _refill_trial(session: Session, trial: Trial) -> None:
     trial_created(session, trial)
-    for report in reports.of_trial(session, trial.id):
-        trial_metrics(session, trial.sweep_id, report)
+    trial_metrics(session, trial.sweep_id, reports.of_trial(session, trial.id))
     for checkpoint in checkpoints.of_trial(session, trial.id):
         checkpoint_written(session, trial.sweep_id, checkpoint)
     if trial.state in TRIAL_ENDED:

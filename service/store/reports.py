@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from service.report.thinning import Thinned
@@ -29,22 +29,40 @@ def add(session: Session, trial_id: str, points: Sequence[tuple[int, dict[str, A
         at: The time of the report, in seconds since the Unix epoch.
 
     Returns:
-        The new rows in order of step.
+        The new rows in order of step. They are not in the session.
     """
-    values = dict(reversed(points))
-    known = set(
-        session.scalars(
-            select(TrialReport.step).where(TrialReport.trial_id == trial_id, TrialReport.step.in_(list(values)))
-        )
+    return add_all(session, {trial_id: points}, at)
+
+
+def add_all(
+    session: Session, points: Mapping[str, Sequence[tuple[int, dict[str, Any]]]], at: float
+) -> list[TrialReport]:
+    """Store the metrics of several trials as ``add`` does, with two statements for all of them.
+
+    Args:
+        session: A session in a write transaction of a leadership term.
+        points: For each trial, by its id, what ``add`` is given.
+        at: The time of the reports, in seconds since the Unix epoch.
+
+    Returns:
+        The new rows, which are not in the session: trial by trial, and in order of step.
+    """
+    values = {(trial_id, step): found for trial_id, own in points.items() for step, found in reversed(own)}
+    if not values:
+        return []
+    query = select(TrialReport.trial_id, TrialReport.step).where(
+        TrialReport.trial_id.in_(list(points)), TrialReport.step.in_({step for _, step in values})
     )
+    known = {(trial_id, step) for trial_id, step in session.execute(query)}
     fresh = [
-        TrialReport(trial_id=trial_id, step=step, values=values[step], at=at)
-        for step in sorted(values)
-        if step not in known
+        {"trial_id": trial_id, "step": step, "values": values[trial_id, step], "at": at}
+        for trial_id, own in points.items()
+        for step in sorted({step for step, _ in own})
+        if (trial_id, step) not in known
     ]
-    session.add_all(fresh)
-    session.flush()
-    return fresh
+    if fresh:
+        session.execute(insert(TrialReport), fresh)
+    return [TrialReport(**row) for row in fresh]
 
 
 def of_trial(session: Session, trial_id: str, after: int = -1, limit: int | None = None) -> list[TrialReport]:

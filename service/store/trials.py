@@ -172,8 +172,8 @@ def reopen(session: Session, sweep_id: str, ended: Sequence[Trial], reason: str)
     ids = list(before)
     outbox.trials_reopened(session, sweep_id, ids)
     webhooks.withdraw(session, sweep_id, ids)
-    moved = {trial.id: _moved(trial, before[trial.id]) for trial in ended}
-    events.record_all(session, sweep_id, "trial.waiting", moved)
+    moved = [events.NewEvent("trial.waiting", _moved(trial, before[trial.id]), trial.id) for trial in ended]
+    events.record_all(session, sweep_id, moved)
 
 
 def _moved(trial: Trial, before: str) -> dict[str, Any]:

@@ -109,15 +109,16 @@ def acknowledges_a_line_that_it_does_not_store() -> AbstractContextManager[Any]:
 
 @_mutant("kill runner")
 def stores_a_step_again_for_each_attempt() -> AbstractContextManager[Any]:
-    def add(session: Session, trial_id: str, points: Any, at: float) -> list[TrialReport]:
+    def add_all(session: Session, points: Any, at: float) -> list[TrialReport]:
         rows = []
-        for step, values in points:
-            session.merge(TrialReport(trial_id=trial_id, step=step, values=values, at=at))
-            rows.append(TrialReport(trial_id=trial_id, step=step, values=values, at=at))
+        for trial_id, own in points.items():
+            for step, values in own:
+                session.merge(TrialReport(trial_id=trial_id, step=step, values=values, at=at))
+                rows.append(TrialReport(trial_id=trial_id, step=step, values=values, at=at))
         session.flush()
         return rows
 
-    return mock.patch.object(reports, "add", add)
+    return mock.patch.object(reports, "add_all", add_all)
 
 
 @_mutant("submit")

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from service.estimates.pack_schedule import REPLANNED, makespan, planned_packs
+from service.estimates.pack_schedule import REFILL_SECONDS, REPLANNED, PackLoad, planned_packs, schedule
 from tests.service.estimates.examples import seeds, sweep_of
 
 
@@ -60,18 +60,32 @@ def test_what_max_parallel_leaves_begins_beside_a_longer_pack() -> None:
     assert packs == [[0], [1, 2], [3, 4], [5]]
 
 
-def test_the_makespan_is_that_of_the_first_free_worker() -> None:
-    assert makespan([3.0, 2.0, 2.0], 2) == 4.0
-    assert makespan([], 2) == 0.0
-    assert makespan([1.0], 2, busy=[5.0, 4.0]) == 5.0
-    assert makespan([3.0], 2, busy=[5.0, 4.0]) == 7.0
-    assert makespan([1.0], 3, busy=[5.0]) == 5.0
+def loads(*seconds: float, trials: int = 1) -> list[PackLoad]:
+    """Packs of different shapes."""
+    return [PackLoad(one, trials, f"{place} {one}") for place, one in enumerate(seconds)]
 
 
-def test_the_makespan_counts_trials_where_they_are_bounded() -> None:
+def test_a_pack_begins_on_the_first_free_worker() -> None:
+    assert schedule(loads(3.0, 2.0, 2.0), 2, 0.0) == (4.0, 3)
+    assert schedule([], 2, 1.0) == (0.0, 0)
+    assert schedule(loads(1.0), 2, 0.0, busy=loads(5.0, 4.0)) == (5.0, 1)
+    assert schedule(loads(3.0), 2, 0.5, busy=loads(5.0, 4.0)) == (7.5, 1)
+    assert schedule(loads(1.0), 3, 2.0, busy=loads(5.0)) == (5.0, 1)
+
+
+def test_trials_count_where_they_are_bounded() -> None:
     # two workers, but no more than three trials at a time: a pack of two waits for the other
-    assert makespan([3.0, 3.0], 2, sizes=[2, 2], most=3) == 6.0
-    assert makespan([3.0, 3.0], 2, sizes=[2, 1], most=3) == 3.0
-    assert makespan([1.0], 2, busy=[4.0], sizes=[3, 1], most=3) == 5.0
+    pairs, single = loads(3.0, 3.0, trials=2), PackLoad(3.0, 1, "single")
+    assert schedule(pairs, 2, 0.0, most=3).end == 6.0
+    assert schedule([pairs[0], single], 2, 0.0, most=3).end == 3.0
+    assert schedule(loads(1.0), 2, 0.0, busy=loads(4.0, trials=3), most=3).end == 5.0
     # one that alone has more, because its sweep was given less meanwhile, still begins
-    assert makespan([2.0], 2, busy=[1.0], sizes=[1, 4], most=3) == 3.0
+    assert schedule(loads(2.0, trials=4), 2, 0.0, busy=loads(1.0), most=3).end == 3.0
+
+
+def test_a_runner_goes_on_with_trials_of_the_shape_that_it_has() -> None:
+    one, other = PackLoad(10.0, 2, "one"), PackLoad(10.0, 2, "other")
+    assert schedule([one, one, one, one], 2, 4.0) == (4.0 + 10.0 + REFILL_SECONDS + 10.0, 2)
+    assert schedule([one, one, one, one], 1, 4.0) == (4.0 + 40.0 + 3 * REFILL_SECONDS, 1)
+    assert schedule([one, other, one], 1, 4.0) == (42.0, 3), "the first runner has made room for the second one"
+    assert schedule([other, one], 2, 4.0, busy=[one, one]) == (24.0, 1)

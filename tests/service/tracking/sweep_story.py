@@ -42,8 +42,8 @@ class SweepStory:
             for number in numbers or range(len(self.trials)):
                 trial = session.get_one(Trial, self.trials[number])
                 loss = 1.0 / (step + number)
-                for row in reports.add(session, trial.id, [(step, {"val/loss": loss})], at=1000.0 + step):
-                    outbox.trial_metrics(session, self.id, row)
+                new = reports.add(session, trial.id, [(step, {"val/loss": loss})], at=1000.0 + step)
+                outbox.trial_metrics(session, self.id, new)
                 path = str(self.checkpoint(number, step))
                 found = TrialCheckpoint(trial_id=trial.id, step=step, path=path, best=True, objective=loss)
                 if checkpoints.add(session, found):

@@ -51,8 +51,9 @@ def many(
 def add_report(database: Database, story: SweepStory, number: int, step: int, values: dict[str, float]) -> None:
     """Report metrics that are no better than those before."""
     with database.write() as session:
-        for row in reports.add(session, story.trials[number], [(step, values)], at=1000.0 + step):
-            outbox.trial_metrics(session, story.id, row)
+        outbox.trial_metrics(
+            session, story.id, reports.add(session, story.trials[number], [(step, values)], 1000.0 + step)
+        )
 
 
 @pytest.mark.parametrize("direction", ["ASC", "DESC"])
@@ -139,8 +140,8 @@ def test_every_kept_checkpoint_is_a_model_that_mlflow_ranks_by_its_metrics(
     # the best checkpoint is not the last one, and the test set was measured on the best
     path = str(story.checkpoint(5, 40))
     with database.write() as session:
-        (report,) = reports.add(session, story.trials[5], [(40, {"val/loss": 0.5, "test/loss": 0.25})], at=1040.0)
-        outbox.trial_metrics(session, story.id, report)
+        new = reports.add(session, story.trials[5], [(40, {"val/loss": 0.5, "test/loss": 0.25})], at=1040.0)
+        outbox.trial_metrics(session, story.id, new)
         last = TrialCheckpoint(trial_id=story.trials[5], step=40, path=path, best=False, objective=0.5)
         checkpoints.add(session, last)
     story.end()
