@@ -1,7 +1,7 @@
-"""Work that may come late: what does it gets a processor when training, and those who wait for an answer, leave one.
+"""Work that may come late. The threads that do it get a processor when training and requests leave one free.
 
 On a machine with idle processors this changes nothing. Where a sweep needs all of them, its trainers would otherwise
-wait a quarter of their time, for what writes to MLflow.
+wait a quarter of their time for what writes to MLflow.
 """
 
 from __future__ import annotations
@@ -18,19 +18,13 @@ MOST = 19
 """The highest niceness that there is."""
 
 
-def lower_process(pid: int) -> None:
-    """Raise the niceness of a process that has just been started; what it starts later inherits it.
-
-    Nothing happens if the process has ended.
-    """
-    with suppress(ProcessLookupError):
-        os.setpriority(os.PRIO_PROCESS, pid, min(MOST, os.getpriority(os.PRIO_PROCESS, pid) + NICENESS))
-
-
 def lower_this_thread() -> None:
-    """Raise the niceness of the calling thread, and of those that it starts later.
+    """Raise the niceness of the calling thread, and of the threads and processes that it starts later.
 
-    Only on Linux: elsewhere a process has one priority for all of its threads, and nothing happens.
+    Only on Linux: elsewhere a process has one priority for all of its threads, and nothing happens. Nor does it where
+    the system forbids it.
     """
     if sys.platform == "linux":
-        lower_process(threading.get_native_id())  # to Linux, the number of a thread is that of a process
+        number = threading.get_native_id()  # to Linux, the number of a thread is like that of a process
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, number, min(MOST, os.getpriority(os.PRIO_PROCESS, number) + NICENESS))

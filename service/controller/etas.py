@@ -134,7 +134,10 @@ class EtaKeeper:
         if begun is None:
             return None
         alone = max((pack.seconds for pack in busy), default=0.0)
-        return alone + (schedule(begun, workers, start, busy, sweep.max_parallel).end - alone) * share
+        end, starts = schedule(begun, workers, start, busy, sweep.max_parallel)
+        # of many packs of a few shapes, each worker starts one process
+        once = min(start, end - alone) if 0 < starts <= workers else 0.0
+        return alone + once + (end - alone - once) * share
 
     def _running(self, session: Session, pack: Pack) -> _RunningPack:
         found = trials.some(session, list(attempts.open_of_pack(session, pack.id)))

@@ -74,12 +74,12 @@ class Estimator:
     @cached_property
     def packs(self) -> list[list[TrialSpec]]:
         """The packs in the order in which they begin."""
-        needs, start = self.spec.resources, self.costs.start[0]
+        needs = self.spec.resources
 
         def length(positions: Sequence[int]) -> float:
             pack = [self.trials[position] for position in positions]
             found = self._seconds(pack)
-            return start + found.expected if found else PackProfile.of(pack).work * pack[0].training.steps
+            return found.expected if found else PackProfile.of(pack).work * pack[0].training.steps
 
         positions = planned_packs(
             self.trials,
@@ -219,9 +219,8 @@ class Estimator:
         }.get(basis, "assumed, because no pack has run here yet")
         which = "each pack"
         if starts < len(known):
-            which = (
-                f"{_counted(starts, 'pack')}, whose {'process takes' if starts == 1 else 'processes take'} the others"
-            )
+            processes = "process" if starts == 1 else "processes"
+            which = f"{_counted(starts, 'pack')} (the others go on in the {processes} of those that have ended)"
         reasons = [
             f"step times{device}: {'; '.join(texts)}",
             f"{start:.1f} s for the start of {which}: {begin}",

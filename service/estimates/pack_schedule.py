@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -56,10 +57,14 @@ def planned_packs(
         return found
     known = min(len(trials), concurrent or len(trials))
     waiting, running, begun, now, ended = list(range(known)), list[tuple[float, int]](), list[list[int]](), 0.0, 0
+    bounded, shapes = concurrent is not None or most is not None, set[str]()
     while waiting or running:
         free, room = workers - len(running), (most or len(trials)) - sum(len(begun[number]) for _, number in running)
         if waiting and free and room > 0:
-            packs = plan([trials[position] for position in waiting[:room]], pack_size, workers, gpus, repeats)[:free]
+            packs = plan([trials[position] for position in waiting[:room]], pack_size, workers, gpus, repeats)
+            if not bounded:  # the runners of packs that have just ended go on with trials of their shapes
+                packs.sort(key=lambda pack: trials[waiting[pack[0]]].shape_key not in shapes)
+            packs = packs[:free]
             for pack in packs:
                 begun.append([waiting[place] for place in pack])
                 heapq.heappush(running, (now + length(begun[-1]), len(begun) - 1))
@@ -67,9 +72,11 @@ def planned_packs(
             waiting = [position for place, position in enumerate(waiting) if place not in taken]
             continue
         until = running[0][0] + TICK_SECONDS
+        shapes = set()
         while running and running[0][0] <= until:
             at, number = heapq.heappop(running)
             now, ended = max(now, at), ended + len(begun[number])
+            shapes.add(trials[begun[number][0]].shape_key)
         more = min(len(trials), ended + (concurrent or len(trials)))
         waiting += range(known, more)
         known = max(known, more)
@@ -107,29 +114,35 @@ def schedule(
     """Return how packs end, each of which begins in turn as soon as there is a free worker.
 
     Args:
-        packs: The packs in the order in which they begin.
+        packs: The packs in the order in which they begin. One of the shape of a pack that ends comes before others
+            there, since the process goes on with it after ``REFILL_SECONDS``.
         workers: How many packs run at the same time, at least 1.
-        start: The seconds from the decision to train a pack in a new process to its first step. A pack whose shape is
-            that of one that has ended gets that one's process, after ``REFILL_SECONDS``.
+        start: The seconds from the decision to train a pack in a new process to its first step.
         busy: The packs that run now.
-        most: How many trials run at the same time; None for no bound. A pack waits until it fits, or is alone.
+        most: How many trials run at the same time; None for no bound. Packs wait in their order then, until they fit or
+            are alone.
     """
     running = [(pack.seconds, number, pack) for number, pack in enumerate(busy)]
     heapq.heapify(running)
-    now, starts, idle = 0.0, 0, list[str]()
-    trials, last = sum(pack.trials for pack in busy), max((pack.seconds for pack in busy), default=0.0)
-    for number, pack in enumerate(packs, len(busy)):
-        while running and (len(running) >= workers or (most is not None and trials + pack.trials > most)):
+    waiting, of_shape = dict(enumerate(packs, len(busy))), defaultdict[str, deque[int]](deque)
+    for number, pack in waiting.items():
+        of_shape[pack.shape].append(number)
+    now, starts, trials = 0.0, 0, sum(pack.trials for pack in busy)
+    last = max((pack.seconds for pack in busy), default=0.0)
+    while waiting:
+        first = next(iter(waiting))
+        free = list[str]()
+        while running and (len(running) >= workers or (most is not None and trials + waiting[first].trials > most)):
             now, _, ended = heapq.heappop(running)
             trials -= ended.trials
-            idle.append(ended.shape)
-        if pack.shape in idle:
-            idle.remove(pack.shape)
-            waits = REFILL_SECONDS
-        else:
-            del idle[: max(0, len(running) + len(idle) + 1 - workers)]  # a new process needs the place of an idle one
-            starts, waits = starts + 1, start
-        end = now + waits + pack.seconds
+            free.append(ended.shape)
+        like = [of_shape[shape][0] for shape in free if of_shape[shape]]
+        number = min(like) if like and most is None else first
+        pack = waiting.pop(number)
+        of_shape[pack.shape].popleft()
+        goes_on = pack.shape in free
+        starts += not goes_on
+        end = now + (REFILL_SECONDS if goes_on else start) + pack.seconds
         heapq.heappush(running, (end, number, pack))
         trials += pack.trials
         last = max(last, end)

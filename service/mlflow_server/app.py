@@ -6,7 +6,9 @@ import os
 
 from mlflow.server.fastapi_app import app as mlflow_app
 
+from service.background_work import lower_this_thread
 from service.mlflow_server import SECRET
 from service.mlflow_server.door import Door
 
+lower_this_thread()  # it starts all others; now that what takes long, MLflow's import, is over
 app = Door(mlflow_app, os.environ.get(SECRET, ""))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from service.background_work import lower_process
+from service.stack import without_terminal
 from service.stack.log_file import append_to, keep_short, last_lines
 from service.stack.private_files import UMASK
 from service.stack.processes import ManagedProcess
@@ -27,7 +27,7 @@ class Child:
 
     The process leads a group of its own, so that Ctrl-C in the terminal reaches only the supervisor. Its session is
     that of the supervisor: Linux may divide processors among sessions first, and would then give one busy process of
-    the service as much as all trainers together, whatever their niceness.
+    the service as much as all trainers together, whatever their niceness. The supervisor's terminal it does not have.
 
     Args:
         part: The process's name, command and environment.
@@ -61,7 +61,7 @@ class Child:
         self._started_at = time.monotonic()
         with append_to(self.log) as log:
             self._process = subprocess.Popen(
-                self.part.command,
+                without_terminal.command(self.part.command),
                 env=dict(self.part.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -70,8 +70,6 @@ class Child:
                 cwd=self.log.parent,
                 umask=UMASK,
             )
-        if self.part.background:
-            lower_process(self._process.pid)
 
     def look_after(self) -> None:
         """Keep the log short, notice the end of the process, and start it again after a pause. Return at once.

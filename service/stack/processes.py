@@ -39,14 +39,12 @@ class ManagedProcess:
         command: The program and its arguments.
         environment: The environment variables of the process; it inherits no others.
         url: An address that answers 200 once the process is ready; empty if there is none.
-        background: Whether the process has to give way to training and to the other processes.
     """
 
     name: str
     command: list[str]
     environment: Mapping[str, str]
     url: str = ""
-    background: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,7 +186,7 @@ def _mlflow(layout: Layout) -> ManagedProcess:
     ]
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     environ = environment(layout) | own | _admission(layout)
-    return ManagedProcess("mlflow", command, environ, f"{layout.mlflow_url}/health", background=True)
+    return ManagedProcess("mlflow", command, environ, f"{layout.mlflow_url}/health")
 
 
 def _api(layout: Layout) -> ManagedProcess:

@@ -42,7 +42,7 @@ def record(session: Session, sweep_id: str, kind: str, data: dict[str, Any], tri
 
 
 def record_all(session: Session, sweep_id: str, new: Sequence[NewEvent]) -> None:
-    """Append several events to a sweep, in their order, as ``record`` does, with two statements for all of them.
+    """Append several events to a sweep, in their order, as ``record`` does, with a few statements for all of them.
 
     Args:
         session: A session in a write transaction.

@@ -13,7 +13,7 @@ from service.store.tables import Trial, TrialReport
 from workers.spec.pruning_rules import Curve
 
 REPORTS_AT_ONCE = 500
-"""How many reports one query returns where all of a trial are looked at."""
+"""How many reports one query returns, or names, where there may be any number."""
 
 
 def add(session: Session, trial_id: str, points: Sequence[tuple[int, dict[str, Any]]], at: float) -> list[TrialReport]:
@@ -37,7 +37,7 @@ def add(session: Session, trial_id: str, points: Sequence[tuple[int, dict[str, A
 def add_all(
     session: Session, points: Mapping[str, Sequence[tuple[int, dict[str, Any]]]], at: float
 ) -> list[TrialReport]:
-    """Store the metrics of several trials as ``add`` does, with two statements for all of them.
+    """Store the metrics of several trials as ``add`` does, with a few statements for all of them.
 
     Args:
         session: A session in a write transaction of a leadership term.
@@ -50,10 +50,14 @@ def add_all(
     values = {(trial_id, step): found for trial_id, own in points.items() for step, found in reversed(own)}
     if not values:
         return []
-    query = select(TrialReport.trial_id, TrialReport.step).where(
-        TrialReport.trial_id.in_(list(points)), TrialReport.step.in_({step for _, step in values})
-    )
-    known = {(trial_id, step) for trial_id, step in session.execute(query)}
+    keys, known = list(values), set[tuple[str, int]]()
+    for start in range(0, len(keys), REPORTS_AT_ONCE):
+        some = keys[start : start + REPORTS_AT_ONCE]
+        query = select(TrialReport.trial_id, TrialReport.step).where(
+            TrialReport.trial_id.in_({trial_id for trial_id, _ in some}),
+            TrialReport.step.in_({step for _, step in some}),
+        )
+        known |= {(trial_id, step) for trial_id, step in session.execute(query)}
     fresh = [
         {"trial_id": trial_id, "step": step, "values": values[trial_id, step], "at": at}
         for trial_id, own in points.items()

@@ -151,7 +151,7 @@ def move(session: Session, trial: Trial, to: TrialState, reason: str | None = No
 
 
 def reopen(session: Session, sweep_id: str, ended: Sequence[Trial], reason: str) -> None:
-    """Let trials of a sweep wait again that have ended, at least one, with events and outbox entries.
+    """Let trials of a sweep wait again that have ended, with events and outbox entries.
 
     The number of statements does not grow with the number of trials. The messages about the ends of the trials are
     withdrawn from the webhooks that have not got them yet.

@@ -63,7 +63,7 @@ IGNORED_WARNINGS = (
 class Projector:
     """Writes the outbox to MLflow in a thread of its own, from ``start`` until ``stop`` or the end of the term.
 
-    The thread gives way to training and to the controller's own one.
+    On Linux the thread gives way to others of this machine, such as trainers and the controller's own one.
 
     Args:
         database: The service's database.

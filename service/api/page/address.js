@@ -89,10 +89,11 @@ addEventListener("click", () => { if (address.timer) address.write(); }, true);
  * What a link to another view has that keeps the choices, also those that were made since it was drawn.
  * @param {string} path
  */
-export const keepingChoices = (path) => ({
-  href: address.link(path),
-  onClick: (/** @type {any} */ event) => { event.currentTarget.href = address.link(path); },
-});
+export function keepingChoices(path) {
+  const renew = (/** @type {any} */ event) => { event.currentTarget.href = address.link(path); };
+  // a press comes before what the browser itself does with the link, such as to open it in a new tab
+  return { href: address.link(path), onClick: renew, onPointerDown: renew };
+}
 
 /** How many addresses one has come to; the component is drawn again after each. */
 export function useArrivals() {

@@ -58,6 +58,38 @@ def test_a_poll_that_comes_twice_is_stored_once(database: Database, expanded: An
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_a_poll_of_several_trials_is_told_in_the_order_in_which_it_happened_to_each(
+    backend: str, database: Database, expanded: Any, launched: Any, store: Any
+) -> None:
+    sweep, spec = expanded()
+    pack = launched(sweep, spec, 0, 1)
+    one, two = pack.trial_ids
+    assert store(pack, spec, [metrics(1, one, 10, 0.9), metrics(2, two, 10, 0.9)])
+    best = {"path": "/c/20", "best": True, "objective": 0.5, "step": 20}
+    repeated: list[Report] = [metrics(3, one, 10, 9.0), metrics(4, one, 20, 0.5), metrics(5, two, 20, 0.6)]
+    repeated += [Checkpointed(seq=6, trial_id=one, **best), Checkpointed(seq=7, trial_id=two, **best)]
+    ends = (Ended(seq=11 + n, trial_id=own, step=30, outcome="succeeded") for n, own in enumerate((two, one)))
+    assert store(pack, spec, [*repeated, metrics(10, one, 30, 0.7), *ends])
+    with database.read() as session:
+        told = list(session.scalars(select(Event).where(Event.sweep_id == sweep.id).order_by(Event.seq)))
+        assert [event.seq for event in told] == list(range(1, len(told) + 1)), "no number is left out"
+        for own, steps in ((one, [10, 20, 30]), (two, [10, 20])):
+            kinds = [event.kind for event in told if event.trial_id == own]
+            ending = ["trial.metrics"] * (len(steps) - 1) + ["trial.checkpointed", "trial.succeeded"]
+            assert kinds[-len(ending) :] == ending
+            entries = session.scalars(select(OutboxEntry).where(OutboxEntry.trial_id == own).order_by(OutboxEntry.id))
+            assert [entry.kind for entry in entries][-len(steps) - 2 :] == ["metrics"] * len(steps) + [
+                "checkpoint",
+                "ended",
+            ]
+            rows = session.scalars(select(TrialReport).where(TrialReport.trial_id == own).order_by(TrialReport.step))
+            assert [row.step for row in rows] == steps
+            assert session.get_one(TrialReport, (own, 10)).values == {"val/loss": 0.9}, "the first metrics stay"
+            trial = trials.get(session, own)
+            assert (trial.step, trial.objective, trial.best_step) == (steps[-1], 0.5, 20)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_what_a_runner_has_removed_is_known(
     backend: str, database: Database, expanded: Any, launched: Any, store: Any
 ) -> None:

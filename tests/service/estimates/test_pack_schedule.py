@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -87,5 +88,24 @@ def test_a_runner_goes_on_with_trials_of_the_shape_that_it_has() -> None:
     one, other = PackLoad(10.0, 2, "one"), PackLoad(10.0, 2, "other")
     assert schedule([one, one, one, one], 2, 4.0) == (4.0 + 10.0 + REFILL_SECONDS + 10.0, 2)
     assert schedule([one, one, one, one], 1, 4.0) == (4.0 + 40.0 + 3 * REFILL_SECONDS, 1)
-    assert schedule([one, other, one], 1, 4.0) == (42.0, 3), "the first runner has made room for the second one"
+    # trials of its shape come before those that were to begin earlier
+    assert schedule([one, other, one], 1, 4.0) == (4.0 + 10.0 + REFILL_SECONDS + 10.0 + 4.0 + 10.0, 2)
     assert schedule([other, one], 2, 4.0, busy=[one, one]) == (24.0, 1)
+
+
+def test_a_runner_that_got_no_others_has_ended_by_the_time_of_the_next_pack() -> None:
+    one, other = (PackLoad(10.0, 1, shape) for shape in ("one", "other"))
+    # two trials at a time on four workers: the line is kept, so each pair waits for the one before it
+    assert schedule([one, one, other, other, one], 4, 5.0, (), 2) == (45.0, 5)
+
+
+def test_shapes_that_alternate_are_trained_shape_by_shape() -> None:
+    shapes = {"model.hidden_size": {"values": [16, 32, 64]}}
+    trials = sweep_of(space=seeds(8) | shapes)[1]
+    packs = planned_packs(trials, 2, 1, 0, lambda positions: 10.0)
+    sizes = [{trials[position].model.hidden_size for position in pack} for pack in packs]
+    assert all(len(own) == 1 for own in sizes)
+    order = [own.pop() for own in sizes]
+    assert len([None for before, after in pairwise(order) if before != after]) == 2
+    loads = [PackLoad(10.0, len(pack), trials[pack[0]].shape_key) for pack in packs]
+    assert schedule(loads, 1, 5.0) == (3 * 5.0 + 12 * 10.0 + 9 * REFILL_SECONDS, 3)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from service.background_work import MOST, NICENESS
 from service.stack import guard
 from service.stack.child import LONGEST_PAUSE, Child
 from service.stack.log_file import append_to, keep_short, last_lines
@@ -42,17 +40,36 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     assert child.pid is None
 
 
-@pytest.mark.parametrize("background", [False, True])
-def test_a_child_leads_a_group_in_this_session_and_gives_way_in_the_background(
-    background: bool, tmp_path: Path
-) -> None:
-    child = Child(replace(process(SLEEPS), background=background), tmp_path / "part.log", print)
+def test_a_child_leads_a_group_in_this_session(tmp_path: Path) -> None:
+    child = Child(process(SLEEPS), tmp_path / "part.log", print)
     child.start()
-    assert child.pid is not None
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert os.getpriority(os.PRIO_PROCESS, child.pid) == (min(MOST, own + NICENESS) if background else own)
-    assert (os.getpgid(child.pid), os.getsid(child.pid)) == (child.pid, os.getsid(0))
-    child.finish(0.0)
+    try:
+        assert child.pid is not None
+        assert (os.getpgid(child.pid), os.getsid(child.pid)) == (child.pid, os.getsid(0))
+    finally:
+        child.finish(0.0)
+
+
+ASKS = """
+import subprocess, sys, time
+from pathlib import Path
+from service.stack.child import Child
+from service.stack.processes import ManagedProcess
+open("/dev/tty").close()  # there is one
+own = "open('/dev/tty')"
+child = Child(ManagedProcess("part", [sys.executable, "-c", own], {}), Path(sys.argv[1]), print)
+child.start()
+while child._process.poll() is None:
+    time.sleep(0.01)
+"""
+
+
+def test_a_child_has_no_terminal_to_ask_for_a_password(tmp_path: Path) -> None:
+    log = tmp_path / "part.log"
+    in_a_terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    command = [sys.executable, "-c", in_a_terminal, sys.executable, "-c", ASKS, str(log)]
+    subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=60)
+    assert "No such device or address: '/dev/tty'" in log.read_text()
 
 
 def test_the_guard_ends_what_a_killed_supervisor_leaves(tmp_path: Path) -> None:
