@@ -113,32 +113,29 @@ def environment(layout: Layout) -> dict[str, str]:
     if data:  # the processes run in another folder, from which a relative path would lead elsewhere
         inherited["SPECTRAL_DATA_DIR"] = str(Path(data).expanduser().absolute())
     path = [*_folder_of_our_packages(), *filter(None, inherited.pop("PYTHONPATH", "").split(os.pathsep))]
-    # unless the user says otherwise, trainers are as important as the service: Ray would start them with niceness 15
-    return (
-        {"RAY_worker_niceness": "0"}
-        | inherited
-        | {
-            MARK: str(layout.home.path),
-            **({"PYTHONPATH": os.pathsep.join(dict.fromkeys(path))} if path else {}),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONUTF8": "1",
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(layout.home.token),
-            # under `uv run` Ray would start its workers by uv, in a copy of the current folder
-            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-            # Ray's way of a cluster on one machine, by default only on Windows and macOS: every port is on 127.0.0.1
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "RAY_ROTATION_BACKUP_COUNT": "1",
-            "RAY_ROTATION_MAX_BYTES": str(MOST_BYTES),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-            "RAY_prestart_worker_first_driver": "0",
-            "SPECTRAL_DATABASE_URL": layout.database_url,
-            "SPECTRAL_AUTH": layout.auth,
-            "SPECTRAL_MLFLOW_PUBLIC_URL": layout.mlflow_public_url,
-            "SPECTRAL_PUBLIC_URL": layout.url,
-        }
-    )
+    # trainers are as important as the service, unless the user has passed another value; Ray's own is 15
+    inherited.setdefault("RAY_worker_niceness", "0")
+    return inherited | {
+        MARK: str(layout.home.path),
+        **({"PYTHONPATH": os.pathsep.join(dict.fromkeys(path))} if path else {}),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(layout.home.token),
+        # under `uv run` Ray would start its workers by uv, in a copy of the current folder
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        # Ray's way of a cluster on one machine, by default only on Windows and macOS: every port is on 127.0.0.1
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_ROTATION_BACKUP_COUNT": "1",
+        "RAY_ROTATION_MAX_BYTES": str(MOST_BYTES),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        "SPECTRAL_DATABASE_URL": layout.database_url,
+        "SPECTRAL_AUTH": layout.auth,
+        "SPECTRAL_MLFLOW_PUBLIC_URL": layout.mlflow_public_url,
+        "SPECTRAL_PUBLIC_URL": layout.url,
+    }
 
 
 def _folder_of_our_packages() -> list[str]:
