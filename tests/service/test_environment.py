@@ -128,6 +128,16 @@ def test_what_the_stack_sets_cannot_be_passed_over(tmp_path: Path, monkeypatch: 
         assert part.environment["SPECTRAL_DATABASE_URL"] == f"sqlite:///{tmp_path}/home/spectral.db"
 
 
+@pytest.mark.parametrize(("passed", "niceness"), [("", "0"), ("RAY_worker_*", "7")])
+def test_trainers_have_the_niceness_of_the_service_or_the_one_that_is_passed_on(
+    tmp_path: Path, passed: str, niceness: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_worker_niceness", "7")
+    monkeypatch.setenv("SPECTRAL_PASS_ENV", passed)
+    for part in managed_processes(Stack(tmp_path / "home", 0, 0).layout):
+        assert part.environment["RAY_worker_niceness"] == niceness
+
+
 def test_a_package_that_only_pythonpath_has_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
