@@ -19,7 +19,8 @@ class MlflowSide:
     def __init__(self, stack: Stack, client: RestClient, sweep_id: str) -> None:
         self.api = MlflowClient(stack.mlflow_url)
         self._client, self._sweep_id = client, sweep_id
-        runs = until(self._complete, 90)
+        # MLflow is told of one sweep after another, and the stack may have several
+        runs = until(self._complete, 300)
         self.parent = next(run for run in runs if run.data.tags["spectral.kind"] == "sweep")
         self.children = {
             int(run.data.params["trial"]): run for run in runs if run.data.tags["spectral.kind"] == "trial"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
 from sqlalchemy import func, select
 
 from service.store.tables import Attempt, Event, OutboxEntry, Sweep, Trial, TrialReport
@@ -167,5 +168,9 @@ def half_written(stack: LivingStack, sweep_id: str) -> tuple[str, ...]:
 
 
 def titles(found: Iterable[Any]) -> tuple[str, ...]:
-    """Return the id and the command line of each process."""
-    return tuple(f"{process.pid} {' '.join(process.cmdline())[:80]}" for process in found if process.is_running())
+    """Return the id and the command line of each process that has not ended, whether or not its end was noticed."""
+    told = []
+    for process in found:
+        with suppress(psutil.NoSuchProcess):  # a zombie is one of these, too
+            told.append(f"{process.pid} {' '.join(process.cmdline())[:80]}")
+    return tuple(told)
