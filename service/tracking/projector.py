@@ -42,6 +42,8 @@ LIMIT = 2_000
 PAUSE_SECONDS = 1.0
 """The pause, in seconds, between two reads of an outbox that was empty; ``wake`` ends it."""
 
+LONGEST_WAIT_SECONDS = 2.0
+"""The longest pause between two looks whether MLflow answers again; a look costs next to nothing."""
 REMOVAL_PAUSE_SECONDS = 10.0
 """The pause, in seconds, after MLflow has failed to remove the runs of a deleted sweep."""
 
@@ -122,6 +124,8 @@ class Projector:
             except Exception:
                 log.exception("unexpected error while writing to MLflow; trying again")
             pause = next_pause(pause) if failed else PAUSE_SECONDS
+            if self._health.is_down:
+                pause = min(pause, LONGEST_WAIT_SECONDS)
             if failed:
                 self._stop.wait(pause)
             elif not more:
