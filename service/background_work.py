@@ -1,7 +1,7 @@
 """Work that may come late. The threads that do it get a processor when training and requests leave one free.
 
 On a machine with idle processors this changes nothing. Where a sweep needs all of them, its trainers would otherwise
-wait a quarter of their time for what writes to MLflow.
+wait for what writes to MLflow.
 """
 
 from __future__ import annotations

@@ -10,5 +10,5 @@ from service.background_work import lower_this_thread
 from service.mlflow_server import SECRET
 from service.mlflow_server.door import Door
 
-lower_this_thread()  # it starts all others; now that what takes long, MLflow's import, is over
+lower_this_thread()  # which starts all others; not earlier, so that MLflow's import takes no longer
 app = Door(mlflow_app, os.environ.get(SECRET, ""))

@@ -25,9 +25,9 @@ LAST_LINES = 15
 class Child:
     """Starts, restarts and ends one process of a stack, and all that this process starts in its process group.
 
-    The process leads a group of its own, so that Ctrl-C in the terminal reaches only the supervisor. Its session is
-    that of the supervisor: Linux may divide processors among sessions first, and would then give one busy process of
-    the service as much as all trainers together, whatever their niceness. The supervisor's terminal it does not have.
+    The process leads a group of its own, so that Ctrl-C in the terminal reaches only the supervisor, and does not have
+    that terminal. It stays in the supervisor's session, since Linux may divide processors among sessions first: in one
+    of its own, a busy process of the service would get as much as all trainers together, whatever their niceness.
 
     Args:
         part: The process's name, command and environment.

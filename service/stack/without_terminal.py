@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sys
 import termios
 from collections.abc import Sequence
@@ -28,10 +29,16 @@ def leave() -> None:
 
 
 def command(program: Sequence[str]) -> list[str]:
-    """Return the command that runs a program without a terminal: the program's own if this process has none."""
+    """Return the command that runs a program without a terminal.
+
+    It is the program's own if this process has no terminal, or if there is no such program: then whoever starts it
+    learns of that.
+    """
     try:
         os.close(os.open(TERMINAL, os.O_RDWR))
     except OSError:
+        return list(program)
+    if shutil.which(program[0]) is None:
         return list(program)
     return [sys.executable, "-S", "-E", __file__, *program]
 

@@ -34,9 +34,7 @@ def record(session: Session, sweep_id: str, kind: str, data: dict[str, Any], tri
     Raises:
         sqlalchemy.exc.NoResultFound: If there is no such sweep.
     """
-    seq: int = session.execute(
-        update(Sweep).where(Sweep.id == sweep_id).values(event_seq=Sweep.event_seq + 1).returning(Sweep.event_seq)
-    ).scalar_one()
+    seq = _last_of(session, sweep_id, 1)
     session.add(Event(sweep_id=sweep_id, seq=seq, kind=kind, trial_id=trial_id, data=data))
     return seq
 
@@ -51,10 +49,16 @@ def record_all(session: Session, sweep_id: str, new: Sequence[NewEvent]) -> None
     """
     if not new:
         return
-    grown = update(Sweep).where(Sweep.id == sweep_id).values(event_seq=Sweep.event_seq + len(new))
-    last: int = session.execute(grown.returning(Sweep.event_seq)).scalar_one()
-    rows = [{"sweep_id": sweep_id, "seq": seq, **one._asdict()} for seq, one in enumerate(new, last - len(new) + 1)]
+    first = _last_of(session, sweep_id, len(new)) - len(new) + 1
+    rows = [{"sweep_id": sweep_id, "seq": seq, **one._asdict()} for seq, one in enumerate(new, first)]
     session.execute(insert(Event), rows)
+
+
+def _last_of(session: Session, sweep_id: str, count: int) -> int:
+    """Reserve the numbers of so many events of a sweep, which locks its row until the commit, and return the last."""
+    grown = update(Sweep).where(Sweep.id == sweep_id).values(event_seq=Sweep.event_seq + count)
+    last: int = session.execute(grown.returning(Sweep.event_seq)).scalar_one()
+    return last
 
 
 def record_first(session: Session, sweep: Sweep, kind: str, data: dict[str, Any]) -> None:

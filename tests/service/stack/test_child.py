@@ -50,25 +50,29 @@ def test_a_child_leads_a_group_in_this_session(tmp_path: Path) -> None:
         child.finish(0.0)
 
 
-ASKS = """
-import subprocess, sys, time
+IN_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+"""Runs a command in a terminal of its own, and ends as it does."""
+OPENS_TERMINAL = """
+import os, sys
 from pathlib import Path
 from service.stack.child import Child
 from service.stack.processes import ManagedProcess
 open("/dev/tty").close()  # there is one
-own = "open('/dev/tty')"
-child = Child(ManagedProcess("part", [sys.executable, "-c", own], {}), Path(sys.argv[1]), print)
+child = Child(ManagedProcess("part", [sys.executable, "-c", "open('/dev/tty')"], {}), Path(sys.argv[1]), print)
 child.start()
-while child._process.poll() is None:
-    time.sleep(0.01)
+os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+try:
+    Child(ManagedProcess("part", [sys.argv[1] + ".missing"], {}), Path(sys.argv[1]), print).start()
+except FileNotFoundError:
+    sys.exit(7)
 """
+"""Starts a child that opens the terminal, and then one whose program is missing; ends with 7 if that is said."""
 
 
 def test_a_child_has_no_terminal_to_ask_for_a_password(tmp_path: Path) -> None:
     log = tmp_path / "part.log"
-    in_a_terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
-    command = [sys.executable, "-c", in_a_terminal, sys.executable, "-c", ASKS, str(log)]
-    subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=60)
+    command = [sys.executable, "-c", IN_A_TERMINAL, sys.executable, "-c", OPENS_TERMINAL, str(log)]
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, timeout=60).returncode == 7
     assert "No such device or address: '/dev/tty'" in log.read_text()
 
 
